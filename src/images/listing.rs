@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::save::LARGEST_JSON;
 use crate::digest::Digest;
-use crate::store::{Entry, Store, StoreError};
+use crate::registry::ImageConfig;
+use crate::store::{Entry, Span, Store, StoreError};
 
 const SCHEMA: &str = "larder.image-content.v1";
 /// The limit of a listing, in bytes.
@@ -73,7 +75,30 @@ pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, Unli
     Ok(listing)
 }
 
+/// Reads the config of the image. Fails if that is not possible.
+pub(crate) fn read_config(
+    store: &Store,
+    entry: &Entry,
+    listing: &Listing,
+) -> Result<ImageConfig, UnlistedError> {
+    let config = listing.document(store, entry, &listing.config)?;
+    ImageConfig::parse(&config).map_err(|error| UnlistedError::Unusable(error.to_string()))
+}
+
 impl Listing {
+    /// Reads a small blob.
+    pub(super) fn document(
+        &self,
+        store: &Store,
+        entry: &Entry,
+        digest: &Digest,
+    ) -> Result<Vec<u8>, UnlistedError> {
+        let blob = self.blob(digest).filter(|blob| blob.size <= LARGEST_JSON);
+        let blob =
+            blob.ok_or_else(|| UnlistedError::Unusable(format!("it has no readable blob {digest}")))?;
+        Ok(store.read(entry, Span { at: blob.at, size: blob.size })?)
+    }
+
     pub(super) fn new(id: Digest, platform: &str) -> Self {
         Self {
             schema: SCHEMA.to_owned(),

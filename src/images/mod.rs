@@ -29,7 +29,7 @@ mod save;
 pub(crate) use assemble::{LayerArchive, assemble, copy_earlier};
 pub(crate) use chain::chain_ids;
 pub(crate) use compress::{compress, cores};
-pub(crate) use listing::{Listing, UnlistedError, read_listing};
+pub(crate) use listing::{Listing, UnlistedError, read_config, read_listing};
 pub(crate) use parcel::{Form, Parcel};
 pub(crate) use prefix::{SavePrefixError, save_prefix};
 pub(crate) use save::{Destination, SaveError, SavedImage, save};

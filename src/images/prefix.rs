@@ -7,13 +7,11 @@ use serde::Deserialize;
 
 use super::known::take;
 use super::listing::{Blob, Descriptor, Listing, UnlistedError, read_listing};
-use super::save::{SMALL, SavedImage, finish};
+use super::save::{SavedImage, finish};
 use crate::digest::Digest;
 use crate::registry::{ImageConfig, PrefixDocuments, PrefixError};
-use crate::store::{Entry, EntryKind, Save, Span, Store, StoreError, Subject};
+use crate::store::{Entry, EntryKind, Save, Store, StoreError, Subject};
 
-/// The limit of a manifest or a config, in bytes.
-const LARGEST_JSON: u64 = 8 << 20;
 /// The limit of nested indexes.
 const DEPTH: usize = 4;
 
@@ -39,9 +37,10 @@ pub(crate) fn save_prefix(
     compose: impl FnOnce(&[u8], &[u8]) -> Result<PrefixDocuments, PrefixError>,
 ) -> Result<SavedImage, SavePrefixError> {
     let image = read_listing(store, entry)?;
-    let config = document(store, entry, &image, &image.config)?;
+    let config = image.document(store, entry, &image.config)?;
     let manifest = manifest(store, entry, &image)?;
-    let PrefixDocuments { config, manifest, media_type } = compose(&manifest, &config)?;
+    let PrefixDocuments { config, manifest, media_type, oldest } = compose(&manifest, &config)?;
+    let subject = Subject { oldest, ..subject };
     let diff_ids = ImageConfig::parse(&config).map_err(|_| PrefixError::Unusable)?.layers;
     let layers = image.layers.get(..diff_ids.len()).ok_or(PrefixError::Unusable)?.to_vec();
 
@@ -57,7 +56,7 @@ pub(crate) fn save_prefix(
     }
     for digest in small {
         if let Slot::Vacant(slot) = blobs.entry(digest) {
-            let bytes = document(store, entry, &image, &digest)?;
+            let bytes = image.document(store, entry, &digest)?;
             slot.insert(append(&mut save, digest, &bytes)?);
         }
     }
@@ -84,18 +83,6 @@ fn append(save: &mut Save, digest: Digest, bytes: &[u8]) -> Result<Blob, StoreEr
     Ok(Blob { digest, at, size: bytes.len() as u64 })
 }
 
-/// Reads a small blob.
-fn document(
-    store: &Store,
-    entry: &Entry,
-    image: &Listing,
-    digest: &Digest,
-) -> Result<Vec<u8>, SavePrefixError> {
-    let blob = image.blob(digest).filter(|blob| blob.size <= LARGEST_JSON.max(SMALL));
-    let blob = blob.ok_or(PrefixError::Unusable)?;
-    Ok(store.read(entry, Span { at: blob.at, size: blob.size })?)
-}
-
 /// Returns the manifest whose config is that of the image.
 fn manifest(store: &Store, entry: &Entry, image: &Listing) -> Result<Vec<u8>, SavePrefixError> {
     #[derive(Deserialize)]
@@ -110,7 +97,7 @@ fn manifest(store: &Store, entry: &Entry, image: &Listing) -> Result<Vec<u8>, Sa
         let mut below = Vec::new();
         // Other platforms may be missing.
         for digest in nodes.iter().filter(|digest| image.blob(digest).is_some()) {
-            let text = document(store, entry, image, digest)?;
+            let text = image.document(store, entry, digest)?;
             let node: Node = serde_json::from_slice(&text).map_err(|_| PrefixError::Unusable)?;
             if node.config.is_some_and(|config| config.digest == image.config) {
                 return Ok(text);

@@ -19,7 +19,7 @@ pub(super) const SMALL: u64 = 1 << 20;
 /// The limit of such files in total, in bytes.
 const MOST_WAITING: u64 = 32 << 20;
 /// The largest description that is read, in bytes, in addition to that limit because it may come last.
-const LARGEST_JSON: u64 = 8 << 20;
+pub(super) const LARGEST_JSON: u64 = 8 << 20;
 
 /// The key and description of a new entry.
 #[derive(Debug, Clone)]

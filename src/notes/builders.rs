@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{LAYOUT, Notes, NotesError};
@@ -12,6 +12,10 @@ use crate::digest::Digest;
 const SCHEMA: &str = "larder.builder.v1";
 /// The limit of layers, prefixes, mounts and images for one builder; the oldest are removed.
 const MOST: usize = 64;
+/// The number of loaded prefixes that stay in an engine.
+const MOST_LOADED: usize = 4;
+/// How long an image that was used is not removed: a build may still use it.
+const IN_USE: SignedDuration = SignedDuration::from_hours(1);
 /// The limit of steps for one builder.
 const MOST_STEPS: usize = 1024;
 
@@ -30,6 +34,9 @@ pub(crate) struct BuilderEntry {
     /// By the key of a prefix.
     #[serde(default)]
     prefixes: BTreeMap<Digest, BuiltPrefix>,
+    /// By the name of an image that larder has loaded into the engine: when it was last used.
+    #[serde(default)]
+    loaded: BTreeMap<String, Timestamp>,
     /// By the id of an image: when it was built.
     #[serde(default)]
     images: BTreeMap<Digest, Timestamp>,
@@ -48,6 +55,8 @@ struct BuiltLayers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BuiltPrefix {
     used: Timestamp,
+    /// When it was first known to have them.
+    made: Option<Timestamp>,
     /// The image that builds continued from; `None` if the builder has made the layers from the Dockerfile. The builder
     /// does not know the layers of one kind as those of the other.
     pub(crate) base: Option<PrefixBase>,
@@ -64,19 +73,21 @@ pub(crate) struct PrefixBase {
     /// The names of the variables in its environment.
     pub(crate) variables: Vec<String>,
     pub(crate) command: Vec<String>,
-    /// When its oldest layer was made, if it says so.
-    pub(crate) made: Option<Timestamp>,
+    /// When the oldest of its RUN steps was run, if it says so.
+    pub(crate) oldest: Option<Timestamp>,
+    /// The id of an image that larder has loaded from the store into the engine.
     #[serde(default)]
-    pub(crate) loaded: Option<LoadedPrefix>,
+    pub(crate) id: Option<String>,
 }
 
-/// A prefix that larder has loaded from the store into the engine, where it stays for later builds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct LoadedPrefix {
-    /// The id in the engine.
-    pub(crate) id: String,
-    /// The repository of the image that was built; its next prefix replaces this one.
-    pub(crate) of: String,
+impl BuiltPrefix {
+    /// Returns when the oldest of its RUN steps was run, if that is known.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        match &self.base {
+            Some(base) => base.oldest,
+            None => self.made,
+        }
+    }
 }
 
 impl BuilderEntry {
@@ -93,21 +104,26 @@ impl BuilderEntry {
         now: Timestamp,
     ) {
         let known = self.prefixes.remove(&key).filter(|known| known.base == base);
+        let made = known.as_ref().and_then(|known| known.made).or(Some(now));
         let mut names = known.map(|known| known.published).unwrap_or_default();
         names.extend(published);
-        self.prefixes.insert(key, BuiltPrefix { used: now, base, published: names });
+        self.prefixes.insert(key, BuiltPrefix { used: now, made, base, published: names });
         forget_oldest(&mut self.prefixes, MOST, |prefix| prefix.used);
     }
 
-    /// Forgets the prefixes that were loaded for the same image as `base`, and returns their names.
-    pub(crate) fn replace_loaded(&mut self, base: &PrefixBase) -> Vec<String> {
-        let Some(LoadedPrefix { of, .. }) = &base.loaded else { return Vec::new() };
-        let is_replaced = |known: &PrefixBase| {
-            known.name != base.name && known.loaded.as_ref().is_some_and(|loaded| loaded.of == *of)
-        };
-        let replaced =
-            self.prefixes.extract_if(.., |_, prefix| prefix.base.as_ref().is_some_and(is_replaced));
-        replaced.filter_map(|(_, prefix)| prefix.base.map(|base| base.name)).collect()
+    /// Records that an image with this name was loaded or used, and forgets others that were not used for a while. Returns
+    /// the names that were forgotten.
+    pub(crate) fn note_loaded(&mut self, name: &str, now: Timestamp) -> Vec<String> {
+        self.loaded.insert(name.to_owned(), now);
+        let mut names: Vec<(Timestamp, String)> =
+            self.loaded.iter().map(|(name, used)| (*used, name.clone())).collect();
+        names.sort_unstable();
+        let is_in_use = |used: Timestamp| now.duration_since(used) < IN_USE;
+        let excess = names.len().saturating_sub(MOST_LOADED);
+        let forgotten = names.into_iter().take(excess).filter(|(used, _)| !is_in_use(*used));
+        let forgotten: Vec<String> = forgotten.map(|(_, name)| name).collect();
+        self.loaded.retain(|name, _| !forgotten.contains(name));
+        forgotten
     }
 
     /// Records that a prefix cannot be used any more.
@@ -196,6 +212,7 @@ impl Notes {
             mounts: BTreeMap::new(),
             steps: BTreeMap::new(),
             prefixes: BTreeMap::new(),
+            loaded: BTreeMap::new(),
             images: BTreeMap::new(),
             is_told: false,
         }))
@@ -241,5 +258,19 @@ mod tests {
         std::fs::write(notes.builder_path("one"), "{}").unwrap();
         assert!(matches!(notes.builder("one"), Err(NotesError::Damaged { .. })));
         assert_eq!(notes.builder("one").unwrap().image_on(key(1)), None);
+    }
+
+    #[test]
+    fn loaded_prefixes_stay_while_they_may_be_in_use() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut entry = Notes::new(directory.path()).builder("one").unwrap();
+        let at = |minute: i64| Timestamp::from_second(minute * 60).unwrap();
+        for (number, minute) in [0, 1, 2, 3, 40].into_iter().enumerate() {
+            assert_eq!(entry.note_loaded(&number.to_string(), at(minute)), [""; 0]);
+        }
+        assert_eq!(entry.note_loaded("1", at(62)), ["0"], "the one that was used least recently");
+        assert_eq!(entry.note_loaded("5", at(63)), ["2"]);
+        assert_eq!(entry.note_loaded("6", at(64)), ["3"]);
+        assert_eq!(entry.note_loaded("7", at(65)), [""; 0], "four were used within the hour");
     }
 }

@@ -40,23 +40,21 @@ impl ImageEntry {
 
 /// The age of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Built {
-    /// When it was built.
-    pub(crate) at: Timestamp,
-    /// When the oldest layer was made that is not of its base image; earlier than `at` if the build continued from an
-    /// earlier image.
+pub(crate) struct ImageAge {
+    pub(crate) built: Timestamp,
+    /// When the oldest of its RUN steps was run; earlier than `built` if the build took layers of an earlier one.
     pub(crate) oldest: Timestamp,
 }
 
-impl Built {
-    pub(crate) fn new(at: Timestamp, oldest: Option<Timestamp>) -> Self {
-        Self { at, oldest: oldest.map_or(at, |oldest| oldest.min(at)) }
+impl ImageAge {
+    pub(crate) fn new(built: Timestamp, oldest: Option<Timestamp>) -> Self {
+        Self { built, oldest: oldest.map_or(built, |oldest| oldest.min(built)) }
     }
 }
 
 impl EngineImage {
-    pub(crate) fn built(&self) -> Built {
-        Built::new(self.created, self.oldest)
+    pub(crate) fn age(&self) -> ImageAge {
+        ImageAge::new(self.created, self.oldest)
     }
 }
 
@@ -67,7 +65,7 @@ pub(crate) struct EngineImage {
     pub(crate) id: String,
     /// When it was last built.
     pub(crate) created: Timestamp,
-    /// When its oldest layer was made, if that was earlier.
+    /// When the oldest of its RUN steps was run, if that was earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     oldest: Option<Timestamp>,
     /// When it was last built or hit.
@@ -102,14 +100,14 @@ impl Notes {
         Ok(keys.max_by_key(|(used, _)| *used).map(|(_, key)| key))
     }
 
-    /// Records that `id` is an image of `key` that was used at `now`, and built at `built` if that is known. Fails if
+    /// Records that `id` is an image of `key` that was used at `now`, and its age if that is known. Fails if
     /// the entry cannot be written. A damaged earlier entry is replaced.
     pub(crate) fn note_image(
         &self,
         key: CacheKey,
         dependency_key: CacheKey,
         id: &str,
-        built: Option<Built>,
+        age: Option<ImageAge>,
         now: Timestamp,
     ) -> Result<(), NotesError> {
         let known = match self.image(key) {
@@ -119,8 +117,8 @@ impl Notes {
         let rebuilt = known.as_ref().and_then(|entry| entry.rebuilt);
         let archiving = known.as_ref().is_some_and(|entry| entry.archiving);
         let mut images = known.map(|entry| entry.images).unwrap_or_default();
-        let known = images.iter().find(|image| image.id == id).map(EngineImage::built);
-        let Built { at: created, oldest } = built.or(known).unwrap_or(Built::new(now, None));
+        let known = images.iter().find(|image| image.id == id).map(EngineImage::age);
+        let ImageAge { built: created, oldest } = age.or(known).unwrap_or(ImageAge::new(now, None));
         let oldest = Some(oldest).filter(|oldest| *oldest < created);
         images.retain(|image| image.id != id);
         images.insert(0, EngineImage { id: id.to_owned(), created, oldest, last_used: now });
@@ -188,7 +186,7 @@ mod tests {
         let one = EngineImage { id: "one".to_owned(), created: at(1), oldest: None, last_used: at(3) };
         let two = EngineImage { id: "two".to_owned(), created: at(2), oldest: None, last_used: at(2) };
         assert_eq!(images, [one, two]);
-        notes.note_image(key("a"), key("d"), "two", Some(Built::new(at(4), Some(at(3)))), at(5)).unwrap();
+        notes.note_image(key("a"), key("d"), "two", Some(ImageAge::new(at(4), Some(at(3)))), at(5)).unwrap();
         let two = EngineImage { id: "two".to_owned(), created: at(4), oldest: Some(at(3)), last_used: at(5) };
         assert_eq!(notes.image(key("a")).unwrap().unwrap().images[0], two, "it was built again");
         notes.note_image(key("b"), key("d"), "two", None, at(5)).unwrap();

@@ -33,8 +33,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub(crate) use builders::{BuilderEntry, LoadedPrefix, PrefixBase};
-pub(crate) use images::{Built, ImageEntry};
+pub(crate) use builders::{BuilderEntry, PrefixBase};
+pub(crate) use images::{ImageAge, ImageEntry};
 pub(crate) use inputs::{PrefixNote, RecordHead};
 
 const LAYOUT: &str = "v1";

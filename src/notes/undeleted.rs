@@ -25,9 +25,13 @@ impl Notes {
         Ok(entry.map(|entry| entry.repositories).unwrap_or_default())
     }
 
-    /// Replaces what is recorded of a repository. Fails if the file cannot be read or written.
+    /// Replaces what is recorded of a repository. Fails if the file cannot be read or written. A damaged file is
+    /// replaced.
     pub(crate) fn note_undeleted(&self, repository: &str, tags: Vec<String>) -> Result<(), NotesError> {
-        let mut repositories = self.undeleted()?;
+        let mut repositories = match self.undeleted() {
+            Err(NotesError::Damaged { .. }) => BTreeMap::new(),
+            known => known?,
+        };
         let before = repositories.remove(repository).unwrap_or_default();
         if before == tags {
             return Ok(());

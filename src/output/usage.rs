@@ -8,14 +8,17 @@ use serde::Serialize;
 
 use super::table::{self, Align};
 use crate::amounts::{count, size};
-use crate::store::{Census, EntryKind, Lane, Limits};
+use crate::store::{Census, EntryKind, Lane, Limits, Listed};
 
 /// The output of `larder cache stats`; serializes to its JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Usage<'a> {
     schema: &'static str,
     place: &'a str,
+    /// The number of entries besides prefixes.
     entries: usize,
+    prefixes: usize,
+    /// The limit of each of them.
     limit_entries: Option<usize>,
     /// Size of all chunks.
     bytes_stored: u64,
@@ -65,11 +68,14 @@ impl<'a> Usage<'a> {
             let sums = lanes.entry((manifest.address.kind, &manifest.address.lane)).or_default();
             *sums = (sums.0 + 1, sums.1 + manifest.subject.bytes);
         }
+        let is_prefix = |listed: &&Listed| listed.entry.manifest.address.kind == EntryKind::Prefix;
+        let prefixes = census.entries.iter().filter(is_prefix).count();
         let lane = |((kind, lane), (entries, bytes))| LaneUsage { kind, lane, entries, bytes };
         Self {
             schema: "larder.cache-stats.v1",
             place,
-            entries: census.entries.len(),
+            entries: census.entries.len() - prefixes,
+            prefixes,
             limit_entries: limits.max_entries,
             bytes_stored: census.bytes_stored,
             bytes_logical: census.bytes_logical,
@@ -108,7 +114,11 @@ impl<'a> Usage<'a> {
         let mut line = |label: &str, value: &str| {
             let _ = writeln!(text, "{label}: {value}");
         };
-        line("Entries", &of(self.entries.to_string(), self.limit_entries.map(|limit| limit.to_string())));
+        let limit = self.limit_entries.map(|limit| limit.to_string());
+        line("Entries", &of(self.entries.to_string(), limit.clone()));
+        if self.prefixes > 0 {
+            line("Prefixes of images", &of(self.prefixes.to_string(), limit));
+        }
         line("Stored", &of(size(self.bytes_stored), self.limit_bytes.map(size)));
         if let Some(limit) = self.limit_bytes {
             line("Usage", &format!("{:.1}%", share(self.bytes_stored, limit) * 100.0));

@@ -124,7 +124,8 @@ pub(super) fn creation_time(json: &[u8]) -> Option<Timestamp> {
     serde_json::from_slice::<Times>(json).ok()?.created?.parse().ok()
 }
 
-/// Returns when each layer was made, lowest first, as far as the history of a config file states it.
+/// Returns when the step was run that made each layer, lowest first. Steps that only copy from the context have no time,
+/// because what they make does not age.
 pub(super) fn layer_times(json: &[u8]) -> Vec<Option<Timestamp>> {
     #[derive(Deserialize)]
     struct File {
@@ -135,11 +136,20 @@ pub(super) fn layer_times(json: &[u8]) -> Vec<Option<Timestamp>> {
     struct Entry {
         created: Option<String>,
         #[serde(default)]
+        created_by: String,
+        #[serde(default)]
         empty_layer: bool,
     }
     let history = serde_json::from_slice(json).map_or_else(|_| Vec::new(), |File { history }| history);
     let layers = history.into_iter().filter(|entry| !entry.empty_layer);
-    layers.map(|entry| entry.created?.parse().ok()).collect()
+    let time = |entry: Entry| entry.created.filter(|_| ages(&entry.created_by))?.parse().ok();
+    layers.map(time).collect()
+}
+
+/// Returns `true` if the step with this entry in the history could make something different later: a RUN, or an ADD of
+/// something remote.
+pub(super) fn ages(created_by: &str) -> bool {
+    ["RUN ", "ADD http", "ADD git"].iter().any(|start| created_by.starts_with(start))
 }
 
 /// Treats `null` as absent.

@@ -45,7 +45,7 @@ pub(crate) struct RemoteImage {
     pub(crate) config: ImageConfig,
     /// The build time, if the image states it.
     pub(crate) created: Option<Timestamp>,
-    /// When each layer was made, lowest first, as far as the image states it.
+    /// See [`layer_times`].
     layer_times: Vec<Option<Timestamp>>,
     layer_types: Vec<String>,
     /// The mark of a prefix that larder has made.
@@ -60,7 +60,7 @@ impl RemoteImage {
         self.layer_types.iter().filter_map(|of| Compression::of(of)).all(|layer| compression.can_name(layer))
     }
 
-    /// Returns when the oldest layer was made that is not one of the lowest `base_layers`, if the image states it.
+    /// Returns when the oldest step was run that made none of the lowest `base_layers`, if the image states it.
     pub(crate) fn oldest(&self, base_layers: usize) -> Option<Timestamp> {
         self.layer_times.get(base_layers..)?.iter().flatten().min().copied()
     }

@@ -35,7 +35,7 @@ pub(crate) use image_manifest::{Compression, LayerBlob};
 pub(crate) use login::{Credentials, Login};
 pub(crate) use manifest::{RemoteImage, Repository, StoredManifest, remote_image};
 pub(crate) use platform::serves;
-pub(crate) use prefix::{CutImage, PrefixDocuments, PrefixError, PrefixMark};
+pub(crate) use prefix::{CutBase, CutImage, PrefixDocuments, PrefixError, PrefixMark};
 pub(crate) use reach::Reach;
 pub use reference::{ImageRef, InvalidImageRef};
 pub(crate) use token::{TokenError, TokenRequest};

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::config::ages;
 use crate::digest::Digest;
 
 /// The comment of entries that BuildKit appends to the history if that of the base image describes too few layers
@@ -24,15 +25,30 @@ pub(crate) struct CutImage {
     /// The settings in the form of the OCI image specification.
     config: Map<String, Value>,
     history: Vec<HistoryEntry>,
-    /// The number of the last entries of the history that are not inherited from the base image.
     #[serde(skip)]
-    own_entries: usize,
+    base: CutBase,
+}
+
+/// What is known of the image that a [`CutImage`] is based on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct CutBase {
+    /// The number of the last entries of the history that are not inherited.
+    pub(crate) own_entries: usize,
+    /// The number of its layers; `None` if it is not known.
+    pub(crate) layers: Option<usize>,
+    /// `true` if it is a prefix, whose history describes its layers, and which cannot have been moved.
+    pub(crate) is_prefix: bool,
+    /// `true` if its history keeps its times.
+    pub(crate) has_times: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
 struct HistoryEntry {
+    created: Option<String>,
     #[serde(default)]
     created_by: String,
+    #[serde(default)]
+    empty_layer: bool,
 }
 
 /// What larder writes into the config of a prefix.
@@ -50,6 +66,8 @@ pub(crate) struct PrefixDocuments {
     pub(crate) manifest: Vec<u8>,
     /// That of the manifest.
     pub(crate) media_type: String,
+    /// When the oldest of its own RUN steps was run, if that is known.
+    pub(crate) oldest: Option<Timestamp>,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -60,25 +78,54 @@ pub(crate) enum PrefixError {
     Triggers,
     #[error("the history that the builder describes is not the beginning of that of the image")]
     History,
-    #[error("the history of the base image does not describe all of its layers")]
+    #[error("the history of the base image does not describe its layers")]
     UnknownLayers,
+    #[error("the base image was replaced during the build")]
+    Moved,
     #[error("the image has no manifest or config that larder can read")]
     Unusable,
 }
 
 impl CutImage {
-    /// Reads the config that the builder describes. The last `own_entries` entries of its history are not inherited.
+    /// Reads the config that the builder describes.
     ///
     /// # Errors
     ///
     /// Fails if it is no config, and if the image has triggers.
-    pub(crate) fn parse(config: &[u8], own_entries: usize) -> Result<Self, PrefixError> {
+    pub(crate) fn parse(config: &[u8], base: CutBase) -> Result<Self, PrefixError> {
         let described: Self = serde_json::from_slice(config).map_err(|_| PrefixError::NotDescribed)?;
         let triggers = described.config.get("OnBuild").and_then(Value::as_array);
         if triggers.is_some_and(|triggers| !triggers.is_empty()) {
             return Err(PrefixError::Triggers);
         }
-        Ok(Self { own_entries, ..described })
+        Ok(Self { base, ..described })
+    }
+
+    /// Checks that the entries of the whole image say which layers its instructions have made, and that the base image
+    /// is the one that was built on. `taken` are the entries that the history describes, `rest` the other ones.
+    fn check(&self, taken: &[Value], rest: &[Value]) -> Result<(), PrefixError> {
+        if rest.iter().any(|entry| text(entry, "comment") == APPENDED) {
+            return Err(PrefixError::UnknownLayers);
+        }
+        if self.base.is_prefix {
+            return Ok(());
+        }
+        let inherited = self.history.len().saturating_sub(self.base.own_entries);
+        let pairs = || self.history.iter().zip(taken);
+        if self.base.has_times
+            && pairs().take(inherited).any(|(described, entry)| {
+                described.created.as_deref().is_some_and(|created| created != text(entry, "created"))
+            })
+        {
+            return Err(PrefixError::Moved);
+        }
+        // BuildKit takes layers from the last entries if there are too many, and from steps that have changed nothing.
+        let are_taken = pairs().any(|(described, entry)| !described.empty_layer && !has_layer(entry));
+        let base_layers = layers_of(&taken[..inherited.min(taken.len())]);
+        if are_taken && self.base.layers != Some(base_layers) {
+            return Err(PrefixError::UnknownLayers);
+        }
+        Ok(())
     }
 }
 
@@ -91,7 +138,7 @@ pub(super) fn prefix_mark(config: &[u8]) -> Option<PrefixMark> {
 impl PrefixDocuments {
     /// Composes the documents of a prefix of an image with this manifest and config.
     ///
-    /// The creation time of the prefix is that of its oldest own layer, because `--max-age` limits it.
+    /// The creation time of the prefix is that of its oldest own RUN or its last step, because `--max-age` limits it.
     ///
     /// # Errors
     ///
@@ -107,9 +154,7 @@ impl PrefixDocuments {
         let layers = manifest.get_mut("layers").and_then(Value::as_array_mut).ok_or(PrefixError::Unusable)?;
         let whole = config.get("history").and_then(Value::as_array).ok_or(PrefixError::Unusable)?;
         let (history, rest) = beginning(whole, &cut.history).ok_or(PrefixError::History)?;
-        if rest.iter().any(is_appended) {
-            return Err(PrefixError::UnknownLayers);
-        }
+        cut.check(&history, rest)?;
         let (all, count) = (layers_of(whole), layers_of(&history));
         let diff_ids = config
             .pointer_mut("/rootfs/diff_ids")
@@ -124,10 +169,11 @@ impl PrefixDocuments {
         }
         diff_ids.truncate(count);
         layers.truncate(count);
-        let own = &history[history.len().saturating_sub(cut.own_entries)..];
-        let times =
-            own.iter().filter(|entry| has_layer(entry)).filter_map(|entry| entry.get("created")?.as_str());
+        let own = &history[history.len().saturating_sub(cut.base.own_entries)..];
+        let times = own.iter().filter(|entry| ages(text(entry, "created_by"))).chain(own.last());
+        let times = times.filter_map(|entry| entry.get("created")?.as_str());
         let created = times.min_by_key(|time| time.parse::<Timestamp>().ok()).map(str::to_owned);
+        let oldest = created.as_ref().and_then(|time| time.parse().ok());
         let fields = config.as_object_mut().ok_or(PrefixError::Unusable)?;
         fields.insert("history".to_owned(), history.into());
         fields.insert("config".to_owned(), cut.config.into());
@@ -147,12 +193,12 @@ impl PrefixDocuments {
         described.insert("size".to_owned(), config.len().into());
         let media_type = manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST).to_owned();
         let manifest = serde_json::to_vec(&manifest).map_err(|_| PrefixError::Unusable)?;
-        Ok(Self { config, manifest, media_type })
+        Ok(Self { config, manifest, media_type, oldest })
     }
 }
 
-fn is_appended(entry: &Value) -> bool {
-    entry.get("comment").and_then(Value::as_str) == Some(APPENDED)
+fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
+    entry.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
 fn has_layer(entry: &Value) -> bool {
@@ -172,7 +218,7 @@ fn beginning<'a>(history: &'a [Value], described: &[HistoryEntry]) -> Option<(Ve
     for wanted in described {
         loop {
             let entry = rest.next()?;
-            if entry.get("created_by").and_then(Value::as_str).unwrap_or_default() == wanted.created_by {
+            if text(entry, "created_by") == wanted.created_by {
                 taken.push(entry.clone());
                 break;
             }
@@ -207,9 +253,11 @@ mod tests {
     }
 
     fn cut(history: &[&str]) -> CutImage {
-        let history: Vec<Value> = history.iter().map(|entry| json!({ "created_by": entry })).collect();
+        let history: Vec<Value> =
+            history.iter().map(|entry| json!({ "created_by": entry, "empty_layer": true })).collect();
         let config = json!({ "config": SETTINGS.parse::<Value>().unwrap(), "history": history });
-        CutImage::parse(config.to_string().as_bytes(), 2).unwrap()
+        let base = CutBase { own_entries: 2, has_times: true, ..CutBase::default() };
+        CutImage::parse(config.to_string().as_bytes(), base).unwrap()
     }
 
     #[test]
@@ -258,10 +306,36 @@ mod tests {
 
     #[test]
     fn a_description_that_is_none_and_triggers_are_refused() {
-        let parse = |config: &str| CutImage::parse(config.as_bytes(), 1).map(drop);
+        let parse = |config: &str| CutImage::parse(config.as_bytes(), CutBase::default()).map(drop);
         assert_eq!(parse("{}"), Err(PrefixError::NotDescribed));
         assert_eq!(parse(r#"{"config":{},"history":[{}]}"#), Ok(()));
         let triggering = r#"{"config":{"OnBuild":["RUN x"]},"history":[]}"#;
         assert_eq!(parse(triggering), Err(PrefixError::Triggers));
+    }
+
+    #[test]
+    fn a_base_whose_layers_are_unknown_or_that_moved_is_refused() {
+        let cut = |created: &str, has_layer: bool, base: CutBase| {
+            let config = json!({ "config": {}, "history": [
+                { "created": created, "created_by": "base" },
+                { "created_by": "ENV A=1", "empty_layer": !has_layer },
+                { "created_by": "RUN b" },
+            ] });
+            let cut = CutImage::parse(config.to_string().as_bytes(), base).unwrap();
+            PrefixDocuments::compose(MANIFEST.as_bytes(), CONFIG.as_bytes(), cut, mark()).map(drop)
+        };
+        let base = CutBase { own_entries: 2, layers: Some(1), is_prefix: false, has_times: true };
+        let right = "2020-01-01T00:00:00Z";
+        assert_eq!(cut(right, false, base.clone()), Ok(()));
+        assert_eq!(cut("2020-01-02T00:00:00Z", false, base.clone()), Err(PrefixError::Moved));
+        assert_eq!(cut("2020-01-02T00:00:00Z", false, CutBase { has_times: false, ..base.clone() }), Ok(()));
+        // A step without a layer that should have one: it has changed nothing, or the base has too many entries.
+        assert_eq!(cut(right, true, base.clone()), Ok(()));
+        for layers in [Some(0), None] {
+            let base = CutBase { layers, ..base.clone() };
+            assert_eq!(cut(right, true, base.clone()), Err(PrefixError::UnknownLayers));
+            assert_eq!(cut(right, false, base.clone()), Ok(()));
+            assert_eq!(cut(right, true, CutBase { is_prefix: true, ..base }), Ok(()));
+        }
     }
 }

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::{Answer, Hit, ImageTier, Wanted, add_names};
 use crate::engine::{Engine, EngineError};
 use crate::key::CacheKey;
-use crate::notes::{Built, Notes, NotesError};
+use crate::notes::{ImageAge, Notes, NotesError};
 use crate::store::Meter;
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -33,9 +33,9 @@ impl<'a> EngineTier<'a> {
         key: CacheKey,
         dependency_key: CacheKey,
         id: &str,
-        built: Option<Built>,
+        age: Option<ImageAge>,
     ) -> Result<(), NotesError> {
-        self.notes.note_image(key, dependency_key, id, built, Timestamp::now())
+        self.notes.note_image(key, dependency_key, id, age, Timestamp::now())
     }
 }
 
@@ -48,8 +48,8 @@ impl ImageTier for EngineTier<'_> {
             Ok(None) => return Answer::unknown("no image of this key is known"),
             Err(error) => return Answer::fault(error, "the cache cannot be read"),
         };
-        let youngest = images.iter().map(|image| image.built().oldest).max();
-        images.retain(|image| wanted.accepted.since.is_none_or(|since| image.built().oldest >= since));
+        let youngest = images.iter().map(|image| image.age().oldest).max();
+        images.retain(|image| wanted.accepted.since.is_none_or(|since| image.age().oldest >= since));
         let known = images.len();
         if let (0, Some(youngest)) = (known, youngest) {
             return Answer::too_old(youngest);
@@ -57,8 +57,8 @@ impl ImageTier for EngineTier<'_> {
         let search = async {
             for image in images {
                 if let Some(found) = self.engine.image(&image.id).await? {
-                    let built = image.built();
-                    let hit = Hit::of(Self::NAME, image.id, Some(built));
+                    let age = image.age();
+                    let hit = Hit::of(Self::NAME, image.id, Some(age));
                     return Ok(Some(hit.in_engine(found)));
                 }
             }

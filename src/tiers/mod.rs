@@ -20,7 +20,7 @@ use jiff::Timestamp;
 use crate::engine::{Engine, EngineError, Image};
 use crate::key::CacheKey;
 use crate::ledger::{TierOutcome, TierRecord, millis};
-use crate::notes::{Built, ImageEntry};
+use crate::notes::{ImageAge, ImageEntry};
 use crate::registry::ImageRef;
 use crate::store::{Entry, Meter};
 
@@ -68,7 +68,7 @@ pub(crate) struct Hit {
     pub(crate) id: String,
     pub(crate) tier: &'static str,
     pub(crate) image: Option<Image>,
-    pub(crate) built: Option<Built>,
+    pub(crate) age: Option<ImageAge>,
     /// `true` if the image already has its names in the registries that it is pushed to.
     pub(crate) is_named: bool,
     /// The digest of the manifest that its names refer to in a registry.
@@ -77,8 +77,8 @@ pub(crate) struct Hit {
 }
 
 impl Hit {
-    fn of(tier: &'static str, id: String, built: Option<Built>) -> Self {
-        Self { id, tier, image: None, built, is_named: false, digest: None, entry: None }
+    fn of(tier: &'static str, id: String, age: Option<ImageAge>) -> Self {
+        Self { id, tier, image: None, age, is_named: false, digest: None, entry: None }
     }
 
     /// Returns the hit with its image in the engine.
@@ -100,7 +100,7 @@ pub(crate) async fn add_names(engine: &Engine, image: &Image, names: &[ImageRef]
 pub(crate) struct Accepted {
     /// Only images whose layers were made at this time or later.
     pub(crate) since: Option<Timestamp>,
-    /// The number of layers of the base image, if it is known. The age of an image is that of its oldest other layer.
+    /// The number of layers of the base image, if it is known. They do not count for the age of an image.
     pub(crate) base_layers: Option<usize>,
     /// What this machine has noted of the key; images that a rebuild has replaced are not accepted.
     pub(crate) noted: Option<ImageEntry>,
@@ -109,10 +109,10 @@ pub(crate) struct Accepted {
 impl Accepted {
     /// Returns the reason not to use an image of this age, as a miss; `None` if it may be a hit. `id` is the id that it
     /// has in the engine, if that is known.
-    fn refusal<T>(&self, id: Option<&str>, built: Built) -> Option<Answer<T>> {
-        if self.since.is_some_and(|since| built.oldest < since) {
-            Some(Answer::too_old(built.oldest))
-        } else if self.noted.as_ref().is_some_and(|noted| noted.has_replaced(id, built.at)) {
+    fn refusal<T>(&self, id: Option<&str>, age: ImageAge) -> Option<Answer<T>> {
+        if self.since.is_some_and(|since| age.oldest < since) {
+            Some(Answer::too_old(age.oldest))
+        } else if self.noted.as_ref().is_some_and(|noted| noted.has_replaced(id, age.built)) {
             Some(Answer::miss("a rebuild has replaced the image of this key"))
         } else {
             None

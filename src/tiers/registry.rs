@@ -13,7 +13,7 @@ use tokio::task::spawn_blocking;
 use super::{Accepted, Answer, Hit, ImageTier, Tags, Wanted, add_names};
 use crate::engine::{Engine, EngineError, Image, ImageStore};
 use crate::images::read_listing;
-use crate::notes::Built;
+use crate::notes::ImageAge;
 use crate::registry::{
     Compression, Credentials, ImageRef, RegistryError, RemoteImage, Repository, StoredManifest, within,
 };
@@ -98,10 +98,10 @@ impl Found {
         self.images.iter().map(|image| image.created).min().flatten()
     }
 
-    fn built(&self, accepted: &Accepted) -> Option<Built> {
-        let at = self.created()?;
+    fn age(&self, accepted: &Accepted) -> Option<ImageAge> {
+        let built = self.created()?;
         let oldest = |count: usize| self.images.iter().filter_map(|image| image.oldest(count)).min();
-        Some(Built::new(at, accepted.base_layers.and_then(oldest)))
+        Some(ImageAge::new(built, accepted.base_layers.and_then(oldest)))
     }
 }
 
@@ -119,20 +119,20 @@ impl ImageTier for RegistryTier {
                 format!("{name} has no image of this key")
             }));
         };
-        let hit = Hit::of(Self::NAME, self.id(first), first.built(wanted.accepted));
+        let hit = Hit::of(Self::NAME, self.id(first), first.age(wanted.accepted));
         if self.terms.wanted_in.is_some() && wanted.platforms.len() > 1 {
             // An engine pulls one platform, without attestations, and could push no more than that afterwards.
             return Answer::miss("no engine pulls all of an image for several platforms");
         }
         for found in self.found.iter().flatten() {
-            let built = found.built(wanted.accepted).unwrap_or(Built::new(Timestamp::UNIX_EPOCH, None));
+            let age = found.age(wanted.accepted).unwrap_or(ImageAge::new(Timestamp::UNIX_EPOCH, None));
             if let Some((id, own)) = &self.terms.only
                 && *id != self.id(found)
             {
                 let other = Answer::miss("the registry has another image of this key");
-                return Answer { is_newer: built.at > *own, ..other };
+                return Answer { is_newer: age.built > *own, ..other };
             }
-            if let Some(refusal) = wanted.accepted.refusal(Some(&self.id(found)), built) {
+            if let Some(refusal) = wanted.accepted.refusal(Some(&self.id(found)), age) {
                 return refusal;
             }
             if self
@@ -172,13 +172,8 @@ impl ImageTier for RegistryTier {
             _ => "pulled from its registry",
         };
         let digest = Some(found[0].manifest.digest.to_string());
-        let hit = Hit {
-            id: self.id(&found[0]),
-            built: found[0].built(wanted.accepted),
-            digest,
-            is_named: true,
-            ..hit
-        };
+        let hit =
+            Hit { id: self.id(&found[0]), age: found[0].age(wanted.accepted), digest, is_named: true, ..hit };
         Answer { bytes: bytes + copied, ..Answer::hit(hit, reason) }
     }
 }

@@ -136,25 +136,35 @@ fn a_prefix_that_was_removed_from_the_engine_is_loaded_again() {
 }
 
 #[test]
-fn the_next_prefix_of_an_image_replaces_the_one_in_the_engine() {
+fn a_loaded_prefix_that_was_not_used_for_long_leaves_the_engine() {
     let all = every_engine();
     let (from, to) = (&all[0], &all[1]);
     let saving = project(from);
     let (context, tag) = (saving.on(to), saving.tag("app"));
-    let mut names = Vec::new();
-    for number in 0..2 {
+    let next = |number: u8| {
         saving.write("requirements.txt", saving.tag(&format!("{number}"))).write("app.py", "1\n");
         saving.build(&["-t", &tag, "."]);
         saving.write("app.py", "2\n");
         let built = context.build(&["-t", &tag, "."]);
         assert!(prefix(&built).1.starts_with("the store has"), "{}", prefix(&built).1);
-        let loaded = loaded(to, &tag);
-        assert_eq!(loaded.len(), 1, "{loaded:?}");
-        names.extend(loaded);
+        loaded(to, &tag)
+    };
+    let [first] = &next(0)[..] else { panic!("one prefix") };
+    // Three others were used more recently, but not within the last hour.
+    let builders = fs::read_dir(saving.path("home/.cache/larder/v1/builder")).unwrap();
+    for path in builders.map(|file| file.unwrap().path()) {
+        let mut notes: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        if notes["loaded"].get(first).is_some() {
+            let other = |number: u8| (format!("larder-prefix:{number}"), json!("2026-01-01T02:00:00Z"));
+            let mut all: serde_json::Map<_, _> = (0..3).map(other).collect();
+            all.insert(first.clone(), json!("2026-01-01T01:00:00Z"));
+            notes["loaded"] = all.into();
+            fs::write(path, notes.to_string()).unwrap();
+        }
     }
-    assert_ne!(names[0], names[1]);
-    let old = to.docker().args(["image", "inspect", &names[0]]).output().unwrap();
-    assert!(!old.status.success(), "{} is still there", names[0]);
+    assert_eq!(next(1).len(), 1);
+    let old = to.docker().args(["image", "inspect", first]).output().unwrap();
+    assert!(!old.status.success(), "{first} is still there");
 }
 
 #[test]
@@ -166,10 +176,8 @@ fn prefixes_push_no_image_out_of_the_store_and_are_damaged_apart() {
     saving.build(&["--cache-max-entries", "1", "-t", &tag, "."]);
     assert_eq!(kinds(&saving), ["image", "prefix"]);
 
-    let list = saving.larder(&["cache", "list", "--format", "json"]).success();
-    let list: Value = serde_json::from_str(&list.stdout).unwrap();
-    let entry = list["entries"].as_array().unwrap().iter().find(|entry| entry["kind"] == "prefix").unwrap();
-    let id = entry["id"].as_str().unwrap();
+    let entry = entry_of_prefix(&saving);
+    let id = entry.as_str().unwrap();
     let files = walkdir::WalkDir::new(saving.path("home/.cache/larder/v1/entries")).into_iter();
     let file = files.map(|file| file.unwrap().into_path()).find(|path| path.to_string_lossy().contains(id));
     fs::write(file.expect("the entry"), "{}\n").unwrap();
@@ -189,13 +197,25 @@ fn a_build_does_without_a_prefix_that_is_too_old_or_not_wanted() {
     saving.build(&["-t", &tag, "."]);
     std::thread::sleep(std::time::Duration::from_secs(2));
     saving.write("app.py", "2\n");
-    for flags in [&["--max-age", "1s"][..], &["--tiers", "engine,archive"], &["--no-cache"]] {
+    let mut last = entry_of_prefix(&saving);
+    for flags in [&["--max-age", "1s"][..], &["--tiers", "engine,archive"], &["--no-cache", "--read-only"]] {
+        saving.write("app.py", format!("{flags:?}"));
         let context = saving.on(to);
         let built = context.build(&[flags, &["-t", &tag, "."]].concat());
         assert_eq!(steps(&built)[2], 0, "{flags:?}: {}", prefix(&built).1);
         assert_ne!(prefix(&built).0, "hit", "{flags:?}");
         assert_eq!(loaded(to, &tag), [""; 0], "{flags:?}");
+        let old = std::mem::replace(&mut last, entry_of_prefix(&saving));
+        assert_eq!(last != old, flags[0] == "--max-age", "{flags:?}");
     }
+}
+
+/// The id of the store's newest entry of a prefix.
+fn entry_of_prefix(context: &TestContext) -> Value {
+    let list = context.larder(&["cache", "list", "--format", "json"]).success();
+    let list: Value = serde_json::from_str(&list.stdout).unwrap();
+    let entries = list["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "prefix");
+    entries.max_by_key(|entry| entry["created"].as_str().unwrap()).unwrap()["id"].clone()
 }
 
 #[test]

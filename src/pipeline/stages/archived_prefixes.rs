@@ -1,7 +1,7 @@
 //! Prefixes in the store: they are archived with their image, and builds without a registry continue from them.
 //!
 //! The store has the layers of the image already, so that an entry of a prefix adds a config and a list of chunks. A prefix
-//! that is loaded into the engine stays there under a name, until a build of the same image loads another one.
+//! that is loaded into the engine stays there under a name, as long as it is one of the last that were used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +11,17 @@ use jiff::Timestamp;
 use super::cut_image::CutError;
 use super::job::Job;
 use super::lookup::Lookup;
-use super::prefix::{Looked, Prefixes, base, is_too_old};
+use super::prefix::{Looked, Prefixes, base};
 use crate::error_chain::chain;
 use crate::images::SavePrefixError;
 use crate::key::PrefixKey;
-use crate::notes::{LoadedPrefix, PrefixBase};
+use crate::notes::PrefixBase;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::transfers::transfer;
 use crate::registry::{ImageRef, PrefixDocuments, PrefixError, PrefixMark};
 use crate::store::{Entry, Meter, StoreError, Subject};
-use crate::tiers::{Accepted, ArchiveTier, ImageTier, Wanted};
+use crate::tiers::{Accepted, ArchiveTier, ImageTier, LoadError, Wanted};
 
 /// The repository of the names that loaded prefixes have in the engine.
 const LOADED: &str = "larder-prefix";
@@ -64,37 +64,55 @@ impl Prefixes {
             let Ok(name) = format!("{LOADED}:{}", key.key.digest().hex()).parse::<ImageRef>() else {
                 continue;
             };
-            let names = [name.clone()];
-            let wanted =
-                Wanted { key: key.key, platforms: &keys.platforms, names: &names, accepted: &accepted };
-            let meter = Arc::new(Meter::default());
-            let taking = tier.take(&wanted, &meter);
-            let loading = transfer("loading the prefix", taking, &meter, job.session, job.reporter);
-            let mut answer = Box::pin(loading).await?;
+            let wanted = Wanted {
+                key: key.key,
+                platforms: &keys.platforms,
+                names: std::slice::from_ref(&name),
+                accepted: &accepted,
+            };
+            let mut answer = job.session.interrupts().bound(tier.look(&wanted)).await?;
             answer.faults.iter().try_for_each(|fault| job.faults.report(fault.as_ref()))?;
             self.are_too_old |= answer.is_too_old;
-            let Some(image) = answer.found.take().and_then(|hit| hit.image) else {
-                if !answer.faults.is_empty() {
-                    self.broken = Some(key.key);
+            let Some(entry) = answer.found.take().and_then(|hit| hit.entry) else { continue };
+            let meter = Arc::new(Meter::default());
+            let loading = self.load(job, (keys, key), &tier, &entry, &name, &meter);
+            let loading = transfer("loading the prefix", loading, &meter, job.session, job.reporter);
+            match Box::pin(loading).await? {
+                Ok((continuing, bytes)) => {
+                    let reason = format!("the store has the layers up to {}", key.place());
+                    return Ok(Looked { bytes, ..Looked::of(continuing, reason) });
                 }
-                continue;
-            };
-            if is_too_old(job, image.created) {
-                self.are_too_old = true;
-                job.unload(&[name.familiar()]).await;
-                continue;
+                Err(error) => {
+                    self.broken.insert(key.key);
+                    self.continued = None;
+                    job.faults.report(&error)?;
+                    return Ok(Looked::miss(chain(&error)));
+                }
             }
-            let of = job.build.tags.first().map(ImageRef::repository).unwrap_or_default();
-            let loaded = Some(LoadedPrefix { id: image.id, of });
-            let base = base(name.familiar(), image.config.settings, image.created, loaded);
-            let reason = format!("the store has the layers up to {}", key.place());
-            let looked = Looked::of(self.continue_from(job, keys, key, base, true), reason);
-            if self.continued.is_none() {
-                job.unload(&[name.familiar()]).await;
-            }
-            return Ok(Looked { bytes: answer.bytes, ..looked });
         }
         Ok(none)
+    }
+
+    /// Prepares a build that continues from the prefix in `entry`, and loads it unless that is impossible. Returns why it
+    /// is, and the bytes that were loaded.
+    async fn load(
+        &mut self,
+        job: &Job<'_>,
+        (keys, key): (&BuildKeys, &PrefixKey),
+        tier: &ArchiveTier,
+        entry: &Entry,
+        name: &ImageRef,
+        meter: &Arc<Meter>,
+    ) -> Result<(Result<(), String>, u64), LoadError> {
+        let (id, config) = tier.config(entry).await?;
+        let base = base(name.familiar(), config.settings, entry.manifest.subject.oldest, Some(id));
+        if let Err(reason) = self.continue_from(job, keys, key, base, true) {
+            return Ok((Err(reason), 0));
+        }
+        let loaded = tier.load(entry, std::slice::from_ref(name), meter).await?;
+        // If these notes cannot be written, the image stays.
+        drop(job.note_loaded(&name.familiar()).await);
+        Ok((Ok(()), loaded.bytes))
     }
 
     /// Archives the prefixes of the image in `entry` that the store lacks, if the build uses no registry for them.
@@ -126,12 +144,17 @@ impl Prefixes {
             match archived.unwrap_or(Err(ArchivePrefixError::Late(DEADLINE))) {
                 Ok(faults) => faults.iter().try_for_each(|fault| job.faults.report(fault))?,
                 Err(
-                    error @ ArchivePrefixError::Save(SavePrefixError::Prefix(PrefixError::UnknownLayers)),
+                    error @ ArchivePrefixError::Save(SavePrefixError::Prefix(
+                        PrefixError::UnknownLayers | PrefixError::Moved,
+                    )),
                 ) => {
                     job.reporter.note(&format!("{}\n", chain(&Unarchived { place: key.place(), error })));
                     break;
                 }
-                Err(error) => return job.faults.report(&Unarchived { place: key.place(), error }),
+                Err(error) => {
+                    job.faults.report(&Unarchived { place: key.place(), error })?;
+                    break;
+                }
             }
             is_added = true;
         }
@@ -148,8 +171,9 @@ impl Prefixes {
     ) -> Result<Vec<StoreError>, ArchivePrefixError> {
         let cut = job.cut_image((keys, key), self).await?;
         let mark = PrefixMark { key: key.key.digest(), published: Timestamp::now() };
-        let name = job.build.tags.first().map_or_else(String::new, ImageRef::familiar);
-        let subject = Subject { title: format!("{name} up to {}", key.place()), ..Subject::default() };
+        let title =
+            job.build.tags.first().map_or_else(|| "an image without a name".to_owned(), ImageRef::familiar);
+        let subject = Subject { title, ..Subject::default() };
         let compose =
             move |manifest: &[u8], config: &[u8]| PrefixDocuments::compose(manifest, config, cut, mark);
         Ok(tier.save_prefix(key.key, entry, subject, compose).await?.saved.faults)
@@ -159,16 +183,25 @@ impl Prefixes {
 impl Job<'_> {
     /// Returns `true` unless the image was loaded into the engine and is no longer there.
     pub(super) async fn still_has(&self, base: &PrefixBase) -> bool {
-        let (Some(loaded), Some(engine)) = (&base.loaded, self.engine()) else { return true };
+        let (Some(id), Some(engine)) = (&base.id, self.engine()) else { return true };
         let image = engine.image(&base.name).await.ok().flatten();
-        !self.build.source.pull && image.is_some_and(|image| image.id == loaded.id)
+        if self.build.source.pull || image.is_none_or(|image| image.id != *id) {
+            return false;
+        }
+        // If these notes cannot be written, the image stays.
+        drop(self.note_loaded(&base.name).await);
+        true
     }
 
-    /// Removes names of loaded prefixes. If that fails, the engine keeps the images.
-    pub(super) async fn unload(&self, names: &[String]) {
-        let Some(engine) = self.engine() else { return };
-        for name in names.iter().filter_map(|name| name.parse().ok()) {
+    /// Records that a loaded prefix is used, and removes names of others that were not used for long. If that fails, the
+    /// engine keeps them.
+    async fn note_loaded(&self, name: &str) -> Result<(), PipelineError> {
+        let mut forgotten = Vec::new();
+        self.note_builder(|entry| forgotten = entry.note_loaded(name, Timestamp::now())).await?;
+        let Some(engine) = self.engine() else { return Ok(()) };
+        for name in forgotten.iter().filter_map(|name| name.parse().ok()) {
             drop(engine.remove_name(&name).await);
         }
+        Ok(())
     }
 }

@@ -126,7 +126,7 @@ impl Job<'_> {
         let noted = self.notes.image(key).ok().flatten();
         let noted = noted.and_then(|entry| entry.images.into_iter().find(|known| known.id == image.id));
         let subject = Subject {
-            oldest: noted.map(|known| known.built().oldest),
+            oldest: noted.map(|known| known.age().oldest),
             ..self.subject(&keys.published(&self.settings.seal).await)
         };
         // The layers of an entry that cannot be loaded must not be reused.

@@ -8,7 +8,7 @@ use crate::buildkit::SolveError;
 use crate::dockerfile::{Cut, Dockerfile, InstructionKind, Resolution, Source, prefix_text};
 use crate::key::PrefixKey;
 use crate::pipeline::keys::BuildKeys;
-use crate::registry::{CutImage, PrefixError};
+use crate::registry::{CutBase, CutImage, PrefixError};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CutError {
@@ -36,7 +36,13 @@ impl Job<'_> {
         let directory = self.inputs.with_text(&cut_text).map_err(CutError::Write)?;
         let directory = directory.ok_or(CutError::NotLocal)?;
         let config = self.describe(keys, directory.path()).await?.ok_or(PrefixError::NotDescribed)?;
-        Ok(CutImage::parse(&config, own_entries(&keys.resolution, key.cut))?)
+        let base = CutBase {
+            own_entries: own_entries(&keys.resolution, key.cut),
+            layers: self.base_layers(keys),
+            is_prefix: continued.is_some(),
+            has_times: !self.build.source.build_args.contains_key("SOURCE_DATE_EPOCH"),
+        };
+        Ok(CutImage::parse(&config, base)?)
     }
 }
 
@@ -48,7 +54,7 @@ fn cut_in(dockerfile: &Dockerfile, key: &PrefixKey) -> Cut {
 }
 
 /// Returns the number of entries in the history of a prefix that its base image does not have: one for each instruction
-/// of the target stage, without ONBUILD, and of the stages that it is based on.
+/// of the target stage and of the stages that it is based on, without ONBUILD.
 fn own_entries(resolution: &Resolution, cut: Cut) -> usize {
     let find = |index| resolution.stages.iter().find(|stage| stage.index == index);
     let mut count = 0;
@@ -58,9 +64,7 @@ fn own_entries(resolution: &Resolution, cut: Cut) -> usize {
         let triggers = stage.instructions.iter().filter(|at| at.triggered).count();
         let limit = if is_target { cut.instructions + triggers } else { usize::MAX };
         let own = stage.instructions.iter().take(limit).skip(1);
-        count += own
-            .filter(|at| !(is_target && matches!(at.instruction.kind, InstructionKind::Onbuild(_))))
-            .count();
+        count += own.filter(|at| !matches!(at.instruction.kind, InstructionKind::Onbuild(_))).count();
         next = if let Source::Stage(base) = stage.base { find(base) } else { None };
     }
     count

@@ -114,8 +114,7 @@ impl Job<'_> {
     ) -> (Option<ForeseenHit>, bool) {
         let answer = tier.look(&self.wanted(keys, accepted)).await;
         self.warn_of(&answer.faults);
-        let hit =
-            answer.found.map(|hit| ForeseenHit { tier: hit.tier, built: hit.built.map(|built| built.at) });
+        let hit = answer.found.map(|hit| ForeseenHit { tier: hit.tier, built: hit.age.map(|age| age.built) });
         (hit, answer.faults.is_empty())
     }
 

@@ -5,7 +5,6 @@ use std::time::Instant;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
-use super::prefix::Prefixes;
 use super::solving::Ended;
 use super::unfetched;
 use crate::buildkit::solve::{CacheEntry, ExporterResponse};
@@ -42,24 +41,18 @@ impl Job<'_> {
         &self,
         keyed: &Keyed,
         lookup: &Lookup,
-        prefixes: &Prefixes,
     ) -> Result<LayerCaches, PipelineError> {
-        self.bound(Box::pin(self.find_layers(keyed, lookup, prefixes))).await
+        self.bound(Box::pin(self.find_layers(keyed, lookup))).await
     }
 
-    async fn find_layers(
-        &self,
-        keyed: &Keyed,
-        lookup: &Lookup,
-        prefixes: &Prefixes,
-    ) -> Result<LayerCaches, PipelineError> {
+    async fn find_layers(&self, keyed: &Keyed, lookup: &Lookup) -> Result<LayerCaches, PipelineError> {
         let is_unreachable = lookup.is_registry_unreachable;
         let Some(place) = self.layers_place() else { return Ok(LayerCaches::default()) };
         let none = |fault: Option<&str>| {
             LayerCaches::none_of(place.clone(), fault.map(str::to_owned), is_unreachable)
         };
-        if lookup.runs_every_step(self).is_some() || prefixes.are_too_old {
-            // No cache is imported, for its layers can be as old as those of the prefix; the new one replaces the old one.
+        if lookup.runs_every_step(self).is_some() {
+            // No cache is imported; the new one replaces the old one.
             return Ok(none(None));
         }
         if self.settings.store.terms.trust.is_strict() {

@@ -11,7 +11,7 @@ use super::keyed::Keyed;
 use super::registry::{Newer, report_named};
 use crate::dockerfile::Source;
 use crate::ledger::TierRecord;
-use crate::notes::Built;
+use crate::notes::ImageAge;
 use crate::pipeline::changes;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
@@ -30,7 +30,7 @@ const NEWER_TIMEOUT: Duration = Duration::from_secs(2);
 pub(super) struct Lookup {
     pub(super) tiers: Vec<TierRecord>,
     pub(super) hit: Option<Hit>,
-    /// `true` if a tier has an image of the key that is too old.
+    /// `true` if a tier has an image of the key, or a prefix of it, that is too old.
     is_expired: bool,
     /// `true` if the store has an image of the key that cannot be loaded.
     pub(super) is_unloadable: bool,
@@ -84,7 +84,7 @@ impl Lookup {
         if let (Some(hit), Some(keys)) = (&self.hit, keyed.keys())
             && hit.image.is_some()
         {
-            job.note(keys, &hit.id, hit.built)?;
+            job.note(keys, &hit.id, hit.age)?;
         }
         Ok(())
     }
@@ -102,6 +102,18 @@ impl Lookup {
             return None;
         }
         keyed.keys()
+    }
+
+    /// Returns the same lookup for an image whose layers are too old, so that every step is run.
+    pub(super) fn expired(&self) -> Self {
+        let Self { is_unloadable, has_registry_failed, is_registry_unreachable, .. } = *self;
+        Self {
+            is_expired: true,
+            is_unloadable,
+            has_registry_failed,
+            is_registry_unreachable,
+            ..Self::default()
+        }
     }
 
     /// Returns the flag that makes BuildKit run every step, if there is one.
@@ -160,7 +172,7 @@ impl Lookup {
         keys: &BuildKeys,
         hit: &Hit,
     ) -> Result<Newer, PipelineError> {
-        let built = hit.built.map_or(Timestamp::UNIX_EPOCH, |built| built.at);
+        let built = hit.age.map_or(Timestamp::UNIX_EPOCH, |age| age.built);
         let late = |what: &str| {
             format!(
                 "{what} does not say in {NEWER_TIMEOUT:?} if it has a newer image; going on with the engine's"
@@ -292,7 +304,7 @@ impl Job<'_> {
     }
 
     /// Returns the number of layers of the image that the target is based on, if it is known.
-    fn base_layers(&self, keys: &BuildKeys) -> Option<usize> {
+    pub(super) fn base_layers(&self, keys: &BuildKeys) -> Option<usize> {
         let stages = &keys.resolution.stages;
         let mut index = keys.target;
         loop {
@@ -307,10 +319,14 @@ impl Job<'_> {
     }
 
     /// Records the image under its key, and when it was built if that is known.
-    pub(super) fn note(&self, keys: &BuildKeys, id: &str, built: Option<Built>) -> Result<(), PipelineError> {
+    pub(super) fn note(
+        &self,
+        keys: &BuildKeys,
+        id: &str,
+        age: Option<ImageAge>,
+    ) -> Result<(), PipelineError> {
         let Some(engine) = self.engine() else { return Ok(()) };
-        let noted =
-            EngineTier::new(&self.notes, engine).save(keys.keys.image, keys.keys.dependency, id, built);
+        let noted = EngineTier::new(&self.notes, engine).save(keys.keys.image, keys.keys.dependency, id, age);
         noted.or_else(|fault| self.faults.report_notes(&fault))
     }
 }

@@ -8,7 +8,7 @@ use super::lookup::Lookup;
 use super::mounts::{Restored, SavedMounts};
 use super::prefix::{Prefixes, UnusablePrefix};
 use super::solved::Solved;
-use crate::notes::Built;
+use crate::notes::ImageAge;
 use crate::pipeline::changes;
 use crate::pipeline::error::PipelineError;
 use crate::registry::ImageRef;
@@ -47,16 +47,18 @@ impl Made {
         lookup: &Lookup,
     ) -> Result<(), PipelineError> {
         self.prefixes = Prefixes::look(job, keyed, lookup).await?;
+        let expired = self.prefixes.are_too_old.then(|| lookup.expired());
+        let lookup = expired.as_ref().unwrap_or(lookup);
         // No cache has the steps after a prefix: BuildKit does not know them as those of the Dockerfile.
         let needs_layers = self.prefixes.continued.as_ref().is_none_or(|continued| continued.reaches_stages);
         if needs_layers {
-            self.solved.layers = job.look_for_layers(keyed, lookup, &self.prefixes).await?;
+            self.solved.layers = job.look_for_layers(keyed, lookup).await?;
         }
         let mut built = self.restore_and_solve(job, keyed, lookup).await;
         if let Ok(Some(fault)) = &built {
             self.prefixes.give_up(job, fault).await?;
             if !needs_layers {
-                self.solved.layers = job.look_for_layers(keyed, lookup, &self.prefixes).await?;
+                self.solved.layers = job.look_for_layers(keyed, lookup).await?;
             }
             if fault.is_of_layer {
                 self.solved.layers.give_up();
@@ -126,8 +128,8 @@ impl Made {
         if job.engine().is_none() {
             return Ok(Noted { is_of_key: true, archiving: None });
         }
-        job.note(keys, id, Some(Built::new(jiff::Timestamp::now(), self.prefixes.made())))?;
-        self.prefixes.note_built(job, keys).await?;
+        job.note(keys, id, Some(ImageAge::new(jiff::Timestamp::now(), self.prefixes.oldest())))?;
+        self.prefixes.note_built(job, keys, lookup).await?;
         if self.prefixes.continued.is_none() {
             job.note_layers(keys, id, !self.restored.carried.is_empty()).await?;
         }

@@ -27,7 +27,7 @@ use crate::dockerfile::{
 };
 use crate::key::{CacheKey, PrefixKey};
 use crate::ledger::{TierOutcome, TierRecord, millis};
-use crate::notes::{LoadedPrefix, PrefixBase};
+use crate::notes::PrefixBase;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::inputs::DockerfileText;
 use crate::pipeline::keys::BuildKeys;
@@ -43,9 +43,9 @@ pub(super) struct Prefixes {
     pub(super) continued: Option<Continued>,
     /// The keys of the prefixes that are known to have a tag of the job's own lane.
     pub(super) published: BTreeSet<CacheKey>,
-    /// The key of the prefix that turned out to be unusable; it is replaced.
-    pub(super) broken: Option<CacheKey>,
-    /// `true` if there are prefixes that are older than `--max-age`; they are replaced.
+    /// The keys of prefixes that turned out to be unusable; they are replaced.
+    pub(super) broken: BTreeSet<CacheKey>,
+    /// `true` if the layers of a prefix are older than `--max-age`: every step is run again.
     pub(super) are_too_old: bool,
 }
 
@@ -102,17 +102,11 @@ impl Looked {
 pub(super) fn base(
     name: String,
     settings: ImageSettings,
-    made: Option<Timestamp>,
-    loaded: Option<LoadedPrefix>,
+    oldest: Option<Timestamp>,
+    id: Option<String>,
 ) -> PrefixBase {
     let variables = settings.env.iter().filter_map(|variable| variable.split('=').next());
-    PrefixBase {
-        name,
-        variables: variables.map(str::to_owned).collect(),
-        command: settings.cmd,
-        made,
-        loaded,
-    }
+    PrefixBase { name, variables: variables.map(str::to_owned).collect(), command: settings.cmd, oldest, id }
 }
 
 impl Continued {
@@ -151,17 +145,17 @@ impl Prefixes {
     /// Returns the prefix in a registry that the build has continued from.
     pub(super) fn base(&self) -> Option<ImageRef> {
         let base = self.continued.as_ref().map(|continued| &continued.base);
-        base.filter(|base| base.loaded.is_none())?.name.parse().ok()
+        base.filter(|base| base.id.is_none())?.name.parse().ok()
     }
 
-    /// Returns when the oldest layer of the prefix was made that the build has continued from, if it says so.
-    pub(super) fn made(&self) -> Option<Timestamp> {
-        self.continued.as_ref()?.base.made
+    /// Returns when the oldest RUN step of the prefix was run that the build has continued from, if it says so.
+    pub(super) fn oldest(&self) -> Option<Timestamp> {
+        self.continued.as_ref()?.base.oldest
     }
 
     /// Returns `true` if an existing prefix of this key must not stay.
     pub(super) fn replaces(&self, key: CacheKey) -> bool {
-        self.are_too_old || self.broken == Some(key)
+        self.broken.contains(&key)
     }
 
     /// Looks for a prefix to continue from.
@@ -266,11 +260,18 @@ impl Prefixes {
             }
         }
         let Some((key, known)) = known.first() else { return Ok(None) };
+        if is_too_old(job, known.oldest()) {
+            self.are_too_old = true;
+            return Ok(Some(Looked::miss(format!(
+                "the layers up to {} are older than --max-age",
+                key.place()
+            ))));
+        }
         let Some(base) = &known.base else {
             let reason = format!("the builder has made the layers up to {}", key.place());
             return Ok(Some(Looked::skipped(reason)));
         };
-        if is_too_old(job, base.made) || !job.still_has(base).await {
+        if !job.still_has(base).await {
             return Ok(None);
         }
         let reason = format!("the builder has continued from the layers up to {} before", key.place());
@@ -309,7 +310,7 @@ impl Prefixes {
     ) -> Result<(), PipelineError> {
         if let Some(continued) = self.continued.take() {
             self.published.remove(&continued.key.key);
-            self.broken = Some(continued.key.key);
+            self.broken.insert(continued.key.key);
             job.note_builder(|entry| entry.forget_prefix(continued.key.key.digest())).await?;
         }
         if let Some(tier) = &mut self.tier {
@@ -320,26 +321,30 @@ impl Prefixes {
     }
 
     /// Records which layers the builder has now, after a build.
-    pub(super) async fn note_built(&self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+    pub(super) async fn note_built(
+        &self,
+        job: &Job<'_>,
+        keys: &BuildKeys,
+        lookup: &Lookup,
+    ) -> Result<(), PipelineError> {
         if keys.keys.prefixes.is_err() || job.faults.is_cache_down() {
             return Ok(());
         }
         let now = Timestamp::now();
-        let mut replaced = Vec::new();
-        let noted = job.note_builder(|entry| match &self.continued {
+        job.note_builder(|entry| match &self.continued {
             Some(Continued { key, base, .. }) => {
-                replaced = entry.replace_loaded(base);
                 entry.note_prefix(key.key.digest(), Some(base.clone()), None, now);
             }
             None => {
-                for key in keys.keys.prefixes.iter().flatten() {
-                    entry.note_prefix(key.key.digest(), None, None, now);
+                for key in keys.keys.prefixes.iter().flatten().map(|key| key.key.digest()) {
+                    if lookup.replaces_images(job) {
+                        entry.forget_prefix(key);
+                    }
+                    entry.note_prefix(key, None, None, now);
                 }
             }
-        });
-        noted.await?;
-        job.unload(&replaced).await;
-        Ok(())
+        })
+        .await
     }
 }
 

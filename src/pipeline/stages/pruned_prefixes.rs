@@ -19,25 +19,34 @@ impl Job<'_> {
         let mut repository = self.registries().repository(place).await?;
         let (tags, all) = (self.registry_tags(Some(keys)).await, repository.tags().await?);
         let own = tags.own_prefixes(&all);
-        let Some(excess) = own.len().checked_sub(MOST) else { return Ok(Vec::new()) };
+        // Those of other lanes stay recorded while they exist.
+        let recorded =
+            self.notes.undeleted().unwrap_or_default().remove(&place.repository()).unwrap_or_default();
+        let is_other = |tag: &String| all.contains(tag) && !own.contains(&tag.as_str());
+        let mut undeleted: Vec<String> = recorded.into_iter().filter(is_other).collect();
+        let Some(excess) = own.len().checked_sub(MOST).filter(|excess| *excess > 0) else {
+            return Ok(undeleted);
+        };
         let prefixes = keys.keys.prefixes.iter().flatten();
         let current: Vec<String> = prefixes.map(|key| tags.of_prefix(key.key).swap_remove(0)).collect();
         let platform = keys.sole_platform().unwrap_or_default();
-        let (mut old, mut undeleted) = (Vec::new(), Vec::new());
+        let mut old = Vec::new();
         for tag in own.into_iter().filter(|tag| !current.iter().any(|current| current == tag)) {
             let Some(manifest) = repository.manifest(tag).await? else { continue };
             let mark = repository.prefix_mark(&manifest, platform).await?;
             old.push((mark.map(|mark| mark.published), tag, manifest));
         }
         old.sort_by_key(|(published, ..)| *published);
+        let mut is_refused = false;
         for (_, tag, manifest) in old.into_iter().take(excess) {
             let is_alone = !all.iter().any(|other| other != tag && Tags::is_same_prefix(other, tag));
             // Once it has refused, it is not asked again.
-            if !undeleted.is_empty() || !repository.delete_tag(tag, &manifest, is_alone).await? {
+            if is_refused || !repository.delete_tag(tag, &manifest, is_alone).await? {
+                is_refused = true;
                 undeleted.push(tag.to_owned());
             }
         }
-        if !undeleted.is_empty() {
+        if is_refused {
             self.reporter.note(&format!(
                 "{} keeps old prefixes (larder-prefix-*) that it does not let larder delete; `larder cache stats` names them\n",
                 place.repository()

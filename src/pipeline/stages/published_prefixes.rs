@@ -40,7 +40,7 @@ struct Unpublished {
 impl PublishError {
     /// Returns `true` if no build on this base image can publish prefixes.
     fn is_of_base(&self) -> bool {
-        matches!(self, Self::Prefix(PrefixError::UnknownLayers))
+        matches!(self, Self::Prefix(PrefixError::UnknownLayers | PrefixError::Moved))
     }
 }
 
@@ -80,7 +80,8 @@ impl Prefixes {
         let clock = Instant::now();
         let replaces = lookup.replaces_images(job);
         let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
-        let missing = prefixes.iter().filter(|key| replaces || !self.published.contains(&key.key));
+        let is_missing = |key: &&PrefixKey| !self.published.contains(&key.key) || self.replaces(key.key);
+        let missing = prefixes.iter().filter(|key| replaces || is_missing(key));
         let missing: Vec<PrefixKey> = missing.filter(|key| self.makes(key)).cloned().collect();
         let Some(first) = missing.first() else { return Ok(()) };
         let publishing = Box::pin(async {
@@ -143,7 +144,8 @@ impl Job<'_> {
         prefixes: &Prefixes,
         replaces: bool,
     ) -> Result<String, PublishError> {
-        let tag = self.registry_tags(Some(keys)).await.of_prefix(key.key).swap_remove(0);
+        let tags = self.registry_tags(Some(keys)).await;
+        let tag = tags.of_prefix(key.key).swap_remove(0);
         let name = place.with_tag(&tag).map(|name| name.to_string()).unwrap_or_default();
         let platform = keys.sole_platform().unwrap_or_default();
         let mut repository = self.registries().repository(place).await?;
@@ -156,10 +158,11 @@ impl Job<'_> {
         let Some(pushed_name) = self.build.tags.first() else { return Ok(name) };
         let mut pushed = self.registries().repository(pushed_name).await?;
         let cut = self.cut_image((keys, key), prefixes).await?;
-        let reference = pushed_name.tag().unwrap_or("latest");
-        let (manifest, config) = documents(&mut pushed, reference, platform).await?;
+        // Under the names of the build, another job may have pushed its image in the meantime.
+        let reference = tags.of_image(keys.keys.image).swap_remove(0);
+        let (manifest, config) = documents(&mut pushed, &reference, platform).await?;
         let mark = PrefixMark { key: key.key.digest(), published: Timestamp::now() };
-        let PrefixDocuments { config, manifest, media_type } =
+        let PrefixDocuments { config, manifest, media_type, .. } =
             PrefixDocuments::compose(&manifest, &config, cut, mark)?;
         let manifest = StoredManifest::new(&media_type, manifest);
         repository.upload(&config.into()).await?;

@@ -1,4 +1,4 @@
-//! Repeats a build whose steps the builder now has, with other exports or another Dockerfile.
+//! Asks the builder again after a build: for other exports, whose steps it now has, or for what a Dockerfile would make.
 
 use std::path::{Path, PathBuf};
 

@@ -7,7 +7,6 @@ use super::exported_layers::{ExportedLayers, LayersOf};
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
-use super::prefix::Prefixes;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
 use crate::store::EntryKind;
@@ -36,7 +35,7 @@ impl Served {
         let noted = job.identity().record_hit(
             &job.notes,
             &keys.keys,
-            self.hit.built.map(|built| built.at),
+            self.hit.age.map(|age| age.built),
             Timestamp::now(),
         );
         noted.or_else(|fault| job.faults.report_notes(&fault))?;
@@ -82,7 +81,7 @@ impl Served {
             }
         }
         if job.builder_has_layers_of(id).await {
-            let layers = job.look_for_layers(keyed, lookup, &Prefixes::default()).await?;
+            let layers = job.look_for_layers(keyed, lookup).await?;
             if !layers.is_unreachable {
                 let of = LayersOf { image: Some(id), steps: &[], layers: &layers };
                 self.exported_layers.export(job, keyed, of).await?;

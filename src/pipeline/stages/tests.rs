@@ -13,7 +13,6 @@ use tempfile::TempDir;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
-use super::prefix::Prefixes;
 use super::record::{Finished, Way};
 use super::{Deadline, Purpose, flow, read_inputs, record};
 use crate::buildkit::status::StatusUpdate;
@@ -21,7 +20,7 @@ use crate::buildkit::trace::Trace;
 use crate::buildkit::{ApiVersion, Client, EngineProduct};
 use crate::cli::{Cli, Command};
 use crate::ledger::{self, BuildRecord, Outcome, TierOutcome, TierRecord};
-use crate::notes::Built;
+use crate::notes::ImageAge;
 use crate::pipeline::inputs::Inputs;
 use crate::pipeline::reporter::{Event, Reporter, StepProgress, TransferProgress};
 use crate::pipeline::session::{EngineConnection, Session};
@@ -192,7 +191,7 @@ impl Project {
         let keys = &keyed.keys().expect("the keys are known").keys;
         let built = Timestamp::now().checked_sub(age).unwrap();
         let notes = self.settings.notes();
-        notes.note_image(keys.image, keys.dependency, ID, Some(Built::new(built, None)), built).unwrap();
+        notes.note_image(keys.image, keys.dependency, ID, Some(ImageAge::new(built, None)), built).unwrap();
         self.reporter.0.lock().unwrap().clear();
     }
 
@@ -335,7 +334,7 @@ async fn the_time_of_a_registry_that_fails_counts_as_a_cost_of_its_layers() {
         (Session::new(&project.settings), project.inputs().await, project.connection());
     let job = project.job(&session, &inputs, &connection);
     let keyed = Box::pin(Keyed::of(&job)).await.unwrap();
-    let caches = job.look_for_layers(&keyed, &Lookup::default(), &Prefixes::default()).await.unwrap();
+    let caches = job.look_for_layers(&keyed, &Lookup::default()).await.unwrap();
     assert!(caches.fault.is_some() && caches.is_unreachable && caches.imports().is_empty());
     assert!(!caches.elapsed.is_zero());
 }
@@ -385,7 +384,7 @@ async fn a_record_is_made_of_outcomes_alone() {
         id: ID.to_owned(),
         tier: "registry",
         image: None,
-        built: None,
+        age: None,
         is_named: true,
         digest: Some("sha256:2".to_owned()),
         entry: None,

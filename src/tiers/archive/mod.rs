@@ -20,8 +20,8 @@ use crate::images::{
     read_listing,
 };
 use crate::key::CacheKey;
-use crate::notes::Built;
-use crate::registry::{ImageRef, PrefixDocuments, PrefixError};
+use crate::notes::ImageAge;
+use crate::registry::{ImageConfig, ImageRef, PrefixDocuments, PrefixError};
 use crate::store::{Counted, Entry, EntryKind, Found, Meter, Store, StoreError, Subject};
 
 /// The parts of an archive that are buffered between the store and the engine.
@@ -115,6 +115,17 @@ impl ArchiveTier {
     async fn listing(&self, entry: &Entry) -> Result<Listing, LoadError> {
         let (store, entry) = (self.store.clone(), entry.clone());
         Ok(spawn_blocking(move || read_listing(&store, &entry)).await??)
+    }
+
+    /// Returns the id that the image of `entry` has in the engine, and its config.
+    pub(crate) async fn config(&self, entry: &Entry) -> Result<(String, ImageConfig), LoadError> {
+        let (store, entry, form) = (self.store.clone(), entry.clone(), self.form());
+        let reading = move || {
+            let listing = read_listing(&store, &entry)?;
+            let config = images::read_config(&store, &entry, &listing)?;
+            Ok::<_, LoadError>((listing.id_in(form).to_string(), config))
+        };
+        spawn_blocking(reading).await?
     }
 
     /// Returns the id that the image of `entry` has in the engine.
@@ -313,9 +324,9 @@ impl ImageTier for ArchiveTier {
             None if faults.is_empty() => Answer::miss("no image of this key is kept"),
             None => Answer::miss("the cache cannot be read"),
             Some(entry) => {
-                let built = Built::new(entry.manifest.created, entry.manifest.subject.oldest);
-                wanted.accepted.refusal(None, built).unwrap_or_else(|| {
-                    let hit = Hit::of(Self::NAME, String::new(), Some(built));
+                let age = ImageAge::new(entry.manifest.created, entry.manifest.subject.oldest);
+                wanted.accepted.refusal(None, age).unwrap_or_else(|| {
+                    let hit = Hit::of(Self::NAME, String::new(), Some(age));
                     Answer::hit(Hit { entry: Some(entry), ..hit }, "the image is kept")
                 })
             }

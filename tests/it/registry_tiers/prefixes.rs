@@ -180,7 +180,7 @@ fn a_kept_engine_does_not_continue_from_a_prefix_that_is_too_old() {
     continuing.context.write("app.py", "3\n");
     let built = project.push(&continuing, &["--max-age", "1ms"]);
     let (outcome, reason) = built.tier("prefix");
-    assert!(outcome == "miss" && reason.contains("before --max-age"), "{reason}: {}", built.run.stderr);
+    assert!(outcome == "miss" && reason.contains("older than --max-age"), "{reason}: {}", built.run.stderr);
 }
 
 #[test]
