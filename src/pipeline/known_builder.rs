@@ -27,16 +27,21 @@ pub(crate) enum UnknownBuilder {
 }
 
 impl<'a> KnownBuilder<'a> {
-    pub(crate) async fn look_up(
-        client: &Client,
+    pub(crate) fn new(
+        identity: &str,
         engine: Option<&'a Engine>,
         notes: &'a Notes,
-    ) -> Result<Self, UnknownBuilder> {
-        let mut identity = client.worker().await?.id.clone();
-        if let (NAMELESS, Some(engine)) = (identity.as_str(), engine) {
-            identity = engine.identity().await?;
+    ) -> Result<Self, NotesError> {
+        Ok(Self { engine, notes, entry: notes.builder(identity)? })
+    }
+
+    /// Returns the id of the builder. Engines without ids of their own need a while to return theirs.
+    pub(crate) async fn identity(client: &Client, engine: Option<&Engine>) -> Result<String, UnknownBuilder> {
+        let identity = client.worker().await?.id.clone();
+        match engine {
+            Some(engine) if identity == NAMELESS => Ok(engine.identity().await?),
+            _ => Ok(identity),
         }
-        Ok(Self { engine, notes, entry: notes.builder(&identity)? })
     }
 
     /// Returns `true` if the builder has made these layers and still has the image on top of them.

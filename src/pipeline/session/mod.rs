@@ -138,6 +138,8 @@ pub(crate) struct EngineConnection {
     pub(crate) engine: Option<Engine>,
     pub(crate) registries: Registries,
     image_store: OnceCell<ImageStore>,
+    /// The id of the builder.
+    builder: OnceCell<String>,
 }
 
 impl EngineConnection {
@@ -151,7 +153,7 @@ impl EngineConnection {
         };
         let registries =
             Registries::new(settings.login.clone(), settings.certificates.clone(), engine.as_ref());
-        Ok(Self { client, engine, registries, image_store: OnceCell::new() })
+        Ok(Self { client, engine, registries, image_store: OnceCell::new(), builder: OnceCell::new() })
     }
 
     pub(crate) fn base_lookup(&self, build: &BuildSettings, inputs: &Inputs) -> BaseLookup<'_> {
@@ -168,7 +170,9 @@ impl EngineConnection {
         &'a self,
         notes: &'a Notes,
     ) -> Result<KnownBuilder<'a>, UnknownBuilder> {
-        KnownBuilder::look_up(&self.client, self.engine.as_ref(), notes).await
+        let ask = || KnownBuilder::identity(&self.client, self.engine.as_ref());
+        let identity = self.builder.get_or_try_init(ask).await?;
+        Ok(KnownBuilder::new(identity, self.engine.as_ref(), notes)?)
     }
 
     /// Returns the engine's image store; `GraphDriver` for buildkitd.

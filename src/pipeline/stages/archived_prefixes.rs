@@ -171,9 +171,9 @@ impl Prefixes {
     ) -> Result<Vec<StoreError>, ArchivePrefixError> {
         let cut = job.cut_image((keys, key), self).await?;
         let mark = PrefixMark { key: key.key.digest(), published: Timestamp::now() };
-        let title =
+        let name =
             job.build.tags.first().map_or_else(|| "an image without a name".to_owned(), ImageRef::familiar);
-        let subject = Subject { title, ..Subject::default() };
+        let subject = Subject { title: format!("prefix of {name}"), ..Subject::default() };
         let compose =
             move |manifest: &[u8], config: &[u8]| PrefixDocuments::compose(manifest, config, cut, mark);
         Ok(tier.save_prefix(key.key, entry, subject, compose).await?.saved.faults)
@@ -181,6 +181,27 @@ impl Prefixes {
 }
 
 impl Job<'_> {
+    /// Returns `false` if the store has no prefix of the image. A remote is not asked.
+    pub(super) async fn may_have_stored_prefix(&self, keys: &BuildKeys) -> Result<bool, PipelineError> {
+        if !self.build.tiers.archive || self.faults.is_cache_down() {
+            return Ok(false);
+        }
+        if self.settings.store.remote.is_some() {
+            return Ok(true);
+        }
+        let (Some(tier), Some(platform)) =
+            (self.archive_tier().await?.map(ArchiveTier::of_prefixes), keys.sole_platform())
+        else {
+            return Ok(false);
+        };
+        for key in keys.keys.prefixes.iter().flatten() {
+            if tier.has(key.key, platform).await {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Returns `true` unless the image was loaded into the engine and is no longer there.
     pub(super) async fn still_has(&self, base: &PrefixBase) -> bool {
         let (Some(id), Some(engine)) = (&base.id, self.engine()) else { return true };

@@ -191,6 +191,10 @@ impl Prefixes {
         keys: &BuildKeys,
         place: Option<&ImageRef>,
     ) -> Result<Looked, PipelineError> {
+        // Asking what the builder has takes longer than looking into the store.
+        if place.is_none() && job.youngest().is_none() && !job.may_have_stored_prefix(keys).await? {
+            return Ok(Looked::miss("the store has no prefix of this image"));
+        }
         let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
         if let Some(looked) = self.known(job, keys, prefixes).await? {
             return Ok(looked);

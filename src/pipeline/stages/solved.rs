@@ -15,6 +15,7 @@ use super::prefix::{Continued, UnusablePrefix};
 use super::skipped_mounts::MountingSteps;
 use super::solving::{self, Ended};
 use super::steps;
+use super::unfetched;
 use crate::buildkit::session::FileTarget;
 use crate::buildkit::solve::ExporterResponse;
 use crate::buildkit::trace::{Trace, VertexTrace};
@@ -106,6 +107,15 @@ impl Solved {
             conditions.cache_imports.clear();
             self.layers.give_up();
             (result, trace) = job.solve(plan()?, &conditions, to_stdout, None).await;
+        }
+        if let Err(Ended::Solve(SolveError::Build(failure))) = &result
+            && unfetched::is_of_removal(&failure.message)
+        {
+            job.reporter
+                .note("the engine removed another image while it unpacked this one: it unpacks it again\n");
+            // Every step is cached now; what the build was like is in the first trace.
+            conditions.every_step = false;
+            (result, _) = job.solve(plan()?, &conditions, to_stdout, None).await;
         }
         trace.credit(&restored.prepared);
         self.record_steps(job, &trace, ignored).await?;

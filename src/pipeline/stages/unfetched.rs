@@ -13,6 +13,8 @@ const OF_LAYER: [&str; 8] = [
     "unexpected commit digest",
     "unlazy",
 ];
+/// containerd's store has removed a layer with another image while it unpacked this one.
+const OF_REMOVAL: [&str; 1] = ["failed to prepare extraction snapshot"];
 const OF_CACHE: [&str; 2] = ["failed to load cache key", "failed to fetch"];
 const OF_IMAGE: [&str; 2] = ["failed to do request", "failed to resolve source metadata"];
 
@@ -29,6 +31,11 @@ pub(super) fn is_of_cache(message: &str) -> bool {
 /// Returns `true` if an image, or one of its layers, could not be fetched.
 pub(super) fn is_of_image(message: &str) -> bool {
     is_of_cache(message) || says(message, &OF_IMAGE)
+}
+
+/// Returns `true` if the engine could not unpack the image because another one was removed at that moment.
+pub(super) fn is_of_removal(message: &str) -> bool {
+    says(message, &OF_REMOVAL)
 }
 
 fn says(message: &str, phrases: &[&str]) -> bool {

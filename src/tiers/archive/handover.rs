@@ -83,8 +83,9 @@ impl Handover<'_> {
         let engine = &self.tier.engine;
         // If the engine cannot report that, no layer is omitted.
         let present = if engine.tells_content() {
-            let title = &self.entry.manifest.subject.title;
-            let repository = title.rsplit_once(':').map_or(title.as_str(), |(repository, _)| repository);
+            // That of a prefix is `prefix of NAME`.
+            let name = self.entry.manifest.subject.title.rsplit(' ').next().unwrap_or_default();
+            let repository = name.rsplit_once(':').map_or(name, |(repository, _)| repository);
             engine.common_layers(&self.listing.diff_ids, repository).await.unwrap_or_default()
         } else {
             0
