@@ -195,6 +195,25 @@ mod tests {
         "Healthcheck":{"Test":["CMD","true"],"Interval":1000}},
         "rootfs":{"type":"layers","diff_ids":["sha256:a","sha256:b"]},"history":[{"created_by":"x"}]}"#;
 
+    #[test]
+    fn only_steps_that_can_age_have_times() {
+        let time = "2024-02-03T04:05:06Z";
+        let entry = |created_by: &str, is_empty: bool| {
+            format!(r#"{{"created":"{time}","created_by":"{created_by}","empty_layer":{is_empty}}}"#)
+        };
+        let history = [
+            entry("RUN |1 A=b /bin/sh -c pip install x # buildkit", false),
+            entry("ENV A=1", true),
+            entry("COPY . . # buildkit", false),
+            entry("ADD https://example.com/a / # buildkit", false),
+            r#"{"created_by":"RUN without a time"}"#.to_owned(),
+        ];
+        let times = layer_times(format!(r#"{{"history":[{}]}}"#, history.join(",")).as_bytes());
+        let time = Some(time.parse().unwrap());
+        assert_eq!(times, [time, None, time, None]);
+        assert_eq!(layer_times(b"{}"), []);
+    }
+
     fn identity(json: &str) -> Digest {
         ImageConfig::parse(json.as_bytes()).unwrap().identity()
     }

@@ -86,6 +86,13 @@ pub(crate) enum PrefixError {
     Unusable,
 }
 
+impl PrefixError {
+    /// Returns `true` if it is the base image that prevents prefixes, which is no fault.
+    pub(crate) fn is_of_base(&self) -> bool {
+        matches!(self, Self::UnknownLayers | Self::Moved)
+    }
+}
+
 impl CutImage {
     /// Reads the config that the builder describes.
     ///

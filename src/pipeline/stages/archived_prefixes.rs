@@ -19,7 +19,7 @@ use crate::notes::PrefixBase;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::transfers::transfer;
-use crate::registry::{ImageRef, PrefixDocuments, PrefixError, PrefixMark};
+use crate::registry::{ImageRef, PrefixDocuments, PrefixMark};
 use crate::store::{Entry, Meter, StoreError, Subject};
 use crate::tiers::{Accepted, ArchiveTier, ImageTier, LoadError, Wanted};
 
@@ -44,6 +44,13 @@ enum ArchivePrefixError {
     Save(#[from] SavePrefixError),
     #[error("that took longer than {0:?}")]
     Late(Duration),
+}
+
+impl ArchivePrefixError {
+    /// Returns `true` if no build on this base image can archive prefixes.
+    fn is_of_base(&self) -> bool {
+        matches!(self, Self::Save(SavePrefixError::Prefix(error)) if error.is_of_base())
+    }
 }
 
 impl Prefixes {
@@ -136,18 +143,15 @@ impl Prefixes {
         let replaces = lookup.replaces_images(job);
         let mut is_added = false;
         for key in keys.keys.prefixes.iter().flatten().filter(|key| self.makes(key)) {
-            if !(replaces || self.replaces(key.key)) && tier.has(key.key, platform).await {
+            let is_replaced = replaces || self.broken.contains(&key.key);
+            if !is_replaced && tier.has(key.key, platform).await {
                 continue;
             }
             let archiving = Box::pin(self.archive_one(job, (keys, key), &tier, entry));
             let archived = job.session.interrupts().bound(tokio::time::timeout(DEADLINE, archiving)).await?;
             match archived.unwrap_or(Err(ArchivePrefixError::Late(DEADLINE))) {
                 Ok(faults) => faults.iter().try_for_each(|fault| job.faults.report(fault))?,
-                Err(
-                    error @ ArchivePrefixError::Save(SavePrefixError::Prefix(
-                        PrefixError::UnknownLayers | PrefixError::Moved,
-                    )),
-                ) => {
+                Err(error) if error.is_of_base() => {
                     job.reporter.note(&format!("{}\n", chain(&Unarchived { place: key.place(), error })));
                     break;
                 }

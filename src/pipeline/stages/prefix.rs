@@ -153,11 +153,6 @@ impl Prefixes {
         self.continued.as_ref()?.base.oldest
     }
 
-    /// Returns `true` if an existing prefix of this key must not stay.
-    pub(super) fn replaces(&self, key: CacheKey) -> bool {
-        self.broken.contains(&key)
-    }
-
     /// Looks for a prefix to continue from.
     ///
     /// # Errors

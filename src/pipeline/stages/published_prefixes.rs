@@ -40,7 +40,7 @@ struct Unpublished {
 impl PublishError {
     /// Returns `true` if no build on this base image can publish prefixes.
     fn is_of_base(&self) -> bool {
-        matches!(self, Self::Prefix(PrefixError::UnknownLayers | PrefixError::Moved))
+        matches!(self, Self::Prefix(error) if error.is_of_base())
     }
 }
 
@@ -80,14 +80,13 @@ impl Prefixes {
         let clock = Instant::now();
         let replaces = lookup.replaces_images(job);
         let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
-        let is_missing = |key: &&PrefixKey| !self.published.contains(&key.key) || self.replaces(key.key);
-        let missing = prefixes.iter().filter(|key| replaces || is_missing(key));
+        let missing = prefixes.iter().filter(|key| replaces || !self.published.contains(&key.key));
         let missing: Vec<PrefixKey> = missing.filter(|key| self.makes(key)).cloned().collect();
         let Some(first) = missing.first() else { return Ok(()) };
         let publishing = Box::pin(async {
             let mut published = Vec::new();
             for key in &missing {
-                let replaces = replaces || self.replaces(key.key);
+                let replaces = replaces || self.broken.contains(&key.key);
                 let name = job.publish_prefix((keys, key), &place, self, replaces).await;
                 match name.map_err(|error| Unpublished::new(key, error)) {
                     Ok(name) => published.push((key.key.digest(), name)),

@@ -13,8 +13,6 @@ const OF_LAYER: [&str; 8] = [
     "unexpected commit digest",
     "unlazy",
 ];
-/// containerd's store has removed a layer with another image while it unpacked this one.
-const OF_REMOVAL: [&str; 1] = ["failed to prepare extraction snapshot"];
 const OF_CACHE: [&str; 2] = ["failed to load cache key", "failed to fetch"];
 const OF_IMAGE: [&str; 2] = ["failed to do request", "failed to resolve source metadata"];
 
@@ -33,9 +31,9 @@ pub(super) fn is_of_image(message: &str) -> bool {
     is_of_cache(message) || says(message, &OF_IMAGE)
 }
 
-/// Returns `true` if the engine could not unpack the image because another one was removed at that moment.
+/// Returns `true` if containerd's store could not unpack the image because it removed another one at that moment.
 pub(super) fn is_of_removal(message: &str) -> bool {
-    says(message, &OF_REMOVAL)
+    says(message, &["failed to prepare extraction snapshot"])
 }
 
 fn says(message: &str, phrases: &[&str]) -> bool {
@@ -65,5 +63,9 @@ mod tests {
             let found = (is_of_layer(message), is_of_cache(message), is_of_image(message));
             assert_eq!(found, (layer, cache, image), "{message}");
         }
+        // As Docker 28.5 says it.
+        let removal = "failed to prepare extraction snapshot \"extract-1-a sha256:1\": parent snapshot sha256:2 does not exist: not found";
+        assert!(is_of_removal(removal) && !is_of_image(removal));
+        assert!(!is_of_removal("failed to resolve source metadata for r/app@sha256:1: not found"));
     }
 }
