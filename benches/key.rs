@@ -104,6 +104,7 @@ fn both_keys_of_a_large_context(bencher: Bencher<'_, '_>) {
             mode: 0o644,
             digest: Digest::of(&number.to_le_bytes()),
             xattrs: None,
+            size: 0,
         })
         .collect();
     let (none, nothing, no_contexts, options, seal) =

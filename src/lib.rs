@@ -77,6 +77,7 @@ pub mod dockerfile;
 pub mod endpoint;
 pub mod engine;
 mod error_chain;
+mod graft;
 mod images;
 pub mod key;
 mod ledger;

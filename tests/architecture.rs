@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 /// Each room and the rooms that it may use; `settings`, `commands` and the crate's root stand above all.
-const DOMAIN: [(&str, &[&str]); 24] = [
+const DOMAIN: [(&str, &[&str]); 25] = [
     ("amounts", &[]),
     ("error_chain", &[]),
     ("screen_text", &[]),
@@ -16,6 +16,7 @@ const DOMAIN: [(&str, &[&str]); 24] = [
     ("registry", &["digest", "platform"]),
     ("context", &["digest", "dockerfile"]),
     ("dockerfile", &["platform"]),
+    ("graft", &["context", "dockerfile"]),
     ("requirements", &[]),
     ("key", &["digest", "dockerfile", "requirements"]),
     ("store", &["digest"]),
@@ -59,6 +60,7 @@ const DOMAIN: [(&str, &[&str]); 24] = [
             "dockerfile",
             "endpoint",
             "engine",
+            "graft",
             "images",
             "key",
             "ledger",

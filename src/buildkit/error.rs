@@ -1,5 +1,7 @@
 //! Errors between larder and BuildKit.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bollard_buildkit_proto::google::rpc;
@@ -62,6 +64,9 @@ pub(crate) enum SolveError {
     Connection(Status),
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// There was no connection in the first place.
+    #[error(transparent)]
+    NoEngine(#[from] Arc<ConnectError>),
 }
 
 /// A failed build as the engine reports it.

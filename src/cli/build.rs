@@ -119,7 +119,7 @@ pub(crate) struct TierArgs {
     /// Archive the image in the store, even if it is pushed; =false builds without any of larder's caches [env: LARDER_ENABLED]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) enable_cache: Option<bool>,
-    /// Tiers to use: some of engine, registry, prefix, archive, layers, mounts [env: LARDER_TIERS] [default: all]
+    /// Tiers to use: some of engine, registry, prefix, graft, archive, layers, mounts [env: LARDER_TIERS] [default: all]
     #[arg(long, value_name = "TIER", value_delimiter = ',')]
     pub(crate) tiers: Vec<String>,
     /// How long moving a whole image into or out of the store, or layers to a registry, may take [env: LARDER_ARCHIVE_TIMEOUT] [default: 10m]

@@ -10,6 +10,7 @@ use crate::error_chain::chain;
 use crate::mounts::{MountAction, Mounts, MountsReport};
 use crate::output::Printer;
 use crate::pipeline::carrier::Carrier;
+use crate::pipeline::error::PipelineError;
 use crate::pipeline::inputs::Inputs;
 use crate::pipeline::reached_mounts::{Unreached, reached};
 use crate::pipeline::stages::{Deadline, VisitedBuild, connected, read_inputs};
@@ -37,8 +38,9 @@ pub(super) async fn run(
     let deadline = Deadline::after(build.timeout.filter(|_| action != MountAction::Save));
     let mut inputs = read_inputs(&build, &settings.job).await?;
     let connection = connected(&mut inputs, &build, command.session, &printer).await?;
-    let mounts = targets(&build.source, &inputs, &connection.client, printer).await?;
-    let visited = VisitedBuild::new(&build, &inputs, &connection.client, &settings.job, (None, deadline));
+    let client = connection.client().map_err(PipelineError::from)?;
+    let mounts = targets(&build.source, &inputs, client, printer).await?;
+    let visited = VisitedBuild::new(&build, &inputs, client, &settings.job, (None, deadline));
     let carrier = Carrier::new(action, &connection, command.session, visited, &printer)?;
     let report = match action {
         MountAction::List => carrier.list(&mounts).await?,

@@ -59,5 +59,5 @@ pub(crate) use select::{Selected, Walked, select, walk_selected};
 pub(crate) use stamp::Stamp;
 pub(crate) use stat::{go_mode, mode_bits, set_xattrs, xattrs};
 pub use stat_index::StatIndex;
-pub(crate) use tree::Shape;
+pub(crate) use tree::{Shape, follow, parents};
 pub use walk::{Entry, EntryKind, walk};

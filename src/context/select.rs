@@ -80,6 +80,11 @@ impl Walked {
         let entries = self.entries.iter().chain(&self.others).map(Entry::shape);
         select(entries.chain(unread_shapes(&self.unread)), paths)
     }
+
+    /// Returns all entries that could be read, in no particular order.
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = Entry> {
+        self.entries.into_iter().chain(self.others)
+    }
 }
 
 fn unread_shapes(unread: &[(String, bool)]) -> impl Iterator<Item = (&str, Shape<'_>)> {

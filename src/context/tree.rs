@@ -43,27 +43,7 @@ impl<'a> Tree<'a> {
 
     /// Resolves `path`, including a link at its end; returns `None` if nothing is there. The empty path is the root.
     pub(super) fn resolve(&self, path: &str) -> Option<String> {
-        let mut current = String::new();
-        let mut rest = path.to_owned();
-        let mut links = 0;
-        while !rest.is_empty() {
-            let (part, behind) = rest.split_once('/').unwrap_or((&rest, ""));
-            let next = step(&current, part);
-            if let Some(Shape::Link(target)) = self.shape(&next) {
-                links += 1;
-                if links > MAX_LINKS {
-                    return None;
-                }
-                if target.starts_with('/') {
-                    current.clear();
-                }
-                rest = format!("{target}/{behind}");
-            } else {
-                current = next;
-                rest = behind.to_owned();
-            }
-        }
-        self.shape(&current).map(|_| current)
+        follow(path, |path| self.shape(path)).filter(|path| self.shape(path).is_some())
     }
 
     pub(super) fn shape(&self, path: &str) -> Option<Shape<'a>> {
@@ -79,8 +59,34 @@ impl<'a> Tree<'a> {
 }
 
 /// Returns the parents of `path`, nearest first, without the root.
-pub(super) fn parents(path: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn parents(path: &str) -> impl Iterator<Item = &str> {
     path.rmatch_indices('/').map(|(at, _)| &path[..at])
+}
+
+/// Follows the links on `path`, including one at its end. Parts that do not exist stay as they are. Returns `None` if
+/// there are too many links. `shape` returns the kind of an entry, if there is one.
+pub(crate) fn follow<'a>(path: &str, shape: impl Fn(&str) -> Option<Shape<'a>>) -> Option<String> {
+    let mut current = String::new();
+    let mut rest = path.to_owned();
+    let mut links = 0;
+    while !rest.is_empty() {
+        let (part, behind) = rest.split_once('/').unwrap_or((&rest, ""));
+        let next = step(&current, part);
+        if let Some(Shape::Link(target)) = shape(&next) {
+            links += 1;
+            if links > MAX_LINKS {
+                return None;
+            }
+            if target.starts_with('/') {
+                current.clear();
+            }
+            rest = format!("{target}/{behind}");
+        } else {
+            current = next;
+            rest = behind.to_owned();
+        }
+    }
+    Some(current)
 }
 
 /// Returns the path of `part` in the directory `current`.

@@ -42,9 +42,13 @@ pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write
         loop {
             let Some(message) = protocol::receive(from)? else { return Ok(()) };
             match message {
-                Message::List => {
-                    remove_abandoned(root);
-                    let (mut walk, notes_uses) = (Walk::new(root), notes_uses(root));
+                Message::List | Message::Scan => {
+                    let (mut walk, notes_uses) = if message == Message::Scan {
+                        (Walk::scan(root), false)
+                    } else {
+                        remove_abandoned(root);
+                        (Walk::new(root), notes_uses(root))
+                    };
                     walk.enter(root, OsStr::new(""));
                     listed = walk.found;
                     send_nodes(to, &listed)?;

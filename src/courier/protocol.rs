@@ -7,7 +7,7 @@
 //!
 //!  courier                          larder
 //!  Hello   version u16, mount u32 ─▶
-//!                                 ◀─ List
+//!                                 ◀─ List or Scan
 //!  Nodes   node …                 ─▶          repeated
 //!  Listed  nodes u64, root, notes ─▶
 //!                                 ◀─ Read     number u32 …
@@ -23,7 +23,7 @@
 //! If the courier's environment has `DIRECT`, it first tries a connection over that: it sends its secret, larder
 //! responds with the other secret, and the conversation starts. Otherwise the connection goes through the engine.
 //!
-//! A number is the index of a node in the listing that was sent (`Read`), or in the listing that is restored (`Make`,
+//! A number is the index of a node in the last listing that was sent (`Read`), or in the listing that is restored (`Make`,
 //! `Piece`). The side that serves a request only sends the response, so that the sides never block each other with full
 //! pipes. Neither side trusts the other: lengths are checked before memory is reserved, and a path is always below the
 //! mount.
@@ -36,7 +36,7 @@ pub use self::frames::{receive, send};
 pub(crate) use self::frames::{send_content, send_piece, size_of};
 
 /// The version of the protocol; different versions are incompatible.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 /// The variable with the name of an abstract socket, the courier's secret and larder's secret, separated by spaces.
 pub(crate) const DIRECT: &str = "DIRECT";
 /// The length of a secret in bytes.
@@ -65,6 +65,9 @@ pub enum Message {
     },
     /// Requests the listing, and resets all access times, so that the next listing shows which files were read.
     List,
+    /// Requests the listing of something that is only read: all names, with special files as empty files, and hard
+    /// links as files of their own. Nothing is changed, and access times mean nothing.
+    Scan,
     /// Nodes of the mount, in order.
     Nodes(Vec<FoundNode>),
     /// The end of the listing.

@@ -32,6 +32,7 @@ fn a_received_message_equals_the_sent_one() {
     let messages = [
         Message::Hello { version: 1, mount: 3 },
         Message::List,
+        Message::Scan,
         Message::Nodes(nodes.clone()),
         Message::Listed { nodes: 4, notes_uses: false, root: Owner::default(), notes: troubles.clone() },
         Message::Read(vec![0, 4, u32::MAX]),

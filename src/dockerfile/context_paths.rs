@@ -33,7 +33,7 @@ impl ContextSelector {
     }
 
     /// Creates the selector of a COPY or ADD source whose variables are expanded.
-    pub(super) fn copied(source: &str, parents: bool, exclude: Vec<String>) -> Self {
+    pub(crate) fn copied(source: &str, parents: bool, exclude: Vec<String>) -> Self {
         let (path, include) = match source.split_once("/./") {
             _ if !parents => (clean(source), None),
             // The part before the pivot is not recreated at the destination.

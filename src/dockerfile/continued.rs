@@ -98,7 +98,9 @@ pub(crate) fn continued(
     let inherited = Inherited::of(resolution, cut).ok_or(NotContinued::Replaced)?;
     check_file(dockerfile, resolution)?;
     check_platform(resolution, &inherited)?;
-    check_shared_config(resolution, &inherited)?;
+    if let Some(stage) = resolution.shares_settings(cut.stage) {
+        return Err(NotContinued::SharedConfig(stage));
+    }
     check_args(dockerfile, &inherited, prefix)?;
 
     let root = inherited.stages.first().map_or(cut.stage, |root| root.index);
@@ -226,25 +228,6 @@ fn check_platform(resolution: &Resolution, inherited: &Inherited<'_>) -> Result<
         }),
         _ => Ok(()),
     }
-}
-
-/// Refuses a stage with a base stage that another stage is based on and adds labels, volumes or ports to. `BuildKit`
-/// copies a stage's config without these maps, so they become the target's too (`clone` in `image.go`).
-fn check_shared_config(resolution: &Resolution, inherited: &Inherited<'_>) -> Result<(), NotContinued> {
-    let mut sharing: BTreeSet<usize> = inherited.stages.iter().map(|stage| stage.index).collect();
-    let own = sharing.clone();
-    for stage in &resolution.stages {
-        let Source::Stage(base) = stage.base else { continue };
-        if own.contains(&stage.index) || !sharing.contains(&base) {
-            continue;
-        }
-        sharing.insert(stage.index);
-        let keywords = ["LABEL", "VOLUME", "EXPOSE"];
-        if stage.instructions.iter().any(|at| keywords.contains(&&*at.instruction.keyword)) {
-            return Err(NotContinued::SharedConfig(stage.index));
-        }
-    }
-    Ok(())
 }
 
 /// Refuses arguments that would not have the same value again.

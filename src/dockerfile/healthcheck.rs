@@ -33,7 +33,7 @@ fn wrong_value(flag: &Flag) -> Option<String> {
     let sound = match name.as_str() {
         "retries" => value.parse::<i32>().is_ok_and(|retries| retries >= 0),
         "interval" | "timeout" | "start-period" | "start-interval" => {
-            nanoseconds(value).is_some_and(|duration| duration == 0.0 || duration >= 1e6)
+            nanoseconds(value).is_some_and(|duration| duration == 0 || duration >= 1_000_000)
         }
         _ => true,
     };
@@ -42,15 +42,18 @@ fn wrong_value(flag: &Flag) -> Option<String> {
 }
 
 /// Parses a duration in Go's notation: `1h30m`, `1.5s`, `0`.
-fn nanoseconds(text: &str) -> Option<f64> {
+pub(super) fn nanoseconds(text: &str) -> Option<i64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
     if unsigned == "0" {
-        return Some(0.0);
+        return Some(0);
     }
     let mut rest = unsigned;
     let mut sum = 0.0;
-    while !rest.is_empty() || sum == 0.0 && unsigned.is_empty() {
+    if unsigned.is_empty() {
+        return None;
+    }
+    while !rest.is_empty() {
         let unit = rest.find(|char: char| !char.is_ascii_digit() && char != '.')?;
         let next = rest[unit..].find(|char: char| char.is_ascii_digit() || char == '.');
         let end = next.map_or(rest.len(), |next| unit + next);
@@ -66,7 +69,8 @@ fn nanoseconds(text: &str) -> Option<f64> {
         sum += rest[..unit].parse::<f64>().ok()? * scale;
         rest = &rest[end..];
     }
-    Some(sign * sum)
+    #[allow(clippy::cast_possible_truncation, reason = "fractions of a nanosecond do not count")]
+    Some((sign * f64::round(sum)) as i64)
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ mod insert;
 mod instruction;
 mod kinds;
 mod line;
+mod metadata;
 mod mount;
 mod mount_rules;
 mod prefix;
@@ -52,10 +53,12 @@ pub(crate) use expand::expand;
 pub use heredoc::Heredoc;
 pub(crate) use insert::with_flags;
 pub use instruction::{From, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
+pub(crate) use metadata::Metadata;
 pub use mount::Mount;
 pub(crate) use mount::MountKind;
 pub(crate) use prefix::prefix_text;
 pub(crate) use reference::is_remote;
+pub(crate) use resolve::PLATFORM_ARGS;
 pub use resolve::{
     BaseImage, BaseStart, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError,
     ResolvedInstruction, ResolvedStage, Source,

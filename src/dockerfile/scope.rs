@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::expand::{ExpandError, expand};
+use super::expand::{ExpandError, expand, expand_content};
 
 /// Variables with their values. `Debug` shows only names, because values may come from build arguments. Clones share
 /// their data: every resolved instruction keeps one.
@@ -70,13 +70,21 @@ impl Scope {
         self.expand(word, escape).ok().filter(|word| word.certain).map(|word| word.text)
     }
 
+    /// As [`Self::known`], for the content of a here-document.
+    pub(crate) fn known_content(&self, content: &str) -> Option<String> {
+        let expanded = expand_content(content, &|name| self.get(name).map(str::to_owned)).ok()?;
+        self.is_certain(&expanded.unmatched).then_some(expanded.text)
+    }
+
     pub(super) fn expand(&self, word: &str, escape: char) -> Result<Word, Unexpandable> {
         let expanded = expand(word, escape, &|name| self.get(name).map(str::to_owned))
             .map_err(|source| Unexpandable { word: word.to_owned(), source })?;
+        Ok(Word { certain: self.is_certain(&expanded.unmatched), text: expanded.text })
+    }
+
+    /// Returns `true` if none of these unset variables can be set by a base image.
+    fn is_certain(&self, unset: &BTreeSet<String>) -> bool {
         // `PATH` is always set, to a value that only the engine knows.
-        let elsewhere = |missed: &BTreeSet<String>| {
-            if self.open { !missed.is_empty() } else { missed.contains("PATH") }
-        };
-        Ok(Word { certain: !elsewhere(&expanded.unmatched), text: expanded.text })
+        if self.open { unset.is_empty() } else { !unset.contains("PATH") }
     }
 }

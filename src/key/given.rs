@@ -33,6 +33,8 @@ pub struct ContextFile {
     pub digest: Digest,
     /// The digest of the extended attributes, if there are any.
     pub xattrs: Option<Digest>,
+    /// The bytes of the content. They are not part of any key.
+    pub size: u64,
 }
 
 /// The source of a named context.

@@ -13,7 +13,7 @@ use super::encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
 use super::given::{Context, ImageInputs, Parsed, pinned, told};
 use super::input::{Input, InputKind};
 use super::installer::Installations;
-use super::prefix::{self, NoPrefixes, Prefixes};
+use super::prefix::{self, Found, NoPrefixes, PrefixKey, Prefixes};
 use super::project::Project;
 use super::reached::Reached;
 use super::seal::Seal;
@@ -32,6 +32,8 @@ pub struct Keys {
     /// The layers that the dependency key determines.
     pub(crate) layers: DependencyLayers,
     pub(crate) prefixes: Prefixes,
+    /// The prefixes that a graft publishes: after each of its larger layers, the deepest first.
+    pub(crate) grafted: Vec<PrefixKey>,
 }
 
 impl Keys {
@@ -71,15 +73,18 @@ impl ImageInputs<'_> {
             (self.image(dockerfile, resolution)?, dependency, layers, prefixes)
         } else {
             let whole = self.whole()?;
-            (whole.clone(), whole, DependencyLayers::none(), Err(self.no_prefixes()))
+            (whole.clone(), whole, DependencyLayers::none(), Found::none(self.no_prefixes()))
         };
         let mut builders = vec![(KeyRole::Image, &image), (KeyRole::Dependency, &dependency)];
-        builders.extend(prefixes.iter().flatten().map(|prefix| (KeyRole::Prefix, &prefix.inputs)));
+        let Found { prefixes, grafted } = prefixes;
+        let all = prefixes.iter().flatten().chain(&grafted);
+        builders.extend(all.map(|prefix| (KeyRole::Prefix, &prefix.inputs)));
         let mut finished = KeyBuilder::finish_all(&builders, self.seal).into_iter();
         let mut next = || finished.next().expect("each list of inputs has a key");
         let (image_key, dependency_key) = (next(), next());
         let prefixes =
             prefixes.map(|prefixes| prefixes.into_iter().map(|prefix| prefix.with_key(next())).collect());
+        let grafted = grafted.into_iter().map(|prefix| prefix.with_key(next())).collect();
         Ok(Keys {
             image: image_key,
             dependency: dependency_key,
@@ -87,6 +92,7 @@ impl ImageInputs<'_> {
             dependency_inputs: dependency.into_inputs(),
             layers,
             prefixes,
+            grafted,
         })
     }
 

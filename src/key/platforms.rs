@@ -27,6 +27,7 @@ impl Keys {
             dependency_inputs: dependency.into_inputs(),
             layers: DependencyLayers::none(),
             prefixes: Err(NoPrefixes::SeveralPlatforms),
+            grafted: Vec::new(),
         })
     }
 }
@@ -77,6 +78,7 @@ mod tests {
             dependency_inputs: inputs,
             layers: DependencyLayers::none(),
             prefixes: Err(NoPrefixes::NothingBefore),
+            grafted: Vec::new(),
         }
     }
 

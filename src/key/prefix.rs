@@ -14,6 +14,9 @@
 //! stage's ONBUILD lines, because a prefix is made without them. A directory that is a named context counts with all
 //! its files that the whole build can see.
 //!
+//! A graft also publishes prefixes after each of its own larger layers, so that these are not made again. They have keys
+//! of the same kind.
+//!
 //! There is no prefix if its base, its frontend or its instructions are not known exactly.
 
 use std::collections::BTreeSet;
@@ -25,9 +28,14 @@ use super::installer::Installations;
 use super::reached::told_text;
 use super::{CacheKey, Context, Parsed};
 use crate::dockerfile::{
-    Cut, Dockerfile, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source, is_remote,
-    prefix_text,
+    ContextSelector, Cut, Dockerfile, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage,
+    Source, is_remote, prefix_text,
 };
+
+/// The bytes of files from which on a graft's layer is large: uploading them takes longer than publishing a prefix.
+const LARGE: u64 = 2 << 20;
+/// The limit of prefixes of grafts, each of which is looked for.
+const MOST_GRAFTED: usize = 4;
 
 /// The key of a prefix of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,44 +107,95 @@ impl Prefix {
     }
 }
 
-/// Returns the inputs of the keys of all prefixes, the deepest first.
+/// The unfinished prefixes of an image.
+pub(super) struct Found {
+    /// The deepest first.
+    pub(super) prefixes: Result<Vec<Prefix>, NoPrefixes>,
+    /// Those of grafts, the deepest first.
+    pub(super) grafted: Vec<Prefix>,
+}
+
+impl Found {
+    pub(super) fn none(reason: NoPrefixes) -> Self {
+        Self { prefixes: Err(reason), grafted: Vec::new() }
+    }
+}
+
+/// Returns the inputs of the keys of all prefixes.
 pub(super) fn prefixes(
     inputs: &ImageInputs<'_>,
     parsed: &Parsed<'_>,
     installations: &Installations,
     context: &Context<'_>,
-) -> Result<Result<Vec<Prefix>, NoPrefixes>, DuplicateInput> {
+) -> Result<Found, DuplicateInput> {
     if let Some(frontend) = unpinned_frontend(inputs, parsed) {
-        return Ok(Err(NoPrefixes::UnpinnedFrontend(frontend)));
+        return Ok(Found::none(NoPrefixes::UnpinnedFrontend(frontend)));
     }
     let mut found = Vec::new();
     let mut fault = NoPrefixes::NothingBefore;
-    for cut in cuts(parsed.resolution, installations, inputs.files) {
-        // The whole Dockerfile can be parsed and resolved, so a part of it can.
-        let Ok(dockerfile) = Dockerfile::parse(&prefix_text(inputs.text, parsed.dockerfile, cut)) else {
-            return Ok(Err(NoPrefixes::UnknownInstructions));
-        };
-        let Ok(resolution) = dockerfile.resolve(parsed.options) else {
-            return Ok(Err(NoPrefixes::UnknownInstructions));
-        };
-        if let Some(unpinned) = unpinned(inputs, &resolution) {
-            fault = unpinned;
-            continue;
+    let (graft, cuts) = cuts(parsed.resolution, installations, inputs.files);
+    for cut in cuts {
+        match prefix(cut, inputs, parsed, context)? {
+            Ok(prefix) => found.push(prefix),
+            Err(reason) => fault = reason,
         }
-        let selected;
-        let files = if resolution.context == parsed.resolution.context {
-            inputs.files
-        } else {
-            selected = (context.select)(&resolution.context);
-            &selected
-        };
-        let mut key = KeyBuilder::default();
-        ImageInputs { files, ..inputs.clone() }.add_reached(&mut key, &dockerfile, &resolution)?;
-        let last = &parsed.dockerfile.stages[cut.stage].instructions[cut.instructions - 1];
-        let (line, instruction) = (*last.lines.start(), told_text(&last.text));
-        found.push(Prefix { cut, line, instruction, inputs: key });
     }
-    Ok(if found.is_empty() { Err(fault) } else { Ok(found) })
+    let mut grafted = Vec::new();
+    if let Some(graft) = graft.filter(|graft| found.iter().any(|prefix| prefix.cut == *graft)) {
+        for cut in large_layers(parsed.resolution, graft, context) {
+            grafted.extend(prefix(cut, inputs, parsed, context)?.ok());
+        }
+    }
+    Ok(Found { prefixes: if found.is_empty() { Err(fault) } else { Ok(found) }, grafted })
+}
+
+fn prefix(
+    cut: Cut,
+    inputs: &ImageInputs<'_>,
+    parsed: &Parsed<'_>,
+    context: &Context<'_>,
+) -> Result<Result<Prefix, NoPrefixes>, DuplicateInput> {
+    // The whole Dockerfile can be parsed and resolved, so a part of it can.
+    let Ok(dockerfile) = Dockerfile::parse(&prefix_text(inputs.text, parsed.dockerfile, cut)) else {
+        return Ok(Err(NoPrefixes::UnknownInstructions));
+    };
+    let Ok(resolution) = dockerfile.resolve(parsed.options) else {
+        return Ok(Err(NoPrefixes::UnknownInstructions));
+    };
+    if let Some(unpinned) = unpinned(inputs, &resolution) {
+        return Ok(Err(unpinned));
+    }
+    let selected;
+    let files = if resolution.context == parsed.resolution.context {
+        inputs.files
+    } else {
+        selected = (context.select)(&resolution.context);
+        &selected
+    };
+    let mut key = KeyBuilder::default();
+    ImageInputs { files, ..inputs.clone() }.add_reached(&mut key, &dockerfile, &resolution)?;
+    let last = &parsed.dockerfile.stages[cut.stage].instructions[cut.instructions - 1];
+    let (line, instruction) = (*last.lines.start(), told_text(&last.text));
+    Ok(Ok(Prefix { cut, line, instruction, inputs: key }))
+}
+
+/// Returns the positions after the COPY and ADD instructions behind `graft` that copy larger files, the deepest first.
+fn large_layers(resolution: &Resolution, graft: Cut, context: &Context<'_>) -> Vec<Cut> {
+    let Some(target) = stage(resolution, graft.stage) else { return Vec::new() };
+    let own = target.instructions.iter().filter(|at| !at.triggered).zip(1..).skip(graft.instructions);
+    let is_large = |at: &ResolvedInstruction| {
+        let sources = at.context.iter();
+        let selectors = sources.map(|source| ContextSelector::copied(&source.path, false, Vec::new()));
+        let files = (context.select)(&selectors.collect());
+        files.iter().map(|file| file.size).sum::<u64>() >= LARGE
+    };
+    let mut cuts: Vec<Cut> = own
+        .filter(|(at, _)| !at.context.is_empty() && is_large(at))
+        .map(|(_, instructions)| Cut { stage: graft.stage, instructions })
+        .collect();
+    cuts.reverse();
+    cuts.truncate(MOST_GRAFTED);
+    cuts
 }
 
 /// Returns the frontend of the Dockerfile if it is an image without a known digest.
@@ -166,9 +225,13 @@ fn unpinned(inputs: &ImageInputs<'_>, resolution: &Resolution) -> Option<NoPrefi
 }
 
 /// Returns the positions in the target stage at which a prefix ends, the deepest first: after the last instruction that
-/// a graft cannot make, and after the last one that installs dependencies.
-fn cuts(resolution: &Resolution, installations: &Installations, files: &[ContextFile]) -> Vec<Cut> {
-    let Some(target) = stage(resolution, resolution.target) else { return Vec::new() };
+/// a graft cannot make, and after the last one that installs dependencies. The first of these also comes alone.
+fn cuts(
+    resolution: &Resolution,
+    installations: &Installations,
+    files: &[ContextFile],
+) -> (Option<Cut>, Vec<Cut>) {
+    let Some(target) = stage(resolution, resolution.target) else { return (None, Vec::new()) };
     let needs_builder =
         |stage: &ResolvedStage, number: usize| is_made_by_builder(&stage.instructions[number], files);
     let graft = last(resolution, target, &needs_builder);
@@ -176,7 +239,7 @@ fn cuts(resolution: &Resolution, installations: &Installations, files: &[Context
     let mut cuts = [graft, last(resolution, target, &installs)].into_iter().flatten().collect::<Vec<_>>();
     cuts.sort_unstable_by(|one, other| other.cmp(one));
     cuts.dedup();
-    cuts
+    (graft, cuts)
 }
 
 /// Returns the position after the last instruction of the target stage that `is_wanted`. If only stages that it is based

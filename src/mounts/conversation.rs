@@ -64,6 +64,14 @@ pub struct Found {
     pub(crate) notes: Notes,
 }
 
+/// A listing as it arrived.
+struct Announced {
+    found: Vec<FoundNode>,
+    notes_uses: bool,
+    root: Owner,
+    notes: Notes,
+}
+
 impl Conversation {
     /// Waits for the courier, and returns the number of its mount.
     ///
@@ -89,31 +97,51 @@ impl Conversation {
     ///
     /// Fails if the connection fails or the listing is invalid.
     pub fn list(&mut self) -> Result<Found, ConversationError> {
-        self.say(&Message::List)?;
+        let Announced { found, notes_uses, root, notes } = self.announced(&Message::List)?;
+        let used = found.iter().map(|found| time(found.used)).collect();
+        let listing = Listing { nodes: found.into_iter().map(node).collect() };
+        // Links may have any target, because they are never followed here.
+        let limits = Limits { content: 0, outside_links: true };
+        match listing.validate(limits) {
+            Ok(()) => Ok(Found { listing, used, notes_uses, root, notes }),
+            Err(error) => Err(refused(error.to_string())),
+        }
+    }
+
+    /// Requests all names of something that is only read, with the owner and mode of its root.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the connection fails, or if something cannot be listed.
+    pub(crate) fn scan(&mut self) -> Result<(Owner, Vec<FoundNode>), ConversationError> {
+        let Announced { found, root, notes, .. } = self.announced(&Message::Scan)?;
+        match notes.first.first() {
+            Some(note) => Err(refused(format!("it cannot list everything: {note}"))),
+            None => Ok((root, found)),
+        }
+    }
+
+    /// Requests a listing, and checks that it is complete.
+    fn announced(&mut self, request: &Message) -> Result<Announced, ConversationError> {
+        self.say(request)?;
         self.writer.flush()?;
-        let (mut listing, mut used, mut names) = (Listing::default(), Vec::new(), 0);
+        let (mut found, mut names) = (Vec::new(), 0);
         loop {
             match self.hear()? {
                 Message::Nodes(nodes) => {
-                    for found in nodes {
-                        names += found.path.len();
-                        if used.len() == MOST_NODES || names > MOST_NAMES {
+                    for node in nodes {
+                        names += node.path.len();
+                        if found.len() == MOST_NODES || names > MOST_NAMES {
                             return Err(refused("it lists more than a mount may hold"));
                         }
-                        used.push(time(found.used));
-                        listing.nodes.push(node(found));
+                        found.push(node);
                     }
                 }
                 Message::Listed { nodes, notes_uses, root, notes } => {
-                    if nodes != used.len() as u64 {
+                    if nodes != found.len() as u64 {
                         return Err(refused("it lists another number of files than it says"));
                     }
-                    // Links may have any target, because they are never followed here.
-                    let limits = Limits { content: 0, outside_links: true };
-                    return match listing.validate(limits) {
-                        Ok(()) => Ok(Found { listing, used, notes_uses, root, notes }),
-                        Err(error) => Err(refused(error.to_string())),
-                    };
+                    return Ok(Announced { found, notes_uses, root, notes });
                 }
                 _ => return Err(refused("it lists something else than files")),
             }

@@ -27,6 +27,7 @@ mod kinds;
 mod report;
 mod restore;
 mod save;
+mod scan;
 mod stage;
 mod uses;
 mod visit;
@@ -40,9 +41,10 @@ pub(crate) use kinds::Kind;
 pub(crate) use report::{CarriedMount, MountAction, MountOutcome, MountsReport};
 pub(crate) use restore::{Present, RestoredMount, restore};
 pub(crate) use save::{SaveOutcome, SaveTerms, SavedMount, save};
-pub(crate) use stage::{can_be_visited, with_visit};
+pub(crate) use scan::{Scanned, scan};
+pub(crate) use stage::{can_be_visited, with_scan, with_visit};
 pub(crate) use uses::Tally;
-pub(crate) use visit::{BuildWithin, VisitError, VisitTerms, Within, visit};
+pub(crate) use visit::{BuildWithin, VisitError, VisitTerms, Within, visit, visit_stage};
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,21 @@ use crate::dockerfile::{Dockerfile, Options};
 ///
 /// [`can_be_visited`] checks that each mount is the same there.
 pub(crate) fn with_visit(dockerfile: &str, name: &str, mounts: &[TargetMount]) -> String {
+    let options = mounts.iter().zip(0..).map(|(mount, number)| {
+        let target = target(number);
+        options(&mount.id, mount.sharing, &target)
+    });
+    with_step(dockerfile, name, options)
+}
+
+/// Returns `dockerfile` with an appended stage `name` in which a visit has the file system of the stage `scanned`.
+pub(crate) fn with_scan(dockerfile: &str, name: &str, scanned: &str) -> String {
+    with_step(dockerfile, name, [format!("type=bind,from={scanned},target={}", target(0))])
+}
+
+/// Returns `dockerfile` with an appended stage `name` that runs the courier with mounts of these options, whose targets
+/// are [`target`].
+fn with_step(dockerfile: &str, name: &str, mounts: impl IntoIterator<Item = String>) -> String {
     // Old frontends support a mode for copied files, but not for downloads.
     let courier = courier_stage(name);
     let mut text = format!(
@@ -25,10 +40,9 @@ pub(crate) fn with_visit(dockerfile: &str, name: &str, mounts: &[TargetMount]) -
          RUN --mount=type=ssh,id={STREAM},target={SOCKET},required=true"
     );
     let mut command = vec![PROGRAM.to_owned(), SOCKET.to_owned()];
-    for (number, mount) in mounts.iter().enumerate() {
-        let target = target(number);
-        let _ = write!(text, " --mount={}", options(&mount.id, mount.sharing, &target));
-        command.push(target);
+    for (number, options) in mounts.into_iter().enumerate() {
+        let _ = write!(text, " --mount={options}");
+        command.push(target(number));
     }
     let command: Vec<String> = command.iter().map(|word| format!("\"{word}\"")).collect();
     let _ = writeln!(text, " [{}]", command.join(", "));

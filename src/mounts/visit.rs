@@ -110,15 +110,10 @@ pub(crate) async fn visit<T: Send + 'static>(
     terms: &VisitTerms,
 ) -> Result<Vec<T>, VisitError> {
     let work: Arc<Work<T>> = Arc::new(work);
-    let mut visit = Visit::of(mounts, terms);
+    let mut visit = Visit::of(mounts.len(), terms);
+    visit.may_overlap = mounts.iter().all(|mount| mount.sharing == Sharing::Shared);
     match within {
-        Within::Build(build) => {
-            let BuildWithin { request, mut attachments, status, timeout } = *build;
-            attachments.uploads.insert(UPLOAD.to_owned(), Upload::Bytes(program_for(client, terms).await?));
-            visit.limit = timeout.unwrap_or(Duration::MAX);
-            visit.ends = after(visit.limit);
-            visit.run(client, request, attachments, Some(status), None, &work).await
-        }
+        Within::Build(build) => visit.run_in(client, *build, &work).await,
         Within::Nothing => {
             if let Some((program, direct)) = short_cut(client) {
                 let mut request = SolveRequest {
@@ -139,6 +134,17 @@ pub(crate) async fn visit<T: Send + 'static>(
             visit.run(client, request, Attachments::default(), None, None, &work).await
         }
     }
+}
+
+/// Visits the file system of a stage: see [`super::with_scan`]. Fails if the step cannot be run.
+pub(crate) async fn visit_stage<T: Send + 'static>(
+    client: &Client,
+    build: BuildWithin,
+    work: impl Fn(Conversation) -> T + Send + Sync + 'static,
+    terms: &VisitTerms,
+) -> Result<Option<T>, VisitError> {
+    let work: Arc<Work<T>> = Arc::new(move |_, conversation| work(conversation));
+    Ok(Visit::of(1, terms).run_in(client, build, &work).await?.pop())
 }
 
 async fn program_for(client: &Client, terms: &VisitTerms) -> Result<&'static [u8], VisitError> {
@@ -166,7 +172,10 @@ fn short_cut(client: &Client) -> Option<(&'static [u8], Direct)> {
 type Work<T> = dyn Fn(usize, Conversation) -> T + Send + Sync;
 
 struct Visit<'a> {
-    mounts: &'a [TargetMount],
+    /// The number of mounts.
+    mounts: usize,
+    /// `true` if others may use the mounts at the same time.
+    may_overlap: bool,
     terms: &'a VisitTerms,
     limit: Duration,
     ends: Instant,
@@ -175,8 +184,24 @@ struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    fn of(mounts: &'a [TargetMount], terms: &'a VisitTerms) -> Self {
-        Self { mounts, terms, limit: terms.deadline, ends: after(terms.deadline), is_there: false }
+    fn of(mounts: usize, terms: &'a VisitTerms) -> Self {
+        let (limit, ends) = (terms.deadline, after(terms.deadline));
+        Self { mounts, may_overlap: false, terms, limit, ends, is_there: false }
+    }
+
+    /// Runs the step as the last one of a build.
+    async fn run_in<T: Send + 'static>(
+        &mut self,
+        client: &Client,
+        build: BuildWithin,
+        work: &Arc<Work<T>>,
+    ) -> Result<Vec<T>, VisitError> {
+        let BuildWithin { request, mut attachments, status, timeout } = build;
+        let program = program_for(client, self.terms).await?;
+        attachments.uploads.insert(UPLOAD.to_owned(), Upload::Bytes(program));
+        self.limit = timeout.unwrap_or(Duration::MAX);
+        self.ends = after(self.limit);
+        self.run(client, request, attachments, Some(status), None, work).await
     }
 
     /// Runs the step, and handles each mount whose courier connects.
@@ -189,14 +214,13 @@ impl<'a> Visit<'a> {
         direct: Option<Direct>,
         work: &Arc<Work<T>>,
     ) -> Result<Vec<T>, VisitError> {
-        let (streams, mut connections) = mpsc::channel(self.mounts.len().max(1));
-        let (near, mut near_connections) = mpsc::channel(self.mounts.len().max(1));
+        let (streams, mut connections) = mpsc::channel(self.mounts.max(1));
+        let (near, mut near_connections) = mpsc::channel(self.mounts.max(1));
         let _serving = direct.map(|direct| AbortOnDropHandle::new(tokio::spawn(direct.serve(near))));
         attachments.ssh.insert(STREAM.to_owned(), SshAgent::Streams(streams));
         let give_up = self.terms.cancel.child_token();
-        let is_shared = self.mounts.iter().all(|mount| mount.sharing == Sharing::Shared);
         let is_of_build = told.is_some();
-        let may_overlap = !is_of_build && is_shared;
+        let may_overlap = !is_of_build && self.may_overlap;
         let (status, updates) = mpsc::channel(WAITING);
         let listening = tokio::spawn(listen(updates, told));
         let solving = {
@@ -205,9 +229,9 @@ impl<'a> Visit<'a> {
         };
         let mut solving = tokio::spawn(solving);
 
-        let seats = Arc::new(Seats(Mutex::new(vec![false; self.mounts.len()])));
+        let seats = Arc::new(Seats(Mutex::new(vec![false; self.mounts])));
         let mut working = JoinSet::new();
-        let mut done = Done { values: self.mounts.iter().map(|_| None).collect(), fault: None };
+        let mut done = Done { values: (0..self.mounts).map(|_| None).collect(), fault: None };
         let deadline = tokio::time::sleep_until(self.ends);
         tokio::pin!(deadline);
         let (mut late, mut near_streams) = (false, Vec::new());

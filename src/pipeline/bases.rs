@@ -69,6 +69,15 @@ impl KnownBases {
         self.get(&(base.reference.clone(), base.platform.to_string()))?.layers
     }
 
+    /// Returns the initial settings of steps on the bases for a platform, as far as they are known, by reference.
+    pub(crate) fn starts(&self, platform: &str) -> BTreeMap<String, BaseStart> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_platform = known.iter().filter(|((_, of), _)| of == platform);
+        of_platform
+            .filter_map(|((reference, _), base)| Some((reference.clone(), base.start.clone()?)))
+            .collect()
+    }
+
     /// Returns the references of all bases.
     pub(crate) fn names(&self) -> Vec<ImageRef> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);

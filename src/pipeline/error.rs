@@ -142,6 +142,12 @@ impl From<ConnectError> for PipelineError {
     }
 }
 
+impl From<Arc<ConnectError>> for PipelineError {
+    fn from(error: Arc<ConnectError>) -> Self {
+        Self::Connect(error)
+    }
+}
+
 impl From<EngineError> for PipelineError {
     fn from(error: EngineError) -> Self {
         Self::Engine(Arc::new(error))
@@ -153,6 +159,7 @@ impl From<SolveError> for PipelineError {
         match error {
             SolveError::Cancelled => Self::Cancelled,
             SolveError::Connect(error) => error.into(),
+            SolveError::NoEngine(error) => error.into(),
             SolveError::Build(failure) => Self::Build(FailedBuild::of(&failure)),
             error @ (SolveError::SessionLost | SolveError::Connection(_)) => Self::Broken(Arc::new(error)),
         }

@@ -29,7 +29,8 @@ impl KeyedBuild {
         let mut inputs = read_inputs(build, settings).await?;
         let connection = connected(&mut inputs, build, session, reporter).await?;
         let (lookup, notes) = (connection.base_lookup(build, &inputs), settings.notes());
-        let computed = compute(build, &inputs, &lookup, &connection.client, &notes, &settings.seal).await;
+        let platform = connection.platform().await;
+        let computed = compute(build, &inputs, &lookup, platform, &notes, &settings.seal).await;
         let keys = computed.map_err(|error| {
             report_place(&error, &inputs, reporter);
             PipelineError::NoKeys(Arc::new(error))

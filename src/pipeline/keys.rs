@@ -12,7 +12,7 @@ use super::files::Files;
 use super::inputs::{Context, DockerfileInput, Inputs};
 use super::visible::{Seen, context_file, named_contexts, visible_files};
 use super::witness::Witness;
-use crate::buildkit::{Client, ConnectError, Worker};
+use crate::buildkit::ConnectError;
 use crate::context::{ContextError, archive};
 use crate::digest::Digest;
 use crate::dockerfile::{ContextPaths, Dockerfile, Options, Resolution, ResolveError, SyntaxError};
@@ -34,6 +34,8 @@ pub(crate) struct BuildKeys {
     pub(crate) target: usize,
     /// The parts of the Dockerfile that the build reaches, on the first platform.
     pub(crate) resolution: Arc<Resolution>,
+    /// The options of that resolution.
+    pub(crate) options: Options,
     /// The digest of the files that BuildKit could wrongly take for unchanged, if there are any.
     pub(crate) ambiguous: Option<Digest>,
     /// Writes to the cache that failed. They cost only time.
@@ -92,12 +94,12 @@ pub(crate) enum NoKeys {
     Duplicate(#[from] crate::key::DuplicateInput),
 }
 
-/// Computes the keys of `inputs` for `settings`. If that fails, the build itself may still succeed.
+/// Computes the keys of `inputs` for `settings` on a builder of this platform. If that fails, the build itself may still succeed.
 pub(crate) async fn compute(
     settings: &BuildSettings,
     inputs: &Inputs,
     lookup: &BaseLookup<'_>,
-    client: &Client,
+    build_platform: Result<String, ConnectError>,
     notes: &Notes,
     seal: &Seal,
 ) -> Result<BuildKeys, NoKeys> {
@@ -127,7 +129,8 @@ pub(crate) async fn compute(
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
         reader.witness.file(directory.join(name), Some(text.as_str().as_bytes()));
     }
-    let options = options(&settings.source, build_platform(client).await?);
+    let build_platform = build_platform.map_err(|error| NoKeys::Platform(Box::new(error)))?;
+    let options = options(&settings.source, build_platform);
     let text: Arc<str> = text.into();
     let owned = Arc::new(settings.clone());
     let keying = Keying { settings: owned, inputs, lookup, seal, text: &text, dockerfile, archived };
@@ -141,7 +144,7 @@ pub(crate) async fn compute(
     }
     let steps = parts.iter().map(|part| part.steps).sum();
     // The target does not depend on the platform.
-    let resolution = Arc::clone(&parts[0].resolution);
+    let (resolution, options) = (Arc::clone(&parts[0].resolution), parts[0].options.clone());
     let unpinned: BTreeSet<String> = parts.iter_mut().flat_map(|part| part.unpinned.drain(..)).collect();
     let mut of_platforms: Vec<(String, Keys)> =
         parts.into_iter().map(|part| (part.platform, part.keys)).collect();
@@ -158,6 +161,7 @@ pub(crate) async fn compute(
         steps,
         target: resolution.target,
         resolution,
+        options,
         unpinned: unpinned.into_iter().collect(),
         ambiguous: reader.unnoticed.digest(&text),
         faults: reader.faults,
@@ -182,6 +186,7 @@ struct PlatformKeys {
     unpinned: Vec<String>,
     steps: usize,
     resolution: Arc<Resolution>,
+    options: Options,
 }
 
 impl Keying<'_> {
@@ -269,8 +274,8 @@ impl Keying<'_> {
             }
         };
         let keys = blocking(work).await?;
-        let platform = options.platform.unwrap_or(options.build_platform);
-        Ok(PlatformKeys { platform, keys, unpinned, steps, resolution: reached })
+        let platform = options.platform.as_ref().unwrap_or(&options.build_platform).clone();
+        Ok(PlatformKeys { platform, keys, unpinned, steps, resolution: reached, options })
     }
 }
 
@@ -285,13 +290,6 @@ pub(crate) fn options(source: &SourceSettings, build_platform: String) -> Option
         triggers: BTreeMap::new(),
         starts: BTreeMap::new(),
     }
-}
-
-/// Returns the platform that the builder builds for by default. A local socket does not imply the local platform,
-/// because it may be forwarded.
-pub(crate) async fn build_platform(client: &Client) -> Result<String, NoKeys> {
-    let worker = client.worker().await;
-    worker.map(Worker::platform).map_err(|error| NoKeys::Platform(Box::new(error)))
 }
 
 /// Pins the base images and the syntax frontend, and adds the triggers that become known to `options`.

@@ -1,5 +1,7 @@
 //! A builder and what earlier builds on this machine have noted of it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 
 use crate::buildkit::{Client, ConnectError};
@@ -24,6 +26,8 @@ pub(crate) enum UnknownBuilder {
     Engine(#[from] EngineError),
     #[error(transparent)]
     Notes(#[from] NotesError),
+    #[error(transparent)]
+    NoEngine(#[from] Arc<ConnectError>),
 }
 
 impl<'a> KnownBuilder<'a> {

@@ -1,6 +1,8 @@
 //! Access to registries with the user's logins, this machine's certificates and the engine's rules.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
@@ -14,6 +16,8 @@ pub(crate) struct Registries {
     certificates: Vec<PathBuf>,
     engine: Option<Engine>,
     reach: OnceCell<Reach>,
+    /// Clients by repository, which share what they have learnt of it: its protocol and its login.
+    clients: Mutex<BTreeMap<String, Repository>>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +41,13 @@ impl Registries {
 
     /// Returns the registries with these logins and no further rules.
     pub(crate) fn with(login: Login) -> Self {
-        Self { login, certificates: Vec::new(), engine: None, reach: OnceCell::new() }
+        Self {
+            login,
+            certificates: Vec::new(),
+            engine: None,
+            reach: OnceCell::new(),
+            clients: Mutex::default(),
+        }
     }
 
     pub(crate) fn login(&self) -> &Login {
@@ -79,6 +89,13 @@ impl Registries {
 
     /// Returns a client for a repository. The login is looked up when the registry asks for one.
     pub(crate) async fn repository(&self, name: &ImageRef) -> Result<Repository, RegistryError> {
-        Repository::new(name, &self.login, self.reach().await)
+        let reach = self.reach().await;
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&name.repository()) {
+            return Ok(client.named(name));
+        }
+        let client = Repository::new(name, &self.login, reach)?;
+        clients.insert(name.repository(), client.clone());
+        Ok(client)
     }
 }

@@ -87,6 +87,7 @@ pub(super) fn context_file(file: context::FileDigest) -> ContextFile {
         mode: file.mode,
         digest: file.digest,
         xattrs: file.xattrs,
+        size: file.size,
     }
 }
 

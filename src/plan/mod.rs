@@ -90,6 +90,8 @@ pub(crate) struct TierSettings {
     pub(crate) registry: bool,
     /// `true` if builds continue from prefixes of their images in a registry, and prefixes are published.
     pub(crate) prefix: bool,
+    /// `true` if images that are only pushed may be made on their prefixes without a builder.
+    pub(crate) graft: bool,
     /// `true` if whole images are loaded from the store and, if requested, archived there.
     pub(crate) archive: bool,
     /// Whether and by what archiving is requested.

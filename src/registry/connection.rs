@@ -3,7 +3,7 @@
 //! Transient failures (408, 429, 5xx and broken connections) are retried after increasing, randomised pauses, or after
 //! `Retry-After`. A registry to which no connection can be opened counts as down and is not retried.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -30,15 +30,21 @@ pub(super) struct Connection {
     pub(super) name: ImageRef,
     identity: Identity,
     client: Client,
+    /// What calls have learnt; shared by all clones.
+    learnt: Arc<Mutex<Learnt>>,
+    reach: Reach,
+    /// The client for requests whose body takes longer than any answer; made when it is needed.
+    streaming: Arc<OnceLock<Client>>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Learnt {
     /// The protocols to try, preferred first; only one once it is known.
     schemes: Vec<&'static str>,
     /// The header that answers the registry's challenge.
     authorization: Option<HeaderValue>,
     /// Paths of other repositories that are read, for which a token must be valid, too.
     further: Vec<String>,
-    reach: Reach,
-    /// The client for requests whose body takes longer than any answer; made when it is needed.
-    streaming: Arc<OnceLock<Client>>,
 }
 
 pub(super) struct Call {
@@ -86,16 +92,26 @@ impl Connection {
     ) -> Result<Self, RegistryError> {
         let client = reach.client(name.host())?;
         let (reach, streaming) = (reach.clone(), Arc::default());
-        let (authorization, further) = (None, Vec::new());
-        Ok(Self { name: name.clone(), identity, client, schemes, authorization, further, reach, streaming })
+        let learnt = Arc::new(Mutex::new(Learnt { schemes, ..Learnt::default() }));
+        Ok(Self { name: name.clone(), identity, client, learnt, reach, streaming })
+    }
+
+    /// Returns the same connection for another name of the repository.
+    pub(super) fn named(&self, name: &ImageRef) -> Self {
+        Self { name: name.clone(), ..self.clone() }
+    }
+
+    fn learnt(&self) -> MutexGuard<'_, Learnt> {
+        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for tokens that can also read the repository at `path` in the same registry.
     pub(super) fn read_also(&mut self, path: &str) {
-        if !self.further.iter().any(|further| further == path) {
-            self.further.push(path.to_owned());
+        let mut learnt = self.learnt();
+        if !learnt.further.iter().any(|further| further == path) {
+            learnt.further.push(path.to_owned());
             // The next call is challenged, and answers with a token for all of them.
-            self.authorization = None;
+            learnt.authorization = None;
         }
     }
 
@@ -107,7 +123,8 @@ impl Connection {
             let _ = self.streaming.set(client);
         }
         let client = self.streaming.get().expect("it was just made");
-        let sending = self.request(client, self.schemes[0], call).body(body).send().await;
+        let scheme = self.learnt().schemes[0];
+        let sending = self.request(client, scheme, call).body(body).send().await;
         let response = sending.map_err(|source| self.http(source))?;
         self.read(response).await
     }
@@ -141,11 +158,24 @@ impl Connection {
 
     /// Makes a call and returns the response unread, because its body may be long.
     pub(super) async fn open(&mut self, call: &Call) -> Result<Response, RegistryError> {
-        let response = self.send(call).await?;
-        // The header from another call may not be valid for this one, or may have expired. A different host never
-        // receives credentials.
-        let is_asked = response.status() == StatusCode::UNAUTHORIZED && self.is_own(&call.path);
-        if is_asked && self.authorize(&response).await? { self.send(call).await } else { Ok(response) }
+        // A different host never receives credentials.
+        let is_asked = |response: &Response| response.status() == StatusCode::UNAUTHORIZED;
+        let mut sent = self.learnt().authorization.clone();
+        let mut response = self.send(call).await?;
+        if !is_asked(&response) || !self.is_own(&call.path) {
+            return Ok(response);
+        }
+        let now = self.learnt().authorization.clone();
+        if now.is_some() && now != sent {
+            // A clone has answered the same challenge meanwhile.
+            sent = now;
+            response = self.send(call).await?;
+        }
+        // The header from another call may not be valid for this one, or may have expired.
+        if is_asked(&response) && self.authorize(&response, sent.as_ref()).await? {
+            response = self.send(call).await?;
+        }
+        Ok(response)
     }
 
     /// Returns the next bytes of a response, or `None` at its end.
@@ -177,10 +207,11 @@ impl Connection {
 
     async fn send(&mut self, call: &Call) -> Result<Response, RegistryError> {
         let mut failed = None;
-        for scheme in self.schemes.clone() {
+        let schemes = self.learnt().schemes.clone();
+        for scheme in schemes {
             match self.send_in(scheme, call).await {
                 Ok(response) => {
-                    self.schemes = vec![scheme];
+                    self.learnt().schemes = vec![scheme];
                     return Ok(response);
                 }
                 Err(error) => failed = Some(error),
@@ -199,8 +230,9 @@ impl Connection {
         for (name, value) in &call.headers {
             request = request.header(name, value);
         }
-        if let Some(authorization) = self.authorization.as_ref().filter(|_| self.is_own(&call.path)) {
-            request = request.header(AUTHORIZATION, authorization.clone());
+        let authorization = self.learnt().authorization.clone();
+        if let Some(authorization) = authorization.filter(|_| self.is_own(&call.path)) {
+            request = request.header(AUTHORIZATION, authorization);
         }
         request
     }
@@ -229,22 +261,28 @@ impl Connection {
     fn is_own(&self, path: &str) -> bool {
         let Some((_, rest)) = path.split_once("://") else { return true };
         authority_of(rest) == self.authority()
-            || self.schemes.iter().any(|scheme| {
+            || self.learnt().schemes.iter().any(|scheme| {
                 is_same_origin(path, &format!("{scheme}://{}", self.authority())).unwrap_or(false)
             })
     }
 
-    /// Answers the registry's challenge. Returns `true` if the call should be tried again.
-    async fn authorize(&mut self, response: &Response) -> Result<bool, RegistryError> {
+    /// Answers the registry's challenge to a call with the header `sent`. Returns `true` if the call should be tried
+    /// again.
+    async fn authorize(
+        &mut self,
+        response: &Response,
+        sent: Option<&HeaderValue>,
+    ) -> Result<bool, RegistryError> {
         let challenges = response.headers().get_all(WWW_AUTHENTICATE).iter();
         let challenges = challenges.filter_map(|value| Challenge::parse(value.to_str().ok()?));
         let Some(challenge) = challenges.max() else { return Ok(false) };
         let token = |source| RegistryError::Token { repository: self.name.repository(), source };
         let credentials = self.identity.credentials(self.name.host()).await?;
+        let further = self.learnt().further.clone();
         let answer =
-            challenge.answer((&self.name, &self.further), &credentials, &self.client).await.map_err(token)?;
-        let is_new = answer.is_some() && answer != self.authorization;
-        self.authorization = answer;
+            challenge.answer((&self.name, &further), &credentials, &self.client).await.map_err(token)?;
+        let is_new = answer.is_some() && answer.as_ref() != sent;
+        self.learnt().authorization = answer;
         Ok(is_new)
     }
 

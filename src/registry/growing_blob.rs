@@ -98,8 +98,14 @@ impl GrowingBlob {
         self.read(at, most).await
     }
 
+    /// Waits for the end of the blob and returns all of its bytes.
+    pub(crate) async fn whole(&mut self) -> Result<Bytes, Abandoned> {
+        let (_, size) = self.complete().await?;
+        self.read(0, usize::try_from(size).map_err(|_| Abandoned)?).await
+    }
+
     /// Waits for the end of the blob and returns its digest and its size in bytes.
-    pub(super) async fn complete(&mut self) -> Result<(Digest, u64), Abandoned> {
+    pub(crate) async fn complete(&mut self) -> Result<(Digest, u64), Abandoned> {
         let state = *self.state.wait_for(|state| state.digest.is_some()).await.map_err(|_| Abandoned)?;
         state.digest.map(|digest| (digest, state.written)).ok_or(Abandoned)
     }

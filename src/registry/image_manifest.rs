@@ -50,6 +50,13 @@ impl Compression {
         }
     }
 
+    /// Returns the media type of layers with this compression in a manifest with Docker's media types, which have none for
+    /// zstd, or with OCI's.
+    pub(super) fn media_type(self, is_docker: bool) -> &'static str {
+        let manifest = if is_docker { Self::Gzip } else { Self::Zstd };
+        manifest.layer(self)
+    }
+
     /// Returns the media type that such a manifest gives a layer.
     fn layer(self, layer: Self) -> &'static str {
         match (self, layer) {

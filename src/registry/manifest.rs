@@ -86,6 +86,11 @@ impl StoredManifest {
         Self { digest: Digest::of(&bytes), told: Some(media_type.to_owned()), bytes: bytes.into() }
     }
 
+    /// Returns a manifest of the same media type that is not in a registry yet.
+    pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> Self {
+        Self { digest: Digest::of(&bytes), told: self.told.clone(), bytes: bytes.into() }
+    }
+
     /// Returns the media type: as stated in the manifest, else by the registry, else inferred from the fields.
     fn media_type(&self, parsed: &Manifest) -> String {
         let told = self.told.clone().filter(|told| INDEX.iter().chain(&MANIFEST).any(|known| known == told));
@@ -108,7 +113,7 @@ struct Manifest {
 }
 
 /// An entry of a manifest or index.
-#[derive(Deserialize, Clone)]
+#[derive(Debug, Deserialize, Clone)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
     pub(super) digest: Digest,
@@ -122,7 +127,7 @@ pub(super) struct Descriptor {
     platform: Option<Platform>,
 }
 
-#[derive(Deserialize, Clone)]
+#[derive(Debug, Deserialize, Clone)]
 struct Platform {
     #[serde(default)]
     os: String,
@@ -188,6 +193,11 @@ impl Repository {
         let anonymous = Identity::Known(Credentials::default());
         let connection = Connection::speaking(&name, vec![scheme], anonymous, reach).ok()?;
         Some(Self { connection })
+    }
+
+    /// Returns the same client for another name of the repository.
+    pub(crate) fn named(&self, name: &ImageRef) -> Self {
+        Self { connection: self.connection.named(name) }
     }
 
     /// Returns `HOST/PATH`.
@@ -348,7 +358,11 @@ impl Repository {
     }
 
     /// Returns a blob or manifest after verifying its digest.
-    async fn checked(&mut self, kind: &str, digest: &Digest) -> Result<Option<Vec<u8>>, RegistryError> {
+    pub(super) async fn checked(
+        &mut self,
+        kind: &str,
+        digest: &Digest,
+    ) -> Result<Option<Vec<u8>>, RegistryError> {
         let call = Call::new(Method::GET, format!("{kind}/{digest}")).header(ACCEPT, ANY);
         let Some(answer) = self.found(&call).await? else { return Ok(None) };
         if Digest::of(&answer.body) != *digest {

@@ -15,7 +15,9 @@ use crate::digest::Digest;
 /// (moby/buildkit, `exporter/containerimage/writer.go`).
 const APPENDED: &str = "buildkit.exporter.image.v0";
 /// The field of a prefix's config that contains its [`PrefixMark`].
-const MARK: &str = "larder.prefix";
+pub(super) const MARK: &str = "larder.prefix";
+/// The field that contains the index of its files, as base64.
+pub(super) const INDEX: &str = "larder.index";
 /// OCI manifests may omit their media type.
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -27,6 +29,9 @@ pub(crate) struct CutImage {
     history: Vec<HistoryEntry>,
     #[serde(skip)]
     base: CutBase,
+    /// The index of the files, see `graft`.
+    #[serde(skip)]
+    pub(crate) index: Option<String>,
 }
 
 /// What is known of the image that a [`CutImage`] is based on.
@@ -136,6 +141,16 @@ impl CutImage {
     }
 }
 
+/// Returns the index in the config of a prefix.
+pub(super) fn prefix_index(config: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Config {
+        #[serde(rename = "larder.index")]
+        index: Option<String>,
+    }
+    serde_json::from_slice::<Config>(config).ok()?.index
+}
+
 /// Returns the mark in the config of a prefix.
 pub(super) fn prefix_mark(config: &[u8]) -> Option<PrefixMark> {
     let mut config: Value = serde_json::from_slice(config).ok()?;
@@ -185,6 +200,9 @@ impl PrefixDocuments {
         fields.insert("history".to_owned(), history.into());
         fields.insert("config".to_owned(), cut.config.into());
         fields.insert(MARK.to_owned(), json!(mark));
+        if let Some(index) = cut.index {
+            fields.insert(INDEX.to_owned(), index.into());
+        }
         if let Some(created) = created {
             fields.insert("created".to_owned(), created.into());
         }

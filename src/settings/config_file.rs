@@ -6,7 +6,7 @@
 //! strict: false
 //! timeout: 30m
 //! enabled: true
-//! tiers: [engine, registry, prefix, archive, layers, mounts]
+//! tiers: [engine, registry, prefix, graft, archive, layers, mounts]
 //! archive_timeout: 10m
 //! cache_repo: registry.example/app
 //! push_with: auto
@@ -59,7 +59,7 @@ pub(super) struct ConfigFile {
     pub(super) timeout: Option<String>,
     /// `true` archives images in the store, `false` builds without any of larder's caches.
     pub(super) enabled: Option<bool>,
-    /// Tiers that are used: some of engine, registry, prefix, archive, layers, mounts.
+    /// Tiers that are used: some of engine, registry, prefix, graft, archive, layers, mounts.
     pub(super) tiers: Option<Vec<String>>,
     /// How long moving a whole image into or out of the store, or layers to a registry, may take.
     pub(super) archive_timeout: Option<String>,

@@ -71,7 +71,7 @@ pub(crate) const LARDER_STRICT: &str = "LARDER_STRICT";
 pub(crate) const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
 /// `1` archives images in the store, `0` builds without any of larder's caches.
 pub(crate) const LARDER_ENABLED: &str = "LARDER_ENABLED";
-/// Tiers to use: some of `engine`, `registry`, `prefix`, `archive`, `layers` and `mounts`, separated by commas.
+/// Tiers to use: some of `engine`, `registry`, `prefix`, `graft`, `archive`, `layers` and `mounts`, separated by commas.
 pub(crate) const LARDER_TIERS: &str = "LARDER_TIERS";
 /// How long moving a whole image into or out of the store may take, e.g. `10m`.
 pub(crate) const LARDER_ARCHIVE_TIMEOUT: &str = "LARDER_ARCHIVE_TIMEOUT";

@@ -73,7 +73,7 @@ pub(super) struct NamedImage {
     additional_context: Option<BTreeMap<String, String>>,
     /// How it is run.
     pub(super) run: RunOfImage,
-    /// Tiers that are used: some of engine, registry, prefix, archive, layers, mounts.
+    /// Tiers that are used: some of engine, registry, prefix, graft, archive, layers, mounts.
     pub(super) tiers: Option<Vec<String>>,
     /// How long its build may take, such as `30m`.
     pub(super) timeout: Option<String>,

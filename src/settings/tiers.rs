@@ -9,7 +9,7 @@ use crate::registry::{ImageRef, InvalidImageRef};
 use crate::tiers::ArchiveRequest;
 
 const DEFAULT_ARCHIVE_TIMEOUT: Duration = Duration::from_mins(10);
-const NAMES: [&str; 6] = ["engine", "registry", "prefix", "archive", "layers", "mounts"];
+const NAMES: [&str; 7] = ["engine", "registry", "prefix", "graft", "archive", "layers", "mounts"];
 
 impl TierSettings {
     pub(crate) fn resolve(
@@ -54,6 +54,7 @@ impl TierSettings {
             engine: is_used("engine"),
             registry: is_used("registry"),
             prefix: is_used("prefix"),
+            graft: is_used("graft") && is_used("prefix"),
             archive: is_used("archive"),
             archive_request,
             layers: is_used("layers"),
@@ -113,7 +114,7 @@ mod tests {
         assert_eq!(names("").unwrap(), [""; 0]);
         assert_eq!(
             names("engine,images").unwrap_err(),
-            "`images` is none of engine, registry, prefix, archive, layers, mounts"
+            "`images` is none of engine, registry, prefix, graft, archive, layers, mounts"
         );
     }
 }

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
@@ -348,21 +349,24 @@ impl RegistryTier {
 
 /// Returns the newest image under one of these tags that is for all of these platforms.
 async fn look_in(
-    repository: &mut Repository,
+    repository: &Repository,
     tags: &[String],
     platforms: &[String],
 ) -> Result<Option<Found>, RegistryError> {
+    let looking = tags.iter().map(|tag| {
+        let mut repository = repository.clone();
+        async move {
+            let Some(manifest) = repository.manifest(tag).await? else { return Ok(None) };
+            let mut images = Vec::new();
+            for platform in platforms {
+                images.extend(repository.image(&manifest, platform).await?);
+            }
+            let is_whole = images.len() == platforms.len();
+            Ok::<_, RegistryError>(is_whole.then_some(Found { images, manifest }))
+        }
+    });
     let mut newest: Option<Found> = None;
-    for tag in tags {
-        let Some(manifest) = repository.manifest(tag).await? else { continue };
-        let mut images = Vec::new();
-        for platform in platforms {
-            images.extend(repository.image(&manifest, platform).await?);
-        }
-        if images.len() < platforms.len() {
-            continue;
-        }
-        let found = Found { images, manifest };
+    for found in try_join_all(looking).await?.into_iter().flatten() {
         if newest.as_ref().is_none_or(|newest| newest.created() < found.created()) {
             newest = Some(found);
         }

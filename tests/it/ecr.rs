@@ -165,7 +165,13 @@ fn a_build_pushes_and_finds_its_image_again_without_a_login() {
             assert!(bytes < Some(20_000), "{call}");
         }
         context.write("app.py", "2\n");
-        let again = ecr.build(&context, "c", &["--push", "-t", &name("3"), "--key-extra", "a=1"]);
+        let push = |tag: &str| ["--push", "-t", tag, "--key-extra", "a=1"].map(str::to_owned);
+        let (third, fourth) = (push(&name("3")), push(&name("4")));
+        let grafted = ecr.build(&context, "c", &third.each_ref().map(String::as_str));
+        assert!(grafted["tiers"].to_string().contains("made on the layers"), "{grafted}");
+        context.write("app.py", "3\n");
+        let fourth = fourth.each_ref().map(String::as_str);
+        let again = ecr.build(&context, "d", &[&fourth[..], &["--load"]].concat());
         assert_eq!(again["steps"]["imported"], 1, "{again}");
     }
     let asked = ecr.calls().iter().filter(|call| call.starts_with("POST / 200")).count();

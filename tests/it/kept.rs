@@ -576,7 +576,7 @@ fn what_is_switched_off_is_neither_looked_for_nor_kept() {
     assert_eq!(entries(&context).len(), 1, "a flag comes before a variable");
     context
         .larder(&["build", "--tiers", "engine,disk", "."])
-        .failure(2, "`disk` is none of engine, registry, prefix, archive, layers, mounts");
+        .failure(2, "`disk` is none of engine, registry, prefix, graft, archive, layers, mounts");
 }
 
 #[test]

@@ -24,6 +24,7 @@ mod engines;
 mod equivalence;
 mod explaining;
 mod faults;
+mod grafts;
 mod hits;
 mod image;
 mod kept;

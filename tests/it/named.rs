@@ -166,7 +166,7 @@ fn what_the_file_does_not_have_is_an_error_that_says_where() {
         ("images:\n  b:\n    context: missing\n", "images.b.context: build context `"),
         (
             "tiers: [attic]\nimages:\n  b:\n    timeout: 3m\n",
-            "tiers: `attic` is none of engine, registry, prefix, archive, layers, mounts at line 1",
+            "tiers: `attic` is none of engine, registry, prefix, graft, archive, layers, mounts at line 1",
         ),
         ("archive_timeout: soon\nimages: {b: {}}\n", "archive_timeout: "),
         ("enabled: perhaps\n", "enabled: invalid type"),

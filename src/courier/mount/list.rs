@@ -19,11 +19,17 @@ pub(super) struct Walk<'a> {
     pub(super) notes: Notes,
     /// The first path of each file with several names.
     linked: HashMap<(u64, u64), OsString>,
+    /// `true` if everything is listed by name, and nothing is changed.
+    is_scan: bool,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(root: &'a Path) -> Self {
-        Self { root, found: Vec::new(), notes: Notes::default(), linked: HashMap::new() }
+        Self { root, found: Vec::new(), notes: Notes::default(), linked: HashMap::new(), is_scan: false }
+    }
+
+    pub(super) fn scan(root: &'a Path) -> Self {
+        Self { is_scan: true, ..Self::new(root) }
     }
 
     pub(super) fn enter(&mut self, directory: &Path, path: &OsStr) {
@@ -35,7 +41,7 @@ impl<'a> Walk<'a> {
         };
         names.sort_unstable();
         for name in names {
-            if path.is_empty() && name.as_bytes().starts_with(STAGING.as_bytes()) {
+            if !self.is_scan && path.is_empty() && name.as_bytes().starts_with(STAGING.as_bytes()) {
                 continue;
             }
             let mut below = path.to_owned();
@@ -61,6 +67,8 @@ impl<'a> Walk<'a> {
             FoundKind::Directory
         } else if metadata.is_symlink() {
             FoundKind::Symlink(fs::read_link(&place)?.into_os_string())
+        } else if self.is_scan {
+            FoundKind::File(if metadata.is_file() { metadata.len() } else { 0 })
         } else if metadata.is_file() {
             self.file(path, &place, &metadata)?
         } else {

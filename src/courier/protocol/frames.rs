@@ -159,6 +159,7 @@ fn encode<'a>(message: &'a Message, body: &mut Vec<u8>) -> (u8, &'a [u8]) {
         }
         Message::Finish => 36,
         Message::Bye => 37,
+        Message::Scan => 38,
     };
     (kind, &[])
 }
@@ -197,6 +198,7 @@ fn decode(kind: u8, body: &mut Body<'_>) -> io::Result<Message> {
         34 => Message::Make { number: body.number()?, node: body.node()? },
         36 => Message::Finish,
         37 => Message::Bye,
+        38 => Message::Scan,
         _ => return Err(malformed("a message of no known kind")),
     })
 }

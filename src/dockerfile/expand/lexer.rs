@@ -35,6 +35,8 @@ pub(super) struct Lexer<'a> {
     pub(super) keep_escapes: bool,
     /// Keeps `$x` as written if `x` is unset.
     pub(super) keep_unset: bool,
+    /// `false` if quotes are characters like any others.
+    pub(super) has_quotes: bool,
     /// Unset variables that were looked up.
     pub(super) unmatched: BTreeSet<String>,
     depth: usize,
@@ -49,6 +51,7 @@ impl<'a> Lexer<'a> {
             keep_quotes: false,
             keep_escapes: false,
             keep_unset: false,
+            has_quotes: true,
             unmatched: BTreeSet::new(),
             depth: 0,
         }
@@ -80,7 +83,7 @@ impl<'a> Lexer<'a> {
                 return Ok((text, words.finish()));
             }
             match char {
-                '\'' | '"' | '<' => {
+                '\'' | '"' | '<' if self.has_quotes => {
                     let piece = match char {
                         '\'' => self.single_quoted()?,
                         '"' => self.double_quoted()?,

@@ -82,6 +82,17 @@ pub(crate) fn expand(
     Ok(Expanded { text, unmatched: lexer.unmatched })
 }
 
+/// Expands the content of a here-document, in which quotes are not special.
+pub(crate) fn expand_content(
+    content: &str,
+    lookup: &dyn Fn(&str) -> Option<String>,
+) -> Result<Expanded, ExpandError> {
+    let mut lexer = Lexer::new(content, '\\', lookup);
+    lexer.has_quotes = false;
+    let (text, _) = lexer.run(None, false)?;
+    Ok(Expanded { text, unmatched: lexer.unmatched })
+}
+
 /// Splits `line` into words; quotes and escapes are kept if `raw`, unset variables always are.
 pub(super) fn words(line: &str, raw: bool) -> Result<Vec<String>, ExpandError> {
     let mut lexer = Lexer::new(line, '\\', &|_| None);

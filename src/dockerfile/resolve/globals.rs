@@ -6,7 +6,7 @@ use crate::dockerfile::{Dockerfile, InstructionKind};
 use crate::platform::Platform;
 
 /// The arguments that the frontend sets by itself.
-pub(super) const PLATFORM_ARGS: [&str; 11] = [
+pub(crate) const PLATFORM_ARGS: [&str; 11] = [
     "BUILDPLATFORM",
     "BUILDOS",
     "BUILDOSVERSION",

@@ -18,6 +18,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use globals::PLATFORM_ARGS;
 pub use options::{BaseStart, Options, ResolveError};
 pub use resolution::{
     BaseImage, BaseUse, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,

@@ -216,6 +216,31 @@ impl Resolution {
         }
     }
 
+    /// Returns a stage that is based on one of the stages below `target`, and sets labels, volumes or ports. `BuildKit`
+    /// before 0.27 copies a stage's config without these maps, so they become the target's too (`clone` in `image.go`).
+    pub(crate) fn shares_settings(&self, target: usize) -> Option<usize> {
+        let parent = |index| self.stages.iter().find(|stage| stage.index == index);
+        let mut own = BTreeSet::new();
+        let mut next = parent(target);
+        while let Some(stage) = next {
+            own.insert(stage.index);
+            next = if let Source::Stage(base) = stage.base { parent(base) } else { None };
+        }
+        let mut sharing = own.clone();
+        for stage in &self.stages {
+            let Source::Stage(base) = stage.base else { continue };
+            if own.contains(&stage.index) || !sharing.contains(&base) {
+                continue;
+            }
+            sharing.insert(stage.index);
+            let keywords = ["LABEL", "VOLUME", "EXPOSE"];
+            if stage.instructions.iter().any(|at| keywords.contains(&&*at.instruction.keyword)) {
+                return Some(stage.index);
+            }
+        }
+        None
+    }
+
     /// Returns the number of RUN, COPY and ADD steps of the reached stages.
     pub fn steps(&self) -> usize {
         let instructions = self.stages.iter().flat_map(|stage| &stage.instructions);

@@ -147,6 +147,7 @@ fn keys(case: &Case) -> Keys {
             mode: *mode,
             digest: Digest::of(bytes),
             xattrs: None,
+            size: bytes.len() as u64,
         })
         .collect();
     let select = |paths: &ContextPaths| -> Vec<ContextFile> {

@@ -3,7 +3,9 @@
 use std::io::{Cursor, Read};
 
 use super::*;
-use crate::courier::protocol::{FoundKind, FoundNode, Message, Moment, Notes, Owner, ReadOutcome, send};
+use crate::courier::protocol::{
+    FoundKind, FoundNode, Message, Moment, Notes, Owner, ReadOutcome, VERSION, send,
+};
 use crate::store::Meter;
 
 fn node(path: &str, kind: FoundKind) -> FoundNode {
@@ -19,7 +21,7 @@ fn listed(nodes: u64) -> Message {
 fn told(messages: &[Message]) -> Result<SavedMount, MountError> {
     let bench = Bench::new();
     let mut bytes = Vec::new();
-    for message in std::iter::once(&Message::Hello { version: 1, mount: 0 }).chain(messages) {
+    for message in std::iter::once(&Message::Hello { version: VERSION, mount: 0 }).chain(messages) {
         send(&mut bytes, message).unwrap();
     }
     let (_, talk) = Conversation::greet(Cursor::new(bytes), std::io::sink()).unwrap();
@@ -107,7 +109,7 @@ fn an_incomplete_unit_is_not_saved() {
 #[test]
 fn an_endless_stream_is_read_no_further_than_one_frame() {
     let mut bytes = Vec::new();
-    send(&mut bytes, &Message::Hello { version: 1, mount: 0 }).unwrap();
+    send(&mut bytes, &Message::Hello { version: VERSION, mount: 0 }).unwrap();
     let endless = Cursor::new(bytes).chain(std::io::repeat(0xff));
     let (_, mut talk) = Conversation::greet(endless, std::io::sink()).unwrap();
     let told = talk.list().unwrap_err().to_string();

@@ -37,7 +37,10 @@ impl Carrier<'_> {
             .filter(|mount| mount.was_empty)
             .filter_map(|mount| builder.entry.mount_seen(mount.key));
         let is_same = match known.min() {
-            Some(last) => self.connection.client.has_cache_since(last).await.unwrap_or_default(),
+            Some(last) => match self.connection.client() {
+                Ok(client) => client.has_cache_since(last).await.unwrap_or_default(),
+                Err(_) => false,
+            },
             None => false,
         };
         let dropped = seen.iter().filter(|_| is_same).filter(|mount| mount.was_empty).filter_map(|mount| {

@@ -84,7 +84,7 @@ impl Carrier<'_> {
         let (mut interrupts, mut ticks) = (self.session.interrupts(), tokio::time::interval(TICK));
         let (working, numbers) = (Arc::clone(&meters), places.to_owned());
         let visiting = visit(
-            &self.connection.client,
+            self.connection.client()?,
             &visited,
             within,
             move |number, conversation| work(numbers[number], conversation, &working[number]),

@@ -17,12 +17,13 @@ use super::inputs::Inputs;
 use super::known_builder::{KnownBuilder, UnknownBuilder};
 use super::registries::Registries;
 use super::reporter::Reporter;
-use crate::buildkit::{Ability, Client, EngineProduct};
+use crate::buildkit::{Ability, Client, ConnectError, EngineProduct, Worker};
 use crate::endpoint::Endpoint;
 use crate::engine::{Engine, ImageStore};
 use crate::error_chain::chain;
 use crate::notes::Notes;
 use crate::plan::{BuildSettings, JobSettings};
+use crate::platform;
 use crate::store::Store;
 
 /// The state that the commands of a process share. [`Session::on`] makes a copy for a different engine.
@@ -103,7 +104,7 @@ impl<'a> Session<'a> {
     ) -> Result<Arc<EngineConnection>, PipelineError> {
         let known = self.connecting(endpoint).get().and_then(|made| made.as_ref().ok()).map(Arc::clone);
         if let Some(known) = known {
-            if known.client.is_alive().await {
+            if known.client()?.is_alive().await {
                 return Ok(known);
             }
             self.connections().retain(|(other, _)| other != endpoint);
@@ -133,7 +134,8 @@ impl<'a> Session<'a> {
 
 /// A connected engine: its builder, its API, and the registries as the engine reaches them.
 pub(crate) struct EngineConnection {
-    pub(crate) client: Client,
+    /// The builder, or why it cannot be reached.
+    client: Result<Client, Arc<ConnectError>>,
     /// The API of a Docker engine; `None` for buildkitd.
     pub(crate) engine: Option<Engine>,
     pub(crate) registries: Registries,
@@ -151,9 +153,40 @@ impl EngineConnection {
             }
             EngineProduct::Buildkitd => None,
         };
+        Ok(Self::with(Ok(client), engine, settings))
+    }
+
+    /// Returns the registries without an engine, which cannot be reached for this reason.
+    pub(crate) fn without_engine(error: Arc<ConnectError>, settings: &JobSettings) -> Self {
+        Self::with(Err(error), None, settings)
+    }
+
+    fn with(
+        client: Result<Client, Arc<ConnectError>>,
+        engine: Option<Engine>,
+        settings: &JobSettings,
+    ) -> Self {
         let registries =
             Registries::new(settings.login.clone(), settings.certificates.clone(), engine.as_ref());
-        Ok(Self { client, engine, registries, image_store: OnceCell::new(), builder: OnceCell::new() })
+        Self { client, engine, registries, image_store: OnceCell::new(), builder: OnceCell::new() }
+    }
+
+    /// Returns the builder.
+    ///
+    /// # Errors
+    ///
+    /// Fails with the reason why there is no connection to the engine.
+    pub(crate) fn client(&self) -> Result<&Client, Arc<ConnectError>> {
+        self.client.as_ref().map_err(Arc::clone)
+    }
+
+    /// Returns the platform that the builder builds for by default, and that of this machine without a builder. A local
+    /// socket does not imply the local platform, because it may be forwarded.
+    pub(crate) async fn platform(&self) -> Result<String, ConnectError> {
+        match &self.client {
+            Ok(client) => client.worker().await.map(Worker::platform),
+            Err(_) => Ok(platform::own()),
+        }
     }
 
     pub(crate) fn base_lookup(&self, build: &BuildSettings, inputs: &Inputs) -> BaseLookup<'_> {
@@ -170,7 +203,7 @@ impl EngineConnection {
         &'a self,
         notes: &'a Notes,
     ) -> Result<KnownBuilder<'a>, UnknownBuilder> {
-        let ask = || KnownBuilder::identity(&self.client, self.engine.as_ref());
+        let ask = || async { KnownBuilder::identity(self.client()?, self.engine.as_ref()).await };
         let identity = self.builder.get_or_try_init(ask).await?;
         Ok(KnownBuilder::new(identity, self.engine.as_ref(), notes)?)
     }
@@ -180,7 +213,7 @@ impl EngineConnection {
         let ask = || async {
             match &self.engine {
                 // Engines that do not support attestations only have graph drivers.
-                Some(engine) if self.client.product().can(Ability::Attestations) => {
+                Some(engine) if self.client()?.product().can(Ability::Attestations) => {
                     Ok(engine.image_store().await?)
                 }
                 _ => Ok(ImageStore::GraphDriver),

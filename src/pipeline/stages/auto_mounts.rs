@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::buildkit::Client;
+use crate::buildkit::ConnectError;
 use crate::context::{Entry, EntryKind, Filter, Walked, walk_selected};
 use crate::dockerfile::{Dockerfile, Options, Resolution, with_flags};
 use crate::key::reads_docker_syntax;
@@ -12,7 +12,7 @@ use crate::pipeline::bases::BaseLookup;
 use crate::pipeline::blocking::blocking;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::inputs::{Context, Inputs, ignore_files};
-use crate::pipeline::keys::{build_platform, options};
+use crate::pipeline::keys::options;
 use crate::pipeline::reporter::{Event, Reporter};
 use crate::pipeline::visible::patterns;
 use crate::pipeline::witness::Witness;
@@ -28,7 +28,7 @@ pub(crate) async fn add(
     inputs: &mut Inputs,
     build: &BuildSettings,
     lookup: &BaseLookup<'_>,
-    client: &Client,
+    build_platform: Result<String, ConnectError>,
     reporter: &dyn Reporter,
 ) -> Result<(), PipelineError> {
     if !build.mounts.auto {
@@ -52,7 +52,7 @@ pub(crate) async fn add(
         reporter.warn(&format!("--auto-mounts: {reason}; none is added"));
         return Ok(());
     }
-    let own = build_platform(client).await.unwrap_or_else(|_| platform::own());
+    let own = build_platform.unwrap_or_else(|_| platform::own());
     let mut platforms: BTreeSet<Option<&String>> = source.platforms.iter().map(Some).collect();
     if platforms.is_empty() {
         platforms.insert(None);

@@ -13,7 +13,7 @@ use crate::registry::{CutBase, CutImage, PrefixError};
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CutError {
     #[error(transparent)]
-    Solve(#[from] SolveError),
+    Solve(Box<SolveError>),
     #[error(transparent)]
     Prefix(#[from] PrefixError),
     #[error("the Dockerfile cannot be written")]
@@ -22,24 +22,36 @@ pub(super) enum CutError {
     NotLocal,
 }
 
+impl From<SolveError> for CutError {
+    fn from(error: SolveError) -> Self {
+        Self::Solve(Box::new(error))
+    }
+}
+
 impl Job<'_> {
+    /// Returns the Dockerfile up to the cut, as it was built, and the stage that is cut.
+    pub(super) fn cut_text(&self, key: &PrefixKey, prefixes: &Prefixes) -> Result<(String, usize), CutError> {
+        let continued = prefixes.continued.as_ref().map(|continued| &continued.text);
+        let text = continued.or_else(|| self.inputs.built()).ok_or(CutError::NotLocal)?;
+        let dockerfile = text.parsed().map_err(|_| CutError::NotLocal)?;
+        let cut = cut_in(dockerfile, key);
+        Ok((prefix_text(text.as_str(), dockerfile, cut), cut.stage))
+    }
+
     /// Returns the image of the Dockerfile up to the cut, as the builder describes it.
     pub(super) async fn cut_image(
         &self,
         (keys, key): (&BuildKeys, &PrefixKey),
         prefixes: &Prefixes,
     ) -> Result<CutImage, CutError> {
-        let continued = prefixes.continued.as_ref().map(|continued| &continued.text);
-        let text = continued.or_else(|| self.inputs.built()).ok_or(CutError::NotLocal)?;
-        let dockerfile = text.parsed().map_err(|_| CutError::NotLocal)?;
-        let cut_text = prefix_text(text.as_str(), dockerfile, cut_in(dockerfile, key));
+        let (cut_text, _) = self.cut_text(key, prefixes)?;
         let directory = self.inputs.with_text(&cut_text).map_err(CutError::Write)?;
         let directory = directory.ok_or(CutError::NotLocal)?;
         let config = self.describe(keys, directory.path()).await?.ok_or(PrefixError::NotDescribed)?;
         let base = CutBase {
             own_entries: own_entries(&keys.resolution, key.cut),
             layers: self.base_layers(keys),
-            is_prefix: continued.is_some(),
+            is_prefix: prefixes.continued.is_some(),
             has_times: !self.build.source.build_args.contains_key("SOURCE_DATE_EPOCH"),
         };
         Ok(CutImage::parse(&config, base)?)

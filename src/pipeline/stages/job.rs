@@ -11,7 +11,7 @@ use jiff::Timestamp;
 
 use super::lookup::Lookup;
 use super::{Deadline, Purpose};
-use crate::buildkit::Client;
+use crate::buildkit::{Client, ConnectError};
 use crate::engine::Engine;
 use crate::error_chain::chain;
 use crate::ledger::{TierOutcome, TierRecord};
@@ -71,8 +71,14 @@ impl<'a> Job<'a> {
         }
     }
 
-    pub(super) fn client(&self) -> &'a Client {
-        &self.connection.client
+    /// Returns the builder. Fails if the engine cannot be reached.
+    pub(super) fn client(&self) -> Result<&'a Client, Arc<ConnectError>> {
+        self.connection.client()
+    }
+
+    /// Returns `true` if the builder has any layers; `None` if it cannot be queried.
+    pub(super) async fn builder_has_layers(&self) -> Option<bool> {
+        self.client().ok()?.has_layers().await.ok()
     }
 
     pub(super) fn engine(&self) -> Option<&'a Engine> {
@@ -118,7 +124,7 @@ impl<'a> Job<'a> {
             (Ok(builder), Ok(id)) => builder.entry.has_made(id),
             _ => false,
         };
-        has_built && self.client().has_layers().await.unwrap_or(false)
+        has_built && self.builder_has_layers().await.unwrap_or(false)
     }
 
     /// Records that larder has written this file or directory.

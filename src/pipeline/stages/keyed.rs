@@ -18,8 +18,8 @@ impl Keyed {
     pub(super) async fn of(job: &Job<'_>) -> Result<Self, PipelineError> {
         let computing = async {
             let lookup = job.connection.base_lookup(job.build, job.inputs);
-            let (client, seal) = (job.client(), &job.settings.seal);
-            Ok(compute(job.build, job.inputs, &lookup, client, &job.notes, seal).await)
+            let platform = job.connection.platform().await;
+            Ok(compute(job.build, job.inputs, &lookup, platform, &job.notes, &job.settings.seal).await)
         };
         let keyed = match job.bound(Box::pin(computing)).await? {
             Ok(keys) => Self::Known(Box::new(keys)),

@@ -80,7 +80,7 @@ impl Job<'_> {
         };
         if !caches.found.is_empty() {
             // A builder that cannot be queried is assumed to have layers.
-            caches.is_only_source = !self.client().has_layers().await.unwrap_or(true);
+            caches.is_only_source = !self.builder_has_layers().await.unwrap_or(true);
         }
         caches.elapsed = clock.elapsed();
         Ok(caches)
@@ -133,14 +133,14 @@ impl Job<'_> {
     }
 
     pub(super) fn reads_registry_caches(&self) -> bool {
-        self.client().product().can(Ability::RegistryCaches)
+        self.client().is_ok_and(|client| client.product().can(Ability::RegistryCaches))
     }
 
     /// Returns the mark of the layers that the dependency key decides, for a registry cache of all stages or an inline
     /// cache of the last one. Other builders know the layers by other keys.
     pub(super) async fn layers_mark(&self, keys: &BuildKeys, is_full: bool) -> Result<String, PipelineError> {
         let store = self.connection.image_store().await?;
-        let text = format!("{}\n{}\n{store:?}\n{is_full}", keys.layers(), self.client().product());
+        let text = format!("{}\n{}\n{store:?}\n{is_full}", keys.layers(), self.client()?.product());
         Ok(Digest::of(text.as_bytes()).hex())
     }
 }

@@ -9,6 +9,8 @@ mod cut_image;
 mod deadline;
 mod exported_layers;
 mod foreseen;
+mod graft;
+mod graft_push;
 mod job;
 mod keyed;
 mod keyed_names;
@@ -18,6 +20,7 @@ mod made;
 mod mounts;
 mod place;
 mod prefix;
+mod prefix_index;
 mod pruned_prefixes;
 mod published_prefixes;
 mod push;
@@ -37,6 +40,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::graft::Attempt;
 use self::job::Job;
 use self::keyed::Keyed;
 use self::lookup::Lookup;
@@ -50,8 +54,9 @@ use super::own_files::withhold;
 use super::reporter::Reporter;
 use super::session::{EngineConnection, Session};
 use crate::dockerfile::InstructionKind;
+use crate::error_chain::chain;
 use crate::ledger::{BaseRecord, BuildRecord, millis};
-use crate::plan::{BuildSettings, JobSettings};
+use crate::plan::{BuildSettings, JobSettings, Output, OutputKind};
 use crate::registry::ImageRef;
 use crate::store::{Entry, RunFlags};
 
@@ -105,7 +110,7 @@ pub(crate) async fn build_image(
     for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
         path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path, dockerfile.as_deref()))?;
     }
-    let connecting = Box::pin(connected(&mut inputs, build, session, reporter));
+    let connecting = Box::pin(connected_if_needed(&mut inputs, build, session, reporter));
     let connection = deadline.bound(connecting).await??;
     let job = Job::new(build, purpose, session, &inputs, &connection, reporter, deadline);
     let (job, mut finished) = Box::pin(flow(job)).await;
@@ -124,9 +129,38 @@ pub(crate) async fn connected(
     reporter: &dyn Reporter,
 ) -> Result<Arc<EngineConnection>, PipelineError> {
     let connection = session.connection(Some(reporter)).await?;
-    let lookup = connection.base_lookup(build, inputs);
-    auto_mounts::add(inputs, build, &lookup, &connection.client, reporter).await?;
+    add_mounts(inputs, build, &connection, reporter).await?;
     Ok(connection)
+}
+
+/// As [`connected`], but an image that is only pushed may need no engine.
+async fn connected_if_needed(
+    inputs: &mut Inputs,
+    build: &BuildSettings,
+    session: &Session<'_>,
+    reporter: &dyn Reporter,
+) -> Result<Arc<EngineConnection>, PipelineError> {
+    let is_pushed = |output: &Output| output.kind == OutputKind::Image { push: true };
+    let may_need_none = build.outputs.iter().all(is_pushed) && !build.load && build.tiers.registry;
+    let connection = match session.connection(Some(reporter)).await {
+        Err(PipelineError::Connect(error)) if may_need_none && error.is_of_reach() => {
+            reporter.note(&format!("{}; looking for the image in its registry\n", chain(&*error)));
+            Arc::new(EngineConnection::without_engine(error, session.settings))
+        }
+        connection => connection?,
+    };
+    add_mounts(inputs, build, &connection, reporter).await?;
+    Ok(connection)
+}
+
+async fn add_mounts(
+    inputs: &mut Inputs,
+    build: &BuildSettings,
+    connection: &EngineConnection,
+    reporter: &dyn Reporter,
+) -> Result<(), PipelineError> {
+    let lookup = connection.base_lookup(build, inputs);
+    auto_mounts::add(inputs, build, &lookup, connection.platform().await, reporter).await
 }
 
 /// Returns `true` if the Dockerfile has an argument for a base image in the scope of `FROM`, or cannot be read by
@@ -186,6 +220,24 @@ async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
             (Way::Served(served), end)
         }
         (Ok(()), ..) => {
+            let left = match Box::pin(job.graft(&keyed, &lookup)).await {
+                Ok(Attempt::Made(grafted)) => {
+                    return (
+                        job,
+                        Finished { keyed: Some(keyed), lookup, way: Way::Grafted(grafted), end: Ok(()) },
+                    );
+                }
+                Ok(Attempt::Left(tier)) => Some(tier),
+                Ok(Attempt::Unfit) => None,
+                Err(error) => {
+                    return (job, Finished { keyed: Some(keyed), lookup, way: Way::None, end: Err(error) });
+                }
+            };
+            lookup.tiers.extend(left);
+            if let Err(error) = job.client() {
+                let end = Err(error.into());
+                return (job, Finished { keyed: Some(keyed), lookup, way: Way::None, end });
+            }
             let mut made = Box::<Made>::default();
             let end = Box::pin(made.make(&job, &keyed, &lookup)).await;
             (Way::Made(made), end)

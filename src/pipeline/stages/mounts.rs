@@ -50,7 +50,7 @@ impl Restored {
         // The build itself reports mistakes in the Dockerfile.
         // A build that continues runs only the steps after the prefix.
         if let Some(text) = continued.map(|continued| &continued.text).or_else(|| job.inputs.built()) {
-            self.mounts = reached(job.client(), &job.build.source, text).await.unwrap_or_default();
+            self.mounts = reached(job.client()?, &job.build.source, text).await.unwrap_or_default();
         }
         let mounts = &mut self.mounts;
         if mounts.carried.is_empty() && mounts.passed.is_empty() {
@@ -173,7 +173,7 @@ impl Job<'_> {
             MountAction::Restore | MountAction::List => self.deadline,
         };
         let conditions = (ambiguous, deadline);
-        let build = VisitedBuild::new(self.build, self.inputs, self.client(), self.settings, conditions);
+        let build = VisitedBuild::new(self.build, self.inputs, self.client()?, self.settings, conditions);
         Carrier::new(action, self.connection, self.session, build, self.reporter)
     }
 

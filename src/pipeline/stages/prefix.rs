@@ -246,7 +246,7 @@ impl Prefixes {
         let known = prefixes.iter().filter_map(|key| Some((key, builder.entry.prefix(key.key.digest())?)));
         let known: Vec<_> = known.collect();
         // A builder that cannot be queried is assumed to have layers.
-        if known.is_empty() || !job.client().has_layers().await.unwrap_or(true) {
+        if known.is_empty() || !job.builder_has_layers().await.unwrap_or(true) {
             return Ok(None);
         }
         let tags = job.registry_tags(Some(keys)).await;
@@ -355,7 +355,7 @@ impl Job<'_> {
     }
 
     /// Returns the reason why the build does not continue from a prefix, if there is one.
-    fn no_continuing(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
+    pub(super) fn no_continuing(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
         let every_step = || lookup.runs_every_step(self).map(str::to_owned);
         let filter = || (!self.build.no_cache_filter.is_empty()).then(|| "--no-cache-filter".to_owned());
         every_step().or_else(filter).or_else(|| self.no_prefixes(keys, lookup))

@@ -27,7 +27,7 @@ impl Job<'_> {
         let Some(excess) = own.len().checked_sub(MOST).filter(|excess| *excess > 0) else {
             return Ok(undeleted);
         };
-        let prefixes = keys.keys.prefixes.iter().flatten();
+        let prefixes = keys.keys.prefixes.iter().flatten().chain(&keys.keys.grafted);
         let current: Vec<String> = prefixes.map(|key| tags.of_prefix(key.key).swap_remove(0)).collect();
         let platform = keys.sole_platform().unwrap_or_default();
         let mut old = Vec::new();

@@ -156,7 +156,10 @@ impl Job<'_> {
         }
         let Some(pushed_name) = self.build.tags.first() else { return Ok(name) };
         let mut pushed = self.registries().repository(pushed_name).await?;
-        let cut = self.cut_image((keys, key), prefixes).await?;
+        let mut cut = self.cut_image((keys, key), prefixes).await?;
+        if self.build.tiers.graft && keys.keys.prefixes.as_ref().is_ok_and(|all| all.first() == Some(key)) {
+            cut.index = self.indexed((keys, key), prefixes).await;
+        }
         // Under the names of the build, another job may have pushed its image in the meantime.
         let reference = tags.of_image(keys.keys.image).swap_remove(0);
         let (manifest, config) = documents(&mut pushed, &reference, platform).await?;
@@ -170,6 +173,20 @@ impl Job<'_> {
         }
         repository.put(&tag, &manifest).await?;
         Ok(name)
+    }
+}
+
+impl Job<'_> {
+    /// Returns the index of a prefix, or reports why it has none.
+    async fn indexed(&self, of: (&BuildKeys, &PrefixKey), prefixes: &Prefixes) -> Option<String> {
+        match Box::pin(self.prefix_index(of, prefixes)).await {
+            Ok(index) => Some(index),
+            Err(error) => {
+                let place = of.1.place();
+                self.reporter.note(&format!("the files up to {place} are not listed: {}\n", chain(&error)));
+                None
+            }
+        }
     }
 }
 

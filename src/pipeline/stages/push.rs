@@ -121,7 +121,7 @@ impl Job<'_> {
     /// Newer engines compress faster. A kept engine knows the blobs of layers that it has pushed before, but would not
     /// learn those that it does not push itself.
     async fn may_save(&self) -> bool {
-        !self.client().product().can(Ability::Attestations)
+        self.client().is_ok_and(|client| !client.product().can(Ability::Attestations))
             && self.known_builder().await.is_ok_and(|builder| !builder.entry.is_kept())
     }
 

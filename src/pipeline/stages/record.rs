@@ -4,6 +4,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::graft::Grafted;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
@@ -52,6 +53,8 @@ pub(super) enum Way {
     /// The build ended before there was an image.
     None,
     Served(Box<Served>),
+    /// The image was made without a builder.
+    Grafted(Box<Grafted>),
     Made(Box<Made>),
 }
 
@@ -76,7 +79,7 @@ impl Finished {
 
     pub(super) fn take_entry(&mut self) -> Option<Entry> {
         match &mut self.way {
-            Way::None => None,
+            Way::None | Way::Grafted(_) => None,
             Way::Served(served) => served.archived.entry.take(),
             Way::Made(made) => made.archived.entry.take(),
         }
@@ -107,6 +110,16 @@ impl Finished {
                 record.more = digest.into_iter().collect();
                 record.kept.clone_from(&archived.record);
                 record.kept_layers.clone_from(&exported_layers.record);
+            }
+            Way::Grafted(grafted) => {
+                let Grafted { tier, id, config, manifest, steps } = &**grafted;
+                record.tiers.push(tier.clone());
+                record.steps = *steps;
+                record.outcome = Outcome::Built;
+                record.image_id = Some(id.clone());
+                let digests = [("containerimage.digest", manifest), ("containerimage.config.digest", config)];
+                let digests = digests.map(|(name, digest)| (name.to_owned(), digest.to_string().into()));
+                record.more = digests.into_iter().collect();
             }
             Way::Made(made) => {
                 let Made { prefixes, restored, solved, saved_mounts, archived, exported_layers, .. } =

@@ -10,7 +10,6 @@ use super::job::Job;
 use crate::engine::ImageStore;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
-use crate::pipeline::keys::build_platform;
 use crate::pipeline::reporter::Event;
 use crate::pipeline::transfers::transfer;
 use crate::platform::{self, Platform};
@@ -54,8 +53,7 @@ impl Job<'_> {
     /// Returns the registry tags of this job and its platforms: those of the keys, or of the flags or the builder if
     /// the keys are unknown.
     pub(super) async fn registry_tags(&self, keys: Option<&BuildKeys>) -> Tags {
-        let builder = build_platform(self.client()).await;
-        let builder = builder.unwrap_or_else(|_| platform::own());
+        let builder = self.connection.platform().await.unwrap_or_else(|_| platform::own());
         let default: Option<Platform> = builder.parse().ok();
         let mut names = keys.map_or(&*self.build.source.platforms, |keys| &*keys.platforms);
         if names.is_empty() {

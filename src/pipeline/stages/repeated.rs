@@ -39,7 +39,7 @@ impl Job<'_> {
         request.cache_exports = repeat.cache_exports;
         let (status, mut updates) = mpsc::channel(WAITING);
         let dropping = tokio::spawn(async move { while updates.recv().await.is_some() {} });
-        let solved = self.client().solve(request, attachments, status, cancel.clone()).await;
+        let solved = self.client()?.solve(request, attachments, status, cancel.clone()).await;
         drop(dropping);
         solved
     }
@@ -54,7 +54,7 @@ impl Job<'_> {
         let (mut request, attachments) =
             self.repeated(Some(keys), Exports::none(), Some(dockerfile.to_owned()));
         request.attributes.retain(|name, _| !name.starts_with("label:"));
-        Box::pin(self.client().describe_image(request, attachments)).await
+        Box::pin(self.client()?.describe_image(request, attachments)).await
     }
 
     fn repeated(
@@ -63,19 +63,24 @@ impl Job<'_> {
         exports: Exports,
         dockerfile: Option<PathBuf>,
     ) -> (SolveRequest, Attachments) {
-        let conditions = Conditions {
+        let conditions = Conditions { dockerfile, ..self.conditions_again(keys) };
+        let login = self.registries().login().clone();
+        let (mut request, attachments) =
+            request::request(self.build, self.inputs, exports, login, &conditions);
+        request.attributes.retain(|name, _| name != "no-cache" && !name.starts_with("attest:"));
+        (request, attachments)
+    }
+
+    /// Returns the conditions of a solve whose steps the builder has.
+    pub(super) fn conditions_again(&self, keys: Option<&BuildKeys>) -> Conditions {
+        Conditions {
             // As in the build: otherwise the context would be sent again, or an older upload used instead.
             ambiguous: keys.and_then(|keys| keys.ambiguous),
             every_step: false,
             engine_images: self.engine().is_some(),
             attestations: false,
             cache_imports: Vec::new(),
-            dockerfile,
-        };
-        let login = self.registries().login().clone();
-        let (mut request, attachments) =
-            request::request(self.build, self.inputs, exports, login, &conditions);
-        request.attributes.retain(|name, _| name != "no-cache" && !name.starts_with("attest:"));
-        (request, attachments)
+            dockerfile: None,
+        }
     }
 }

@@ -60,9 +60,10 @@ impl Solved {
         restored: &Restored,
         continued: Option<&Continued>,
     ) -> Result<Option<UnusablePrefix>, PipelineError> {
-        let has_attestations = job.client().product().can(Ability::Attestations);
+        let product = job.client()?.product();
+        let has_attestations = product.can(Ability::Attestations);
         let store = job.connection.image_store().await?;
-        let abilities = Abilities { product: job.client().product(), store };
+        let abilities = Abilities { product, store };
         let exported = job.exported();
         let plan = || {
             exports::plan(exported, &abilities, &|| job.reporter.stdout())
@@ -191,7 +192,11 @@ impl Job<'_> {
         let interrupts = self.session.interrupts();
         let limits = solving::Limits { deadline: self.deadline, watch, interrupts };
         let display = self.reporter.steps(to_stdout);
-        solving::solve(self.client(), request, attachments, limits, display, self.reporter).await
+        let client = match self.client() {
+            Ok(client) => client,
+            Err(error) => return (Err(Ended::Solve(error.into())), Trace::default()),
+        };
+        solving::solve(client, request, attachments, limits, display, self.reporter).await
     }
 
     /// Converts a failed solve to an error for the user, after reporting the failed step.

@@ -18,7 +18,7 @@ use crate::plan::{BuildSettings, JobSettings};
 use crate::registry::Login;
 
 /// The prefix of the names of larder's own stages.
-const STAGE: &str = "larder-visit-";
+pub(super) const STAGE: &str = "larder-visit-";
 
 /// Returns `true` if the name of a step is in one of larder's own stages.
 pub(crate) fn is_of_visit(name: &str) -> bool {

@@ -62,7 +62,9 @@ impl Project {
     }
 
     fn push(&self, agent: &Agent, arguments: &[&str]) -> Built {
-        agent.build(&[&["--push", "-t", &self.name(&agent.name)], arguments].concat())
+        // Without grafts, which leave nothing to continue.
+        let tiers = ["--tiers", "engine,registry,prefix,layers,mounts"];
+        agent.build(&[&["--push", "-t", &self.name(&agent.name)], &tiers[..], arguments].concat())
     }
 
     fn prefix_tags(&self) -> Vec<String> {

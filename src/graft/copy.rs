@@ -1,0 +1,371 @@
+//! Makes the layers of COPY, ADD and WORKDIR.
+//!
+//! Behaviour after `BuildKit`'s `solver/llbsolver/file/backend.go` and `fsutil`'s `copy/copy.go`. For each source:
+//!
+//! - The directory that the destination names up to its last slash is made with its parents, and links are followed.
+//! - A file is copied into a destination that is a directory, else to the destination itself. Of a directory, the content
+//!   is copied.
+//! - A directory at the destination keeps its mode and owner, and takes the time of the source. Directories below it
+//!   take mode, owner and time.
+//! - A file replaces a file or link. A directory is never replaced, and neither is something else by a directory.
+//! - Layers have no extended attributes: of those, engines write only capabilities into layers, which a file loses when it
+//!   gets its owner.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use super::accounts::{Accounts, has_names};
+use super::layer::{Attributes, Change, Content, FinishedLayer, Layer, refused};
+use super::refusal::Refusal;
+use super::sources::{Sources, join};
+use super::tail::{Copy, PlannedLayer};
+use super::tree::{Directory, Node, Tree};
+use crate::context::{Entry, EntryKind, MatchState, PatternMatcher, Shape};
+
+/// The bytes that decide whether ADD may unpack a file: a tar header, which is the longest of the known beginnings.
+const BEGINNING: usize = 512;
+
+/// Returns the layer that an instruction adds to `tree`.
+///
+/// `accounts` are those of the image below; `None` if a layer on top of it may have changed them. `now` is the time of
+/// what has no other one, in seconds since 1970.
+pub(crate) fn make_layer(
+    planned: &PlannedLayer,
+    sources: &Sources,
+    tree: &Tree,
+    accounts: Option<&Accounts>,
+    now: i64,
+) -> Result<FinishedLayer, Refusal> {
+    let refuse = refused(planned.line());
+    let owner_of = |text: &str| match accounts {
+        Some(accounts) => Ok(accounts.owner(text)),
+        None if has_names(text) => Err("the users of the image change before it".to_owned()),
+        None => Ok(Accounts::default().owner(text)),
+    };
+    match planned {
+        PlannedLayer::Workdir { path, user, .. } => {
+            let (uid, gid) = match user.as_deref() {
+                Some(user) => owner_of(user).map_err(&refuse)?,
+                None => (0, 0),
+            };
+            let mut layer = Layer::new(tree);
+            let path = layer.follow(path).map_err(&refuse)?;
+            let like = Directory { mode: 0o755, uid, gid, modified: now };
+            layer.make_all(&path, like).map_err(&refuse)?;
+            Ok(layer.finish())
+        }
+        PlannedLayer::Copy(copy) => {
+            let owner = copy.owner.as_deref().map(owner_of).transpose().map_err(&refuse)?;
+            let layer = copied(copy, sources, tree, owner, now).map_err(&refuse)?;
+            if copy.is_linked {
+                let empty = Tree::default();
+                let linked = copied(copy, sources, &empty, owner, now).map_err(&refuse)?;
+                if let Some(difference) = layer.difference_to_linked(&linked) {
+                    return Err(refuse(difference));
+                }
+            }
+            Ok(layer.finish())
+        }
+    }
+}
+
+fn copied<'t>(
+    copy: &Copy,
+    sources: &Sources,
+    tree: &'t Tree,
+    owner: Option<(u32, u32)>,
+    now: i64,
+) -> Result<Layer<'t>, String> {
+    let exclude = (!copy.exclude.is_empty()).then(|| PatternMatcher::new(&copy.exclude)).transpose();
+    let exclude = exclude.map_err(|error| error.to_string())?;
+    let mut layer = Layer::new(tree);
+    for source in &copy.sources {
+        let named = sources.named(source).ok_or_else(|| format!("{source} does not exist"))?;
+        for name in named {
+            let mut copier = Copier {
+                copy,
+                sources,
+                layer: &mut layer,
+                owner,
+                now,
+                exclude: exclude.as_ref(),
+                linked: HashMap::new(),
+                waiting: Vec::new(),
+            };
+            copier.copy_named(&name)?;
+        }
+    }
+    for (name, text) in &copy.contents {
+        let mut copier = Copier {
+            copy,
+            sources,
+            layer: &mut layer,
+            owner,
+            now,
+            exclude: None,
+            linked: HashMap::new(),
+            waiting: Vec::new(),
+        };
+        copier.copy_text(name, text)?;
+    }
+    Ok(layer)
+}
+
+/// Copies one source.
+struct Copier<'c, 't> {
+    copy: &'c Copy,
+    sources: &'c Sources,
+    layer: &'c mut Layer<'t>,
+    owner: Option<(u32, u32)>,
+    now: i64,
+    exclude: Option<&'c PatternMatcher>,
+    /// The numbers of files with several names by device and inode.
+    linked: HashMap<(u64, u64), usize>,
+    /// Directories on the way that are excluded themselves, with their targets: they are only made for what is copied
+    /// into them.
+    waiting: Vec<Waiting>,
+}
+
+struct Waiting {
+    source: String,
+    target: String,
+    is_made: bool,
+}
+
+impl Copier<'_, '_> {
+    /// Returns what directories on the way to the destination are made like.
+    fn parent(&self) -> Directory {
+        let (uid, gid) = self.owner.unwrap_or_default();
+        let mode = self.copy.mode.map_or(0o755, |mode| mode & 0o777);
+        Directory { mode, uid, gid, modified: self.now }
+    }
+
+    fn make_all(&mut self, path: &str) -> Result<(), String> {
+        let like = self.parent();
+        self.layer.make_all(path, like)
+    }
+
+    /// Returns the target of a source with this name, and makes the directories above it.
+    fn prepare(&mut self, name: &str, is_directory: bool) -> Result<String, String> {
+        let destination = self.copy.destination.as_str();
+        let (above, last) = destination.rsplit_once('/').unwrap_or(("", destination));
+        let is_inside = matches!(last, "" | ".");
+        let whole = destination.trim_end_matches("/.").trim_end_matches('/').trim_start_matches('/');
+        let above = self.layer.follow(if is_inside { whole } else { above.trim_start_matches('/') })?;
+        self.make_all(&above)?;
+        let mut target = self.layer.follow(whole)?;
+        let there = self.layer.get(&target);
+        if !is_directory && matches!(there, Some(Node::Directory(_))) {
+            target = join(&target, name.rsplit('/').next().unwrap_or_default());
+        }
+        let parent = target.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
+        let made = if is_directory && there.is_none() { target.clone() } else { parent };
+        self.make_all(&made)?;
+        Ok(target)
+    }
+
+    fn copy_named(&mut self, name: &str) -> Result<(), String> {
+        let source = self.sources.follow(name).ok_or_else(|| format!("{name} does not exist"))?;
+        let is_directory = self.sources.shape(&source) == Some(Shape::Directory);
+        if self.copy.is_add && !is_directory && self.sources.entry(&source).is_some_and(may_be_archive) {
+            return Err(format!("{name} may be an archive"));
+        }
+        let target = self.prepare(name, is_directory)?;
+        self.copy_entry(&source, "", &target, &MatchState::default())
+    }
+
+    fn copy_text(&mut self, name: &str, text: &str) -> Result<(), String> {
+        let target = self.prepare(name, false)?;
+        self.check_replaced(&target)?;
+        let (uid, gid) = self.owner.unwrap_or_default();
+        let mode = self.copy.mode.unwrap_or(0o644);
+        let attributes = Attributes { mode, uid, gid, modified: self.now };
+        self.add_file(target, Content::Text(text.to_owned()), attributes);
+        Ok(())
+    }
+
+    fn add_file(&mut self, target: String, content: Content, attributes: Attributes) -> usize {
+        let number = self.layer.contents.len();
+        self.layer.contents.push(content);
+        self.layer.put(target, Change::File(number, attributes));
+        number
+    }
+
+    /// Fails if `target` is a directory, which nothing else replaces.
+    fn check_replaced(&self, target: &str) -> Result<(), String> {
+        match self.layer.get(target) {
+            Some(Node::Directory(_)) => Err(format!("/{target} is a directory, and would be replaced")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Copies the entry `source`, which is `below` the directory that is copied; empty for that directory itself.
+    fn copy_entry(
+        &mut self,
+        source: &str,
+        below: &str,
+        target: &str,
+        parent: &MatchState,
+    ) -> Result<(), String> {
+        let (mut is_included, mut state) = (true, MatchState::default());
+        if let (false, Some(exclude)) = (below.is_empty(), self.exclude) {
+            let (is_excluded, own) = exclude.matches_below(below, parent);
+            (is_included, state) = (!is_excluded, own);
+            if is_excluded && !exclude.has_exclusions() {
+                return Ok(());
+            }
+        }
+        let is_directory = self.sources.shape(source) == Some(Shape::Directory);
+        if !is_included && !is_directory {
+            return Ok(());
+        }
+        if is_included {
+            self.make_waiting()?;
+        }
+        if is_directory {
+            return self.copy_directory(source, below, target, is_included, &state);
+        }
+        self.check_replaced(target)?;
+        let Some(entry) = self.sources.entry(source) else { return Ok(()) };
+        let attributes = self.attributes(entry);
+        match &entry.kind {
+            EntryKind::Symlink(link) => {
+                self.layer.put(target.to_owned(), Change::Link(link.clone(), attributes));
+            }
+            EntryKind::File | EntryKind::HardLink(_) => {
+                let inode = (entry.metadata.dev(), entry.metadata.ino());
+                if let Some(number) = self.linked.get(&inode) {
+                    self.layer.put(target.to_owned(), Change::File(*number, attributes));
+                    return Ok(());
+                }
+                let content = Content::Path { path: entry.absolute.clone(), size: entry.size() };
+                let number = self.add_file(target.to_owned(), content, attributes);
+                if entry.metadata.nlink() > 1 {
+                    self.linked.insert(inode, number);
+                }
+            }
+            _ => return Err(format!("{source} is neither a file nor a directory nor a link")),
+        }
+        Ok(())
+    }
+
+    fn copy_directory(
+        &mut self,
+        source: &str,
+        below: &str,
+        target: &str,
+        is_included: bool,
+        state: &MatchState,
+    ) -> Result<(), String> {
+        let is_new = is_included && self.make_directory(source, below, target)?;
+        self.waiting.push(Waiting {
+            source: source.to_owned(),
+            target: target.to_owned(),
+            is_made: is_included,
+        });
+        for name in self.sources.names(source) {
+            let (source, below) = (join(source, name), join(below, name));
+            self.copy_entry(&source, &below, &join(target, name), state)?;
+        }
+        self.waiting.pop();
+        let is_top = below.is_empty();
+        if is_included && (!is_top || is_new) {
+            let directory = self.like(source);
+            self.layer.put(target.to_owned(), Change::Directory(directory));
+        } else if is_top && let Some(there) = self.layer.directory(target) {
+            let modified = self.like(source).modified;
+            self.layer.put(target.to_owned(), Change::Directory(Directory { modified, ..there }));
+        }
+        Ok(())
+    }
+
+    /// Makes the directory `target` for a copy of `source`; returns `true` if it did not exist.
+    fn make_directory(&mut self, source: &str, below: &str, target: &str) -> Result<bool, String> {
+        match self.layer.get(target) {
+            None => {
+                let directory = self.like(source);
+                self.layer.put(target.to_owned(), Change::Directory(directory));
+                Ok(true)
+            }
+            Some(Node::Directory(there)) if !below.is_empty() => {
+                let mode = self.source_mode(source);
+                self.layer.put(target.to_owned(), Change::Directory(Directory { mode, ..there }));
+                Ok(false)
+            }
+            Some(Node::Directory(_)) => Ok(false),
+            Some(_) => Err(format!("/{target} is not a directory")),
+        }
+    }
+
+    /// Makes the directories that were excluded themselves, before something in them is copied.
+    fn make_waiting(&mut self) -> Result<(), String> {
+        for index in 0..self.waiting.len() {
+            let Waiting { source, target, is_made } = &self.waiting[index];
+            if *is_made {
+                continue;
+            }
+            let (source, target) = (source.clone(), target.clone());
+            // The directory that is copied is never excluded, so these are below it.
+            self.make_directory(&source, "below", &target)?;
+            self.waiting[index].is_made = true;
+        }
+        Ok(())
+    }
+
+    fn source_mode(&self, source: &str) -> u32 {
+        let metadata = self.sources.entry(source).map_or(&self.sources.root, |entry| &entry.metadata);
+        metadata.mode() & 0o7777
+    }
+
+    /// Returns what a directory that was copied from `source` is like.
+    fn like(&self, source: &str) -> Directory {
+        let metadata = self.sources.entry(source).map_or(&self.sources.root, |entry| &entry.metadata);
+        let (uid, gid) = self.owner.unwrap_or_default();
+        let mode = self.copy.mode.unwrap_or_else(|| self.source_mode(source));
+        Directory { mode, uid, gid, modified: metadata.mtime() }
+    }
+
+    fn attributes(&self, entry: &Entry) -> Attributes {
+        let (uid, gid) = self.owner.unwrap_or_default();
+        let own = match entry.kind {
+            EntryKind::Symlink(_) => 0o777,
+            _ => self.copy.mode.unwrap_or(entry.metadata.mode() & 0o7777),
+        };
+        Attributes { mode: own, uid, gid, modified: entry.metadata.mtime() }
+    }
+}
+
+/// Returns `true` if ADD may unpack a file, judged by its first bytes: it is compressed, or begins with a tar header. A
+/// file that cannot be read may be one.
+fn may_be_archive(entry: &Entry) -> bool {
+    /// The beginnings of compressed files (moby/go-archive, `compression`).
+    const COMPRESSED: [&[u8]; 4] = [b"BZh", b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
+    if !matches!(entry.kind, EntryKind::File | EntryKind::HardLink(_)) {
+        return false;
+    }
+    let Ok(beginning) = beginning(&entry.absolute) else { return true };
+    let is_skippable = beginning.len() > 3 && beginning[1..4] == *b"\x2a\x4d\x18" && beginning[0] >> 4 == 5;
+    is_skippable
+        || COMPRESSED.iter().any(|magic| beginning.starts_with(magic))
+        || beginning.len() == BEGINNING
+            && (beginning[257..].starts_with(b"ustar") || has_tar_checksum(&beginning))
+}
+
+fn beginning(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(BEGINNING as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Returns `true` if the checksum of a tar header is right. Some programs sum up signed bytes.
+fn has_tar_checksum(header: &[u8]) -> bool {
+    let field = String::from_utf8_lossy(&header[148..156]);
+    let claimed = i64::from_str_radix(field.trim_matches(['\0', ' ']), 8).unwrap_or_default();
+    let bytes = || (0..).zip(header).map(|(at, byte)| if (148..156).contains(&at) { b' ' } else { *byte });
+    let unsigned: i64 = bytes().map(i64::from).sum();
+    let signed: i64 = bytes().map(|byte| i64::from(byte.cast_signed())).sum();
+    claimed == unsigned || claimed == signed
+}

@@ -1,0 +1,151 @@
+//! Reads a layer as a tar archive.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::os::unix::fs::MetadataExt as _;
+
+use tar::{Builder, EntryType, Header};
+
+use super::layer::{Attributes, Change, Content, FinishedLayer};
+
+/// The size of a block of a tar archive.
+const BLOCK: u64 = 512;
+
+/// The bytes of a layer. They depend only on the layer: entries come in the order of their paths.
+pub(crate) struct LayerReader {
+    /// What follows, in reverse order.
+    rest: Vec<Part>,
+    current: Box<dyn Read + Send>,
+}
+
+enum Part {
+    Bytes(Vec<u8>),
+    File { content: Content, modified: i64 },
+}
+
+impl LayerReader {
+    pub(crate) fn new(layer: FinishedLayer) -> io::Result<Self> {
+        let mut parts = Vec::new();
+        let mut first_names: HashMap<usize, String> = HashMap::new();
+        for (path, change) in layer.changes {
+            if path.is_empty() {
+                // The root is not part of a layer.
+                continue;
+            }
+            match change {
+                Change::Directory(directory) => {
+                    let attributes = Attributes {
+                        mode: directory.mode,
+                        uid: directory.uid,
+                        gid: directory.gid,
+                        modified: directory.modified,
+                    };
+                    parts.push(header(EntryType::Directory, &format!("{path}/"), &attributes, 0, None)?);
+                }
+                Change::Link(target, attributes) => {
+                    parts.push(header(EntryType::Symlink, &path, &attributes, 0, Some(&target))?);
+                }
+                Change::File(number, attributes) => {
+                    if let Some(first) = first_names.get(&number) {
+                        parts.push(header(EntryType::Link, &path, &attributes, 0, Some(first))?);
+                        continue;
+                    }
+                    let content = layer.contents[number].clone();
+                    let size = size_of(&content);
+                    parts.push(header(EntryType::Regular, &path, &attributes, size, None)?);
+                    parts.push(Part::File { content, modified: attributes.modified });
+                    let padding = size.next_multiple_of(BLOCK) - size;
+                    parts.push(Part::Bytes(vec![0; usize::try_from(padding).unwrap_or_default()]));
+                    first_names.insert(number, path);
+                }
+            }
+        }
+        parts.push(Part::Bytes(vec![0; 2 * 512]));
+        parts.reverse();
+        Ok(Self { rest: parts, current: Box::new(io::empty()) })
+    }
+}
+
+fn size_of(content: &Content) -> u64 {
+    match content {
+        Content::Path { size, .. } => *size,
+        Content::Text(text) => text.len() as u64,
+    }
+}
+
+/// Returns the blocks before the content of an entry.
+fn header(
+    kind: EntryType,
+    path: &str,
+    attributes: &Attributes,
+    size: u64,
+    target: Option<&str>,
+) -> io::Result<Part> {
+    let Attributes { mode, uid, gid, modified } = *attributes;
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_uid(uid.into());
+    header.set_gid(gid.into());
+    // Times before 1970 have no form that every engine reads.
+    header.set_mtime(u64::try_from(modified).unwrap_or_default());
+    header.set_size(size);
+    let mut builder = Builder::new(Vec::new());
+    match target {
+        Some(target) => builder.append_link(&mut header, path, target)?,
+        // The content follows by itself.
+        None => builder.append_data(&mut header, path, io::empty())?,
+    }
+    Ok(Part::Bytes(unfinished(builder)))
+}
+
+/// Returns what was written, without the end of an archive.
+fn unfinished(mut builder: Builder<Vec<u8>>) -> Vec<u8> {
+    std::mem::take(builder.get_mut())
+}
+
+impl Read for LayerReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let read = self.current.read(buffer)?;
+            if read > 0 || buffer.is_empty() {
+                return Ok(read);
+            }
+            self.current = match self.rest.pop() {
+                None => return Ok(0),
+                Some(Part::Bytes(bytes)) => Box::new(Cursor::new(bytes)),
+                Some(Part::File { content: Content::Text(text), .. }) => {
+                    Box::new(Cursor::new(text.into_bytes()))
+                }
+                Some(Part::File { content: Content::Path { path, size }, modified }) => {
+                    let changed = || io::Error::other(format!("{} has changed", path.display()));
+                    let file = File::open(&path)?;
+                    let found = file.metadata()?;
+                    if !found.is_file() || found.len() != size || found.mtime() != modified {
+                        return Err(changed());
+                    }
+                    Box::new(Exact { file, left: size })
+                }
+            };
+        }
+    }
+}
+
+/// A file that must have as many bytes as its header says.
+struct Exact {
+    file: File,
+    left: u64,
+}
+
+impl Read for Exact {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = self.file.read(&mut buffer[..most])?;
+        if read == 0 && most > 0 {
+            return Err(io::Error::other("a file of the build context has become shorter"));
+        }
+        self.left -= read as u64;
+        Ok(read)
+    }
+}

@@ -1,0 +1,38 @@
+//! Grafts: the layers and the config of a Dockerfile's last instructions, made without a builder.
+//!
+//! ```text
+//!  prefix image ─▶ config, Index ──────────────┐
+//!  Dockerfile, cut ─▶ Tail: settings, copies ──┼─▶ Layer … ─▶ tar   and   config with history
+//!  context ─▶ Sources ─────────────────────────┘
+//! ```
+//!
+//! The result is the one that `BuildKit` makes from the same instructions: copies follow its `fsutil/copy` and
+//! `solver/llbsolver/file`, settings its `frontend/dockerfile/dockerfile2llb`. What cannot be made exactly, or would fail
+//! there, is a [`Refusal`]: the caller builds normally then.
+//!
+//! Only [`Sources`] and [`LayerReader`] read files; nothing here talks to a registry or an engine.
+
+mod accounts;
+mod copy;
+mod go_text;
+mod index;
+mod layer;
+mod layer_reader;
+mod refusal;
+mod settings;
+mod sources;
+mod tail;
+mod tree;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use accounts::{Accounts, FILES as ACCOUNT_FILES};
+pub(crate) use copy::make_layer;
+pub(crate) use index::{Index, IndexError};
+pub(crate) use layer::FinishedLayer;
+pub(crate) use layer_reader::LayerReader;
+pub(crate) use refusal::Refusal;
+pub(crate) use sources::Sources;
+pub(crate) use tail::{Tail, TailOptions};
+pub(crate) use tree::{Directory, Node, Tree};

@@ -1,0 +1,32 @@
+//! The reasons for which a graft is not made.
+
+/// Why the last instructions of a Dockerfile need a builder.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("line {line}: {what}")]
+    Instruction { line: usize, what: String },
+    #[error("the base image's variables are not known")]
+    UnknownBase,
+    #[error("`# check=` makes build checks fail the build")]
+    Checks,
+    #[error("the Dockerfile declares SOURCE_DATE_EPOCH")]
+    Epoch,
+    #[error("the ONBUILD triggers of `{0}` are not known")]
+    UnknownTriggers(String),
+    #[error(
+        "stage {0} shares the labels, volumes and ports of a stage that the target is based on, and sets some"
+    )]
+    SharedConfig(usize),
+    #[error("the config of the prefix cannot be read")]
+    Config,
+    #[error("the image would have more than {0} layers")]
+    TooManyLayers(usize),
+    #[error("the build context cannot be read: {0}")]
+    Context(String),
+}
+
+impl Refusal {
+    pub(crate) fn at(line: usize, what: impl Into<String>) -> Self {
+        Self::Instruction { line, what: what.into() }
+    }
+}

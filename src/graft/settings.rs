@@ -1,0 +1,244 @@
+//! The config of a grafted image: that of its prefix, changed by the instructions after it.
+//!
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/dockerfile2llb/convert.go`; the text of the history is that of Docker
+//! 28.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::go_text::{duration, plain, quote, quoted, quoted_char};
+
+/// The fields of a prefix's config that are not those of an image.
+const OWN_FIELDS: &str = "larder.";
+/// The comment of entries in the history.
+const COMMENT: &str = "buildkit.dockerfile.v0";
+const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
+
+/// A health check; times are in nanoseconds, 0 means the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Healthcheck {
+    pub(super) test: Vec<String>,
+    pub(super) interval: i64,
+    pub(super) timeout: i64,
+    pub(super) start_period: i64,
+    pub(super) start_interval: i64,
+    pub(super) retries: i64,
+}
+
+/// A config in the making.
+#[derive(Debug, Clone)]
+pub(crate) struct GraftedConfig {
+    fields: Map<String, Value>,
+    settings: Map<String, Value>,
+    history: Vec<Value>,
+    /// `true` if a CMD of the stage has set the command, which an ENTRYPOINT then does not reset.
+    has_command: bool,
+    /// When the image is made.
+    created: String,
+}
+
+impl GraftedConfig {
+    /// Reads the config of a prefix. Returns `None` if it is not one.
+    ///
+    /// `has_command` is `true` if the stage has a CMD in the prefix.
+    pub(super) fn parse(prefix: &[u8], has_command: bool, created: Timestamp) -> Option<Self> {
+        let mut fields: Map<String, Value> = serde_json::from_slice(prefix).ok()?;
+        fields.retain(|name, _| !name.starts_with(OWN_FIELDS));
+        let settings = match fields.remove("config") {
+            None | Some(Value::Null) => Map::new(),
+            Some(settings) => serde_json::from_value(settings).ok()?,
+        };
+        let Value::Array(history) = fields.remove("history")? else { return None };
+        fields.pointer_in("rootfs", "diff_ids")?;
+        Some(Self { fields, settings, history, has_command, created: created.to_string() })
+    }
+
+    /// Adds an instruction to the history.
+    pub(super) fn note(&mut self, text: &str, has_layer: bool) {
+        let mut entry = json!({ "created": self.created, "created_by": text, "comment": COMMENT });
+        if !has_layer {
+            entry["empty_layer"] = true.into();
+        }
+        self.history.push(entry);
+    }
+
+    fn list(&self, name: &str) -> Vec<String> {
+        let list = self.settings.get(name).and_then(Value::as_array);
+        list.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    }
+
+    fn set_list(&mut self, name: &str, list: Vec<String>) {
+        if list.is_empty() {
+            self.settings.remove(name);
+        } else {
+            self.settings.insert(name.to_owned(), list.into());
+        }
+    }
+
+    /// Sets `key` in a map, whose values are `value`.
+    fn set_in(&mut self, name: &str, key: String, value: Value) {
+        let map = self.settings.entry(name).or_insert_with(|| json!({}));
+        if !map.is_object() {
+            *map = json!({});
+        }
+        map[key] = value;
+    }
+
+    pub(super) fn user(&self) -> Option<&str> {
+        self.settings.get("User").and_then(Value::as_str).filter(|user| !user.is_empty())
+    }
+
+    pub(super) fn env(&mut self, pairs: &[(String, String)]) {
+        let mut list = self.list("Env");
+        for (name, value) in pairs {
+            let new = format!("{name}={value}");
+            match list.iter_mut().find(|old| old.split('=').next() == Some(name)) {
+                Some(old) => *old = new,
+                None => list.push(new),
+            }
+        }
+        self.set_list("Env", list);
+        self.note(&format!("ENV {}", joined(pairs)), false);
+    }
+
+    pub(super) fn labels(&mut self, pairs: Vec<(String, String)>) {
+        self.note(&format!("LABEL {}", joined(&pairs)), false);
+        for (name, value) in pairs {
+            self.label(name, value);
+        }
+    }
+
+    /// Sets a label that is given as an option of the build.
+    pub(super) fn label(&mut self, name: String, value: String) {
+        self.set_in("Labels", name, value.into());
+    }
+
+    pub(super) fn set_user(&mut self, user: String) {
+        self.note(&format!("USER {user}"), false);
+        self.settings.insert("User".to_owned(), user.into());
+    }
+
+    pub(super) fn workdir(&mut self, path: String, has_layer: bool) {
+        self.note(&format!("WORKDIR {path}"), has_layer);
+        self.settings.insert("WorkingDir".to_owned(), path.into());
+    }
+
+    pub(super) fn shell(&mut self, words: &[String]) {
+        self.note(&format!("SHELL {}", plain(words)), false);
+        self.set_list("Shell", words.to_vec());
+    }
+
+    /// Returns the words of a command that the shell runs.
+    fn in_shell(&self, command: &str) -> Vec<String> {
+        let mut words = self.list("Shell");
+        if words.is_empty() {
+            words = DEFAULT_SHELL.map(str::to_owned).to_vec();
+        }
+        words.push(command.to_owned());
+        words
+    }
+
+    /// Sets the command: the words of its JSON form, or the text for the shell.
+    pub(super) fn command(&mut self, words: Result<Vec<String>, &str>) {
+        let words = words.unwrap_or_else(|text| self.in_shell(text));
+        self.note(&format!("CMD {}", quoted(&words)), false);
+        self.set_list("Cmd", words);
+        self.settings.insert("ArgsEscaped".to_owned(), true.into());
+        self.has_command = true;
+    }
+
+    pub(super) fn entrypoint(&mut self, words: Result<Vec<String>, &str>) {
+        let words = words.unwrap_or_else(|text| self.in_shell(text));
+        self.note(&format!("ENTRYPOINT {}", quoted(&words)), false);
+        self.set_list("Entrypoint", words);
+        if !self.has_command {
+            self.settings.remove("Cmd");
+        }
+    }
+
+    pub(super) fn ports(&mut self, ports: Vec<String>) {
+        self.note(&format!("EXPOSE {}", plain(&ports)), false);
+        for port in ports {
+            self.set_in("ExposedPorts", port, json!({}));
+        }
+    }
+
+    pub(super) fn volumes(&mut self, volumes: Vec<String>) {
+        self.note(&format!("VOLUME {}", plain(&volumes)), false);
+        for volume in volumes {
+            self.set_in("Volumes", volume, json!({}));
+        }
+    }
+
+    pub(super) fn stop_signal(&mut self, signal: String) {
+        self.note(&format!("STOPSIGNAL {signal}"), false);
+        self.settings.insert("StopSignal".to_owned(), signal.into());
+    }
+
+    pub(super) fn healthcheck(&mut self, check: Healthcheck) {
+        let Healthcheck { test, interval, timeout, start_period, start_interval, retries } = check;
+        let times = [interval, timeout, start_period, start_interval].map(|time| quote(&duration(time)));
+        let retries_text = quoted_char(u32::try_from(retries).unwrap_or_default());
+        let text = format!("HEALTHCHECK &{{{} {} {retries_text}}}", quoted(&test), times.join(" "));
+        self.note(&text, false);
+        let mut written = json!({ "Test": test });
+        for (name, value) in [
+            ("Interval", interval),
+            ("Timeout", timeout),
+            ("StartPeriod", start_period),
+            ("StartInterval", start_interval),
+            ("Retries", retries),
+        ] {
+            if value != 0 {
+                written[name] = value.into();
+            }
+        }
+        self.settings.insert("Healthcheck".to_owned(), written);
+    }
+
+    pub(super) fn maintainer(&mut self, author: String) {
+        self.note(&format!("MAINTAINER {author}"), false);
+        self.fields.insert("author".to_owned(), author.into());
+    }
+
+    /// Sets the instructions that run in builds based on the image.
+    pub(super) fn triggers(&mut self, triggers: Vec<String>) {
+        if !triggers.is_empty() {
+            self.set_list("OnBuild", triggers);
+        }
+    }
+
+    /// Returns the config with further layers, by their diff ids, in order.
+    pub(crate) fn with_layers(&self, diff_ids: impl IntoIterator<Item = String>) -> Vec<u8> {
+        let mut fields = self.fields.clone();
+        if let Some(Value::Array(layers)) = fields.pointer_in("rootfs", "diff_ids") {
+            layers.extend(diff_ids.into_iter().map(Value::from));
+        }
+        fields.insert("config".to_owned(), self.settings.clone().into());
+        fields.insert("history".to_owned(), self.history.clone().into());
+        fields.insert("created".to_owned(), self.created.clone().into());
+        serde_json::to_vec(&fields).expect("a config has text keys only")
+    }
+
+    /// Returns the number of layers that the history describes.
+    pub(crate) fn layers(&self) -> usize {
+        self.history.iter().filter(|entry| entry.get("empty_layer") != Some(&true.into())).count()
+    }
+}
+
+/// Returns pairs as the history has them.
+fn joined(pairs: &[(String, String)]) -> String {
+    let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    pairs.join(" ")
+}
+
+trait PointerIn {
+    /// Returns the field `inner` of the object `outer`.
+    fn pointer_in(&mut self, outer: &str, inner: &str) -> Option<&mut Value>;
+}
+
+impl PointerIn for Map<String, Value> {
+    fn pointer_in(&mut self, outer: &str, inner: &str) -> Option<&mut Value> {
+        self.get_mut(outer)?.get_mut(inner)
+    }
+}

@@ -1,0 +1,108 @@
+//! The build context as the source of copies.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, Metadata};
+use std::path::Path;
+
+use super::refusal::Refusal;
+use super::tail::PlannedLayer;
+use crate::context::{Entry, Filter, Shape, follow, glob, walk_selected};
+use crate::dockerfile::{ContextPaths, ContextSelector};
+
+/// The entries of a context that the last instructions can see.
+pub(crate) struct Sources {
+    entries: BTreeMap<String, Entry>,
+    /// The names in each directory, in byte order.
+    names: HashMap<String, Vec<String>>,
+    pub(super) root: Metadata,
+}
+
+impl Sources {
+    /// Walks the directory `root`, without what `filter` excludes.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an entry that one of the instructions copies cannot be read.
+    pub(crate) fn walk(root: &Path, filter: &Filter, layers: &[PlannedLayer]) -> Result<Self, Refusal> {
+        let copied = layers.iter().flat_map(|layer| match layer {
+            PlannedLayer::Copy(copy) => copy.sources.as_slice(),
+            PlannedLayer::Workdir { .. } => &[],
+        });
+        let paths: ContextPaths =
+            copied.map(|source| ContextSelector::copied(source, false, Vec::new())).collect();
+        let unreadable = |error: &dyn std::error::Error| Refusal::Context(error.to_string());
+        let metadata = fs::metadata(root).map_err(|error| unreadable(&error))?;
+        let walked = walk_selected(root, filter, &paths).map_err(|error| unreadable(&error))?;
+        let mut names: HashMap<String, Vec<String>> = HashMap::new();
+        let mut entries = BTreeMap::new();
+        for entry in walked.into_entries() {
+            let (parent, name) = entry.path.rsplit_once('/').unwrap_or(("", &entry.path));
+            names.entry(parent.to_owned()).or_default().push(name.to_owned());
+            entries.insert(entry.path.clone(), entry);
+        }
+        for names in names.values_mut() {
+            names.sort_unstable();
+        }
+        Ok(Self { entries, names, root: metadata })
+    }
+
+    /// Returns the entry at `path`; the root has none.
+    pub(super) fn entry(&self, path: &str) -> Option<&Entry> {
+        self.entries.get(path)
+    }
+
+    pub(super) fn shape(&self, path: &str) -> Option<Shape<'_>> {
+        if path.is_empty() {
+            return Some(Shape::Directory);
+        }
+        self.entries.get(path).map(|entry| entry.shape().1)
+    }
+
+    /// Returns the names in a directory.
+    pub(super) fn names(&self, directory: &str) -> &[String] {
+        self.names.get(directory).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Follows the links on `path`; returns `None` if nothing is there.
+    pub(super) fn follow(&self, path: &str) -> Option<String> {
+        follow(path, |path| self.shape(path)).filter(|path| self.shape(path).is_some())
+    }
+
+    /// Returns the paths that a source names, in order: those that match if it has wildcards, else itself.
+    ///
+    /// `None` means that the part before the first wildcard does not exist.
+    pub(super) fn named(&self, source: &str) -> Option<Vec<String>> {
+        let parts: Vec<&str> = source.split('/').collect();
+        let literal = parts.iter().take_while(|part| !glob::has_wildcards(part)).count();
+        if literal == parts.len() {
+            return Some(vec![source.to_owned()]);
+        }
+        let base = self.follow(&parts[..literal].join("/"))?;
+        let pattern = parts[literal..].join("/");
+        let mut matches = Vec::new();
+        self.add_matches(&pattern, &base, "", &mut matches);
+        Some(matches)
+    }
+
+    /// Adds what matches in the directory `base/below`. Nothing inside of a directory that matches is a match, too.
+    fn add_matches(&self, pattern: &str, base: &str, below: &str, matches: &mut Vec<String>) {
+        let directory = join(base, below);
+        for name in self.names(&directory) {
+            let relative = join(below, name);
+            let path = join(base, &relative);
+            if glob::matches(pattern, relative.as_bytes()).unwrap_or(false) {
+                matches.push(path);
+            } else if self.shape(&path) == Some(Shape::Directory) {
+                self.add_matches(pattern, base, &relative, matches);
+            }
+        }
+    }
+}
+
+/// Returns the path of `name` in the directory `directory`; both may be empty.
+pub(super) fn join(directory: &str, name: &str) -> String {
+    match (directory, name) {
+        ("", path) | (path, "") => path.to_owned(),
+        (directory, name) => format!("{directory}/{name}"),
+    }
+}

@@ -1,0 +1,430 @@
+//! What the instructions after a prefix do: the layers that they make and the settings that they change. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::refusal::Refusal;
+use super::settings::{GraftedConfig, Healthcheck};
+use crate::dockerfile::{
+    Cut, Dockerfile, Instruction, InstructionKind, Metadata, PLATFORM_ARGS, Resolution, ResolvedInstruction,
+    ResolvedStage, Scope, Transfer, clean, enforces_checks, is_remote,
+};
+use jiff::Timestamp;
+
+/// The largest number of layers of a grafted image. Images with more than 127 layers cannot be run.
+const MOST_LAYERS: usize = 120;
+
+/// The argument with the time of an image.
+const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+/// The options of a build that the last instructions depend on.
+#[derive(Debug, Clone)]
+pub(crate) struct TailOptions<'a> {
+    pub(crate) build_args: &'a BTreeMap<String, String>,
+    /// `--label`.
+    pub(crate) labels: &'a BTreeMap<String, String>,
+    /// When the image is made.
+    pub(crate) created: Timestamp,
+}
+
+/// What the instructions after a prefix do.
+pub(crate) struct Tail {
+    pub(crate) config: GraftedConfig,
+    /// The layers, lowest first.
+    pub(crate) layers: Vec<PlannedLayer>,
+    /// The config after each of them, as a prefix of that has it.
+    pub(crate) configs: Vec<GraftedConfig>,
+}
+
+/// An instruction that makes a layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PlannedLayer {
+    Copy(Copy),
+    Workdir {
+        line: usize,
+        /// Without a leading slash.
+        path: String,
+        /// `USER[:GROUP]`.
+        user: Option<String>,
+    },
+}
+
+/// A COPY or ADD of files of the context, with expanded variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Copy {
+    pub(crate) line: usize,
+    pub(crate) is_add: bool,
+    pub(crate) is_linked: bool,
+    /// Paths in the context, which may be patterns; cleaned and without a leading slash.
+    pub(crate) sources: Vec<String>,
+    /// Names and contents of here-documents.
+    pub(crate) contents: Vec<(String, String)>,
+    /// Absolute. A slash or `/.` at its end means that it is a directory.
+    pub(crate) destination: String,
+    /// Patterns below each source.
+    pub(crate) exclude: Vec<String>,
+    /// `USER[:GROUP]`.
+    pub(crate) owner: Option<String>,
+    /// The permission bits with setuid, setgid and sticky.
+    pub(crate) mode: Option<u32>,
+}
+
+impl PlannedLayer {
+    /// Returns the first line of the instruction.
+    pub(crate) fn line(&self) -> usize {
+        match self {
+            Self::Copy(copy) => copy.line,
+            Self::Workdir { line, .. } => *line,
+        }
+    }
+}
+
+impl Tail {
+    /// Returns what the instructions of the target after `cut` do to the image with the config `prefix`.
+    ///
+    /// `resolution` must have been made with the initial settings of the base image.
+    ///
+    /// # Errors
+    ///
+    /// Fails if an instruction needs a builder, or if a variable is not known.
+    pub(crate) fn of(
+        dockerfile: &Dockerfile,
+        resolution: &Resolution,
+        cut: Cut,
+        prefix: &[u8],
+        options: &TailOptions<'_>,
+    ) -> Result<Self, Refusal> {
+        if let Some(base) = resolution.untold_triggers.first() {
+            return Err(Refusal::UnknownTriggers(base.clone()));
+        }
+        if dockerfile.directives.check.as_deref().is_some_and(enforces_checks) {
+            return Err(Refusal::Checks);
+        }
+        if !options.build_args.contains_key(EPOCH) && declares(dockerfile, EPOCH) {
+            return Err(Refusal::Epoch);
+        }
+        let stage = resolution.stages.iter().find(|stage| stage.index == cut.stage);
+        let stage = stage.ok_or(Refusal::UnknownBase)?;
+        if let Some(sharing) = resolution.shares_settings(cut.stage) {
+            return Err(Refusal::SharedConfig(sharing));
+        }
+        let own = |at: &&ResolvedInstruction| !at.triggered;
+        let after: Vec<usize> = (0..stage.instructions.len())
+            .filter(|index| !stage.instructions[*index].triggered)
+            .skip(cut.instructions)
+            .collect();
+        let first = after.first().copied().unwrap_or(stage.instructions.len());
+        let has_command = stage.instructions[..first].iter().any(|at| at.instruction.keyword == "CMD");
+        let config = GraftedConfig::parse(prefix, has_command, options.created).ok_or(Refusal::Config)?;
+        let globals = dockerfile.global_args.iter().flat_map(|at| match &at.kind {
+            InstructionKind::Arg(args) => args.as_slice(),
+            _ => &[],
+        });
+        let mut tail = Building {
+            escape: dockerfile.directives.escape,
+            globals: globals.filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str()).collect(),
+            options,
+            config,
+            layers: Vec::new(),
+            configs: Vec::new(),
+        };
+        for index in after {
+            let scope = index.checked_sub(1).map(|before| stage.instructions[before].scope.clone());
+            tail.add(&stage.instructions[index], &scope.unwrap_or_default(), workdir_before(stage, index))?;
+        }
+        let Building { mut config, layers, configs, .. } = tail;
+        let triggers = stage.instructions.iter().filter(own).filter_map(|at| match &at.instruction.kind {
+            InstructionKind::Onbuild(trigger) => Some(trigger.expression.clone()),
+            _ => None,
+        });
+        config.triggers(triggers.collect());
+        for (name, value) in options.labels {
+            config.label(name.clone(), value.clone());
+        }
+        if config.layers() > MOST_LAYERS {
+            return Err(Refusal::TooManyLayers(MOST_LAYERS));
+        }
+        Ok(Self { config, layers, configs })
+    }
+
+    /// Returns the number of COPY and ADD instructions.
+    pub(crate) fn copies(&self) -> usize {
+        self.layers.iter().filter(|layer| matches!(layer, PlannedLayer::Copy(_))).count()
+    }
+}
+
+fn workdir_before(stage: &ResolvedStage, index: usize) -> &str {
+    index.checked_sub(1).map_or("", |before| &stage.instructions[before].workdir)
+}
+
+/// Returns `true` if the Dockerfile declares an argument of this name.
+fn declares(dockerfile: &Dockerfile, name: &str) -> bool {
+    let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
+    dockerfile.global_args.iter().chain(stages).any(|at| match &at.kind {
+        InstructionKind::Arg(args) => args.iter().any(|(declared, _)| declared == name),
+        _ => false,
+    })
+}
+
+struct Building<'a> {
+    escape: char,
+    /// The names of global arguments with a value.
+    globals: BTreeSet<&'a str>,
+    options: &'a TailOptions<'a>,
+    config: GraftedConfig,
+    layers: Vec<PlannedLayer>,
+    configs: Vec<GraftedConfig>,
+}
+
+impl Building<'_> {
+    fn add(&mut self, at: &ResolvedInstruction, before: &Scope, workdir: &str) -> Result<(), Refusal> {
+        let instruction = &at.instruction;
+        let line = *instruction.lines.start();
+        let expanding = Expanding { escape: self.escape, scope: before, line };
+        match &instruction.kind {
+            InstructionKind::Onbuild(_) => {}
+            InstructionKind::From(_) | InstructionKind::Run(_) => {
+                return Err(Refusal::at(line, format!("{} needs a builder", instruction.keyword)));
+            }
+            InstructionKind::Arg(args) => self.arg(args, at, &expanding)?,
+            InstructionKind::Env(pairs) => self.config.env(&expanding.pairs(pairs)?),
+            InstructionKind::User(user) => self.config.set_user(expanding.word(user)?),
+            InstructionKind::Shell(words) => self.config.shell(words),
+            InstructionKind::Workdir(_) => {
+                let path = at.workdir.clone();
+                let user = self.config.user().map(str::to_owned);
+                let has_layer = !path.is_empty();
+                self.config.workdir(format!("/{path}"), has_layer);
+                if has_layer {
+                    self.push(PlannedLayer::Workdir { line, path, user });
+                }
+            }
+            InstructionKind::Copy(transfer) | InstructionKind::Add(transfer) => {
+                if !at.sources.is_empty() {
+                    return Err(Refusal::at(line, "it copies from something other than the build context"));
+                }
+                let is_add = matches!(instruction.kind, InstructionKind::Add(_));
+                let copy = self.copy(transfer, is_add, &expanding, workdir)?;
+                self.push(PlannedLayer::Copy(copy));
+            }
+            InstructionKind::Other(_) => self.metadata(instruction, &expanding)?,
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, layer: PlannedLayer) {
+        self.layers.push(layer);
+        self.configs.push(self.config.clone());
+    }
+
+    fn arg(
+        &mut self,
+        args: &[(String, Option<String>)],
+        at: &ResolvedInstruction,
+        expanding: &Expanding<'_>,
+    ) -> Result<(), Refusal> {
+        let mut words = Vec::new();
+        for (name, default) in args {
+            if name.contains('$') {
+                return Err(Refusal::at(expanding.line, "the name of an ARG contains a variable"));
+            }
+            let is_given = self.options.build_args.contains_key(name);
+            if let (false, Some(default)) = (is_given, default) {
+                // Fails if the value depends on something unknown.
+                at.scope.known(default, self.escape).ok_or_else(|| expanding.unknown(default))?;
+            }
+            let is_global = self.globals.contains(name.as_str()) || PLATFORM_ARGS.contains(&name.as_str());
+            let value = (is_given || default.is_some() || is_global).then(|| at.scope.get(name)).flatten();
+            words.push(value.map_or_else(|| name.clone(), |value| format!("{name}={value}")));
+        }
+        self.config.note(&format!("ARG {}", words.join(" ")), false);
+        Ok(())
+    }
+
+    fn metadata(&mut self, instruction: &Instruction, expanding: &Expanding<'_>) -> Result<(), Refusal> {
+        let line = expanding.line;
+        let metadata = Metadata::of(instruction, self.escape);
+        let metadata =
+            metadata.ok_or_else(|| Refusal::at(line, format!("this {} is unknown", instruction.keyword)))?;
+        match metadata {
+            Metadata::Label(pairs) => self.config.labels(expanding.pairs(&pairs)?),
+            Metadata::Command(words) => self.config.command(words.as_ref().cloned().map_err(String::as_str)),
+            Metadata::Entrypoint(words) => {
+                self.config.entrypoint(words.as_ref().cloned().map_err(String::as_str));
+            }
+            Metadata::Expose(words) => {
+                let mut ports = Vec::new();
+                for word in words {
+                    for port in expanding.word(&word)?.split_whitespace() {
+                        ports.extend(ports_of(port).ok_or_else(|| {
+                            Refusal::at(line, format!("the port `{port}` has an unusual form"))
+                        })?);
+                    }
+                }
+                self.config.ports(ports);
+            }
+            Metadata::Volume(words) => {
+                let volumes = words.iter().map(|word| expanding.word(word)).collect::<Result<Vec<_>, _>>()?;
+                if volumes.iter().any(String::is_empty) {
+                    return Err(Refusal::at(line, "a VOLUME is empty"));
+                }
+                self.config.volumes(volumes);
+            }
+            Metadata::StopSignal(signal) => {
+                let signal = expanding.word(&signal)?;
+                if !is_signal(&signal) {
+                    return Err(Refusal::at(line, format!("the signal `{signal}` is unknown")));
+                }
+                self.config.stop_signal(signal);
+            }
+            Metadata::Healthcheck { test, interval, timeout, start_period, start_interval, retries } => {
+                let check = Healthcheck { test, interval, timeout, start_period, start_interval, retries };
+                self.config.healthcheck(check);
+            }
+            Metadata::Maintainer(author) => self.config.maintainer(author),
+        }
+        Ok(())
+    }
+
+    fn copy(
+        &mut self,
+        transfer: &Transfer,
+        is_add: bool,
+        expanding: &Expanding<'_>,
+        workdir: &str,
+    ) -> Result<Copy, Refusal> {
+        let line = expanding.line;
+        let refuse = |what: &str| Err(Refusal::at(line, what));
+        let (mut owner, mut mode, mut is_linked, mut exclude) = (None, None, false, Vec::new());
+        for flag in &transfer.flags {
+            let value = flag.value.as_deref();
+            let is_on = !value.is_some_and(|value| value.eq_ignore_ascii_case("false"));
+            match flag.name.as_str() {
+                "chown" => owner = Some(expanding.word(value.unwrap_or_default())?),
+                "chmod" => mode = Some(expanding.word(value.unwrap_or_default())?),
+                "link" => is_linked = is_on,
+                "exclude" => exclude.extend(value.map(str::to_owned)),
+                "parents" if !is_on => {}
+                name => return refuse(&format!("--{name} needs a builder")),
+            }
+        }
+        let (owner, mode) = (owner.filter(|owner| !owner.is_empty()), mode.filter(|mode| !mode.is_empty()));
+        let bits = mode.as_ref().map(|mode| {
+            u32::from_str_radix(mode, 8).ok().filter(|bits| *bits <= 0o7777 && !mode.starts_with('+'))
+        });
+        if bits == Some(None) {
+            return refuse("--chmod is not an octal number");
+        }
+        let mut sources = Vec::new();
+        for source in &transfer.sources {
+            sources.push(expanding.word(source)?);
+        }
+        if is_add && sources.iter().any(|source| is_remote(source)) {
+            return refuse("ADD of a remote address needs a builder");
+        }
+        let mut contents = Vec::new();
+        for heredoc in &transfer.heredocs {
+            let mut text = heredoc.content.clone();
+            if heredoc.strip_tabs {
+                text = text.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect();
+            }
+            if heredoc.expand {
+                text =
+                    expanding.scope.known_content(&text).ok_or_else(|| expanding.unknown(&heredoc.name))?;
+            }
+            if heredoc.name.contains('/') {
+                return refuse("the name of a here-document contains a slash");
+            }
+            contents.push((heredoc.name.clone(), text));
+        }
+        let written = expanding.word(&transfer.destination)?;
+        let mut text = if is_add { "ADD" } else { "COPY" }.to_owned();
+        let options = [("chown", &owner), ("chmod", &mode)];
+        let options =
+            options.iter().filter_map(|(name, value)| Some(format!("--{name}={}", value.as_ref()?)));
+        let heredocs = contents.iter().map(|(name, _)| format!("<<{name}"));
+        for word in options.chain(sources.iter().cloned()).chain(heredocs).chain([written.clone()]) {
+            text.push(' ');
+            text.push_str(&word);
+        }
+        self.config.note(&format!("{text} # buildkit"), true);
+        Ok(Copy {
+            line,
+            is_add,
+            // `BuildKit` copies with a mode as if there were no --link.
+            is_linked: is_linked && mode.is_none(),
+            sources: sources.iter().map(|source| clean(source)).collect(),
+            contents,
+            destination: destination(workdir, &written),
+            exclude,
+            owner,
+            mode: bits.flatten(),
+        })
+    }
+}
+
+/// Expands the words of an instruction.
+struct Expanding<'a> {
+    escape: char,
+    /// The variables before the instruction.
+    scope: &'a Scope,
+    line: usize,
+}
+
+impl Expanding<'_> {
+    fn unknown(&self, word: &str) -> Refusal {
+        Refusal::at(self.line, format!("the variables of `{word}` cannot be expanded"))
+    }
+
+    fn word(&self, word: &str) -> Result<String, Refusal> {
+        self.scope.known(word, self.escape).ok_or_else(|| self.unknown(word))
+    }
+
+    fn pairs(&self, pairs: &[(String, String)]) -> Result<Vec<(String, String)>, Refusal> {
+        pairs.iter().map(|(name, value)| Ok((self.word(name)?, self.word(value)?))).collect()
+    }
+}
+
+/// Returns the absolute destination of a copy: cleaned, with the slash or `/.` at its end.
+fn destination(workdir: &str, written: &str) -> String {
+    let path = if written.starts_with('/') { clean(written) } else { clean(&format!("{workdir}/{written}")) };
+    let end = if path.is_empty() {
+        ""
+    } else if written.ends_with("/.") {
+        "/."
+    } else if matches!(written, "" | ".") || written.ends_with('/') {
+        "/"
+    } else {
+        ""
+    };
+    format!("/{path}{end}")
+}
+
+/// Returns the ports of a word of EXPOSE, `PORT[-PORT][/PROTOCOL]`, or `None` for other forms.
+fn ports_of(word: &str) -> Option<Vec<String>> {
+    let (ports, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
+    let protocol = if protocol.is_empty() { "tcp".to_owned() } else { protocol.to_ascii_lowercase() };
+    if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {
+        return None;
+    }
+    let number = |text: &str| {
+        let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse::<u16>().ok().filter(|_| is_plain)
+    };
+    let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+    let (first, last) = number(first).zip(number(last))?;
+    (first <= last).then(|| (first..=last).map(|port| format!("{port}/{protocol}")).collect())
+}
+
+/// Returns `true` for the name or number of a signal of Linux. An unknown one fails the build.
+fn is_signal(text: &str) -> bool {
+    const NAMES: [&str; 33] = [
+        "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",
+        "PIPE", "POLL", "PROF", "PWR", "QUIT", "SEGV", "STKFLT", "STOP", "SYS", "TERM", "TRAP", "TSTP",
+        "TTIN", "TTOU", "URG", "USR1", "USR2", "VTALRM", "WINCH", "XCPU",
+    ];
+    if let Ok(number) = text.parse::<u32>() {
+        return (1..=64).contains(&number);
+    }
+    let upper = text.to_ascii_uppercase();
+    NAMES.contains(&upper.strip_prefix("SIG").unwrap_or(&upper))
+}

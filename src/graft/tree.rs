@@ -1,0 +1,66 @@
+//! The file system of an image, as far as copying into it depends on it.
+
+use std::collections::BTreeMap;
+
+use crate::context::{Shape, follow};
+
+/// Owner, mode and time of a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Directory {
+    /// The permission bits with setuid, setgid and sticky.
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// The modification time in seconds since 1970.
+    pub(crate) modified: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Node {
+    Directory(Directory),
+    /// A symbolic link and its target.
+    Link(String),
+    /// Anything else.
+    File,
+}
+
+impl Node {
+    pub(super) fn shape(&self) -> Shape<'_> {
+        match self {
+            Self::Directory(_) => Shape::Directory,
+            Self::Link(target) => Shape::Link(target),
+            Self::File => Shape::Other,
+        }
+    }
+}
+
+/// The nodes of an image by path, without a leading slash. The root is always a directory and has the empty path.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tree(BTreeMap<String, Node>);
+
+impl Default for Tree {
+    fn default() -> Self {
+        let root = Directory { mode: 0o755, uid: 0, gid: 0, modified: 0 };
+        Self(BTreeMap::from([(String::new(), Node::Directory(root))]))
+    }
+}
+
+impl Tree {
+    pub(crate) fn get(&self, path: &str) -> Option<&Node> {
+        self.0.get(path)
+    }
+
+    pub(crate) fn insert(&mut self, path: String, node: Node) {
+        self.0.insert(path, node);
+    }
+
+    /// Returns all nodes in the order of their paths.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
+        self.0.iter().map(|(path, node)| (path.as_str(), node))
+    }
+
+    /// Follows the links on `path`, including one at its end; returns `None` if there are too many.
+    pub(crate) fn follow(&self, path: &str) -> Option<String> {
+        follow(path, |path| self.get(path).map(Node::shape))
+    }
+}

@@ -1,0 +1,50 @@
+//! Scans the file system of a stage: its names, and the content of a few files.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::conversation::{Conversation, ConversationError, Taken};
+use crate::courier::protocol::{FoundKind, FoundNode, Owner, ReadOutcome};
+
+/// The limit of the content of one file, in bytes.
+const LARGEST: u64 = 1 << 20;
+
+/// The names in a file system, and the content of some of its files.
+#[derive(Debug)]
+pub(crate) struct Scanned {
+    /// Owner and mode of the root.
+    pub(crate) root: Owner,
+    /// Everything else; parents come first.
+    pub(crate) nodes: Vec<FoundNode>,
+    /// By path. Files that are missing, too large or unreadable are left out.
+    pub(crate) contents: BTreeMap<&'static str, Vec<u8>>,
+}
+
+/// Requests all names, and the content of the regular files at these paths.
+pub(crate) fn scan(
+    mut conversation: Conversation,
+    files: &'static [&'static str],
+) -> Result<Scanned, ConversationError> {
+    let (root, nodes) = conversation.scan()?;
+    let mut contents = BTreeMap::new();
+    for path in files {
+        let wanted = (0..).zip(&nodes).find_map(|(number, node)| match node.kind {
+            FoundKind::File(size) if node.path == Path::new(path) && size <= LARGEST => Some((number, size)),
+            _ => None,
+        });
+        let Some(wanted) = wanted else { continue };
+        let (mut content, mut is_whole) = (Vec::new(), false);
+        conversation.read(&[wanted], &mut |_, taken| {
+            match taken {
+                Taken::Bytes(bytes) => content.extend(bytes),
+                Taken::End(outcome) => is_whole = outcome == ReadOutcome::Whole,
+            }
+            Ok::<_, ConversationError>(())
+        })?;
+        if is_whole {
+            contents.insert(*path, content);
+        }
+    }
+    conversation.bye()?;
+    Ok(Scanned { root, nodes, contents })
+}

@@ -1,0 +1,353 @@
+//! The stage that makes an image on a prefix in a registry without a builder, if the image is only to be pushed.
+//!
+//! ```text
+//!  prefix ─▶ config, index ─┐
+//!  Dockerfile, context ─────┴─▶ layers, config, manifest ─▶ registry
+//!                               blobs of the prefix ─▶ checked, or taken over
+//! ```
+//!
+//! Whatever fails, the image can still be built: nothing is named before everything else is in the registry.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+
+use super::job::Job;
+use super::keyed::Keyed;
+use super::lookup::Lookup;
+use crate::context::Filter;
+use crate::digest::Digest;
+use crate::dockerfile::Source;
+use crate::engine::ImageStore;
+use crate::error_chain::chain;
+use crate::graft::{
+    Accounts, FinishedLayer, Index, IndexError, Refusal, Sources, Tail, TailOptions, make_layer,
+};
+use crate::key::PrefixKey;
+use crate::ledger::{StepCounts, TierOutcome, TierRecord, millis};
+use crate::pipeline::blocking::blocking;
+use crate::pipeline::error::PipelineError;
+use crate::pipeline::inputs::{Context, ignore_files};
+use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::transfers::transfer;
+use crate::pipeline::visible::patterns;
+use crate::pipeline::witness::Witness;
+use crate::plan::PushWith;
+use crate::registry::{Compression, GraftBase, RegistryError, Repository, UploadError};
+use crate::store::Meter;
+use crate::tiers::ArchiveDecision;
+
+/// The tier's name in records and summaries.
+const NAME: &str = "graft";
+/// Takes the place of a config that is not known yet.
+const NO_CONFIG: &[u8] = br#"{"history":[],"rootfs":{"diff_ids":[]}}"#;
+/// The start of the attributes that annotate a manifest.
+const ANNOTATIONS: [&str; 2] = ["annotation.", "annotation-manifest."];
+
+/// An image that was made and pushed.
+pub(super) struct Grafted {
+    pub(super) tier: TierRecord,
+    /// The id that the image has in the engine once it is pulled.
+    pub(super) id: String,
+    pub(super) config: Digest,
+    pub(super) manifest: Digest,
+    pub(super) steps: StepCounts,
+}
+
+/// The outcome of trying to make an image without a builder.
+pub(super) enum Attempt {
+    Made(Box<Grafted>),
+    /// The image is built, for a reason that was reported.
+    Left(TierRecord),
+    /// Nothing about this build is worth reporting.
+    Unfit,
+}
+
+/// Why an image is not made without a builder.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum GraftError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error("{0}")]
+    Unfit(String),
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    #[error("a layer cannot be made")]
+    Layer(#[from] io::Error),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
+impl GraftError {
+    fn unfit(reason: impl Into<String>) -> Self {
+        Self::Unfit(reason.into())
+    }
+
+    /// Returns `true` if a registry is at fault.
+    fn is_of_registry(&self) -> bool {
+        matches!(self, Self::Registry(_) | Self::Upload(UploadError::Registry(_)))
+    }
+}
+
+/// An image that is ready to be pushed.
+pub(super) struct Planned {
+    /// A client of the repository of prefixes.
+    pub(super) repository: Repository,
+    pub(super) key: PrefixKey,
+    pub(super) base: GraftBase,
+    pub(super) tail: Tail,
+    pub(super) compression: Compression,
+    pub(super) annotations: BTreeMap<String, String>,
+    created: Timestamp,
+}
+
+/// The layers of a graft.
+pub(super) struct Layers {
+    pub(super) layers: Vec<FinishedLayer>,
+    /// The prefixes that end after one of them, with its number and the index.
+    pub(super) prefixes: Vec<(PrefixKey, usize, Option<String>)>,
+}
+
+impl Job<'_> {
+    /// Makes the image on its deepest prefix and pushes it, if that is possible.
+    ///
+    /// # Errors
+    ///
+    /// Fails with a registry at fault under `--strict`, when the user interrupts, and at the deadline.
+    pub(super) async fn graft(&self, keyed: &Keyed, lookup: &Lookup) -> Result<Attempt, PipelineError> {
+        let clock = Instant::now();
+        let Some(keys) = keyed.keys().filter(|keys| self.may_graft(keys, lookup)) else {
+            return Ok(Attempt::Unfit);
+        };
+        let grafting = async {
+            // The time limit of the build is not that of pushes.
+            let planning = async { Ok(Box::pin(self.plan_graft(keys)).await) };
+            let Some((planned, layers)) = self.bound(planning).await?? else { return Ok(None) };
+            let meter = Arc::new(Meter::default());
+            let pushing = Box::pin(self.push_graft((keys, lookup), &planned, layers, &meter));
+            let pushed =
+                transfer("pushing the image", pushing, &meter, self.session, self.reporter).await??;
+            Ok(Some((planned, pushed)))
+        };
+        let record = |outcome, reason, bytes| TierRecord {
+            tier: NAME.to_owned(),
+            outcome,
+            reason,
+            bytes,
+            millis: millis(clock.elapsed()),
+        };
+        match grafting.await {
+            Ok(Some((planned, pushed))) => {
+                let reason = format!("made on the layers up to {}", planned.key.place());
+                let tier = self.report_answer(record(TierOutcome::Hit, reason, pushed.bytes));
+                let id = match self.connection.image_store().await {
+                    Ok(ImageStore::GraphDriver) => pushed.config,
+                    _ => pushed.manifest,
+                };
+                let made = planned.tail.copies();
+                let steps = StepCounts {
+                    total: keys.steps,
+                    cached: keys.steps.saturating_sub(made),
+                    ..StepCounts::default()
+                };
+                let (config, manifest) = (pushed.config, pushed.manifest);
+                let grafted = Grafted { tier, id: id.to_string(), config, manifest, steps };
+                Ok(Attempt::Made(Box::new(grafted)))
+            }
+            // The tier of prefixes reports the same.
+            Ok(None) => Ok(Attempt::Unfit),
+            Err(GraftError::Pipeline(error)) => Err(error),
+            Err(error) => {
+                if error.is_of_registry() {
+                    self.faults.report(&error)?;
+                }
+                Ok(Attempt::Left(self.report_answer(record(TierOutcome::Skipped, chain(&error), 0))))
+            }
+        }
+    }
+
+    /// Returns `true` if the image is only to be pushed, and prefixes are used.
+    fn may_graft(&self, keys: &BuildKeys, lookup: &Lookup) -> bool {
+        let archiving = self.archive_policy(self.will_be_in_registry());
+        self.build.tiers.graft
+            && self.wants_push()
+            && !self.should_be_in_engine()
+            && self.build.push.with != PushWith::Engine
+            && self.purpose.keyed.is_none()
+            && archiving.decide(Vec::new) != ArchiveDecision::Archive
+            && self.no_continuing(keys, lookup).is_none()
+            && self.inputs.built().is_some()
+            && matches!(self.inputs.context, Context::Directory(_) | Context::Empty(_))
+    }
+
+    /// Makes the layers on the deepest prefix; returns `None` if there is no prefix.
+    async fn plan_graft(&self, keys: &BuildKeys) -> Result<Option<(Planned, Layers)>, GraftError> {
+        let Some(place) = self.prefix_place() else { return Ok(None) };
+        let outputs = self.build.outputs.iter();
+        if let Some(option) = outputs.flat_map(|output| output.attributes.keys()).next() {
+            return Err(GraftError::unfit(format!("the output has the option {option}")));
+        }
+        let Some(deepest) = keys.keys.prefixes.iter().flatten().next() else { return Ok(None) };
+        let created = self.time_of_image()?;
+        // What cannot be made at all is found before anything is requested.
+        self.tail(keys, deepest, NO_CONFIG, created)?;
+        if self.has_other_images().await {
+            // They are to be replaced, as by any build.
+            return Ok(None);
+        }
+        let mut repository = self.registries().repository(&place).await?;
+        let Some((key, base)) = self.graft_base(keys, &mut repository, deepest).await? else {
+            return Ok(None);
+        };
+        let tail = self.tail(keys, &key, &base.config, created)?;
+        if base.layers() + tail.layers.len() != tail.config.layers() {
+            return Err(GraftError::unfit("the history of the prefix does not describe its layers"));
+        }
+        let compression = self.graft_compression(keys, &base).await?;
+        let annotations = self.graft_annotations(&base)?;
+        let planned = Planned { repository, key, base, tail, compression, annotations, created };
+        let layers = self.make_layers(keys, &planned).await?;
+        Ok(Some((planned, layers)))
+    }
+
+    /// Returns the time of everything that has no other one.
+    fn time_of_image(&self) -> Result<Timestamp, GraftError> {
+        match self.build.source.build_args.get("SOURCE_DATE_EPOCH") {
+            None => Ok(Timestamp::now()),
+            Some(seconds) => {
+                let time = seconds.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
+                time.ok_or_else(|| GraftError::unfit("SOURCE_DATE_EPOCH is not a number of seconds"))
+            }
+        }
+    }
+
+    /// Returns what the instructions after a prefix do to its config.
+    fn tail(
+        &self,
+        keys: &BuildKeys,
+        key: &PrefixKey,
+        config: &[u8],
+        created: Timestamp,
+    ) -> Result<Tail, GraftError> {
+        let text = self.inputs.built().ok_or(Refusal::UnknownBase)?;
+        let dockerfile = text.parsed().map_err(|_| Refusal::UnknownBase)?;
+        let mut options = keys.options.clone();
+        options.starts = self.inputs.known_bases.starts(&keys.resolution.platform.to_string());
+        let resolution = dockerfile.resolve(&options).map_err(|_| Refusal::UnknownBase)?;
+        let mut index = key.cut.stage;
+        let root = loop {
+            let stage = resolution.stages.iter().find(|stage| stage.index == index);
+            match stage.map(|stage| &stage.base).ok_or(Refusal::UnknownBase)? {
+                Source::Stage(base) => index = *base,
+                root => break root,
+            }
+        };
+        let is_known = match root {
+            Source::Image(base) => options.starts.contains_key(&resolution.bases[*base].reference),
+            Source::Scratch => true,
+            Source::Stage(_) | Source::Context(_) => false,
+        };
+        if !is_known {
+            return Err(Refusal::UnknownBase.into());
+        }
+        let source = &self.build.source;
+        let options = TailOptions { build_args: &source.build_args, labels: &source.labels, created };
+        Ok(Tail::of(dockerfile, &resolution, key.cut, config, &options)?)
+    }
+
+    /// Returns the deepest prefix in the registry that has an index and is not too old.
+    async fn graft_base(
+        &self,
+        keys: &BuildKeys,
+        repository: &mut Repository,
+        deepest: &PrefixKey,
+    ) -> Result<Option<(PrefixKey, GraftBase)>, GraftError> {
+        let tags = self.registry_tags(Some(keys)).await;
+        let candidates = keys.keys.grafted.iter().chain([deepest]);
+        let tagged =
+            candidates.flat_map(|key| tags.of_prefix(key.key).into_iter().map(move |tag| (key, tag)));
+        let looking = tagged.map(|(key, tag)| {
+            let mut repository = repository.clone();
+            async move { Ok::<_, RegistryError>((key, repository.manifest(&tag).await?)) }
+        });
+        for (key, manifest) in try_join_all(looking).await? {
+            let Some(manifest) = manifest else { continue };
+            let Some(base) = repository.graft_base(manifest, key.key.digest()).await? else { continue };
+            let made = base.created.unwrap_or(Timestamp::UNIX_EPOCH);
+            if self.youngest().is_none_or(|since| made >= since) {
+                return Ok(Some((key.clone(), base)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Returns how the new layers are compressed.
+    async fn graft_compression(&self, keys: &BuildKeys, base: &GraftBase) -> Result<Compression, GraftError> {
+        let compression = self.build.push.effective();
+        let wanted = self.registry_terms(keys).await?.compression;
+        if wanted.is_some_and(|wanted| !base.fits(wanted)) {
+            return Err(GraftError::unfit("the layers of the prefix are compressed with zstd"));
+        }
+        if compression == Compression::Zstd && base.is_docker() {
+            return Err(GraftError::unfit("the prefix has Docker's media types, which have none for zstd"));
+        }
+        Ok(compression)
+    }
+
+    /// Returns the annotations of the manifest.
+    fn graft_annotations(&self, base: &GraftBase) -> Result<BTreeMap<String, String>, GraftError> {
+        // Engines with a graph driver push images without annotations.
+        let wanted = self.build.annotations.iter().filter(|_| !base.is_docker());
+        let own = wanted.map(|(name, value)| {
+            let name = ANNOTATIONS.iter().find_map(|start| name.strip_prefix(start));
+            name.map(|name| (name.to_owned(), value.clone()))
+        });
+        own.collect::<Option<_>>().ok_or_else(|| GraftError::unfit("an annotation is not of the manifest"))
+    }
+
+    /// Makes the layers from the files of the context.
+    async fn make_layers(&self, keys: &BuildKeys, planned: &Planned) -> Result<Layers, GraftError> {
+        let directory = match &self.inputs.context {
+            Context::Directory(directory) => directory.clone(),
+            Context::Empty(directory) => directory.path().to_owned(),
+            Context::Archive(_) | Context::Remote(_) => return Err(Refusal::UnknownBase.into()),
+        };
+        let ignored = ignore_files(&directory, &self.inputs.dockerfile);
+        let withheld = self.inputs.withheld(&directory);
+        let (tail, index) = (planned.tail.layers.clone(), planned.base.index.clone());
+        let now = planned.created.as_second();
+        let line = |key: &&PrefixKey| key.cut > planned.key.cut;
+        let ends: Vec<PrefixKey> = keys.keys.grafted.iter().filter(line).cloned().collect();
+        let make = move || -> Result<_, GraftError> {
+            let exclude = patterns(ignored, &mut Witness::default());
+            let exclude = exclude.map_err(|error| Refusal::Context(chain(&error)))?;
+            let filter = Filter { exclude, withheld, ..Filter::default() };
+            let sources = Sources::walk(&directory, &filter, &tail)?;
+            let Index { mut tree, accounts } = Index::decode(&index)?;
+            let mut accounts: Option<Accounts> = Some(accounts);
+            let (mut layers, mut prefixes) = (Vec::new(), Vec::new());
+            for planned in &tail {
+                let layer = make_layer(planned, &sources, &tree, accounts.as_ref(), now)?;
+                layer.apply_to(&mut tree);
+                accounts = accounts.filter(|_| !layer.changes_accounts());
+                if let (Some(key), Some(accounts)) =
+                    (ends.iter().find(|key| key.line == planned.line()), &accounts)
+                {
+                    let index = Index { tree: tree.clone(), accounts: accounts.clone() };
+                    prefixes.push((key.clone(), layers.len(), index.encode()));
+                }
+                layers.push(layer);
+            }
+            Ok(Layers { layers, prefixes })
+        };
+        blocking(make).await
+    }
+}

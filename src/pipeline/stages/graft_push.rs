@@ -1,0 +1,223 @@
+//! Pushes an image that was made without a builder.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::future::{try_join_all, try_join3};
+use jiff::Timestamp;
+
+use super::graft::{GraftError, Layers, Planned};
+use super::job::Job;
+use super::lookup::Lookup;
+use crate::digest::{Digest, DigestingReader};
+use crate::engine::PushProgress;
+use crate::graft::{FinishedLayer, LayerReader, Refusal};
+use crate::images::{compress, cores};
+use crate::key::PrefixKey;
+use crate::pipeline::blocking::blocking;
+use crate::pipeline::changes;
+use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::reporter::Event;
+use crate::registry::{
+    Compression, GrowingBlob, LayerBlob, PrefixMark, Repository, StoredManifest, UploadError, growing_blob,
+};
+use crate::store::Meter;
+use crate::tiers::Target;
+
+/// Layers with files of less than this size in bytes are uploaded in a single request.
+const SMALL: u64 = 4 << 20;
+
+/// What was pushed.
+pub(super) struct Pushed {
+    pub(super) config: Digest,
+    pub(super) manifest: Digest,
+    /// The bytes that were uploaded.
+    pub(super) bytes: u64,
+}
+
+/// What was uploaded to the first target.
+struct Uploaded {
+    target: Target,
+    manifest: StoredManifest,
+    config: Digest,
+    layers: Vec<(Digest, LayerBlob)>,
+    /// The number of bytes.
+    bytes: u64,
+}
+
+/// A layer that is being compressed.
+struct Compressing {
+    blob: GrowingBlob,
+    is_small: bool,
+}
+
+impl Job<'_> {
+    /// Uploads the image on its prefix, gives it its names, and publishes the prefixes in it.
+    pub(super) async fn push_graft(
+        &self,
+        (keys, lookup): (&BuildKeys, &Lookup),
+        planned: &Planned,
+        Layers { layers, prefixes }: Layers,
+        meter: &Arc<Meter>,
+    ) -> Result<Pushed, GraftError> {
+        let repository = &mut planned.repository.clone();
+        let clock = Instant::now();
+        let mut targets = self.targets_of(self.build.tags.iter()).await?;
+        // The repository of the prefix comes first, because it has the layers already.
+        targets.sort_by_key(|target| target.repository.name() != repository.name());
+        let mut targets = targets.into_iter();
+        let first = targets.next().ok_or_else(|| GraftError::Unfit("the image has no name".to_owned()))?;
+        let sent = layers.len();
+        let uploaded = self.upload_graft(first, repository, planned, layers, meter).await?;
+        let Uploaded { target: mut first, manifest, config, layers, mut bytes } = uploaded;
+        let changed = keys.changed().await;
+        if !changed.is_empty() {
+            let names = changes::first_names(&changed);
+            self.reporter.warn(&format!(
+                "files of the context changed while the image was made ({names}): it is not kept as a hit"
+            ));
+        }
+        let is_kept = changed.is_empty() && self.build.tiers.registry && !self.settings.store.terms.read_only;
+        let key_tag = self.registry_tags(Some(keys)).await.of_image(keys.keys.image).swap_remove(0);
+        let key_tag = is_kept.then_some(key_tag.as_str());
+        put_names(&first, &manifest, key_tag).await?;
+        for mut target in targets {
+            let mut moved = |done, total| meter.set(bytes + done, bytes + total);
+            bytes += target.repository.take_over(&mut first.repository, &manifest, &mut moved).await?;
+            put_names(&target, &manifest, key_tag).await?;
+        }
+        let pushed = PushProgress { sent, present: planned.base.layers() };
+        for name in &self.build.tags {
+            self.reporter.report(&Event::Pushed { name, pushed, elapsed: clock.elapsed() });
+        }
+        if changed.is_empty() {
+            self.note_inputs(keys, lookup).await?;
+        }
+        if is_kept && !prefixes.is_empty() {
+            let publishing = self.publish_grafted(keys, planned, &first.repository, &layers, prefixes);
+            if let Err(error) = Box::pin(publishing).await {
+                self.faults.report(&error)?;
+            }
+        }
+        Ok(Pushed { config, manifest: manifest.digest, bytes })
+    }
+
+    /// Publishes the prefixes that end after larger layers, in the repository of the prefix.
+    async fn publish_grafted(
+        &self,
+        keys: &BuildKeys,
+        planned: &Planned,
+        pushed: &Repository,
+        layers: &[(Digest, LayerBlob)],
+        prefixes: Vec<(PrefixKey, usize, Option<String>)>,
+    ) -> Result<(), GraftError> {
+        let mut repository = planned.repository.clone();
+        let tags = self.registry_tags(Some(keys)).await;
+        let mut is_new = false;
+        for (key, last, index) in prefixes {
+            let Some(index) = index else { continue };
+            let below = &layers[..=last];
+            let diff_ids = below.iter().map(|(diff_id, _)| diff_id.to_string());
+            let config = planned.tail.configs[last].with_layers(diff_ids);
+            let mark = PrefixMark { key: key.key.digest(), published: Timestamp::now() };
+            let config = planned.base.prefix_config(&config, mark, index).ok_or(Refusal::Config)?;
+            let blobs: Vec<LayerBlob> = below.iter().map(|(_, blob)| *blob).collect();
+            let manifest = planned.base.image(&config, &blobs, &BTreeMap::new()).ok_or(Refusal::Config)?;
+            repository.add(&config.into()).await?;
+            if repository.name() != pushed.name() {
+                repository.take_over(&mut pushed.clone(), &manifest, &mut |_, _| {}).await?;
+            }
+            repository.put(&tags.of_prefix(key.key).swap_remove(0), &manifest).await?;
+            is_new = true;
+        }
+        if let (true, Some(place)) = (is_new, self.prefix_place()) {
+            let undeleted = self.prune_prefixes(keys, &place).await?;
+            let noted = self.notes.note_undeleted(&place.repository(), undeleted);
+            noted.or_else(|fault| self.faults.report_notes(&fault))?;
+        }
+        Ok(())
+    }
+
+    /// Uploads everything but the manifest to the first target.
+    async fn upload_graft(
+        &self,
+        mut target: Target,
+        prefix: &mut Repository,
+        planned: &Planned,
+        layers: Vec<FinishedLayer>,
+        meter: &Arc<Meter>,
+    ) -> Result<Uploaded, GraftError> {
+        if target.repository.name() != prefix.name() {
+            let mut moved = |done, total| meter.set(done, total);
+            target.repository.take_over(prefix, &planned.base.manifest, &mut moved).await?;
+        }
+        let checking = async {
+            if target.repository.has_layers(&planned.base).await? {
+                Ok(())
+            } else {
+                Err(GraftError::Unfit("the registry has lost a layer of the prefix".to_owned()))
+            }
+        };
+        let (compression, mut blobs, mut compressing) = (planned.compression, Vec::new(), Vec::new());
+        for layer in layers {
+            let is_small = layer.size() < SMALL;
+            let (writer, blob) = growing_blob()?;
+            blobs.push(Compressing { blob, is_small });
+            compressing.push(blocking(move || {
+                let mut writer = writer;
+                let mut plain = DigestingReader::new(LayerReader::new(layer)?);
+                compress(compression, &mut plain, &mut writer, cores())?;
+                writer.finish();
+                Ok::<_, GraftError>(plain.digest())
+            }));
+        }
+        let uploading = try_join_all(blobs.iter().map(|layer| upload(&target.repository, layer)));
+        let describing = async {
+            let diff_ids = try_join_all(compressing).await?;
+            let layers = try_join_all(blobs.iter().map(|layer| described(layer, compression))).await?;
+            let made = diff_ids.iter().copied().zip(layers.iter().copied()).collect();
+            let config = planned.tail.config.with_layers(diff_ids.iter().map(Digest::to_string));
+            let manifest = planned.base.image(&config, &layers, &planned.annotations);
+            let manifest = manifest.ok_or(Refusal::Config)?;
+            let config = Bytes::from(config);
+            target.repository.clone().add(&config).await?;
+            let size = layers.iter().map(|layer| layer.size).sum::<u64>() + config.len() as u64;
+            Ok((manifest, Digest::of(&config), made, size))
+        };
+        let ((), _, (manifest, config, layers, bytes)) = try_join3(checking, uploading, describing).await?;
+        Ok(Uploaded { target, manifest, config, layers, bytes })
+    }
+}
+
+async fn described(layer: &Compressing, compression: Compression) -> Result<LayerBlob, GraftError> {
+    let (digest, size) = layer.blob.clone().complete().await.map_err(UploadError::from)?;
+    Ok(LayerBlob { digest, size, compression })
+}
+
+async fn upload(repository: &Repository, layer: &Compressing) -> Result<(), GraftError> {
+    let mut repository = repository.clone();
+    if layer.is_small {
+        let bytes = layer.blob.clone().whole().await.map_err(UploadError::from)?;
+        repository.add(&bytes).await?;
+    } else {
+        repository.upload_growing(&layer.blob, &mut |_| {}).await?;
+    }
+    Ok(())
+}
+
+/// Tags the image with its names and its key. All of its parts are in the repository.
+async fn put_names(
+    target: &Target,
+    manifest: &StoredManifest,
+    key_tag: Option<&str>,
+) -> Result<(), GraftError> {
+    let names = target.names.iter().map(|name| name.tag().unwrap_or("latest"));
+    let naming = names.chain(key_tag).map(|tag| {
+        let mut repository = target.repository.clone();
+        async move { repository.put(tag, manifest).await }
+    });
+    try_join_all(naming).await?;
+    Ok(())
+}

@@ -1,0 +1,169 @@
+//! The index of a prefix: what is in its file system, as the courier finds it in the builder.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::WAITING;
+use super::cut_image::CutError;
+use super::job::Job;
+use super::prefix::Prefixes;
+use super::visited::{STAGE, is_of_visit};
+use crate::buildkit::ConnectError;
+use crate::buildkit::session::new_id;
+use crate::buildkit::trace::{StepKind, Trace};
+use crate::courier::protocol::{FoundKind, Moment};
+use crate::dockerfile::Dockerfile;
+use crate::graft::{ACCOUNT_FILES, Accounts, Directory, Index, Node, Tree};
+use crate::key::PrefixKey;
+use crate::mounts::{
+    BuildWithin, ConversationError, Scanned, VisitError, VisitTerms, scan, visit_stage, with_scan,
+};
+use crate::pipeline::blocking::blocking;
+use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::request::request_of_stage;
+
+/// How long the courier may take.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Why a prefix has no index. A graft is not possible on it then.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NoIndex {
+    #[error(transparent)]
+    Cut(#[from] CutError),
+    #[error("the stage cannot be named")]
+    Stage,
+    #[error("the Dockerfile cannot be written")]
+    Write(#[from] io::Error),
+    #[error(transparent)]
+    NoEngine(#[from] Arc<ConnectError>),
+    #[error(transparent)]
+    Visit(Box<VisitError>),
+    #[error(transparent)]
+    Scan(#[from] ConversationError),
+    #[error("the builder has run steps again")]
+    RanAgain,
+    #[error("the files that name its users cannot be read")]
+    Accounts,
+}
+
+impl From<VisitError> for NoIndex {
+    fn from(error: VisitError) -> Self {
+        Self::Visit(Box::new(error))
+    }
+}
+
+impl Job<'_> {
+    /// Returns the index of a prefix whose layers the builder has.
+    pub(super) async fn prefix_index(
+        &self,
+        (keys, key): (&BuildKeys, &PrefixKey),
+        prefixes: &Prefixes,
+    ) -> Result<String, NoIndex> {
+        let (cut_text, stage) = self.cut_text(key, prefixes)?;
+        let visit = format!("{STAGE}{}", new_id()?);
+        let (named, name) = with_name(&cut_text, stage, &format!("{visit}-of")).ok_or(NoIndex::Stage)?;
+        let directory = self.inputs.with_text(&with_scan(&named, &visit, &name))?.ok_or(NoIndex::Stage)?;
+        let (request, attachments) = request_of_stage(
+            self.build,
+            self.inputs,
+            (&visit, directory.path()),
+            self.registries().login().clone(),
+            &self.conditions_again(Some(keys)),
+        );
+        let (status, mut updates) = mpsc::channel(WAITING);
+        let tracing = tokio::spawn(async move {
+            let mut trace = Trace::default();
+            while let Some(update) = updates.recv().await {
+                trace.apply(update);
+            }
+            trace
+        });
+        let within = BuildWithin { request, attachments, status, timeout: Some(DEADLINE) };
+        let terms = VisitTerms {
+            deadline: DEADLINE,
+            cancel: CancellationToken::new(),
+            name: "[larder] listing the files of the prefix".to_owned(),
+        };
+        let work = |conversation| scan(conversation, &ACCOUNT_FILES);
+        let scanned = Box::pin(visit_stage(self.client()?, within, work, &terms)).await?;
+        let scanned = scanned.ok_or(ConversationError::Ended)??;
+        let trace = tracing.await.unwrap_or_default();
+        let is_own = |name: &str| !is_of_visit(name);
+        let again = trace.steps().into_iter().find(|step| {
+            is_own(&step.name) && !step.cached && matches!(step.kind(), StepKind::Run | StepKind::Copy)
+        });
+        if again.is_some() {
+            return Err(NoIndex::RanAgain);
+        }
+        blocking(move || index(&scanned)?.encode().ok_or(NoIndex::Accounts)).await
+    }
+}
+
+/// Returns the Dockerfile with a name for the stage, if it has none, and the name.
+fn with_name(text: &str, stage: usize, name: &str) -> Option<(String, String)> {
+    let dockerfile = Dockerfile::parse(text).ok()?;
+    if let Some(name) = &dockerfile.stages[stage].name {
+        return Some((text.to_owned(), name.clone()));
+    }
+    let last = *dockerfile.stages[stage].instructions[0].lines.end();
+    let lines = text.split_inclusive('\n').zip(1..).map(|(line, number)| {
+        let content = line.trim_end();
+        if number == last {
+            format!("{content} AS {name}{}", &line[content.len()..])
+        } else {
+            line.to_owned()
+        }
+    });
+    let named: String = lines.collect();
+    let is_named = Dockerfile::parse(&named).ok()?.stages.get(stage)?.name.as_deref() == Some(name);
+    is_named.then(|| (named, name.to_owned()))
+}
+
+/// Returns what a scan has found. Names that are not UTF-8 are left out: no instruction can name them.
+fn index(Scanned { root, nodes, contents }: &Scanned) -> Result<Index, NoIndex> {
+    let directory = |mode, uid, gid, Moment { seconds, .. }| Directory { mode, uid, gid, modified: seconds };
+    let mut tree = Tree::default();
+    tree.insert(String::new(), Node::Directory(directory(root.mode, root.uid, root.gid, Moment::default())));
+    for found in nodes {
+        let Some(path) = found.path.to_str() else { continue };
+        let node = match &found.kind {
+            FoundKind::Directory => {
+                Node::Directory(directory(found.mode, found.uid, found.gid, found.modified))
+            }
+            FoundKind::Symlink(target) => match target.to_str() {
+                Some(target) => Node::Link(target.to_owned()),
+                None => continue,
+            },
+            FoundKind::File(_) | FoundKind::HardLink(_) => Node::File,
+        };
+        tree.insert(path.to_owned(), node);
+    }
+    let account = |path: &str| match (contents.get(path), tree.follow(path)) {
+        (Some(content), _) => String::from_utf8(content.clone()).map_err(|_| NoIndex::Accounts),
+        (None, Some(path)) if tree.get(&path).is_some() => Err(NoIndex::Accounts),
+        _ => Ok(String::new()),
+    };
+    let [passwd, group] = ACCOUNT_FILES.map(account);
+    let accounts = Accounts { passwd: passwd?, group: group? };
+    Ok(Index { tree, accounts })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stage_without_a_name_gets_one() {
+        let text = "FROM a AS one\nRUN x\nFROM c";
+        for (stage, named, name) in [(0, text.to_owned(), "one"), (1, format!("{text} AS new"), "new")] {
+            assert_eq!(with_name(text, stage, "new"), Some((named, name.to_owned())));
+        }
+        let named = with_name("FROM a\r\nRUN b\n", 0, "new").unwrap().0;
+        assert_eq!(named, "FROM a AS new\r\nRUN b\n");
+        assert_eq!(with_name("FROM a \\\n# end\n", 0, "new"), None);
+    }
+}

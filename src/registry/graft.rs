@@ -1,0 +1,171 @@
+//! A prefix as the base of a graft, and the manifest of the grafted image.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::config::creation_time;
+use super::manifest::Descriptor;
+use super::prefix::{INDEX, MARK, PrefixMark, prefix_index, prefix_mark};
+use super::upload::Content;
+use super::{Compression, LayerBlob, RegistryError, Repository, StoredManifest, UploadError};
+use crate::digest::Digest;
+
+const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+
+/// A prefix of an image in a registry, with its index.
+#[derive(Debug, Clone)]
+pub(crate) struct GraftBase {
+    pub(crate) manifest: StoredManifest,
+    pub(crate) config: Vec<u8>,
+    /// See `graft::Index`.
+    pub(crate) index: String,
+    /// When its oldest step was run.
+    pub(crate) created: Option<Timestamp>,
+    layers: Vec<Descriptor>,
+    document: Map<String, Value>,
+}
+
+impl GraftBase {
+    /// Returns the number of layers.
+    pub(crate) fn layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Returns `true` if the manifest has Docker's media types, which have no form for zstd.
+    pub(crate) fn is_docker(&self) -> bool {
+        self.document.get("mediaType").and_then(Value::as_str) == Some(DOCKER_MANIFEST)
+    }
+
+    /// Returns `true` if manifests for this compression can name all layers.
+    pub(crate) fn fits(&self, compression: Compression) -> bool {
+        let mut layers = self.layers.iter().filter_map(|layer| Compression::of(&layer.media_type));
+        layers.all(|layer| compression.can_name(layer))
+    }
+
+    /// Returns the config of a further prefix, which is as old as this one.
+    pub(crate) fn prefix_config(&self, config: &[u8], mark: PrefixMark, index: String) -> Option<Vec<u8>> {
+        let mut fields: Map<String, Value> = serde_json::from_slice(config).ok()?;
+        fields.insert(MARK.to_owned(), json!(mark));
+        fields.insert(INDEX.to_owned(), index.into());
+        fields.insert("created".to_owned(), self.created?.to_string().into());
+        serde_json::to_vec(&fields).ok()
+    }
+
+    /// Returns the manifest of the image with this config, which has further layers, with the prefix's media types.
+    pub(crate) fn image(
+        &self,
+        config: &[u8],
+        layers: &[LayerBlob],
+        annotations: &BTreeMap<String, String>,
+    ) -> Option<StoredManifest> {
+        let mut document = self.document.clone();
+        let described = document.get_mut("config")?.as_object_mut()?;
+        described.insert("digest".to_owned(), Digest::of(config).to_string().into());
+        described.insert("size".to_owned(), config.len().into());
+        let further = layers.iter().map(|LayerBlob { digest, size, compression }| {
+            let media_type = compression.media_type(self.is_docker());
+            json!({ "mediaType": media_type, "size": size, "digest": digest.to_string() })
+        });
+        document.get_mut("layers")?.as_array_mut()?.extend(further);
+        // Those of the prefix are of the image that it was taken from.
+        document.remove("annotations");
+        if !annotations.is_empty() {
+            document.insert("annotations".to_owned(), json!(annotations));
+        }
+        Some(self.manifest.with_bytes(serde_json::to_vec(&document).ok()?))
+    }
+}
+
+impl Repository {
+    /// Returns the prefix with this manifest as the base of a graft. Returns `None` if it has a different key, no index,
+    /// or a form that larder does not know.
+    pub(crate) async fn graft_base(
+        &mut self,
+        manifest: StoredManifest,
+        key: Digest,
+    ) -> Result<Option<GraftBase>, RegistryError> {
+        let (entries, mut parts) = self.parts(&manifest)?;
+        if !entries.is_empty() || parts.is_empty() {
+            return Ok(None);
+        }
+        let layers = parts.split_off(1);
+        let Some(config) = self.checked("blobs", &parts[0].digest).await? else { return Ok(None) };
+        let document = serde_json::from_slice(&manifest.bytes).ok();
+        let is_known = layers.iter().all(|layer| Compression::of(&layer.media_type).is_some());
+        let is_it = prefix_mark(&config).is_some_and(|mark| mark.key == key);
+        let (Some(document), Some(index), true, true) = (document, prefix_index(&config), is_known, is_it)
+        else {
+            return Ok(None);
+        };
+        let created = creation_time(&config);
+        Ok(Some(GraftBase { manifest, config, index, created, layers, document }))
+    }
+
+    /// Returns `true` if the repository has all layers of a prefix.
+    pub(crate) async fn has_layers(&self, base: &GraftBase) -> Result<bool, RegistryError> {
+        let asked = base.layers.iter().map(|layer| {
+            let mut repository = self.clone();
+            async move { repository.has(layer.digest).await }
+        });
+        Ok(try_join_all(asked).await?.into_iter().all(|has| has))
+    }
+
+    /// Uploads a blob that the repository is not expected to have.
+    pub(crate) async fn add(&mut self, bytes: &Bytes) -> Result<(), UploadError> {
+        self.add_blob(None, Content::Whole(bytes), &mut |_| {}).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grafted_manifest_adds_layers_and_keeps_the_media_types() {
+        let blob = |compression| LayerBlob { digest: Digest::of(b"layer"), size: 5, compression };
+        let base = |media_type: &str| {
+            let document = json!({ "mediaType": media_type, "annotations": { "old": "1" },
+                "config": { "mediaType": "c", "digest": "sha256:0", "size": 1 },
+                "layers": [{ "mediaType": "l", "digest": "sha256:1", "size": 2 }] });
+            GraftBase {
+                manifest: StoredManifest::new(media_type, Vec::new()),
+                config: Vec::new(),
+                index: String::new(),
+                created: None,
+                layers: Vec::new(),
+                document: document.as_object().unwrap().clone(),
+            }
+        };
+        let annotations = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+        for (media_type, compression, annotations, layer) in [
+            (
+                DOCKER_MANIFEST,
+                Compression::Gzip,
+                BTreeMap::new(),
+                "application/vnd.docker.image.rootfs.diff.tar.gzip",
+            ),
+            (
+                "application/vnd.oci.image.manifest.v1+json",
+                Compression::Zstd,
+                annotations,
+                "application/vnd.oci.image.layer.v1.tar+zstd",
+            ),
+        ] {
+            let made = base(media_type).image(b"{}", &[blob(compression)], &annotations).unwrap();
+            let made: Value = serde_json::from_slice(&made.bytes).unwrap();
+            assert_eq!(made["mediaType"], media_type);
+            assert_eq!(made["layers"][1]["mediaType"], layer);
+            assert_eq!(made["layers"].as_array().unwrap().len(), 2);
+            assert_eq!(made["config"]["digest"], Digest::of(b"{}").to_string());
+            assert_eq!(made["config"]["size"], 2);
+            assert_eq!(
+                made.get("annotations"),
+                (!annotations.is_empty()).then(|| json!(annotations)).as_ref()
+            );
+        }
+    }
+}
