@@ -15,84 +15,19 @@ set -euo pipefail
 . "$(dirname "$0")/../scripts/lib/session.sh"
 # shellcheck source=scripts/lib/venv.sh
 . "$scripts/lib/venv.sh"
+# shellcheck source=scripts/lib/agents.sh
+. "$scripts/lib/agents.sh"
 unset DOCKER_HOST
 modes=${MODES:-none inline larder}
-server=198.19.251.1
-agent=198.19.251.2
 work=$LARDER_RUN_DIR/replay
 packages=(flask numpy pandas scipy scikit-learn requests)
-pids=()
 
 clean_up() {
   local status=$?
   set +e
-  for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
-  stop_agent
-  ip netns del larder-agent 2>/dev/null
-  ip netns del larder-server 2>/dev/null
-  rm -rf "/etc/docker/certs.d/$server:5000"
+  stop_link
   (exit "$status")
   session_end
-}
-
-# Of the network alone: `ip netns exec` would hide the control groups that an engine needs.
-inside() { nsenter "--net=/run/netns/larder-$1" "${@:2}"; }
-
-link() {
-  ip netns add larder-server && ip netns add larder-agent
-  ip link add larder-a type veth peer name larder-s
-  ip link set larder-a netns larder-agent && ip link set larder-s netns larder-server
-  inside server ip addr add "$server/24" dev larder-s && inside server ip link set larder-s up && inside server ip link set lo up
-  inside agent ip addr add "$agent/24" dev larder-a && inside agent ip link set larder-a up && inside agent ip link set lo up
-  inside server tc qdisc add dev larder-s root tbf rate 200mbit burst 256kb latency 400ms
-  inside agent tc qdisc add dev larder-a root tbf rate 200mbit burst 256kb latency 400ms
-}
-
-index() {
-  wheels=$LARDER_DEV_DIR/wheels-replay
-  venv_need pypi-server:pypiserver
-  if [[ ! -d $wheels ]]; then
-    "$venv/bin/pip" download -q --only-binary=:all: --python-version "$python" -d "$wheels.part" "${packages[@]}" requests==2.31.0
-    mv "$wheels.part" "$wheels"
-  fi
-  inside server "$venv/bin/pypi-server" run -p 8080 -i "$server" --cache-control 31536000 "$wheels" &>"$work/index.log" &
-  pids+=($!)
-}
-
-registry() {
-  mkdir -p "$work/tls" "/etc/docker/certs.d/$server:5000"
-  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj "/CN=$server" -addext "subjectAltName=IP:$server" \
-    -keyout "$work/tls/key.pem" -out "$work/tls/cert.pem" 2>/dev/null
-  cp "$work/tls/cert.pem" "/etc/docker/certs.d/$server:5000/ca.crt"
-  printf 'version: 0.1\nstorage: { filesystem: { rootdirectory: %s }, delete: { enabled: true } }\nhttp: { addr: "%s:5000", tls: { certificate: %s, key: %s } }\n' \
-    "$work/registry" "$server" "$work/tls/cert.pem" "$work/tls/key.pem" >"$work/registry.yml"
-  inside server docker-registry serve "$work/registry.yml" &>"$work/registry.log" &
-  pids+=($!)
-}
-
-# An agent whose engine has the base image alone.
-start_agent() {
-  local data=$work/agent pid
-  mkdir -p "$data"
-  PATH=$LARDER_DEV_DIR/engine-distro/bin:$PATH inside agent dockerd --data-root "$data/root" --exec-root "$data/exec" --pidfile "$data/pid" \
-    -H "unix://$data/docker.sock" --storage-driver overlay2 --bridge=none --iptables=false &>"$work/dockerd.log" &
-  export DOCKER_HOST=unix://$data/docker.sock DOCKER_BUILDKIT=1
-  pid=$!
-  until docker version &>/dev/null; do
-    kill -0 "$pid" || { tail -n 5 "$work/dockerd.log" >&2 && return 1; }
-    sleep 0.1
-  done
-  docker load -q -i "$work/base.tar" >/dev/null
-}
-stop_agent() {
-  local data=$work/agent
-  if [[ -s $data/pid ]]; then
-    local pid
-    pid=$(<"$data/pid")
-    kill "$pid" && while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
-  fi
-  rm -rf "$data" "${work:?}/home" 2>/dev/null || { sleep 1 && rm -rf "$data" "${work:?}/home"; }
-  mkdir -p "$work/home"
 }
 
 project() {

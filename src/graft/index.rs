@@ -153,6 +153,8 @@ impl<'a> Reader<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn example() -> Index {
@@ -180,6 +182,40 @@ mod tests {
         let index = example();
         assert_eq!(Index::decode(&index.encode().unwrap()).unwrap(), index);
         assert_eq!(Index::decode(&Index::default().encode().unwrap()).unwrap(), Index::default());
+    }
+
+    #[test]
+    fn an_index_of_forty_thousand_files_has_less_than_300_kb() {
+        let mut random = 1_u64;
+        let mut word = || {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            format!("{:x}", random >> 44)
+        };
+        let mut tree = Tree::default();
+        let directory = |modified| Node::Directory(Directory { mode: 0o755, uid: 0, gid: 0, modified });
+        for package in 0..400 {
+            let path = format!("site-packages/{}_{package}", word());
+            tree.insert(path.clone(), directory(1_700_000_000 + package));
+            tree.insert(format!("{path}/__pycache__"), directory(1_700_000_001 + package));
+            for _ in 0..50 {
+                let module = word();
+                tree.insert(format!("{path}/{module}.py"), Node::File);
+                tree.insert(format!("{path}/__pycache__/{module}.cpython-312.pyc"), Node::File);
+            }
+        }
+        tree.insert("site-packages".to_owned(), directory(1_700_000_000));
+        assert!(tree.nodes().count() > 40_000);
+        let stored = Index { tree, ..Index::default() }.encode().unwrap();
+        assert!(stored.len() < 300_000, "{}", stored.len());
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_reader_panic(text in "[dfl.0-9a-c /\\-]{0,60}") {
+            let text = format!("larder-index 1\0\0\0{}", text.replace('-', "\0"));
+            let _ = Index::decode(&STANDARD_NO_PAD.encode(zstd::bulk::compress(text.as_bytes(), 1).unwrap()));
+            let _ = Index::decode(&text);
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub(crate) struct Registries {
     certificates: Vec<PathBuf>,
     engine: Option<Engine>,
     reach: OnceCell<Reach>,
-    /// Clients by repository, which share what they have learnt of it: its protocol and its login.
+    /// Clients by repository. Copies share the protocol and the login.
     clients: Mutex<BTreeMap<String, Repository>>,
 }
 

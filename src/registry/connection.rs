@@ -30,15 +30,15 @@ pub(super) struct Connection {
     pub(super) name: ImageRef,
     identity: Identity,
     client: Client,
-    /// What calls have learnt; shared by all clones.
-    learnt: Arc<Mutex<Learnt>>,
+    /// The result of earlier calls; shared by all clones.
+    negotiated: Arc<Mutex<Negotiated>>,
     reach: Reach,
     /// The client for requests whose body takes longer than any answer; made when it is needed.
     streaming: Arc<OnceLock<Client>>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Learnt {
+struct Negotiated {
     /// The protocols to try, preferred first; only one once it is known.
     schemes: Vec<&'static str>,
     /// The header that answers the registry's challenge.
@@ -92,8 +92,8 @@ impl Connection {
     ) -> Result<Self, RegistryError> {
         let client = reach.client(name.host())?;
         let (reach, streaming) = (reach.clone(), Arc::default());
-        let learnt = Arc::new(Mutex::new(Learnt { schemes, ..Learnt::default() }));
-        Ok(Self { name: name.clone(), identity, client, learnt, reach, streaming })
+        let negotiated = Arc::new(Mutex::new(Negotiated { schemes, ..Negotiated::default() }));
+        Ok(Self { name: name.clone(), identity, client, negotiated, reach, streaming })
     }
 
     /// Returns the same connection for another name of the repository.
@@ -101,17 +101,17 @@ impl Connection {
         Self { name: name.clone(), ..self.clone() }
     }
 
-    fn learnt(&self) -> MutexGuard<'_, Learnt> {
-        self.learnt.lock().unwrap_or_else(PoisonError::into_inner)
+    fn negotiated(&self) -> MutexGuard<'_, Negotiated> {
+        self.negotiated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Asks for tokens that can also read the repository at `path` in the same registry.
     pub(super) fn read_also(&mut self, path: &str) {
-        let mut learnt = self.learnt();
-        if !learnt.further.iter().any(|further| further == path) {
-            learnt.further.push(path.to_owned());
+        let mut negotiated = self.negotiated();
+        if !negotiated.further.iter().any(|further| further == path) {
+            negotiated.further.push(path.to_owned());
             // The next call is challenged, and answers with a token for all of them.
-            learnt.authorization = None;
+            negotiated.authorization = None;
         }
     }
 
@@ -123,7 +123,7 @@ impl Connection {
             let _ = self.streaming.set(client);
         }
         let client = self.streaming.get().expect("it was just made");
-        let scheme = self.learnt().schemes[0];
+        let scheme = self.negotiated().schemes[0];
         let sending = self.request(client, scheme, call).body(body).send().await;
         let response = sending.map_err(|source| self.http(source))?;
         self.read(response).await
@@ -160,12 +160,12 @@ impl Connection {
     pub(super) async fn open(&mut self, call: &Call) -> Result<Response, RegistryError> {
         // A different host never receives credentials.
         let is_asked = |response: &Response| response.status() == StatusCode::UNAUTHORIZED;
-        let mut sent = self.learnt().authorization.clone();
+        let mut sent = self.negotiated().authorization.clone();
         let mut response = self.send(call).await?;
         if !is_asked(&response) || !self.is_own(&call.path) {
             return Ok(response);
         }
-        let now = self.learnt().authorization.clone();
+        let now = self.negotiated().authorization.clone();
         if now.is_some() && now != sent {
             // A clone has answered the same challenge meanwhile.
             sent = now;
@@ -207,11 +207,11 @@ impl Connection {
 
     async fn send(&mut self, call: &Call) -> Result<Response, RegistryError> {
         let mut failed = None;
-        let schemes = self.learnt().schemes.clone();
+        let schemes = self.negotiated().schemes.clone();
         for scheme in schemes {
             match self.send_in(scheme, call).await {
                 Ok(response) => {
-                    self.learnt().schemes = vec![scheme];
+                    self.negotiated().schemes = vec![scheme];
                     return Ok(response);
                 }
                 Err(error) => failed = Some(error),
@@ -230,7 +230,7 @@ impl Connection {
         for (name, value) in &call.headers {
             request = request.header(name, value);
         }
-        let authorization = self.learnt().authorization.clone();
+        let authorization = self.negotiated().authorization.clone();
         if let Some(authorization) = authorization.filter(|_| self.is_own(&call.path)) {
             request = request.header(AUTHORIZATION, authorization);
         }
@@ -261,7 +261,7 @@ impl Connection {
     fn is_own(&self, path: &str) -> bool {
         let Some((_, rest)) = path.split_once("://") else { return true };
         authority_of(rest) == self.authority()
-            || self.learnt().schemes.iter().any(|scheme| {
+            || self.negotiated().schemes.iter().any(|scheme| {
                 is_same_origin(path, &format!("{scheme}://{}", self.authority())).unwrap_or(false)
             })
     }
@@ -278,11 +278,11 @@ impl Connection {
         let Some(challenge) = challenges.max() else { return Ok(false) };
         let token = |source| RegistryError::Token { repository: self.name.repository(), source };
         let credentials = self.identity.credentials(self.name.host()).await?;
-        let further = self.learnt().further.clone();
+        let further = self.negotiated().further.clone();
         let answer =
             challenge.answer((&self.name, &further), &credentials, &self.client).await.map_err(token)?;
         let is_new = answer.is_some() && answer.as_ref() != sent;
-        self.learnt().authorization = answer;
+        self.negotiated().authorization = answer;
         Ok(is_new)
     }
 

@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::config::{creation_time, layer_times};
-use super::connection::{Answer, Call, Connection};
+use super::connection::{Answer, Call, Connection, PAUSE, jittered};
 use super::platform::serves;
 use super::prefix::{PrefixMark, prefix_mark};
 use super::{Compression, Credentials, Identity, ImageConfig, ImageRef, Reach, RegistryError};
@@ -244,7 +244,15 @@ impl Repository {
         let media_type =
             HeaderValue::try_from(media_type).map_err(|_| self.connection.unusable("it is no image"))?;
         let call = Call::new(Method::PUT, format!("manifests/{tag}")).header(CONTENT_TYPE, media_type);
-        let answer = self.connection.call(&call.body(manifest.bytes.clone())).await?;
+        let call = call.body(manifest.bytes.clone());
+        let mut answer = self.connection.call(&call).await?;
+        // docker-registry does not know a blob for a moment while another job completes an upload of it.
+        for pause in [PAUSE, 2 * PAUSE] {
+            if answer.status == StatusCode::BAD_REQUEST {
+                tokio::time::sleep(jittered(pause)).await;
+                answer = self.connection.call(&call).await?;
+            }
+        }
         if answer.status.is_success() {
             return Ok(());
         }

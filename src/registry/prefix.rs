@@ -62,6 +62,15 @@ pub(crate) struct PrefixMark {
     /// The key. It shows that a tag was not moved to a different image.
     pub(crate) key: Digest,
     pub(crate) published: Timestamp,
+    /// `true` if the config also contains an index of the files.
+    #[serde(skip)]
+    pub(crate) has_index: bool,
+}
+
+impl PrefixMark {
+    pub(crate) fn new(key: Digest, published: Timestamp) -> Self {
+        Self { key, published, has_index: false }
+    }
 }
 
 /// The documents of a prefix.
@@ -154,7 +163,8 @@ pub(super) fn prefix_index(config: &[u8]) -> Option<String> {
 /// Returns the mark in the config of a prefix.
 pub(super) fn prefix_mark(config: &[u8]) -> Option<PrefixMark> {
     let mut config: Value = serde_json::from_slice(config).ok()?;
-    serde_json::from_value(config.get_mut(MARK)?.take()).ok()
+    let mark: PrefixMark = serde_json::from_value(config.get_mut(MARK)?.take()).ok()?;
+    Some(PrefixMark { has_index: config.get(INDEX).is_some(), ..mark })
 }
 
 impl PrefixDocuments {
@@ -274,7 +284,7 @@ mod tests {
     const SETTINGS: &str = r#"{"Env":["PATH=/bin","A=1"],"ExposedPorts":{"80/tcp":{}},"OnBuild":null}"#;
 
     fn mark() -> PrefixMark {
-        PrefixMark { key: Digest::of(b"key"), published: "2026-04-04T00:00:00Z".parse().unwrap() }
+        PrefixMark::new(Digest::of(b"key"), "2026-04-04T00:00:00Z".parse().unwrap())
     }
 
     fn cut(history: &[&str]) -> CutImage {

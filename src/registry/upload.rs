@@ -295,22 +295,14 @@ impl<'a> Upload<'a> {
         let address = format!("{}{mark}digest={digest}", self.location);
         let call = Call::new(Method::PUT, address).header(CONTENT_TYPE, BLOB).body(rest);
         let answer = self.to.connection.once(&call).await?;
-        if answer.status.is_success() {
-            return Ok(());
-        }
-        let refused = self.to.connection.refused(&answer);
-        // docker-registry refuses one of two uploads of the same blob that end at the same time.
-        if answer.status == StatusCode::BAD_REQUEST && self.to.has(digest).await.unwrap_or(false) {
-            return Ok(());
-        }
-        Err(refused)
+        if answer.status.is_success() { Ok(()) } else { Err(self.to.connection.refused(&answer)) }
     }
 }
 
-/// Returns `true` if sending the blob again from its beginning may succeed: the connection broke, the registry does not
-/// know the upload any more, or an upload of the same blob has disturbed it.
+/// Returns `true` if sending the blob again from its beginning may succeed: the connection broke, or the registry does
+/// not know the upload any more.
 fn is_lost(error: &RegistryError) -> bool {
-    let unknown = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE, StatusCode::BAD_REQUEST];
+    let unknown = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
     error.may_pass() || matches!(error, RegistryError::Refused { status, .. } if unknown.contains(status))
 }
 

@@ -118,6 +118,15 @@ impl Registry {
         self.get(&format!("/v2/{repository}/blobs/{}", manifest["config"]["digest"].as_str().unwrap()))
     }
 
+    /// Whether a repository has a blob.
+    pub(crate) fn has_blob(&self, repository: &str, digest: &str) -> bool {
+        let hex = digest.strip_prefix("sha256:").expect("a digest");
+        let root = self.data().join("docker/registry/v2");
+        let link = root.join("repositories").join(repository).join("_layers/sha256").join(hex).join("link");
+        let data = root.join("blobs/sha256").join(&hex[..2]).join(hex).join("data");
+        link.exists() && data.exists()
+    }
+
     /// Flips a byte in the middle of all that is no JSON.
     pub(crate) fn damage_layers(&self) {
         let blobs = self.data().join("docker/registry/v2/blobs");

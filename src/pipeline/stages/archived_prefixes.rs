@@ -174,7 +174,7 @@ impl Prefixes {
         entry: &Entry,
     ) -> Result<Vec<StoreError>, ArchivePrefixError> {
         let cut = job.cut_image((keys, key), self).await?;
-        let mark = PrefixMark { key: key.key.digest(), published: Timestamp::now() };
+        let mark = PrefixMark::new(key.key.digest(), Timestamp::now());
         let name =
             job.build.tags.first().map_or_else(|| "an image without a name".to_owned(), ImageRef::familiar);
         let subject = Subject { title: format!("prefix of {name}"), ..Subject::default() };

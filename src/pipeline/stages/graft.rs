@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
@@ -37,12 +37,14 @@ use crate::pipeline::transfers::transfer;
 use crate::pipeline::visible::patterns;
 use crate::pipeline::witness::Witness;
 use crate::plan::PushWith;
-use crate::registry::{Compression, GraftBase, RegistryError, Repository, UploadError};
+use crate::registry::{Compression, GraftBase, RegistryError, Repository, UploadError, within};
 use crate::store::Meter;
 use crate::tiers::ArchiveDecision;
 
 /// The tier's name in records and summaries.
 const NAME: &str = "graft";
+/// How long the registry may take to find the prefix.
+const DEADLINE: Duration = Duration::from_secs(20);
 /// Takes the place of a config that is not known yet.
 const NO_CONFIG: &[u8] = br#"{"history":[],"rootfs":{"diff_ids":[]}}"#;
 /// The start of the attributes that annotate a manifest.
@@ -62,7 +64,11 @@ pub(super) struct Grafted {
 pub(super) enum Attempt {
     Made(Box<Grafted>),
     /// The image is built, for a reason that was reported.
-    Left(TierRecord),
+    Left {
+        tier: TierRecord,
+        /// `true` if a registry is at fault.
+        is_of_registry: bool,
+    },
     /// Nothing about this build is worth reporting.
     Unfit,
 }
@@ -166,10 +172,12 @@ impl Job<'_> {
             Ok(None) => Ok(Attempt::Unfit),
             Err(GraftError::Pipeline(error)) => Err(error),
             Err(error) => {
-                if error.is_of_registry() {
+                let is_of_registry = error.is_of_registry();
+                if is_of_registry {
                     self.faults.report(&error)?;
                 }
-                Ok(Attempt::Left(self.report_answer(record(TierOutcome::Skipped, chain(&error), 0))))
+                let tier = self.report_answer(record(TierOutcome::Skipped, chain(&error), 0));
+                Ok(Attempt::Left { tier, is_of_registry })
             }
         }
     }
@@ -184,6 +192,7 @@ impl Job<'_> {
             && self.purpose.keyed.is_none()
             && archiving.decide(Vec::new) != ArchiveDecision::Archive
             && self.no_continuing(keys, lookup).is_none()
+            && keys.sole_platform().is_some_and(|platform| platform.starts_with("linux/"))
             && self.inputs.built().is_some()
             && matches!(self.inputs.context, Context::Directory(_) | Context::Empty(_))
     }
@@ -204,9 +213,8 @@ impl Job<'_> {
             return Ok(None);
         }
         let mut repository = self.registries().repository(&place).await?;
-        let Some((key, base)) = self.graft_base(keys, &mut repository, deepest).await? else {
-            return Ok(None);
-        };
+        let looking = Box::pin(self.graft_base(keys, &mut repository, deepest));
+        let Some((key, base)) = within(place.host(), DEADLINE, looking).await? else { return Ok(None) };
         let tail = self.tail(keys, &key, &base.config, created)?;
         if base.layers() + tail.layers.len() != tail.config.layers() {
             return Err(GraftError::unfit("the history of the prefix does not describe its layers"));
@@ -269,7 +277,7 @@ impl Job<'_> {
         keys: &BuildKeys,
         repository: &mut Repository,
         deepest: &PrefixKey,
-    ) -> Result<Option<(PrefixKey, GraftBase)>, GraftError> {
+    ) -> Result<Option<(PrefixKey, GraftBase)>, RegistryError> {
         let tags = self.registry_tags(Some(keys)).await;
         let candidates = keys.keys.grafted.iter().chain([deepest]);
         let tagged =

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use futures_util::future::{try_join_all, try_join3};
+use futures_util::future::{try_join, try_join_all, try_join3};
 use jiff::Timestamp;
 
 use super::graft::{GraftError, Layers, Planned};
@@ -121,7 +121,7 @@ impl Job<'_> {
             let below = &layers[..=last];
             let diff_ids = below.iter().map(|(diff_id, _)| diff_id.to_string());
             let config = planned.tail.configs[last].with_layers(diff_ids);
-            let mark = PrefixMark { key: key.key.digest(), published: Timestamp::now() };
+            let mark = PrefixMark::new(key.key.digest(), Timestamp::now());
             let config = planned.base.prefix_config(&config, mark, index).ok_or(Refusal::Config)?;
             let blobs: Vec<LayerBlob> = below.iter().map(|(_, blob)| *blob).collect();
             let manifest = planned.base.image(&config, &blobs, &BTreeMap::new()).ok_or(Refusal::Config)?;
@@ -173,7 +173,8 @@ impl Job<'_> {
                 Ok::<_, GraftError>(plain.digest())
             }));
         }
-        let uploading = try_join_all(blobs.iter().map(|layer| upload(&target.repository, layer)));
+        let large = blobs.iter().filter(|layer| !layer.is_small);
+        let uploading = try_join_all(large.map(|layer| upload(&target.repository, layer)));
         let describing = async {
             let diff_ids = try_join_all(compressing).await?;
             let layers = try_join_all(blobs.iter().map(|layer| described(layer, compression))).await?;
@@ -182,7 +183,11 @@ impl Job<'_> {
             let manifest = planned.base.image(&config, &layers, &planned.annotations);
             let manifest = manifest.ok_or(Refusal::Config)?;
             let config = Bytes::from(config);
-            target.repository.clone().add(&config).await?;
+            // Together with the config, small layers take no longer than the config alone.
+            let small = blobs.iter().filter(|layer| layer.is_small);
+            let small = try_join_all(small.map(|layer| upload(&target.repository, layer)));
+            let mut repository = target.repository.clone();
+            try_join(small, async { Ok(repository.add(&config).await?) }).await?;
             let size = layers.iter().map(|layer| layer.size).sum::<u64>() + config.len() as u64;
             Ok((manifest, Digest::of(&config), made, size))
         };

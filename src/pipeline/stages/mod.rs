@@ -219,31 +219,33 @@ async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
             let end = Box::pin(served.serve(&in_time, &keyed, keys, &lookup)).await;
             (Way::Served(served), end)
         }
-        (Ok(()), ..) => {
-            let left = match Box::pin(job.graft(&keyed, &lookup)).await {
-                Ok(Attempt::Made(grafted)) => {
-                    return (
-                        job,
-                        Finished { keyed: Some(keyed), lookup, way: Way::Grafted(grafted), end: Ok(()) },
-                    );
-                }
-                Ok(Attempt::Left(tier)) => Some(tier),
-                Ok(Attempt::Unfit) => None,
-                Err(error) => {
-                    return (job, Finished { keyed: Some(keyed), lookup, way: Way::None, end: Err(error) });
-                }
-            };
-            lookup.tiers.extend(left);
-            if let Err(error) = job.client() {
-                let end = Err(error.into());
-                return (job, Finished { keyed: Some(keyed), lookup, way: Way::None, end });
-            }
-            let mut made = Box::<Made>::default();
-            let end = Box::pin(made.make(&job, &keyed, &lookup)).await;
-            (Way::Made(made), end)
-        }
+        (Ok(()), ..) => match Box::pin(made(&job, &keyed, &mut lookup)).await {
+            Ok((way, end)) => (way, end),
+            Err(error) => (Way::None, Err(error)),
+        },
     };
     (job, Finished { keyed: Some(keyed), lookup, way, end })
+}
+
+/// Makes the image that no tier has: on a prefix, or by a build. Fails if neither has begun.
+async fn made(
+    job: &Job<'_>,
+    keyed: &Keyed,
+    lookup: &mut Lookup,
+) -> Result<(Way, Result<(), PipelineError>), PipelineError> {
+    match Box::pin(job.graft(keyed, lookup)).await? {
+        Attempt::Made(grafted) => return Ok((Way::Grafted(grafted), Ok(()))),
+        Attempt::Left { tier, is_of_registry } => {
+            lookup.tiers.push(tier);
+            lookup.has_registry_failed |= is_of_registry;
+        }
+        Attempt::Unfit => {}
+    }
+    // Nothing so far has needed an engine.
+    job.client()?;
+    let mut made = Box::<Made>::default();
+    let end = Box::pin(made.make(job, keyed, lookup)).await;
+    Ok((Way::Made(made), end))
 }
 
 #[cfg(test)]

@@ -225,7 +225,8 @@ impl Prefixes {
             self.are_too_old = answer.is_too_old;
             return Ok(Looked::miss(answer.reason));
         };
-        if prefix.is_own {
+        let has_index = prefix.image.prefix.is_some_and(|mark| mark.has_index);
+        if prefix.is_own && (has_index || !job.wants_index(keys, &prefix.key)) {
             self.published.insert(prefix.key.key);
         }
         let base = base(prefix.name, prefix.image.config.settings, prefix.image.created, None);

@@ -150,20 +150,21 @@ impl Job<'_> {
         let mut repository = self.registries().repository(place).await?;
         if !replaces && let Some(manifest) = repository.manifest(&tag).await? {
             let mark = repository.prefix_mark(&manifest, platform).await?;
-            if mark.is_some_and(|mark| mark.key == key.key.digest()) {
+            let is_same = |mark: PrefixMark| mark.key == key.key.digest();
+            if mark.is_some_and(|mark| is_same(mark) && (mark.has_index || !self.wants_index(keys, key))) {
                 return Ok(name);
             }
         }
         let Some(pushed_name) = self.build.tags.first() else { return Ok(name) };
         let mut pushed = self.registries().repository(pushed_name).await?;
         let mut cut = self.cut_image((keys, key), prefixes).await?;
-        if self.build.tiers.graft && keys.keys.prefixes.as_ref().is_ok_and(|all| all.first() == Some(key)) {
+        if self.wants_index(keys, key) {
             cut.index = self.indexed((keys, key), prefixes).await;
         }
         // Under the names of the build, another job may have pushed its image in the meantime.
         let reference = tags.of_image(keys.keys.image).swap_remove(0);
         let (manifest, config) = documents(&mut pushed, &reference, platform).await?;
-        let mark = PrefixMark { key: key.key.digest(), published: Timestamp::now() };
+        let mark = PrefixMark::new(key.key.digest(), Timestamp::now());
         let PrefixDocuments { config, manifest, media_type, .. } =
             PrefixDocuments::compose(&manifest, &config, cut, mark)?;
         let manifest = StoredManifest::new(&media_type, manifest);
@@ -177,6 +178,12 @@ impl Job<'_> {
 }
 
 impl Job<'_> {
+    /// Returns `true` if an image could be grafted on the prefix.
+    pub(super) fn wants_index(&self, keys: &BuildKeys, key: &PrefixKey) -> bool {
+        let deepest = keys.keys.prefixes.iter().flatten().next();
+        self.build.tiers.graft && deepest.is_some_and(|deepest| deepest.key == key.key)
+    }
+
     /// Returns the index of a prefix, or reports why it has none.
     async fn indexed(&self, of: (&BuildKeys, &PrefixKey), prefixes: &Prefixes) -> Option<String> {
         match Box::pin(self.prefix_index(of, prefixes)).await {

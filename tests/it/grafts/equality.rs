@@ -32,8 +32,8 @@ pub(super) struct Tail {
     pub(super) text: String,
     /// Further flags of both builds.
     pub(super) flags: Vec<String>,
-    /// `true` if the flags are part of the prefix's key.
-    pub(super) has_own_prefix: bool,
+    /// The instructions of a first build, if the tail has a prefix of its own.
+    pub(super) seed: Option<String>,
     /// The reason for which the image is built and not grafted.
     pub(super) refused: Option<String>,
     /// `true` if the image may be built for any reason.
@@ -102,8 +102,8 @@ impl<'e> Bench<'e> {
         let tag = format!("t{}", self.number.fetch_add(1, Ordering::Relaxed));
         let label = format!("{} on {}:\n{}", tail.name, self.engine.name, tail.text);
         let flags: Vec<&str> = tail.flags.iter().map(String::as_str).collect();
-        if tail.has_own_prefix {
-            self.larder(&format!("{tag}-seed"), "LABEL seed=1\n", &flags).success();
+        if let Some(seed) = &tail.seed {
+            self.larder(&format!("{tag}-seed"), seed, &flags).success();
         }
         let ours = self.larder(&tag, &tail.text, &flags);
         let theirs = self.docker(&tag, &tail.text, &flags);
@@ -202,7 +202,7 @@ impl<'e> Bench<'e> {
 }
 
 /// Returns the outcome of the graft and its reason.
-fn graft_of(record: &Value) -> (String, String) {
+pub(super) fn graft_of(record: &Value) -> (String, String) {
     let tiers = record["tiers"].as_array().unwrap();
     let tier = tiers.iter().find(|tier| tier["tier"] == "graft").unwrap_or(&Value::Null);
     let text = |field: &str| tier[field].as_str().unwrap_or_default().to_owned();

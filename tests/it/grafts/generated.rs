@@ -122,7 +122,7 @@ fn tail(number: u64) -> Tail {
         text,
         flags: Vec::new(),
         refused: None,
-        has_own_prefix: false,
+        seed: None,
         may_be_refused: true,
         is_newer: true,
         not_before: None,

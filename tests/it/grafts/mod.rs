@@ -2,6 +2,7 @@
 
 mod equality;
 mod generated;
+mod pushes;
 mod written;
 
 use std::fs::Permissions;
@@ -15,7 +16,7 @@ use crate::support::{BUSYBOX, TestContext};
 /// The instructions of the prefix: users, links, and directories with owners and modes.
 fn prefix(mark: &str) -> String {
     format!(
-        "FROM {BUSYBOX}\nENV BASE=base ROOT=/srv\nWORKDIR /srv\nCMD [\"first\"]\nLABEL of=base\n\
+        "FROM {BUSYBOX} AS built\nENV BASE=base ROOT=/srv\nWORKDIR /srv\nCMD [\"first\"]\nLABEL of=base\n\
          RUN echo {mark} && mkdir -p app/sub app/deep/er data /opt/tool/bin /etc /home \
          && printf 'root:x:0:0:root:/:/bin/sh\\napp:x:7:8::/:/bin/sh\\n' > /etc/passwd \
          && printf 'root:x:0:\\nweb:x:33:app\\n' > /etc/group \

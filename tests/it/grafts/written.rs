@@ -5,7 +5,7 @@
 //! = newer              Docker 20.10 does not know its syntax
 //! = not 20.10 WHY      Docker 20.10 makes something else
 //! = flag FLAG          a flag of both builds
-//! = seed               the flags are part of the prefix's key, so it is published first
+//! = seed INSTRUCTIONS  it has a prefix of its own, which these make; `\n` is a line break
 //! = refused REASON     the image is built, for this reason
 //! COPY …
 //! ```
@@ -29,7 +29,7 @@ fn tails() -> Vec<Tail> {
             text: String::new(),
             flags: Vec::new(),
             refused: None,
-            has_own_prefix: false,
+            seed: None,
             may_be_refused: false,
             is_newer: false,
             not_before: None,
@@ -40,7 +40,7 @@ fn tails() -> Vec<Tail> {
                 "newer" => tail.is_newer = true,
                 "not" => tail.not_before = Some(value.to_owned()),
                 "flag" => tail.flags.push(value.to_owned()),
-                "seed" => tail.has_own_prefix = true,
+                "seed" => tail.seed = Some(value.replace("\\n", "\n") + "\nLABEL seed=1\n"),
                 "refused" => tail.refused = Some(value.to_owned()),
                 _ => panic!("{name}: what is `{option}`?"),
             }

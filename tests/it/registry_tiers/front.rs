@@ -5,7 +5,7 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::waiting::await_true;
 
@@ -46,6 +46,25 @@ pub(crate) struct Seen {
     pub(crate) sent: usize,
     /// What was sent with a call that the front answered itself.
     pub(crate) body: String,
+    /// When the call arrived, and when it was answered.
+    pub(crate) times: (Instant, Instant),
+}
+
+/// Returns the largest number of calls of which each began after the end of the one before.
+pub(crate) fn in_sequence(calls: &[Seen]) -> usize {
+    let mut times: Vec<(Instant, Instant)> = calls.iter().map(|call| call.times).collect();
+    times.sort_by_key(|(_, ended)| *ended);
+    let mut last = None;
+    times
+        .into_iter()
+        .filter(|(begun, ended)| {
+            let follows = last.is_none_or(|last| last <= *begun);
+            if follows {
+                last = Some(*ended);
+            }
+            follows
+        })
+        .count()
 }
 
 /// The server; it runs as long as the tests.
@@ -55,6 +74,7 @@ pub(crate) struct Front {
     seen: Arc<Mutex<Vec<Seen>>>,
     begun: Arc<Mutex<Vec<String>>>,
     open: Arc<AtomicUsize>,
+    delay: Arc<Mutex<Duration>>,
 }
 
 impl Front {
@@ -68,17 +88,20 @@ impl Front {
             seen: Arc::default(),
             begun: Arc::default(),
             open: Arc::default(),
+            delay: Arc::default(),
         };
+        let delay = Arc::clone(&front.delay);
         let (begun, open) = (Arc::clone(&front.begun), Arc::clone(&front.open));
         let (target, rules, seen) = (target.to_owned(), Arc::clone(&front.rules), Arc::clone(&front.seen));
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (target, rules, seen) = (target.clone(), Arc::clone(&rules), Arc::clone(&seen));
                 let (begun, open) = (Arc::clone(&begun), Arc::clone(&open));
+                let delay = *delay.lock().unwrap();
                 open.fetch_add(1, Ordering::SeqCst);
                 thread::spawn(move || {
                     // A connection that breaks is the client's business.
-                    drop(serve(&client, &target, &rules, &seen, &begun));
+                    drop(serve(&client, &target, (&rules, delay), &seen, &begun));
                     open.fetch_sub(1, Ordering::SeqCst);
                 });
             }
@@ -89,6 +112,11 @@ impl Front {
     /// From now on calls of `method` to a path with `path` in it fail, so many times.
     pub(crate) fn fail(&self, method: &'static str, path: &'static str, fault: Fault, times: usize) {
         self.rules.lock().unwrap().push(Rule { method, path, fault, times });
+    }
+
+    /// From now on calls, and their answers, take so much longer.
+    pub(crate) fn delay(&self, delay: Duration) {
+        *self.delay.lock().unwrap() = delay;
     }
 
     /// Nothing fails any more.
@@ -117,7 +145,7 @@ impl Front {
 fn serve(
     client: &TcpStream,
     target: &str,
-    rules: &Mutex<Vec<Rule>>,
+    (rules, delay): (&Mutex<Vec<Rule>>, Duration),
     seen: &Mutex<Vec<Seen>>,
     begun: &Mutex<Vec<String>>,
 ) -> io::Result<()> {
@@ -133,6 +161,8 @@ fn serve(
         }
     }
     let text = String::from_utf8_lossy(&head).into_owned();
+    let arrived = Instant::now();
+    thread::sleep(delay);
     begun.lock().unwrap().push(text.lines().next().unwrap_or_default().to_owned());
     let mut words = text.split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
@@ -148,7 +178,8 @@ fn serve(
     };
     let note = |sent, answered, body| {
         let (method, path) = (method.to_owned(), path.to_owned());
-        seen.lock().unwrap().push(Seen { method, path, answered, sent, body });
+        let times = (arrived, Instant::now());
+        seen.lock().unwrap().push(Seen { method, path, answered, sent, body, times });
     };
     if let Some(Fault::Answer(head, body)) = fault {
         // The whole call is read first, or the client may see a reset instead of the answer.
@@ -202,6 +233,7 @@ fn serve(
         while !rules.lock().unwrap().is_empty() && !is_over((&mut &*client).read(&mut [0])) {}
         return client.shutdown(Shutdown::Both);
     }
+    thread::sleep(delay);
     (&mut &*client).write_all(&answer)?;
     client.shutdown(Shutdown::Both)?;
     let sent = text.len() + usize::try_from(body.join().unwrap_or_default()).unwrap_or_default();
