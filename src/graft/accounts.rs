@@ -48,6 +48,11 @@ pub(super) fn has_names(text: &str) -> bool {
     text.split(':').take(2).any(|part| number(part).is_none())
 }
 
+/// Returns `true` if one of the ids is negative, which engines take for different numbers.
+pub(super) fn has_negative(text: &str) -> bool {
+    text.split(':').any(|part| part.parse::<i32>().is_ok_and(|id| id < 0))
+}
+
 /// Returns the id that a number or `root` names, as `BuildKit` parses it (`client/llb/fileop.go`).
 fn number(text: &str) -> Option<u32> {
     if text == "root" {
@@ -80,6 +85,7 @@ mod tests {
         ] {
             assert_eq!(accounts.owner(text), owner, "{text}");
         }
+        assert!(has_negative("1:-1") && !has_negative("1:app"));
         assert!(!has_names("1:2") && !has_names("root") && has_names("1:web") && has_names("app"));
     }
 }

@@ -17,7 +17,7 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::accounts::{Accounts, has_names};
+use super::accounts::{Accounts, has_names, has_negative};
 use super::layer::{Attributes, Change, Content, FinishedLayer, Layer, refused};
 use super::refusal::Refusal;
 use super::sources::{Sources, join};
@@ -41,6 +41,7 @@ pub(crate) fn make_layer(
 ) -> Result<FinishedLayer, Refusal> {
     let refuse = refused(planned.line());
     let owner_of = |text: &str| match accounts {
+        _ if has_negative(text) => Err(format!("the owner `{text}` is negative")),
         Some(accounts) => Ok(accounts.owner(text)),
         None if has_names(text) => Err("the users of the image change before it".to_owned()),
         None => Ok(Accounts::default().owner(text)),
@@ -55,19 +56,22 @@ pub(crate) fn make_layer(
             let path = layer.follow(path).map_err(&refuse)?;
             let like = Directory { mode: 0o755, uid, gid, modified: now };
             layer.make_all(&path, like).map_err(&refuse)?;
-            Ok(layer.finish())
+            layer.finish().map_err(refuse)
         }
         PlannedLayer::Copy(copy) => {
             let owner = copy.owner.as_deref().map(owner_of).transpose().map_err(&refuse)?;
             let layer = copied(copy, sources, tree, owner, now).map_err(&refuse)?;
             if copy.is_linked {
+                if copy.owner.as_deref().is_some_and(has_names) {
+                    return Err(refuse("--link does not know the users of the image".to_owned()));
+                }
                 let empty = Tree::default();
                 let linked = copied(copy, sources, &empty, owner, now).map_err(&refuse)?;
                 if let Some(difference) = layer.difference_to_linked(&linked) {
                     return Err(refuse(difference));
                 }
             }
-            Ok(layer.finish())
+            layer.finish().map_err(refuse)
         }
     }
 }
@@ -83,33 +87,12 @@ fn copied<'t>(
     let exclude = exclude.map_err(|error| error.to_string())?;
     let mut layer = Layer::new(tree);
     for source in &copy.sources {
-        let named = sources.named(source).ok_or_else(|| format!("{source} does not exist"))?;
-        for name in named {
-            let mut copier = Copier {
-                copy,
-                sources,
-                layer: &mut layer,
-                owner,
-                now,
-                exclude: exclude.as_ref(),
-                linked: HashMap::new(),
-                waiting: Vec::new(),
-            };
-            copier.copy_named(&name)?;
+        for name in sources.named(source)? {
+            Copier::new(copy, sources, &mut layer, (owner, now), exclude.as_ref()).copy_named(&name)?;
         }
     }
     for (name, text) in &copy.contents {
-        let mut copier = Copier {
-            copy,
-            sources,
-            layer: &mut layer,
-            owner,
-            now,
-            exclude: None,
-            linked: HashMap::new(),
-            waiting: Vec::new(),
-        };
-        copier.copy_text(name, text)?;
+        Copier::new(copy, sources, &mut layer, (owner, now), None).copy_text(name, text)?;
     }
     Ok(layer)
 }
@@ -135,7 +118,17 @@ struct Waiting {
     is_made: bool,
 }
 
-impl Copier<'_, '_> {
+impl<'c, 't> Copier<'c, 't> {
+    fn new(
+        copy: &'c Copy,
+        sources: &'c Sources,
+        layer: &'c mut Layer<'t>,
+        (owner, now): (Option<(u32, u32)>, i64),
+        exclude: Option<&'c PatternMatcher>,
+    ) -> Self {
+        Self { copy, sources, layer, owner, now, exclude, linked: HashMap::new(), waiting: Vec::new() }
+    }
+
     /// Returns what directories on the way to the destination are made like.
     fn parent(&self) -> Directory {
         let (uid, gid) = self.owner.unwrap_or_default();
@@ -168,7 +161,7 @@ impl Copier<'_, '_> {
     }
 
     fn copy_named(&mut self, name: &str) -> Result<(), String> {
-        let source = self.sources.follow(name).ok_or_else(|| format!("{name} does not exist"))?;
+        let source = self.sources.follow(name)?;
         let is_directory = self.sources.shape(&source) == Some(Shape::Directory);
         if self.copy.is_add && !is_directory && self.sources.entry(&source).is_some_and(may_be_archive) {
             return Err(format!("{name} may be an archive"));

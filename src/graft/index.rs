@@ -24,6 +24,8 @@ const HEADER: &str = "larder-index 1";
 const ZSTD_LEVEL: i32 = 12;
 /// The limit of the text in bytes.
 const LARGEST: u64 = 256 << 20;
+/// The limit of the stored form in bytes. With the rest of the config, it is below the limit of a config.
+const LARGEST_STORED: usize = 4 << 20;
 /// The limit of nested directories.
 const DEEPEST: usize = 256;
 
@@ -39,7 +41,7 @@ pub(crate) struct Index {
 pub(crate) struct IndexError;
 
 impl Index {
-    /// Returns the stored form; `None` if the account files contain a NUL byte.
+    /// Returns the stored form; `None` if the account files contain a NUL byte, and if it is larger than a config may be.
     pub(crate) fn encode(&self) -> Option<String> {
         let Accounts { passwd, group } = &self.accounts;
         if passwd.contains('\0') || group.contains('\0') {
@@ -48,7 +50,7 @@ impl Index {
         let mut text = format!("{HEADER}\0{passwd}\0{group}\0");
         self.write(&mut text);
         let compressed = zstd::bulk::compress(text.as_bytes(), ZSTD_LEVEL).ok()?;
-        Some(STANDARD_NO_PAD.encode(compressed))
+        Some(STANDARD_NO_PAD.encode(compressed)).filter(|stored| stored.len() <= LARGEST_STORED)
     }
 
     fn write(&self, text: &mut String) {

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::accounts::FILES;
 use super::refusal::Refusal;
-use super::tree::{Directory, Node, Tree};
-use crate::context::{follow, parents};
+use super::tree::{Directory, Node, Tree, follow_links};
+use crate::context::parents;
 
 /// The owner and the time of a file or link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +27,15 @@ pub(super) enum Content {
         size: u64,
     },
     Text(String),
+}
+
+impl Content {
+    pub(super) fn size(&self) -> u64 {
+        match self {
+            Self::Path { size, .. } => *size,
+            Self::Text(text) => text.len() as u64,
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,8 +82,7 @@ impl<'a> Layer<'a> {
             Some(Change::File(..)) => Some(crate::context::Shape::Other),
             None => self.base.get(path).map(Node::shape),
         };
-        let followed =
-            follow(path, shape).ok_or_else(|| format!("there are too many links on the way to /{path}"))?;
+        let followed = follow_links(path, shape)?;
         let is_other = |parent: &&str| !matches!(self.get(parent), None | Some(Node::Directory(_)));
         let other = parents(&followed).find(is_other).map(str::to_owned);
         other.map_or(Ok(followed), |parent| Err(format!("/{parent} is not a directory")))
@@ -83,6 +91,7 @@ impl<'a> Layer<'a> {
     /// Ensures that `path` and its parents are directories. Returns an error if something else is there.
     pub(super) fn make_all(&mut self, path: &str, like: Directory) -> Result<(), String> {
         let ways: Vec<&str> = parents(path).collect();
+        let mut above = "";
         for way in ways.into_iter().rev().chain([path]) {
             match self.get(way) {
                 Some(Node::Directory(_)) => {}
@@ -91,8 +100,12 @@ impl<'a> Layer<'a> {
                 None if like.mode & 0o022 != 0 => {
                     return Err(format!("engines do not agree on the mode of the new directory /{way}"));
                 }
+                None if self.directory(above).is_some_and(|above| above.mode & 0o2000 != 0) => {
+                    return Err(format!("the new directory /{way} would get the group of the one above it"));
+                }
                 None => self.put(way.to_owned(), Change::Directory(like)),
             }
+            above = way;
         }
         Ok(())
     }
@@ -102,7 +115,9 @@ impl<'a> Layer<'a> {
     }
 
     /// Adds the directories above the changes as they are, which is what a layer of an engine contains.
-    pub(super) fn finish(mut self) -> FinishedLayer {
+    ///
+    /// Fails if a time is before 1970, for which archives have no form that every engine reads.
+    pub(super) fn finish(mut self) -> Result<FinishedLayer, String> {
         let above: BTreeSet<String> =
             self.changes.keys().flat_map(|path| parents(path).map(str::to_owned)).collect();
         for path in above {
@@ -110,7 +125,14 @@ impl<'a> Layer<'a> {
                 self.changes.insert(path, Change::Directory(directory));
             }
         }
-        FinishedLayer { changes: self.changes, contents: self.contents }
+        let modified = |change: &Change| match change {
+            Change::Directory(directory) => directory.modified,
+            Change::Link(_, attributes) | Change::File(_, attributes) => attributes.modified,
+        };
+        if let Some((path, _)) = self.changes.iter().find(|(_, change)| modified(change) < 0) {
+            return Err(format!("the time of /{path} is before 1970"));
+        }
+        Ok(FinishedLayer { changes: self.changes, contents: self.contents })
     }
 
     /// Returns the reason for which a layer that was made on an empty image (`--link`) differs from this one.
@@ -139,6 +161,10 @@ pub(crate) struct FinishedLayer {
 }
 
 impl FinishedLayer {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
     /// Changes a tree to that of the image with the layer.
     pub(crate) fn apply_to(&self, tree: &mut Tree) {
         for (path, change) in &self.changes {
@@ -161,11 +187,7 @@ impl FinishedLayer {
 
     /// Returns the size in bytes of the files.
     pub(crate) fn size(&self) -> u64 {
-        let size = |content: &Content| match content {
-            Content::Path { size, .. } => *size,
-            Content::Text(text) => text.len() as u64,
-        };
-        self.contents.iter().map(size).sum()
+        self.contents.iter().map(Content::size).sum()
     }
 }
 

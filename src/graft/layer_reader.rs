@@ -10,7 +10,7 @@ use tar::{Builder, EntryType, Header};
 use super::layer::{Attributes, Change, Content, FinishedLayer};
 
 /// The size of a block of a tar archive.
-const BLOCK: u64 = 512;
+const BLOCK: usize = 512;
 
 /// The bytes of a layer. They depend only on the layer: entries come in the order of their paths.
 pub(crate) struct LayerReader {
@@ -52,25 +52,18 @@ impl LayerReader {
                         continue;
                     }
                     let content = layer.contents[number].clone();
-                    let size = size_of(&content);
+                    let size = content.size();
                     parts.push(header(EntryType::Regular, &path, &attributes, size, None)?);
                     parts.push(Part::File { content, modified: attributes.modified });
-                    let padding = size.next_multiple_of(BLOCK) - size;
+                    let padding = size.next_multiple_of(BLOCK as u64) - size;
                     parts.push(Part::Bytes(vec![0; usize::try_from(padding).unwrap_or_default()]));
                     first_names.insert(number, path);
                 }
             }
         }
-        parts.push(Part::Bytes(vec![0; 2 * 512]));
+        parts.push(Part::Bytes(vec![0; 2 * BLOCK]));
         parts.reverse();
         Ok(Self { rest: parts, current: Box::new(io::empty()) })
-    }
-}
-
-fn size_of(content: &Content) -> u64 {
-    match content {
-        Content::Path { size, .. } => *size,
-        Content::Text(text) => text.len() as u64,
     }
 }
 
@@ -88,11 +81,14 @@ fn header(
     header.set_mode(mode);
     header.set_uid(uid.into());
     header.set_gid(gid.into());
-    // Times before 1970 have no form that every engine reads.
     header.set_mtime(u64::try_from(modified).unwrap_or_default());
     header.set_size(size);
     let mut builder = Builder::new(Vec::new());
     match target {
+        // By itself, the library would write a cleaned target.
+        Some(target) if header.set_link_name_literal(target).is_ok() => {
+            builder.append_data(&mut header, path, io::empty())?;
+        }
         Some(target) => builder.append_link(&mut header, path, target)?,
         // The content follows by itself.
         None => builder.append_data(&mut header, path, io::empty())?,

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::go_text::{duration, plain, quote, quoted, quoted_char};
+use crate::dockerfile::Scope;
 
 /// The fields of a prefix's config that are not those of an image.
 const OWN_FIELDS: &str = "larder.";
@@ -51,6 +52,14 @@ impl GraftedConfig {
         let Value::Array(history) = fields.remove("history")? else { return None };
         fields.pointer_in("rootfs", "diff_ids")?;
         Some(Self { fields, settings, history, has_command, created: created.to_string() })
+    }
+
+    /// Returns `true` if the variables have the values in `scope`. They can differ if one depends on the default `PATH`,
+    /// which the engine sets.
+    pub(super) fn has_environment(&self, scope: &Scope) -> bool {
+        let list = self.list("Env");
+        let mut pairs = list.iter().filter_map(|pair| pair.split_once('='));
+        pairs.all(|(name, value)| scope.get(name).is_none_or(|known| known == value))
     }
 
     /// Adds an instruction to the history.

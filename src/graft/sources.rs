@@ -6,7 +6,8 @@ use std::path::Path;
 
 use super::refusal::Refusal;
 use super::tail::PlannedLayer;
-use crate::context::{Entry, Filter, Shape, follow, glob, walk_selected};
+use super::tree::follow_links;
+use crate::context::{Entry, Filter, Shape, glob, walk_selected};
 use crate::dockerfile::{ContextPaths, ContextSelector};
 
 /// The entries of a context that the last instructions can see.
@@ -63,25 +64,27 @@ impl Sources {
         self.names.get(directory).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Follows the links on `path`; returns `None` if nothing is there.
-    pub(super) fn follow(&self, path: &str) -> Option<String> {
-        follow(path, |path| self.shape(path)).filter(|path| self.shape(path).is_some())
+    /// Follows the links on `path`; fails if nothing is there.
+    pub(super) fn follow(&self, path: &str) -> Result<String, String> {
+        let followed = follow_links(path, |path| self.shape(path))?;
+        let is_there = self.shape(&followed).is_some();
+        is_there.then_some(followed).ok_or_else(|| format!("`{path}` does not exist"))
     }
 
     /// Returns the paths that a source names, in order: those that match if it has wildcards, else itself.
     ///
-    /// `None` means that the part before the first wildcard does not exist.
-    pub(super) fn named(&self, source: &str) -> Option<Vec<String>> {
+    /// Fails if the part before the first wildcard does not exist.
+    pub(super) fn named(&self, source: &str) -> Result<Vec<String>, String> {
         let parts: Vec<&str> = source.split('/').collect();
         let literal = parts.iter().take_while(|part| !glob::has_wildcards(part)).count();
         if literal == parts.len() {
-            return Some(vec![source.to_owned()]);
+            return Ok(vec![source.to_owned()]);
         }
         let base = self.follow(&parts[..literal].join("/"))?;
         let pattern = parts[literal..].join("/");
         let mut matches = Vec::new();
         self.add_matches(&pattern, &base, "", &mut matches);
-        Some(matches)
+        Ok(matches)
     }
 
     /// Adds what matches in the directory `base/below`. Nothing inside of a directory that matches is a match, too.

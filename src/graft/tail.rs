@@ -115,6 +115,10 @@ impl Tail {
         let first = after.first().copied().unwrap_or(stage.instructions.len());
         let has_command = stage.instructions[..first].iter().any(|at| at.instruction.keyword == "CMD");
         let config = GraftedConfig::parse(prefix, has_command, options.created).ok_or(Refusal::Config)?;
+        let before = first.checked_sub(1).map(|before| &stage.instructions[before].scope);
+        if before.is_some_and(|scope| !config.has_environment(scope)) {
+            return Err(Refusal::UnknownBase);
+        }
         let globals = dockerfile.global_args.iter().flat_map(|at| match &at.kind {
             InstructionKind::Arg(args) => args.as_slice(),
             _ => &[],
@@ -230,6 +234,7 @@ impl Building<'_> {
             let is_given = self.options.build_args.contains_key(name);
             if let (false, Some(default)) = (is_given, default) {
                 // Fails if the value depends on something unknown.
+                expanding.word(default)?;
                 at.scope.known(default, self.escape).ok_or_else(|| expanding.unknown(default))?;
             }
             let is_global = self.globals.contains(name.as_str()) || PLATFORM_ARGS.contains(&name.as_str());
@@ -331,8 +336,8 @@ impl Building<'_> {
                 text =
                     expanding.scope.known_content(&text).ok_or_else(|| expanding.unknown(&heredoc.name))?;
             }
-            if heredoc.name.contains('/') {
-                return refuse("the name of a here-document contains a slash");
+            if heredoc.name.contains('/') || matches!(heredoc.name.as_str(), "." | "..") {
+                return refuse("the name of a here-document is no file name");
             }
             contents.push((heredoc.name.clone(), text));
         }

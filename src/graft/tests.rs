@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -133,6 +134,15 @@ fn a_layer_repeats_the_directories_above_and_links_files_with_several_names() {
             vec![],
         ]
     );
+}
+
+#[test]
+fn a_time_before_1970_is_refused() {
+    let context = tempfile::tempdir().unwrap();
+    let file = std::fs::File::create(context.path().join("a")).unwrap();
+    file.set_modified(UNIX_EPOCH - Duration::from_secs(5)).unwrap();
+    let refusal = layers(context.path(), "COPY a /").unwrap_err();
+    assert_eq!(refusal, Refusal::at(3, "the time of /a is before 1970"));
 }
 
 #[test]

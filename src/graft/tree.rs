@@ -1,5 +1,6 @@
 //! The file system of an image, as far as copying into it depends on it.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use crate::context::{Shape, follow};
@@ -59,8 +60,31 @@ impl Tree {
         self.0.iter().map(|(path, node)| (path.as_str(), node))
     }
 
-    /// Follows the links on `path`, including one at its end; returns `None` if there are too many.
-    pub(crate) fn follow(&self, path: &str) -> Option<String> {
-        follow(path, |path| self.get(path).map(Node::shape))
+    /// Follows the links on `path`, including one at its end.
+    pub(crate) fn follow(&self, path: &str) -> Result<String, String> {
+        follow_links(path, |path| self.get(path).map(Node::shape))
     }
+}
+
+/// Follows the links on `path`, including one at its end. Parts that do not exist stay as they are.
+///
+/// `BuildKit` resolves `..` in the text of a path that may still contain links (`containerd/continuity`, `RootPath`). Hence
+/// this fails if several links are on the way, and the target of one contains `..`.
+pub(super) fn follow_links<'a>(
+    path: &str,
+    shape: impl Fn(&str) -> Option<Shape<'a>>,
+) -> Result<String, String> {
+    let (links, leads_up) = (Cell::new(0), Cell::new(false));
+    let followed = follow(path, |at| {
+        let found = shape(at);
+        if let Some(Shape::Link(target)) = found {
+            links.set(links.get() + 1);
+            leads_up.set(leads_up.get() || target.split('/').any(|part| part == ".."));
+        }
+        found
+    });
+    if links.get() > 1 && leads_up.get() {
+        return Err(format!("several links are on the way to `{path}`, and one of them contains `..`"));
+    }
+    followed.ok_or_else(|| format!("there are too many links on the way to `{path}`"))
 }

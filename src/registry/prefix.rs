@@ -27,6 +27,7 @@ pub(crate) struct CutImage {
     /// The settings in the form of the OCI image specification.
     config: Map<String, Value>,
     history: Vec<HistoryEntry>,
+    author: Option<String>,
     #[serde(skip)]
     base: CutBase,
     /// The index of the files, see `graft`.
@@ -209,6 +210,10 @@ impl PrefixDocuments {
         let fields = config.as_object_mut().ok_or(PrefixError::Unusable)?;
         fields.insert("history".to_owned(), history.into());
         fields.insert("config".to_owned(), cut.config.into());
+        match cut.author {
+            Some(author) => fields.insert("author".to_owned(), author.into()),
+            None => fields.remove("author"),
+        };
         fields.insert(MARK.to_owned(), json!(mark));
         if let Some(index) = cut.index {
             fields.insert(INDEX.to_owned(), index.into());

@@ -154,10 +154,10 @@ impl Job<'_> {
             Ok(Some((planned, pushed))) => {
                 let reason = format!("made on the layers up to {}", planned.key.place());
                 let tier = self.report_answer(record(TierOutcome::Hit, reason, pushed.bytes));
-                let id = match self.connection.image_store().await {
-                    Ok(ImageStore::GraphDriver) => pushed.config,
-                    _ => pushed.manifest,
-                };
+                // buildkitd identifies images by their manifests.
+                let is_config = self.engine().is_some()
+                    && matches!(self.connection.image_store().await, Ok(ImageStore::GraphDriver));
+                let id = if is_config { pushed.config } else { pushed.manifest };
                 let made = planned.tail.copies();
                 let steps = StepCounts {
                     total: keys.steps,
@@ -330,6 +330,11 @@ impl Job<'_> {
         };
         let ignored = ignore_files(&directory, &self.inputs.dockerfile);
         let withheld = self.inputs.withheld(&directory);
+        // A builder has only the files that one of its steps names.
+        let named = keys.resolution.context.selectors().map(|selector| selector.path.as_str());
+        let named = named.map(|path| if path.is_empty() { "." } else { path }.to_owned());
+        let follow: Vec<String> =
+            if keys.resolution.context.is_everything() { Vec::new() } else { named.collect() };
         let (tail, index) = (planned.tail.layers.clone(), planned.base.index.clone());
         let now = planned.created.as_second();
         let line = |key: &&PrefixKey| key.cut > planned.key.cut;
@@ -337,7 +342,7 @@ impl Job<'_> {
         let make = move || -> Result<_, GraftError> {
             let exclude = patterns(ignored, &mut Witness::default());
             let exclude = exclude.map_err(|error| Refusal::Context(chain(&error)))?;
-            let filter = Filter { exclude, withheld, ..Filter::default() };
+            let filter = Filter { exclude, follow, withheld, ..Filter::default() };
             let sources = Sources::walk(&directory, &filter, &tail)?;
             let Index { mut tree, accounts } = Index::decode(&index)?;
             let mut accounts: Option<Accounts> = Some(accounts);

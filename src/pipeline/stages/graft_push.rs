@@ -1,6 +1,8 @@
 //! Pushes an image that was made without a builder.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,6 +30,13 @@ use crate::tiers::Target;
 
 /// Layers with files of less than this size in bytes are uploaded in a single request.
 const SMALL: u64 = 4 << 20;
+
+/// An empty archive as BuildKit compresses it. An engine with containerd's store does not fetch a layer that it has, but
+/// then lacks its blob if that is another one.
+const EMPTY_LAYER: [u8; 32] = [
+    31, 139, 8, 0, 0, 0, 0, 0, 0, 255, 98, 24, 5, 163, 96, 20, 140, 88, 0, 8, 0, 0, 255, 255, 46, 175, 181,
+    239, 0, 4, 0, 0,
+];
 
 /// What was pushed.
 pub(super) struct Pushed {
@@ -82,11 +91,13 @@ impl Job<'_> {
         let is_kept = changed.is_empty() && self.build.tiers.registry && !self.settings.store.terms.read_only;
         let key_tag = self.registry_tags(Some(keys)).await.of_image(keys.keys.image).swap_remove(0);
         let key_tag = is_kept.then_some(key_tag.as_str());
-        put_names(&first, &manifest, key_tag).await?;
-        for mut target in targets {
+        let mut others: Vec<Target> = targets.collect();
+        for target in &mut others {
             let mut moved = |done, total| meter.set(bytes + done, bytes + total);
             bytes += target.repository.take_over(&mut first.repository, &manifest, &mut moved).await?;
-            put_names(&target, &manifest, key_tag).await?;
+        }
+        for target in [&first].into_iter().chain(&others) {
+            put_names(target, &manifest, key_tag).await?;
         }
         let pushed = PushProgress { sent, present: planned.base.layers() };
         for name in &self.build.tags {
@@ -167,8 +178,15 @@ impl Job<'_> {
             blobs.push(Compressing { blob, is_small });
             compressing.push(blocking(move || {
                 let mut writer = writer;
+                let is_empty = layer.is_empty();
                 let mut plain = DigestingReader::new(LayerReader::new(layer)?);
-                compress(compression, &mut plain, &mut writer, cores())?;
+                if is_empty && compression == Compression::Gzip {
+                    io::copy(&mut plain, &mut io::sink())?;
+                    writer.write_all(&EMPTY_LAYER)?;
+                } else {
+                    let cores = if is_small { NonZero::<usize>::MIN } else { cores() };
+                    compress(compression, &mut plain, &mut writer, cores)?;
+                }
                 writer.finish();
                 Ok::<_, GraftError>(plain.digest())
             }));

@@ -48,6 +48,10 @@ pub(super) enum NoIndex {
     RanAgain,
     #[error("the files that name its users cannot be read")]
     Accounts,
+    #[error("the target of a link is not UTF-8")]
+    Link,
+    #[error("it has too many files")]
+    TooLarge,
 }
 
 impl From<VisitError> for NoIndex {
@@ -99,7 +103,7 @@ impl Job<'_> {
         if again.is_some() {
             return Err(NoIndex::RanAgain);
         }
-        blocking(move || index(&scanned)?.encode().ok_or(NoIndex::Accounts)).await
+        blocking(move || index(&scanned)?.encode().ok_or(NoIndex::TooLarge)).await
     }
 }
 
@@ -136,16 +140,18 @@ fn index(Scanned { root, nodes, contents }: &Scanned) -> Result<Index, NoIndex> 
             }
             FoundKind::Symlink(target) => match target.to_str() {
                 Some(target) => Node::Link(target.to_owned()),
-                None => continue,
+                None => return Err(NoIndex::Link),
             },
             FoundKind::File(_) | FoundKind::HardLink(_) => Node::File,
         };
         tree.insert(path.to_owned(), node);
     }
     let account = |path: &str| match (contents.get(path), tree.follow(path)) {
+        (Some(content), _) if content.contains(&0) => Err(NoIndex::Accounts),
         (Some(content), _) => String::from_utf8(content.clone()).map_err(|_| NoIndex::Accounts),
-        (None, Some(path)) if tree.get(&path).is_some() => Err(NoIndex::Accounts),
-        _ => Ok(String::new()),
+        (None, Ok(path)) if tree.get(&path).is_some() => Err(NoIndex::Accounts),
+        (None, Ok(_)) => Ok(String::new()),
+        (None, Err(_)) => Err(NoIndex::Accounts),
     };
     let [passwd, group] = ACCOUNT_FILES.map(account);
     let accounts = Accounts { passwd: passwd?, group: group? };

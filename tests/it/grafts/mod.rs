@@ -49,6 +49,8 @@ fn write_context(context: &TestContext) {
         ("lib/y.md", "y\n"),
         ("onto/file/inside", "a directory where the image has a file\n"),
         ("links/real/file", "behind links\n"),
+        ("links/real/second", "behind links, too\n"),
+        ("odd/file", "beside odd links\n"),
         ("hard/first", "hard\n"),
         (".dockerignore", "**/*.log\nDockerfile*\n"),
         ("passwd/passwd", "app:x:70:80::/:/bin/sh\n"),
@@ -70,6 +72,8 @@ fn write_context(context: &TestContext) {
         ("links/real", "shortcut"),
         ("../data.txt", "links/up"),
         ("real", "links/alias"),
+        ("real//.", "odd/doubled"),
+        ("/", "odd/root"),
     ] {
         symlink(target, at(link)).unwrap();
     }
