@@ -161,10 +161,6 @@ pub(crate) struct FinishedLayer {
 }
 
 impl FinishedLayer {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.changes.is_empty()
-    }
-
     /// Changes a tree to that of the image with the layer.
     pub(crate) fn apply_to(&self, tree: &mut Tree) {
         for (path, change) in &self.changes {

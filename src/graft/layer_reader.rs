@@ -11,6 +11,10 @@ use super::layer::{Attributes, Change, Content, FinishedLayer};
 
 /// The size of a block of a tar archive.
 const BLOCK: usize = 512;
+/// The size of an empty archive, padded as by GNU tar. It must differ from the one that builders write: an engine with
+/// containerd's store that has a layer of this digest in this place never fetches the blob of another builder, and then
+/// reads no config of the image.
+const EMPTY: usize = 20 * BLOCK;
 
 /// The bytes of a layer. They depend only on the layer: entries come in the order of their paths.
 pub(crate) struct LayerReader {
@@ -61,7 +65,8 @@ impl LayerReader {
                 }
             }
         }
-        parts.push(Part::Bytes(vec![0; 2 * BLOCK]));
+        let end = if parts.is_empty() { EMPTY } else { 2 * BLOCK };
+        parts.push(Part::Bytes(vec![0; end]));
         parts.reverse();
         Ok(Self { rest: parts, current: Box::new(io::empty()) })
     }

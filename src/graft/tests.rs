@@ -137,6 +137,17 @@ fn a_layer_repeats_the_directories_above_and_links_files_with_several_names() {
 }
 
 #[test]
+fn an_empty_layer_is_not_the_one_of_builders() {
+    let context = tempfile::tempdir().unwrap();
+    let tail = tail("COPY none* /").unwrap();
+    let sources = Sources::walk(context.path(), &Filter::default(), &tail.layers).unwrap();
+    let layer = make_layer(&tail.layers[0], &sources, &Tree::default(), None, 0).unwrap();
+    let mut archive = Vec::new();
+    LayerReader::new(layer).unwrap().read_to_end(&mut archive).unwrap();
+    assert!(archive.iter().all(|byte| *byte == 0) && archive.len() > 1024, "{}", archive.len());
+}
+
+#[test]
 fn a_time_before_1970_is_refused() {
     let context = tempfile::tempdir().unwrap();
     let file = std::fs::File::create(context.path().join("a")).unwrap();

@@ -1,7 +1,6 @@
 //! Pushes an image that was made without a builder.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write as _};
 use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Instant;
@@ -30,13 +29,6 @@ use crate::tiers::Target;
 
 /// Layers with files of less than this size in bytes are uploaded in a single request.
 const SMALL: u64 = 4 << 20;
-
-/// An empty archive as BuildKit compresses it. An engine with containerd's store does not fetch a layer that it has, but
-/// then lacks its blob if that is another one.
-const EMPTY_LAYER: [u8; 32] = [
-    31, 139, 8, 0, 0, 0, 0, 0, 0, 255, 98, 24, 5, 163, 96, 20, 140, 88, 0, 8, 0, 0, 255, 255, 46, 175, 181,
-    239, 0, 4, 0, 0,
-];
 
 /// What was pushed.
 pub(super) struct Pushed {
@@ -178,15 +170,9 @@ impl Job<'_> {
             blobs.push(Compressing { blob, is_small });
             compressing.push(blocking(move || {
                 let mut writer = writer;
-                let is_empty = layer.is_empty();
                 let mut plain = DigestingReader::new(LayerReader::new(layer)?);
-                if is_empty && compression == Compression::Gzip {
-                    io::copy(&mut plain, &mut io::sink())?;
-                    writer.write_all(&EMPTY_LAYER)?;
-                } else {
-                    let cores = if is_small { NonZero::<usize>::MIN } else { cores() };
-                    compress(compression, &mut plain, &mut writer, cores)?;
-                }
+                let cores = if is_small { NonZero::<usize>::MIN } else { cores() };
+                compress(compression, &mut plain, &mut writer, cores)?;
                 writer.finish();
                 Ok::<_, GraftError>(plain.digest())
             }));

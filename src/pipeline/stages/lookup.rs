@@ -50,7 +50,11 @@ impl Lookup {
     pub(super) async fn ask(&mut self, job: &Job<'_>, keyed: &Keyed) -> Result<(), PipelineError> {
         let off = job.image_tiers_disabled().map(str::to_owned).or_else(|| keyed.reason());
         let tiers = &job.build.tiers;
-        let no_images = job.engine().is_none().then_some("buildkitd keeps no images");
+        let no_images = match (job.engine(), job.client()) {
+            (Some(_), _) => None,
+            (None, Ok(_)) => Some("buildkitd keeps no images"),
+            (None, Err(_)) => Some("no engine can be reached"),
+        };
         let is_one = keyed.keys().is_none_or(|keys| keys.sole_platform().is_some());
         let no_archive = no_images.or((!is_one).then_some("an image for several platforms is not kept"));
         let wanted = |is_used, reason: Option<&'static str>| {

@@ -147,6 +147,8 @@ fn a_changed_line_takes_few_requests_and_bytes() {
             let own: Vec<&str> = own.iter().map(String::as_str).collect();
             let run = agent.larder(&[&own[..], &["."]].concat());
             project.assert_grafted(&tag, &run);
+            let is_none = std::ptr::eq(agent, &raw const none);
+            assert_eq!(run.stderr.contains("no engine can be reached"), is_none, "{}", run.stderr);
             let calls = project.front.seen();
             let label = format!("{}, {tag}: {change}", engine.name);
             let paths: Vec<String> =
