@@ -18,11 +18,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use super::accounts::{Accounts, has_names, has_negative};
-use super::layer::{Attributes, Change, Content, FinishedLayer, Layer, refused};
+use super::layer::{Change, Content, FinishedLayer, Layer, refused};
 use super::refusal::Refusal;
 use super::sources::{Sources, join};
 use super::tail::{Copy, PlannedLayer};
-use super::tree::{Directory, Node, Tree};
+use super::tree::{Attributes, Node, Tree};
 use crate::context::{Entry, EntryKind, MatchState, PatternMatcher, Shape};
 
 /// The bytes that decide whether ADD may unpack a file: a tar header, which is the longest of the known beginnings.
@@ -54,7 +54,7 @@ pub(crate) fn make_layer(
             };
             let mut layer = Layer::new(tree);
             let path = layer.follow(path).map_err(&refuse)?;
-            let like = Directory { mode: 0o755, uid, gid, modified: now };
+            let like = Attributes { mode: 0o755, uid, gid, modified: now };
             layer.make_all(&path, like).map_err(&refuse)?;
             layer.finish().map_err(refuse)
         }
@@ -130,10 +130,10 @@ impl<'c, 't> Copier<'c, 't> {
     }
 
     /// Returns what directories on the way to the destination are made like.
-    fn parent(&self) -> Directory {
+    fn parent(&self) -> Attributes {
         let (uid, gid) = self.owner.unwrap_or_default();
         let mode = self.copy.mode.map_or(0o755, |mode| mode & 0o777);
-        Directory { mode, uid, gid, modified: self.now }
+        Attributes { mode, uid, gid, modified: self.now }
     }
 
     fn make_all(&mut self, path: &str) -> Result<(), String> {
@@ -270,7 +270,7 @@ impl<'c, 't> Copier<'c, 't> {
             self.layer.put(target.to_owned(), Change::Directory(directory));
         } else if is_top && let Some(there) = self.layer.directory(target) {
             let modified = self.like(source).modified;
-            self.layer.put(target.to_owned(), Change::Directory(Directory { modified, ..there }));
+            self.layer.put(target.to_owned(), Change::Directory(Attributes { modified, ..there }));
         }
         Ok(())
     }
@@ -285,7 +285,7 @@ impl<'c, 't> Copier<'c, 't> {
             }
             Some(Node::Directory(there)) if !below.is_empty() => {
                 let mode = self.source_mode(source);
-                self.layer.put(target.to_owned(), Change::Directory(Directory { mode, ..there }));
+                self.layer.put(target.to_owned(), Change::Directory(Attributes { mode, ..there }));
                 Ok(false)
             }
             Some(Node::Directory(_)) => Ok(false),
@@ -314,11 +314,11 @@ impl<'c, 't> Copier<'c, 't> {
     }
 
     /// Returns what a directory that was copied from `source` is like.
-    fn like(&self, source: &str) -> Directory {
+    fn like(&self, source: &str) -> Attributes {
         let metadata = self.sources.entry(source).map_or(&self.sources.root, |entry| &entry.metadata);
         let (uid, gid) = self.owner.unwrap_or_default();
         let mode = self.copy.mode.unwrap_or_else(|| self.source_mode(source));
-        Directory { mode, uid, gid, modified: metadata.mtime() }
+        Attributes { mode, uid, gid, modified: metadata.mtime() }
     }
 
     fn attributes(&self, entry: &Entry) -> Attributes {

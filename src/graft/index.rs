@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::accounts::Accounts;
-use super::tree::{Directory, Node, Tree};
+use super::tree::{Attributes, Node, Tree};
 
 const HEADER: &str = "larder-index 1";
 /// About 240 kB and 0.2 s for an image with 40 000 files.
@@ -66,7 +66,7 @@ impl Index {
             match node {
                 Node::File => drop(write!(text, "f{name}\0")),
                 Node::Link(target) => drop(write!(text, "l{name}\0{target}\0")),
-                Node::Directory(Directory { mode, uid, gid, modified }) => {
+                Node::Directory(Attributes { mode, uid, gid, modified }) => {
                     let above = open.last().map_or(0, |(_, modified)| *modified);
                     if !path.is_empty() {
                         let _ = write!(text, "d{name}\0");
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
                 _ => return Err(IndexError),
             }
         }
-        tree.insert(path, Node::Directory(Directory { mode, uid, gid, modified }));
+        tree.insert(path, Node::Directory(Attributes { mode, uid, gid, modified }));
         Ok(())
     }
 }
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     fn example() -> Index {
-        let directory = |mode, uid, modified| Node::Directory(Directory { mode, uid, gid: 3, modified });
+        let directory = |mode, uid, modified| Node::Directory(Attributes { mode, uid, gid: 3, modified });
         let mut tree = Tree::default();
         for (path, node) in [
             ("", directory(0o755, 0, 1_700_000_000)),
@@ -194,7 +194,7 @@ mod tests {
             format!("{:x}", random >> 44)
         };
         let mut tree = Tree::default();
-        let directory = |modified| Node::Directory(Directory { mode: 0o755, uid: 0, gid: 0, modified });
+        let directory = |modified| Node::Directory(Attributes { mode: 0o755, uid: 0, gid: 0, modified });
         for package in 0..400 {
             let path = format!("site-packages/{}_{package}", word());
             tree.insert(path.clone(), directory(1_700_000_000 + package));

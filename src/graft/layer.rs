@@ -5,19 +5,8 @@ use std::path::PathBuf;
 
 use super::accounts::FILES;
 use super::refusal::Refusal;
-use super::tree::{Directory, Node, Tree, follow_links};
+use super::tree::{Attributes, Node, Tree, follow_links};
 use crate::context::parents;
-
-/// The owner and the time of a file or link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Attributes {
-    /// The permission bits with setuid, setgid and sticky.
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    /// In seconds since 1970.
-    pub(super) modified: i64,
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
@@ -40,7 +29,7 @@ impl Content {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Change {
-    Directory(Directory),
+    Directory(Attributes),
     Link(String, Attributes),
     /// A file by its number in [`Layer::contents`]; files with the same number are hard links.
     File(usize, Attributes),
@@ -67,7 +56,7 @@ impl<'a> Layer<'a> {
         }
     }
 
-    pub(super) fn directory(&self, path: &str) -> Option<Directory> {
+    pub(super) fn directory(&self, path: &str) -> Option<Attributes> {
         match self.get(path) {
             Some(Node::Directory(directory)) => Some(directory),
             _ => None,
@@ -89,7 +78,7 @@ impl<'a> Layer<'a> {
     }
 
     /// Ensures that `path` and its parents are directories. Returns an error if something else is there.
-    pub(super) fn make_all(&mut self, path: &str, like: Directory) -> Result<(), String> {
+    pub(super) fn make_all(&mut self, path: &str, like: Attributes) -> Result<(), String> {
         let ways: Vec<&str> = parents(path).collect();
         let mut above = "";
         for way in ways.into_iter().rev().chain([path]) {
@@ -126,8 +115,7 @@ impl<'a> Layer<'a> {
             }
         }
         let modified = |change: &Change| match change {
-            Change::Directory(directory) => directory.modified,
-            Change::Link(_, attributes) | Change::File(_, attributes) => attributes.modified,
+            Change::Directory(own) | Change::Link(_, own) | Change::File(_, own) => own.modified,
         };
         if let Some((path, _)) = self.changes.iter().find(|(_, change)| modified(change) < 0) {
             return Err(format!("the time of /{path} is before 1970"));

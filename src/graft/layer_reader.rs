@@ -7,7 +7,8 @@ use std::os::unix::fs::MetadataExt as _;
 
 use tar::{Builder, EntryType, Header};
 
-use super::layer::{Attributes, Change, Content, FinishedLayer};
+use super::layer::{Change, Content, FinishedLayer};
+use super::tree::Attributes;
 
 /// The size of a block of a tar archive.
 const BLOCK: usize = 512;
@@ -38,13 +39,7 @@ impl LayerReader {
                 continue;
             }
             match change {
-                Change::Directory(directory) => {
-                    let attributes = Attributes {
-                        mode: directory.mode,
-                        uid: directory.uid,
-                        gid: directory.gid,
-                        modified: directory.modified,
-                    };
+                Change::Directory(attributes) => {
                     parts.push(header(EntryType::Directory, &format!("{path}/"), &attributes, 0, None)?);
                 }
                 Change::Link(target, attributes) => {

@@ -35,4 +35,4 @@ pub(crate) use layer_reader::LayerReader;
 pub(crate) use refusal::Refusal;
 pub(crate) use sources::Sources;
 pub(crate) use tail::{Tail, TailOptions};
-pub(crate) use tree::{Directory, Node, Tree};
+pub(crate) use tree::{Attributes, Node, Tree};

@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Accounts, Directory, LayerReader, Node, Refusal, Sources, Tail, TailOptions, Tree, make_layer};
+use super::{Accounts, Attributes, LayerReader, Node, Refusal, Sources, Tail, TailOptions, Tree, make_layer};
 use crate::context::Filter;
 use crate::dockerfile::{BaseStart, Cut, Dockerfile, Options};
 
@@ -35,7 +35,7 @@ fn layers(context: &Path, instructions: &str) -> Result<Vec<Vec<String>>, Refusa
     let tail = tail(instructions)?;
     let sources = Sources::walk(context, &Filter::default(), &tail.layers)?;
     let mut tree = Tree::default();
-    let there = Directory { mode: 0o1777, uid: 5, gid: 6, modified: 77 };
+    let there = Attributes { mode: 0o1777, uid: 5, gid: 6, modified: 77 };
     tree.insert("there".to_owned(), Node::Directory(there));
     let accounts = Accounts::default();
     let made = tail.layers.iter().map(|planned| {

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::context::{Shape, follow};
 
-/// Owner, mode and time of a directory.
+/// Owner, mode and time of a file, link or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Directory {
+pub(crate) struct Attributes {
     /// The permission bits with setuid, setgid and sticky.
     pub(crate) mode: u32,
     pub(crate) uid: u32,
@@ -18,7 +18,7 @@ pub(crate) struct Directory {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Node {
-    Directory(Directory),
+    Directory(Attributes),
     /// A symbolic link and its target.
     Link(String),
     /// Anything else.
@@ -41,7 +41,7 @@ pub(crate) struct Tree(BTreeMap<String, Node>);
 
 impl Default for Tree {
     fn default() -> Self {
-        let root = Directory { mode: 0o755, uid: 0, gid: 0, modified: 0 };
+        let root = Attributes { mode: 0o755, uid: 0, gid: 0, modified: 0 };
         Self(BTreeMap::from([(String::new(), Node::Directory(root))]))
     }
 }

@@ -17,7 +17,7 @@ use crate::buildkit::session::new_id;
 use crate::buildkit::trace::{StepKind, Trace};
 use crate::courier::protocol::{FoundKind, Moment};
 use crate::dockerfile::Dockerfile;
-use crate::graft::{ACCOUNT_FILES, Accounts, Directory, Index, Node, Tree};
+use crate::graft::{ACCOUNT_FILES, Accounts, Attributes, Index, Node, Tree};
 use crate::key::PrefixKey;
 use crate::mounts::{
     BuildWithin, ConversationError, Scanned, VisitError, VisitTerms, scan, visit_stage, with_scan,
@@ -129,7 +129,7 @@ fn with_name(text: &str, stage: usize, name: &str) -> Option<(String, String)> {
 
 /// Returns what a scan has found. Names that are not UTF-8 are left out: no instruction can name them.
 fn index(Scanned { root, nodes, contents }: &Scanned) -> Result<Index, NoIndex> {
-    let directory = |mode, uid, gid, Moment { seconds, .. }| Directory { mode, uid, gid, modified: seconds };
+    let directory = |mode, uid, gid, Moment { seconds, .. }| Attributes { mode, uid, gid, modified: seconds };
     let mut tree = Tree::default();
     tree.insert(String::new(), Node::Directory(directory(root.mode, root.uid, root.gid, Moment::default())));
     for found in nodes {
