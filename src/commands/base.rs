@@ -27,9 +27,9 @@ pub(super) async fn run(
     let BaseCommand::Build(args) = &args.command;
     let BaseBuildArgs { build, repo, requirements, format } = &**args;
     refuse_ends(build)?;
-    let repository = base_repository(("repo", repo.as_deref()), settings, environment)?;
+    let repository = base_repository(("repo", repo.as_ref()), settings)?;
     let is_kept = repository.is_some() && !settings.job.store.terms.read_only;
-    printer.set_progress(ProgressMode::resolve(build, settings, environment)?);
+    printer.set_progress(ProgressMode::resolve(build, settings));
     warn_of_unknown_branch(command.session, *printer);
     let build = resolve(build, repository.as_ref(), settings, environment)?;
     let wanted = WantedBase { build: &build, repository, requirements };
@@ -38,14 +38,14 @@ pub(super) async fn run(
         return Err(error.into());
     }
     if base.outcome == BaseOutcome::Built && !is_kept {
-        printer.note("the base image is in this engine alone\n");
+        printer.note("the base image is only in this engine\n");
     }
     let output = Output { schema: "larder.base.v1", base: &base };
     print_result(*printer, *format, &output, || format!("{}\n", base.reference))
 }
 
-/// Resolves the build of a base image. Its layers are cached in its own repository unless the flag names a different
-/// one: in the configured `cache_repo` they would replace those of the images that are built on it.
+/// Resolves the build of a base image. Its layers are cached in its own repository unless the flag sets a different
+/// one, because in the configured `cache_repo` they would replace the layers of the images that are built on it.
 pub(super) fn resolve(
     args: &BuildArgs,
     repository: Option<&ImageRef>,
@@ -71,8 +71,8 @@ fn refuse_ends(build: &BuildArgs) -> Result<(), CommandError> {
     ];
     match ends.into_iter().find(|(_, is_given)| *is_given) {
         None => Ok(()),
-        Some((flag, _)) => Err(CommandError::config_line(format!("{flag} is not for base images"))
-            .hint("--repo names where it goes, its key is its tag, and --format json tells more")),
+        Some((flag, _)) => Err(CommandError::config_line(format!("{flag} cannot be used with a base image"))
+            .hint("--repo sets the repository, the tag is the image's key, and --format json prints more details")),
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn args_of_base(dockerfile: &str, args: &BuildArgs) -> BuildArgs {
         steps: args.steps.clone(),
         no_cache: args.no_cache,
         force_rebuild: args.force_rebuild,
-        // Standard output is for the image that is based on it.
+        // Standard output is reserved for the id of the image that is built on the base.
         progress: if args.quiet { Some(ProgressArg::Quiet) } else { args.progress },
         timeout: args.timeout.clone(),
         strict: args.strict,

@@ -18,16 +18,18 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let (settings, environment) = (command.settings, command.environment);
     let BuildCommandArgs { build, more, base, base_repo, base_requirements } = args;
-    // Before other flags are resolved, because it applies to their errors.
-    printer.set_progress(ProgressMode::resolve(build, settings, environment)?);
+    // Set before other flags are resolved, because it also applies to their errors.
+    printer.set_progress(ProgressMode::resolve(build, settings));
     if more.is_empty() {
         let mut resolved = BuildSettings::resolve(build, settings, environment)?;
         let mut purpose = Purpose::default();
         if let Some(dockerfile) = base {
-            let repository = base_repository(("base-repo", base_repo.as_deref()), settings, environment)?;
+            let repository = base_repository(("base-repo", base_repo.as_ref()), settings)?;
             if build.source.build_arg.iter().any(|given| is_base_image(given)) {
-                return Err(CommandError::config_line(format!("--base, and --build-arg {BASE_IMAGE}"))
-                    .hint("--base hands its image on as BASE_IMAGE: leave one of the two out"));
+                return Err(CommandError::config_line(format!(
+                    "--base and --build-arg {BASE_IMAGE} cannot be combined"
+                ))
+                .hint("--base sets BASE_IMAGE itself: remove one of the two flags"));
             }
             let of_base = args_of_base(dockerfile, build);
             let of_base = resolve_base(&of_base, repository.as_ref(), settings, environment)?;
@@ -43,7 +45,7 @@ pub(super) async fn run(
             };
             if let Some(error) = failed {
                 // The built image can be used here, even if it cannot be pushed.
-                printer.warn(&format!("{}; going on with what the engine has", chain(&error)));
+                printer.warn(&format!("{}; continuing with the image in the engine", chain(&error)));
             }
             resolved.source.build_args.insert(BASE_IMAGE.to_owned(), base.reference.clone());
             purpose.base = Some(base);
@@ -51,8 +53,8 @@ pub(super) async fn run(
         return built(&resolved, &purpose, command.session, *printer).await.map(drop);
     }
     if base.is_some() {
-        return Err(CommandError::config_line("--base is for one image, and several are named")
-            .hint("larder base build prints a reference that --build-arg BASE_IMAGE=… takes"));
+        return Err(CommandError::config_line("--base supports a single image, but several are given")
+            .hint("larder base build prints a reference for --build-arg BASE_IMAGE=…"));
     }
     let names: Vec<&str> = [&build.context].into_iter().chain(more).map(String::as_str).collect();
     several::check(&names, build, settings)?;

@@ -16,16 +16,16 @@ pub(super) async fn run(
     command: &Invocation<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
-    let (settings, environment) = (command.settings, command.environment);
+    let settings = command.settings;
     let (report, format, is_strict) = match &args.command {
         DirCommand::Save(args) => {
-            let settings = DirSaveSettings::resolve(args, settings, environment)?;
+            let settings = DirSaveSettings::resolve(args, settings)?;
             warn_of_unknown_branch(command.session, printer);
             let is_strict = settings.dir.strict;
             (save(settings, command.session, Arc::new(printer)).await?, args.key.format, is_strict)
         }
         DirCommand::Restore(args) => {
-            let settings = DirRestoreSettings::resolve(args, settings, environment)?;
+            let settings = DirRestoreSettings::resolve(args, settings)?;
             warn_of_unknown_branch(command.session, printer);
             let is_strict = settings.dir.strict;
             (restore(settings, command.session, Arc::new(printer)).await?, args.key.format, is_strict)
@@ -33,14 +33,16 @@ pub(super) async fn run(
     };
     let is_refused = report.outcome == DirOutcome::Refused;
     match format {
-        // A warning has already contained the reason.
+        // A warning with the reason has already been printed.
         Format::Text if is_refused => {}
         Format::Text => printer.note(&report.text()),
         Format::Json => print_json(printer, &report)?,
     }
     match report.faults.first() {
-        Some(fault) if is_strict => Err(CommandError::cache_line(fault.message.clone())
-            .hint("without --strict the cache is done without")),
+        Some(fault) if is_strict => {
+            Err(CommandError::cache_line(fault.message.clone())
+                .hint("without --strict this is only a warning"))
+        }
         None if is_strict && is_refused => {
             let reason = report.reason.as_deref().unwrap_or_default();
             Err(CommandError::cache_line(format!("{}: {reason}", report.path)))

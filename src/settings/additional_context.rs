@@ -2,39 +2,42 @@
 
 use std::collections::BTreeMap;
 
-use super::SettingsError;
-
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct AdditionalContext {
     /// The text in canonical form, for the key.
     pub(super) text: Option<String>,
     pub(super) values: BTreeMap<String, String>,
 }
 
-/// Parses a mapping in the notation of JSON, YAML or Python (`{'guest_os': 'CENTOS'}`); other text is used as it is.
-pub(super) fn parse(given: Option<&str>) -> Result<AdditionalContext, SettingsError> {
-    let Some(text) = given else { return Ok(AdditionalContext::default()) };
-    if !text.trim_start().starts_with('{') {
-        return Ok(AdditionalContext { text: Some(text.to_owned()), values: BTreeMap::new() });
-    }
-    let failed = |reason: String| SettingsError::flag("additional-context", format!("`{text}` {reason}"));
-    let mapping: BTreeMap<String, serde_json::Value> =
-        serde_yaml::from_str(text).map_err(|error| failed(format!("is no mapping of names: {error}")))?;
-    let mut values = BTreeMap::new();
-    for (name, value) in mapping {
-        let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if name.is_empty() || !name.chars().all(is_name) || name.starts_with(|c: char| c.is_ascii_digit()) {
-            return Err(failed(format!("has `{name}`, which cannot be the name of a variable")));
+impl AdditionalContext {
+    /// Parses a mapping in the notation of JSON, YAML or Python (`{'guest_os': 'CENTOS'}`); other text is used as it is.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if !text.trim_start().starts_with('{') {
+            return Ok(Self { text: Some(text.to_owned()), values: BTreeMap::new() });
         }
-        let value = match value {
-            serde_json::Value::String(text) => text,
-            serde_json::Value::Null => continue,
-            value => value.to_string(),
-        };
-        values.insert(name, value);
+        let mapping: BTreeMap<String, serde_json::Value> = serde_yaml::from_str(text)
+            .map_err(|error| format!("`{text}` is not a mapping of names: {error}"))?;
+        let values = mapping.into_iter().filter_map(|(name, value)| match value {
+            serde_json::Value::String(text) => Some((name, text)),
+            serde_json::Value::Null => None,
+            value => Some((name, value.to_string())),
+        });
+        Self::of_values(values.collect()).map_err(|reason| format!("`{text}`: {reason}"))
     }
-    let text = serde_json::to_string(&values).map_err(|error| failed(error.to_string()))?;
-    Ok(AdditionalContext { text: Some(text), values })
+
+    pub(super) fn of_values(values: BTreeMap<String, String>) -> Result<Self, String> {
+        let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
+        let is_name = |name: &str| {
+            !name.is_empty()
+                && name.chars().all(is_allowed)
+                && !name.starts_with(|c: char| c.is_ascii_digit())
+        };
+        if let Some(name) = values.keys().find(|name| !is_name(name)) {
+            return Err(format!("`{name}` cannot be the name of a variable"));
+        }
+        let text = serde_json::to_string(&values).map_err(|error| error.to_string())?;
+        Ok(Self { text: Some(text), values })
+    }
 }
 
 #[cfg(test)]
@@ -43,20 +46,19 @@ mod tests {
 
     #[test]
     fn a_mapping_has_the_same_text_in_every_notation() {
-        let json =
-            parse(Some(r#"{"guest_os": "CENTOS", "batch_size": 32, "tuned": true, "none": null}"#)).unwrap();
+        let parse = AdditionalContext::parse;
+        let json = parse(r#"{"guest_os": "CENTOS", "batch_size": 32, "tuned": true, "none": null}"#).unwrap();
         for text in [
             "{'guest_os': 'CENTOS', 'batch_size': 32, 'tuned': True, 'none': null}",
             "{tuned: true, batch_size: '32', guest_os: CENTOS}",
         ] {
-            assert_eq!(parse(Some(text)).unwrap(), json, "{text}");
+            assert_eq!(parse(text).unwrap(), json, "{text}");
         }
         assert_eq!(json.text.unwrap(), r#"{"batch_size":"32","guest_os":"CENTOS","tuned":"true"}"#);
         assert_eq!(json.values["guest_os"], "CENTOS");
-        assert_eq!(parse(Some("plain words")).unwrap().text.unwrap(), "plain words");
-        assert_eq!(parse(None).unwrap(), AdditionalContext::default());
+        assert_eq!(parse("plain words").unwrap().text.unwrap(), "plain words");
         for wrong in ["{'a': 'b'", "{'a b': 1}", "{'1a': 1}", "{'': 1}", "{'a'}{"] {
-            assert!(parse(Some(wrong)).is_err(), "{wrong}");
+            assert!(parse(wrong).is_err(), "{wrong}");
         }
     }
 }

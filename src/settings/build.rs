@@ -2,50 +2,47 @@
 
 use std::collections::BTreeMap;
 
-use super::precedence::Fallback;
+use super::options::Options;
+use super::origin::{FromText, Origin};
+use super::source::{SourceLayer, image_name};
 use super::{
-    BuildSettings, Environment, MountSettings, ProgressMode, PushSettings, Settings, SettingsError,
-    SourceSettings, TierSettings, duration, env_vars, fields, named_image, output,
+    BuildSettings, Environment, MountSettings, OutputKind, ProgressMode, PushSettings, Settings,
+    SettingsError, TierSettings, fields, output,
 };
 use crate::buildkit::solve::CacheEntry;
 use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
 use crate::registry::{ImageRef, InvalidImageRef};
 
-impl ProgressMode {
-    pub(crate) fn resolve(
-        args: &BuildArgs,
-        settings: &Settings,
-        environment: &Environment,
-    ) -> Result<Self, SettingsError> {
-        let named = |text: &str| match text {
+impl FromText for ProgressMode {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text {
             "auto" => Ok(Self::Auto),
             "plain" => Ok(Self::Plain),
             "tty" => Ok(Self::Tty),
             "quiet" | "none" => Ok(Self::Quiet),
             "json" | "rawjson" => Ok(Self::Json),
-            other => Err(format!("`{other}` is none of auto, plain, tty, quiet, json")),
-        };
-        if args.quiet {
-            return Ok(Self::Quiet);
+            other => Err(format!("`{other}` is not one of auto, plain, tty, quiet, json")),
         }
-        if let Some(progress) = args.progress {
-            return Ok(match progress {
-                ProgressArg::Auto => Self::Auto,
-                ProgressArg::Plain => Self::Plain,
-                ProgressArg::Tty => Self::Tty,
-                ProgressArg::Quiet => Self::Quiet,
-                ProgressArg::Json => Self::Json,
-            });
+    }
+}
+
+impl From<ProgressArg> for ProgressMode {
+    fn from(arg: ProgressArg) -> Self {
+        match arg {
+            ProgressArg::Auto => Self::Auto,
+            ProgressArg::Plain => Self::Plain,
+            ProgressArg::Tty => Self::Tty,
+            ProgressArg::Quiet => Self::Quiet,
+            ProgressArg::Json => Self::Json,
         }
-        for variable in [env_vars::LARDER_PROGRESS, env_vars::BUILDKIT_PROGRESS] {
-            if let Some(text) = environment.get(variable) {
-                return named(text).map_err(|reason| SettingsError::Variable { variable, reason });
-            }
-        }
-        match &settings.file.progress {
-            Some(text) => named(text).map_err(|reason| settings.file.fault("progress", reason)),
-            None => Ok(Self::Auto),
-        }
+    }
+}
+
+impl ProgressMode {
+    /// Resolves the form of the progress before other flags, because it applies to their errors.
+    pub(crate) fn resolve(args: &BuildArgs, settings: &Settings) -> Self {
+        let typed = if args.quiet { Some(Self::Quiet) } else { args.progress.map(Into::into) };
+        typed.or(settings.options.progress).unwrap_or(Self::Auto)
     }
 }
 
@@ -57,78 +54,61 @@ impl BuildSettings {
         settings: &Settings,
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
-        let (file, name) = (&settings.file, &args.context);
-        let Some(image) = file.images.get(name) else {
-            return Self::of_flags(args, settings, environment).map_err(|error| match error {
-                SettingsError::Context { .. } if !file.images.is_empty() => file.fault_of_no_image(name),
-                error => error,
-            });
-        };
-        if args.tag.is_empty() && !image.has_name(name) {
-            let reason = "this cannot be the name of an image: say `names`, or write it in small letters";
-            return Err(file.fault_of_image(name, &[], reason));
-        }
-        if args.source.file.is_none()
-            && let Some(missing) = image.missing_dockerfile(&file.directory())
-        {
-            let reason = format!("there is no `{}`", missing.display());
-            return Err(file.fault_of_image(name, &["dockerfile"], reason));
-        }
-        let settings = Settings { file: file.for_image(name, image), ..settings.clone() };
-        let mut both = image.build(name, &file.directory(), args);
-        if args.source.platform.is_empty() && environment.get(env_vars::DOCKER_DEFAULT_PLATFORM).is_some() {
-            both.source.platform.clear();
-        }
-        Self::of_flags(&both, &settings, environment)
-            .map_err(|error| error.of_image(file, name, |flag| named_image::keys(flag, args)))
-    }
-
-    fn of_flags(
-        args: &BuildArgs,
-        settings: &Settings,
-        environment: &Environment,
-    ) -> Result<Self, SettingsError> {
         refuse(&args.refused)?;
-        let source = SourceSettings::resolve(args, environment, settings)?;
+        let (file, name) = (&settings.file, &args.context);
+        let image = file.image(name);
+        let mut layer =
+            SourceLayer::of_flags(args, image.is_some())?.combine(SourceLayer::of_environment(environment)?);
+        let mut options = Options::of_build_flags(args)?;
+        if let Some(image) = image {
+            layer = layer.combine(image.source(name, file, args.push)?);
+            options = options.combine(Options::of_environment(environment)?).combine(image.options());
+        }
+        let options = options.combine(settings.options.clone());
+        let mut names = std::mem::take(&mut layer.names);
+        if image.is_some() && names.is_empty() && !args.push {
+            return Err(file
+                .origin(name, &[])
+                .error("this cannot be the name of an image: set `names`, or write it in lower case"));
+        }
+        let source = layer.resolve(args, environment, settings).map_err(|error| match error {
+            SettingsError::Context { .. } if image.is_none() && settings.image_names().next().is_some() => {
+                file.no_such_image(name)
+            }
+            error => error,
+        })?;
         let mut outputs = output::resolve(&args.output, args.push, args.load)?;
         // `--output …,name=NAME` is equivalent to `--tag NAME`.
-        let named: Vec<String> =
+        let by_output: Vec<String> =
             outputs.iter_mut().filter_map(|output| output.attributes.remove("name")).collect();
-        let named = named.iter().flat_map(|names| names.split(',')).map(|name| ("output", name));
-        let tags = tags(args.tag.iter().map(|name| ("tag", name.as_str())).chain(named))?;
-        if outputs.iter().any(|output| output.kind == (super::OutputKind::Image { push: true }))
-            && tags.is_empty()
-        {
+        let by_output: Vec<String> =
+            by_output.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
+        names.extend(Origin::Flag("output").parse(&by_output, image_name)?);
+        let tags = distinct(names);
+        if outputs.iter().any(|output| output.kind == (OutputKind::Image { push: true })) && tags.is_empty() {
             return Err(SettingsError::flag(
                 "push",
                 "the image needs a name: add --tag REGISTRY/NAME:TAG, or names in larder.yaml",
             ));
         }
-        let timeout = Fallback { environment, file: &settings.file }.first(
-            ("timeout", args.timeout.as_deref()),
-            env_vars::LARDER_TIMEOUT,
-            ("timeout", settings.file.timeout.as_deref()),
-            duration::parse,
-        )?;
         let mut cache_to = caches("cache-to", &args.cache_to)?;
         // BuildKit's build argument for the same.
-        if source
-            .build_args
-            .get("BUILDKIT_INLINE_CACHE")
-            .is_some_and(|on| matches!(on.as_str(), "1" | "true"))
+        let inline = source.build_args.get("BUILDKIT_INLINE_CACHE");
+        if inline.is_some_and(|on| matches!(on.as_str(), "1" | "true"))
             && !cache_to.iter().any(|cache| cache.kind == "inline")
         {
             cache_to.push(CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() });
         }
-        let mounts = MountSettings::resolve(&args.carry, &source, settings, environment)?;
-        let tiers = TierSettings::resolve(&args.tiers, settings, environment)?;
-        let progress = ProgressMode::resolve(args, settings, environment)?;
+        let directory = image.map(|_| file.directory());
+        let (context, directory) = (&source.context, directory.as_deref());
+        let mounts =
+            MountSettings::resolve(&options, args.carry.allow_shrink, context, directory, environment);
         Ok(Self {
             source,
             tags,
             outputs,
             load: args.load,
-            push: PushSettings::resolve(args, settings, environment)?,
+            push: PushSettings::resolve(&options),
             create_repository: args.create_repository,
             default_output: args.output.is_empty() && !args.push && !args.load,
             cache_from: caches("cache-from", &args.cache_from)?,
@@ -136,15 +116,15 @@ impl BuildSettings {
             no_cache: args.no_cache,
             no_cache_filter: args.no_cache_filter.clone(),
             force_rebuild: args.force_rebuild,
-            progress,
+            progress: options.progress.unwrap_or(ProgressMode::Auto),
             quiet: args.quiet,
             iid_file: args.iidfile.clone(),
             metadata_file: args.metadata_file.clone(),
             annotations: annotations(&args.annotation)?,
             attestations: attestations(args)?,
-            timeout,
-            strict: settings.is_strict(args.strict, environment)?,
-            tiers,
+            timeout: options.timeout,
+            strict: options.strict.unwrap_or_default(),
+            tiers: TierSettings::resolve(&options),
             mounts,
         })
     }
@@ -218,19 +198,14 @@ fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
     refuse(!args.policy.is_empty(), "policy", "source policies are not evaluated", elsewhere)
 }
 
-/// Parses the names of the image, each with the flag that sets it.
-fn tags<'a>(flags: impl Iterator<Item = (&'static str, &'a str)>) -> Result<Vec<ImageRef>, SettingsError> {
-    let mut tags = Vec::new();
-    for (flag, name) in flags {
-        let tag = reference(name).map_err(|reason| SettingsError::flag(flag, reason))?;
-        if tag.digest().is_some() {
-            return Err(SettingsError::flag(flag, format!("`{name}`: an image cannot be named by a digest")));
-        }
-        if !tags.contains(&tag) {
-            tags.push(tag);
+fn distinct(names: Vec<ImageRef>) -> Vec<ImageRef> {
+    let mut distinct = Vec::new();
+    for name in names {
+        if !distinct.contains(&name) {
+            distinct.push(name);
         }
     }
-    Ok(tags)
+    distinct
 }
 
 fn reference(text: &str) -> Result<ImageRef, String> {

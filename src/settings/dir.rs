@@ -1,16 +1,14 @@
 //! Resolves the settings of `larder dir`.
 
+use super::origin::flag;
+use super::size::ByteSize;
 use super::source::key_extra;
-use super::{DirRestoreSettings, DirSaveSettings, DirSettings, Environment, Settings, SettingsError, size};
+use super::{DirRestoreSettings, DirSaveSettings, DirSettings, Settings, SettingsError};
 use crate::cli::{DirKeyArgs, DirRestoreArgs, DirSaveArgs};
 use crate::context::clean_path;
 
 impl DirSettings {
-    fn resolve(
-        args: &DirKeyArgs,
-        settings: &Settings,
-        environment: &Environment,
-    ) -> Result<Self, SettingsError> {
+    fn resolve(args: &DirKeyArgs, settings: &Settings) -> Result<Self, SettingsError> {
         let family = match &args.name {
             Some(name) if name.is_empty() => return Err(SettingsError::flag("name", "it is empty")),
             Some(name) => name.clone(),
@@ -28,34 +26,25 @@ impl DirSettings {
             family,
             key_files: args.key_files.clone(),
             key_extra: key_extra(&args.key_extra)?,
-            strict: settings.is_strict(args.strict, environment)?,
+            strict: args.strict || settings.options.strict.unwrap_or_default(),
         })
     }
 }
 
 impl DirSaveSettings {
-    pub(crate) fn resolve(
-        args: &DirSaveArgs,
-        settings: &Settings,
-        environment: &Environment,
-    ) -> Result<Self, SettingsError> {
-        let size =
-            |text: &String| size::parse(text).map_err(|reason| SettingsError::flag("max-size", reason));
+    pub(crate) fn resolve(args: &DirSaveArgs, settings: &Settings) -> Result<Self, SettingsError> {
+        let max_size = flag::<ByteSize>("max-size", args.max_size.as_ref())?;
         Ok(Self {
-            dir: DirSettings::resolve(&args.key, settings, environment)?,
-            max_size: args.max_size.as_ref().map(size).transpose()?,
+            dir: DirSettings::resolve(&args.key, settings)?,
+            max_size: max_size.map(|size| size.0),
             allow_shrink: args.allow_shrink,
         })
     }
 }
 
 impl DirRestoreSettings {
-    pub(crate) fn resolve(
-        args: &DirRestoreArgs,
-        settings: &Settings,
-        environment: &Environment,
-    ) -> Result<Self, SettingsError> {
-        let dir = DirSettings::resolve(&args.key, settings, environment)?;
+    pub(crate) fn resolve(args: &DirRestoreArgs, settings: &Settings) -> Result<Self, SettingsError> {
+        let dir = DirSettings::resolve(&args.key, settings)?;
         Ok(Self { dir, fallback: args.fallback, outside_links: args.outside_links })
     }
 }

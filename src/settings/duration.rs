@@ -4,12 +4,20 @@ use std::time::Duration;
 
 use jiff::{Span, SpanRelativeTo};
 
+use super::origin::FromText;
+
 /// Much longer ones could overflow when added to a point in time.
 const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
+impl FromText for Duration {
+    fn from_text(text: &str) -> Result<Self, String> {
+        parse(text)
+    }
+}
+
 /// Parses `90s`, `30m`, `1h30m`, `30d`, or seconds as a bare number; zero and more than 100 years are errors.
 pub(crate) fn parse(text: &str) -> Result<Duration, String> {
-    let failed = || format!("`{text}` is no duration such as 90s, 30m, 1h30m or 7d");
+    let failed = || format!("`{text}` is not a duration such as 90s, 30m, 1h30m or 7d");
     let duration = if let Ok(seconds) = text.parse::<u64>() {
         Duration::from_secs(seconds)
     } else {

@@ -13,8 +13,10 @@ use std::path::Path;
 
 use super::checkout::{CUSTOMARY, Checkout};
 use super::ci::{Built, Texts, java_properties};
-use super::precedence::Fallback;
-use super::{Environment, SettingsError, env_vars};
+use super::config_file::DEFAULT_NAME;
+use super::options::Options;
+use super::origin::{Origin, Sourced};
+use super::{Environment, env_vars};
 use crate::plan::JobLanes;
 use crate::store::{Lane, Lanes};
 
@@ -65,26 +67,19 @@ impl Facts {
     }
 }
 
-/// Resolves the lanes of this job; `lane` and `trunk` are the values of flags.
-pub(super) fn resolve(
-    lane: Option<&str>,
-    trunk: Option<&str>,
-    fallback: Fallback,
-    facts: &Facts,
-) -> Result<JobLanes, SettingsError> {
-    let read = |text: &str| Lane::try_from(text.to_owned()).map_err(|error| error.to_string());
-    let Fallback { environment, file } = fallback;
-    let lane_from = if lane.is_some() { "--lane" } else { env_vars::LARDER_LANE };
-    let lane = fallback.first(("lane", lane), env_vars::LARDER_LANE, ("lane", None), read)?;
-    let trunk_from = match (trunk, environment.get(env_vars::LARDER_TRUNK)) {
-        (Some(_), _) => "--trunk",
-        (None, Some(_)) => env_vars::LARDER_TRUNK,
-        (None, None) => "larder.yaml",
+/// Resolves the lanes of this job.
+pub(super) fn resolve(options: &Options, environment: &Environment, facts: &Facts) -> JobLanes {
+    let named = |lane: &Option<Sourced<Lane>>| {
+        let Sourced { value, origin } = lane.clone()?;
+        let from = match origin {
+            Origin::Flag("lane") => "--lane",
+            Origin::Flag(_) => "--trunk",
+            Origin::Variable(variable) => variable,
+            Origin::File | Origin::Key { .. } => DEFAULT_NAME,
+        };
+        Some((value, from))
     };
-    let trunk =
-        fallback.first(("trunk", trunk), env_vars::LARDER_TRUNK, ("trunk", file.trunk.as_deref()), read)?;
-    let named = (lane.map(|lane| (lane, lane_from)), trunk.map(|trunk| (trunk, trunk_from)));
-    Ok(of_job(named.0, named.1, environment, facts))
+    of_job(named(&options.lane), named(&options.trunk), environment, facts)
 }
 
 /// Returns the lanes of a job; `lane` and `trunk` are explicitly configured, with their sources.

@@ -19,11 +19,13 @@ mod home;
 mod lanes;
 mod mounts;
 mod named_image;
+mod options;
+mod origin;
 mod output;
 mod places;
-mod precedence;
 mod push;
 mod run_of_image;
+mod secret;
 mod size;
 mod source;
 mod step_options;
@@ -35,7 +37,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 pub(crate) use container::RunSettings;
-pub(crate) use tiers::{base_repository, parse_repository};
+pub(crate) use tiers::{archive_timeout, base_repository, parse_repository};
 
 pub(crate) use crate::plan::{
     BuildSettings, ContextSource, Destination, DirRestoreSettings, DirSaveSettings, DirSettings,
@@ -43,8 +45,10 @@ pub(crate) use crate::plan::{
     PushSettings, PushWith, SourceSettings, TierSettings,
 };
 
+use self::config_file::ConfigFile;
 use self::docker_config::DockerConfig;
-use self::precedence::Fallback;
+use self::options::Options;
+use self::origin::Origin;
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContextError, EndpointError};
 use crate::key::Seal;
@@ -165,25 +169,13 @@ pub(crate) enum SettingsError {
 }
 
 impl SettingsError {
-    /// Attributes the error to the image `name` in `larder.yaml`. `keys` returns the keys below the image that set a
-    /// flag, or `None` if the flag was typed or cannot be set there.
-    fn of_image(
-        self,
-        file: &config_file::ConfigFile,
-        name: &str,
-        keys: impl Fn(&str) -> Option<Vec<String>>,
-    ) -> Self {
-        match self {
-            Self::Context { .. } => file.fault_of_image(name, &["context"], self),
-            Self::Flag { flag, ref reason } => match keys(flag) {
-                Some(keys) => {
-                    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
-                    file.fault_of_image(name, &keys, reason)
-                }
-                None => self,
-            },
-            error => error,
-        }
+    /// Attributes the error of a flag to the image `name` in `larder.yaml`. `keys` returns the keys below the image that
+    /// set a flag, or `None` if the flag was typed.
+    fn of_image(self, file: &ConfigFile, name: &str, keys: impl Fn(&str) -> Option<Vec<String>>) -> Self {
+        let Self::Flag { flag, reason } = &self else { return self };
+        let Some(keys) = keys(flag) else { return self };
+        let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+        file.origin(name, &keys).error(reason)
     }
 
     fn flag(flag: &'static str, reason: impl Into<String>) -> Self {
@@ -202,7 +194,9 @@ pub(crate) struct Settings {
     pub(crate) warnings: Vec<String>,
     /// `true` in CI jobs and on terminals that cannot redraw.
     pub(crate) no_redraw: bool,
-    file: config_file::ConfigFile,
+    /// The settings of the flags that all commands share, of the environment and of `larder.yaml`.
+    options: Options,
+    file: ConfigFile,
 }
 
 /// Returns the logins for ECR, which are stored in Docker's configuration directory.
@@ -220,19 +214,14 @@ fn ecr_login(docker_config: &Path, environment: &Environment) -> EcrLogin {
 }
 
 impl Settings {
-    fn is_strict(&self, typed: bool, environment: &Environment) -> Result<bool, SettingsError> {
-        let fallback = Fallback { environment, file: &self.file };
-        fallback.switched_on(typed, env_vars::LARDER_STRICT, self.file.strict)
-    }
-
     /// Returns the names of the images in `larder.yaml`.
     pub(crate) fn image_names(&self) -> impl Iterator<Item = &str> {
-        self.file.images.keys().map(String::as_str)
+        self.options.images.keys().map(String::as_str)
     }
 
     /// Returns the names of the images in `larder.yaml` that match one of these tags by their tags or by their name.
     pub(crate) fn images_tagged(&self, tags: &[String]) -> Vec<&str> {
-        let images = self.file.images.iter();
+        let images = self.options.images.iter();
         let fits = |tag: &String, name: &str, own: &[String]| tag == name || own.contains(tag);
         let tagged = images.filter(|(name, image)| tags.iter().any(|tag| fits(tag, name, &image.tags)));
         tagged.map(|(name, _)| name.as_str()).collect()
@@ -244,9 +233,11 @@ impl Settings {
         environment: &Environment,
         needs_engine: bool,
     ) -> Result<Self, SettingsError> {
-        let file = config_file::ConfigFile::load(
-            global.config.as_deref().or(environment.get(env_vars::LARDER_CONFIG).map(Path::new)),
-        )?;
+        let variable = environment.get(env_vars::LARDER_CONFIG).map(Path::new);
+        let file = ConfigFile::load(global.config.as_deref().or(variable))?;
+        let options = Options::of_global_flags(global)?
+            .combine(Options::of_environment(environment)?)
+            .combine(file.options.clone());
         let docker_config = environment
             .get(env_vars::DOCKER_CONFIG)
             .map(PathBuf::from)
@@ -256,22 +247,14 @@ impl Settings {
         let (given_logins, odd) = docker_config::given_logins(environment);
         warnings.extend(odd);
         warnings.extend(env_vars::unknown(environment));
-        let engine_wait = Fallback { environment, file: &file }.first(
-            ("wait-for-engine", global.wait_for_engine.as_deref()),
-            env_vars::LARDER_WAIT_FOR_ENGINE,
-            ("wait_for_engine", None),
-            duration::parse,
-        )?;
-        let engine_wait = engine_wait.filter(|_| needs_engine);
+        let engine_wait = options.engine_wait.filter(|_| needs_engine);
         let endpoints = engine::resolve(global, environment, &docker_config, &docker, engine_wait)?;
         let headers = docker.headers();
         let endpoints: Vec<_> =
             endpoints.into_iter().map(|endpoint| endpoint.with_headers(&headers)).collect();
-        let cache_dir = global
+        let cache_dir = options
             .cache_dir
             .clone()
-            .or_else(|| environment.get(env_vars::LARDER_CACHE_DIR).map(PathBuf::from))
-            .or_else(|| file.cache_dir.clone())
             .or_else(|| {
                 // The XDG Base Directory Specification requires that relative paths are ignored.
                 let base = environment.get(env_vars::XDG_CACHE_HOME).map(Path::new)?;
@@ -285,14 +268,13 @@ impl Settings {
             Some(directory) if Path::new(directory).is_dir() => vec![PathBuf::from(directory)],
             Some(other) => {
                 let reason = format!("`{other}` is not a directory");
-                return Err(SettingsError::Variable { variable: env_vars::LARDER_CERTS_DIR, reason });
+                return Err(Origin::Variable(env_vars::LARDER_CERTS_DIR).error(reason));
             }
             None => CERTIFICATES.map(PathBuf::from).to_vec(),
         };
         // Without a working directory there is no checkout.
         let facts = lanes::Facts::gather(environment, &std::env::current_dir().unwrap_or_default());
-        let fallback = Fallback { environment, file: &file };
-        let lanes = lanes::resolve(global.lane.as_deref(), global.store.trunk.as_deref(), fallback, &facts)?;
+        let lanes = lanes::resolve(&options, environment, &facts);
         let ecr = ecr_login(&docker_config, environment);
         let job = JobSettings {
             endpoint: endpoints[0].clone(),
@@ -303,7 +285,7 @@ impl Settings {
             certificates,
             cache_dir,
             cache_fault: None,
-            store: store::resolve(&global.store, &lanes.lanes, environment, &file)?,
+            store: store::resolve(&options, &lanes.lanes, environment)?,
             lanes,
             seal: Seal::new(environment.get(env_vars::LARDER_KEY_SECRET).unwrap_or_default().as_bytes()),
         };
@@ -314,6 +296,7 @@ impl Settings {
             docker_config,
             no_redraw: environment.is_on(env_vars::CI)
                 || environment.get(env_vars::TERM).is_none_or(|terminal| terminal == "dumb"),
+            options,
             file,
         })
     }

@@ -3,62 +3,32 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::precedence::Fallback;
-use super::{
-    ContextSource, Environment, MountSettings, Settings, SettingsError, SourceSettings, duration, env_vars,
-    size,
-};
-use crate::cli::CarryArgs;
+use super::options::Options;
+use super::{ContextSource, Environment, MountSettings, env_vars};
 
 const DEFAULT_UNUSED_BUILDS: u32 = 5;
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 
 impl MountSettings {
-    pub(crate) fn resolve(
-        args: &CarryArgs,
-        source: &SourceSettings,
-        settings: &Settings,
+    /// Resolves the settings; `directory` is that of `larder.yaml` for one of its images.
+    pub(super) fn resolve(
+        options: &Options,
+        allow_shrink: bool,
+        context: &ContextSource,
+        directory: Option<&Path>,
         environment: &Environment,
-    ) -> Result<Self, SettingsError> {
-        let file = &settings.file;
-        let fallback = Fallback { environment, file };
-        let max_size = fallback.first(
-            ("max-mount-size", args.max_mount_size.as_deref()),
-            env_vars::LARDER_MAX_MOUNT_SIZE,
-            ("max_mount_size", file.max_mount_size.as_deref()),
-            size::parse,
-        )?;
-        let unused_builds = fallback.first(
-            ("mount-unused-builds", args.mount_unused_builds.as_deref()),
-            env_vars::LARDER_MOUNT_UNUSED_BUILDS,
-            ("mount_unused_builds", file.mount_unused_builds.map(|builds| builds.to_string()).as_deref()),
-            |text| text.parse::<u32>().map_err(|_| format!("`{text}` is no number of builds such as 5")),
-        )?;
-        let timeout = fallback.first(
-            ("mount-timeout", args.mount_timeout.as_deref()),
-            env_vars::LARDER_MOUNT_TIMEOUT,
-            ("mount_timeout", file.mount_timeout.as_deref()),
-            duration::parse,
-        )?;
-        let scope = fallback.first(
-            ("mount-scope", args.mount_scope.as_deref()),
-            env_vars::LARDER_MOUNT_SCOPE,
-            ("mount_scope", file.mount_scope.as_deref()),
-            |text| {
-                Some(text.to_owned()).filter(|text| !text.is_empty()).ok_or_else(|| "it is empty".to_owned())
-            },
-        )?;
-        Ok(Self {
-            auto: fallback.switched_on(args.auto_mounts, env_vars::LARDER_AUTO_MOUNTS, file.auto_mounts)?,
-            scope: scope
-                .or_else(|| of_ci(environment))
-                .or_else(|| of_file(settings))
-                .unwrap_or_else(|| of_context(source)),
-            max_size: max_size.filter(|size| *size > 0),
-            unused_builds: Some(unused_builds.unwrap_or(DEFAULT_UNUSED_BUILDS)).filter(|builds| *builds > 0),
-            timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
-            allow_shrink: args.allow_shrink,
-        })
+    ) -> Self {
+        let scope = options.mount_scope.clone();
+        let scope = scope.or_else(|| of_ci(environment)).or_else(|| of_file(directory?));
+        let unused_builds = options.mount_unused_builds.unwrap_or(DEFAULT_UNUSED_BUILDS);
+        Self {
+            auto: options.auto_mounts.unwrap_or_default(),
+            scope: scope.unwrap_or_else(|| of_context(context)),
+            max_size: options.max_mount_size.map(|size| size.0).filter(|size| *size > 0),
+            unused_builds: Some(unused_builds).filter(|builds| *builds > 0),
+            timeout: options.mount_timeout.unwrap_or(DEFAULT_TIMEOUT),
+            allow_shrink,
+        }
     }
 }
 
@@ -78,18 +48,17 @@ fn of_ci(environment: &Environment) -> Option<String> {
 }
 
 /// Returns the name of the directory of `larder.yaml` for one of its images, so that its images share downloads.
-fn of_file(settings: &Settings) -> Option<String> {
-    let directory = settings.file.is_for_image().then(|| settings.file.directory())?;
+fn of_file(directory: &Path) -> Option<String> {
     Some(directory.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Returns the name of the context's directory, or of the remote repository.
-fn of_context(source: &SourceSettings) -> String {
+fn of_context(context: &ContextSource) -> String {
     let name = |directory: &Path| {
         let absolute = std::path::absolute(directory).ok()?;
         Some(absolute.file_name()?.to_string_lossy().into_owned())
     };
-    match &source.context {
+    match context {
         ContextSource::Directory(directory) => name(directory).unwrap_or_else(|| "/".to_owned()),
         ContextSource::Remote(address) => {
             let plain = address.split(['#', '?']).next().unwrap_or_default();

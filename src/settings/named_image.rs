@@ -21,16 +21,24 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::de::{Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::additional_context;
+use super::additional_context::AdditionalContext;
+use super::config_file::ConfigFile;
+use super::options::Options;
+use super::origin::{Sourced, text};
 use super::run_of_image::RunOfImage;
-use super::source::is_remote;
-use crate::cli::{BuildArgs, SourceArgs, StepArgs};
-use crate::registry::ImageRef;
+use super::secret::Secret;
+use super::size::ByteSize;
+use super::source::{SourceLayer, image_name, is_remote, key_tags, named_context, platform, sourced};
+use super::step_options::StepLayer;
+use super::tiers::{Repository, TierNames};
+use super::{ContextSource, SettingsError};
+use crate::cli::StepArgs;
 
 /// An image that is built and run by its name.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -73,141 +81,105 @@ pub(super) struct NamedImage {
     additional_context: Option<BTreeMap<String, String>>,
     /// How it is run.
     pub(super) run: RunOfImage,
-    /// Tiers that are used: some of engine, registry, prefix, graft, archive, layers, mounts.
-    pub(super) tiers: Option<Vec<String>>,
-    /// How long its build may take, such as `30m`.
-    pub(super) timeout: Option<String>,
-    /// How long moving it into or out of the store, or its layers to a registry, may take.
-    pub(super) archive_timeout: Option<String>,
-    /// Repository for what is kept of it in a registry, such as `registry.example/app`.
-    pub(super) cache_repo: Option<String>,
-    /// Bytes that each of its cache mounts may have in the store, such as `2GB`.
-    pub(super) max_mount_size: Option<String>,
-}
-
-/// Returns the key that sets a flag of a build, or `None` if the flag was typed or has no key.
-pub(super) fn keys(flag: &str, typed: &BuildArgs) -> Option<Vec<String>> {
-    let SourceArgs { build_arg, platform, build_context, secret, label, additional_context, .. } =
-        &typed.source;
-    let (key, is_typed) = match flag {
-        "tag" => ("names", !typed.tag.is_empty()),
-        "build-arg" => ("args", !build_arg.is_empty()),
-        "platform" => ("platforms", !platform.is_empty()),
-        "build-context" => ("build_contexts", !build_context.is_empty()),
-        "secret" => ("secrets", !secret.is_empty()),
-        "label" => ("labels", !label.is_empty()),
-        "additional-context" => ("additional_context", additional_context.is_some()),
-        "network" => ("network", typed.steps.network.is_some()),
-        "add-host" => ("add_hosts", !typed.steps.add_host.is_empty()),
-        "shm-size" => ("shm_size", typed.steps.shm_size.is_some()),
-        "ulimit" => ("ulimits", !typed.steps.ulimit.is_empty()),
-        "allow" => ("allow", !typed.steps.allow.is_empty()),
-        _ => return None,
-    };
-    (!is_typed).then(|| vec![key.to_owned()])
+    /// Tiers to use: some of engine, registry, prefix, graft, archive, layers, mounts.
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
+    tiers: Option<TierNames>,
+    /// Time limit of its build, such as `30m`.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    timeout: Option<Duration>,
+    /// Time limit for moving it into or out of the store, or its layers to a registry.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    archive_timeout: Option<Duration>,
+    /// Repository for its cached images and layers, such as `registry.example/app`.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    cache_repo: Option<Repository>,
+    /// Maximum size of each of its cache mounts in the store, such as `2GB`.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    max_mount_size: Option<ByteSize>,
 }
 
 impl NamedImage {
-    /// Returns the configured Dockerfile if it does not exist.
-    pub(super) fn missing_dockerfile(&self, directory: &Path) -> Option<PathBuf> {
-        let path = directory.join(self.dockerfile.as_deref()?);
-        (!path.exists()).then_some(path)
-    }
-
-    /// Returns `true` if the image has names or its key `name` is a valid one.
-    pub(super) fn has_name(&self, name: &str) -> bool {
-        !self.names.is_empty() || name.parse::<ImageRef>().is_ok()
-    }
-
-    /// Returns the flags of its build: typed ones override those of the file, whose paths are relative to `directory`.
-    pub(super) fn build(&self, name: &str, directory: &Path, typed: &BuildArgs) -> BuildArgs {
-        let SourceArgs { file, build_arg, target, platform, build_context, secret, label, tags, .. } =
-            &typed.source;
-        let pairs = |map: &BTreeMap<String, String>| -> Vec<String> {
-            map.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    /// Returns the inputs of its build. Paths are relative to the directory of `file`. Without `names`, and unless the
+    /// image `is_pushed`, it is named by its key `name`, if that is a valid name: without a registry, it could only be
+    /// pushed to Docker Hub.
+    pub(super) fn source(
+        &self,
+        name: &str,
+        file: &ConfigFile,
+        is_pushed: bool,
+    ) -> Result<SourceLayer, SettingsError> {
+        let directory = file.directory();
+        let origin = |key: &str| file.origin(name, &[key]);
+        let mut named_contexts = Vec::new();
+        for (name, place) in &self.build_contexts {
+            let context = named_context(name, place, &directory);
+            named_contexts.push(context.map_err(|reason| origin("build_contexts").error(reason))?);
+        }
+        let secrets = origin("secrets").parse(&self.secrets, |text| {
+            let (id, secret) = Secret::parse(text)?;
+            Ok((id, secret.in_directory(&directory)))
+        })?;
+        let values = self.additional_context.clone().map(AdditionalContext::of_values).transpose();
+        let names = if self.names.is_empty() && !is_pushed {
+            name.parse().into_iter().collect()
+        } else {
+            origin("names").parse(&self.names, image_name)?
         };
-        // Typed `--additional-context` overrides build arguments of the file.
-        let made_for = additional_context::parse(typed.source.additional_context.as_deref());
-        let made_for = made_for.map(|made_for| made_for.values).unwrap_or_default();
-        let mut args = self.args.clone();
-        args.retain(|name, _| !made_for.contains_key(name));
-        let secrets: Vec<String> =
-            self.secrets.iter().map(|secret| located_secret(directory, secret)).collect();
-        let contexts = self.build_contexts.iter();
-        let contexts = contexts.map(|(name, place)| (name.clone(), located(directory, place))).collect();
-        let additional_context = self
-            .additional_context
-            .as_ref()
-            .map(|mapping| serde_json::to_string(mapping).expect("a mapping of text to text can be written"));
-        let source = SourceArgs {
-            file: file
-                .clone()
-                .or_else(|| self.dockerfile.as_deref().map(|path| in_directory(directory, path))),
-            build_arg: [variables(&args), build_arg.clone()].concat(),
-            target: target.clone().or_else(|| self.target.clone()),
-            platform: first(platform, &self.platforms),
-            build_context: [pairs(&contexts), build_context.clone()].concat(),
-            secret: [&secrets[..], secret].concat(),
-            label: [pairs(&self.labels), label.clone()].concat(),
-            tags: [&self.tags[..], tags].concat(),
-            additional_context: typed.source.additional_context.clone().or(additional_context),
-            ..typed.source.clone()
+        let context = match self.context.as_deref() {
+            Some(place) if is_remote(place) => ContextSource::Remote(place.to_owned()),
+            place => ContextSource::Directory(directory.join(place.unwrap_or_default())),
         };
-        let steps = &typed.steps;
+        let args = self.args.iter();
+        let args = args.map(|(name, value)| (name.clone(), Sourced::new(value.clone(), origin("args"))));
         let steps = StepArgs {
-            network: steps.network.clone().or_else(|| self.network.clone()),
-            add_host: [&self.add_hosts[..], &steps.add_host].concat(),
-            shm_size: steps.shm_size.clone().or_else(|| self.shm_size.clone()),
-            ulimit: [&self.ulimits[..], &steps.ulimit].concat(),
-            cgroup_parent: steps.cgroup_parent.clone().or_else(|| self.cgroup_parent.clone()),
-            allow: [&self.allow[..], &steps.allow].concat(),
+            network: self.network.clone(),
+            add_host: self.add_hosts.clone(),
+            shm_size: self.shm_size.clone(),
+            ulimit: self.ulimits.clone(),
+            cgroup_parent: self.cgroup_parent.clone(),
+            allow: self.allow.clone(),
         };
-        // Without a registry in its name, it could only be pushed to Docker Hub.
-        let is_called_so = self.names.is_empty() && !typed.push;
-        let names = if is_called_so { vec![name.to_owned()] } else { self.names.clone() };
-        BuildArgs {
-            context: self
-                .context
+        let key_of_step = |flag| match flag {
+            "add-host" => "add_hosts",
+            "shm-size" => "shm_size",
+            "ulimit" => "ulimits",
+            "cgroup-parent" => "cgroup_parent",
+            other => other,
+        };
+        Ok(SourceLayer {
+            context: Some(Sourced::new(context, origin("context"))),
+            dockerfile: self
+                .dockerfile
                 .as_deref()
-                .map_or_else(|| in_directory(directory, Path::new("")), |place| located(directory, place)),
-            source,
-            steps,
-            tag: first(&typed.tag, &names),
-            ..typed.clone()
+                .map(|path| Sourced::new(directory.join(path), origin("dockerfile"))),
+            build_args: args.collect(),
+            target: self.target.clone(),
+            platforms: origin("platforms").parse(&self.platforms, platform)?,
+            named_contexts: sourced(named_contexts, &origin("build_contexts")),
+            secrets: sourced(secrets, &origin("secrets")),
+            labels: self.labels.clone(),
+            names,
+            key_tags: key_tags(&self.tags),
+            additional_context: values.map_err(|reason| origin("additional_context").error(reason))?,
+            steps: StepLayer::parse(&steps, |flag| origin(key_of_step(flag)))?,
+        })
+    }
+
+    /// Returns the settings that override those for all images.
+    pub(super) fn options(&self) -> Options {
+        Options {
+            tiers: self.tiers.clone(),
+            timeout: self.timeout,
+            archive_timeout: self.archive_timeout,
+            cache_repo: self.cache_repo.clone(),
+            max_mount_size: self.max_mount_size,
+            ..Options::default()
         }
     }
-}
-
-fn first(typed: &[String], written: &[String]) -> Vec<String> {
-    if typed.is_empty() { written.to_vec() } else { typed.to_vec() }
-}
-
-/// Returns `NAME=VALUE`, or `NAME` for a value from the environment.
-fn variables(map: &BTreeMap<String, Option<String>>) -> Vec<String> {
-    let flag = |(name, value): (&String, &Option<String>)| match value {
-        Some(value) => format!("{name}={value}"),
-        None => name.clone(),
-    };
-    map.iter().map(flag).collect()
-}
-
-/// Makes a context that is a directory relative to `directory`; other contexts are fetched by the engine.
-fn located(directory: &Path, place: &str) -> String {
-    let is_reference = is_remote(place) || place.contains("://") || place.starts_with("target:");
-    if is_reference { place.to_owned() } else { in_directory(directory, Path::new(place)) }
-}
-
-/// Makes the file of a secret relative to `directory`.
-fn located_secret(directory: &Path, secret: &str) -> String {
-    let located = |field: &str| match field.split_once('=') {
-        Some((name @ ("src" | "source"), file)) => {
-            format!("{name}={}", in_directory(directory, Path::new(file)))
-        }
-        _ => field.to_owned(),
-    };
-    // With that type, `src` names a variable.
-    let is_file = !secret.split(',').any(|field| field == "type=env");
-    if is_file { secret.split(',').map(located).collect::<Vec<_>>().join(",") } else { secret.to_owned() }
 }
 
 /// Deserializes a mapping and rejects duplicate names.
@@ -236,59 +208,90 @@ pub(super) fn unique<'de, D: Deserializer<'de>>(
     deserializer.deserialize_map(Unique)
 }
 
-fn in_directory(directory: &Path, path: &Path) -> String {
-    let path = directory.join(path);
-    if path.as_os_str().is_empty() { ".".to_owned() } else { path.to_string_lossy().into_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::{BuildArgs, SourceArgs};
+    use crate::registry::ImageRef;
+    use crate::settings::NamedContext;
 
     fn image(text: &str) -> NamedImage {
         serde_yaml::from_str(text).unwrap()
+    }
+
+    /// Returns the inputs of an image of `/shop/larder.yaml`, below those of these flags.
+    fn source(image: &NamedImage, flags: &BuildArgs) -> SourceLayer {
+        let file = ConfigFile::at("/shop/larder.yaml");
+        let typed = SourceLayer::of_flags(flags, true).unwrap();
+        typed.combine(image.source("bert", &file, flags.push).unwrap())
+    }
+
+    fn names(layer: &SourceLayer) -> Vec<String> {
+        layer.names.iter().map(ImageRef::familiar).collect()
     }
 
     #[test]
     fn flags_override_the_file_and_its_paths_are_relative_to_it() {
         let image = image(
             "tags: [nlp]\ncontext: models/bert\ndockerfile: docker/bert.Dockerfile\ntarget: runtime\n\
-             args: {PYTHON: 3.10, TOKEN: null}\nbuild_contexts: {data: data, base: 'docker-image://base'}\n\
-             additional_context: {guest_os: CENTOS}\n",
+             args: {PYTHON: 3.10, TOKEN: null, guest_os: none}\nbuild_contexts: {data: data, base: 'docker-image://base'}\n\
+             secrets: ['id=a,src=token']\nadditional_context: {batch: '32'}\n",
         );
-        let built = image.build("bert", Path::new("/shop"), &BuildArgs::default());
-        assert_eq!((&*built.context, &built.tag[..]), ("/shop/models/bert", &["bert".to_owned()][..]));
-        assert_eq!(built.source.file.unwrap(), "/shop/docker/bert.Dockerfile");
-        assert_eq!(built.source.build_arg, ["PYTHON=3.10", "TOKEN"]);
-        assert_eq!(built.source.build_context, ["base=docker-image://base", "data=/shop/data"]);
-        assert_eq!(built.source.additional_context.unwrap(), r#"{"guest_os":"CENTOS"}"#);
+        let layer = source(&image, &BuildArgs::default());
+        assert_eq!(names(&layer), ["bert:latest"]);
+        assert_eq!(layer.context.unwrap().value, ContextSource::Directory("/shop/models/bert".into()));
+        assert_eq!(layer.dockerfile.unwrap().value, PathBuf::from("/shop/docker/bert.Dockerfile"));
+        let value = |name: &str| layer.build_args[name].value.clone();
+        assert_eq!((value("PYTHON"), value("TOKEN")), (Some("3.10".to_owned()), None));
+        let directory = NamedContext::Directory("/shop/data".into());
+        assert_eq!(layer.named_contexts["data"].value, directory);
+        assert_eq!(layer.secrets["a"].value, Secret::File("/shop/token".into()));
+        assert_eq!(layer.additional_context.unwrap().values["batch"], "32");
+
         let typed = BuildArgs {
             tag: vec!["mine".to_owned()],
             source: SourceArgs {
                 file: Some("Other".to_owned()),
                 build_arg: vec!["PYTHON=3.9".to_owned()],
                 tags: vec!["mine".to_owned()],
+                additional_context: Some("{'guest_os': 'CENTOS'}".to_owned()),
                 ..SourceArgs::default()
             },
             ..BuildArgs::default()
         };
-        let built = image.build("bert", Path::new(""), &typed);
-        assert_eq!((&*built.context, &built.tag[..]), ("models/bert", &["mine".to_owned()][..]));
-        assert_eq!(
-            (built.source.file.as_deref(), built.source.target.as_deref()),
-            (Some("Other"), Some("runtime"))
-        );
-        // Of two values the later one counts.
-        assert_eq!(built.source.build_arg, ["PYTHON=3.10", "TOKEN", "PYTHON=3.9"]);
-        assert_eq!(built.source.tags, ["nlp", "mine"]);
+        let layer = source(&image, &typed);
+        assert_eq!(names(&layer), ["mine:latest"]);
+        assert_eq!(layer.dockerfile.unwrap().value, PathBuf::from("Other"));
+        assert_eq!(layer.target.as_deref(), Some("runtime"));
+        assert_eq!(layer.build_args["PYTHON"].value.as_deref(), Some("3.9"));
+        assert!(!layer.build_args.contains_key("guest_os"), "the typed context sets it");
+        assert_eq!(layer.key_tags.into_iter().collect::<Vec<_>>(), ["mine", "nlp"]);
     }
 
     #[test]
-    fn an_image_without_settings_is_built_from_the_files_directory() {
-        let built = image("{}").build("app", Path::new(""), &BuildArgs::default());
-        assert_eq!((&*built.context, &built.tag[..]), (".", &["app".to_owned()][..]));
-        assert!(image("{}").has_name("app") && !image("{}").has_name("My App"));
-        assert!(image("names: [app]").has_name("My App"));
+    fn an_image_without_names_is_named_by_its_key_unless_it_is_pushed() {
+        let plain = image("{}");
+        let layer = source(&plain, &BuildArgs::default());
+        assert_eq!(names(&layer), ["bert:latest"]);
+        assert_eq!(layer.context.unwrap().value, ContextSource::Directory("/shop/".into()));
+        let pushed = BuildArgs { push: true, ..BuildArgs::default() };
+        assert_eq!(names(&source(&plain, &pushed)), [""; 0]);
+    }
+
+    #[test]
+    fn an_error_names_the_key_that_is_wrong() {
+        let file = ConfigFile::at("/shop/larder.yaml");
+        for (text, key) in [
+            ("secrets: ['src=x']", "images.bert.secrets: "),
+            ("platforms: [a/b/c/d]", "images.bert.platforms: "),
+            ("names: ['app@sha256:1']", "images.bert.names: "),
+            ("add_hosts: [db]", "images.bert.add_hosts: "),
+            ("build_contexts: {data: 'oci-layout://x'}", "images.bert.build_contexts: "),
+            ("additional_context: {'a b': c}", "images.bert.additional_context: "),
+        ] {
+            let error = image(text).source("bert", &file, false).unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
     }
 
     #[test]

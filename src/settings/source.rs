@@ -1,113 +1,222 @@
 //! Resolves the inputs of a build: the context, the Dockerfile, arguments, secrets, and options of RUN steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::step_options::{entitlements, options};
+use super::additional_context::AdditionalContext;
+use super::origin::{FromText, Origin, Sourced};
+use super::secret::Secret;
+use super::step_options::StepLayer;
 use super::{
     ContextSource, DockerfileSource, Environment, NamedContext, Settings, SettingsError, SourceSettings,
-    additional_context, env_vars, fields,
+    env_vars,
 };
-use crate::buildkit::session::{SecretSource, SshAgent};
+use crate::buildkit::session::SshAgent;
 use crate::cli::BuildArgs;
 use crate::platform::Platform;
 use crate::registry::{ImageRef, InvalidImageRef};
 
-impl SourceSettings {
-    pub(crate) fn resolve(
-        build: &BuildArgs,
+/// The inputs of a build that one source sets: flags, the environment, or an image of `larder.yaml`.
+#[derive(Debug, Default)]
+pub(super) struct SourceLayer {
+    pub(super) context: Option<Sourced<ContextSource>>,
+    /// The Dockerfile; `-` for stdin, and empty for the default.
+    pub(super) dockerfile: Option<Sourced<PathBuf>>,
+    /// Build arguments; one without a value comes from the environment.
+    pub(super) build_args: BTreeMap<String, Sourced<Option<String>>>,
+    pub(super) target: Option<String>,
+    pub(super) platforms: Vec<String>,
+    pub(super) named_contexts: BTreeMap<String, Sourced<NamedContext>>,
+    pub(super) secrets: BTreeMap<String, Sourced<Secret>>,
+    pub(super) labels: BTreeMap<String, String>,
+    /// Names of the image.
+    pub(super) names: Vec<ImageRef>,
+    pub(super) key_tags: BTreeSet<String>,
+    pub(super) additional_context: Option<AdditionalContext>,
+    pub(super) steps: StepLayer,
+}
+
+impl SourceLayer {
+    /// Returns the inputs that flags set. `context` is not set if the flag names an image of `larder.yaml`.
+    pub(super) fn of_flags(build: &BuildArgs, is_image: bool) -> Result<Self, SettingsError> {
+        let args = &build.source;
+        let build_arg = Origin::Flag("build-arg");
+        let build_args = build_arg.parse(&args.build_arg, variable)?.into_iter();
+        let contexts = Origin::Flag("build-context").parse(&args.build_context, |text| {
+            let pair = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
+            let (name, value) = pair.ok_or_else(|| format!("`{text}` is not NAME=CONTEXT"))?;
+            named_context(name, value, Path::new(""))
+        })?;
+        let secrets = Origin::Flag("secret").parse(&args.secret, Secret::parse)?;
+        let labels = Origin::Flag("label").parse(&args.label, |text| {
+            let (name, value) = text.split_once('=').unwrap_or((text, ""));
+            if name.is_empty() {
+                return Err(format!("`{text}` has no name"));
+            }
+            Ok((name.to_owned(), value.to_owned()))
+        })?;
+        let context = (!is_image).then(|| Sourced::flag("context", context(&build.context)));
+        let additional_context = super::origin::flag("additional-context", args.additional_context.as_ref())?;
+        Ok(Self {
+            context,
+            dockerfile: args.file.as_ref().map(|file| Sourced::flag("file", PathBuf::from(file))),
+            build_args: build_args
+                .map(|(name, value)| (name, Sourced::new(value, build_arg.clone())))
+                .collect(),
+            target: args.target.clone(),
+            platforms: Origin::Flag("platform").parse(&args.platform, platform)?,
+            named_contexts: sourced(contexts, &Origin::Flag("build-context")),
+            secrets: sourced(secrets, &Origin::Flag("secret")),
+            labels: labels.into_iter().collect(),
+            names: Origin::Flag("tag").parse(&build.tag, image_name)?,
+            key_tags: key_tags(&args.tags),
+            additional_context,
+            steps: StepLayer::parse(&build.steps, Origin::Flag)?,
+        })
+    }
+
+    /// Returns the inputs that variables set.
+    pub(super) fn of_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        let variable = env_vars::DOCKER_DEFAULT_PLATFORM;
+        let platforms: Vec<String> = environment.get(variable).map(str::to_owned).into_iter().collect();
+        Ok(Self { platforms: Origin::Variable(variable).parse(&platforms, platform)?, ..Self::default() })
+    }
+
+    /// Returns the inputs of both sources; those of `self` have precedence.
+    pub(super) fn combine(self, mut lower: Self) -> Self {
+        if let Some(AdditionalContext { values, .. }) = &self.additional_context {
+            lower.build_args.retain(|name, _| !values.contains_key(name));
+        }
+        Self {
+            context: self.context.or(lower.context),
+            dockerfile: self.dockerfile.or(lower.dockerfile),
+            build_args: both(self.build_args, lower.build_args),
+            target: self.target.or(lower.target),
+            platforms: if self.platforms.is_empty() { lower.platforms } else { self.platforms },
+            named_contexts: both(self.named_contexts, lower.named_contexts),
+            secrets: both(self.secrets, lower.secrets),
+            labels: both(self.labels, lower.labels),
+            names: if self.names.is_empty() { lower.names } else { self.names },
+            key_tags: self.key_tags.into_iter().chain(lower.key_tags).collect(),
+            additional_context: self.additional_context.or(lower.additional_context),
+            steps: self.steps.combine(lower.steps),
+        }
+    }
+
+    /// Resolves the inputs; `args` are the flags that are no part of a layer.
+    pub(super) fn resolve(
+        self,
+        args: &BuildArgs,
         environment: &Environment,
         settings: &Settings,
-    ) -> Result<Self, SettingsError> {
-        let (args, steps) = (&build.source, &build.steps);
-        let context = context(&build.context)?;
-        let dockerfile = match args.file.as_deref() {
-            None | Some("") => DockerfileSource::Default,
-            Some("-") if context == ContextSource::Stdin => {
-                return Err(SettingsError::flag(
-                    "file",
-                    "stdin cannot be both the context and the Dockerfile",
-                ));
-            }
-            Some("-") => DockerfileSource::Stdin,
-            Some(path) => DockerfileSource::File(PathBuf::from(path)),
-        };
+    ) -> Result<SourceSettings, SettingsError> {
+        let context = self.context.unwrap_or_else(|| Sourced::flag("context", context(&args.context)));
+        let context = existing_context(context)?;
+        let dockerfile = dockerfile(self.dockerfile, &context)?;
         let mut build_args = BTreeMap::new();
-        for arg in &args.build_arg {
-            match arg.split_once('=') {
-                Some(("", _)) => {
-                    return Err(SettingsError::flag("build-arg", format!("`{arg}` has no name")));
-                }
-                Some((name, value)) => drop(build_args.insert(name.to_owned(), value.to_owned())),
-                None => {
-                    let value = environment.text(arg);
-                    if let Some(value) = value.map_err(|reason| SettingsError::flag("build-arg", reason))? {
-                        build_args.insert(arg.clone(), value.to_owned());
-                    }
-                }
-            }
+        for (name, Sourced { value, origin }) in self.build_args {
+            let value = match value {
+                Some(value) => Some(value),
+                None => environment.text(&name).map_err(|reason| origin.error(reason))?.map(str::to_owned),
+            };
+            build_args.extend(value.map(|value| (name, value)));
         }
-        let context_of_use = additional_context::parse(args.additional_context.as_deref())?;
-        for (name, value) in &context_of_use.values {
+        let additional_context = self.additional_context.unwrap_or_default();
+        for (name, value) in &additional_context.values {
             build_args.entry(name.clone()).or_insert_with(|| value.clone());
         }
         if let Some(epoch) = environment.get(env_vars::SOURCE_DATE_EPOCH) {
             if epoch.parse::<i64>().is_err() {
-                return Err(SettingsError::Variable {
-                    variable: env_vars::SOURCE_DATE_EPOCH,
-                    reason: format!("`{epoch}` is no number of seconds since 1970"),
-                });
+                let reason = format!("`{epoch}` is not a number of seconds since 1970");
+                return Err(Origin::Variable(env_vars::SOURCE_DATE_EPOCH).error(reason));
             }
             build_args.entry(env_vars::SOURCE_DATE_EPOCH.to_owned()).or_insert_with(|| epoch.to_owned());
         }
         let mut proxies = settings.docker.proxy_args(&settings.job.endpoint);
         proxies.retain(|name, _| !build_args.keys().any(|given| given.eq_ignore_ascii_case(name)));
         build_args.append(&mut proxies);
-        // The engine fills in missing parts of a platform.
-        let any = Platform {
-            os: String::new(),
-            os_version: String::new(),
-            architecture: String::new(),
-            variant: String::new(),
-        };
-        let platforms = if args.platform.is_empty() {
-            environment.get(env_vars::DOCKER_DEFAULT_PLATFORM).map(str::to_owned).into_iter().collect()
-        } else {
-            args.platform.clone()
-        };
-        if let Some(invalid) =
-            platforms.iter().find_map(|platform| Platform::parse(platform, Some(&any)).err())
-        {
-            let reason = invalid.to_string();
-            return Err(if args.platform.is_empty() {
-                SettingsError::Variable { variable: env_vars::DOCKER_DEFAULT_PLATFORM, reason }
-            } else {
-                SettingsError::flag("platform", reason)
-            });
+        let mut named_contexts = BTreeMap::new();
+        for (name, Sourced { value, origin }) in self.named_contexts {
+            if let NamedContext::Directory(path) = &value
+                && !path.is_dir()
+            {
+                return Err(origin.error(format!("`{}` is not a directory", path.display())));
+            }
+            named_contexts.insert(name, value);
         }
-        Ok(Self {
+        let mut secrets = BTreeMap::new();
+        for (id, Sourced { value, origin }) in self.secrets {
+            let secret = value.resolve(&id, environment).map_err(|reason| origin.error(reason))?;
+            secrets.insert(id, secret);
+        }
+        let (options, entitlements) = self.steps.resolve();
+        Ok(SourceSettings {
             context,
             dockerfile,
             build_args,
-            target: args.target.clone().filter(|target| !target.is_empty()),
-            platforms,
-            named_contexts: named_contexts(&args.build_context)?,
-            secrets: secrets(&args.secret, environment)?,
-            ssh: ssh_agents(&args.ssh, environment)?,
-            labels: labels(&args.label)?,
-            options: options(steps)?,
-            entitlements: entitlements(steps)?,
-            pull: args.pull,
-            key_extra: key_extra(&args.key_extra)?,
-            key_tags: args
-                .tags
-                .iter()
-                .map(|tag| tag.trim().to_owned())
-                .filter(|tag| !tag.is_empty())
-                .collect(),
-            additional_context: context_of_use.text,
-            variables: context_of_use.values,
+            target: self.target.filter(|target| !target.is_empty()),
+            platforms: self.platforms,
+            named_contexts,
+            secrets,
+            ssh: ssh_agents(&args.source.ssh, environment)?,
+            labels: self.labels,
+            options,
+            entitlements,
+            pull: args.source.pull,
+            key_extra: key_extra(&args.source.key_extra)?,
+            key_tags: self.key_tags,
+            additional_context: additional_context.text,
+            variables: additional_context.values,
         })
+    }
+}
+
+/// Returns the entries of both maps; those of `upper` have precedence.
+fn both<T>(upper: BTreeMap<String, T>, mut lower: BTreeMap<String, T>) -> BTreeMap<String, T> {
+    lower.extend(upper);
+    lower
+}
+
+pub(super) fn sourced<T>(values: Vec<(String, T)>, origin: &Origin) -> BTreeMap<String, Sourced<T>> {
+    values.into_iter().map(|(name, value)| (name, Sourced::new(value, origin.clone()))).collect()
+}
+
+/// Parses `NAME[=VALUE]`.
+fn variable(text: &str) -> Result<(String, Option<String>), String> {
+    match text.split_once('=') {
+        Some(("", _)) => Err(format!("`{text}` has no name")),
+        Some((name, value)) => Ok((name.to_owned(), Some(value.to_owned()))),
+        None => Ok((text.to_owned(), None)),
+    }
+}
+
+/// Checks a platform. The engine fills in missing parts.
+pub(super) fn platform(text: &str) -> Result<String, String> {
+    let any = Platform {
+        os: String::new(),
+        os_version: String::new(),
+        architecture: String::new(),
+        variant: String::new(),
+    };
+    Platform::parse(text, Some(&any)).map(|_| text.to_owned()).map_err(|error| error.to_string())
+}
+
+/// Parses a name of an image, which has no digest.
+pub(super) fn image_name(text: &str) -> Result<ImageRef, String> {
+    let name: ImageRef = text.parse().map_err(|error: InvalidImageRef| error.to_string())?;
+    match name.digest() {
+        Some(_) => Err(format!("`{text}`: an image cannot be named by a digest")),
+        None => Ok(name),
+    }
+}
+
+pub(super) fn key_tags(tags: &[String]) -> BTreeSet<String> {
+    tags.iter().map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect()
+}
+
+impl FromText for AdditionalContext {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::parse(text)
     }
 }
 
@@ -118,98 +227,69 @@ pub(super) fn is_remote(text: &str) -> bool {
         .any(|prefix| text.starts_with(prefix))
 }
 
-fn context(text: &str) -> Result<ContextSource, SettingsError> {
+/// Returns the context that a flag names; a directory may be missing.
+fn context(text: &str) -> ContextSource {
     if text == "-" {
-        return Ok(ContextSource::Stdin);
+        ContextSource::Stdin
+    } else if is_remote(text) && !Path::new(text).is_dir() {
+        ContextSource::Remote(text.to_owned())
+    } else {
+        ContextSource::Directory(PathBuf::from(text))
     }
-    let path = Path::new(text);
+}
+
+/// Checks that a directory exists.
+fn existing_context(context: Sourced<ContextSource>) -> Result<ContextSource, SettingsError> {
+    let Sourced { value, origin } = context;
+    let ContextSource::Directory(path) = &value else { return Ok(value) };
     if path.is_dir() {
-        return Ok(ContextSource::Directory(path.to_owned()));
-    }
-    if is_remote(text) {
-        return Ok(ContextSource::Remote(text.to_owned()));
+        return Ok(value);
     }
     let reason = if path.exists() { "is not a directory" } else { "does not exist" };
-    Err(SettingsError::Context { path: path.to_owned(), reason })
+    let error = SettingsError::Context { path: path.clone(), reason };
+    Err(if matches!(origin, Origin::Flag(_)) { error } else { origin.error(error.to_string()) })
 }
 
-fn named_contexts(flags: &[String]) -> Result<BTreeMap<String, NamedContext>, SettingsError> {
-    let mut contexts = BTreeMap::new();
-    for flag in flags {
-        let Some((name, value)) =
-            flag.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty())
-        else {
-            return Err(SettingsError::flag("build-context", format!("`{flag}` is not NAME=CONTEXT")));
-        };
-        let context = if value.starts_with("oci-layout://") {
-            return Err(SettingsError::flag(
-                "build-context",
-                "an OCI layout cannot be sent yet: load it into the engine and use docker-image://",
-            ));
-        } else if let Some(image) = value.strip_prefix("docker-image://") {
-            let image: Result<ImageRef, _> = image.parse();
-            image.map_err(|error| SettingsError::flag("build-context", error.to_string()))?;
-            NamedContext::Reference(value.to_owned())
-        } else if is_remote(value) || value.starts_with("target:") {
-            NamedContext::Reference(value.to_owned())
-        } else if Path::new(value).is_dir() {
-            NamedContext::Directory(PathBuf::from(value))
-        } else {
-            return Err(SettingsError::flag("build-context", format!("`{value}` is not a directory")));
-        };
-        // Like Docker's client, normalizes the name of an image to its shortest form.
-        let image: ImageRef = name
-            .parse()
-            .map_err(|error: InvalidImageRef| SettingsError::flag("build-context", error.to_string()))?;
-        let name = image.familiar();
-        contexts.insert(name.strip_suffix(":latest").unwrap_or(&name).to_owned(), context);
+fn dockerfile(
+    file: Option<Sourced<PathBuf>>,
+    context: &ContextSource,
+) -> Result<DockerfileSource, SettingsError> {
+    let Some(Sourced { value, origin }) = file else { return Ok(DockerfileSource::Default) };
+    match value.to_str() {
+        Some("") => Ok(DockerfileSource::Default),
+        Some("-") if *context == ContextSource::Stdin => {
+            Err(origin.error("stdin cannot be both the context and the Dockerfile"))
+        }
+        Some("-") => Ok(DockerfileSource::Stdin),
+        _ if matches!(origin, Origin::Key { .. }) && !value.exists() => {
+            Err(origin.error(format!("`{}` does not exist", value.display())))
+        }
+        _ => Ok(DockerfileSource::File(value)),
     }
-    Ok(contexts)
 }
 
-fn secrets(
-    flags: &[String],
-    environment: &Environment,
-) -> Result<BTreeMap<String, SecretSource>, SettingsError> {
-    let mut secrets = BTreeMap::new();
-    for flag in flags {
-        let failed = |reason: String| SettingsError::flag("secret", reason);
-        let (mut id, mut src, mut env, mut kind) = (None, None, None, None);
-        for (key, value) in fields::parse(flag).map_err(failed)? {
-            let slot = match key.as_str() {
-                "id" => &mut id,
-                "src" | "source" => &mut src,
-                "env" => &mut env,
-                "type" => &mut kind,
-                _ => return Err(failed(format!("`{key}` is not one of id, src, env, type"))),
-            };
-            *slot = value;
-        }
-        let id = id.filter(|id| !id.is_empty()).ok_or_else(|| failed(format!("`{flag}` has no id")))?;
-        match kind.as_deref() {
-            None | Some("file" | "env") => {}
-            Some(other) => return Err(failed(format!("type `{other}` is neither file nor env"))),
-        }
-        if kind.as_deref() == Some("env") && env.is_none() {
-            env = src.take();
-        }
-        let variable = env.or_else(|| {
-            let by_id = src.is_none() && kind.as_deref() != Some("file") && environment.raw(&id).is_some();
-            by_id.then(|| id.clone())
-        });
-        let source = if let Some(variable) = variable {
-            // Like Docker's client, treats an unset variable as an empty secret.
-            SecretSource::Value(environment.bytes(&variable).unwrap_or_default().to_vec())
-        } else {
-            let path = PathBuf::from(src.unwrap_or_else(|| id.clone()));
-            if !path.is_file() {
-                return Err(failed(format!("`{}` of secret {id} is not a file", path.display())));
-            }
-            SecretSource::File(path)
-        };
-        secrets.insert(id, source);
-    }
-    Ok(secrets)
+/// Returns a named context by its normalized name; a directory is relative to `directory`, and may be missing.
+pub(super) fn named_context(
+    name: &str,
+    value: &str,
+    directory: &Path,
+) -> Result<(String, NamedContext), String> {
+    let parse = |text: &str| text.parse::<ImageRef>().map_err(|error: InvalidImageRef| error.to_string());
+    let context = if value.starts_with("oci-layout://") {
+        return Err(
+            "an OCI layout is not supported: load it into the engine and use docker-image://".to_owned()
+        );
+    } else if let Some(image) = value.strip_prefix("docker-image://") {
+        parse(image)?;
+        NamedContext::Reference(value.to_owned())
+    } else if is_remote(value) || value.starts_with("target:") {
+        NamedContext::Reference(value.to_owned())
+    } else {
+        NamedContext::Directory(directory.join(value))
+    };
+    // Like Docker's client, normalizes the name of an image to its shortest form.
+    let name = parse(name)?.familiar();
+    Ok((name.strip_suffix(":latest").unwrap_or(&name).to_owned(), context))
 }
 
 fn ssh_agents(
@@ -250,49 +330,11 @@ fn is_socket(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
-fn labels(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
-    let mut labels = BTreeMap::new();
-    for flag in flags {
-        let (name, value) = flag.split_once('=').unwrap_or((flag, ""));
-        if name.is_empty() {
-            return Err(SettingsError::flag("label", format!("`{flag}` has no name")));
-        }
-        labels.insert(name.to_owned(), value.to_owned());
-    }
-    Ok(labels)
-}
-
 pub(super) fn key_extra(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
-    let mut extra = BTreeMap::new();
-    for flag in flags {
-        let Some((name, value)) = flag.split_once('=').filter(|(name, _)| !name.is_empty()) else {
-            return Err(SettingsError::flag("key-extra", format!("`{flag}` is not NAME=VALUE")));
-        };
-        extra.insert(name.to_owned(), value.to_owned());
-    }
-    Ok(extra)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_a_file_or_a_variable() {
-        let environment: Environment = [("TOKEN".to_owned(), "v".to_owned())].into_iter().collect();
-        let found = secrets(&["id=a,env=TOKEN".to_owned(), "id=TOKEN".to_owned()], &environment).unwrap();
-        for id in ["a", "TOKEN"] {
-            assert!(matches!(&found[id], SecretSource::Value(value) if value == b"v"), "{id}");
-        }
-        for (flag, reason) in [
-            ("src=/x", "has no id"),
-            ("id=a,src=/nonexistent", "is not a file"),
-            ("id=a,colour=red", "is not one of"),
-            ("id=a,type=vault", "neither file nor env"),
-        ] {
-            let error = secrets(&[flag.to_owned()], &environment).unwrap_err().to_string();
-            assert!(error.contains(reason), "{flag}: {error}");
-        }
-        assert!(!format!("{found:?}").contains("118"), "a secret's bytes are not in its debug output");
-    }
+    let pairs = Origin::Flag("key-extra").parse(flags, |text| {
+        let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
+        let (name, value) = pair.ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;
+        Ok((name.to_owned(), value.to_owned()))
+    })?;
+    Ok(pairs.into_iter().collect())
 }

@@ -1,58 +1,127 @@
-//! Resolves the options of RUN steps: network, hosts, limits, entitlements.
+//! Options of RUN steps: network, hosts, limits, entitlements.
 
 use std::collections::BTreeMap;
 
 use super::SettingsError;
+use super::origin::{FromText, Origin};
+use super::size::ByteSize;
 use crate::cli::StepArgs;
 
-/// Returns the options in the format of BuildKit's Dockerfile frontend.
-pub(super) fn options(args: &StepArgs) -> Result<BTreeMap<String, String>, SettingsError> {
-    let mut options = BTreeMap::new();
-    match args.network.as_deref() {
-        None | Some("" | "default") => {}
-        Some(mode @ ("host" | "none")) => {
-            options.insert("force-network-mode".to_owned(), mode.to_owned());
+/// The options of RUN steps that one source sets.
+#[derive(Debug, Default)]
+pub(super) struct StepLayer {
+    network: Option<Network>,
+    /// `HOST=IP`.
+    hosts: Vec<String>,
+    /// In bytes.
+    shm_size: Option<u64>,
+    ulimits: Vec<String>,
+    cgroup_parent: Option<String>,
+    entitlements: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    Default,
+    Host,
+    None,
+}
+
+impl StepLayer {
+    /// Parses options; `origin` returns the origin of those of the flag with this name.
+    pub(super) fn parse(
+        written: &StepArgs,
+        origin: impl Fn(&'static str) -> Origin,
+    ) -> Result<Self, SettingsError> {
+        let network = written
+            .network
+            .as_ref()
+            .map(|text| network(text).map_err(|reason| origin("network").error(reason)));
+        let shm_size = written.shm_size.as_ref().map(|text| {
+            ByteSize::from_text(text).map(|size| size.0).map_err(|reason| origin("shm-size").error(reason))
+        });
+        Ok(Self {
+            network: network.transpose()?,
+            hosts: origin("add-host").parse(&written.add_host, add_host)?,
+            shm_size: shm_size.transpose()?,
+            ulimits: origin("ulimit").parse(&written.ulimit, ulimit)?,
+            cgroup_parent: written.cgroup_parent.clone(),
+            entitlements: origin("allow").parse(&written.allow, entitlement)?,
+        })
+    }
+
+    /// Returns the options of both sources; those of `self` have precedence.
+    pub(super) fn combine(self, lower: Self) -> Self {
+        Self {
+            network: self.network.or(lower.network),
+            hosts: [lower.hosts, self.hosts].concat(),
+            shm_size: self.shm_size.or(lower.shm_size),
+            ulimits: [lower.ulimits, self.ulimits].concat(),
+            cgroup_parent: self.cgroup_parent.or(lower.cgroup_parent),
+            entitlements: [lower.entitlements, self.entitlements].concat(),
         }
-        Some(other) => {
-            let reason = format!("BuildKit knows the modes default, none and host, not `{other}`");
-            return Err(SettingsError::flag("network", reason));
+    }
+
+    /// Returns the options in the format of BuildKit's Dockerfile frontend, and the entitlements.
+    pub(super) fn resolve(self) -> (BTreeMap<String, String>, Vec<String>) {
+        let mut options = BTreeMap::new();
+        let mut set = |name: &str, value: String| options.insert(name.to_owned(), value);
+        match self.network {
+            None | Some(Network::Default) => {}
+            Some(Network::Host) => drop(set("force-network-mode", "host".to_owned())),
+            Some(Network::None) => drop(set("force-network-mode", "none".to_owned())),
         }
-    }
-    let hosts: Result<Vec<String>, SettingsError> = args.add_host.iter().map(|host| add_host(host)).collect();
-    if !args.add_host.is_empty() {
-        options.insert("add-hosts".to_owned(), hosts?.join(","));
-    }
-    if let Some(text) = &args.shm_size {
-        options.insert("shm-size".to_owned(), size("shm-size", text)?.to_string());
-    }
-    if !args.ulimit.is_empty() {
-        for limit in &args.ulimit {
-            if !is_ulimit(limit) {
-                let reason =
-                    format!("`{limit}` is not NAME=SOFT[:HARD] with a name of setrlimit, such as nofile");
-                return Err(SettingsError::flag("ulimit", reason));
-            }
+        if !self.hosts.is_empty() {
+            set("add-hosts", self.hosts.join(","));
         }
-        options.insert("ulimit".to_owned(), args.ulimit.join(","));
+        if let Some(size) = self.shm_size {
+            set("shm-size", size.to_string());
+        }
+        if !self.ulimits.is_empty() {
+            set("ulimit", self.ulimits.join(","));
+        }
+        if let Some(cgroup) = self.cgroup_parent.filter(|cgroup| !cgroup.is_empty()) {
+            set("cgroup-parent", cgroup);
+        }
+        let mut entitlements = self.entitlements;
+        if self.network == Some(Network::Host) && !entitlements.iter().any(|name| name == "network.host") {
+            entitlements.push("network.host".to_owned());
+        }
+        (options, entitlements)
     }
-    if let Some(cgroup) = args.cgroup_parent.as_ref().filter(|cgroup| !cgroup.is_empty()) {
-        options.insert("cgroup-parent".to_owned(), cgroup.clone());
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    match text {
+        "" | "default" => Ok(Network::Default),
+        "host" => Ok(Network::Host),
+        "none" => Ok(Network::None),
+        other => Err(format!("`{other}` is not one of BuildKit's modes default, none and host")),
     }
-    Ok(options)
 }
 
 /// Normalizes `HOST:IP` or `HOST=IP` to `HOST=IP`.
-fn add_host(flag: &str) -> Result<String, SettingsError> {
-    let failed = |reason: String| SettingsError::flag("add-host", reason);
-    let (host, address) = (flag.split_once('=').or_else(|| flag.split_once(':')))
+fn add_host(text: &str) -> Result<String, String> {
+    let (host, address) = (text.split_once('=').or_else(|| text.split_once(':')))
         .filter(|(host, _)| !host.is_empty() && !host.contains([',', ' ']))
-        .ok_or_else(|| failed(format!("`{flag}` is not HOST:IP")))?;
+        .ok_or_else(|| format!("`{text}` is not HOST:IP"))?;
     if address == "host-gateway" {
-        return Err(failed("host-gateway is known to the engine only: give the address itself".to_owned()));
+        return Err("only the engine can resolve host-gateway: write the address itself".to_owned());
     }
     let bare = address.trim_start_matches('[').trim_end_matches(']');
-    let ip: std::net::IpAddr = bare.parse().map_err(|_| failed(format!("`{address}` is no IP address")))?;
+    let ip: std::net::IpAddr = bare.parse().map_err(|_| format!("`{address}` is not an IP address"))?;
     Ok(format!("{host}={ip}"))
+}
+
+fn ulimit(text: &str) -> Result<String, String> {
+    let failed = || format!("`{text}` is not NAME=SOFT[:HARD] with a name of setrlimit, such as nofile");
+    is_ulimit(text).then(|| text.to_owned()).ok_or_else(failed)
+}
+
+fn entitlement(name: &str) -> Result<String, String> {
+    let is_known = matches!(name, "network.host" | "security.insecure");
+    let failed = || format!("`{name}` is neither network.host nor security.insecure");
+    is_known.then(|| name.to_owned()).ok_or_else(failed)
 }
 
 /// Limits known to Docker's client (docker/go-units, `ulimit.go`).
@@ -84,71 +153,15 @@ pub(super) fn is_ulimit(limit: &str) -> bool {
     })
 }
 
-pub(super) fn size(flag: &'static str, text: &str) -> Result<u64, SettingsError> {
-    bytes(text).ok_or_else(|| SettingsError::flag(flag, format!("`{text}` is no size such as 64m or 1g")))
-}
-
-/// Parses a size in bytes with Docker's binary suffixes: `64m`, `1g`, `1.5GiB`, `512`.
-pub(super) fn bytes(text: &str) -> Option<u64> {
-    let lower = text.to_ascii_lowercase();
-    let split = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
-    let (number, suffix) = lower.split_at(split);
-    let shift = match suffix.trim_start() {
-        "" | "b" => 0,
-        "k" | "kb" | "kib" => 10,
-        "m" | "mb" | "mib" => 20,
-        "g" | "gb" | "gib" => 30,
-        "t" | "tb" | "tib" => 40,
-        "p" | "pb" | "pib" => 50,
-        _ => return None,
-    };
-    let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
-    // Further digits are smaller than a byte.
-    let (fraction, digits) = (&fraction[..fraction.len().min(9)], u32::try_from(fraction.len().min(9)).ok()?);
-    let part = if digits == 0 { 0 } else { (fraction.parse::<u128>().ok()? << shift) / 10_u128.pow(digits) };
-    whole.parse::<u64>().ok()?.checked_mul(1 << shift)?.checked_add(u64::try_from(part).ok()?)
-}
-
-pub(super) fn entitlements(args: &StepArgs) -> Result<Vec<String>, SettingsError> {
-    let mut entitlements = args.allow.clone();
-    if let Some(unknown) =
-        args.allow.iter().find(|name| !matches!(name.as_str(), "network.host" | "security.insecure"))
-    {
-        let reason = format!("`{unknown}` is neither network.host nor security.insecure");
-        return Err(SettingsError::flag("allow", reason));
-    }
-    if args.network.as_deref() == Some("host") && !args.allow.iter().any(|name| name == "network.host") {
-        entitlements.push("network.host".to_owned());
-    }
-    Ok(entitlements)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_take_dockers_suffixes() {
-        for (text, expected) in [
-            ("64m", Some(64 << 20)),
-            ("1GB", Some(1 << 30)),
-            ("512", Some(512)),
-            ("1.5GiB", Some(3 << 29)),
-            ("0.5k", Some(512)),
-            ("x", None),
-            ("1q", None),
-            ("1.2.3", None),
-            ("-1", None),
-        ] {
-            assert_eq!(bytes(text), expected, "{text}");
-        }
-    }
 
     #[test]
     fn hosts_come_in_both_notations() {
         assert_eq!(add_host("db:10.0.0.1").unwrap(), "db=10.0.0.1");
         assert_eq!(add_host("db=[::1]").unwrap(), "db=::1");
         assert!(add_host("db").is_err());
-        assert!(add_host("db:host-gateway").unwrap_err().to_string().contains("address itself"));
+        assert!(add_host("db:host-gateway").unwrap_err().contains("address itself"));
     }
 }

@@ -1,159 +1,145 @@
 //! Resolves the settings of the store: its remote, lanes, signatures and limits.
 
 use std::path::PathBuf;
-use std::str::FromStr;
+use std::time::Duration;
 
-use super::precedence::Fallback;
+use serde::{Deserialize, Deserializer};
+
+use super::options::Options;
+use super::origin::{FromText, Origin, Written};
 use super::{Environment, SettingsError, duration, env_vars};
-use crate::cli::StoreArgs;
 use crate::error_chain::chain;
 use crate::plan::StoreSettings;
-use crate::settings::config_file::ConfigFile;
 use crate::store::backend::remote::{ActionsJob, RemoteSettings, RemoteUrl};
-use crate::store::{Floor, Lanes, Limits, Terms, Trust};
+use crate::store::{Floor, Lane, Lanes, Limits, Terms, Trust};
 
-const DEFAULT_SIZE_GB: f64 = 100.0;
-
-struct Given<'a> {
-    args: &'a StoreArgs,
-    fallback: Fallback<'a>,
-}
+/// The default limit of the cache, in bytes.
+const DEFAULT_SIZE: u64 = 100_000_000_000;
+const NO_KEY: &str = "it is not the base64 of 32 bytes, as `openssl rand -base64 32` prints them";
 
 pub(super) fn resolve(
-    args: &StoreArgs,
+    options: &Options,
     lanes: &Lanes,
     environment: &Environment,
-    file: &ConfigFile,
 ) -> Result<StoreSettings, SettingsError> {
-    let given = Given { args, fallback: Fallback { environment, file } };
-    let limits = given.limits()?;
-    let remote_limits = Limits { max_bytes: given.remote_size()?, ..limits };
-    let read_only = given.fallback.switched_on(args.read_only, env_vars::LARDER_READ_ONLY, file.read_only)?;
-    let (lanes, trust, floor) = (lanes.clone(), given.trust()?, given.floor()?);
-    let terms = Terms { lanes, read_only, trust, max_bytes: limits.max_bytes, floor };
-    Ok(StoreSettings { remote: given.remote()?, terms, limits, remote_limits })
+    let entries = options.cache_max_entries.filter(|count| *count > 0);
+    let limits = Limits {
+        max_bytes: options.cache_max_size_gb.map_or(Some(DEFAULT_SIZE), |size| size.0),
+        max_entries: entries.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
+        max_age: options.max_age.map(|age| age.0),
+    };
+    let remote_limits = Limits { max_bytes: options.remote_max_size_gb.and_then(|size| size.0), ..limits };
+    let floor =
+        options.cache_min_free_gb.map_or(Floor::Share, |size| Floor::Bytes(size.0.unwrap_or_default()));
+    let terms = Terms {
+        lanes: lanes.clone(),
+        read_only: options.read_only.unwrap_or_default(),
+        trust: trust(options, environment)?,
+        max_bytes: limits.max_bytes,
+        floor,
+    };
+    let default = RemoteSettings::default();
+    let text = |variable| environment.get(variable).map(str::to_owned);
+    let settings = RemoteSettings {
+        user: text(env_vars::LARDER_REMOTE_USER),
+        password: text(env_vars::LARDER_REMOTE_PASSWORD),
+        actions: actions_job(environment),
+        deadline: options.remote_timeout.unwrap_or(default.deadline),
+        ..default
+    };
+    let remote = options.remote.clone().map(|url| (url, settings));
+    Ok(StoreSettings { remote, terms, limits, remote_limits })
 }
 
-impl Given<'_> {
-    fn remote(&self) -> Result<Option<(RemoteUrl, RemoteSettings)>, SettingsError> {
-        let Self { args, fallback: Fallback { environment, file } } = self;
-        let url = self.fallback.first(
-            ("remote", args.remote.as_deref()),
-            env_vars::LARDER_REMOTE,
-            ("remote", file.remote.as_deref()),
-            |text| RemoteUrl::from_str(text).map_err(|error| chain(&error)),
-        )?;
-        let deadline = self.fallback.first(
-            ("remote-timeout", args.remote_timeout.as_deref()),
-            env_vars::LARDER_REMOTE_TIMEOUT,
-            ("remote_timeout", file.remote_timeout.as_deref()),
-            duration::parse,
-        )?;
-        let default = RemoteSettings::default();
-        let text = |variable| environment.get(variable).map(str::to_owned);
-        let settings = RemoteSettings {
-            user: text(env_vars::LARDER_REMOTE_USER),
-            password: text(env_vars::LARDER_REMOTE_PASSWORD),
-            actions: actions_job(environment),
-            deadline: deadline.unwrap_or(default.deadline),
-            ..default
-        };
-        Ok(url.map(|url| (url, settings)))
+fn trust(options: &Options, environment: &Environment) -> Result<Trust, SettingsError> {
+    let signer = environment.get(env_vars::LARDER_SIGNING_KEY);
+    let keys = options.trusted_keys.as_ref().map(|keys| &keys.0[..]).unwrap_or_default();
+    let required = options.require_signature.unwrap_or_default();
+    if required && signer.is_none() && keys.is_empty() {
+        return Err(SettingsError::flag(
+            "require-signature",
+            "there is no key whose signature could be trusted: set --trusted-key or LARDER_SIGNING_KEY",
+        ));
     }
+    // The trusted keys are valid, so that this is about the signing key, which errors must not show.
+    Trust::new(signer, keys, required)
+        .map_err(|_| Origin::Variable(env_vars::LARDER_SIGNING_KEY).error(NO_KEY))
+}
 
-    fn trust(&self) -> Result<Trust, SettingsError> {
-        let Self { args, fallback: Fallback { environment, file } } = self;
-        let signer = environment.get(env_vars::LARDER_SIGNING_KEY);
-        // Errors may show public keys, but not the signing key.
+/// Valid public keys, in base64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TrustedKeys(Vec<String>);
+
+impl TrustedKeys {
+    fn new(keys: Vec<String>) -> Result<Self, String> {
         let is_malformed = |key: &&String| Trust::new(None, std::slice::from_ref(*key), false).is_err();
-        let reason = |keys: &[String]| keys.iter().find(is_malformed).map(|key| format!("`{key}`: {NO_KEY}"));
-        let (keys, faulty): (Vec<String>, Option<SettingsError>) = if !args.trusted_keys.is_empty() {
-            let fault = reason(&args.trusted_keys).map(|reason| SettingsError::flag("trusted-key", reason));
-            (args.trusted_keys.clone(), fault)
-        } else if let Some(text) = environment.get(env_vars::LARDER_TRUSTED_KEYS) {
-            let variable = env_vars::LARDER_TRUSTED_KEYS;
-            let keys: Vec<String> = text.split(',').map(|key| key.trim().to_owned()).collect();
-            let fault = reason(&keys).map(|reason| SettingsError::Variable { variable, reason });
-            (keys, fault)
-        } else {
-            let keys = file.trusted_keys.clone();
-            let fault = reason(&keys).map(|reason| file.fault("trusted_keys", reason));
-            (keys, fault)
-        };
-        faulty.map_or(Ok(()), Err)?;
-        Trust::new(signer, &[], false).map_err(|_| SettingsError::Variable {
-            variable: env_vars::LARDER_SIGNING_KEY,
-            reason: NO_KEY.to_owned(),
-        })?;
-        let required = self.fallback.switched_on(
-            args.require_signature,
-            env_vars::LARDER_REQUIRE_SIGNATURE,
-            file.require_signature,
-        )?;
-        if required && signer.is_none() && keys.is_empty() {
-            return Err(SettingsError::flag(
-                "require-signature",
-                "there is no key whose signature could be trusted: neither --trusted-key nor LARDER_SIGNING_KEY is given",
-            ));
+        match keys.iter().find(is_malformed) {
+            Some(key) => Err(format!("`{key}`: {NO_KEY}")),
+            None => Ok(Self(keys)),
         }
-        Trust::new(signer, &keys, required).map_err(|_| SettingsError::flag("trusted-key", NO_KEY))
     }
 
-    fn remote_size(&self) -> Result<Option<u64>, SettingsError> {
-        let Self { args, fallback: Fallback { file, .. } } = self;
-        let size = self.fallback.first(
-            ("remote-max-size-gb", args.remote_max_size_gb.as_deref()),
-            env_vars::LARDER_REMOTE_MAX_SIZE_GB,
-            ("remote_max_size_gb", file.remote_max_size_gb.map(|size| size.to_string()).as_deref()),
-            gigabytes,
-        )?;
-        Ok(size.flatten())
-    }
-
-    fn floor(&self) -> Result<Floor, SettingsError> {
-        let Self { args, fallback: Fallback { file, .. } } = self;
-        let free = self.fallback.first(
-            ("cache-min-free-gb", args.cache_min_free_gb.as_deref()),
-            env_vars::LARDER_MIN_FREE_GB,
-            ("cache_min_free_gb", file.cache_min_free_gb.map(|size| size.to_string()).as_deref()),
-            gigabytes,
-        )?;
-        Ok(free.map_or(Floor::Share, |bytes| Floor::Bytes(bytes.unwrap_or_default())))
-    }
-
-    fn limits(&self) -> Result<Limits, SettingsError> {
-        let Self { args, fallback: Fallback { file, .. } } = self;
-        let size = self.fallback.first(
-            ("cache-max-size-gb", args.cache_max_size_gb.as_deref()),
-            env_vars::LARDER_MAX_SIZE_GB,
-            ("cache_max_size_gb", file.cache_max_size_gb.map(|size| size.to_string()).as_deref()),
-            gigabytes,
-        )?;
-        let entries = self.fallback.first(
-            ("cache-max-entries", args.cache_max_entries.as_deref()),
-            env_vars::LARDER_MAX_ENTRIES,
-            ("cache_max_entries", file.cache_max_entries.map(|count| count.to_string()).as_deref()),
-            |text| text.parse::<usize>().map_err(|_| format!("`{text}` is no number of entries such as 500")),
-        )?;
-        let max_age = self.fallback.first(
-            ("max-age", args.max_age.as_deref()),
-            env_vars::LARDER_MAX_AGE,
-            ("max_age", file.max_age.as_deref()),
-            |text| match text.parse::<u64>() {
-                Ok(_) => Err(format!("`{text}` has no unit: write {text}d, {text}h or {text}m")),
-                Err(_) => duration::parse(text),
-            },
-        )?;
-        let default = gigabytes(&DEFAULT_SIZE_GB.to_string()).ok().flatten();
-        Ok(Limits {
-            max_bytes: size.unwrap_or(default),
-            max_entries: entries.filter(|count| *count > 0),
-            max_age,
-        })
+    pub(super) fn of_flags(keys: &[String]) -> Result<Option<Self>, SettingsError> {
+        let keys = (!keys.is_empty()).then(|| Self::new(keys.to_vec()));
+        keys.transpose().map_err(|reason| SettingsError::flag("trusted-key", reason))
     }
 }
 
-const NO_KEY: &str = "it is no key: the base64 of 32 bytes, as `openssl rand -base64 32` prints them";
+impl FromText for TrustedKeys {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::new(text.split(',').map(|key| key.trim().to_owned()).collect())
+    }
+}
+
+impl<'de> Deserialize<'de> for TrustedKeys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let keys = Vec::<Written<Self>>::deserialize(deserializer)?;
+        Ok(Self(keys.into_iter().flat_map(|Written(keys)| keys.0).collect()))
+    }
+}
+
+/// A maximum age, which has a unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct MaxAge(Duration);
+
+impl FromText for MaxAge {
+    fn from_text(text: &str) -> Result<Self, String> {
+        match text.parse::<u64>() {
+            Ok(_) => Err(format!("`{text}` has no unit: write {text}d, {text}h or {text}m")),
+            Err(_) => duration::parse(text).map(Self),
+        }
+    }
+}
+
+impl FromText for RemoteUrl {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse::<Self>().map_err(|error| chain(&error))
+    }
+}
+
+impl FromText for Lane {
+    fn from_text(text: &str) -> Result<Self, String> {
+        Self::try_from(text.to_owned()).map_err(|error| error.to_string())
+    }
+}
+
+impl FromText for u64 {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("`{text}` is not a whole number such as 500"))
+    }
+}
+
+impl FromText for u32 {
+    fn from_text(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| format!("`{text}` is not a whole number such as 5"))
+    }
+}
+
+impl FromText for String {
+    fn from_text(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+    }
+}
 
 /// Returns the variables that GitHub sets for a job.
 fn actions_job(environment: &Environment) -> ActionsJob {
@@ -170,59 +156,38 @@ fn actions_job(environment: &Environment) -> ActionsJob {
     }
 }
 
-/// Converts gigabytes (10⁹ bytes) to bytes; 0 means no limit.
-fn gigabytes(text: &str) -> Result<Option<u64>, String> {
-    let failed = || format!("`{text}` is no number of gigabytes such as 20 or 0.5");
-    let size: f64 = text.parse().map_err(|_| failed())?;
-    if !(0.0..1e9).contains(&size) {
-        return Err(failed());
-    }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is in range")]
-    let bytes = (size * 1e9) as u64;
-    Ok((bytes > 0).then_some(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Lane;
+    use crate::settings::size::Gigabytes;
 
     fn lanes() -> Lanes {
         Lanes::of_trunk(Lane::try_from("main".to_owned()).unwrap())
     }
 
-    fn resolve(args: &StoreArgs, variables: &[(&str, &str)]) -> Result<StoreSettings, SettingsError> {
+    fn resolve(flags: &Options, variables: &[(&str, &str)]) -> Result<StoreSettings, SettingsError> {
         let environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        super::resolve(args, &lanes(), &environment, &ConfigFile::default())
+        let options = flags.clone().combine(Options::of_environment(&environment)?);
+        super::resolve(&options, &lanes(), &environment)
     }
 
     #[test]
     fn flags_come_before_variables_and_those_before_defaults() {
-        let limits = |args: &StoreArgs, variables: &[(&str, &str)]| resolve(args, variables).unwrap().limits;
-        assert_eq!(limits(&StoreArgs::default(), &[]).max_bytes, Some(100_000_000_000));
-        assert_eq!(limits(&StoreArgs::default(), &[]).max_entries, None);
-        assert_eq!(
-            limits(&StoreArgs::default(), &[("LARDER_MAX_SIZE_GB", "0.5")]).max_bytes,
-            Some(500_000_000)
-        );
-        let typed = StoreArgs { cache_max_size_gb: Some("0".to_owned()), ..StoreArgs::default() };
+        let limits = |flags: &Options, variables: &[(&str, &str)]| resolve(flags, variables).unwrap().limits;
+        let none = Options::default();
+        assert_eq!(limits(&none, &[]).max_bytes, Some(100_000_000_000));
+        assert_eq!(limits(&none, &[]).max_entries, None);
+        assert_eq!(limits(&none, &[("LARDER_MAX_SIZE_GB", "0.5")]).max_bytes, Some(500_000_000));
+        let typed = Options { cache_max_size_gb: Some(Gigabytes(None)), ..Options::default() };
         assert_eq!(limits(&typed, &[("LARDER_MAX_SIZE_GB", "0.5")]).max_bytes, None);
-        assert_eq!(
-            limits(&StoreArgs::default(), &[("LARDER_MAX_AGE", "7d")]).max_age.unwrap().as_secs(),
-            604_800
-        );
-        let bare = StoreArgs { max_age: Some("30".to_owned()), ..StoreArgs::default() };
-        assert!(resolve(&bare, &[]).is_err(), "thirty seconds are not meant");
-        for wrong in ["-1", "much", "", "1e300"] {
-            let typed = StoreArgs { cache_max_size_gb: Some(wrong.to_owned()), ..StoreArgs::default() };
-            assert!(resolve(&typed, &[]).is_err(), "{wrong}");
-        }
+        assert_eq!(limits(&none, &[("LARDER_MAX_AGE", "7d")]).max_age.unwrap().as_secs(), 604_800);
+        assert!(resolve(&none, &[("LARDER_MAX_AGE", "30")]).is_err(), "thirty seconds are not meant");
     }
 
     #[test]
     fn free_space_and_the_size_of_the_shared_store_have_their_own_settings() {
-        let settings = |variables: &[(&str, &str)]| resolve(&StoreArgs::default(), variables).unwrap();
+        let settings = |variables: &[(&str, &str)]| resolve(&Options::default(), variables).unwrap();
         let default = settings(&[]);
         assert_eq!((default.terms.floor, default.remote_limits.max_bytes), (Floor::Share, None));
         let given = settings(&[
@@ -237,30 +202,31 @@ mod tests {
 
     #[test]
     fn a_switch_is_a_boolean_and_a_variable_overrides_the_file() {
-        let read_only = |text: &str, file: &ConfigFile| {
+        let read_only = |text: &str, file: &Options| {
             let environment = [("LARDER_READ_ONLY".to_owned(), text.to_owned())].into_iter().collect();
-            let settings = super::resolve(&StoreArgs::default(), &lanes(), &environment, file);
+            let options = Options::of_environment(&environment)?.combine(file.clone());
+            let settings = super::resolve(&options, &lanes(), &environment);
             settings.map(|settings| settings.terms.read_only)
         };
-        let (unsaid, mut on) = (ConfigFile::default(), ConfigFile::default());
-        on.read_only = Some(true);
+        let unset = Options::default();
+        let on = Options { read_only: Some(true), ..Options::default() };
         for (text, file, expected) in
-            [("1", &unsaid, true), ("Yes", &unsaid, true), ("off", &on, false), ("", &on, true)]
+            [("1", &unset, true), ("Yes", &unset, true), ("off", &on, false), ("", &on, true)]
         {
             assert_eq!(read_only(text, file).unwrap(), expected, "{text}");
         }
-        let error = read_only("maybe", &unsaid).unwrap_err().to_string();
+        let error = read_only("maybe", &unset).unwrap_err().to_string();
         assert_eq!(error, "LARDER_READ_ONLY: `maybe` is neither true nor false");
     }
 
     #[test]
     fn requiring_signatures_without_a_trusted_key_is_an_error() {
-        let demanding = StoreArgs { require_signature: true, ..StoreArgs::default() };
+        let demanding = Options { require_signature: Some(true), ..Options::default() };
         assert!(resolve(&demanding, &[]).is_err());
         let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
         assert!(resolve(&demanding, &[("LARDER_SIGNING_KEY", key)]).is_ok());
         let error =
-            resolve(&StoreArgs::default(), &[("LARDER_SIGNING_KEY", "hunter2")]).unwrap_err().to_string();
+            resolve(&Options::default(), &[("LARDER_SIGNING_KEY", "hunter2")]).unwrap_err().to_string();
         assert!(error.contains("LARDER_SIGNING_KEY") && !error.contains("hunter2"), "{error}");
     }
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::precedence::Fallback;
-use super::{Environment, Settings, SettingsError, TierSettings, duration, env_vars};
-use crate::cli::TierArgs;
+use serde::{Deserialize, Deserializer};
+
+use super::options::Options;
+use super::origin::{FromText, Origin, Written, flag};
+use super::{Settings, SettingsError, TierSettings};
 use crate::registry::{ImageRef, InvalidImageRef};
 use crate::tiers::ArchiveRequest;
 
@@ -12,45 +14,19 @@ const DEFAULT_ARCHIVE_TIMEOUT: Duration = Duration::from_mins(10);
 const NAMES: [&str; 7] = ["engine", "registry", "prefix", "graft", "archive", "layers", "mounts"];
 
 impl TierSettings {
-    pub(crate) fn resolve(
-        args: &TierArgs,
-        settings: &Settings,
-        environment: &Environment,
-    ) -> Result<Self, SettingsError> {
-        let file = &settings.file;
-        let fallback = Fallback { environment, file };
-        let configured = environment.switch(env_vars::LARDER_ENABLED)?.or(file.enabled);
-        let enabled = args.enable_cache.or(configured).unwrap_or(true);
-        let typed = (!args.tiers.is_empty()).then(|| args.tiers.join(","));
-        let written = file.tiers.as_ref().map(|names| names.join(","));
-        let names = fallback.first(
-            ("tiers", typed.as_deref()),
-            env_vars::LARDER_TIERS,
-            ("tiers", written.as_deref()),
-            names,
-        )?;
-        let archive_request = if args.enable_cache == Some(true) {
-            ArchiveRequest::Typed
-        } else if configured == Some(true) || names.as_ref().is_some_and(|names| names.contains(&"archive")) {
-            ArchiveRequest::Configured
-        } else {
-            ArchiveRequest::None
+    pub(super) fn resolve(options: &Options) -> Self {
+        let enabled = options.enabled.as_ref().is_none_or(|enabled| enabled.value);
+        let is_named = |name| options.tiers.as_ref().map(|names| names.0.contains(&name));
+        let archive_request = match &options.enabled {
+            Some(enabled) if enabled.value && matches!(enabled.origin, Origin::Flag(_)) => {
+                ArchiveRequest::Typed
+            }
+            Some(enabled) if enabled.value => ArchiveRequest::Configured,
+            _ if is_named("archive") == Some(true) => ArchiveRequest::Configured,
+            _ => ArchiveRequest::None,
         };
-        let names = names.unwrap_or_else(|| NAMES.to_vec());
-        let archive_timeout = fallback.first(
-            ("archive-timeout", args.archive_timeout.as_deref()),
-            env_vars::LARDER_ARCHIVE_TIMEOUT,
-            ("archive_timeout", file.archive_timeout.as_deref()),
-            duration::parse,
-        )?;
-        let cache_repo = fallback.first(
-            ("cache-repo", args.cache_repo.as_deref()),
-            env_vars::LARDER_CACHE_REPO,
-            ("cache_repo", file.cache_repo.as_deref()),
-            parse_repository,
-        )?;
-        let is_used = |name| enabled && names.contains(&name);
-        Ok(Self {
+        let is_used = |name| enabled && is_named(name).unwrap_or(true);
+        Self {
             engine: is_used("engine"),
             registry: is_used("registry"),
             prefix: is_used("prefix"),
@@ -59,32 +35,75 @@ impl TierSettings {
             archive_request,
             layers: is_used("layers"),
             mounts: is_used("mounts"),
-            switch: if enabled { "it is not among the tiers asked for" } else { "caching is switched off" },
-            archive_timeout: archive_timeout.unwrap_or(DEFAULT_ARCHIVE_TIMEOUT),
-            cache_repo,
-        })
+            switch: if enabled { "it is not among the requested tiers" } else { "caching is switched off" },
+            archive_timeout: options.archive_timeout.unwrap_or(DEFAULT_ARCHIVE_TIMEOUT),
+            cache_repo: options.cache_repo.clone().map(|repository| repository.0),
+        }
+    }
+
+    /// Returns the tiers of commands that have no flags for them.
+    pub(crate) fn of_settings(settings: &Settings) -> Self {
+        Self::resolve(&settings.options)
     }
 }
 
-/// Parses comma-separated names of tiers.
-fn names(text: &str) -> Result<Vec<&'static str>, String> {
-    let known = |name: &str| {
-        let found = NAMES.iter().find(|known| **known == name).copied();
-        found.ok_or_else(|| format!("`{name}` is none of {}", NAMES.join(", ")))
-    };
-    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(known).collect()
+/// Names of tiers, of which only these are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TierNames(Vec<&'static str>);
+
+impl TierNames {
+    pub(super) fn of_flags(names: &[String]) -> Result<Option<Self>, SettingsError> {
+        let parsed = Origin::Flag("tiers").parse(names, Self::from_text)?;
+        let names_of_all = parsed.into_iter().flat_map(|names| names.0).collect();
+        Ok((!names.is_empty()).then_some(Self(names_of_all)))
+    }
+}
+
+impl FromText for TierNames {
+    fn from_text(text: &str) -> Result<Self, String> {
+        let known = |name: &str| {
+            let found = NAMES.iter().find(|known| **known == name).copied();
+            found.ok_or_else(|| format!("`{name}` is not one of {}", NAMES.join(", ")))
+        };
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        names.map(known).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for TierNames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = Vec::<Written<Self>>::deserialize(deserializer)?;
+        Ok(Self(names.into_iter().flat_map(|Written(names)| names.0).collect()))
+    }
+}
+
+/// The name of a repository, `[HOST/]PATH`, without a tag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Repository(pub(super) ImageRef);
+
+impl FromText for Repository {
+    fn from_text(text: &str) -> Result<Self, String> {
+        parse_repository(text).map(Self)
+    }
+}
+
+/// Returns the time limit for moving an image out of the store.
+pub(crate) fn archive_timeout(
+    typed: Option<&String>,
+    settings: &Settings,
+) -> Result<Duration, SettingsError> {
+    let typed = flag("archive-timeout", typed)?;
+    Ok(typed.or(settings.options.archive_timeout).unwrap_or(DEFAULT_ARCHIVE_TIMEOUT))
 }
 
 /// Returns the repository of base images from a flag, the environment or the file, or `None` if they stay in the
 /// engine.
 pub(crate) fn base_repository(
-    flag: (&'static str, Option<&str>),
+    (name, text): (&'static str, Option<&String>),
     settings: &Settings,
-    environment: &Environment,
 ) -> Result<Option<ImageRef>, SettingsError> {
-    let file = &settings.file;
-    let written = ("base_repo", file.base_repo.as_deref());
-    Fallback { environment, file }.first(flag, env_vars::LARDER_BASE_REPO, written, parse_repository)
+    let repository = flag::<Repository>(name, text)?.or_else(|| settings.options.base_repo.clone());
+    Ok(repository.map(|repository| repository.0))
 }
 
 /// Parses the name of a repository, `[HOST/]PATH`, and rejects the name of an image.
@@ -110,11 +129,12 @@ mod tests {
 
     #[test]
     fn tiers_are_named_as_in_summaries() {
+        let names = |text| TierNames::from_text(text).map(|names| names.0);
         assert_eq!(names("engine, mounts").unwrap(), ["engine", "mounts"]);
         assert_eq!(names("").unwrap(), [""; 0]);
         assert_eq!(
             names("engine,images").unwrap_err(),
-            "`images` is none of engine, registry, prefix, graft, archive, layers, mounts"
+            "`images` is not one of engine, registry, prefix, graft, archive, layers, mounts"
         );
     }
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::super::error::CommandError;
 use super::Cache;
-use crate::cli::TierArgs;
 use crate::pipeline::session::store::{keep_within, warn_of};
 use crate::pipeline::transfers::transfer;
 use crate::registry::ImageRef;
@@ -15,7 +14,7 @@ use crate::tiers::ArchiveTier;
 impl Cache<'_> {
     /// Returns the entry of the engine's image `name`, archived if necessary, or `None` if there is no such image.
     pub(super) fn archive(&self, name: &str) -> Result<Option<Entry>, CommandError> {
-        let tiers = TierSettings::resolve(&TierArgs::default(), self.settings, self.command.environment)?;
+        let tiers = TierSettings::of_settings(self.settings);
         let Ok(name) = name.parse::<ImageRef>() else { return Ok(None) };
         self.command.block_on(async {
             // A wrong id must not be reported as a missing engine.
@@ -27,12 +26,14 @@ impl Cache<'_> {
             let notes = self.settings.job.notes();
             let key = notes.key_of(&image.id).map_err(|error| CommandError::config(&error))?;
             let key = key.ok_or_else(|| {
-                CommandError::config_line(format!("the image {familiar} was not built by larder here"))
-                    .hint("larder build --enable-cache builds and archives it")
+                CommandError::config_line(format!(
+                    "the image {familiar} was not built by larder on this machine"
+                ))
+                .hint("larder build --enable-cache builds and archives it")
             })?;
             let images = connection.image_store().await?;
             let tier = ArchiveTier::new(self.store.clone(), engine, images, tiers.archive_timeout);
-            // The entry of the build contains more than the engine knows.
+            // The entry of the build contains details that the engine does not know.
             if let Some(entry) = tier.entry_of(key, &image.platform, &image).await {
                 return Ok(Some(entry));
             }

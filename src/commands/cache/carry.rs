@@ -79,7 +79,7 @@ impl Cache<'_> {
             self.store.import(self.place, file, progress)
         });
         let imported = imported.map_err(|error| {
-            // An incomplete import is useless.
+            // Remove the chunks of the incomplete import.
             let swept = self.store.evict(self.place, Victims::Ids(&[]), false, Timestamp::now());
             warn_of(swept.err().as_slice(), &self.printer);
             failed(error)
@@ -115,8 +115,7 @@ fn failed(error: PortableError) -> CommandError {
     match error {
         PortableError::Store(error) => fault(&error),
         error @ PortableError::File(_) => CommandError::config(&error),
-        error @ PortableError::Foreign { .. } => CommandError::config(&error).hint(
-            "only a whole file that larder cache export wrote can be imported; no entry was taken over",
-        ),
+        error @ PortableError::Foreign { .. } => CommandError::config(&error)
+            .hint("only complete files from larder cache export can be imported; no entry was imported"),
     }
 }

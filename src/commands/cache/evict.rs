@@ -37,8 +37,8 @@ fn evict(victims: Victims<'_>, dry_run: bool, format: Format, cache: &Cache<'_>)
 
 fn confirmed(cache: &Cache<'_>) -> Result<bool, CommandError> {
     if !io::stdin().is_terminal() {
-        let cause = "clear asks before it removes everything, and there is no terminal to ask on";
-        return Err(CommandError::config_line(cause).hint("add -y to remove everything without being asked"));
+        let cause = "clear requires a confirmation, but standard input is not a terminal";
+        return Err(CommandError::config_line(cause).hint("add -y to remove everything without confirmation"));
     }
     let count = cache.census()?.entries.len();
     let entries = if count == 1 { "the 1 entry".to_owned() } else { format!("all {count} entries") };

@@ -9,7 +9,7 @@ use crate::commands::error::CommandError;
 use crate::store::{EntryKind, Listed};
 
 impl Cache<'_> {
-    /// Returns the entry of the image `named` by id, or by a file of `larder cache export`.
+    /// Returns the entry of an image, where `named` is an id or the path of a file from `larder cache export`.
     pub(in crate::commands) fn image(&self, named: &str) -> Result<Listed, CommandError> {
         let path = Path::new(named);
         let listed = if path.is_file() {
@@ -20,12 +20,11 @@ impl Cache<'_> {
         let kind = listed.entry.manifest.address.kind;
         if kind != EntryKind::Image {
             let id = listed.entry.short_id();
-            return Err(CommandError::config_line(format!("the entry {id} holds no image but a {kind}"))
+            return Err(CommandError::config_line(format!("entry {id} is a {kind}, not an image"))
                 .hint("larder cache list shows which entries are images"));
         }
         self.store.vouch_for(&listed.entry).map_err(|error| {
-            CommandError::config(&error)
-                .hint("--trusted-key (LARDER_TRUSTED_KEYS) names the keys that are trusted")
+            CommandError::config(&error).hint("set the trusted keys with --trusted-key (LARDER_TRUSTED_KEYS)")
         })?;
         Ok(listed)
     }
@@ -42,10 +41,10 @@ impl Cache<'_> {
         });
         match (images.next(), images.next()) {
             (Some(image), None) => Ok(image.clone()),
-            (None, _) => Err(CommandError::config_line(format!("{named} holds no image"))
-                .hint("larder cache export ENTRY --output FILE writes one")),
-            (Some(_), Some(_)) => Err(CommandError::config_line(format!("{named} holds several images"))
-                .hint("they are in the cache now: larder cache list shows their ids")),
+            (None, _) => Err(CommandError::config_line(format!("{named} contains no image"))
+                .hint("larder cache export ENTRY --output FILE writes a file with an image")),
+            (Some(_), Some(_)) => Err(CommandError::config_line(format!("{named} contains several images"))
+                .hint("they have been imported: larder cache list shows their ids")),
         }
     }
 }

@@ -1,17 +1,16 @@
 //! `larder cache load`: loads the image of an entry into every given engine.
 
 use super::Cache;
-use crate::cli::{LoadArgs, TierArgs};
+use crate::cli::LoadArgs;
 use crate::commands::error::CommandError;
 use crate::commands::nodes::Nodes;
 use crate::commands::print_text;
 use crate::output::entries::EntryInfo;
 use crate::pipeline::handing::Names;
-use crate::settings::TierSettings;
+use crate::settings::archive_timeout;
 
 pub(super) async fn run(args: &LoadArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
-    let tiers = TierArgs { archive_timeout: args.archive_timeout.clone(), ..TierArgs::default() };
-    let deadline = TierSettings::resolve(&tiers, cache.settings, cache.command.environment)?.archive_timeout;
+    let deadline = archive_timeout(args.archive_timeout.as_ref(), cache.settings)?;
     let listed = cache.image(&args.id)?;
     let entry = &listed.entry;
     cache.printer.note(&format!("loading from the cache\n{}", EntryInfo::new(&listed).brief()));

@@ -62,14 +62,14 @@ impl<'a> Cache<'a> {
             PlaceArg::Remote => Place::Remote,
         };
         let missing = || {
-            CommandError::config_line("no remote store is named")
-                .hint("name it with --remote URL, LARDER_REMOTE or `remote` in larder.yaml")
+            CommandError::config_line("no remote store is configured")
+                .hint("set it with --remote URL, LARDER_REMOTE or `remote` in larder.yaml")
         };
         let name = store.place(place).ok_or_else(missing)?;
         Ok(Self { command: *command, settings: command.settings, store, place, name, printer })
     }
 
-    /// Returns the limits of the place; for a shared store without a limit of its own, the local one.
+    /// Returns the limits of the place. A shared store without its own limit uses the local one.
     fn limits(&self) -> Limits {
         let own = self.settings.job.store.limits;
         let max_bytes = self.settings.job.store.remote_limits.max_bytes.or(own.max_bytes);
@@ -121,7 +121,7 @@ impl<'a> Cache<'a> {
 fn hints(entries: &[&Listed]) -> Vec<String> {
     if entries.is_empty() {
         return vec![
-            "the cache holds no entry yet; larder build --enable-cache archives an image".to_owned(),
+            "the cache has no entries yet; larder build --enable-cache archives an image".to_owned(),
         ];
     }
     let line = |listed: &&Listed| {
@@ -132,7 +132,7 @@ fn hints(entries: &[&Listed]) -> Vec<String> {
     if entries.len() > LISTED {
         hints.push(format!("and {} more", entries.len() - LISTED));
     }
-    hints.push("larder cache list shows all that is known of them".to_owned());
+    hints.push("larder cache list shows the details of all entries".to_owned());
     hints
 }
 
@@ -141,12 +141,14 @@ fn fault(error: &StoreError) -> CommandError {
     let command = CommandError::config(error);
     match error {
         StoreError::ReadOnly => {
-            command.hint("leave out --read-only (LARDER_READ_ONLY, read_only in larder.yaml)")
+            command.hint("remove --read-only (LARDER_READ_ONLY, read_only in larder.yaml)")
         }
         StoreError::Backend(error) => command.hint(match error.reason {
             crate::store::backend::Reason::Denied => "the cache must be readable and writable for this user",
-            crate::store::backend::Reason::Full => "make room there, or name another place with --cache-dir",
-            _ => "--cache-dir (LARDER_CACHE_DIR) and --remote (LARDER_REMOTE) say where the cache is",
+            crate::store::backend::Reason::Full => {
+                "free disk space there, or set a different directory with --cache-dir"
+            }
+            _ => "--cache-dir (LARDER_CACHE_DIR) and --remote (LARDER_REMOTE) set the location of the cache",
         }),
         _ => command,
     }

@@ -13,7 +13,7 @@ pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError>
     let sent = cache.store.send_all(&|entry| {
         let manifest = &entry.manifest;
         let (kind, title) = (manifest.address.kind, &manifest.subject.title);
-        cache.printer.note(&format!("{} has {}: {kind} {title}\n", cache.name, entry.short_id()));
+        cache.printer.note(&format!("{} contains {}: {kind} {title}\n", cache.name, entry.short_id()));
     });
     let Sent { carried, faults } = sent.map_err(|error| fault(&error))?;
     warn_of(&faults, &cache.printer);

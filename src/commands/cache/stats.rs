@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::super::print_result;
 use super::{Cache, CommandError};
 use crate::buildkit::Client;
-use crate::cli::{Format, TierArgs};
+use crate::cli::Format;
 use crate::output::usage::{RegistryUsage, Usage};
 use crate::settings::{TierSettings, base_repository};
 
@@ -25,9 +25,9 @@ pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError>
 
 /// Returns the usage of the configured repositories for caches and base images, if they are in ECR.
 async fn registries(cache: &Cache<'_>) -> Result<Vec<RegistryUsage>, CommandError> {
-    let (settings, environment) = (cache.settings, cache.command.environment);
-    let kept = TierSettings::resolve(&TierArgs::default(), settings, environment)?.cache_repo;
-    let base = base_repository(("base-repo", None), settings, environment)?;
+    let settings = cache.settings;
+    let kept = TierSettings::of_settings(settings).cache_repo;
+    let base = base_repository(("base-repo", None), settings)?;
     let mut usages = Vec::new();
     for place in kept.into_iter().chain(base) {
         let query = async {

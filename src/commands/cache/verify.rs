@@ -22,10 +22,12 @@ pub(super) fn run(args: &VerifyArgs, cache: &Cache<'_>) -> Result<(), CommandErr
         return Ok(());
     }
     if args.repair {
-        return Err(CommandError::cache_line("the cache was damaged, and not all of it could be mended")
-            .hint("what lacked content was set aside; the next saves keep it again"));
+        return Err(CommandError::cache_line(
+            "the cache was damaged, and some entries could not be repaired",
+        )
+        .hint("incomplete entries were set aside; later builds save them again"));
     }
     Err(CommandError::cache_line("the cache is damaged").hint(
-        "larder cache verify --repair brings back what another place still has, and sets the rest aside",
+        "larder cache verify --repair copies chunks from the other store and sets incomplete entries aside",
     ))
 }

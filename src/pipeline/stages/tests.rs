@@ -1,4 +1,4 @@
-//! The stages without an engine: builders answer nothing here, and the API of Docker is a table of answers.
+//! Tests of the stages without an engine: there is no builder, and Docker's API is a table of responses.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -30,7 +30,7 @@ use crate::tiers::Hit;
 
 const ID: &str = "sha256:1111111111111111111111111111111111111111111111111111111111111111";
 
-/// Remembers what was reported.
+/// A reporter that records what was reported.
 #[derive(Default)]
 struct Recorder(Mutex<Vec<String>>);
 
@@ -107,10 +107,10 @@ impl StepProgress for Silent {
     }
 }
 
-/// What the engine answers to requests whose path contains a text: a status and a body. Others get 404.
+/// The engine's responses: text that the request's path contains, status and body. Other requests get 404.
 type Answers = &'static [(&'static str, u16, &'static str)];
 
-/// A project with a Dockerfile, its settings, and an engine with a table of answers.
+/// A project with a Dockerfile, its settings, and an engine with a table of responses.
 struct Project {
     directory: TempDir,
     settings: JobSettings,
@@ -185,7 +185,7 @@ impl Project {
         (record, finished.end.map_err(|error| error.to_string()))
     }
 
-    /// Notes an image of the project's key that was built so long ago.
+    /// Records an image of the project's key that was built `age` ago.
     async fn note_image(&self, age: SignedDuration) {
         let (keyed, ..) = self.look_up().await;
         let keys = &keyed.keys().expect("the keys are known").keys;
@@ -204,7 +204,7 @@ impl Project {
     }
 }
 
-/// Answers requests on a socket, one per connection, until the process ends.
+/// Responds to requests on a socket, one per connection, until the process ends.
 fn serve(socket: &Path, answers: Answers, requests: Arc<Mutex<Vec<String>>>) {
     let listener = UnixListener::bind(socket).unwrap();
     std::thread::spawn(move || {
@@ -224,7 +224,7 @@ fn serve(socket: &Path, answers: Answers, requests: Arc<Mutex<Vec<String>>>) {
     });
 }
 
-/// Its image is made of a file alone, so that no registry is asked for a base.
+/// A Dockerfile without a base image, so that no registry is queried for one.
 const PLAIN: &str = "FROM scratch\nCOPY file /file\n";
 const IMAGE: &str = r#"{"Id":"sha256:1111111111111111111111111111111111111111111111111111111111111111","RepoTags":[],"Os":"linux","Architecture":"amd64"}"#;
 const HAS_IMAGE: Answers = &[("/tag?", 201, ""), ("/images/sha256:1111", 200, IMAGE)];
@@ -249,10 +249,10 @@ async fn an_image_of_the_key_in_the_engine_is_named_and_recorded_as_a_hit() {
 }
 
 #[tokio::test]
-async fn an_image_that_was_removed_is_a_miss_and_a_silent_engine_a_reported_one() {
+async fn a_removed_image_is_a_miss_and_a_failing_engine_is_a_miss_with_a_warning() {
     for (answers, reason, warnings) in [
-        (&[][..], "the image of this key is gone from the engine", 0),
-        (&[("/images/", 500, r#"{"message":"broken"}"#)], "the engine cannot be asked for the image", 1),
+        (&[][..], "the engine no longer has the image of this key", 0),
+        (&[("/images/", 500, r#"{"message":"broken"}"#)], "the engine cannot be queried for the image", 1),
     ] {
         let project = Project::new(&[], PLAIN, answers);
         project.note_image(SignedDuration::from_hours(1)).await;
@@ -265,18 +265,18 @@ async fn an_image_that_was_removed_is_a_miss_and_a_silent_engine_a_reported_one(
 }
 
 #[tokio::test]
-async fn a_fault_of_a_tier_fails_a_strict_build_alone_and_is_recorded() {
+async fn a_fault_of_a_tier_fails_a_strict_build_and_is_recorded() {
     let broken: Answers = &[("/images/", 500, r#"{"message":"broken"}"#)];
     let project = Project::new(&["--strict"], PLAIN, broken);
     project.note_image(SignedDuration::from_hours(1)).await;
     let (record, end) = project.run().await;
     assert!(end.unwrap_err().contains("broken"));
     assert_eq!(record.outcome, Outcome::Failed);
-    assert_eq!(record.tiers[0].tier, "engine", "what was answered until then stays");
+    assert_eq!(record.tiers[0].tier, "engine", "earlier answers are recorded");
 }
 
 #[tokio::test]
-async fn an_image_older_than_wanted_makes_every_step_run() {
+async fn an_image_older_than_max_age_makes_every_step_run() {
     let project = Project::new(&["--max-age", "1h"], PLAIN, HAS_IMAGE);
     project.note_image(SignedDuration::from_hours(2)).await;
     let (session, inputs, connection) =
@@ -288,20 +288,20 @@ async fn an_image_older_than_wanted_makes_every_step_run() {
 }
 
 #[tokio::test]
-async fn tiers_that_cannot_have_the_image_are_not_asked() {
+async fn tiers_that_cannot_have_the_image_are_not_queried() {
     for (flags, dockerfile, reason) in [
         (&["--no-cache"][..], PLAIN, "--no-cache"),
         (&["--no-cache-filter", "x"], PLAIN, "--no-cache-filter"),
-        (&["--tiers", "layers"], PLAIN, "it is not among the tiers asked for"),
+        (&["--tiers", "layers"], PLAIN, "it is not among the requested tiers"),
         (
             &[],
             "FROM scratch\nADD https://registry.invalid/x /x\n",
-            "ADD of a remote address, or a time taken from elsewhere: what is there is known to the engine only",
+            "ADD of a remote address, or a SOURCE_DATE_EPOCH that is not a number: only the engine can read the source",
         ),
     ] {
         let project = Project::new(flags, dockerfile, HAS_IMAGE);
         if dockerfile == PLAIN {
-            // It would be a hit.
+            // Without the flag this would be a hit.
             project.note_image(SignedDuration::from_hours(1)).await;
         }
         let (_, lookup, end) = project.look_up().await;
@@ -315,20 +315,20 @@ async fn tiers_that_cannot_have_the_image_are_not_asked() {
 }
 
 #[tokio::test]
-async fn notes_that_cannot_be_read_are_one_warning_and_keep_the_store_from_being_asked() {
+async fn unreadable_notes_cause_one_warning_and_the_store_is_not_queried() {
     let project = Project::new(&["--enable-cache"], PLAIN, HAS_IMAGE);
     fs::create_dir(project.directory.path().join("cache")).unwrap();
     fs::write(project.directory.path().join("cache/v1"), "no directory").unwrap();
     let (_, lookup, end) = project.look_up().await;
     end.unwrap();
-    let asked: Vec<&str> = lookup.tiers.iter().map(|tier| tier.tier.as_str()).collect();
-    assert_eq!(asked, ["engine"]);
+    let tier_names: Vec<&str> = lookup.tiers.iter().map(|tier| tier.tier.as_str()).collect();
+    assert_eq!(tier_names, ["engine"]);
     let warnings = project.reporter.warnings();
     assert!(warnings.len() == 1 && warnings[0].ends_with("going on without it"), "{warnings:?}");
 }
 
 #[tokio::test]
-async fn the_time_of_a_registry_that_fails_counts_as_a_cost_of_its_layers() {
+async fn the_time_spent_on_a_failing_registry_is_part_of_the_layer_lookup() {
     let project = Project::new(&["--cache-repo", "127.0.0.1:1/caches"], PLAIN, &[]);
     let (session, inputs, connection) =
         (Session::new(&project.settings), project.inputs().await, project.connection());
@@ -340,18 +340,18 @@ async fn the_time_of_a_registry_that_fails_counts_as_a_cost_of_its_layers() {
 }
 
 #[tokio::test]
-async fn a_build_that_an_engine_does_not_take_is_recorded_as_failed_with_the_tiers_before_it() {
+async fn a_build_that_the_engine_rejects_is_recorded_as_failed_with_earlier_answers() {
     let project = Project::new(&[], PLAIN, &[]);
     let (record, end) = project.run().await;
     end.unwrap_err();
     assert_eq!((record.outcome, record.image_id), (Outcome::Failed, None));
     assert!(record.error.is_some());
-    let asked: Vec<&str> = record.tiers.iter().map(|tier| tier.tier.as_str()).collect();
-    assert_eq!(asked[0], "engine");
+    let tier_names: Vec<&str> = record.tiers.iter().map(|tier| tier.tier.as_str()).collect();
+    assert_eq!(tier_names[0], "engine");
 }
 
 #[tokio::test]
-async fn a_build_whose_time_is_over_ends_between_two_stages_and_is_recorded() {
+async fn a_build_that_times_out_ends_between_two_stages_and_is_recorded() {
     let project = Project::new(&[], PLAIN, HAS_IMAGE);
     let (session, inputs, connection) =
         (Session::new(&project.settings), project.inputs().await, project.connection());
@@ -364,7 +364,7 @@ async fn a_build_whose_time_is_over_ends_between_two_stages_and_is_recorded() {
 }
 
 #[tokio::test]
-async fn an_interrupted_build_moves_nothing_more_and_is_recorded() {
+async fn an_interrupted_build_tags_nothing_and_is_recorded() {
     let project = Project::new(&[], PLAIN, HAS_IMAGE);
     project.note_image(SignedDuration::from_hours(1)).await;
     let (record, end) = project.run_in(&Session::interrupted(&project.settings)).await;
@@ -374,7 +374,7 @@ async fn an_interrupted_build_moves_nothing_more_and_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_record_is_made_of_outcomes_alone() {
+async fn a_record_depends_only_on_the_outcomes_of_the_stages() {
     let project = Project::new(&[], PLAIN, HAS_IMAGE);
     let (session, inputs, connection) =
         (Session::new(&project.settings), project.inputs().await, project.connection());

@@ -48,7 +48,7 @@ impl RunSettings {
         (settings, environment): (&Settings, &Environment),
     ) -> Result<Self, SettingsError> {
         let file = &settings.file;
-        let run = match file.images.get(name) {
+        let run = match file.image(name) {
             Some(image) => {
                 let own_command = &image.run.command;
                 let is_set = |set: &String| variables.contains_key(set.split('=').next().unwrap_or_default());

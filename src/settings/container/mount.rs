@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::settings::fields;
-use crate::settings::step_options::bytes;
+use crate::settings::origin::FromText;
+use crate::settings::size::ByteSize;
 
 /// Returns the mount as the Engine API expects it.
 pub(super) fn parse(text: &str) -> Result<Value, String> {
@@ -82,8 +83,7 @@ fn field(mount: &mut Value, name: &str, value: Option<&str>) -> Result<(), Strin
         }
         "image-subpath" => mount["ImageOptions"]["Subpath"] = text()?.into(),
         "tmpfs-size" => {
-            mount["TmpfsOptions"]["SizeBytes"] =
-                bytes(text()?).ok_or_else(|| wrong(value.unwrap_or_default()))?.into();
+            mount["TmpfsOptions"]["SizeBytes"] = ByteSize::from_text(text()?)?.0.into();
         }
         "tmpfs-mode" => {
             let mode = u32::from_str_radix(text()?, 8).map_err(|_| wrong(value.unwrap_or_default()))?;

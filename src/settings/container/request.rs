@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 use super::mount;
 use super::values::{self, Port};
 use crate::cli::ContainerOptions;
-use crate::settings::step_options::{bytes, is_ulimit};
+use crate::settings::origin::FromText;
+use crate::settings::size::ByteSize;
+use crate::settings::step_options::is_ulimit;
 use crate::settings::{Environment, SettingsError, duration};
 
 /// How a value is converted; the first element is the field.
@@ -405,8 +407,8 @@ impl Request {
 }
 
 fn size(text: &str) -> Result<Value, String> {
-    let size = bytes(text).and_then(|size| i64::try_from(size).ok());
-    size.map(Value::from).ok_or_else(|| format!("`{text}` is no size such as 64m or 1g"))
+    let ByteSize(size) = ByteSize::from_text(text)?;
+    i64::try_from(size).map(Value::from).map_err(|_| format!("`{text}` is too large"))
 }
 
 fn number(text: &str) -> Result<Value, String> {

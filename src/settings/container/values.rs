@@ -19,14 +19,13 @@ pub(super) struct Port {
 /// Parses `[[IP:]PORT:]PORT[/PROTOCOL]`, also with ranges, or `published=PORT,target=PORT,protocol=PROTOCOL`.
 pub(super) fn published(text: &str) -> Result<Vec<Port>, String> {
     let failed = || format!("`{text}` is not [[IP:]PORT:]PORT[/tcp|/udp|/sctp]");
-    let plain = if text.contains('=') { long_port(text)? } else { text.to_owned() };
-    let (address, protocol) = plain.rsplit_once('/').unwrap_or((&plain, "tcp"));
-    let (outside, inside) = address.rsplit_once(':').unwrap_or(("", address));
-    let (address, outside) = outside.rsplit_once(':').unwrap_or(("", outside));
+    let (address, outside, inside, protocol) =
+        if text.contains('=') { long_port(text)? } else { short_port(text) };
+    let (address, outside, inside) = (address.as_str(), outside.as_str(), inside.as_str());
     let address = address.trim_start_matches('[').trim_end_matches(']');
     let is_address = address.is_empty() || address.parse::<IpAddr>().is_ok();
     let (first, last) = range(inside).filter(|(first, _)| *first > 0 && is_address).ok_or_else(failed)?;
-    let protocol = protocol_of(protocol).ok_or_else(failed)?;
+    let protocol = protocol_of(&protocol).ok_or_else(failed)?;
     let port = |inside: u16, outside: String| Port {
         inside: format!("{inside}/{protocol}"),
         address: address.to_owned(),
@@ -45,7 +44,16 @@ pub(super) fn published(text: &str) -> Result<Vec<Port>, String> {
     Ok((first..=last).zip(start..=end).map(|(inside, outside)| port(inside, outside.to_string())).collect())
 }
 
-fn long_port(text: &str) -> Result<String, String> {
+/// Returns the address, the ports outside and inside, and the protocol.
+fn short_port(text: &str) -> (String, String, String, String) {
+    let (ports, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
+    let (outside, inside) = ports.rsplit_once(':').unwrap_or(("", ports));
+    let (address, outside) = outside.rsplit_once(':').unwrap_or(("", outside));
+    (address.to_owned(), outside.to_owned(), inside.to_owned(), protocol.to_owned())
+}
+
+/// Returns the same as [`short_port`] of `published=PORT,target=PORT,protocol=PROTOCOL`.
+fn long_port(text: &str) -> Result<(String, String, String, String), String> {
     let (mut outside, mut inside, mut protocol) = (String::new(), None, "tcp".to_owned());
     for (name, value) in fields::parse(text)? {
         match (name.as_str(), value) {
@@ -58,7 +66,9 @@ fn long_port(text: &str) -> Result<String, String> {
         }
     }
     let inside = inside.ok_or_else(|| format!("`{text}` has no target"))?;
-    Ok(format!("{outside}:{inside}/{protocol}"))
+    // The address may precede the port.
+    let (address, outside) = outside.rsplit_once(':').unwrap_or(("", &outside));
+    Ok((address.to_owned(), outside.to_owned(), inside, protocol))
 }
 
 /// Parses `PORT[-PORT][/PROTOCOL]`.

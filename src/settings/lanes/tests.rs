@@ -1,5 +1,5 @@
 use super::*;
-use crate::settings::config_file::ConfigFile;
+use crate::settings::SettingsError;
 
 /// Parses assignments separated by spaces.
 fn environment(variables: &str) -> Environment {
@@ -17,8 +17,8 @@ fn shown(job: &JobLanes) -> String {
 }
 
 fn resolved(variables: &str, facts: &Facts) -> JobLanes {
-    let (environment, file) = (environment(variables), ConfigFile::default());
-    resolve(None, None, Fallback { environment: &environment, file: &file }, facts).unwrap()
+    let environment = environment(variables);
+    resolve(&Options::of_environment(&environment).unwrap(), &environment, facts)
 }
 
 /// A checkout made by `git clone` of a repository with default branch `master`.
@@ -268,18 +268,24 @@ fn no_branch_has_the_lane_of_a_pull_request_a_tag_or_an_unknown_branch() {
 
 #[test]
 fn a_flag_comes_first_and_is_checked() {
-    let environment = environment("LARDER_LANE=a\nb LARDER_TRUNK=of-variable");
-    let mut file = ConfigFile::default();
-    file.trunk = Some("of-file".to_owned());
-    let facts = Facts::default();
-    let lanes = |lane, trunk, environment: &Environment| {
-        resolve(lane, trunk, Fallback { environment, file: &file }, &facts)
-            .map(|job| (shown(&job), job.trunk_from))
+    let variables = environment("LARDER_LANE=of-variable LARDER_TRUNK=of-variable");
+    let lane = |text: &str| Lane::try_from(text.to_owned()).unwrap();
+    let file = Options { trunk: Some(Sourced::new(lane("of-file"), Origin::File)), ..Options::default() };
+    let lanes = |own: Option<&str>, trunk: Option<&str>, environment: &Environment| {
+        let flags = Options {
+            lane: own.map(|text| Sourced::flag("lane", lane(text))),
+            trunk: trunk.map(|text| Sourced::flag("trunk", lane(text))),
+            ..Options::default()
+        };
+        let options = flags.combine(Options::of_environment(environment).unwrap()).combine(file.clone());
+        let job = resolve(&options, environment, &Facts::default());
+        (shown(&job), job.own_from, job.trunk_from)
     };
-    assert_eq!(lanes(Some("a"), Some("b"), &environment).unwrap(), ("a b*".to_owned(), "--trunk"));
-    assert_eq!(lanes(Some("a"), None, &environment).unwrap(), ("a of-variable*".to_owned(), "LARDER_TRUNK"));
+    assert_eq!(lanes(Some("a"), Some("b"), &variables), ("a b*".to_owned(), "--lane", "--trunk"));
+    let by_variable = ("of-variable*".to_owned(), "LARDER_LANE", "LARDER_TRUNK");
+    assert_eq!(lanes(None, None, &variables), by_variable);
     let nothing = Environment::default();
-    assert_eq!(lanes(None, None, &nothing).unwrap(), ("local of-file*".to_owned(), "larder.yaml"));
-    assert!(lanes(Some(""), None, &nothing).is_err());
-    assert!(lanes(None, None, &environment).unwrap_err().to_string().starts_with("LARDER_LANE: "));
+    assert_eq!(lanes(None, None, &nothing), ("local of-file*".to_owned(), "no CI job", "larder.yaml"));
+    let wrong = Options::of_environment(&environment("LARDER_LANE=a\nb")).unwrap_err();
+    assert!(matches!(wrong, SettingsError::Variable { variable: "LARDER_LANE", .. }), "{wrong}");
 }

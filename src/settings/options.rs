@@ -1,0 +1,261 @@
+//! Settings that a flag, a variable and a key of `larder.yaml` can set: one layer for each source.
+//!
+//! ```text
+//! flags.combine(environment).combine(image).combine(file)
+//! ```
+//!
+//! Each layer is typed: text is parsed once, where its origin is known.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::named_image::{self, NamedImage};
+use super::origin::{Origin, Sourced, flag, text};
+use super::size::{ByteSize, Gigabytes};
+use super::store::{MaxAge, TrustedKeys};
+use super::tiers::{Repository, TierNames};
+use super::{Environment, PushWith, SettingsError, env_vars};
+use crate::cli::{BuildArgs, CarryArgs, GlobalArgs, StoreArgs, TierArgs};
+use crate::plan::ProgressMode;
+use crate::registry::Compression;
+use crate::store::Lane;
+use crate::store::backend::remote::RemoteUrl;
+
+/// The settings of one source, and the content of `larder.yaml`, in which an unknown key is an error.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "larder.yaml"))]
+#[serde(default, deny_unknown_fields, expecting = "a mapping")]
+pub(super) struct Options {
+    /// Directory of the cache.
+    pub(super) cache_dir: Option<PathBuf>,
+    /// Form of the progress: auto, plain, tty, quiet or json.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) progress: Option<ProgressMode>,
+    /// Fail if a cache fails, instead of building without it.
+    pub(super) strict: Option<bool>,
+    /// Time limit of a build, such as `30m`.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) timeout: Option<Duration>,
+    /// `true` archives images in the store, `false` builds without any of larder's caches.
+    #[cfg_attr(test, schemars(with = "Option<bool>"))]
+    pub(super) enabled: Option<Sourced<bool>>,
+    /// Tiers to use: some of engine, registry, prefix, graft, archive, layers, mounts.
+    #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
+    pub(super) tiers: Option<TierNames>,
+    /// Time limit for moving a whole image into or out of the store, or layers to a registry.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) archive_timeout: Option<Duration>,
+    /// Repository for cached images and layers, such as `registry.example/app`. Default: the repository that is pushed to.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) cache_repo: Option<Repository>,
+    /// Who pushes images of Docker engines with a graph driver: auto, engine or larder.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) push_with: Option<PushWith>,
+    /// Compression of pushed layers: gzip or zstd.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) push_compression: Option<Compression>,
+    /// Repository for base images, such as `registry.example/app-base`. Default: none, they stay in the engine.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) base_repo: Option<Repository>,
+    /// Shared store behind the cache directory, such as `s3://BUCKET/PREFIX`.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) remote: Option<RemoteUrl>,
+    /// Time limit of a request to the shared store.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) remote_timeout: Option<Duration>,
+    /// Lane of the default branch, which every job reads.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) trunk: Option<Sourced<Lane>>,
+    /// Save nothing and remove nothing.
+    pub(super) read_only: Option<bool>,
+    /// Use only entries that a trusted key has signed.
+    pub(super) require_signature: Option<bool>,
+    /// Public keys whose signatures are trusted, in base64.
+    #[cfg_attr(test, schemars(with = "Vec<String>"))]
+    pub(super) trusted_keys: Option<TrustedKeys>,
+    /// Maximum size of the cache in gigabytes; 0 for no limit.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
+    pub(super) cache_max_size_gb: Option<Gigabytes>,
+    /// Gigabytes to keep free on the cache's disk; 0 fills it. Default: 5 % of the disk or 1, whichever is larger.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
+    pub(super) cache_min_free_gb: Option<Gigabytes>,
+    /// Maximum size of the shared store in gigabytes; 0 for no limit.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<f64>"))]
+    pub(super) remote_max_size_gb: Option<Gigabytes>,
+    /// Maximum number of entries in the cache; 0 for no limit.
+    pub(super) cache_max_entries: Option<u64>,
+    /// Age after which images are built again, and time without use after which entries are evicted, such as `30d`.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) max_age: Option<MaxAge>,
+    /// Add cache mounts to steps that install packages without one.
+    pub(super) auto_mounts: Option<bool>,
+    /// Name of the project that shares cache mounts.
+    pub(super) mount_scope: Option<String>,
+    /// Maximum size of a cache mount in the store, such as `2GB`.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) max_mount_size: Option<ByteSize>,
+    /// Number of builds in a row without a read after which a file of a cache mount is dropped; 0 keeps it.
+    pub(super) mount_unused_builds: Option<u32>,
+    /// Time limit for restoring or saving cache mounts.
+    #[serde(deserialize_with = "text")]
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
+    pub(super) mount_timeout: Option<Duration>,
+    /// Images that are built and run by their names.
+    #[serde(deserialize_with = "named_image::unique")]
+    pub(super) images: BTreeMap<String, NamedImage>,
+    /// Time to wait for an engine that cannot be reached yet.
+    #[serde(skip)]
+    pub(super) engine_wait: Option<Duration>,
+    #[serde(skip)]
+    pub(super) lane: Option<Sourced<Lane>>,
+}
+
+impl Options {
+    /// Returns the settings of both sources; those of `self` have precedence.
+    pub(super) fn combine(self, lower: Self) -> Self {
+        Self {
+            cache_dir: self.cache_dir.or(lower.cache_dir),
+            progress: self.progress.or(lower.progress),
+            strict: self.strict.or(lower.strict),
+            timeout: self.timeout.or(lower.timeout),
+            enabled: self.enabled.or(lower.enabled),
+            tiers: self.tiers.or(lower.tiers),
+            archive_timeout: self.archive_timeout.or(lower.archive_timeout),
+            cache_repo: self.cache_repo.or(lower.cache_repo),
+            push_with: self.push_with.or(lower.push_with),
+            push_compression: self.push_compression.or(lower.push_compression),
+            base_repo: self.base_repo.or(lower.base_repo),
+            remote: self.remote.or(lower.remote),
+            remote_timeout: self.remote_timeout.or(lower.remote_timeout),
+            trunk: self.trunk.or(lower.trunk),
+            read_only: self.read_only.or(lower.read_only),
+            require_signature: self.require_signature.or(lower.require_signature),
+            trusted_keys: self.trusted_keys.or(lower.trusted_keys),
+            cache_max_size_gb: self.cache_max_size_gb.or(lower.cache_max_size_gb),
+            cache_min_free_gb: self.cache_min_free_gb.or(lower.cache_min_free_gb),
+            remote_max_size_gb: self.remote_max_size_gb.or(lower.remote_max_size_gb),
+            cache_max_entries: self.cache_max_entries.or(lower.cache_max_entries),
+            max_age: self.max_age.or(lower.max_age),
+            auto_mounts: self.auto_mounts.or(lower.auto_mounts),
+            mount_scope: self.mount_scope.or(lower.mount_scope),
+            max_mount_size: self.max_mount_size.or(lower.max_mount_size),
+            mount_unused_builds: self.mount_unused_builds.or(lower.mount_unused_builds),
+            mount_timeout: self.mount_timeout.or(lower.mount_timeout),
+            images: if self.images.is_empty() { lower.images } else { self.images },
+            engine_wait: self.engine_wait.or(lower.engine_wait),
+            lane: self.lane.or(lower.lane),
+        }
+    }
+
+    /// Returns the settings of the flags that all commands share.
+    pub(super) fn of_global_flags(args: &GlobalArgs) -> Result<Self, SettingsError> {
+        let StoreArgs { remote, remote_timeout, trunk, trusted_keys, max_age, .. } = &args.store;
+        let lane = |name, text| -> Result<Option<Sourced<Lane>>, SettingsError> {
+            Ok(flag(name, text)?.map(|lane| Sourced::flag(name, lane)))
+        };
+        Ok(Self {
+            engine_wait: flag("wait-for-engine", args.wait_for_engine.as_ref())?,
+            cache_dir: args.cache_dir.clone(),
+            lane: lane("lane", args.lane.as_ref())?,
+            remote: flag("remote", remote.as_ref())?,
+            remote_timeout: flag("remote-timeout", remote_timeout.as_ref())?,
+            trunk: lane("trunk", trunk.as_ref())?,
+            read_only: args.store.read_only.then_some(true),
+            require_signature: args.store.require_signature.then_some(true),
+            trusted_keys: TrustedKeys::of_flags(trusted_keys)?,
+            cache_max_size_gb: flag("cache-max-size-gb", args.store.cache_max_size_gb.as_ref())?,
+            cache_min_free_gb: flag("cache-min-free-gb", args.store.cache_min_free_gb.as_ref())?,
+            remote_max_size_gb: flag("remote-max-size-gb", args.store.remote_max_size_gb.as_ref())?,
+            cache_max_entries: flag("cache-max-entries", args.store.cache_max_entries.as_ref())?,
+            max_age: flag("max-age", max_age.as_ref())?,
+            ..Self::default()
+        })
+    }
+
+    /// Returns the settings of the flags of a build.
+    pub(super) fn of_build_flags(args: &BuildArgs) -> Result<Self, SettingsError> {
+        let TierArgs { enable_cache, tiers, archive_timeout, cache_repo } = &args.tiers;
+        let CarryArgs {
+            auto_mounts, mount_scope, max_mount_size, mount_unused_builds, mount_timeout, ..
+        } = &args.carry;
+        let progress = if args.quiet { Some(ProgressMode::Quiet) } else { args.progress.map(Into::into) };
+        Ok(Self {
+            progress,
+            strict: args.strict.then_some(true),
+            timeout: flag("timeout", args.timeout.as_ref())?,
+            enabled: enable_cache.map(|enabled| Sourced::flag("enable-cache", enabled)),
+            tiers: TierNames::of_flags(tiers)?,
+            archive_timeout: flag("archive-timeout", archive_timeout.as_ref())?,
+            cache_repo: flag("cache-repo", cache_repo.as_ref())?,
+            push_with: flag("push-with", args.push_with.as_ref())?,
+            push_compression: flag("push-compression", args.push_compression.as_ref())?,
+            auto_mounts: auto_mounts.then_some(true),
+            mount_scope: flag("mount-scope", mount_scope.as_ref())?,
+            max_mount_size: flag("max-mount-size", max_mount_size.as_ref())?,
+            mount_unused_builds: flag("mount-unused-builds", mount_unused_builds.as_ref())?,
+            mount_timeout: flag("mount-timeout", mount_timeout.as_ref())?,
+            ..Self::default()
+        })
+    }
+
+    /// Returns the settings of the environment.
+    pub(super) fn of_environment(environment: &Environment) -> Result<Self, SettingsError> {
+        let lane = |variable| -> Result<Option<Sourced<Lane>>, SettingsError> {
+            Ok(environment.value(variable)?.map(|lane| Sourced::new(lane, Origin::Variable(variable))))
+        };
+        let enabled = environment.switch(env_vars::LARDER_ENABLED)?;
+        let progress = environment.value(env_vars::LARDER_PROGRESS)?;
+        Ok(Self {
+            cache_dir: environment.get(env_vars::LARDER_CACHE_DIR).map(PathBuf::from),
+            progress: match progress {
+                Some(progress) => Some(progress),
+                None => environment.value(env_vars::BUILDKIT_PROGRESS)?,
+            },
+            strict: environment.switch(env_vars::LARDER_STRICT)?,
+            timeout: environment.value(env_vars::LARDER_TIMEOUT)?,
+            enabled: enabled.map(|enabled| Sourced::new(enabled, Origin::Variable(env_vars::LARDER_ENABLED))),
+            tiers: environment.value(env_vars::LARDER_TIERS)?,
+            archive_timeout: environment.value(env_vars::LARDER_ARCHIVE_TIMEOUT)?,
+            cache_repo: environment.value(env_vars::LARDER_CACHE_REPO)?,
+            push_with: environment.value(env_vars::LARDER_PUSH_WITH)?,
+            push_compression: environment.value(env_vars::LARDER_PUSH_COMPRESSION)?,
+            base_repo: environment.value(env_vars::LARDER_BASE_REPO)?,
+            remote: environment.value(env_vars::LARDER_REMOTE)?,
+            remote_timeout: environment.value(env_vars::LARDER_REMOTE_TIMEOUT)?,
+            trunk: lane(env_vars::LARDER_TRUNK)?,
+            read_only: environment.switch(env_vars::LARDER_READ_ONLY)?,
+            require_signature: environment.switch(env_vars::LARDER_REQUIRE_SIGNATURE)?,
+            trusted_keys: environment.value(env_vars::LARDER_TRUSTED_KEYS)?,
+            cache_max_size_gb: environment.value(env_vars::LARDER_MAX_SIZE_GB)?,
+            cache_min_free_gb: environment.value(env_vars::LARDER_MIN_FREE_GB)?,
+            remote_max_size_gb: environment.value(env_vars::LARDER_REMOTE_MAX_SIZE_GB)?,
+            cache_max_entries: environment.value(env_vars::LARDER_MAX_ENTRIES)?,
+            max_age: environment.value(env_vars::LARDER_MAX_AGE)?,
+            auto_mounts: environment.switch(env_vars::LARDER_AUTO_MOUNTS)?,
+            mount_scope: environment.value(env_vars::LARDER_MOUNT_SCOPE)?,
+            max_mount_size: environment.value(env_vars::LARDER_MAX_MOUNT_SIZE)?,
+            mount_unused_builds: environment.value(env_vars::LARDER_MOUNT_UNUSED_BUILDS)?,
+            mount_timeout: environment.value(env_vars::LARDER_MOUNT_TIMEOUT)?,
+            images: BTreeMap::new(),
+            engine_wait: environment.value(env_vars::LARDER_WAIT_FOR_ENGINE)?,
+            lane: lane(env_vars::LARDER_LANE)?,
+        })
+    }
+}
