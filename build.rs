@@ -1,8 +1,8 @@
 //! Compiles the courier (`src/courier/main.rs`) as a static program, which is embedded into larder.
 //!
-//! It is compiled for larder's own architecture and for those in `LARDER_COURIERS` (`amd64 arm64` for a release). The
-//! musl target is preferred if the toolchain has it, because its programs are smallest; for larder's own architecture,
-//! the alternative is glibc's static library.
+//! It is compiled for the architecture of larder and for those in `LARDER_COURIERS` (`amd64 arm64` for a release). The
+//! musl target is used if it is installed, because its programs are the smallest. Otherwise the glibc target is used,
+//! but only for the architecture of larder.
 
 #![allow(clippy::print_stdout, reason = "build scripts print instructions for cargo")]
 
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, exit};
 
-/// The names of BuildKit and of Rust.
+/// The supported architectures, each with its name in BuildKit and in Rust.
 const ARCHITECTURES: [(&str, &str); 2] = [("amd64", "x86_64"), ("arm64", "aarch64")];
 const SOURCES: [&str; 7] = [
     "src/courier/main.rs",
@@ -31,10 +31,10 @@ fn main() {
     println!("cargo::rerun-if-env-changed=LARDER_COURIERS");
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     let own = env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
-    let wanted = env::var("LARDER_COURIERS").unwrap_or_default();
+    let requested = env::var("LARDER_COURIERS").unwrap_or_default();
     let mut programs = String::new();
     for (name, rust) in ARCHITECTURES {
-        let is_needed = rust == own || wanted.split_whitespace().any(|wanted| wanted == name);
+        let is_needed = rust == own || requested.split_whitespace().any(|requested| requested == name);
         if !is_needed {
             continue;
         }
@@ -42,17 +42,18 @@ fn main() {
         match compile(rust, rust == own, &program) {
             Ok(()) => {
                 let path = program.display().to_string();
-                writeln!(programs, "    ({name:?}, include_bytes!({path:?})),").expect("text grows");
+                writeln!(programs, "    ({name:?}, include_bytes!({path:?})),")
+                    .expect("writing to a string succeeds");
             }
             Err(reason) => {
-                println!("cargo::error=no static courier can be built for {name}: {reason}");
-                println!("cargo::error=`rustup target add {rust}-unknown-linux-musl` provides what it takes");
+                println!("cargo::error=cannot build a static courier for {name}: {reason}");
+                println!("cargo::error=install the target: `rustup target add {rust}-unknown-linux-musl`");
                 exit(1);
             }
         }
     }
     let table = format!("const PROGRAMS: &[(&str, &[u8])] = &[\n{programs}];\n");
-    std::fs::write(out.join("courier_programs.rs"), table).expect("OUT_DIR can be written to");
+    std::fs::write(out.join("courier_programs.rs"), table).expect("OUT_DIR is writable");
 }
 
 fn compile(architecture: &str, is_own: bool, program: &Path) -> Result<(), String> {
@@ -60,8 +61,8 @@ fn compile(architecture: &str, is_own: bool, program: &Path) -> Result<(), Strin
     let (musl, gnu) =
         (format!("{architecture}-unknown-linux-musl"), format!("{architecture}-unknown-linux-gnu"));
     let is_installed = |target: &str| {
-        let answer = Command::new(&rustc).args(["--print", "target-libdir", "--target", target]).output();
-        answer.is_ok_and(|answer| Path::new(String::from_utf8_lossy(&answer.stdout).trim()).is_dir())
+        let output = Command::new(&rustc).args(["--print", "target-libdir", "--target", target]).output();
+        output.is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_dir())
     };
     let mut command = Command::new(&rustc);
     command.args(["--edition", "2024", "--crate-name", "courier", SOURCES[0], "-o"]).arg(program);
@@ -83,9 +84,9 @@ fn compile(architecture: &str, is_own: bool, program: &Path) -> Result<(), Strin
     } else if is_own && is_installed(&gnu) {
         command.args(["--target", &gnu]);
     } else {
-        return Err(format!("the toolchain has no target {musl}"));
+        return Err(format!("the target {musl} is not installed"));
     }
-    let output = command.output().map_err(|error| format!("rustc does not run: {error}"))?;
+    let output = command.output().map_err(|error| format!("cannot run rustc: {error}"))?;
     if output.status.success() {
         return Ok(());
     }

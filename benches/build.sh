@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Purpose: larder build against docker build, whole processes on one engine in one run, each pair by turns.
-#          What keeping the image takes is the matter of images.sh.
-# Inputs:  DOCKER_HOST  an engine to use; otherwise a private one is started (root). The builds that send the whole context
-#                       again empty the builder's cache in between, so they run on a private engine only.
+# Purpose: compare larder build with docker build: whole processes on one engine, alternating.
+#          images.sh measures the archiving of images.
+# Inputs:  DOCKER_HOST  an engine to use; otherwise a private one is started (root). Builds that send the whole context
+#                       again empty the builder's cache first, so they run only on a private engine.
 #          LARDER       a larder to use instead of a release build of this checkout
-#          ROUNDS       counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
-# Outputs: a line a pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
+#          ROUNDS       counted rounds of each pair (default 9, at least 5), after one round to warm up
+# Outputs: a line for each pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
 # shellcheck disable=SC2317,SC2329 # functions are called by name
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
@@ -20,18 +20,18 @@ step "base image" "$scripts/base-image.sh" busybox
 step "larder itself" build_larder
 start_pairs
 
-# What the build before wrote reaches the disk first: half a gigabyte on its way there is nothing of the next build's.
+# Data of the previous build is written to the disk first, so that it does not slow down the next build.
 settle() { sync; }
 forget() { docker builder prune -af >/dev/null && sync; }
 
-# A small project whose every step is cached.
+# A small project of which every step is cached.
 mkdir "$work/small"
 printf 'FROM larder-test/busybox:1\nCOPY . /app\nRUN echo done > /done\n' >"$work/small/Dockerfile"
 echo 'print("hello")' >"$work/small/app.py"
 small_larder() { "$LARDER" build -t bench/larder "$work/small"; }
 small_docker() { docker build -t bench/docker "$work/small"; }
 
-# A line of code changed on an agent that keeps its engine, with default flags: an image of 480 MB, of which one layer is new.
+# A changed line of code on an agent with a warm engine, with default flags: an image of 480 MB with one new layer.
 mkdir "$work/code"
 echo flask >"$work/code/requirements.txt"
 cat >"$work/code/Dockerfile" <<'DOCKERFILE'
@@ -45,7 +45,7 @@ edit() { echo "print($RANDOM$RANDOM)" >"$work/code/app.py"; }
 code_larder() { "$LARDER" build -t bench/larder "$work/code"; }
 code_docker() { docker build -t bench/docker "$work/code"; }
 
-# A build that runs every step, some of them talkative.
+# A build that runs every step, some of them with much output.
 mkdir "$work/steps"
 cat >"$work/steps/Dockerfile" <<'DOCKERFILE'
 FROM larder-test/busybox:1 AS build
@@ -67,7 +67,7 @@ version() { "$LARDER" --version; }
 
 printf '\n'
 pair "exact hit, small project" 0.5 nothing small_larder small_docker
-pair "a line of code changed, engine kept" 1.1+50 edit code_larder code_docker
+pair "a line of code changed, warm engine" 1.1+50 edit code_larder code_docker
 pair "every step runs" 1.05 nothing steps_larder steps_docker
 large_context
 pair "context of 10 000 files, 500 MB, sent before" 1.05 settle large_larder large_docker

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""A TCP proxy that delays what it passes on: delay.py LISTEN_HOST:PORT TARGET_HOST:PORT MILLISECONDS, in each direction."""
+"""A TCP proxy that adds a delay in each direction: delay.py LISTEN_HOST:PORT TARGET_HOST:PORT MILLISECONDS."""
 
 import asyncio
 import sys

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Purpose: keeping a pip cache of 58 wheels, 180 MB: larder dir save and restore against tar and zstd. No engine is needed.
+# Purpose: compare larder dir save and restore with tar and zstd, for a pip cache of 58 wheels, 180 MB. Needs no engine.
 # Inputs:  LARDER       a larder to use instead of a release build of this checkout
-#          ROUNDS       counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
-#          SLOW=1       also the memory that 5 GB of random files take; needs 15 GB of disk below /tmp
-#          LARDER_DEV_DIR   keeps the wheels between runs; pip's own configuration says where they come from
-# Outputs: a line a pair: medians in milliseconds or bytes, their ratio and the bound; exit 1 if a bound is not met.
+#          ROUNDS       counted rounds of each pair (default 9, at least 5), after one round to warm up
+#          SLOW=1       also measure the memory for 5 GB of random files; needs 15 GB of disk space in /tmp
+#          LARDER_DEV_DIR   stores the wheels between runs; pip's configuration selects where they come from
+# Outputs: a line for each pair: medians in milliseconds or bytes, ratio and bound; exit 1 if a bound is not met.
 # shellcheck disable=SC2317,SC2329 # functions are called by name
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
@@ -34,7 +34,7 @@ forget_directory() { rm -rf empty; }
 restore_empty() { restore empty; }
 restore_same() { restore cache; }
 
-# What was just written is not trusted yet.
+# larder does not trust the timestamps of files that were just written.
 sleep 2.1
 pair "save a pip cache of 180 MB, cold" 1.1 forget save pack
 save >"$work/log" 2>&1
@@ -43,7 +43,7 @@ diff -r cache empty
 pair "save, nothing changed" 0.1 nothing save pack
 pair "restore, nothing changed" 0.1 nothing restore_same unpack
 
-# ten_saves: the bytes in MB that ten saves keep, one wheel another each time, and ten archives.
+# ten_saves: compares the disk space, in MB, of ten saves with one changed wheel each and of ten archives.
 ten_saves() {
   local round body size theirs=0 all
   forget
@@ -61,7 +61,7 @@ ten_saves() {
 }
 ten_saves
 
-# memory: the most that saving and restoring 5 GB takes, in MB, beside the promise of 200.
+# memory: compares the peak memory of saving and of restoring 5 GB with the documented limit of 200 MB.
 memory() {
   local number
   forget && rm -rf empty

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Purpose: what a commit costs on an agent that has the base image and nothing else, if only code or a late line of the
-#          Dockerfile has changed since the image was pushed, over a link of 200 Mbit/s: larder build --push against docker pull
-#          of :cache, docker build --cache-from and docker push of both. Then the same without an engine, and through a proxy
-#          that delays everything by 30 ms in each direction.
+# Purpose: measure a build and push on an agent that has only the base image, over a link of 200 Mbit/s, if only code or
+#          a late line of the Dockerfile changed since the last push. Compares larder build --push with docker pull of
+#          :cache, docker build --cache-from and docker push of both. Then measures larder without an engine, and
+#          through a proxy that adds a delay of 30 ms in each direction.
 # Inputs:  LARDER   a larder to use instead of a release build of this checkout
-#          ROUNDS   counted rounds of each (default 5, at least 5); one more is run before them to warm up
-#          needs root, for network namespaces and engines in them; packages come from PyPI once
-# Outputs: a line each: medians in milliseconds, bytes and bounds; exit 1 if a bound is not met.
+#          ROUNDS   counted rounds of each measurement (default 5, at least 5), after one round to warm up
+#          needs root, for network namespaces with engines; the packages are downloaded from PyPI once
+# Outputs: a line for each measurement: medians in milliseconds, bytes and bounds; exit 1 if a bound is not met.
 # shellcheck disable=SC2317,SC2329 # functions are called by name
 set -euo pipefail
 export ROUNDS=${ROUNDS:-5}
@@ -43,7 +43,7 @@ project() {
   dockerfile 5000
 }
 
-# dockerfile PORT: with the base image as the registry at this port has it.
+# dockerfile PORT: writes a Dockerfile with the base image from the registry at this port.
 dockerfile() {
   cat >"$work/app/Dockerfile" <<END
 FROM $server:$1/base:1
@@ -67,7 +67,8 @@ peer() {
     docker push "$repository:$number" && docker push "$repository:cache"
 }
 
-# figures WHO CHANGE AGENT: times of fresh agents (fresh or none) in $work/WHO, and the largest number of bytes in $bytes.
+# figures FUNCTION CHANGE AGENT: times FUNCTION on fresh agents (fresh) or without an engine (none), after CHANGE.
+# Writes the times to $work/FUNCTION and sets $bytes to the largest number of bytes that an agent transferred.
 figures() {
   local round before tenths
   : >"$work/$1" && bytes=0
@@ -85,7 +86,7 @@ figures() {
   done
 }
 
-# bounded LABEL MILLISECONDS: what figures has found of larder.
+# bounded LABEL MILLISECONDS: compares the last figures of larder with bounds.
 bounded() {
   awk -v label="$1" -v bound="$2" -v ours="$(median "$work/larder")" -v bytes="$bytes" 'BEGIN {
     is_met = ours <= bound * 10 && bytes <= 1000000
@@ -128,7 +129,7 @@ for change in code late_line; do
   step "$change, no engine" figures larder "$change" none
   bounded "$change, no engine" 1500
 done
-# By another name, the base image is another one.
+# A different name makes it a different base image.
 port=5001
 dockerfile 5001
 start_agent

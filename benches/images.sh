@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Purpose: whole images of 1 GB, kept by larder build and taken from its store, against docker save, docker load and a
-#          docker build that finds every step cached. The image has the content of 58 wheels, weights and an application.
-# Inputs:  ENGINE, STORE  which private engine to start, as in engine.sh (default distro, overlay2); needs root
+# Purpose: compare the archiving and loading of whole images of 1 GB by larder build with docker save, docker load, and
+#          a docker build with every step cached. The image contains 58 unpacked wheels, model weights and an
+#          application.
+# Inputs:  ENGINE, STORE  the private engine to start, as in engine.sh (default distro, overlay2); needs root
 #          LARDER         a larder to use instead of a release build of this checkout
-#          ROUNDS         counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
-#          SLOW=1         also an image of 5 GB: memory
-#          LARDER_DEV_DIR   keeps the wheels between runs
-# Outputs: a line a pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
+#          ROUNDS         counted rounds of each pair (default 9, at least 5), after one round to warm up
+#          SLOW=1         also measure the memory for an image of 5 GB
+#          LARDER_DEV_DIR   stores the wheels between runs
+# Outputs: a line for each pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
 # shellcheck disable=SC2317,SC2329 # functions are called by name
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
@@ -17,7 +18,7 @@ set -euo pipefail
 . "$scripts/lib/pip-cache.sh"
 unset DOCKER_HOST
 
-# project: $work/app, whose image has about 1 GB in layers of which one is the application's own.
+# project: creates $work/app, whose image has about 1 GB in three layers. The last layer is the application.
 project() {
   local wheel
   mkdir -p "$work/app/site" "$work/app/src"
@@ -45,12 +46,12 @@ docker_build() { docker build -t bench/app "$work/app"; }
 docker_save() { docker save -o "$work/app.tar" bench/app; }
 docker_load() { docker load -i "$work/app.tar"; }
 
-# None of the two finds what the other one left on the disk to be written.
+# Removes the entries and the archive, and waits until all data is written to the disk.
 forget_entries() {
   rm -f "$work/app.tar"
   "$LARDER" cache clear -y >"$work/log" 2>&1 && sync
 }
-# Another content of the application's own layer, built and not kept: the next one to keep shares the rest.
+# Changes the application's layer and builds without archiving. The other layers are in the store already.
 change() {
   rm -f "$work/app.tar"
   head -c 20000000 /dev/urandom >"$work/app/src/own"
@@ -66,12 +67,12 @@ printf '\n%s, %s\n' "$(docker version --format '{{.Server.Version}}')" "${STORE:
 docker_build >"$work/log" 2>&1 && build >>"$work/log" 2>&1
 docker image inspect --format 'image: {{.Size}} bytes' bench/app
 pair "hit, the image is in the engine" 1 nothing build docker_build
-pair "keep it, nothing kept before" 1.1 forget_entries keep docker_save
-pair "keep it, only its last layers are new" 1.1 change keep docker_save
+pair "archive it, empty store" 1.1 forget_entries keep docker_save
+pair "archive it, only its last layers are new" 1.1 change keep docker_save
 build >"$work/log" 2>&1 && docker_save
 pair "hit, on a wiped engine" 1 forget_images build docker_load
 
-# five: five images that differ in their last layers, as entries and as archives.
+# five: compares the disk space of five images that differ in their last layers, as entries and as archives.
 five() {
   local number=0 tars=0
   forget_entries
@@ -86,7 +87,7 @@ five() {
 }
 five
 
-# large: an image of 5 GB.
+# large: measures an image of 5 GB.
 large() {
   mkdir "$work/large"
   head -c 5000000000 /dev/urandom >"$work/large/weights"
@@ -95,7 +96,7 @@ large() {
   forget_images
   docker build -t bench/large "$work/large" >"$work/log" 2>&1
   command time -f '%e %M' -o "$work/memory" "$LARDER" build --enable-cache -t bench/large "$work/large" >"$work/log" 2>&1
-  awk '{ printf "build, all cached, and keep 5 GB: %.1f s\n", $1 }' "$work/memory"
+  awk '{ printf "build, all cached, and archive 5 GB: %.1f s\n", $1 }' "$work/memory"
   compare "memory of it" 1 "$(awk '{ print $2 / 1000 }' "$work/memory")" 200 MB
   docker rmi -f bench/large >/dev/null
   docker builder prune -af >/dev/null

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Purpose: keying a large context: larder key against digesting every file, larder build's exact hit against docker build.
+# Purpose: compare larder key with sha256sum of every file, and an image hit of larder build with docker build, for a
+#          large context.
 # Inputs:  DOCKER_HOST  an engine to use; otherwise a private one is started (root)
 #          LARDER       a larder to use instead of a release build of this checkout
-#          ROUNDS       counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
-# Outputs: a line a pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
+#          ROUNDS       counted rounds of each pair (default 9, at least 5), after one round to warm up
+# Outputs: a line for each pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
 # shellcheck disable=SC2317,SC2329 # functions are called by name
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
@@ -25,10 +26,10 @@ hit() { "$LARDER" build -t bench/larder "$work/large"; }
 cached() { docker build -t bench/docker "$work/large"; }
 
 forget_index() { rm -rf "$HOME/.cache/larder"; }
-# The edit settles before the next key: a stamp two seconds old is trusted, so that one file is read, not two.
+# larder trusts timestamps that are two seconds old, so that it reads only the edited file.
 change_one() { head -c 50000 /dev/urandom >"$changed" && sleep 2.1; }
 
-# Files that were just written are not trusted yet.
+# larder does not trust the timestamps of files that were just written.
 sleep 2.1
 pair "first key of 10 000 files, 500 MB" 1.0 forget_index key digest_all
 key >/dev/null

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
-# Purpose: carrying a cache mount with a pip cache of 58 wheels, 180 MB: larder mount restore and save against what CI jobs do
-#          for want of it. In: the directory as a build context, and a build that copies it into the mount. Out: a build
-#          that copies the mount into an image, a container of that, docker cp and tar to get at it, tar and zstd to keep it.
-# Inputs:  ENGINE, STORE  which private engine to start, as in engine.sh (default distro, overlay2); needs root
+# Purpose: compare larder mount restore and save, for a cache mount with a pip cache of 58 wheels, 180 MB, with what CI
+#          jobs do without larder. To restore: a build with the directory as its context, which copies it into the
+#          mount. To save: a build that copies the mount into an image, docker cp from a container of it, and tar and
+#          zstd.
+# Inputs:  ENGINE, STORE  the private engine to start, as in engine.sh (default distro, overlay2); needs root
 #          LARDER         a larder to use instead of a release build of this checkout
-#          ROUNDS         counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
-#          SLOW=1         also a mount of 60 000 files, 2 GB: times and memory
-#          LARDER_DEV_DIR   keeps the wheels between runs
-# Outputs: a line a pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
+#          ROUNDS         counted rounds of each pair (default 9, at least 5), after one round to warm up
+#          SLOW=1         also measure time and memory for a mount of 60 000 files, 2 GB
+#          LARDER_DEV_DIR   stores the wheels between runs
+# Outputs: a line for each pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
 # shellcheck disable=SC2317,SC2329 # functions are called by name
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
@@ -46,7 +47,7 @@ copy_out() {
   tar -C "$work/copied" -cf - . | zstd -q -f -3 -T0 -o "$work/copied.tar.zst"
 }
 
-# What an agent that forgets everything has: no mount, no context that was sent before.
+# Makes the agent a fresh one: without mounts, and without contexts that were sent before.
 forget() {
   docker rm bench-out >/dev/null 2>&1 || true
   docker rmi bench/out >/dev/null 2>&1 || true
@@ -67,7 +68,7 @@ pair "restore, nothing missing" 0.1 nothing restore copy_in
 pair "save, nothing new" 0.067 nothing save copy_out
 pair "save, one new wheel" 0.2 one_new_wheel save copy_out
 
-# disk IN OUT: the megabytes that a builder takes after bringing the mount in and out.
+# disk RESTORE SAVE: prints the megabytes that the builder uses after restoring and saving the mount.
 data=$LARDER_RUN_DIR/e/bench/data
 disk() {
   local before
@@ -76,9 +77,9 @@ disk() {
   { "$1" && "$2"; } >"$work/log" 2>&1
   echo $((($(du -sk "$data" | cut -f1) - before) / 1000))
 }
-compare "disk that the builder takes" 0.5 "$(disk restore save)" "$(disk copy_in copy_out)" MB
+compare "disk space of the builder" 0.5 "$(disk restore save)" "$(disk copy_in copy_out)" MB
 
-# many_files: 60 000 files, 2 GB.
+# many_files: measures 60 000 files, 2 GB.
 many_files() {
   local directory
   rm -rf "$work/cache"

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Purpose: pushing an image whose layers a registry on the same machine lacks: larder's push against docker push, for one
-#          layer of 400 MB and for five of 80 MB of installed Python packages; time, and bytes in the registry.
-# Inputs:  ENGINE, STORE  which private engine to start, as in engine.sh (default distro, overlay2); needs root
+# Purpose: compare larder's push with docker push, for an image whose layers are not in the registry, which is on the
+#          same machine: one layer of 400 MB, and five layers of 80 MB, of installed Python packages. Time, and bytes in
+#          the registry.
+# Inputs:  ENGINE, STORE  the private engine to start, as in engine.sh (default distro, overlay2); needs root
 #          LARDER         a larder to use instead of a release build of this checkout
-#          ROUNDS         counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
-#          LARDER_DEV_DIR   keeps the wheels between runs
-# Outputs: a line a pair: medians in milliseconds or bytes, their ratio and the bound; exit 1 if a bound is not met.
+#          ROUNDS         counted rounds of each pair (default 9, at least 5), after one round to warm up
+#          LARDER_DEV_DIR   stores the wheels between runs
+# Outputs: a line for each pair: medians in milliseconds or bytes, ratio and bound; exit 1 if a bound is not met.
 # shellcheck disable=SC2317,SC2329 # functions are called by name
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
@@ -16,14 +17,14 @@ set -euo pipefail
 . "$scripts/lib/pip-cache.sh"
 unset DOCKER_HOST
 
-# project: $work/one and $work/five with the same 400 MB of installed packages, in one layer and in five.
+# project: creates $work/one and $work/five with the same 400 MB of installed packages, in one layer and in five.
 project() {
   local wheel number
   mkdir -p "$work/site" "$work/one/0" "$work/five"
   for wheel in "$wheels"/*.whl; do
     python3 -m zipfile -e "$wheel" "$work/site"
   done
-  # Files in the order of their names, until there are five times 80 MB.
+  # Files ordered by name, up to five times 80 MB.
   (cd "$work/site" && find . -type f -printf '%s %P\0' | LC_ALL=C sort -z -k 2) | python3 -c '
 import os, shutil, sys
 site, one, five = sys.argv[1:]
@@ -44,7 +45,7 @@ for line in sys.stdin.buffer.read().split(b"\0")[:-1]:
   for number in {0..4}; do echo "COPY $number /site" >>"$work/five/Dockerfile"; done
 }
 
-# empty: a registry that has nothing. The engine forgets a blob when it asks for it in vain.
+# empty: empties the registry. The engine removes its record of a pushed blob if the registry does not have the blob.
 empty() { serve_registry && sync; }
 
 cd "$LARDER_RUN_DIR"

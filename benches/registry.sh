@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Purpose: what an agent that has nothing gains from a registry on the same machine, for an image of 300 MB that is to be
-#          pushed: larder build --push against docker pull, tag and push where nothing has changed, and against docker pull of
-#          :cache, docker build --cache-from and docker push of both where a line of code has. Then what a line of code costs
-#          on an agent that keeps its engine, against docker build and docker push.
-# Inputs:  ENGINE, STORE  which private engine to start, as in engine.sh (default distro, overlay2); needs root
+# Purpose: compare larder build --push of an image of 300 MB, on a fresh agent with a registry on the same machine: with
+#          docker pull, tag and push if nothing changed, and with docker pull of :cache, docker build --cache-from and
+#          docker push of both if a line of code changed. Then, on an agent with a warm engine, with docker build and
+#          docker push after a changed line of code.
+# Inputs:  ENGINE, STORE  the private engine to start, as in engine.sh (default distro, overlay2); needs root
 #          LARDER         a larder to use instead of a release build of this checkout
-#          ROUNDS         counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
-# Outputs: a line a pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
+#          ROUNDS         counted rounds of each pair (default 9, at least 5), after one round to warm up
+# Outputs: a line for each pair: medians in milliseconds, their ratio and the bound; exit 1 if a bound is not met.
 # shellcheck disable=SC2317,SC2329 # functions are called by name
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
@@ -15,7 +15,7 @@ set -euo pipefail
 . "$scripts/lib/pairs.sh"
 unset DOCKER_HOST
 
-# project: $work/app, whose dependencies are 300 MB that compress by an eighth, and whose code is a line.
+# project: creates $work/app with dependencies of 300 MB, which compress by an eighth, and one line of code.
 project() {
   local file
   mkdir -p "$work/app/site"
@@ -46,14 +46,14 @@ docker_build() {
   docker push "$docker_repo:cache"
 }
 
-# On an agent that keeps its engine, both only build and push.
+# On an agent with a warm engine, docker only builds and pushes.
 docker_push() { docker build -t "$docker_repo:$number" "$work/app" && docker push "$docker_repo:$number"; }
 edit() {
   number=$((number + 1))
   echo "$number" >"$work/app/app.py"
 }
 
-# What a new agent has: the base image alone.
+# Makes the agent a fresh one, which has only the base image.
 forget() {
   local images
   number=$((number + 1))
@@ -72,5 +72,5 @@ printf '\n%s, %s\n' "$(docker version --format '{{.Server.Version}}')" "${STORE:
 pair "nothing changed" 0.1 forget larder_push docker_again
 pair "a line of code changed" 1.0 change larder_push docker_build
 larder_push &>"$work/log" && docker_push &>"$work/log"
-pair "a line of code changed, engine kept" 1.2+50 edit larder_push docker_push
+pair "a line of code changed, warm engine" 1.2+50 edit larder_push docker_push
 exit "$failed"

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
-# Purpose: seven commits of a Python project (Flask, pandas, scipy), each built and pushed by an agent that has the base image
-#          and nothing else, over a link of 200 Mbit/s: docker build without any cache; with :cache pulled and imported;
-#          larder build --push, of this checkout and, if given, of another one.
-# Inputs:  MODES         which ones, in order (default "none inline larder"; "before" is LARDER_BEFORE)
+# Purpose: measure seven commits of a Python project (Flask, pandas, scipy), each built and pushed by an agent that has
+#          only the base image, over a link of 200 Mbit/s: docker build without a cache; docker build with :cache pulled
+#          and imported; larder build --push of this checkout and, if given, of an older larder.
+# Inputs:  MODES         the modes, in order (default "none inline larder"; "before" is LARDER_BEFORE)
 #          LARDER        a larder to use instead of a release build of this checkout
 #          LARDER_BEFORE an older larder
-#          REPLAY_LOGS   folder that is given the output of each build
-#          needs root, for network namespaces and engines in them; packages come from PyPI once
-# Outputs: a line a commit: seconds of each mode. Exit 1 if larder is slower than 1.05 times no cache or the imported inline
-#          cache for a commit, or takes more than 0.75 times as long as the older larder for one that changes dependencies.
+#          REPLAY_LOGS   folder to which the output of each build is copied
+#          needs root, for network namespaces with engines; the packages are downloaded from PyPI once
+# Outputs: a line for each commit: seconds of each mode. Exit 1 if larder takes more than 1.05 times as long as no cache
+#          or the inline cache for any commit, or more than 0.75 times as long as the older larder if dependencies
+#          change.
 # shellcheck disable=SC2317,SC2329 # functions are called by name
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
@@ -98,7 +99,7 @@ for mode in $modes; do
   done
 done
 
-# bound MODE PERCENT: larder takes at most that much of the mode's time.
+# bound MODE PERCENT: checks that larder takes at most this percentage of the mode's time.
 bound() {
   local peer=${seconds[$1/$name]:-} own=${seconds[larder/$name]:-}
   if [[ -n $peer && -n $own ]] && ((own * 100 > peer * $2)); then

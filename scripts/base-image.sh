@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Purpose: put a base image into an engine, without a hub if need be.
-#            busybox  larder-test/busybox:1, made from busybox-static; user app has uid 1000
-#            python   larder-demo/python:3, the hub's python:3-slim when it answers, else made with debootstrap (root, once)
+# Purpose: put a base image into an engine, without a registry if none can be reached.
+#            busybox  larder-test/busybox:1, made from busybox-static; the user app has uid 1000
+#            python   larder-demo/python:3: Docker Hub's python:3-slim if it can be reached, otherwise made with debootstrap
+#                     (root, once)
 # Inputs:  busybox | python
-#          DOCKER_HOST etc. name the engine; DOCKER is the client (default docker); LARDER_DEV_DIR keeps the tarballs
+#          DOCKER_HOST etc. select the engine; DOCKER is the client (default docker); LARDER_DEV_DIR stores the tarballs
 # Outputs: the image in the engine; its name on stdout
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
@@ -12,7 +13,7 @@ docker=${DOCKER:-docker}
 cache=${LARDER_DEV_DIR:?}/base
 path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
-# Makes TARBALL, once for all engines and runs, from what a function puts into a folder.
+# tarball FILE FUNCTION: creates FILE, once for all engines and runs, from the files that FUNCTION writes to a folder.
 tarball() {
   local file=$1 work owner=()
   shift
@@ -32,7 +33,7 @@ fill_busybox() {
   chmod 755 "$root"
   mkdir -p "$root"/{bin,etc,home/app,root,usr} && mkdir -m 1777 "$root/tmp"
   cp "$(command -v busybox)" "$root/bin/busybox"
-  # A machine that has the dynamic package keeps it, and the image gets its libraries too.
+  # If the machine has the dynamically linked package, the image needs its libraries, too.
   for lib in $(ldd "$root/bin/busybox" 2>/dev/null | grep -o '/[^ ]*'); do cp -L --parents "$lib" "$root"; done
   for applet in $("$root/bin/busybox" --list); do
     if [[ ! -e $root/bin/$applet ]]; then ln -s busybox "$root/bin/$applet"; fi
@@ -45,7 +46,7 @@ fill_busybox() {
 
 fill_python() {
   local root=$1 origin
-  ((EUID == 0)) || { echo "no hub answers, and making a Python base without one needs root (debootstrap)" >&2 && return 1; }
+  ((EUID == 0)) || { echo "Docker Hub cannot be reached; making a Python base image without it needs root (debootstrap)" >&2 && return 1; }
   "$here/need.sh" debootstrap:debootstrap
   # shellcheck source=/dev/null
   origin=$(. /etc/os-release && echo "${ID^}")
@@ -56,7 +57,7 @@ fill_python() {
   debootstrap --variant=minbase --components="$components" --include=python3,python3-pip,python3-venv,ca-certificates \
     "$suite" "$root" "$mirror" >"$root.log" 2>&1 || { tail -n 30 "$root.log" >&2 && return 1; }
   rm "$root.log"
-  # Trusts whom this machine trusts.
+  # The image trusts the same certificate authorities as this machine.
   if [[ -e /etc/ssl/certs/ca-certificates.crt ]]; then cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/"; fi
   rm -rf "$root"/var/{cache/apt,lib/apt/lists,log}/* "$root"/usr/share/{doc,man,locale}/*
 }
@@ -69,7 +70,7 @@ import() {
 hub_answers() { [[ $(curl -s -o /dev/null -m 4 -w '%{http_code}' https://registry-1.docker.io/v2/) == 401 ]]; }
 
 mkdir -p "$cache"
-exec 9>"$cache/lock" && flock 9 # one run makes a tarball, the others wait for it
+exec 9>"$cache/lock" && flock 9 # one run makes a tarball, others wait for it
 case ${1:-} in
 busybox)
   tarball "$cache/busybox.tar" fill_busybox
@@ -84,5 +85,5 @@ python)
     import "$cache/python.tar" larder-demo/python:3 python3
   fi
   ;;
-*) echo "base-image.sh: busybox or python" >&2 && exit 2 ;;
+*) echo "base-image.sh: the argument must be busybox or python" >&2 && exit 2 ;;
 esac

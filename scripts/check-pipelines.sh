@@ -1,15 +1,15 @@
 #!/usr/bin/env bash
-# Purpose: run the pipelines that this repository offers, on the example project, with a registry that asks for a login: the
-#          Jenkinsfile through a stand-in (no Jenkins is needed, nor proven by it), the GitLab job through gitlab-ci-local, or
-#          else its lines in a shell; and check the latter's file against GitLab's schema.
+# Purpose: run the example pipelines of this repository on the example project, with a registry that requires a login:
+#          the Jenkinsfile in a simulation (Jenkins is not needed, and not tested), and the GitLab job in
+#          gitlab-ci-local, or its lines in a shell. Also checks .gitlab-ci.yml against GitLab's schema.
 # Inputs:  LARDER and DOCKER_HOST as in lib/session.sh
-#          LARDER_NO_JENKINS=1, LARDER_NO_GITLAB=1   leave one out
-# Outputs: what the pipelines print; exit 1 if one of them fails. What could not be checked is said on stderr, as SKIPPED.
+#          LARDER_NO_JENKINS=1, LARDER_NO_GITLAB=1   skip one of them
+# Outputs: the output of the pipelines; exit 1 if one of them fails. Skipped checks are reported on stderr as SKIPPED.
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
 . "$(dirname "$0")/lib/session.sh"
 
-# A git checkout of the example with both pipeline files, as a CI server would find it.
+# Creates a git checkout of the example with both pipeline files, as a CI server has it.
 make_repository() {
   repository=$LARDER_RUN_DIR/repository
   cp -r "$root/ci-examples/python-app" "$repository"
@@ -22,14 +22,14 @@ make_repository() {
   git -C "$repository" remote set-head origin main
 }
 
-# A registry of this run's own, where ci may push with the password s3cret; for an engine that can reach it.
+# Starts a registry where the user ci may push with the password s3cret, if the engine can reach this machine.
 registry=''
 registry_pid=''
 serve_registry() {
   local port dir=$LARDER_RUN_DIR/registry
   case $DOCKER_HOST in
   unix://* | tcp://127.0.0.1:* | tcp://localhost:*) ;;
-  *) echo "SKIPPED: publishing, for the engine cannot reach a registry of this machine" >&2 && return ;;
+  *) echo "SKIPPED: publishing, because the engine cannot reach a registry on this machine" >&2 && return ;;
   esac
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   mkdir "$dir"
@@ -49,13 +49,13 @@ YAML
 
 stop_registry() { if [[ -n $registry_pid ]]; then kill "$registry_pid" || true; fi; }
 
-# expect_published REPOSITORY: the image is there, and what other agents take from it.
+# expect_published REPOSITORY: checks that the image and the caches for other agents were pushed.
 expect_published() {
   local tags
   [[ -n $registry ]] || return 0
   tags=$(curl -fsS -u ci:s3cret "http://$registry/v2/$1/tags/list")
   jq -e '.tags | any(startswith("larder-")) and any(. == "cache") and length >= 3' <<<"$tags" >/dev/null || {
-    echo "$1 is not published as it should be: $tags" >&2
+    echo "$1 is not published as expected; its tags are: $tags" >&2
     return 1
   }
 }
@@ -91,7 +91,7 @@ run_gitlab_job() {
   expect_published gitlab/python-app
 }
 
-# The job's lines in a plain shell, for want of a runner: no cache, no artifacts.
+# Runs the lines of the job in a shell, without cache and artifacts, if there is no runner.
 run_gitlab_lines() {
   local checkout=$LARDER_RUN_DIR/gitlab lines=$LARDER_RUN_DIR/gitlab.sh
   git clone -q "$repository" "$checkout"
@@ -115,26 +115,26 @@ open_workbench
 step "larder" build_larder
 mkdir "$LARDER_RUN_DIR/bin" && ln -s "$LARDER" "$LARDER_RUN_DIR/bin/larder"
 PATH=$LARDER_RUN_DIR/bin:$PATH
-export XDG_CACHE_HOME=$LARDER_RUN_DIR/cache # larder's store: the pipelines must not find an older one
+export XDG_CACHE_HOME=$LARDER_RUN_DIR/cache # the pipelines must not find an older store of larder
 step "git, a registry" "$scripts/need.sh" git:git docker-registry:docker-registry htpasswd:apache2-utils
 trap 'status=$?; stop_registry; set +e; (exit $status); session_end' EXIT
 step "registry" serve_registry
 step "checkout" make_repository
 
 if [[ -n ${LARDER_NO_JENKINS:-} ]]; then
-  echo "SKIPPED: the Jenkinsfile, as LARDER_NO_JENKINS asks" >&2
+  echo "SKIPPED: the Jenkinsfile, because LARDER_NO_JENKINS is set" >&2
 else
   step "Groovy" "$scripts/need.sh" groovy:groovy java:default-jre-headless
   step "Jenkinsfile" run_jenkinsfile
 fi
 if [[ -n ${LARDER_NO_GITLAB:-} ]]; then
-  echo "SKIPPED: .gitlab-ci.yml, as LARDER_NO_GITLAB asks" >&2
+  echo "SKIPPED: .gitlab-ci.yml, because LARDER_NO_GITLAB is set" >&2
 else
   step ".gitlab-ci.yml: schema" check_gitlab_schema
   if has_node_20; then
     step ".gitlab-ci.yml: job" run_gitlab_job
   else
-    echo "SKIPPED: the GitLab job is not run as a job, which takes npm and Node 20 or later; its lines are run in a shell instead" >&2
+    echo "SKIPPED: the GitLab job, because it needs npm and Node 20 or later; its lines run in a shell instead" >&2
     step ".gitlab-ci.yml: lines" run_gitlab_lines
   fi
 fi

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Purpose: what one agent has pushed is of use to the next, whose engine and cache are empty: on a registry with TLS and
-#          htpasswd, and on Amazon's as MiniStack stands for it behind an nginx that asks for its token. With one line of code
-#          changed every other step is a hit, and the cache mount of a step that is one is left alone; with a source of the builder stage changed, that stage's earlier steps are where
-#          the engine can write a registry cache, and not where it cannot; with nothing changed the image is named anew, and
-#          no layer moves. Needs root, for the engines are private ones.
+# Purpose: test that an agent with an empty engine and cache uses what a different agent pushed: in a registry with TLS
+#          and htpasswd, and in ECR, simulated by MiniStack behind an nginx that requires its token. If a line of code
+#          changed, all other steps are hits, and the cache mounts of those steps are skipped. If a source of the
+#          builder stage changed, the earlier steps of that stage are hits if the engine can write a registry cache. If
+#          nothing changed, the image gets a new tag and no layer is transferred. Needs root, because the engines are
+#          private ones.
 # Inputs:  LARDER   a larder to use instead of a debug build of this checkout; more in lib/session.sh and object-stores.sh
-# Outputs: a table of what the builds hit and what the registries sent and took; exit 1 if that is anything else.
+# Outputs: a table of the builds and their hits; exit 1 if they are not as expected.
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
 . "$(dirname "$0")/lib/session.sh"
 unset DOCKER_HOST
 app=$LARDER_RUN_DIR/app
 here=$LARDER_RUN_DIR/registries
-certificates=/etc/docker/certs.d # where engines look; the registry's directory in it goes at the end
+certificates=/etc/docker/certs.d # where engines look; the registry's directory in it is removed at the end
 largest=20000 # bytes: more than any manifest or config here, less than the smallest layer
 mark=$(date +%s%N)
 agents=0
@@ -22,14 +23,14 @@ fail() {
   exit 1
 }
 
-# free_port: a port that was free a moment ago.
+# free_port: prints a port that was free a moment ago.
 free_port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 
-# await_port PORT: waits until somebody listens there.
+# await_port PORT: waits until a program listens there.
 await_port() {
   local deadline=$((SECONDS + 30))
   until (: <"/dev/tcp/127.0.0.1/$1") 2>/dev/null; do
-    ((SECONDS < deadline)) || fail "nobody listens on port $1"
+    ((SECONDS < deadline)) || fail "no program listens on port $1"
     sleep 0.05
   done
 }
@@ -41,7 +42,7 @@ stop_servers() {
   if [[ -n $registry_certificates ]]; then rm -rf "$registry_certificates"; fi
 }
 
-# serve NAME: a registry with htpasswd, and with TLS where that is its name; its log has a line for each call.
+# serve NAME: starts a registry with htpasswd, and with TLS if NAME is tls. Its log has a line for each call.
 serve() {
   local port tls='' dir=$here/$1
   port=$(free_port)
@@ -67,7 +68,7 @@ YAML
   await_port "$port"
 }
 
-# MiniStack behind nginx, which asks for the token that MiniStack hands out.
+# Starts MiniStack behind nginx, which requires the token that MiniStack issues.
 serve_ecr() {
   local port behind dir=$here/ecr
   port=$(free_port)
@@ -101,7 +102,8 @@ CONF
   echo "127.0.0.1:$port" >"$dir/host"
 }
 
-# new_engine KIND: an engine that knows nothing but the base image, instead of the one before. All of a kind have the very same.
+# new_engine KIND: replaces the current engine by a new one that has only the base image. Engines of one kind get an
+# identical base image.
 new_engine() {
   local options=() base=$LARDER_RUN_DIR/base-$1.tar
   case $1 in
@@ -123,7 +125,8 @@ new_engine() {
   fi
 }
 
-# build KIND REGISTRY STEP: builds and pushes with an empty cache; the record is in $record, the calls in $calls.
+# build KIND REGISTRY STEP: builds and pushes with an empty cache. Writes the record to $record, and the calls to
+# $calls.
 build() {
   local dir=$here/$2 host
   host=$(<"$dir/host")
@@ -137,19 +140,19 @@ build() {
   fi
   (cd "$app" && env "${environment[@]}" "$LARDER" build --push --create-repository -t "$host/$1:$3" --metadata-file "$record" \
     --cache-dir "$LARDER_RUN_DIR/cache-$1-$2-$3" . 2>"$record.log") || { cat "$record.log" >&2 && fail "$1 $2 $3 failed"; }
-  sleep 0.2 # the log is written after the answer
+  sleep 0.2 # the log is written after the answer was sent
   tail -n "+$((before + 1))" "$dir/calls" | grep -F '"' >"$calls" || true
   jq -r --arg name "$1 $2 $3" '[$name, .outcome, .hit_tier // "-", "\(.steps.cached)/\(.steps.total)", .steps.imported, .millis] | @tsv' "$record" >>"$LARDER_RUN_DIR/table"
 }
 
-# expect KIND REGISTRY STEP CACHED: so many steps were cached, all of them from the registry.
+# expect KIND REGISTRY STEP CACHED: builds, and checks that CACHED steps were cached, all of them from the registry.
 expect() {
   build "$1" "$2" "$3"
   jq -e --argjson cached "$4" '.outcome == "built" and .steps.total == 7 and .steps.cached == $cached and .steps.imported == $cached' "$record" >/dev/null ||
     { cat "$record.log" >&2 && fail "$1 $2 $3: not $4 of 7 steps from the registry: $(jq -c .steps "$record")"; }
 }
 
-# expect_renamed KIND REGISTRY STEP: nothing was built, and no call has moved as much as a layer.
+# expect_renamed KIND REGISTRY STEP: checks that nothing was built, and that no call transferred a layer.
 expect_renamed() {
   build "$1" "$2" "$3"
   jq -e '.hit_tier == "registry" and .millis <= 1000' "$record" >/dev/null || { cat "$record.log" >&2 && fail "$1 $2 $3: no hit in the registry within a second"; }
@@ -158,7 +161,7 @@ expect_renamed() {
     fail "$1 $2 $3: a layer was sent"
 }
 
-# lose_layers: the registry's layers are gone, and its manifests are not.
+# lose_layers: removes the layers from the registry, but not the manifests.
 lose_layers() {
   local blob
   while read -r blob; do
@@ -166,11 +169,11 @@ lose_layers() {
   done < <(find "$here/tls/data" -path '*/blobs/*' -name data)
 }
 
-# expect_without KIND: a build whose layers cannot be fetched runs its steps.
+# expect_without KIND: checks that a build whose layers cannot be fetched runs its steps.
 expect_without() {
   build "$1" tls lost
-  grep -q 'warning: layers of the registry cannot be taken' "$record.log" || { cat "$record.log" >&2 && fail "$1: no layer was missed"; }
-  jq -e '.outcome == "built" and .steps.cached == 0' "$record" >/dev/null || fail "$1: lost layers were counted"
+  grep -q 'warning: cannot use the layers in the registry' "$record.log" || { cat "$record.log" >&2 && fail "$1: missing layers were not reported"; }
+  jq -e '.outcome == "built" and .steps.cached == 0' "$record" >/dev/null || fail "$1: missing layers were counted as cached"
 }
 
 step "tools" "$scripts/need.sh" curl:curl docker-registry:docker-registry htpasswd:apache2-utils jq:jq nginx:nginx-light openssl:openssl python3:python3
@@ -205,38 +208,38 @@ DOCKERFILE
 echo "example==$mark" >"$app/requirements.txt"
 for kind in "${kinds[@]}"; do
   registries=(tls ecr)
-  # It takes every registry of its own machine for one in the clear.
+  # The old engine assumes plain HTTP for every registry on its own machine.
   if [[ $kind == distro ]]; then registries=(http ecr); fi
   echo 1 | tee "$app/app.py" >"$app/setup.cfg"
   step "$kind: the first agent" new_engine "$kind"
   for registry in "${registries[@]}"; do
     build "$kind" "$registry" first
-    # The next one is to find nothing in the builder.
+    # The next build must not find its steps in the builder.
     "$DOCKER" builder prune -af &>/dev/null
   done
   echo 2 >"$app/app.py"
   for registry in "${registries[@]}"; do
     new_engine "$kind"
-    step "$kind, $registry: another agent, a line of code changed" expect "$kind" "$registry" code 6
+    step "$kind, $registry: a different agent, a line of code changed" expect "$kind" "$registry" code 6
     jq -e '.mounts[0].prediction == "right"' "$record" >/dev/null ||
-      { cat "$record.log" >&2 && fail "$kind $registry: a mount that nothing needs was carried"; }
+      { cat "$record.log" >&2 && fail "$kind $registry: a mount was restored although its step is cached"; }
   done
   new_engine "$kind"
-  for registry in "${registries[@]}"; do step "$kind, $registry: another agent, nothing changed" expect_renamed "$kind" "$registry" again; done
+  for registry in "${registries[@]}"; do step "$kind, $registry: a different agent, nothing changed" expect_renamed "$kind" "$registry" again; done
   echo 2 >"$app/setup.cfg"
-  # The builder stage is in the registry cache alone, which a graph driver does not write.
+  # The builder stage is only in the registry cache, which engines with graph drivers do not write.
   hits=2
   if [[ $kind == containerd ]]; then hits=3; fi
   for registry in "${registries[@]}"; do
     new_engine "$kind"
-    step "$kind, $registry: another agent, the builder stage changed" expect "$kind" "$registry" wheels "$hits"
+    step "$kind, $registry: a different agent, the builder stage changed" expect "$kind" "$registry" wheels "$hits"
   done
-  # A graph driver fetches again and again, for minutes, and then does without by itself.
+  # An engine with a graph driver retries for minutes and then builds without the layers by itself.
   if [[ $kind == containerd ]]; then
     echo 3 >"$app/app.py"
     lose_layers
     new_engine "$kind"
-    step "$kind: another agent, the layers lost" expect_without "$kind"
+    step "$kind: a different agent, the layers lost" expect_without "$kind"
   fi
 done
 printf '\n%s\n' "build	outcome	tier	cached	imported	ms" | cat - "$LARDER_RUN_DIR/table" | column -t -s $'\t'

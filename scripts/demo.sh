@@ -1,22 +1,23 @@
 #!/usr/bin/env bash
-# Purpose: show what larder is worth: a small Python project is built and pushed from agents that forget everything, four
-#          times by docker and four times by larder: cold, unchanged, with a line of code changed, with a requirement more.
-# Inputs:  DOCKER_HOST   an engine to use; otherwise a private one is started (root). What such an engine has is not removed, so
-#                        it is an agent that keeps its cache, and nothing is pushed.
+# Purpose: compare larder with docker build. A small Python project is built and pushed from agents that start empty,
+#          four times by docker and four times by larder: cold, unchanged, with a changed line of code, with a new
+#          requirement.
+# Inputs:  DOCKER_HOST   an engine to use; otherwise a private one is started (root). A given engine is not emptied between
+#                        the builds, so it is an agent with a cache, and nothing is pushed.
 #          LARDER        a larder to use instead of a debug build of this checkout; more in lib/session.sh
-# Outputs: what both print, and a table of the times; exit 1 if larder did not reuse what it should have. Leaves no engine,
-#          folder or cache behind; a given engine keeps the images larder-demo/*.
+# Outputs: the output of both, and a table of the times; exit 1 if larder reused less than expected. Removes the
+#          engines, folders and caches that it creates; on a given engine, the images larder-demo/* remain.
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
 . "$(dirname "$0")/lib/session.sh"
 given=${DOCKER_HOST:-}
-added=numpy # the requirement that the last build has more
+added=numpy # the requirement that the last build adds
 table=$LARDER_RUN_DIR/table
 number=0
 
 cat >&2 <<'TEXT'
-larder's demo, on a machine with two cores and nothing but cargo:
-  1. compile larder (2 to 4 minutes), and meanwhile install and start what is missing:
+larder's demo (times on a machine with two cores and only cargo installed):
+  1. compile larder (2 to 4 minutes), and meanwhile install and start the other parts:
      a private Docker engine, a Python base image, a package index, a registry (1 minute)
   2. build a Flask project four times with docker build and four times with larder build (1 to 2 minutes)
 TEXT
@@ -44,13 +45,13 @@ serve_registry() {
   curl -sS --retry 50 --retry-connrefused --retry-delay 1 -o "$LARDER_RUN_DIR/answer" "http://$registry/v2/"
 }
 
-# The base image comes from a registry, as everywhere: its layers need not be pushed with each image.
+# The base image comes from a registry, so that its layers are not pushed with each image.
 push_base() {
   docker tag "$BASE" "$registry/python:3" && docker push -q "$registry/python:3" >/dev/null
   export BASE=$registry/python:3
 }
 
-# project TOOL: a copy of the example for each of the two, so that neither finds the other's layers.
+# project TOOL: copies the example for one of the tools, so that neither finds the other's layers.
 project() {
   cp -r "$root/ci-examples/python-app" "$LARDER_RUN_DIR/$1"
   sed -i "/^$added==/d" "$LARDER_RUN_DIR/$1/requirements.txt"
@@ -65,7 +66,7 @@ change() {
   esac
 }
 
-# forget: the agent is a new one, which has the base image alone.
+# forget: empties the agent, except for the base image.
 forget() {
   local images
   if [[ -n $given ]]; then return; fi
@@ -75,7 +76,7 @@ forget() {
   cache=$LARDER_RUN_DIR/agent-$((number += 1))
 }
 
-# timed COMMAND...: runs it; its seconds are in $seconds.
+# timed COMMAND...: runs a command and sets $seconds to its duration.
 timed() {
   local start=${EPOCHREALTIME/[.,]/} tenths
   "$@"
@@ -97,7 +98,7 @@ larder_build() {
   (cd "$LARDER_RUN_DIR/larder" && "$LARDER" build -t "$(image larder)" "${flags[@]}" "${arguments[@]}" .)
 }
 
-# compare WHAT CHANGE EXPECTATION: builds with both; EXPECTATION is a jq condition on larder's record.
+# compare LABEL CHANGE EXPECTATION: builds with both. EXPECTATION is a jq condition on larder's record.
 compare() {
   local docker_seconds reused
   change docker "$2" && change larder "$2"
@@ -110,7 +111,7 @@ compare() {
   timed larder_build
   jq -e "$3" "$LARDER_RUN_DIR/metadata.json" >/dev/null || {
     jq -c '{outcome, hit_tier, steps, mounts}' "$LARDER_RUN_DIR/metadata.json" >&2
-    echo "this build was to satisfy: $3" >&2
+    echo "the record of this build does not satisfy: $3" >&2
     return 1
   }
   reused=$(jq -r 'if .outcome == "image-hit" then "the whole image (\(.hit_tier))" else
@@ -121,7 +122,7 @@ compare() {
   printf '%s\t%s s\t%s s\t%s\n' "$1" "$docker_seconds" "$seconds" "$reused" >>"$table"
 }
 
-# Asks the service in a container of the image; its loopback device is all the network that this takes.
+# Sends a request to the service in a container of the image, over its loopback device.
 ask() {
   local container
   container=$(docker run -d --rm --network none "$(image larder)")
@@ -174,9 +175,9 @@ step "the image runs" ask
 
 printf '\n'
 if [[ -z $given ]]; then
-  echo "Build and push, each on an agent that has the base image and nothing else; registry and index on this machine:"
+  echo "Build and push, each on an agent that has only the base image; registry and package index are on this machine:"
 else
-  echo "Builds on the given engine, which keeps its cache:"
+  echo "Builds on the given engine, whose cache is not removed:"
 fi
 printf '\tdocker\tlarder\tlarder reused\n' | cat - "$table" | column -t -s $'\t'
-printf 'demo: larder reused what it should have (%d s in all)\n' "$SECONDS"
+printf 'demo: larder reused what was expected (%d s in total)\n' "$SECONDS"

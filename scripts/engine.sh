@@ -1,23 +1,23 @@
 #!/usr/bin/env bash
-# Purpose: start and stop private Docker engines, each with a containerd, a bridge and a data root of its own.
-#          Needs root. Never touches an engine that it did not start, nor the firewall.
+# Purpose: start and stop private Docker engines, each with its own containerd, bridge and data root.
+#          Needs root. Does not change the firewall or any engine that it did not start.
 # Inputs:  start [--engine distro|newer|trixie] [--store overlay2|containerd] [--name NAME] [--size SIZE] [--tls] [--no-host-network]
-#                --engine  which of the engines that engine-fetch.sh got (default distro)
-#                --store   where images live (default overlay2)
-#                --name    default docker-MAJOR.MINOR, with -containerd for that store
-#                --size    keep the data root on a file system of that size, e.g. 120M
-#                --tls     listen on TCP with TLS too and ask clients for a certificate
-#                --no-host-network   grant no build the machine's own network
-#          stop [NAME ...]   these engines, or every engine of the run
-#          LARDER_DEV_DIR    what engine-fetch.sh left
-#          LARDER_RUN_DIR    folder of this run; an engine lives in $LARDER_RUN_DIR/e/NAME
-# Outputs: start prints one line of JSON, the record described in test.sh, as soon as the engine answers;
-#          its log is e/NAME/log, whose tail goes to stderr when the engine fails to start.
-#          With --tls, e/NAME/certs holds ca.pem, cert.pem and key.pem for a client and, in wrong/, the same
-#          three from an authority that the engine does not know.
+#                --engine  one of the engines that engine-fetch.sh installs (default distro)
+#                --store   how images are stored (default overlay2)
+#                --name    the engine's name (default docker-MAJOR.MINOR, with -containerd for that store)
+#                --size    put the data root on a file system of this size, e.g. 120M
+#                --tls     also listen on TCP with TLS, and require a client certificate
+#                --no-host-network   do not allow builds to use the machine's network
+#          stop [NAME ...]   stops these engines, or every engine of the run
+#          LARDER_DEV_DIR    folder in which engine-fetch.sh installed the engines
+#          LARDER_RUN_DIR    folder of this run; the files of an engine are in $LARDER_RUN_DIR/e/NAME
+# Outputs: start prints one line of JSON, the record described in test.sh, as soon as the engine answers.
+#          The log is e/NAME/log; its end is printed to stderr if the engine fails to start.
+#          With --tls, e/NAME/certs contains ca.pem, cert.pem and key.pem for a client, and wrong/ with the same
+#          three files from an authority that the engine does not trust.
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
-# Short names: a step's ssh socket lies deep in here, and a socket's path must not pass 107 bytes.
+# A short name: the path of a step's ssh socket in this folder must not be longer than 107 bytes.
 engines=${LARDER_RUN_DIR:?}/e
 
 die() {
@@ -25,7 +25,7 @@ die() {
   exit "${2:-1}"
 }
 
-# Waits until a command succeeds, at most SECONDS.
+# await SECONDS COMMAND...: waits until a command succeeds, at most this many seconds.
 await() {
   local deadline=$((SECONDS + $1))
   shift
@@ -35,7 +35,8 @@ await() {
   done
 }
 
-# Adds the first free bridge larderN with a network of the range that RFC 2544 sets aside for tests; prints its name.
+# Adds the first free bridge larderN, with a network from the range that RFC 2544 reserves for tests, and prints its
+# name.
 add_bridge() {
   local n
   for n in {0..255}; do
@@ -49,7 +50,8 @@ add_bridge() {
   return 1
 }
 
-# Writes DIR/NAME.pem and DIR/NAME-key.pem: self-signed, or signed by DIR/ca.pem once there is one.
+# certificate DIR NAME OPTION...: writes DIR/NAME.pem and DIR/NAME-key.pem, signed by DIR/ca.pem if it exists, otherwise
+# self-signed.
 certificate() {
   local dir=$1 name=$2 issuer=()
   shift 2
@@ -58,7 +60,8 @@ certificate() {
     -subj "/CN=larder test $name" -keyout "$dir/$name-key.pem" -out "$dir/$name.pem" "${issuer[@]}" "$@" 2>/dev/null
 }
 
-# An authority, a client certificate (cert.pem, key.pem as Docker names them) and one for a server at 127.0.0.1.
+# certificates DIR: writes an authority, a client certificate (cert.pem and key.pem, as Docker names them), and a server
+# certificate for 127.0.0.1.
 certificates() {
   local dir=$1
   mkdir -p "$dir"
@@ -91,7 +94,7 @@ start() {
     *) die "unknown option $1" 2 ;;
     esac
   done
-  ((EUID == 0)) || die "a private engine needs root; to use an engine that runs already, set DOCKER_HOST"
+  ((EUID == 0)) || die "a private engine needs root; to use a running engine, set DOCKER_HOST"
 
   local programs=${LARDER_DEV_DIR:?}/engine-$kind version
   [[ -x $programs/bin/dockerd ]] || die "run engine-fetch.sh $kind first"
@@ -104,13 +107,13 @@ start() {
 
   local dir=$engines/$name host certs=''
   mkdir -p "$engines"
-  mkdir "$dir" || die "$name is there already"
+  mkdir "$dir" || die "an engine named $name exists already"
   mkdir "$dir/data"
   host=unix://$dir/docker.sock
-  # From here on, whatever was started goes away again when a later step fails.
+  # From here on, everything that was started is stopped if a later step fails.
   trap 'status=$?; if ((status)); then tail -n 25 "'"$dir"'/log" >&2 || true; stop_one "'"$dir"'"; fi' EXIT
 
-  # Overlay file systems do not stack: a run folder on one (a container's own root) is given a tmpfs.
+  # Overlay file systems do not stack: on one of them (the root of a container), the data root is put on a tmpfs.
   if [[ -z $size && $(stat -f -c %T "$dir/data") == overlayfs ]]; then size=75%; fi
   if [[ -n $size ]]; then mount -t tmpfs -o "size=$size" larder "$dir/data"; fi
   add_bridge >"$dir/bridge" || die "cannot add a network bridge: is this a container without NET_ADMIN?"
@@ -125,7 +128,7 @@ start() {
     listen+=(-H "$host" --tlsverify --tlscacert "$certs/ca.pem" --tlscert "$certs/server.pem" --tlskey "$certs/server-key.pem")
   fi
 
-  # The CRI and NRI plugins listen at addresses that the machine's own containerd may hold.
+  # The CRI and NRI plugins listen at addresses that the machine's own containerd may use.
   cat >"$dir/containerd.toml" <<TOML
 version = 2
 root = "$dir/data/containerd"
@@ -139,7 +142,7 @@ TOML
   printf '{"features": {"containerd-snapshotter": %s}, "builder": {"Entitlements": {"network-host": %s}}}\n' \
     "$([[ $store == containerd ]] && echo true || echo false)" "$host_network" >"$dir/daemon.json"
 
-  # In sessions of their own, so that Ctrl-C reaches the script alone and the script stops them in order.
+  # Each process has its own session, so that Ctrl-C reaches only the script, which then stops them in order.
   setsid containerd --config "$dir/containerd.toml" </dev/null >>"$dir/log" 2>&1 &
   echo $! >"$dir/containerd.pid"
   await 30 test -S "$dir/containerd.sock" || die "containerd of $name does not answer"
@@ -156,10 +159,11 @@ TOML
     "$(DOCKER_CONFIG=$programs/docker-config docker buildx version >/dev/null 2>&1 && echo true || echo false)" "$certs"
 }
 
-# A process id is the engine's only while its command line names the engine's folder.
+# ended PID DIR: succeeds if the process ended. A process id belongs to the engine only while its command line contains
+# the engine's folder.
 ended() { ! tr '\0' ' ' 2>/dev/null <"/proc/$1/cmdline" | grep -qF "$2/"; }
 
-# Ends a process and waits for it, by force after 20 s.
+# end PID DIR: ends a process and waits for it; kills it after 20 s.
 end() {
   local signal
   for signal in TERM KILL; do
@@ -174,7 +178,7 @@ stop_one() {
   for file in dockerd.pid containerd.pid; do
     if [[ -s $dir/$file ]]; then end "$(<"$dir/$file")" "$dir"; fi
   done
-  # What a killed engine leaves: shims, mounts.
+  # A killed engine leaves shims and mounts.
   for pid in $(pgrep -f -- "$dir/" || true); do end "$pid" "$dir"; done
   awk -v dir="$dir/" 'index($2 "/", dir) == 1 { print $2 }' /proc/self/mounts | sort -r | while read -r target; do
     umount "$target" 2>/dev/null || umount -l "$target"
@@ -196,5 +200,5 @@ stop() {
 
 case ${1:-} in
 start | stop) "$@" ;;
-*) die "start or stop" 2 ;;
+*) die "the first argument must be start or stop" 2 ;;
 esac

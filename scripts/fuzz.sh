@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Purpose: fuzz the readers of what others write: Dockerfiles, ignore files, dependency files, lists of archives, what a courier and
-#          larder say to each other; one target after the other.
-# Inputs:  TARGET ...       of fuzz/fuzz_targets (default: all of them)
-#          SECONDS_EACH     how long each runs (default 600)
-#          LARDER_DEV_DIR   keeps cargo-fuzz where none is installed, and the inputs found so far, between runs
-#          FUZZ_TOOLCHAIN   a nightly toolchain (default nightly; installed by rustup where it is missing)
-# Outputs: libFuzzer's words on stderr; exit 1 if a target failed. The input that did it stays in fuzz/artifacts/TARGET.
+# Purpose: fuzz the parsers of untrusted input: Dockerfiles, ignore files, dependency files, listings of archives, and
+#          both sides of the courier's protocol; one target after the other.
+# Inputs:  TARGET ...       names from fuzz/fuzz_targets (default: all of them)
+#          SECONDS_EACH     how long each target runs (default 600)
+#          LARDER_DEV_DIR   stores cargo-fuzz, if it is not installed, and the inputs found so far, between runs
+#          FUZZ_TOOLCHAIN   a nightly toolchain (default nightly; installed with rustup if it is missing)
+# Outputs: libFuzzer's output on stderr; exit 1 if a target failed. The failing input is in fuzz/artifacts/TARGET.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 dev=${LARDER_DEV_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/larder-dev}
@@ -26,7 +26,7 @@ else
   targets=("${targets[@]%.rs}")
 fi
 
-# seeds TARGET: the folder with the inputs to begin with.
+# seeds TARGET: prints the folder with the initial inputs.
 seeds() {
   case $1 in
   dockerfile) echo tests/corpus/dockerfiles ;;

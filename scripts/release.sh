@@ -1,15 +1,16 @@
 #!/usr/bin/env bash
-# Purpose: build the larder that is handed out: one static program, which carries mounts of builders of both architectures.
-# Inputs:  LARDER_COURIERS  architectures of builders (default "amd64 arm64"; `rustup target add` of their musl targets)
-# Outputs: the program's path on stdout; exit 1 where it needs anything of the machine that it runs on, or is over 30 MB. Needs musl's C
-#          compiler, which is installed where it is missing (root).
+# Purpose: build the larder that is released: one static program, which includes the couriers for builders of both
+#          architectures.
+# Inputs:  LARDER_COURIERS  architectures of builders (default "amd64 arm64"; their musl targets must be added with rustup)
+# Outputs: the program's path on stdout; exit 1 if the program is not static, or is larger than 30 MB. Needs the C
+#          compiler of musl, which is installed if it is missing (root).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 scripts/need.sh musl-gcc:musl-tools readelf:binutils
 target=$(uname -m)-unknown-linux-musl
 [[ -d $(rustc --print target-libdir --target "$target") ]] || {
-  echo "the toolchain has no target $target: rustup target add $target" >&2
+  echo "the toolchain has no target $target; run: rustup target add $target" >&2
   exit 1
 }
 LARDER_COURIERS=${LARDER_COURIERS:-amd64 arm64} cargo build --profile dist --target "$target"
@@ -21,7 +22,7 @@ if readelf -lW "$larder" | grep -q INTERP; then
 fi
 bytes=$(stat -c %s "$larder")
 if ((bytes > 30000000)); then
-  echo "$larder has $bytes bytes, more than 30 MB" >&2
+  echo "$larder is $bytes bytes large, more than 30 MB" >&2
   exit 1
 fi
 "$larder" --version >&2

@@ -1,47 +1,48 @@
 #!/usr/bin/env bash
-# Purpose: the test suite, on real engines: starts them, runs the Rust tests, the static checks and the pipelines.
-# Inputs:  DOCKER_HOST   test against this engine only (with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH where it has TLS);
-#                        otherwise private engines are started, which takes root
-#          LARDER_TEST_BUILDKIT   unix://... or tcp://..., in the clear: a Docker engine from 29.2 on, or a buildkitd; the tests
-#                        of the direct transport then use it too, besides their own server
-#          LARDER_TEST_FULL=1     everything at full size, on every combination of engine and image store, with the checks
-#                        that build on one new engine after another: what `make test-full` runs before a release
+# Purpose: run the test suite on real engines: starts the engines, runs the Rust tests, the static checks and the
+#          pipelines.
+# Inputs:  DOCKER_HOST   use only this engine (with DOCKER_TLS_VERIFY and DOCKER_CERT_PATH if it has TLS);
+#                        otherwise private engines are started, which needs root
+#          LARDER_TEST_BUILDKIT   unix://... or tcp://... without TLS: a Docker engine from 29.2 on, or a buildkitd; the tests
+#                        of the direct transport then use it as well as their own server
+#          LARDER_TEST_FULL=1     tests at full size, on every combination of engine and image store, and the checks that
+#                        build on several new engines; `make test-full` sets this before a release
 #          arguments     passed to `cargo nextest run` (or `cargo test`); then only the Rust tests run
 #          more in lib/session.sh and check-pipelines.sh
-# Outputs: exit 1 if anything failed. Everything runs to its end, and the last lines say what took how long and what failed.
+# Outputs: exit 1 if anything failed. All checks run to their end, and the last lines list their times and results.
 #
-# The Rust tests are told of the engines by LARDER_TEST_ENGINES, the path of a file with one JSON object a line:
-#   name           docker-20.10, docker-28.5, docker-28.5-containerd (as the versions are), tls, small, guarded; or given
-#   version        the engine's own, e.g. "20.10.24+dfsg1"
-#   host           unix:///... or tcp://127.0.0.1:PORT, as DOCKER_HOST has it
-#   store          "overlay2" or "containerd": where the engine keeps images
-#   docker         path of the Docker client that belongs to the engine: the peer in comparisons
-#   docker_config  DOCKER_CONFIG for that client; it holds the engine's buildx, if it has one
-#   buildx         true when that client builds through buildx; false: DOCKER_BUILDKIT=1 makes it use BuildKit
+# LARDER_TEST_ENGINES describes the engines for the Rust tests. It is the path of a file with one JSON object per line:
+#   name           docker-20.10, docker-28.5, docker-28.5-containerd (depending on the versions), tls, small, guarded; or given
+#   version        the engine's version, e.g. "20.10.24+dfsg1"
+#   host           unix:///... or tcp://127.0.0.1:PORT, in the form of DOCKER_HOST
+#   store          "overlay2" or "containerd": how the engine stores images
+#   docker         path of the Docker client that belongs to the engine, with which larder is compared
+#   docker_config  DOCKER_CONFIG for that client; it contains the engine's buildx, if it has one
+#   buildx         true if that client builds with buildx; if false, DOCKER_BUILDKIT=1 makes it use BuildKit
 #   certs          "" or, for TLS, the folder with ca.pem, cert.pem and key.pem; for tls also wrong/ with the same three
-#                  from an authority that the engine does not know
-# Every engine has the image larder-test/busybox:1 (user app has uid 1000); none reaches a hub. Containers on the default
-# network reach the machine but not the world. small has its data root on a file system of 120 MB; guarded grants no build the
-# machine's own network.
-# Of the servers that keep objects they are told by the variables that object-stores.sh names; the tests start them.
+#                  files from an authority that the engine does not trust
+# Every engine has the image larder-test/busybox:1 (the user app has uid 1000). No engine can reach Docker Hub.
+# Containers on the default network can reach the machine, but not the internet. small has its data root on a file
+# system of 120 MB. guarded does not allow builds to use the machine's network. The variables of object-stores.sh
+# contain the paths of the object stores, which the tests start.
 set -euo pipefail
 # shellcheck source=scripts/lib/session.sh
 . "$(dirname "$0")/lib/session.sh"
 cd "$root"
 export LARDER_TEST_ENGINES=$LARDER_RUN_DIR/engines.jsonl
-# Engines and their clients are written in Go; collecting garbage less often saves a tenth of the suite's time.
+# Engines and their clients are written in Go. Less frequent garbage collection saves a tenth of the suite's time.
 export GOGC=400
 export LARDER=${LARDER:-${CARGO_TARGET_DIR:-$root/target}/debug/larder}
 report=()
 failed=0
 
-# report LABEL SECONDS OUTCOME: notes a check for the last lines.
+# report LABEL SECONDS OUTCOME: adds a check to the report at the end.
 report() {
   report+=("$(printf '%-6s %4d s  %s' "$3" "$2" "$1")")
   if [[ $3 == FAILED ]]; then failed=1; fi
 }
 
-# check LABEL COMMAND...: runs a check to its end and notes its time and outcome.
+# check LABEL COMMAND...: runs a check to its end and reports its time and outcome.
 check() {
   local start=$SECONDS outcome=ok
   printf '\n==> %s\n' "$1" >&2
@@ -49,7 +50,7 @@ check() {
   report "$1" $((SECONDS - start)) "$outcome"
 }
 
-# beside NAME COMMAND...: starts a check that runs beside others; what it prints waits for settle.
+# beside NAME COMMAND...: starts a check in the background. settle prints its output.
 beside() {
   local log=$LARDER_RUN_DIR/beside-$1
   (
@@ -61,7 +62,7 @@ beside() {
   echo $! >"$log.pid"
 }
 
-# What runs beside others ends with the script.
+# Ends the checks in the background.
 end_beside() {
   local pid
   for pid in "$LARDER_RUN_DIR"/beside-*.pid; do
@@ -70,7 +71,7 @@ end_beside() {
 }
 trap 'status=$?; set +e; end_beside; (exit $status); session_end' EXIT
 
-# settle LABEL NAME: waits for what beside has started, shows what it printed, and notes its time and outcome.
+# settle LABEL NAME: waits for a check that beside started, prints its output, and reports its time and outcome.
 settle() {
   local log=$LARDER_RUN_DIR/beside-$2 seconds=0 outcome=FAILED
   wait "$(<"$log.pid")" || true
@@ -80,7 +81,7 @@ settle() {
   report "$1" "$seconds" "$outcome"
 }
 
-# The tests' images are small: where there is memory to spare, engines keep them in it.
+# The tests' images are small: with enough memory, the engines store them on a tmpfs.
 memory=()
 if (($(awk '/^MemAvailable/ { print $2 }' /proc/meminfo) > 12000000)); then memory=(--size 4G); fi
 
@@ -97,7 +98,7 @@ start_engines() {
       "$scripts/engine.sh" start --engine newer "${memory[@]}"
       "$scripts/engine.sh" start --engine newer --store containerd "${memory[@]}"
     else
-      echo "SKIPPED: no engine newer than $version can be had here; the tests for newer ones do not run" >&2
+      echo "SKIPPED: no engine newer than $version is available; the tests for newer engines do not run" >&2
     fi
     "$scripts/engine.sh" start --name tls --tls
     "$scripts/engine.sh" start --name small --size 120M
@@ -122,7 +123,8 @@ import_busybox() {
   local -a with=(DOCKER_HOST="$1" DOCKER="$2" DOCKER_CONFIG="$3" DOCKER_BUILDKIT=1)
   if [[ -n $4 ]]; then with+=(DOCKER_TLS_VERIFY=1 DOCKER_CERT_PATH="$4"); fi
   env "${with[@]}" "$scripts/base-image.sh" busybox >/dev/null
-  # Two first builds at once on a base lose the cache of one of them (20.10), which the tests would take for a changed key.
+  # In 20.10, two parallel first builds on a base lose the cache of one of them. Tests would mistake that for a changed
+  # key.
   printf 'FROM larder-test/busybox:1\nRUN true\n' | env "${with[@]}" "$2" build -q - >/dev/null
 }
 
@@ -135,7 +137,7 @@ engines() {
   jq -r '"    \(.name): \(.version), \(.store), \(.host)"' "$LARDER_TEST_ENGINES"
 }
 
-# What cargo compiles here is all that the suite needs: a build with other features would compile most crates again.
+# Compiles everything that the suite needs. A build with different features would compile most crates again.
 compile() {
   if cargo nextest --version >/dev/null 2>&1; then cargo nextest run --no-run; else cargo test --no-run; fi
 }
@@ -150,7 +152,7 @@ rust_tests() {
 
 step "tools" "$scripts/need.sh" curl:curl docker-registry:docker-registry git:git jq:jq make:make nginx:nginx-light script:bsdutils shellcheck:shellcheck ssh-agent:openssh-client setpriv:util-linux
 step "Rust" need_rust
-# Servers to test against are fetched, compiled and started while cargo compiles the tests.
+# Engines and object stores are installed and started while cargo compiles the tests.
 beside engines engines
 beside object-stores "$scripts/object-stores.sh"
 check "compiling" compile

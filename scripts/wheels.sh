@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Purpose: serve the example's Python packages from this machine, with the headers that let pip cache them.
+# Purpose: serve the Python packages of the example from this machine, with headers that allow pip to cache them.
 # Inputs:  start PYTHON_VERSION   e.g. 3.11: the version in the image that will install them
 #          stop
-#          LARDER_DEV_DIR   keeps the packages between runs; LARDER_RUN_DIR   folder of this run
-#          pip's own configuration says where packages come from
-# Outputs: start prints the index's URL as soon as it answers; the server's log is $LARDER_RUN_DIR/wheels/log
+#          LARDER_DEV_DIR   stores the packages between runs; LARDER_RUN_DIR   folder of this run
+#          pip's configuration selects where packages come from
+# Outputs: start prints the URL of the index as soon as it answers. The server's log is $LARDER_RUN_DIR/wheels/log
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 state=${LARDER_RUN_DIR:?}/wheels
@@ -42,5 +42,5 @@ stop() {
 
 case ${1:-} in
 start | stop) "$@" ;;
-*) echo "wheels.sh: start PYTHON_VERSION or stop" >&2 && exit 2 ;;
+*) echo "wheels.sh: the arguments must be start PYTHON_VERSION, or stop" >&2 && exit 2 ;;
 esac

@@ -1,8 +1,8 @@
-//! Numbers and sizes as people read them: `1 entry`, `2 entries`, `186.40 MB`. Sizes are in powers of 1000.
+//! Formats numbers and sizes for display: `1 entry`, `2 entries`, `186.40 MB`. Sizes are in powers of 1000.
 
 use humansize::{DECIMAL, format_size};
 
-/// So many of something.
+/// Returns a number with its noun in the singular or plural. A number that does not fit into a `u64` is omitted.
 pub(crate) fn count(number: impl TryInto<u64>, one: &str, many: &str) -> String {
     match number.try_into() {
         Ok(1) => format!("1 {one}"),
@@ -11,7 +11,7 @@ pub(crate) fn count(number: impl TryInto<u64>, one: &str, many: &str) -> String 
     }
 }
 
-/// So many bytes.
+/// Returns a number of bytes in a suitable unit.
 pub(crate) fn size(bytes: u64) -> String {
     format_size(bytes, DECIMAL)
 }

@@ -1,7 +1,7 @@
-//! SHA-256 digests, the one content address that all modules share.
+//! SHA-256 digests, which all modules use as content addresses.
 //!
-//! A [`Digest`] prints as `sha256:<64 hex digits>` (the OCI image
-//! specification's form, section "Digests") and parses from the same.
+//! A [`Digest`] is printed and parsed as `sha256:<64 hex digits>`, the form of the OCI image specification (section
+//! "Digests").
 
 use std::fmt;
 use std::io::{self, Read};
@@ -60,7 +60,7 @@ impl From<[u8; 32]> for Digest {
     }
 }
 
-/// A reader that digests what is read through it.
+/// A reader that computes the digest of the bytes that are read through it.
 pub(crate) struct DigestingReader<R> {
     reader: R,
     state: Sha256,
@@ -71,7 +71,7 @@ impl<R> DigestingReader<R> {
         Self { reader, state: Sha256::new() }
     }
 
-    /// Returns the digest of everything that was read so far.
+    /// Returns the digest of all bytes that were read.
     pub(crate) fn digest(self) -> Digest {
         Digest(self.state.finalize().into())
     }
@@ -136,14 +136,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn prints_and_parses_as_oci_digests_do() {
+    fn digests_are_printed_and_parsed_in_the_oci_form() {
         let empty = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
         assert_eq!(Digest::of(b"").to_string(), empty);
         assert_eq!(empty.parse::<Digest>().unwrap(), Digest::of_reader(&b""[..]).unwrap());
     }
 
     #[test]
-    fn refuses_invalid_digests() {
+    fn invalid_digests_are_rejected() {
         for text in ["", "sha256:", "sha256:E3B0", "sha512:00", &format!("sha256:{}", "G".repeat(64))] {
             assert!(text.parse::<Digest>().is_err(), "{text}");
         }

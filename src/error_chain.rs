@@ -1,8 +1,8 @@
-//! An error with its sources as one line of text.
+//! Formats an error and its sources as one line of text.
 
 use std::error::Error;
 
-/// An error and its sources on one line; a source that the message repeats is left out.
+/// Returns the messages of an error and its sources on one line. Omits a source whose message is already included.
 pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let mut line = message(error);
     let mut source = error.source();
@@ -16,7 +16,7 @@ pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     line
 }
 
-/// One error's own words on one line, without the number of an error of the system.
+/// Returns the message of one error on one line, without the `(os error N)` at its end.
 fn message(error: &(dyn Error + 'static)) -> String {
     let line = one_line(&error.to_string());
     match line.rfind(" (os error ") {
@@ -25,6 +25,7 @@ fn message(error: &(dyn Error + 'static)) -> String {
     }
 }
 
+/// Replaces each run of whitespace by one space.
 pub(crate) fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
@@ -34,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_one_line_and_says_nothing_twice() {
+    fn an_error_chain_is_one_line_without_repetitions() {
         #[derive(Debug, thiserror::Error)]
         #[error("cannot read\n  the file")]
         struct Outer(#[source] std::io::Error);

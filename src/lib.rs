@@ -1,4 +1,4 @@
-//! larder caches Docker builds, so that a CI agent need not repeat the builds of others.
+//! larder caches Docker builds, so that CI agents reuse each other's results instead of building them again.
 //!
 //! The modules, from the top down (`ARCHITECTURE.md` lists which ones each may use):
 //!
@@ -6,7 +6,8 @@
 //! - `pipeline` runs a build according to a `plan`: it reads inputs, computes keys, and uses caches and an engine.
 //! - [`tiers`] are the caches of whole images and layers. [`buildkit`] builds images, [`engine`] is the client of the
 //!   Docker Engine API, and `images` converts images to entries of the store.
-//! - [`dockerfile`], [`requirements`] and [`context`] parse the inputs of a [`key`].
+//! - [`dockerfile`], [`requirements`] and [`context`] parse the inputs of a [`key`]. `graft` creates the last layers of
+//!   an image without a builder.
 //! - [`store`] stores content, [`archive`] converts directories to entries; `notes` and `ledger` record builds.
 //! - [`mounts`] transfers cache mounts between a builder and the store, with the program [`courier`] in a build step.
 //! - [`endpoint`], [`registry`], `platform` and [`digest`] are used by all of these.
@@ -39,10 +40,10 @@
 //! assert!(faults.is_empty());
 //!
 //! let newest = census.entries.iter().find(|listed| listed.entry.manifest.address.kind == EntryKind::Image);
-//! let entry = &newest.ok_or("no image is kept")?.entry;
+//! let entry = &newest.ok_or("the store has no image")?.entry;
 //! let endpoint = Endpoint::parse("unix:///var/run/docker.sock", None)?;
 //! let client = Client::connect(&endpoint).await?;
-//! let EngineProduct::Docker { api, .. } = client.product() else { return Err("buildkitd keeps no images".into()) };
+//! let EngineProduct::Docker { api, .. } = client.product() else { return Err("buildkitd stores no images".into()) };
 //! let engine = Engine::new(&endpoint, (api.major, api.minor))?;
 //! let images = engine.image_store().await?;
 //! let tier = ArchiveTier::new(store, engine, images, Duration::from_mins(10));

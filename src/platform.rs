@@ -1,4 +1,4 @@
-//! Platforms: `os/architecture[/variant]`, normalised to one spelling each.
+//! Platforms, written as `os/architecture[/variant]` and normalised to one spelling.
 //!
 //! Spellings follow containerd's `platforms` package: `x86_64` is `amd64`, `aarch64` and `arm64/v8` are `arm64`, a bare
 //! `arm` is `arm/v7`.
@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A platform in its normalised spelling.
+/// A platform, in its normalised spelling.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Platform {
     /// For example `linux`.
@@ -19,7 +19,7 @@ pub struct Platform {
     pub(crate) variant: String,
 }
 
-/// Returns the platform of containers on this machine: Linux with the machine's architecture.
+/// Returns the platform of containers on this machine: Linux with the architecture of the machine.
 pub(crate) fn own() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
@@ -82,7 +82,7 @@ const ARCHITECTURES: [&str; 24] = [
 ];
 
 impl Platform {
-    /// Parses `text`; parts that it omits are taken from `default`.
+    /// Parses `text`. Parts that it omits are taken from `default`.
     ///
     /// Rejects more than three parts, invalid characters, and a single part that is neither a known system nor a known
     /// architecture.
@@ -93,10 +93,10 @@ impl Platform {
             Some((system, version)) => (system, version.strip_suffix(')').ok_or_else(invalid)?),
             None => (parts[0], ""),
         };
-        let sound = |part: &str| {
+        let is_valid = |part: &str| {
             !part.is_empty() && part.chars().all(|char| char.is_ascii_alphanumeric() || "_.-".contains(char))
         };
-        if parts.len() > 3 || !sound(system) || !parts[1..].iter().all(|part| sound(part)) {
+        if parts.len() > 3 || !is_valid(system) || !parts[1..].iter().all(|part| is_valid(part)) {
             return Err(invalid());
         }
         let system = system.to_ascii_lowercase();
@@ -121,6 +121,7 @@ impl Platform {
     }
 }
 
+/// Returns the normalised architecture and variant, as `normalizeArch` in containerd does.
 fn normal(architecture: &str, variant: &str) -> (String, String) {
     let (architecture, variant) = match (architecture, variant) {
         ("i386", _) => ("386", ""),
@@ -165,7 +166,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_spelling_of_a_platform_comes_out_the_same() {
+    fn all_spellings_of_a_platform_are_normalised_to_one() {
         let default: Platform = "linux/amd64".parse().unwrap();
         let table = [
             ("linux/x86_64", "linux/amd64"),

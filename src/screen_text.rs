@@ -1,30 +1,29 @@
-//! Text of others, made safe and measured for a terminal's screen.
+//! Sanitises and measures text from other programs, for display on a terminal.
 //!
-//! A step's output may hold anything: colours, cursor movements, window titles,
-//! bells. Here only what takes up cells on a line survives, so that a step
-//! cannot garble a screen that it does not own.
+//! The output of a step may contain anything: colours, cursor movements, window titles, bells. Only characters that
+//! occupy cells of a line are retained, so that a step cannot garble larder's screen.
 
 use unicode_width::UnicodeWidthChar;
 
-/// The columns between two tab stops.
+/// The number of columns between two tab stops.
 const TAB: usize = 8;
 
-/// What the reader of a text is in the middle of.
+/// The state of a parser of escape sequences (ECMA-48).
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Within {
     Text,
     /// After ESC.
     Escape,
-    /// `ESC [ … final`, a control sequence.
+    /// In a control sequence: `ESC [ … final`.
     Control,
-    /// `ESC ] … BEL`, or one of the other strings that end with `ESC \`.
+    /// In a string: `ESC ] … BEL`, or one of the other strings that end with `ESC \`.
     String,
-    /// After ESC within such a string.
+    /// After ESC in a string.
     StringEscape,
 }
 
 impl Within {
-    /// Where `character` leads to.
+    /// Returns the state after `character`.
     fn after(self, character: char) -> Self {
         match (self, character) {
             (Self::Text | Self::Escape | Self::Control, '\u{1b}') | (Self::Escape, ' '..='/') => Self::Escape,
@@ -42,10 +41,10 @@ impl Within {
     }
 }
 
-/// Leaves of `text` what shows: no escape sequences (ECMA-48), no control
-/// characters, spaces for tabs and line ends, no overrides of the writing direction.
+/// Returns the visible part of `text`: without escape sequences (ECMA-48), control characters and overrides of the
+/// writing direction, and with spaces instead of tabs and line ends.
 ///
-/// A backspace takes back the character before it, as on a terminal.
+/// A backspace removes the character before it, as on a terminal.
 pub(crate) fn screen_text(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut column = 0;
@@ -78,19 +77,19 @@ pub(crate) fn screen_text(text: &str) -> String {
     shown
 }
 
-/// Puts a name on one line, its runs of line ends and tabs made one space; the rest stays.
+/// Joins the lines and tab-separated parts of a name with single spaces. Other whitespace is unchanged.
 pub(crate) fn one_line(text: &str) -> String {
     let parts: Vec<_> = text.split(['\n', '\r', '\t']).filter(|part| !part.is_empty()).collect();
     parts.join(" ")
 }
 
-/// The columns that `text` takes up, or a little more: what a terminal joins
-/// into one glyph (emoji sequences) counts piece by piece.
+/// Returns the number of columns that `text` occupies, or slightly more: if a terminal joins several characters into
+/// one glyph (an emoji sequence), each of them is counted.
 pub(crate) fn columns(text: &str) -> usize {
     text.chars().map(cells).sum()
 }
 
-/// The longest start of `text` that fits into `limit` columns.
+/// Returns the longest prefix of `text` that fits into `limit` columns.
 pub(crate) fn cut(text: &str, limit: usize) -> &str {
     let mut used = 0;
     let end = text.char_indices().find(|(_, character)| {
@@ -102,7 +101,7 @@ pub(crate) fn cut(text: &str, limit: usize) -> &str {
 
 fn cells(character: char) -> usize {
     match character {
-        // The emoji selector takes no cell itself but may widen what precedes it.
+        // The emoji selector occupies no cell, but may widen the preceding character.
         '\u{fe0f}' => 1,
         other => other.width().unwrap_or(0),
     }
@@ -115,7 +114,7 @@ mod tests {
     use unicode_width::UnicodeWidthStr;
 
     #[test]
-    fn only_what_takes_up_cells_survives() {
+    fn only_visible_characters_are_retained() {
         for (written, shown) in [
             ("plain", "plain"),
             ("\u{1b}[1;31mred\u{1b}[0m", "red"),
@@ -157,7 +156,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_leaves_a_control_character_or_exceeds_its_columns(text in any::<String>(), limit in 0usize..40) {
+        fn the_result_has_no_control_characters_and_fits_the_columns(text in any::<String>(), limit in 0usize..40) {
             let shown = screen_text(&text);
             prop_assert!(!shown.chars().any(char::is_control), "{shown:?}");
             let cut = cut(&shown, limit);

@@ -1,11 +1,13 @@
-//! The map of `ARCHITECTURE.md`, held: which room uses which, and what no domain room does.
+//! Checks the rules of `ARCHITECTURE.md`: which top-level module of `src` may use which, and what domain modules must
+//! not do.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Each room and the rooms that it may use; `settings`, `commands` and the crate's root stand above all.
+/// Each domain module and the modules that it may use. `settings`, `output`, `commands` and the crate root, which are
+/// above the domain, are not listed.
 const DOMAIN: [(&str, &[&str]); 25] = [
     ("amounts", &[]),
     ("error_chain", &[]),
@@ -77,18 +79,20 @@ const DOMAIN: [(&str, &[&str]); 25] = [
     ("cli", &[]),
 ];
 
-/// Modules of a few functions that all rooms may use.
-const GROUND: [&str; 3] = ["amounts", "error_chain", "screen_text"];
+/// Small utility modules that every module may use.
+const UTILITIES: [&str; 3] = ["amounts", "error_chain", "screen_text"];
 
-/// The rooms above those, and what they do not use. Commands leave what is done with files and images to the pipeline.
-const ABOVE: [(&str, &[&str]); 3] = [
+/// The modules above the domain, and the modules that they must not use. Commands leave work on files and images to the
+/// pipeline.
+const UPPER: [(&str, &[&str]); 3] = [
     ("settings", &["commands", "output", "pipeline"]),
     ("output", &["cli", "commands", "settings"]),
     ("commands", &["archive", "context", "courier", "dockerfile", "images", "requirements"]),
 ];
 
-/// The most fields that a struct has in rooms that run a build: more would be the working memory of several stages.
-const MOST_FIELDS: usize = 12;
+/// The maximum number of fields of a struct in the modules that run a build. A larger struct probably holds the state
+/// of several stages and should be split.
+const MAX_FIELDS: usize = 12;
 
 fn sources(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -103,13 +107,13 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The code of each room by file, without comments, and without the tests at the end of files.
-fn rooms() -> BTreeMap<String, Vec<(PathBuf, String)>> {
+/// Returns the source files of each top-level module, without comments and without the `tests` module at the end.
+fn modules() -> BTreeMap<String, Vec<(PathBuf, String)>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut rooms: BTreeMap<String, Vec<(PathBuf, String)>> = BTreeMap::new();
+    let mut modules: BTreeMap<String, Vec<(PathBuf, String)>> = BTreeMap::new();
     for path in sources(&root) {
         let below = path.strip_prefix(&root).unwrap().to_owned();
-        // The courier's program runs elsewhere; tests may use what they like.
+        // The courier is a separate program, and tests may use any module.
         let is_test = below.ends_with("tests.rs") || below.iter().any(|part| part == "tests");
         if below == Path::new("courier/main.rs") || is_test {
             continue;
@@ -124,13 +128,13 @@ fn rooms() -> BTreeMap<String, Vec<(PathBuf, String)>> {
             .lines()
             .filter(|line| !line.trim_start().starts_with("//"))
             .collect();
-        rooms.entry(name).or_default().push((below, code.join("\n")));
+        modules.entry(name).or_default().push((below, code.join("\n")));
     }
-    rooms
+    modules
 }
 
-/// Returns the rooms that the code of a file names, by `crate::` or by as many `super::` as lead out of its own.
-fn used(file: &Path, code: &str) -> BTreeSet<String> {
+/// Returns the names that follow `crate::`, or as many `super::` as lead to the crate root, in the code of a file.
+fn used_names(file: &Path, code: &str) -> BTreeSet<String> {
     let name =
         |rest: &str| -> String { rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect() };
     let mut names: BTreeSet<String> = code.split("crate::").skip(1).map(name).collect();
@@ -141,7 +145,7 @@ fn used(file: &Path, code: &str) -> BTreeSet<String> {
     names
 }
 
-/// Returns the structs of some code with the numbers of their fields.
+/// Returns the name and the number of fields of each struct in some code.
 fn structs(code: &str) -> Vec<(String, usize)> {
     let mut found = Vec::new();
     for (head, rest) in code
@@ -172,51 +176,55 @@ fn structs(code: &str) -> Vec<(String, usize)> {
 }
 
 #[test]
-fn rooms_use_only_what_stands_below_them() {
-    let rooms = rooms();
-    for (room, allowed) in DOMAIN {
-        for (file, code) in &rooms[room] {
-            let others = used(file, code).into_iter().filter(|name| name != room && rooms.contains_key(name));
-            let strangers: Vec<String> = others
-                .filter(|name| !allowed.contains(&name.as_str()) && !GROUND.contains(&name.as_str()))
+fn domain_modules_use_only_the_modules_below_them() {
+    let modules = modules();
+    for (module, allowed) in DOMAIN {
+        for (file, code) in &modules[module] {
+            let others = used_names(file, code)
+                .into_iter()
+                .filter(|name| name != module && modules.contains_key(name));
+            let violations: Vec<String> = others
+                .filter(|name| !allowed.contains(&name.as_str()) && !UTILITIES.contains(&name.as_str()))
                 .collect();
-            assert!(strangers.is_empty(), "{} may not use {strangers:?}", file.display());
+            assert!(violations.is_empty(), "{} may not use {violations:?}", file.display());
         }
     }
 }
 
 #[test]
-fn settings_output_and_commands_do_not_use_what_is_not_theirs() {
-    let rooms = rooms();
-    for (room, forbidden) in ABOVE {
-        for (file, code) in &rooms[room] {
-            let strangers: Vec<String> =
-                used(file, code).into_iter().filter(|name| forbidden.contains(&name.as_str())).collect();
-            assert!(strangers.is_empty(), "{} may not use {strangers:?}", file.display());
+fn settings_output_and_commands_do_not_use_forbidden_modules() {
+    let modules = modules();
+    for (module, forbidden) in UPPER {
+        for (file, code) in &modules[module] {
+            let violations: Vec<String> = used_names(file, code)
+                .into_iter()
+                .filter(|name| forbidden.contains(&name.as_str()))
+                .collect();
+            assert!(violations.is_empty(), "{} may not use {violations:?}", file.display());
         }
     }
 }
 
 #[test]
-fn paths_out_of_a_room_are_seen_however_they_are_written() {
+fn paths_to_other_modules_are_detected_in_every_notation() {
     for (file, code, expected) in [
         ("tiers/engine.rs", "use super::super::settings::Settings;", "settings"),
         ("tiers/archive/mod.rs", "super::super::output::count(1)", "output"),
         ("tiers/mod.rs", "use super::settings::Settings;", "settings"),
         ("tiers/archive/policy.rs", "use crate::{cli, settings};", ""),
     ] {
-        assert!(used(Path::new(file), code).contains(expected), "{file}: {code}");
+        assert!(used_names(Path::new(file), code).contains(expected), "{file}: {code}");
     }
 }
 
 #[test]
-fn no_struct_is_the_working_memory_of_several_stages() {
-    for (room, files) in rooms() {
+fn structs_of_the_build_modules_have_few_fields() {
+    for (module, files) in modules() {
         for (file, code) in
-            files.iter().filter(|_| ["commands", "pipeline", "tiers"].contains(&room.as_str()))
+            files.iter().filter(|_| ["commands", "pipeline", "tiers"].contains(&module.as_str()))
         {
             for (name, fields) in structs(code) {
-                assert!(fields <= MOST_FIELDS, "{}: {name} has {fields} fields", file.display());
+                assert!(fields <= MAX_FIELDS, "{}: {name} has {fields} fields", file.display());
             }
         }
     }
@@ -226,25 +234,25 @@ fn no_struct_is_the_working_memory_of_several_stages() {
 }
 
 #[test]
-fn no_room_is_missing_from_the_map() {
+fn every_module_is_in_the_architecture_document() {
     let known: BTreeSet<&str> = DOMAIN
         .iter()
-        .map(|(room, _)| *room)
+        .map(|(module, _)| *module)
         .chain(["commands", "lib", "main", "output", "settings"])
         .collect();
     let map = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
-    for room in rooms().keys() {
-        assert!(known.contains(room.as_str()), "{room} is in no list of this test");
-        assert!(map.contains(&format!("`{room}/`")) || map.contains(&format!("`{room}.rs`")), "{room}");
+    for module in modules().keys() {
+        assert!(known.contains(module.as_str()), "{module} is not in a list of this test");
+        assert!(map.contains(&format!("`{module}/`")) || map.contains(&format!("`{module}.rs`")), "{module}");
     }
 }
 
 #[test]
-fn domain_rooms_neither_print_nor_read_the_environment() {
+fn domain_modules_neither_print_nor_read_the_environment() {
     const FORBIDDEN: [&str; 7] =
         ["println!", "eprintln!", "print!(", "std::env::var", "env::vars", "io::stdout", "io::stderr"];
-    for (room, files) in rooms() {
-        if ["settings", "commands", "output", "main"].contains(&room.as_str()) {
+    for (module, files) in modules() {
+        if ["settings", "commands", "output", "main"].contains(&module.as_str()) {
             continue;
         }
         for (file, code) in files {
@@ -256,12 +264,12 @@ fn domain_rooms_neither_print_nor_read_the_environment() {
 }
 
 #[test]
-fn the_environment_is_read_in_one_place_and_its_variables_are_named_in_one() {
-    for (room, files) in rooms() {
+fn the_environment_is_read_once_and_only_settings_names_its_variables() {
+    for (module, files) in modules() {
         for (file, code) in files {
             let reads = ["env::var(", "env::var_os(", "env::vars("].iter().any(|call| code.contains(call));
-            assert!(!reads, "{} reads a variable past settings", file.display());
-            if room != "settings" {
+            assert!(!reads, "{} reads a single environment variable: use `settings`", file.display());
+            if module != "settings" {
                 assert!(
                     !code.contains("\"DOCKER_HOST\"") && !code.contains("\"LARDER_"),
                     "{}",
@@ -273,8 +281,8 @@ fn the_environment_is_read_in_one_place_and_its_variables_are_named_in_one() {
 }
 
 #[test]
-fn the_sdk_of_aws_stays_in_its_room() {
-    for (_, files) in rooms() {
+fn only_the_ecr_module_uses_the_aws_sdk() {
+    for (_, files) in modules() {
         for (file, code) in files {
             let uses = ["aws_sdk", "aws_config", "aws_smithy"].iter().any(|name| code.contains(name));
             assert!(!uses || file.starts_with("registry/ecr"), "{}", file.display());
@@ -283,18 +291,18 @@ fn the_sdk_of_aws_stays_in_its_room() {
 }
 
 #[test]
-fn bollard_stays_in_the_engine_room() {
-    for (room, files) in rooms() {
+fn only_the_engine_module_uses_bollard() {
+    for (module, files) in modules() {
         for (file, code) in files {
-            let uses = code.contains("bollard::") && room != "engine";
+            let uses = code.contains("bollard::") && module != "engine";
             assert!(!uses, "{} uses bollard", file.display());
         }
     }
 }
 
 #[test]
-fn opendal_stays_in_the_remote_backend() {
-    for files in rooms().into_values() {
+fn only_the_remote_backend_uses_opendal() {
+    for files in modules().into_values() {
         for (file, code) in files {
             let uses = code.contains("opendal") && !file.starts_with("store/backend/remote");
             assert!(!uses, "{} uses opendal", file.display());

@@ -1,14 +1,14 @@
-//! A corpus of Dockerfiles in the shapes that projects have: what larder reads in each, as checked snapshots.
+//! Parses and resolves a corpus of Dockerfiles like those of real projects, and compares the results with snapshots.
 //!
-//! A file says in comments how else it is to be resolved, besides plainly:
+//! Each file is resolved with default options. Comments in the file request more resolutions and define triggers:
 //!
 //! ```text
-//! # larder: target=test platform=linux/arm64 arg:NAME=value context:name     one more resolution
-//! # larder-trigger: base:tag COPY . /app                                     an ONBUILD trigger of a base
+//! # larder: target=test platform=linux/arm64 arg:NAME=value context:name     resolve once more, with these options
+//! # larder-trigger: base:tag COPY . /app                                     the base image has this ONBUILD trigger
 //! ```
 //!
-//! No other base has triggers. After a deliberate change, review what `cargo insta review` shows against what the
-//! engine's frontend makes of the file.
+//! Other base images have no triggers. After an intended change, run `cargo insta review` and compare the snapshots
+//! with how BuildKit's Dockerfile frontend reads the file.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -25,7 +25,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/dockerfiles")
 }
 
-/// The name and the text of every file.
+/// Returns the name and the text of every file, sorted by name.
 fn corpus() -> Vec<(String, String)> {
     let files = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path());
     let mut read: Vec<_> = files
@@ -37,13 +37,13 @@ fn corpus() -> Vec<(String, String)> {
     read
 }
 
-/// The plain resolution, and those that the file asks for.
+/// Returns the default options, and those that the file's `# larder:` comments request, each with a heading.
 fn resolutions(text: &str) -> Vec<(String, Options)> {
     let mut all = vec![(String::new(), Options::default())];
     for line in text.lines() {
-        let Some(asked) = line.strip_prefix("# larder: ") else { continue };
+        let Some(requested) = line.strip_prefix("# larder: ") else { continue };
         let mut options = Options::default();
-        for word in asked.split_whitespace() {
+        for word in requested.split_whitespace() {
             if let Some(target) = word.strip_prefix("target=") {
                 options.target = Some(target.to_owned());
             } else if let Some(platform) = word.strip_prefix("platform=") {
@@ -54,10 +54,10 @@ fn resolutions(text: &str) -> Vec<(String, Options)> {
             } else if let Some(name) = word.strip_prefix("context:") {
                 options.named_contexts.insert(name.to_owned());
             } else {
-                panic!("what is {word}?");
+                panic!("unknown option `{word}`");
             }
         }
-        all.push((format!(" with {asked}"), options));
+        all.push((format!(" with {requested}"), options));
     }
     all
 }
@@ -70,7 +70,7 @@ fn resolve(dockerfile: &Dockerfile, text: &str, mut options: Options) -> Resolut
             options.triggers.entry(base.to_owned()).or_default().push(trigger.to_owned());
         }
     }
-    // What the bases are called is known only after a first look.
+    // The names of the base images are known only after a first resolution.
     let first = dockerfile.resolve(&options).unwrap();
     let contexts = options.named_contexts.iter();
     for base in first.bases.iter().map(|base| &base.reference).chain(contexts) {
@@ -99,9 +99,9 @@ fn dump(text: &str) -> String {
             writeln!(out, "stage {}{name}, lines {}-{}", stage.index, stage.lines.start(), stage.lines.end());
         instructions(&mut out, &stage.instructions);
     }
-    for (asked, options) in resolutions(text) {
+    for (requested, options) in resolutions(text) {
         let resolution = resolve(&dockerfile, text, options);
-        let _ = writeln!(out, "\nresolved{asked}");
+        let _ = writeln!(out, "\nresolved{requested}");
         resolved(&mut out, &dockerfile.global_args, &resolution);
     }
     out
@@ -206,16 +206,16 @@ fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resoluti
     let target = format!("stage {}, {} steps", resolution.target, resolution.steps());
     line("target", target);
     for stage in &resolution.stages {
-        let taken = stage.instructions.iter().flat_map(|resolved| {
+        let sources = stage.instructions.iter().flat_map(|resolved| {
             let line = resolved.instruction.lines.start();
-            resolved.sources.iter().map(move |taken| format!("{} in line {line}", source(taken)))
+            resolved.sources.iter().map(move |from| format!("{} in line {line}", source(from)))
         });
-        let taken = listed(&mut taken.collect::<Vec<_>>().into_iter());
-        let taken = if taken.is_empty() { taken } else { format!("; takes from {taken}") };
+        let sources = listed(&mut sources.collect::<Vec<_>>().into_iter());
+        let sources = if sources.is_empty() { sources } else { format!("; reads from {sources}") };
         let triggered = stage.instructions.iter().filter(|resolved| resolved.triggered);
         let triggered = listed(&mut triggered.map(|resolved| resolved.instruction.text.clone()));
         let triggered = if triggered.is_empty() { triggered } else { format!("; triggers {triggered}") };
-        line(&format!("stage {}", stage.index), format!("on {}{taken}{triggered}", source(&stage.base)));
+        line(&format!("stage {}", stage.index), format!("on {}{sources}{triggered}", source(&stage.base)));
     }
     for base in &resolution.bases {
         line("base", format!("{} for {}, as {:?}", base.reference, base.platform, base.uses));
@@ -239,7 +239,7 @@ fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resoluti
         let from = from.as_ref().map(|from| format!(" from {}", source(from))).unwrap_or_default();
         let identity =
             id.as_ref().map_or_else(|| format!("target {target}"), |id| format!("id {id} at {target}"));
-        let guess = if *certain { "" } else { ", as far as is known" };
+        let guess = if *certain { "" } else { ", uncertain" };
         line(
             &format!("cache mount in line {number} of stage {stage}"),
             format!("{identity}{rest}{from}{guess}"),
@@ -256,12 +256,12 @@ fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resoluti
         _ => None,
     });
     line("arguments", listed(&mut declared.flatten().collect::<BTreeSet<_>>().into_iter()));
-    line("untold triggers", listed(&mut resolution.untold_triggers.iter().cloned()));
+    line("unknown triggers", listed(&mut resolution.untold_triggers.iter().cloned()));
     line("remote", if resolution.remote { "yes" } else { "" }.to_owned());
 }
 
 #[test]
-fn every_dockerfile_is_read_as_reviewed() {
+fn every_dockerfile_is_resolved_as_in_its_snapshot() {
     let corpus = corpus();
     assert!(corpus.len() >= 64, "the corpus has shrunk to {} files", corpus.len());
     insta::with_settings!({
@@ -276,25 +276,25 @@ fn every_dockerfile_is_read_as_reviewed() {
 }
 
 #[test]
-fn no_snapshot_is_left_without_its_file() {
+fn every_snapshot_has_a_dockerfile() {
     let names: Vec<String> = corpus().into_iter().map(|(name, _)| name).collect();
     for entry in std::fs::read_dir(folder().with_file_name("snapshots")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         let name = name.split('.').next().unwrap();
-        assert!(names.iter().any(|known| known == name), "{name} has no file");
+        assert!(names.iter().any(|known| known == name), "the snapshot {name} has no Dockerfile");
     }
 }
 
-/// Where `parse-dockerfile` 0.1.9 reads another file than the engine, and why.
-const OTHERWISE: &[(&str, &str)] = &[
-    ("byte-order-mark", "it counts places without the mark"),
-    ("continuations", "it takes a doubled escape at a line's end for a continuation"),
-    ("heredocs-many", "it knows a RUN's here-document only as its first and only one"),
-    ("onbuild-stages", "it reads what ONBUILD holds back at once, the engine when an image stands on it"),
+/// The files that `parse-dockerfile` 0.1.9 parses differently from BuildKit, and why.
+const KNOWN_DIFFERENCES: &[(&str, &str)] = &[
+    ("byte-order-mark", "its spans do not count the byte order mark"),
+    ("continuations", "it treats a doubled escape character at the end of a line as a continuation"),
+    ("heredocs-many", "it supports only one here-document in a RUN, at its start"),
+    ("onbuild-stages", "it parses the instruction of an ONBUILD, which BuildKit does only in the next build"),
 ];
 
-/// What a second parser makes of a file: each instruction's keyword and first line.
-fn second_opinion(text: &str) -> Result<Vec<String>, String> {
+/// Returns the first line and the keyword of each instruction, as `parse-dockerfile` parses the file.
+fn parse_with_other_parser(text: &str) -> Result<Vec<String>, String> {
     use parse_dockerfile::Instruction as Other;
     let other = parse_dockerfile::parse(text).map_err(|error| error.to_string())?;
     let shown = other.instructions.iter().map(|instruction| {
@@ -325,22 +325,22 @@ fn second_opinion(text: &str) -> Result<Vec<String>, String> {
 }
 
 #[test]
-fn a_second_parser_differs_only_where_it_is_known_to() {
+fn a_second_parser_agrees_except_for_known_differences() {
     let corpus = corpus();
     let mut differing = Vec::new();
     for (name, text) in &corpus {
-        let ours = Dockerfile::parse(text).unwrap();
-        let all = ours.global_args.iter().chain(ours.stages.iter().flat_map(|stage| &stage.instructions));
+        let parsed = Dockerfile::parse(text).unwrap();
+        let all = parsed.global_args.iter().chain(parsed.stages.iter().flat_map(|stage| &stage.instructions));
         let shown: Vec<_> =
             all.map(|instruction| format!("{} {}", instruction.lines.start(), instruction.keyword)).collect();
-        let other = second_opinion(text);
+        let other = parse_with_other_parser(text);
         if other.as_ref() != Ok(&shown) {
-            if !OTHERWISE.iter().any(|(known, _)| known == name) {
+            if !KNOWN_DIFFERENCES.iter().any(|(known, _)| known == name) {
                 println!("{name}: {other:?}\n{shown:?}");
             }
             differing.push(name.as_str());
         }
     }
-    let known: Vec<_> = OTHERWISE.iter().map(|(name, _)| *name).collect();
+    let known: Vec<_> = KNOWN_DIFFERENCES.iter().map(|(name, _)| *name).collect();
     assert_eq!(differing, known);
 }

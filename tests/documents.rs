@@ -1,4 +1,5 @@
-//! Checks of README.md and docs/: what they refer to exists.
+//! Checks that the links in the Markdown documents of the root directory and of `docs` lead to existing files and
+//! headings.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -27,12 +28,12 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Returns the anchors of a document's headings, as GitHub and GitLab make them.
+/// Returns the anchors of a document's headings, as GitHub and GitLab derive them.
 fn anchors(text: &str) -> BTreeSet<String> {
     let anchor = |heading: &str| {
-        let kept = heading.to_lowercase();
-        let kept = kept.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
-        kept.collect::<String>().replace(' ', "-")
+        let lower = heading.to_lowercase();
+        let allowed = lower.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+        allowed.collect::<String>().replace(' ', "-")
     };
     prose(text)
         .filter(|line| line.starts_with('#'))
@@ -47,7 +48,7 @@ fn links(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn links_lead_to_files_and_headings_that_exist() {
+fn links_lead_to_existing_files_and_headings() {
     let mut checked = 0;
     for document in documents() {
         let text = std::fs::read_to_string(&document).unwrap();

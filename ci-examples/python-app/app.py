@@ -1,4 +1,4 @@
-"""A small service that sums up the numbers it is sent."""
+"""A small service that returns summary statistics of a list of numbers."""
 
 import numpy as np
 from flask import Flask, jsonify, request

@@ -1,4 +1,7 @@
-//! Lists of directory entries: what may be restored of them.
+//! Fuzzes lists of directory entries.
+//!
+//! Checks that encoding a parsed listing and parsing it again returns the same listing, and that a valid listing
+//! contains only entries that can be restored inside the directory and within the size limit.
 #![no_main]
 
 use std::collections::BTreeSet;
@@ -20,11 +23,11 @@ fuzz_target!(|data: &[u8]| {
     for node in &listing.nodes {
         let path = Path::new(&node.path);
         assert!(path.components().all(|part| matches!(part, Component::Normal(_))), "{path:?}");
-        let parent = path.parent().expect("it is not empty");
+        let parent = path.parent().expect("paths of nodes are not empty");
         assert!(parent == Path::new("") || directories.contains(parent), "{path:?}");
         match &node.kind {
             NodeKind::Directory => assert!(directories.insert(path), "{path:?}"),
-            NodeKind::File(file) => bytes += file.stored().expect("it was counted"),
+            NodeKind::File(file) => bytes += file.stored().expect("validation accepted the size"),
             NodeKind::HardLink { target } => assert!(listing.find(target).is_some()),
             NodeKind::Symlink { target } => assert!(!Path::new(target).is_absolute()),
         }

@@ -1,4 +1,6 @@
-//! What larder and its courier say to each other, with either of them hostile.
+//! Fuzzes the protocol between larder and the courier, with a malicious peer on either side.
+//!
+//! Checks that larder reads no more data than it requested, and that the courier changes nothing outside the mount.
 #![no_main]
 
 use std::io::{self, Write};
@@ -10,7 +12,7 @@ use larder::courier::protocol::{receive, send};
 use larder::mounts::{Conversation, ConversationError};
 use libfuzzer_sys::fuzz_target;
 
-/// A mount with something in it, and beside it what nobody may touch.
+/// Returns a directory with a mount that contains a file, and with a file outside the mount that must not change.
 fn mount() -> &'static Path {
     static BASE: OnceLock<std::path::PathBuf> = OnceLock::new();
     BASE.get_or_init(|| {
@@ -23,22 +25,22 @@ fn mount() -> &'static Path {
 }
 
 fuzz_target!(|data: &[u8]| {
-    // What is a message is one again.
+    // Each received message can be sent and received again unchanged.
     let mut from = data;
     while let Ok(Some(message)) = receive(&mut from) {
         let mut bytes = Vec::new();
-        send(&mut bytes, &message).expect("it fitted into a frame");
+        send(&mut bytes, &message).expect("a received message fits into a frame");
         assert_eq!(receive(&mut bytes.as_slice()).expect("a message"), Some(message));
     }
 
-    // A courier that says this.
-    if let Ok((_, mut talk)) = Conversation::greet(io::Cursor::new(data.to_owned()), io::sink())
-        && let Ok(found) = talk.list()
+    // The input is the output of a malicious courier.
+    if let Ok((_, mut conversation)) = Conversation::greet(io::Cursor::new(data.to_owned()), io::sink())
+        && let Ok(found) = conversation.list()
     {
         let files: Vec<(u32, u64)> = (0..).zip(found.listing.nodes.iter().map(|_| 3)).take(8).collect();
         let mut bytes = 0;
-        let read = talk.read::<ConversationError>(&files, &mut |_, taken| {
-            if let larder::mounts::Taken::Bytes(more) = taken {
+        let read = conversation.read::<ConversationError>(&files, &mut |_, event| {
+            if let larder::mounts::Taken::Bytes(more) = event {
                 bytes += more.len();
             }
             Ok(())
@@ -46,12 +48,12 @@ fuzz_target!(|data: &[u8]| {
         assert!(bytes <= 3 * files.len(), "{read:?}");
     }
 
-    // A larder that says this.
+    // The input is the output of a malicious larder.
     let base = mount();
-    let mut said = Vec::new();
-    drop(serve(0, &base.join("mount"), &mut &*data, &mut said));
-    said.flush().expect("memory");
+    let mut output = Vec::new();
+    drop(serve(0, &base.join("mount"), &mut &*data, &mut output));
+    output.flush().expect("memory");
     assert_eq!(std::fs::read(base.join("outside")).expect("a file"), b"untouched");
-    assert_eq!(std::fs::read_dir(base).expect("a directory").count(), 2, "nothing is made outside");
+    assert_eq!(std::fs::read_dir(base).expect("a directory").count(), 2, "no file is created outside the mount");
     assert!(base.join("mount/d").is_dir());
 });

@@ -1,4 +1,6 @@
-//! Dockerfiles: whatever the text, it is read or refused, alike each time, with places that lie in the text.
+//! Fuzzes the parser and the resolution of Dockerfiles.
+//!
+//! Checks that results are deterministic, and that positions of instructions and errors are inside the text.
 #![no_main]
 
 use larder::dockerfile::{Dockerfile, InstructionKind, Options, SyntaxError};
@@ -6,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
     let read = Dockerfile::parse(text);
-    assert_eq!(read, Dockerfile::parse(text), "read once more, it is something else");
+    assert_eq!(read, Dockerfile::parse(text), "parsing the same text twice gives different results");
     let lines = text.lines().count().max(1);
     let dockerfile = match read {
         Ok(dockerfile) => dockerfile,
@@ -50,7 +52,7 @@ fuzz_target!(|text: &str| {
                 assert_eq!(dockerfile.resolve(&options).unwrap(), resolution);
                 assert!(resolution.stages.iter().any(|stage| stage.index == resolution.target));
                 assert!(!format!("{resolution:?}").is_empty());
-                // Known triggers, instead of those that might be.
+                // With known triggers, fewer parts of the Dockerfile are uncertain.
                 options.triggers =
                     resolution.bases.iter().map(|base| (base.reference.clone(), Vec::new())).collect();
                 assert!(dockerfile.resolve(&options).is_ok());

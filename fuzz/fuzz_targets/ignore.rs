@@ -1,4 +1,6 @@
-//! Ignore files: what stands before the first NUL; behind it paths, one a line.
+//! Fuzzes the matching of ignore files.
+//!
+//! The input is an ignore file, a NUL, and paths to match, one per line.
 #![no_main]
 
 use larder::context::ignorefile;
@@ -20,7 +22,7 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// The ways to match a path agree where they say that they do.
+/// Checks that the different ways to match a path agree where their documentation says so.
 fn check(path: &str, patterns: &[String], matcher: &PatternMatcher, single: &[PatternMatcher]) {
     let whole = matcher.matches(path);
     assert_eq!(matcher.matches_below(path, &MatchState::default()).0, whole, "{path}");
@@ -30,12 +32,14 @@ fn check(path: &str, patterns: &[String], matcher: &PatternMatcher, single: &[Pa
         state = matcher.matches_below(directory, &state).1;
     }
     let walked = matcher.matches_below(path, &state).0;
-    // A walk forgets a pattern that names a directory without changing its outcome.
+    // A walk over the directories does not keep a match of a directory that did not change the result, so the results
+    // may differ if there are exclusions.
     let named = |directory: &&str| single.iter().any(|pattern| pattern.matches(directory));
     if !matcher.has_exclusions() || !directories.iter().any(named) {
         assert_eq!(walked, whole, "{path}");
     }
-    // Go's `|` and `{}` in an expression escape the look at a pattern's text, here as upstream.
+    // `may_match_below` looks only at the text of a pattern. As in the upstream library, it does not recognise `|` and
+    // `{}`, which are special in Go's regular expressions.
     let plain = !patterns.iter().any(|pattern| pattern.contains(['|', '{', '}']));
     for directory in directories.iter().filter(|_| plain) {
         let could = matcher.matches(directory) || matcher.may_match_below(directory);

@@ -1,4 +1,6 @@
-//! Dependency files: first a shell command, then files, each behind a line `=== path`.
+//! Fuzzes dependency files.
+//!
+//! The input is a shell command, followed by files, each after a line `=== path`.
 #![no_main]
 
 use std::collections::BTreeMap;
@@ -6,7 +8,7 @@ use std::collections::BTreeMap;
 use larder::requirements::{Closure, FileUse, Format, Found, View, changes, installs, listing, named_by};
 use libfuzzer_sys::fuzz_target;
 
-/// A project whose files stand where they are named.
+/// A project that contains each file at the path by which it is named.
 struct Project(BTreeMap<String, Vec<u8>>);
 
 impl View for Project {
@@ -39,13 +41,13 @@ fuzz_target!(|text: &str| {
     let project = Project(files);
     let first = closed(&uses, &project);
     for (path, content) in &first.files {
-        let original = project.0.get(path).unwrap_or_else(|| panic!("{path} comes from nowhere"));
-        // What a file pins is the same however it is written.
+        let original = project.0.get(path).unwrap_or_else(|| panic!("{path} is not a file of the project"));
+        // A listing has no changes compared with itself, and any two listings can be compared.
         let (written, kept) = (listing(path, original), listing(path, content));
         assert!(changes(&kept, &kept).is_empty());
         let _ = changes(&written, &kept);
     }
-    // Canonical contents are canonical: they include the same files and read the same.
+    // The closure of canonical contents is the same: they include the same files, and are canonical already.
     let second = closed(&uses, &Project(first.files.clone()));
     assert_eq!(first, second);
 });

@@ -1,10 +1,11 @@
 /*
- * Runs a Jenkinsfile. THIS IS NOT JENKINS: it is a stand-in for tests on machines where there is none. It knows the
- * declarative sections and the few steps below, and refuses the rest; it has no agents, plugins, credentials or sandbox.
+ * Runs a Jenkinsfile. THIS IS NOT JENKINS: it simulates Jenkins for tests on machines without it. It supports the
+ * declarative sections and the few steps below, and rejects all others. It has no agents, plugins, credentials or
+ * sandbox.
  *
  * Input:  groovy declarative.groovy JENKINSFILE, in an empty folder, which is the workspace. `checkout scm` clones the git
- *         repository named by the variable SCM. Other variables are passed to `sh`, which runs a real `sh -xe`.
- * Output: the steps' own output; exit 0 with "Finished: SUCCESS", or 1 with "Finished: FAILURE".
+ *         repository in the variable SCM. All variables are passed to `sh`, which runs a real `sh -xe`.
+ * Output: the output of the steps; exit 0 with "Finished: SUCCESS", or 1 with "Finished: FAILURE".
  */
 
 class Block {
@@ -16,7 +17,7 @@ class Block {
     }
 }
 
-/** The blocks of a section, by name, in the order in which they are written; they run later. */
+/** The blocks of a section by name, in source order. They run later. */
 class Section {
     final Map<String, Object> blocks = [:]
     private final List<String> allowed
@@ -28,14 +29,14 @@ class Section {
     }
 
     def methodMissing(String name, Object args) {
-        if (!(name in allowed)) throw new IllegalArgumentException("no section '$name' here, only: $allowed")
+        if (!(name in allowed)) throw new IllegalArgumentException("section '$name' is not allowed here, only: $allowed")
         def key = name == 'stage' ? args[0] : name
-        if (blocks.containsKey(key)) throw new IllegalArgumentException("'$key' stands here twice")
+        if (blocks.containsKey(key)) throw new IllegalArgumentException("'$key' is defined twice")
         blocks[key] = args[-1]
     }
 }
 
-/** What `environment` assigns. */
+/** Receives the assignments of an `environment` section. */
 class Environment {
     Map<String, String> env
 

@@ -1,13 +1,14 @@
 # shellcheck shell=bash
-# Purpose: agents that have the base image and nothing else, and a registry, on two ends of a link of 200 Mbit/s. To be
-#          sourced after session.sh and venv.sh, by scripts that set $work to a folder; needs root, for network namespaces.
-# Outputs: $server and $agent, the addresses of both ends; $pids, the processes that stop_link ends.
-# shellcheck disable=SC2154 # $work, $packages and $python are set by who sources this, $venv and $wheels by venv.sh
+# Purpose: agents that have only the base image, and a registry, at the two ends of a link of 200 Mbit/s. Source this
+#          after session.sh and venv.sh, in a script that sets $work to a folder. Needs root, for network namespaces.
+# Outputs: $server and $agent, the addresses of the two ends; $pids, the processes that stop_link ends
+# shellcheck disable=SC2154 # the sourcing script sets $work, $packages and $python; venv.sh sets $venv and $wheels
 server=198.19.251.1
 agent=198.19.251.2
 pids=()
 
-# Of the network alone: `ip netns exec` would hide the control groups that an engine needs.
+# inside NAME COMMAND...: runs a command in a network namespace. `ip netns exec` would hide the control groups that an
+# engine needs.
 inside() { nsenter "--net=/run/netns/larder-$1" "${@:2}"; }
 
 link() {
@@ -20,7 +21,7 @@ link() {
   inside agent tc qdisc add dev larder-a root tbf rate 200mbit burst 256kb latency 400ms
 }
 
-# stop_link: ends what runs on both ends, and the link.
+# stop_link: ends the processes at both ends, and removes the link.
 stop_link() {
   local pid
   for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null; done
@@ -30,10 +31,10 @@ stop_link() {
   rm -rf "/etc/docker/certs.d/$server:"*
 }
 
-# moved: the bytes that the agent has sent and received.
+# moved: prints the number of bytes that the agent has sent and received.
 moved() { ip -n larder-agent -s -j link show larder-a | jq '.[0].stats64 | .rx.bytes + .tx.bytes'; }
 
-# index: a package index with $packages for $python on port 8080 of the server.
+# index: starts a package index with $packages for $python on port 8080 of the server.
 index() {
   wheels=$LARDER_DEV_DIR/wheels-replay
   venv_need pypi-server:pypiserver
@@ -45,7 +46,7 @@ index() {
   pids+=($!)
 }
 
-# registry: a registry with TLS on port 5000 of the server.
+# registry: starts a registry with TLS on port 5000 of the server.
 registry() {
   local port
   mkdir -p "$work/tls"
@@ -60,7 +61,7 @@ registry() {
   pids+=($!)
 }
 
-# start_agent: an agent whose engine has the images in $work/base.tar alone.
+# start_agent: starts an agent whose engine has only the images in $work/base.tar.
 start_agent() {
   local data=$work/agent pid
   mkdir -p "$data"
@@ -75,7 +76,7 @@ start_agent() {
   docker load -q -i "$work/base.tar" >/dev/null
 }
 
-# stop_agent: the next agent has an engine and a home of its own.
+# stop_agent: stops the agent, and removes its engine and home, so that the next agent starts empty.
 stop_agent() {
   local data=$work/agent
   if [[ -s $data/pid ]]; then

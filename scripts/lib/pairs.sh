@@ -1,21 +1,22 @@
 # shellcheck shell=bash
-# Purpose: what the benchmarks share: timing two commands by turns, and the large context. To be sourced after session.sh.
-# Inputs:  ROUNDS  counted rounds of each pair (default 9, at least 5); one more is run before them to warm up
-#          ENGINE, STORE  for private_engine: which one to start, as in engine.sh (default distro, overlay2)
-# Outputs: after start_pairs: $work, an empty folder; $failed, 1 once a bound was missed
-# shellcheck disable=SC2034,SC2154 # $failed is read by who sources this; $scripts comes from session.sh
+# Purpose: functions for benchmarks: alternating timing of two commands, and the large context. Source this after
+#          session.sh.
+# Inputs:  ROUNDS  counted rounds of each pair (default 9, at least 5), after one round to warm up
+#          ENGINE, STORE  the engine that private_engine starts, as in engine.sh (default distro, overlay2)
+# Outputs: after start_pairs: $work, an empty folder; $failed, 1 if a bound was missed
+# shellcheck disable=SC2034,SC2154 # the sourcing script reads $failed; $scripts comes from session.sh
 rounds=${ROUNDS:-9}
 ((rounds >= 5)) || { echo "ROUNDS must be 5 or more" >&2 && exit 2; }
 failed=0
 
-# start_pairs: a home and a folder of the benchmark's own, and BuildKit for the peer.
+# start_pairs: creates a home and a work folder for the benchmark, and enables BuildKit for the peer.
 start_pairs() {
   export DOCKER_BUILDKIT=1 HOME=$LARDER_RUN_DIR/home
   work=$LARDER_RUN_DIR/bench
   mkdir -p "$work" "$HOME"
 }
 
-# private_engine: starts the engine that ENGINE and STORE name (default distro, overlay2), and turns to it.
+# private_engine: starts the engine that ENGINE and STORE select, and uses it from then on.
 private_engine() {
   "$scripts/engine-fetch.sh" "${ENGINE:-distro}"
   "$scripts/engine.sh" start --engine "${ENGINE:-distro}" --store "${STORE:-overlay2}" --name bench >"$LARDER_RUN_DIR/bench.json"
@@ -25,7 +26,7 @@ private_engine() {
   export DOCKER_HOST DOCKER_CONFIG
 }
 
-# tenths COMMAND...: how long it takes, in tenths of a millisecond; its output is shown only if it fails.
+# tenths COMMAND...: prints how long a command takes, in tenths of a millisecond. Its output is shown only if it fails.
 tenths() {
   local start=${EPOCHREALTIME/[.,]/}
   "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2 && return 1; }
@@ -34,8 +35,8 @@ tenths() {
 
 median() { sort -n "$1" | sed -n "$(((rounds + 1) / 2))p"; }
 
-# pair LABEL BOUND PREPARE LARDER PEER: the last three are functions; PREPARE runs before each of the two, untimed. BOUND is a
-# ratio, to which milliseconds may be added: 1.1+50.
+# pair LABEL BOUND PREPARE LARDER PEER: times two functions. PREPARE is a function that runs before each of them,
+# untimed. BOUND is a ratio, to which milliseconds can be added: 1.1+50.
 pair() {
   local round ours theirs
   : >"$work/ours" && : >"$work/theirs"
@@ -53,7 +54,7 @@ pair() {
     exit !is_met }' || failed=1
 }
 
-# compare LABEL BOUND OURS THEIRS UNIT: one line of figures that are no times.
+# compare LABEL BOUND OURS THEIRS UNIT: prints a line for values that are not times.
 compare() {
   awk -v label="$1" -v bound="$2" -v ours="$3" -v theirs="$4" -v unit="$5" 'BEGIN {
     ratio = ours / theirs
@@ -63,7 +64,7 @@ compare() {
 
 nothing() { :; }
 
-# large_context: $work/large with 10 000 files of 50 kB, all of them copied.
+# large_context: creates $work/large with 10 000 files of 50 kB, and a Dockerfile that copies all of them.
 large_context() {
   local directory
   for directory in $(seq -w 0 99); do
@@ -73,7 +74,7 @@ large_context() {
   printf 'FROM larder-test/busybox:1\nCOPY . /app\n' >"$work/large/Dockerfile"
 }
 
-# serve_registry: starts an empty registry on a port of its own, and again on the same one, without what it had. Sets
+# serve_registry: starts an empty registry on a free port. Later calls empty it and start it on the same port. Sets
 # $registry to its address, and stops it at exit.
 registry_pid=''
 serve_registry() {

@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Purpose: a pip cache to measure with: 58 real wheels, 180 MB. To be sourced after session.sh and pairs.sh.
-# Inputs:  LARDER_DEV_DIR   keeps the wheels between runs; pip's own configuration says where they come from
-# shellcheck disable=SC2154 # $scripts and $work come from those
-# Outputs: after wheels and pip_cache: $work/cache, 232 files as pip keeps them
+# Purpose: a pip cache for measurements: 58 real wheels, 180 MB. Source this after session.sh and pairs.sh.
+# Inputs:  LARDER_DEV_DIR   stores the wheels between runs; pip's configuration selects where they come from
+# shellcheck disable=SC2154 # $scripts and $work come from those files
+# Outputs: after wheels and pip_cache: $work/cache, 232 files in the layout of pip's cache
 packages=(numpy pandas scipy scikit-learn matplotlib pyarrow flask requests transformers)
 
-# wheels: downloads the packages once, and sets $wheels.
+# wheels: downloads the packages once, and sets $wheels to their folder.
 wheels() {
   wheels=$LARDER_DEV_DIR/wheels-bench
   mkdir -p "$LARDER_DEV_DIR"
@@ -22,14 +22,14 @@ wheels() {
   ) 9>"$LARDER_DEV_DIR/wheels-bench.lock" >&2
 }
 
-# slot NAME: the path that pip keeps the answer for NAME under.
+# slot NAME: prints the path of a cached response in the layout of pip's cache.
 slot() {
   local digest
   digest=$(sha256sum <<<"$1" | cut -c1-56)
   echo "http-v2/${digest:0:1}/${digest:1:1}/${digest:2:1}/${digest:3:1}/${digest:4:1}/$digest"
 }
 
-# pip_cache: $work/cache as pip keeps it: of each wheel and of each index page a header and a body.
+# pip_cache: creates $work/cache in the layout of pip's cache: a header and a body for each wheel and each index page.
 pip_cache() {
   local wheel name place
   for wheel in "$wheels"/*.whl; do

@@ -1,27 +1,27 @@
 # shellcheck shell=bash
-# Purpose: what the scripts that own engines share: their folders, timed steps, the workbench of the example, the clean-up.
-#          To be sourced; $root is the checkout.
-# Inputs:  LARDER_DEV_DIR    downloads that are kept between runs (default: larder-dev in the user's cache folder)
-#          DOCKER_HOST       an engine that runs already: it is used, and none is started
+# Purpose: functions for scripts that start engines: folders, timed steps, the workbench of the example, the clean-up.
+#          Source this; it sets $root to the checkout.
+# Inputs:  LARDER_DEV_DIR    folder that stores downloads between runs (default: larder-dev in the user's cache folder)
+#          DOCKER_HOST       a running engine to use; otherwise a private engine is started
 #          LARDER            a larder to use instead of one built from this checkout
-#          LARDER_KEEP_LOGS  folder that is given the engines' logs when a run fails
-# Outputs: LARDER_DEV_DIR and LARDER_RUN_DIR, exported. At exit, also after Ctrl-C, everything that was started is stopped
-#          and LARDER_RUN_DIR is gone.
+#          LARDER_KEEP_LOGS  folder to which the engines' logs are copied if a run fails
+# Outputs: LARDER_DEV_DIR and LARDER_RUN_DIR, exported. At exit, also after Ctrl-C, everything that was started is
+#          stopped and LARDER_RUN_DIR is removed.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 scripts=$root/scripts
 PATH=$PATH:/usr/sbin:/sbin
 export LARDER_DEV_DIR=${LARDER_DEV_DIR:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/larder-dev}
-LARDER_RUN_DIR=$(mktemp -d /tmp/larder.XXXXXX) # short, for a socket's path must not pass 107 bytes
+LARDER_RUN_DIR=$(mktemp -d /tmp/larder.XXXXXX) # short, because a socket's path must not be longer than 107 bytes
 export LARDER_RUN_DIR
-# Some tests run larder as another user, who must reach the sockets in it.
+# Some tests run larder as a different user, who must be able to reach the sockets in this folder.
 chmod 711 "$LARDER_RUN_DIR"
-# What is measured does not depend on how full the disk is.
+# Measurements must not depend on how full the disk is.
 export LARDER_MIN_FREE_GB=${LARDER_MIN_FREE_GB:-0}
 echo $$ >"$LARDER_RUN_DIR/owner"
 current_step=''
 
-# release RUN_DIR: stops what runs from it and removes it.
+# release RUN_DIR: stops the servers and engines of a run, and removes its folder.
 release() {
   LARDER_RUN_DIR=$1 "$scripts/wheels.sh" stop || true
   LARDER_RUN_DIR=$1 "$scripts/engine.sh" stop || true
@@ -47,12 +47,12 @@ trap session_end EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# A run that was killed could not clean up after itself. (A zombie has no command line.)
+# Cleans up after runs that were killed. (A zombie has no command line.)
 for abandoned in /tmp/larder.??????; do
   if [[ -O $abandoned && -s $abandoned/owner ]] && ! grep -qs . "/proc/$(<"$abandoned/owner")/cmdline"; then release "$abandoned"; fi
 done
 
-# step LABEL COMMAND...: says what is done, and how long it took. A step that fails ends the script.
+# step LABEL COMMAND...: runs a command, and prints the label and how long it took. A step that fails ends the script.
 step() {
   local start=${EPOCHREALTIME/[.,]/} tenths
   current_step=$1
@@ -63,14 +63,14 @@ step() {
   current_step=''
 }
 
-# Cargo, and the C compiler and linker that some crates want.
+# Checks that cargo is installed, and installs the C compiler and linker that some crates need.
 need_rust() {
   if ! command -v cargo >/dev/null && [[ -r ${HOME:-}/.cargo/env ]]; then
     # shellcheck source=/dev/null
     . "$HOME/.cargo/env"
   fi
   command -v cargo >/dev/null || {
-    echo "no cargo here; rust-toolchain.toml names the toolchain, and https://rustup.rs installs it" >&2
+    echo "cargo is not installed; https://rustup.rs installs the toolchain that rust-toolchain.toml names" >&2
     return 1
   }
   "$scripts/need.sh" cc:gcc cc:libc6-dev
@@ -104,7 +104,7 @@ bench_base() {
   export BASE
 }
 
-# A package index on this machine, for an engine that can reach it; another engine uses PyPI.
+# Starts a package index on this machine, if the engine can reach it. Other engines use PyPI.
 bench_index() {
   local python
   case $DOCKER_HOST in
@@ -116,7 +116,8 @@ bench_index() {
   export PIP_INDEX_URL PIP_TRUSTED_HOST=127.0.0.1 BUILD_NETWORK=host
 }
 
-# An engine, the Python base image and the package index, as the variables that the example's pipelines read.
+# Prepares an engine, the Python base image and the package index, and exports the variables that the pipelines of the
+# example read.
 open_workbench() {
   step "tools" "$scripts/need.sh" curl:curl jq:jq python3:python3
   step "engine" bench_engine

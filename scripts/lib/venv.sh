@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Purpose: the Python programs that the scripts need, in one virtual environment that is kept between runs.
-#          To be sourced.
+# Purpose: install the Python programs that the scripts need into a virtual environment that is stored between runs.
+#          Source this.
 # Inputs:  LARDER_DEV_DIR
-# Outputs: venv_need, and $venv, where its programs are in bin/
+# Outputs: venv_need, and $venv, which has the programs in bin/
 venv=${LARDER_DEV_DIR:?}/venv
 
-# venv_need COMMAND:PACKAGE ...: installs the package of each command that is missing; a package may have a version.
+# venv_need COMMAND:PACKAGE ...: installs the package of each command that is missing. A package may include a version.
 venv_need() {
   local pair missing=() scripts
   scripts=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -1,4 +1,5 @@
-//! The earlier entry of a directory, and which files of the directory are known to be in it.
+//! The earlier entry of a directory, and which files of the directory are known to be in it. Does not change the
+//! directory or the store.
 
 use std::io;
 
@@ -10,16 +11,17 @@ use super::validate::{Fault, LARGEST_LISTING, Limits, Refused};
 use super::walk::{Found, Walked};
 use crate::store::{Entry, Store, StoreError};
 
+/// An error of reading the listing of an entry.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UnlistedError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The listing is invalid or not allowed.
-    #[error("the entry is refused")]
+    /// The listing is invalid, or restoring it is not allowed.
+    #[error("the entry is rejected")]
     Refused(#[from] Refused),
 }
 
-/// Reads and validates the listing of an entry. Fails if the listing cannot be read, or if it must not be restored.
+/// Reads and validates the listing of an entry. Fails if the listing cannot be read, or if restoring it is not allowed.
 pub(crate) fn read_listing(
     store: &Store,
     entry: &Entry,
@@ -46,7 +48,7 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    /// Returns where the entry has the content of a file, if the file is known to be unchanged.
+    /// Returns the location of the file's content in the entry, if the file is known to be unchanged.
     pub(crate) fn known(&self, found: &Found) -> Option<&FileData> {
         let (stamp, file) = (found.stamp.as_ref()?, found.file()?);
         if self.index.stamp(&found.node.path) != Some(stamp) {
@@ -58,7 +60,7 @@ impl Base {
         }
     }
 
-    /// Returns `true` if the entry has exactly the content of the directory, apart from access times.
+    /// Returns `true` if the entry has exactly the content of the directory, ignoring access times.
     pub(crate) fn is_all(&self, walked: &Walked) -> bool {
         let nodes = &self.listing.nodes;
         nodes.len() == walked.found.len()
@@ -73,27 +75,27 @@ impl Base {
     }
 }
 
-/// Why a directory must not replace its earlier entry.
+/// The reason why a directory must not replace its earlier entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Shrunk {
-    #[error("it is not there")]
+    #[error("it does not exist")]
     Missing,
     #[error("it is empty")]
     Empty,
-    #[error("it has {}, and the last entry {}", format_size(*now, DECIMAL), format_size(*before, DECIMAL))]
+    #[error("it contains {}, but the last entry contains {}", format_size(*now, DECIMAL), format_size(*before, DECIMAL))]
     Smaller {
-        /// Bytes of the files.
+        /// The size of the files, in bytes.
         now: u64,
-        /// Bytes of the files of the earlier entry.
+        /// The size of the files in the earlier entry, in bytes.
         before: u64,
     },
 }
 
-/// Entries below this size may shrink without limit, in bytes.
+/// Entries up to this size, in bytes, may be replaced by entries of any size.
 const SMALL: u64 = 1 << 20;
 
-/// Checks whether a directory (`None` if it does not exist) looks accidentally emptied in comparison to an entry of
-/// `before` bytes.
+/// Returns the reason if a directory (`None` if it does not exist) must not replace an entry of `before` bytes, because
+/// it looks as if it had been emptied by accident.
 pub(crate) fn shrunk(walked: Option<&Walked>, before: Option<u64>) -> Option<Shrunk> {
     let Some(walked) = walked else { return Some(Shrunk::Missing) };
     if walked.is_empty() {
@@ -103,7 +105,7 @@ pub(crate) fn shrunk(walked: Option<&Walked>, before: Option<u64>) -> Option<Shr
 }
 
 impl Shrunk {
-    /// Checks whether `now` bytes look like an accident in comparison to an entry of `before` bytes.
+    /// Returns the reason if an entry of `before` bytes must not be replaced by one of `now` bytes.
     pub(crate) fn to(now: u64, before: Option<u64>) -> Option<Self> {
         let before = before.filter(|before| *before > SMALL)?;
         (now < before / 10).then_some(Self::Smaller { now, before })

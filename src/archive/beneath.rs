@@ -1,6 +1,6 @@
 //! Opens directories below a root one name at a time, and never through a link.
 //!
-//! Whatever other processes do with links meanwhile, everything that is opened here is below the root.
+//! Everything that is opened here is below the root, even if other processes create links at the same time.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -12,7 +12,7 @@ use cap_std::fs::{Dir, Metadata, MetadataExt, OpenOptions};
 use super::path;
 use crate::context::Stamp;
 
-/// A root, and the open directories on the way to the last requested path.
+/// A root, and the open directories on the path that was requested last.
 #[derive(Debug)]
 pub(super) struct Beneath {
     root: Dir,
@@ -43,7 +43,7 @@ impl Beneath {
         Ok(self.open.last().map_or(&self.root, |(_, directory)| directory))
     }
 
-    /// Returns the metadata at `path`, without following a link, or `None` if it does not exist.
+    /// Returns the metadata at `path` without following a link, or `None` if the path does not exist.
     pub(super) fn look(&mut self, path: &OsStr) -> io::Result<Option<Metadata>> {
         let (parent, name) = match self.parent(path) {
             Ok(found) => found,
@@ -65,7 +65,7 @@ pub(super) fn readable(directory: &Dir) -> io::Result<File> {
     Ok(directory.open_with(".", &options)?.into_std())
 }
 
-/// Returns `true` if the path does not exist, or if a parent is not a directory, for example a link.
+/// Returns `true` if the path does not exist, or if one of its parents is not a directory (for example a link).
 pub(super) fn is_absent(error: &io::Error) -> bool {
     let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
     is_link || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)

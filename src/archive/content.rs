@@ -1,4 +1,4 @@
-//! Reads the content of files, and ensures that each file did not change while it was read.
+//! Reads the content of files, and ensures that each file did not change while it was read. Never follows a link.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,13 +18,14 @@ use super::xattrs;
 use crate::context::Stamp;
 use crate::store::{CopyError, Counted, Meter, Save, StoreError};
 
-/// Files with fewer bytes share chunks.
+/// Files smaller than this, in bytes, share chunks.
 pub(crate) const SMALL: u64 = 256 * 1024;
-/// How often a file that changes during reading is read.
+/// The number of attempts to read a file that changes while it is read.
 const ATTEMPTS: usize = 3;
 
 pub(super) enum Kept {
-    /// The file was added: its node as it was read, and its stamp if that can be trusted.
+    /// The file was added: its node at the time of the read, and its stamp if later changes are sure to alter the
+    /// stamp.
     File(Box<Node>, Option<Stamp>),
     LeftOut(Reason),
 }
@@ -57,6 +58,8 @@ impl From<CopyError> for Failed {
     }
 }
 
+/// Adds the content of the file at `path` to the save. Fails only if the store fails; a file that cannot be read is
+/// left out.
 pub(super) fn add(
     save: &mut Save,
     beneath: &mut Beneath,
@@ -84,7 +87,7 @@ pub(super) fn add(
     Ok(Kept::LeftOut(Reason::Changing))
 }
 
-/// Opens the file; returns `None` if it no longer is a regular file.
+/// Opens the file. Returns `None` if it is no longer a regular file.
 fn open(beneath: &mut Beneath, path: &OsStr) -> io::Result<Option<(File, Metadata)>> {
     let open = |flags: OFlags, beneath: &mut Beneath| {
         let (parent, name) = beneath.parent(path)?;
@@ -118,7 +121,7 @@ fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Re
         Ok(stamp(&now) == stamp(metadata))
     };
     if size < SMALL {
-        // The file is read completely first, so that an inconsistent one is not written.
+        // A small file is read completely before it is written, so that inconsistent content never reaches the store.
         let mut bytes = Vec::new();
         for (offset, size) in kept.segments() {
             meter.check()?;
@@ -147,7 +150,7 @@ fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Re
     if unchanged()? { Ok(kept) } else { Err(Failed::Changed) }
 }
 
-/// Returns the parts of a file between its holes; `None` if it has no holes.
+/// Returns offset and size of each part between the holes of a file, or `None` if the file has no holes.
 fn segments(file: &File, metadata: &Metadata) -> io::Result<Option<Vec<(u64, u64)>>> {
     use rustix::fs::SeekFrom::{Data, Hole};
     let size = metadata.len();

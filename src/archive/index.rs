@@ -1,4 +1,5 @@
 //! Records which files of a directory are in an entry, by the stamps of the files when they were saved or restored.
+//! Does not access the file system.
 //!
 //! The encoding of an index; numbers are little-endian:
 //!
@@ -21,7 +22,7 @@ use crate::store::{Address, Entry};
 
 const MAGIC: &[u8] = b"larder-dir-index-v1\n";
 
-/// The stamps of files whose content is in an entry under the same paths.
+/// The stamps of files whose content is stored in an entry under the same paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Index {
     pub(crate) entry: Digest,
@@ -37,7 +38,7 @@ impl Index {
         Self { entry: entry.id, key: *key, family: family.clone(), stamps: BTreeMap::new() }
     }
 
-    /// Records that a file is in the entry.
+    /// Records that a file is stored in the entry.
     pub(crate) fn insert(&mut self, path: OsString, stamp: Stamp) {
         self.stamps.insert(path, stamp);
     }
@@ -65,7 +66,7 @@ impl Index {
         bytes
     }
 
-    /// Decodes an index; returns `None` if the bytes are invalid.
+    /// Decodes an index. Returns `None` if the bytes are not a valid encoding.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, seal) = bytes.split_last_chunk::<32>()?;
         if Digest::of(body).as_bytes() != seal {

@@ -1,4 +1,4 @@
-//! The listing of an entry: JSON, one object on each line, readable with `jq`.
+//! The listing of an entry: JSON, one object on each line, readable with `jq`. Does not check what the nodes mean.
 //!
 //! ```text
 //!  {"schema":"larder.dir-listing.v1"}
@@ -9,8 +9,8 @@
 //!  {"path_base64":"/w==","kind":"symlink",…,"target":"a/b","xattrs":{"user.x":"dmFsdWU="}}
 //! ```
 //!
-//! The bytes of a file start at offset `at` of the entry's content and exclude its holes. `data` lists offset and size
-//! of the parts between the holes; it is absent if there are no holes. Parsing only checks the format; `validate`
+//! The bytes of a file start at offset `at` of the entry's content and exclude its holes. `data` contains offset and
+//! size of each part between the holes; it is absent if there are no holes. Parsing only checks the format; `validate`
 //! checks the meaning.
 
 use std::collections::BTreeMap;
@@ -24,23 +24,24 @@ use super::path;
 use super::validate::{Fault, Refused};
 
 pub(crate) const SCHEMA: &str = "larder.dir-listing.v1";
-/// The limit of nodes in one listing.
+/// The maximum number of nodes in a listing.
 pub(crate) const MOST_NODES: usize = 10_000_000;
 
 /// The nodes of an entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// Sorted by path components: a directory comes before its children.
+    /// The nodes, sorted by path components, so that a directory comes before its children.
     pub nodes: Vec<Node>,
 }
 
+/// A file, directory or link of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// The path, relative to the directory.
+    /// The path, relative to the directory, with slashes.
     pub path: OsString,
-    /// The kind with its data.
+    /// The kind, with the data that only this kind has.
     pub kind: NodeKind,
-    /// Permission bits with setuid, setgid and sticky; 0 for a hard link, which shares those of its target.
+    /// Permission bits with setuid, setgid and sticky; 0 for a hard link, whose mode is that of its target.
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -61,17 +62,17 @@ pub enum NodeKind {
     File(FileData),
     /// A symbolic link.
     Symlink {
-        /// The text of the link.
+        /// The text of the link, which is not resolved.
         target: OsString,
     },
-    /// A further name of a file.
+    /// An additional name of a file.
     HardLink {
-        /// The path of the file in the listing.
+        /// The path of the file, which is listed earlier.
         target: OsString,
     },
 }
 
-/// The location of a file's bytes in the content.
+/// The size of a file and the location of its bytes in the content.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FileData {
     /// The size in bytes, including holes.
@@ -80,7 +81,7 @@ pub struct FileData {
     pub(crate) used: i64,
     /// The offset of the first byte in the entry's content.
     pub(crate) at: u64,
-    /// Offset and size of each part between holes; `None` if the file has no holes.
+    /// Offset and size in the file of each part between holes; `None` if the file has no holes.
     pub(crate) data: Option<Vec<(u64, u64)>>,
     /// The number of consecutive builds that did not read the file; for cache mounts only.
     pub(crate) unused: u32,
@@ -89,7 +90,7 @@ pub struct FileData {
 }
 
 impl FileData {
-    /// Returns the number of bytes in the content, or `None` if it overflows.
+    /// Returns the number of bytes in the content, or `None` if the sum overflows.
     pub fn stored(&self) -> Option<u64> {
         match &self.data {
             None => Some(self.size),
@@ -97,7 +98,8 @@ impl FileData {
         }
     }
 
-    /// Returns offset and size of each part between holes.
+    /// Returns offset and size of each part between holes. A file without holes has one part, and an empty file has
+    /// none.
     pub(crate) fn segments(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
         let dense = self.data.is_none().then_some((0, self.size)).filter(|(_, size)| *size > 0);
         dense.into_iter().chain(self.data.iter().flatten().copied())
@@ -156,7 +158,7 @@ impl Listing {
         text
     }
 
-    /// Parses a listing and checks its format only.
+    /// Parses a listing and checks its format.
     ///
     /// # Errors
     ///
@@ -176,7 +178,7 @@ impl Listing {
                 return Err(Refused { path: place(), fault: Fault::TooMany });
             }
             if !line.ends_with(b"\n") {
-                return Err(malformed(place(), "the list ends within it".to_owned()));
+                return Err(malformed(place(), "the listing ends within this line".to_owned()));
             }
             let line: Line =
                 serde_json::from_slice(line).map_err(|error| malformed(place(), error.to_string()))?;
@@ -185,7 +187,7 @@ impl Listing {
         Ok(Self { nodes })
     }
 
-    /// Returns the number of files and links, and the bytes of all files.
+    /// Returns the number of files and links, and the total size of all files in bytes.
     pub(crate) fn counts(&self) -> (u64, u64) {
         self.nodes.iter().fold((0, 0), |(files, bytes), node| match &node.kind {
             NodeKind::Directory => (files, bytes),
@@ -241,8 +243,9 @@ impl Line {
     }
 
     fn into_node(self, place: impl Fn() -> String) -> Result<Node, Refused> {
+        let no_path = || Fault::Malformed("exactly one of `path` and `path_base64` is required".to_owned());
         let path = path::of_text(self.path, self.path_base64)
-            .ok_or_else(|| Refused { path: place(), fault: Fault::Malformed("it has no path".to_owned()) })?;
+            .ok_or_else(|| Refused { path: place(), fault: no_path() })?;
         let fail = |fault: Fault| Refused { path: path::shown(&path), fault };
         let lacks = |field: &str| fail(Fault::Malformed(format!("a {} has no {field}", self.kind)));
         let target = || path::of_text(self.target.clone(), self.target_base64.clone());
@@ -251,7 +254,7 @@ impl Line {
             "file" => NodeKind::File(FileData {
                 size: self.size.ok_or_else(|| lacks("size"))?,
                 used: self.used.unwrap_or_default(),
-                at: self.at.ok_or_else(|| lacks("place"))?,
+                at: self.at.ok_or_else(|| lacks("offset"))?,
                 data: self.data.clone(),
                 unused: self.unused.unwrap_or_default(),
                 package: self.package,
@@ -262,12 +265,12 @@ impl Line {
         };
         let digits = self.mode.len() <= 5 && self.mode.bytes().all(|byte| byte.is_ascii_digit());
         let mode = u32::from_str_radix(&self.mode, 8).ok().filter(|mode| digits && *mode <= 0o7777);
-        let mode = mode.ok_or_else(|| fail(Fault::Malformed(format!("`{}` is no mode", self.mode))))?;
+        let mode = mode.ok_or_else(|| fail(Fault::Malformed(format!("`{}` is not a mode", self.mode))))?;
         let mut xattrs = BTreeMap::new();
         for (name, value) in &self.xattrs {
             let value = STANDARD.decode(value).map_err(|_| {
                 fail(Fault::Malformed(format!(
-                    "the value of attribute `{}` is no base64",
+                    "the value of attribute `{}` is not base64",
                     name.escape_debug()
                 )))
             })?;

@@ -1,21 +1,22 @@
-//! Saves a directory as an entry of the store, and restores it.
+//! Saves a directory as an entry of the store, and restores it. Never follows links and never writes outside of the
+//! directory.
 //!
 //! ```text
-//!  save:    walk ─▶ trim ─▶ plan (what an earlier entry has already) ─▶ content ─▶ listing
+//!  save:    walk ─▶ trim ─▶ plan (which chunks of an earlier entry to reuse) ─▶ content ─▶ listing
 //!  restore: listing ─▶ validate ─▶ compare with the directory ─▶ stage ─▶ install
 //! ```
 //!
 //! The content of an entry, from its first byte:
 //!
 //! ```text
-//!  chunks taken over from an earlier entry | small files, one after the other | large files | listing
-//!                                            in the order of their paths        each begins and
+//!  chunks reused from an earlier entry     | small files, one after the other | large files | listing
+//!                                            in the order of their paths        each starts and
 //!                                                                               ends a chunk
 //! ```
 //!
 //! Invariants:
 //!
-//! - No link is followed, neither by a save nor by a restore. Nothing outside of the directory is written.
+//! - Neither a save nor a restore follows a link. Nothing outside of the directory is written.
 //! - The listing of an entry is untrusted until `validate` has accepted all of it.
 //! - A restore changes nothing until all content has arrived and been verified.
 //! - Reading a file is skipped only if its stamp proves that it is unchanged.

@@ -1,6 +1,7 @@
-//! Paths of an entry: bytes, separated by slashes, relative to the directory.
+//! Operations on the paths of an entry: bytes, separated by slashes, relative to the directory. Does not access the
+//! file system.
 //!
-//! Paths need not be UTF-8, so JSON has two fields: `path` for text, and `path_base64` otherwise.
+//! Paths need not be UTF-8. JSON therefore has two fields: `path` for text, and `path_base64` otherwise.
 
 use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
@@ -9,7 +10,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-/// Compares paths in the order of an entry's nodes: by component, so that a directory comes right before its content.
+/// Compares paths by component, the order of an entry's nodes: a directory comes right before its content.
 pub(crate) fn order(one: &OsStr, other: &OsStr) -> Ordering {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 };
     one.as_bytes().iter().map(rank).cmp(other.as_bytes().iter().map(rank))
@@ -39,12 +40,12 @@ pub(crate) fn join(directory: &OsStr, name: &OsStr) -> OsString {
     path
 }
 
-/// Formats a path on one line for output.
+/// Formats a path on a single line for messages.
 pub(crate) fn shown(path: &OsStr) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }
 
-/// Returns the path as text, or in base64 if it is not UTF-8.
+/// Returns the path as text, or in base64 if it is not UTF-8: exactly one of the two is `Some`.
 pub(super) fn to_text(path: &OsStr) -> (Option<String>, Option<String>) {
     match path.to_str() {
         Some(text) => (Some(text.to_owned()), None),
@@ -52,7 +53,8 @@ pub(super) fn to_text(path: &OsStr) -> (Option<String>, Option<String>) {
     }
 }
 
-/// Returns the path from either text or base64; returns `None` if both or neither are given.
+/// Returns the path from either text or base64. Returns `None` if both or neither are given, or if the base64 is
+/// invalid.
 pub(super) fn of_text(text: Option<String>, base64: Option<String>) -> Option<OsString> {
     match (text, base64) {
         (Some(text), None) => Some(OsString::from(text)),

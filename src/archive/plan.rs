@@ -1,25 +1,25 @@
-//! Decides which chunks of an earlier entry a new one takes over.
+//! Decides which chunks of an earlier entry a new one reuses.
 //!
-//! Pure. A chunk is taken over if at least half of its bytes are still wanted. Files in other chunks are read again,
-//! which may reduce the wanted bytes of further chunks.
+//! Pure. A chunk is reused if at least half of its bytes are still needed. Files in other chunks are read again, which
+//! may reduce the needed bytes of further chunks.
 
-/// The chunks that a new entry takes over from an earlier one.
+/// The chunks of an earlier entry that a new one reuses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Plan {
     /// The indices of the chunks, ascending.
     pub(crate) chunks: Vec<usize>,
-    /// For each span, `true` if it is completely in these chunks.
+    /// For each span, `true` if it is completely in the reused chunks.
     pub(crate) kept: Vec<bool>,
     /// The offset of each chunk of the earlier entry, and the end of the last one.
     starts: Vec<u64>,
-    /// The offset of each taken chunk in their concatenation.
+    /// The offset of each reused chunk in their concatenation.
     places: Vec<u64>,
 }
 
 impl Plan {
-    /// Plans for chunks of these sizes and for spans (offset, size) of wanted content.
+    /// Creates a plan for chunks of these sizes and for spans (offset, size) of needed content.
     ///
-    /// Spans are within the chunks and do not overlap.
+    /// Spans must be within the chunks and must not overlap.
     pub(crate) fn new(sizes: &[u32], spans: &[(u64, u64)]) -> Self {
         let mut starts = vec![0_u64];
         starts.extend(sizes.iter().scan(0_u64, |end, size| {
@@ -76,7 +76,7 @@ impl Plan {
         Self { places: places.collect(), chunks, kept, starts }
     }
 
-    /// Returns the new offset of a byte of a kept span, relative to the first taken chunk.
+    /// Returns the new offset of a byte of a kept span, relative to the first reused chunk.
     pub(crate) fn moved(&self, at: u64) -> Option<u64> {
         let chunk = self.starts.partition_point(|start| *start <= at).checked_sub(1)?;
         let place = self.chunks.binary_search(&chunk).ok()?;

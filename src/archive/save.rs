@@ -1,4 +1,4 @@
-//! Saves a directory as an entry.
+//! Saves a directory as an entry. Does not change the directory.
 
 use std::ffi::OsString;
 
@@ -22,21 +22,21 @@ pub(crate) struct Destination<'a> {
     pub(crate) family: &'a str,
     /// The digest of everything that the content depends on.
     pub(crate) key: Digest,
-    /// Title, tags and inputs; the counts are filled in.
+    /// Title, tags and inputs; the numbers of files and bytes are filled in.
     pub(crate) subject: Subject,
-    /// Bytes of the earlier entry, if it must not be replaced by far fewer.
+    /// The size of the earlier entry's files in bytes, if the entry must not be replaced by a much smaller one.
     pub(crate) replaces: Option<u64>,
 }
 
 #[derive(Debug)]
 pub(crate) struct SavedDirectory {
     pub(crate) saved: Saved,
-    /// The files that are now known to be in the entry.
+    /// The files that are now known to be in the entry, with their stamps.
     pub(crate) index: Index,
     pub(crate) read_files: u64,
-    /// Files that were not read because they are unchanged.
+    /// The number of files that were not read because they are unchanged.
     pub(crate) known_files: u64,
-    /// Files that could not be read; each is left out with the rest of its unit.
+    /// The files that could not be read. Each is left out with the other files of its unit.
     pub(crate) left_out: Vec<LeftOut>,
 }
 
@@ -46,18 +46,19 @@ pub(crate) enum SaveError {
     Store(#[from] StoreError),
     #[error("interrupted")]
     Interrupted,
-    /// Far less than in the earlier entry exists or could be read.
+    /// The directory is much smaller than the earlier entry, or too many of its files could not be read.
     #[error("{shrunk}")]
     Shrunk { shrunk: Shrunk, left_out: Vec<LeftOut> },
-    /// A file could not be read that the others may depend on.
+    /// A file on which the others may depend could not be read.
     #[error("{0}")]
     Incomplete(LeftOut),
     #[error("cannot read the directory")]
     Directory(#[from] std::io::Error),
 }
 
-/// Saves the nodes found in `root`, without reading files that are unchanged since `base`. Fails if the store fails or
-/// the meter stops the save. No entry is created then.
+/// Saves the nodes found in `root`, without reading files that are unchanged since `base`. Fails if the store fails, if
+/// the meter stops the save, or if the entry would be incomplete or much smaller than the earlier one. No entry is
+/// created then.
 pub(crate) fn save(
     store: &Store,
     root: &Dir,
@@ -139,13 +140,13 @@ pub(crate) fn save(
 pub(crate) enum CommitError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The entry has far less than the earlier one.
+    /// The entry is much smaller than the earlier one.
     #[error("{0}")]
     Shrunk(Shrunk),
 }
 
 /// Appends the listing to the content and commits the entry. Fails if the store fails, or if the entry would replace
-/// one of `replaces` bytes with far fewer.
+/// one of `replaces` bytes and is much smaller.
 pub(crate) fn commit(
     mut save: Save,
     listing: &Listing,
@@ -153,7 +154,7 @@ pub(crate) fn commit(
     replaces: Option<u64>,
 ) -> Result<Saved, CommitError> {
     let subject = counted(subject, listing);
-    // The listing lacks files that could not be read, so it may be far smaller than the directory.
+    // The listing lacks files that could not be read, so it may be much smaller than the directory.
     if let Some(before) = replaces {
         let empty = (subject.files == 0).then_some(Shrunk::Empty);
         if let Some(shrunk) = empty.or_else(|| Shrunk::to(subject.bytes, Some(before))) {
@@ -167,8 +168,8 @@ pub(crate) fn commit(
     Ok(save.commit(subject, span)?)
 }
 
-/// Takes over chunks of `entry` as the start of the content. Returns the new location of each known file that is
-/// completely in these chunks.
+/// Reuses chunks of `entry` as the start of the content. Returns the new location of each known file that is completely
+/// in these chunks.
 pub(crate) fn take_over(
     save: &mut Save,
     entry: &Entry,

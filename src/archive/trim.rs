@@ -1,4 +1,5 @@
-//! Decides what to leave out of an entry: unused units and, if the entry is too large, the least recently used units.
+//! Decides what to leave out of an entry: units that are no longer used and, if the entry is too large, the least
+//! recently used units.
 //!
 //! Pure. [`units`] decides which files form a unit.
 
@@ -8,7 +9,7 @@ use super::walk::Found;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Trimmed {
-    /// The number of files; hard links do not count.
+    /// The number of files, not counting hard links.
     pub(crate) files: u64,
     pub(crate) bytes: u64,
 }
@@ -29,10 +30,10 @@ pub(crate) struct Bounds {
     pub(crate) bytes: Option<u64>,
 }
 
-/// Returns for each node `true` if it is left out. `units` has the unit of each node, and `file` returns size and use
-/// of a file.
+/// Returns for each node `true` if it is left out. `units` contains the unit of each node, and `file` returns size and
+/// use of a file.
 ///
-/// If leaving out all units is not enough, everything is left out, because a part of a cache may be worse than none.
+/// If leaving out all units is not enough, everything is left out, because a part of a cache may be worse than nothing.
 pub(crate) fn left_out(
     units: &[Option<u32>],
     file: impl Fn(usize) -> Option<Use>,
@@ -44,12 +45,13 @@ pub(crate) fn left_out(
         goes: bool,
     }
     let count = units.iter().flatten().max().map_or(0, |last| last + 1);
-    let mut of: Vec<Unit> = (0..count).map(|number| Unit { number, uses: None, goes: false }).collect();
+    let mut by_number: Vec<Unit> =
+        (0..count).map(|number| Unit { number, uses: None, goes: false }).collect();
     let mut total = 0_u64;
     for (place, number) in units.iter().enumerate() {
         let Some(one) = file(place) else { continue };
         total = total.saturating_add(one.bytes);
-        let Some(unit) = number.and_then(|number| of.get_mut(number as usize)) else { continue };
+        let Some(unit) = number.and_then(|number| by_number.get_mut(number as usize)) else { continue };
         unit.uses = Some(unit.uses.map_or(one, |all| Use {
             unused: all.unused.min(one.unused),
             used: all.used.max(one.used),
@@ -57,7 +59,7 @@ pub(crate) fn left_out(
         }));
     }
     if let Some(builds) = bounds.unused_builds.filter(|builds| *builds > 0) {
-        for unit in &mut of {
+        for unit in &mut by_number {
             unit.goes = unit.uses.is_some_and(|all| all.unused >= builds);
             total = total.saturating_sub(unit.uses.filter(|_| unit.goes).map_or(0, |all| all.bytes));
         }
@@ -67,8 +69,8 @@ pub(crate) fn left_out(
             let Use { unused, used, bytes } = unit.uses.unwrap_or(Use { unused: 0, used: 0, bytes: 0 });
             (std::cmp::Reverse(unused), used, std::cmp::Reverse(bytes), unit.number)
         };
-        of.sort_by_key(order);
-        for unit in of.iter_mut().filter(|unit| !unit.goes) {
+        by_number.sort_by_key(order);
+        for unit in by_number.iter_mut().filter(|unit| !unit.goes) {
             if total <= limit {
                 break;
             }
@@ -79,18 +81,18 @@ pub(crate) fn left_out(
         if total > limit {
             return vec![true; units.len()];
         }
-        of.sort_by_key(|unit| unit.number);
+        by_number.sort_by_key(|unit| unit.number);
     }
-    let goes = |number: &Option<u32>| number.is_some_and(|number| of[number as usize].goes);
-    units.iter().map(goes).collect()
+    let is_left_out = |number: &Option<u32>| number.is_some_and(|number| by_number[number as usize].goes);
+    units.iter().map(is_left_out).collect()
 }
 
-/// Leaves out units until the rest has at most `limit` bytes.
+/// Leaves out units until the remaining files have at most `limit` bytes.
 ///
-/// The least recently used units are left out first. If `by_use` is `false` because access times are not recorded, the
-/// least recently modified are.
+/// The least recently used units are left out first. If `by_use` is `false`, because access times are not recorded, the
+/// least recently modified units are left out first.
 pub(crate) fn trim(found: &mut Vec<Found>, limit: u64, by_use: bool) -> Trimmed {
-    // Holes are not saved. Some file systems do not report allocated blocks.
+    // Holes are not saved. Some file systems report no allocated blocks.
     let size = |one: &Found, file: &FileData| match one.allocated {
         0 => file.size,
         allocated => file.size.min(allocated),
@@ -106,7 +108,7 @@ pub(crate) fn trim(found: &mut Vec<Found>, limit: u64, by_use: bool) -> Trimmed 
     let bounds = Bounds { bytes: Some(limit), ..Bounds::default() };
     let left_out = left_out(&units(found.iter().map(|one| &one.node)), |place| uses[place], bounds);
     let mut trimmed = Trimmed::default();
-    for one in uses.iter().zip(&left_out).filter_map(|(one, goes)| one.filter(|_| *goes)) {
+    for one in uses.iter().zip(&left_out).filter_map(|(one, is_left_out)| one.filter(|_| *is_left_out)) {
         trimmed.files += 1;
         trimmed.bytes += one.bytes;
     }

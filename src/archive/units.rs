@@ -1,7 +1,7 @@
-//! Determines which files of a cache depend on each other and must be kept or left out together.
+//! Determines which files of a cache depend on each other and must be saved or left out together.
 //!
 //! Pure. Programs assume that a directory is complete. Single files are left out only if the whole content has the
-//! shape of a cache whose parts are known to be fetched or created again independently:
+//! layout of a cache whose parts are known to be downloaded or created again independently of each other:
 //!
 //! | cache           | recognised by               | a unit                                                  | never left out alone    |
 //! |-----------------|-----------------------------|---------------------------------------------------------|-------------------------|
@@ -12,8 +12,8 @@
 //! | Cargo registry  | `cache/HOST/*.crate`        | a `.crate` with its unpacked directory                  | the index               |
 //! | ccache, sccache | `a/b/HASH`                  | an entry                                                | statistics, settings    |
 //!
-//! Any other directory is a single unit. So is a cache with a file that its program is not known to create, or with a
-//! link between units.
+//! Any other directory is a single unit. So is a cache that contains a file that its program is not known to create, or
+//! a link between units.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -21,17 +21,22 @@ use std::path::{Component, Path};
 
 use super::listing::{Node, NodeKind};
 
+/// What a file, link or directory of a cache belongs to.
 #[derive(Debug, PartialEq, Eq)]
 enum Part {
+    /// The cache as a whole: it is never left out alone.
     Whole,
+    /// The unit with this name.
     Unit(String),
 }
 
+/// The layout of a known cache.
 struct Shape {
-    /// Returns what a file, link or directory belongs to; `None` if the cache cannot contain it. Every directory may be
-    /// the parent of a part.
+    /// Returns what a file, link or directory belongs to, or `None` if the cache cannot contain such a file. Any
+    /// directory may be the parent of a unit.
     part: fn(&[&str]) -> Option<Part>,
-    /// Each returns `true` for a path that only this cache has; the cache is recognised if each matches a path.
+    /// Each function returns `true` for a path that only this cache contains. The cache is recognised if each function
+    /// matches some path.
     marks: &'static [fn(&[&str]) -> bool],
 }
 
@@ -53,7 +58,7 @@ const SHAPES: [Shape; 6] = [
     Shape { part: compiler_cache, marks: &[|names| matches!(compiler_cache(names), Some(Part::Unit(_)))] },
 ];
 
-/// Returns the unit of each node; `None` for nodes that are kept as long as anything is.
+/// Returns the unit of each node, or `None` for nodes that are saved as long as any unit is.
 ///
 /// If the dependencies are not known, no node has a unit.
 pub(crate) fn units<'a>(nodes: impl Iterator<Item = &'a Node> + Clone) -> Vec<Option<u32>> {
@@ -61,8 +66,8 @@ pub(crate) fn units<'a>(nodes: impl Iterator<Item = &'a Node> + Clone) -> Vec<Op
     known.unwrap_or_else(|| vec![None; nodes.count()])
 }
 
-/// Returns for each node `true` if no file of its unit is among the `missing` places. Fails with the first missing node
-/// without a unit, because everything may depend on it.
+/// Returns for each node `true` if no file of its unit is missing. `missing` contains the indices of the missing nodes.
+/// Fails with the first missing node that has no unit, because everything may depend on it.
 pub(crate) fn whole_units<'a, T>(
     units: &[Option<u32>],
     missing: &'a [(usize, T)],
@@ -95,11 +100,11 @@ impl Shape {
             }
             units.push(Some(number));
         }
-        // A directory that only contains directories of units is not part of a unit.
+        // A directory that only contains the directories of units is not part of a unit.
         Some(units.into_iter().map(|unit| unit.filter(|unit| with_files.contains(unit))).collect())
     }
 
-    /// Returns what a node belongs to; `None` if it is unknown or links to a different part.
+    /// Returns what a node belongs to, or `None` if the cache cannot contain it or it links to a different unit.
     fn part_of(&self, node: &Node) -> Option<Part> {
         let names = names(&node.path)?;
         let part = (self.part)(&names);
@@ -122,7 +127,7 @@ fn names(path: &OsStr) -> Option<Vec<&str>> {
     Some(path.to_str()?.split('/').collect())
 }
 
-/// Resolves a link by its text; returns `None` if it leads outside.
+/// Resolves a link by its text. Returns `None` if it leads out of the cache.
 fn follow<'a>(link: &[&'a str], target: &'a OsStr) -> Option<Vec<&'a str>> {
     let mut names = link[..link.len() - 1].to_vec();
     for component in Path::new(target).components() {
@@ -158,7 +163,7 @@ fn pip(names: &[&str]) -> Option<Part> {
             let response = name.strip_suffix(".body").unwrap_or(name);
             is_response.then(|| unit(&[&names[..6], &[response]].concat()))
         }
-        // The hash of a source distribution in four parts, then the wheel built from it.
+        // The hash of a source distribution in four parts, then the wheel that was built from it.
         ["wheels", start @ .., rest, _] if start.len() == 3 => {
             let is_hash = start.iter().all(|part| is_hex(part, 2)) && is_hex(rest, 50);
             is_hash.then(|| unit(&names[..5]))
@@ -269,7 +274,7 @@ mod tests {
         Node { path: path.into(), kind, mode: 0, uid: 0, gid: 0, mtime: Time(0, 0), xattrs: BTreeMap::new() }
     }
 
-    /// Returns the paths of each unit; those without a unit come last.
+    /// Returns the paths of each unit, one line for each. The paths without a unit come last.
     fn shown(paths: &[&str]) -> Vec<String> {
         let nodes: Vec<Node> = paths.iter().map(|path| node(path)).collect();
         let units = units(nodes.iter());
@@ -369,7 +374,7 @@ mod tests {
     fn an_unknown_cache_is_a_single_unit() {
         let response = response(1);
         for paths in [
-            // Unknown programs, and one whose files refer to each other.
+            // Programs that are not known, and one whose files refer to each other.
             &["_cacache/content-v2/sha512/a/b/c", "_cacache/index-v5/a/b/c"][..],
             &["archive-v0/x/a.py", "wheels-v5/pypi/a -> ../../archive-v0/x"],
             &["caches/modules-2/files-2.1/g/a/1/h/a.jar", "caches/journal-1/file-access.bin"],

@@ -1,8 +1,8 @@
-//! Checks a whole listing before anything is written.
+//! Checks a whole listing before anything is restored from it.
 //!
-//! Pure. In a valid listing, each path is listed once, in order, below a directory of the listing. The bytes of its
-//! files are within the content, and no byte is in two files. No node is below a link, and no link leads outside unless
-//! that is allowed.
+//! Pure. In a valid listing, each path is listed once, in order, after its parent directory. The bytes of each file are
+//! within the content, and no byte belongs to two files. No node is below a link, and no link leads out of the
+//! directory unless that is allowed.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -10,91 +10,93 @@ use std::os::unix::ffi::OsStrExt;
 use super::listing::{FileData, Listing, MOST_NODES, Node, NodeKind, Time};
 use super::{STAGING, path};
 
-/// The limit of a listing, in bytes.
+/// The maximum size of a listing, in bytes.
 pub(crate) const LARGEST_LISTING: u64 = 1 << 30;
-/// The limit of a file including holes, in bytes.
+/// The maximum size of a file including holes, in bytes.
 const LARGEST_FILE: u64 = 1 << 40;
-/// The limits of a name and of a path, in bytes.
+/// The maximum length of a name, in bytes.
 const LONGEST_NAME: usize = 255;
+/// The maximum length of a path, in bytes.
 const LONGEST_PATH: usize = 4095;
 
-/// The limits of a listing.
+/// What a valid listing may contain.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Bytes of the entry's content.
+    /// The size of the entry's content, in bytes.
     pub content: u64,
     /// `true` if links may lead out of the directory.
     pub outside_links: bool,
 }
 
-/// An invalid listing; nothing is restored from it.
+/// An invalid node of a listing. Nothing is restored from the listing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {fault}")]
 pub struct Refused {
-    /// The path of a node, or a line of the listing.
+    /// The path of the node, or a line of the listing.
     pub(crate) path: String,
     pub(crate) fault: Fault,
 }
 
+/// The reason why a node of a listing is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Fault {
     /// A line is not a valid node.
     #[error("{0}")]
     Malformed(String),
-    /// The kind is not file, directory or link.
-    #[error("`{0}` is no kind that is restored")]
+    /// The kind is not that of a file, directory or link.
+    #[error("unknown kind `{0}`")]
     Kind(String),
     #[error("the path is absolute")]
     Absolute,
-    #[error("the path has an empty name")]
+    #[error("the path contains an empty name")]
     Empty,
-    #[error("the path has `.` or `..` in it")]
+    #[error("the path contains `.` or `..`")]
     Dots,
-    #[error("a zero byte stands in it")]
+    #[error("the path or its target contains a zero byte")]
     Nul,
-    #[error("the name is too long")]
+    #[error("the path or a name in it is too long")]
     LongName,
-    /// The path is that of a staging directory.
-    #[error("the name is larder's own")]
+    /// The path is reserved for staging directories.
+    #[error("the name is reserved for staging directories")]
     Reserved,
-    /// The path was listed already, or out of order.
-    #[error("it is listed twice or out of order")]
+    /// The path comes before the previous one, or is the same.
+    #[error("the path is listed twice or out of order")]
     Order,
-    /// The parent was not listed as a directory.
-    #[error("no directory of the list is its parent")]
+    /// The parent is not listed as a directory.
+    #[error("its parent is not listed as a directory")]
     Parent,
     /// The target of a hard link is not a file that is listed earlier.
-    #[error("the hard link's target `{0}` is no file listed before it")]
+    #[error("the target `{0}` of the hard link is not a file listed before it")]
     HardLink(String),
     #[error("the link leads out of the directory, to `{0}`")]
     LeadsOut(String),
     #[error("the link has no target")]
     NoTarget,
     /// The nanoseconds are out of range.
-    #[error("the time is none")]
+    #[error("the nanoseconds of its modification time are out of range")]
     Time,
     /// The name of an extended attribute is invalid.
-    #[error("`{0}` is no name of an attribute")]
+    #[error("`{0}` is not a valid attribute name")]
     Attribute(String),
-    #[error("{0} bytes are more than a file may have")]
+    #[error("its size of {0} bytes exceeds the limit")]
     TooLarge(u64),
-    /// The parts between holes overlap or exceed the file.
-    #[error("the parts of the file overlap or do not lie in it")]
+    /// The parts between holes overlap, are empty, or exceed the file.
+    #[error("its data ranges overlap, are empty or exceed its size")]
     Segments,
-    /// The bytes of a file exceed the content.
-    #[error("its bytes do not lie in the content")]
+    /// The bytes of the file exceed the content.
+    #[error("its bytes are not within the content of the entry")]
     OutsideContent,
     /// A byte belongs to two files.
-    #[error("its bytes are those of `{0}`, too")]
+    #[error("its bytes also belong to `{0}`")]
     Shared(String),
-    #[error("the list has more than {MOST_NODES} nodes")]
+    #[error("the listing contains more than {MOST_NODES} nodes")]
     TooMany,
-    #[error("the list has {0} bytes, more than {LARGEST_LISTING}")]
+    #[error("the listing has {0} bytes, more than the limit of {LARGEST_LISTING}")]
     LargeListing(u64),
 }
 
 impl Listing {
-    /// Checks the whole listing.
+    /// Checks all nodes.
     ///
     /// # Errors
     ///
@@ -138,7 +140,7 @@ impl Listing {
         self.check_shared()
     }
 
-    /// Checks that no byte of the content is in two files, so that a small entry cannot become a large directory.
+    /// Checks that no byte of the content belongs to two files. Otherwise a small entry could become a large directory.
     fn check_shared(&self) -> Result<(), Refused> {
         let mut spans: Vec<(u64, u64, &Node)> = Vec::new();
         for node in &self.nodes {
@@ -234,7 +236,7 @@ fn check_file(file: &FileData, limits: Limits) -> Result<(), Fault> {
     if within || stored == 0 { Ok(()) } else { Err(Fault::OutsideContent) }
 }
 
-/// Returns `true` if the link at `path` leads out of the directory, by its text alone.
+/// Returns `true` if the link at `path` leads out of the directory, judging by its text alone.
 pub(super) fn leads_out(path: &OsStr, target: &OsStr) -> bool {
     if target.as_bytes().starts_with(b"/") {
         return true;

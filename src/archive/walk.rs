@@ -1,4 +1,4 @@
-//! Lists every file, directory and link of a directory, in the order of a listing.
+//! Finds all files, directories and links below a directory, in the order of a listing.
 //!
 //! No link is followed, and no file is opened. Sockets, pipes, devices and staging directories are left out.
 
@@ -16,6 +16,7 @@ use super::validate::leads_out;
 use super::{STAGING, path, xattrs};
 use crate::context::Stamp;
 
+/// The nodes of a directory.
 #[derive(Debug)]
 pub(crate) struct Walked {
     /// Sorted by path; `at` and `data` of a file are not known yet.
@@ -28,19 +29,21 @@ pub(crate) struct Walked {
 pub(crate) struct Found {
     pub(crate) node: Node,
     pub(crate) stamp: Option<Stamp>,
-    /// Bytes that the file occupies on the disk.
+    /// The space that the file occupies on the disk, in bytes.
     pub(crate) allocated: u64,
 }
 
+/// A path that was left out of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeftOut {
     pub(crate) path: OsString,
     pub(crate) reason: Reason,
 }
 
+/// The reason why a path was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reason {
-    /// It is a socket, a pipe or a device.
+    /// It is a socket, a pipe or a device; contains the noun with its article.
     Kind(&'static str),
     Unreadable(String),
     /// It changed each time it was read.
@@ -51,7 +54,7 @@ pub(crate) enum Reason {
 }
 
 impl Walked {
-    /// Returns the bytes of all files, each counted once.
+    /// Returns the total size of all files in bytes, counting each file with several names once.
     pub(crate) fn bytes(&self) -> u64 {
         self.found.iter().filter_map(|found| found.file()).map(|file| file.size).sum()
     }
@@ -80,7 +83,8 @@ impl Found {
     }
 }
 
-/// Walks through `root`. Fails if the directory itself cannot be read. Anything in it that cannot be read is left out.
+/// Finds all nodes in `root`. Fails if the directory itself cannot be read. Anything in it that cannot be read is left
+/// out.
 pub(crate) fn walk(root: &Dir) -> io::Result<Walked> {
     let mut walk =
         Walk { walked: Walked { found: Vec::new(), left_out: Vec::new() }, linked: HashMap::new() };
@@ -90,7 +94,7 @@ pub(crate) fn walk(root: &Dir) -> io::Result<Walked> {
 
 struct Walk {
     walked: Walked,
-    /// The first path of each file with several names, by device and inode.
+    /// The first path of each file that has several names, by device and inode.
     linked: HashMap<(u64, u64), OsString>,
 }
 
@@ -219,8 +223,8 @@ impl std::fmt::Display for LeftOut {
             Reason::Kind(kind) => write!(f, "{path} is {kind}"),
             Reason::Unreadable(reason) => write!(f, "{path} cannot be read: {reason}"),
             Reason::Changing => write!(f, "{path} changed each time it was read"),
-            Reason::Vanished => write!(f, "{path} was removed meanwhile"),
-            Reason::LongName => write!(f, "the path of {path} is too long"),
+            Reason::Vanished => write!(f, "{path} was removed during the save"),
+            Reason::LongName => write!(f, "{path} has a path that is too long"),
         }
     }
 }

@@ -11,12 +11,12 @@ use xattr::FileExt;
 
 use crate::context;
 
-/// Attributes that are specific to the security modules of one machine.
+/// Attributes that depend on the security modules of the machine and are therefore never saved.
 const LOCAL: [&str; 3] = ["security.selinux", "security.ima", "security.evm"];
 
 /// Returns the attributes of `name` in an open directory, without following a link.
 pub(super) fn read(directory: impl AsFd, name: &OsStr) -> BTreeMap<String, Vec<u8>> {
-    // There is no system call for a name in an open directory. This path refers to the directory that is open.
+    // No system call accepts a name in an open directory. This path refers to the directory that is open.
     let path = PathBuf::from(format!("/proc/self/fd/{}", directory.as_fd().as_raw_fd()));
     portable(context::xattrs(&path.join(name)))
 }
@@ -33,16 +33,16 @@ fn portable(mut xattrs: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> 
     xattrs
 }
 
-/// Sets the attributes that can be set.
+/// Sets the attributes as far as the user and the file system allow.
 pub(super) fn set(file: &File, xattrs: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
     context::set_xattrs(file, xattrs.iter().filter(|(name, _)| !LOCAL.contains(&name.as_str())))
 }
 
-/// Sets these attributes, and removes others that can be removed.
+/// Sets the attributes, and removes all others, as far as the user and the file system allow.
 pub(super) fn replace(file: &File, xattrs: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
     for name in file.list_xattr().into_iter().flatten() {
         if name.to_str().is_some_and(|name| !LOCAL.contains(&name) && !xattrs.contains_key(name)) {
-            // The user may lack the permission.
+            // The user may lack the permission to remove it.
             let _ = file.remove_xattr(&name);
         }
     }

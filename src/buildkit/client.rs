@@ -35,9 +35,12 @@ pub(super) const CONNECTION_WINDOW: u32 = (1 << 31) - 1;
 /// Size of the coalesced writes in a session carried by `Control.Session`, in bytes.
 const SESSION_WRITE: usize = 64 << 10;
 
+/// How gRPC is carried, see the documentation of [`super`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Transport {
+    /// HTTP/1 requests that are upgraded to HTTP/2.
     Upgrade,
+    /// HTTP/2 without an upgrade.
     Direct,
 }
 
@@ -49,14 +52,15 @@ pub struct Client {
     transport: Transport,
     pub(super) channel: Channel,
     pub(super) control: ControlClient<Channel>,
-    /// Queried once.
+    /// The worker, which is queried only once.
     worker: Arc<OnceCell<Worker>>,
 }
 
 /// The BuildKit component that runs the steps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Worker {
-    /// Identifies the worker's data from Docker 26 on and in a buildkitd; `moby` for every older Docker engine.
+    /// The id of the worker. In buildkitd and in Docker 26 or later it identifies the worker's data; in older Docker
+    /// engines it is always `moby`.
     pub(crate) id: String,
     /// The worker's native operating system, for example `linux`.
     pub(crate) os: String,
@@ -80,7 +84,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// Fails if nothing answers, if what answers is not an engine, or if the engine has no BuildKit.
+    /// Fails if no server responds, if the server is not an engine, or if the engine has no BuildKit.
     pub async fn connect(endpoint: &Endpoint) -> Result<Self, ConnectError> {
         let connecting = async {
             let mut headers = HeaderMap::new();
@@ -95,7 +99,7 @@ impl Client {
             .map_err(|_| ConnectError::TimedOut(endpoint.clone(), CONNECT_TIMEOUT))?
     }
 
-    /// Returns the product that answered.
+    /// Returns the product behind the endpoint.
     pub fn product(&self) -> &EngineProduct {
         &self.product
     }
@@ -118,8 +122,8 @@ impl Client {
         Ok(!self.usage(&["regular"]).await?.is_empty())
     }
 
-    /// Returns `true` if the build cache is known to be older than `moment`. This is never known of a new builder, even
-    /// if it has the same identity, or of one whose cache was cleared.
+    /// Returns `true` if the build cache is known to be older than `moment`. Returns `false` for a new builder, even if
+    /// it has the same identity as an older one, and for a builder whose cache was cleared.
     pub(crate) async fn has_cache_since(&self, moment: Timestamp) -> Result<bool, ConnectError> {
         // Mounts are not queried, see `build_cache_bytes`.
         let kinds = ["regular", "internal", "frontend", "source.local", "source.git.checkout"];
@@ -142,8 +146,8 @@ impl Client {
             return Err(ConnectError::TlsWanted(endpoint.clone()));
         }
         let Some(api) = header("api-version").and_then(ApiVersion::parse) else {
-            let product = header("server").map(|server| format!(" as {server}")).unwrap_or_default();
-            let reason = format!("it answers {} to GET /_ping{product}", ping.status);
+            let product = header("server").map(|server| format!(" ({server})")).unwrap_or_default();
+            let reason = format!("it responds to GET /_ping with {}{product}", ping.status);
             return Err(ConnectError::NotAnEngine { endpoint: endpoint.clone(), reason });
         };
         if !ping.status.is_success() {
@@ -184,11 +188,11 @@ impl Client {
         matches!(self.endpoint, Endpoint::Unix(_))
     }
 
-    /// Returns `true` if the builder still answers on this connection.
+    /// Returns `true` if the builder still responds on this connection.
     pub(crate) async fn is_alive(&self) -> bool {
-        let asking = self.control.clone();
-        let ask = async move { { asking }.list_workers(ListWorkersRequest::default()).await.is_ok() };
-        tokio::time::timeout(CONNECT_TIMEOUT, ask).await.unwrap_or(false)
+        let control = self.control.clone();
+        let query = async move { { control }.list_workers(ListWorkersRequest::default()).await.is_ok() };
+        tokio::time::timeout(CONNECT_TIMEOUT, query).await.unwrap_or(false)
     }
 
     /// Returns the worker that runs definitions without a platform.
@@ -213,7 +217,7 @@ impl Client {
                 variant: platform.variant,
             })
         });
-        worker.ok_or_else(|| broken("it has no worker".into()))
+        worker.ok_or_else(|| broken("the builder has no worker".into()))
     }
 
     async fn connect_direct(endpoint: &Endpoint, product: EngineProduct) -> Result<Self, ConnectError> {
@@ -263,7 +267,7 @@ impl Client {
 
 #[cfg(test)]
 impl Client {
-    /// Returns a client of an engine whose builder is for `linux/amd64` and answers nothing.
+    /// Returns a client of an engine whose builder has the platform `linux/amd64` and does not respond.
     pub(crate) fn without_builder(endpoint: &Endpoint, product: EngineProduct) -> Self {
         let connector = tower::service_fn(|_: Uri| async {
             Err::<TokioIo<Box<dyn Stream>>, _>(std::io::Error::other("there is no builder"))
@@ -353,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn the_age_of_a_builder_is_known_from_what_it_created_or_used() {
+    fn the_age_of_a_builder_is_derived_from_its_cache_records() {
         use bollard_buildkit_proto::google::protobuf;
         let time = |seconds: i64| (seconds > 0).then_some(protobuf::Timestamp { seconds, nanos: 0 });
         let moment = Timestamp::from_second(100).unwrap();

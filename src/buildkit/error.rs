@@ -12,21 +12,21 @@ use tonic::{Code, Status};
 
 use crate::endpoint::{DialError, Endpoint};
 
-/// No usable BuildKit was reached.
+/// A failure to reach a usable BuildKit.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum ConnectError {
     #[error(transparent)]
     Dial(#[from] DialError),
     /// A listener that speaks neither Docker's API nor gRPC.
-    #[error("what listens at {endpoint} is neither a Docker engine nor buildkitd: {reason}")]
+    #[error("the server at {endpoint} is neither a Docker engine nor buildkitd: {reason}")]
     NotAnEngine {
         endpoint: Endpoint,
-        /// What it does instead, as a clause.
+        /// What the server does instead, as a clause.
         reason: String,
     },
     /// The port requires TLS, but none was configured.
-    #[error("the engine at {0} takes TLS connections only")]
+    #[error("the engine at {0} accepts only TLS connections")]
     TlsWanted(Endpoint),
     #[error("the engine at {endpoint} is not healthy: it answered {status} to /_ping")]
     Unhealthy { endpoint: Endpoint, status: http::StatusCode },
@@ -64,7 +64,7 @@ pub(crate) enum SolveError {
     Connection(Status),
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// There was no connection in the first place.
+    /// The engine could not be reached before the solve.
     #[error(transparent)]
     NoEngine(#[from] Arc<ConnectError>),
 }

@@ -1,4 +1,4 @@
-//! Asks a frontend to describe the image of a build, without running a step.
+//! Requests the image config of a build from its frontend, without running a step.
 //!
 //! A solve without a frontend and without a definition waits for calls of the service `LLBBridge` that name the solve
 //! (moby/buildkit, `control/gateway/gateway.go`). Such a call runs a frontend as a build does, and returns the config
@@ -50,7 +50,7 @@ impl Client {
                 ..gateway::SolveRequest::default()
             };
             let result = bridge.solve(call).await?.into_inner().result.unwrap_or_default();
-            // The solve ends without a result of its own.
+            // The solve itself ends without a result.
             let end = gateway::ReturnRequest { result: Some(gateway::Result::default()), error: None };
             bridge.r#return(end).await?;
             Ok(result)

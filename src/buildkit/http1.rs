@@ -23,13 +23,13 @@ pub(super) struct Ping {
     pub(super) message: String,
 }
 
-/// A ping without a valid HTTP/1 response.
+/// The failure of a ping: the response was missing or not valid HTTP/1.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum PingError {
-    #[error("it does not answer in HTTP")]
+    #[error("it does not respond with HTTP")]
     NotHttp(#[source] hyper::Error),
     /// The stream ended or broke before a response.
-    #[error("it closes the connection without an answer")]
+    #[error("it closes the connection without a response")]
     Closed(#[source] hyper::Error),
 }
 
@@ -76,7 +76,7 @@ fn fault_of(error: &hyper::Error) -> Option<&io::Error> {
     innermost(error).source()?.downcast_ref()
 }
 
-/// Returns the cause: hyper reports a request as cancelled because of an error of its connection.
+/// Returns the innermost hyper error: hyper reports a request as cancelled if its connection failed.
 fn innermost(mut error: &hyper::Error) -> &hyper::Error {
     while let Some(cause) = error.source().and_then(|source| source.downcast_ref()) {
         error = cause;
@@ -100,7 +100,7 @@ pub(super) async fn ping(stream: Box<dyn Stream>, headers: HeaderMap) -> Result<
     let message = if status.is_success() {
         String::new()
     } else {
-        // An unreadable body still leaves the status.
+        // If the body cannot be read, the status is reported without a message.
         let body = Limited::new(response.into_body(), MAX_MESSAGE).collect().await.unwrap_or_default();
         engine_message(&body.to_bytes())
     };
@@ -138,7 +138,7 @@ fn request(method: Method, path: &'static str, headers: HeaderMap) -> Request<Em
     request
 }
 
-/// Returns the `message` of Docker's JSON errors, else the first line of the body.
+/// Returns the `message` of a JSON error of Docker, or else the first line of the body.
 fn engine_message(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     serde_json::from_str::<serde_json::Value>(&text)

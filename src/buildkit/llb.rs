@@ -20,6 +20,7 @@ const NONE: i64 = -1;
 /// A timestamp that the engine chooses.
 const NO_TIME: i64 = -1;
 
+/// A definition under construction.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Graph {
     operations: Vec<Vec<u8>>,
@@ -33,12 +34,13 @@ pub(crate) struct Output(String);
 #[derive(Debug, Clone)]
 pub(crate) struct Definition(pb::Definition);
 
+/// A command with its root file system and mounts.
 #[derive(Debug, Clone)]
 pub(crate) struct Exec {
     /// The root file system; changes to it are discarded with the result.
     pub(crate) root: Output,
     pub(crate) arguments: Vec<String>,
-    /// `NAME=value`.
+    /// Variables in the form `NAME=value`.
     pub(crate) environment: Vec<String>,
     pub(crate) caches: Vec<CacheMount>,
     /// The id of a stream of the session, and the path of its socket.
@@ -63,11 +65,12 @@ pub(crate) struct CacheMount {
 /// How a cache mount handles concurrent commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(crate) enum Sharing {
-    /// All use the same mount.
+    /// All commands use the same mount.
     #[default]
     Shared,
-    /// Each further one gets an empty mount.
+    /// Each additional command gets an empty mount.
     Private,
+    /// Each command waits until the mount is free.
     Locked,
 }
 
@@ -149,9 +152,10 @@ impl Graph {
         self.add(inputs, Some(operation), Some(exec.name))
     }
 
-    pub(crate) fn define(mut self, wanted: Output) -> Definition {
+    /// Returns the definition of a solve that produces `output`.
+    pub(crate) fn define(mut self, output: Output) -> Definition {
         // The last operation has no content: its input is the requested output.
-        self.add(vec![wanted], None, None);
+        self.add(vec![output], None, None);
         Definition(pb::Definition { def: self.operations, metadata: self.metadata, source: None })
     }
 

@@ -1,8 +1,8 @@
 //! One solve: the request, its status stream, its session, and its end.
 //!
 //! The response to `Solve` is the result. The status stream may still contain log lines at that point, so it is drained
-//! for a moment longer. Cancelling drops the call, upon which BuildKit stops every step; the status stream is drained
-//! then as well, so that the caller sees that the steps have stopped.
+//! for a moment longer. Cancelling drops the call, and BuildKit then stops every step. The status stream is drained in
+//! this case as well, so that the caller sees that the steps have stopped.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,12 +21,12 @@ use super::status::StatusUpdate;
 
 /// How long the status stream may be silent after the solve has ended.
 const STATUS_GRACE: Duration = Duration::from_secs(2);
-/// As [`STATUS_GRACE`], after a failure that the stream never mentioned: if BuildKit rejected the solve, it takes
-/// seconds to report that it does not know it.
+/// As [`STATUS_GRACE`], for a failed solve without any status message. If BuildKit rejected the solve, its status call
+/// takes seconds to report that the solve is unknown.
 const SILENT_GRACE: Duration = Duration::from_millis(500);
 /// How long the status stream is read in total after the solve has ended.
 const STATUS_LIMIT: Duration = Duration::from_secs(10);
-/// How long a solve may take to answer after its session has ended.
+/// How long a solve may take to respond after its session has ended.
 const SESSION_GRACE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, Default)]
@@ -113,7 +113,7 @@ fn exporter_response(response: Response<control::SolveResponse>) -> ExporterResp
 /// Forwards the status stream until it ends, is silent for too long after the end of the solve, or exceeds
 /// [`STATUS_LIMIT`].
 ///
-/// `ended` reports the end of the solve, and how long to wait then for a first message.
+/// `ended` reports the end of the solve, and how long to wait after it for a first message.
 async fn follow(
     client: Client,
     reference: String,
@@ -122,11 +122,11 @@ async fn follow(
 ) {
     let mut control = client.control.clone();
     let request = control::StatusRequest { r#ref: reference };
-    let too_late = async |heard: bool| {
+    let too_late = async |has_message: bool| {
         let mut ended = ended.clone();
         // The sender outlives this task.
         let silence = ended.wait_for(Option::is_some).await.ok().and_then(|silence| *silence);
-        tokio::time::sleep(if heard { STATUS_GRACE } else { silence.unwrap_or_default() }).await;
+        tokio::time::sleep(if has_message { STATUS_GRACE } else { silence.unwrap_or_default() }).await;
     };
     let stream = tokio::select! {
         stream = control.status(request) => stream,
@@ -140,15 +140,15 @@ async fn follow(
         tokio::time::sleep(STATUS_LIMIT).await;
     };
     tokio::pin!(limit);
-    let mut heard = false;
+    let mut has_message = false;
     loop {
         let message: Result<Option<control::StatusResponse>, Status> = tokio::select! {
             message = stream.message() => message,
-            () = too_late(heard) => return,
+            () = too_late(has_message) => return,
             () = &mut limit => return,
         };
         let Ok(Some(message)) = message else { return };
-        heard = true;
+        has_message = true;
         if status.send(message.into()).await.is_err() {
             return;
         }

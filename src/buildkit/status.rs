@@ -1,7 +1,7 @@
 //! Reports of a running solve: vertexes, their progress, logs and warnings.
 //!
-//! A plain form of `moby.buildkit.v1.StatusResponse`. Every message is a delta: a vertex is sent again in full each
-//! time it changes; a status row is identified by its vertex and id; log bytes are sent once, split at any point.
+//! A simplified form of `moby.buildkit.v1.StatusResponse`. Every message is a delta: a vertex is sent again in full
+//! each time it changes; a status row is identified by its vertex and id; log bytes are sent once, split at any point.
 
 use bollard_buildkit_proto::google::protobuf::Timestamp as ProtoTimestamp;
 use bollard_buildkit_proto::moby::buildkit::v1 as control;

@@ -48,7 +48,7 @@ impl ErrorKind {
 #[derive(Debug, Clone)]
 pub(crate) struct CommandError {
     pub(crate) kind: ErrorKind,
-    /// One line.
+    /// The message, in one line.
     pub(crate) cause: String,
     pub(crate) hints: Vec<String>,
 }

@@ -21,7 +21,7 @@ struct Output {
     schema: &'static str,
     image_key: CacheKey,
     dependency_key: CacheKey,
-    /// The deepest first.
+    /// The keys of prefixes, deepest first.
     prefixes: Vec<Prefix>,
     #[serde(skip_serializing_if = "Option::is_none")]
     no_prefixes: Option<String>,

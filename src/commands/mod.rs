@@ -79,8 +79,10 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         _ => false,
     };
     if settings.job.endpoints.len() > 1 && !takes_several {
-        return Err(CommandError::config_line("several engines are for larder run and larder cache load")
-            .hint("name one with --host"));
+        return Err(CommandError::config_line(
+            "only larder run and larder cache load support several engines",
+        )
+        .hint("select one engine with --host"));
     }
     if settings.no_redraw {
         printer.never_redraw();
@@ -141,7 +143,7 @@ async fn built(
     let is_like_a_name = |tag: &&String| tag.contains([':', '/']) && tag.parse::<ImageRef>().is_ok();
     if let (Some(tag), true) = (build.source.key_tags.iter().find(is_like_a_name), build.tags.is_empty()) {
         printer.warn(&format!(
-            "--tags {tag} names no image, but is a word in its key and what larder.yaml's images are selected by: did you mean --tag {tag}?"
+            "--tags {tag} does not name the image: it adds a word to the key and selects images of larder.yaml; did you mean --tag {tag}?"
         ));
     }
     warn_of_unknown_branch(session, printer);
@@ -181,6 +183,6 @@ fn print_json(printer: Printer, object: &impl Serialize) -> Result<(), CommandEr
 fn print_text(printer: Printer, text: &str) -> Result<(), CommandError> {
     printer.out(text).map_err(|error| {
         CommandError::config_line(format!("cannot write to standard output: {}", chain(&error)))
-            .hint("make room where it goes, or send it elsewhere")
+            .hint("free disk space, or redirect the output")
     })
 }

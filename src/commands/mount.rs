@@ -34,7 +34,7 @@ pub(super) async fn run(
     if let Some(fault) = &settings.job.cache_fault {
         printer.warn(&format!("{}; going on without it", chain(&**fault)));
     }
-    // Saving has a time limit of its own, `--mount-timeout`.
+    // Saving has its own time limit, `--mount-timeout`.
     let deadline = Deadline::after(build.timeout.filter(|_| action != MountAction::Save));
     let mut inputs = read_inputs(&build, &settings.job).await?;
     let connection = connected(&mut inputs, &build, command.session, &printer).await?;
@@ -61,7 +61,7 @@ async fn targets(
         return Err(CommandError::config_line(
             "the Dockerfile is in a context that only the engine can read",
         )
-        .hint("name a Dockerfile of this machine with --file"));
+        .hint("use --file with a Dockerfile on this machine"));
     };
     reached(client, source, text).await.map_err(|error| match error {
         Unreached::Builder(error) => (&*error).into(),
@@ -84,8 +84,10 @@ fn finish(report: &MountsReport, format: Format, strict: bool, printer: Printer)
         (Format::Text, _) => printer.note(&report.text()),
     }
     match report.faults.first() {
-        Some(fault) if strict => Err(CommandError::cache_line(fault.message.clone())
-            .hint("without --strict the cache is done without")),
+        Some(fault) if strict => {
+            Err(CommandError::cache_line(fault.message.clone())
+                .hint("without --strict this is only a warning"))
+        }
         _ => Ok(()),
     }
 }

@@ -19,11 +19,11 @@ pub(super) struct Node {
     pub(super) endpoint: Endpoint,
     pub(super) engine: Engine,
     connection: Arc<EngineConnection>,
-    /// Its lines begin with the engine's address if there are several engines.
+    /// The printer of this engine. It prefixes lines with the engine's address if there are several engines.
     pub(super) printer: Printer,
 }
 
-/// The given engines.
+/// The engines of one command.
 pub(super) struct Nodes {
     pub(super) up: Vec<Node>,
     /// The addresses of failed engines.

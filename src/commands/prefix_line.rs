@@ -7,7 +7,7 @@ use crate::key::{CacheKey, PrefixKey};
 #[derive(Serialize)]
 pub(super) struct PrefixLine {
     pub(super) key: CacheKey,
-    /// The line and text of its last instruction.
+    /// The number of the line of the last instruction.
     line: usize,
     instruction: String,
     #[serde(skip)]

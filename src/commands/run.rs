@@ -78,12 +78,14 @@ async fn run_kept(
     let is_own = cache.store.reads(lane);
     if !is_own && !kept.flags.is_empty() {
         printer.warn(&format!(
-            "the flags are left out, for they are of another lane, {lane}: give those that you trust"
+            "ignored the stored flags, because they are from a different lane, {lane}: pass the flags that you trust"
         ));
         kept.flags.clear();
     }
     if ContainerArgs::of_flags(&kept.flags).is_none() {
-        printer.warn("the entry's flags are left out, for this larder does not know them: give them again");
+        printer.warn(
+            "ignored the stored flags, because this version of larder does not know them: pass them again",
+        );
     }
     let variables = &build.source.variables;
     let run = RunSettings::of_entry(&args.container, &args.command, &kept, variables, environment)
@@ -91,7 +93,7 @@ async fn run_kept(
     let missing = run.missing_variables();
     if !missing.is_empty() {
         printer.warn(&format!(
-            "not set here, but in the run before: {} (give them with -e NAME=VALUE)",
+            "variables of the earlier run are not set here: {} (pass them with -e NAME=VALUE)",
             missing.join(", ")
         ));
     }
@@ -173,15 +175,16 @@ async fn run_built(
 
 /// Returns an error if the image cannot be transferred to several engines.
 fn check_handing_on(build: &BuildSettings, settings: &Settings) -> Result<(), CommandError> {
-    let cause = "several engines get the image from the cache";
+    let cause = "several engines receive the image through the cache";
     if !build.tiers.archive {
         let why = build.tiers.switch;
-        return Err(CommandError::config_line(format!("{cause}, and its archive tier is off: {why}"))
-            .hint("leave out what says so, or name one engine"));
+        return Err(CommandError::config_line(format!("{cause}, but the archive tier is off: {why}"))
+            .hint("enable the archive tier, or use a single engine"));
     }
     if settings.job.store.terms.read_only {
-        return Err(CommandError::config_line(format!("{cause}, which is read-only"))
-            .hint("leave out --read-only (LARDER_READ_ONLY, read_only in larder.yaml), or name one engine"));
+        return Err(CommandError::config_line(format!("{cause}, which is read-only")).hint(
+            "remove --read-only (LARDER_READ_ONLY, read_only in larder.yaml), or use a single engine",
+        ));
     }
     Ok(())
 }
@@ -199,7 +202,7 @@ fn subjects(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildAr
     let found: Vec<String> = settings.images_tagged(tags).into_iter().map(str::to_owned).collect();
     if found.is_empty() {
         let tags = tags.join(", ");
-        return Err(CommandError::config_line(format!("no image of larder.yaml has the tag {tags}"))
+        return Err(CommandError::config_line(format!("no image in larder.yaml has the tag {tags}"))
             .hint(known_images(settings)));
     }
     // Tags that select images are not part of their keys.
@@ -215,14 +218,14 @@ async fn handed_on(
     command: &Invocation<'_>,
 ) -> Result<Vec<(String, Row)>, CommandError> {
     let record = &image.record;
-    let id = record.image_id.clone().ok_or_else(|| CommandError::build("the build made no image"))?;
+    let id = record.image_id.clone().ok_or_else(|| CommandError::build("the build produced no image"))?;
     let mut images = vec![(id, Row::of(record))];
     if nodes.up.len() == 1 {
         return Ok(images);
     }
     let Some(entry) = &image.entry else {
-        nodes.keep_first(&CommandError::build("the image is not kept, so this engine cannot get it").hint(
-            "what was told of the build says why: a cache that cannot be written, files that changed, inputs that cannot be known",
+        nodes.keep_first(&CommandError::build("the image was not archived, so this engine cannot load it").hint(
+            "the warnings of the build contain the reason: the cache is not writable, files changed during the build, or inputs are unknown",
         ));
         return Ok(images);
     };
@@ -250,7 +253,7 @@ impl Outcome {
         let images = if self.failed.is_empty() {
             Ok(())
         } else {
-            Err(CommandError::build(format!("not run: {}", self.failed.join(", "))))
+            Err(CommandError::build(format!("images that were not run: {}", self.failed.join(", "))))
         };
         let failures = nodes.failures().and(images);
         if self.status == 0 {
@@ -315,7 +318,7 @@ async fn run_everywhere(
 
 fn unwritable(path: &Path, error: &io::Error) -> CommandError {
     CommandError::config_line(format!("cannot write to {}: {}", path.display(), chain(error)))
-        .hint("--output names the file")
+        .hint("the file is set with --output")
 }
 
 /// Returns the revision of a directory from the CI system or git, or an empty string without one.

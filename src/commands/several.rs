@@ -34,9 +34,9 @@ pub(super) async fn images(
             if let Some(other) = names.insert(tag.familiar(), name) {
                 let tag = tag.familiar();
                 return Err(CommandError::config_line(format!(
-                    "{other} and {name} would both be called {tag}"
+                    "{other} and {name} have the same name {tag}"
                 ))
-                .hint("give each image `names` of its own in larder.yaml, and build each once"));
+                .hint("give each image different `names` in larder.yaml, and list each image once"));
             }
         }
     }
@@ -70,7 +70,7 @@ pub(super) async fn images(
 pub(super) fn check(names: &[&str], args: &BuildArgs, settings: &Settings) -> Result<(), CommandError> {
     if let Some(unknown) = names.iter().find(|name| !settings.image_names().any(|known| known == **name)) {
         return Err(CommandError::config_line(format!(
-            "only images of larder.yaml are built several at once, and `{unknown}` is none"
+            "only images of larder.yaml can be built together, and `{unknown}` is not one of them"
         ))
         .hint(known_images(settings)));
     }
@@ -88,15 +88,15 @@ pub(super) fn check(names: &[&str], args: &BuildArgs, settings: &Settings) -> Re
 }
 
 fn for_one(what: &str, count: usize) -> CommandError {
-    CommandError::config_line(format!("{what} is for one image, not for {count}"))
-        .hint("build the images one after the other, or say it of each in larder.yaml")
+    CommandError::config_line(format!("{what} supports a single image, but {count} are given"))
+        .hint("build the images one at a time, or configure each image in larder.yaml")
 }
 
 pub(super) fn known_images(settings: &Settings) -> String {
     let known: Vec<&str> = settings.image_names().collect();
     if known.is_empty() {
-        "images are described under `images` in larder.yaml; none are".to_owned()
+        "larder.yaml defines no images; add them under `images`".to_owned()
     } else {
-        format!("larder.yaml has {}", known.join(", "))
+        format!("larder.yaml defines {}", known.join(", "))
     }
 }

@@ -36,7 +36,7 @@ struct Output {
     elsewhere: Option<ForeseenHit>,
     compared_with: Option<Compared>,
     changes: Vec<Change>,
-    /// The prefixes of the image, the deepest first.
+    /// The prefixes of the image, deepest first.
     prefixes: Vec<Prefix>,
     /// The reason why there are no prefixes.
     no_prefixes: Option<String>,
@@ -126,7 +126,7 @@ pub(super) async fn run(
     print_result(printer, args.format, &output, || text(&output, &build.tags))
 }
 
-/// Compares with the store's entries of an image that was built after `since`.
+/// Compares the keys with entries of this image in the store that were built after `since`.
 async fn explain_by_store(
     build: &BuildSettings,
     command: &Invocation<'_>,
@@ -150,17 +150,17 @@ async fn explain_by_store(
 fn text(output: &Output, names: &[ImageRef]) -> String {
     let built = |hit: &ForeseenHit| match hit.built {
         Some(built) => format!("an image was built for it on {}", moment(built)),
-        None => "there is an image of it".to_owned(),
+        None => "an image exists for it".to_owned(),
     };
     let known = match (&output.hit, &output.elsewhere, output.known_since) {
-        (Some(hit), _, _) => format!("{}: a build takes it from the {} tier", built(hit), hit.tier),
+        (Some(hit), _, _) => format!("{}: a build uses it from the {} tier", built(hit), hit.tier),
         (None, Some(hit), _) => {
-            format!("{}, in a registry where a build looks with --push or --cache-repo", built(hit))
+            format!("{}, in a registry that a build searches only with --push or --cache-repo", built(hit))
         }
         (None, None, Some(since)) => {
-            format!("an image was built for it on {}, and no cache has it any more", moment(since))
+            format!("an image was built for it on {}, but no cache contains it now", moment(since))
         }
-        (None, None, None) => "no cache has an image of it".to_owned(),
+        (None, None, None) => "no cache contains an image for it".to_owned(),
     };
     let mut text = format!("image key {}: {known}\n", output.image_key);
     let Some(before) = &output.compared_with else {
@@ -169,11 +169,11 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
         } else {
             format!("of {}", names.iter().map(ImageRef::familiar).collect::<Vec<_>>().join(", "))
         };
-        let _ = writeln!(text, "no other build {what} is known here to compare it with");
+        let _ = writeln!(text, "no earlier build {what} is known to compare with");
         if let Some(LastImage { name, created }) = &output.last_in_registry {
             let _ = writeln!(
                 text,
-                "the last image in the registry is {name}, built on {}; what it was made of is not known here",
+                "the last image in the registry is {name}, built on {}; its inputs are unknown",
                 moment(*created)
             );
         }
@@ -189,7 +189,7 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
         writeln!(text, "compared with {}, built on {}{hit}{lane}:", before.image_key, moment(before.created));
     text += &changes::render(&output.changes);
     if output.changes.iter().any(Change::is_other_target) {
-        text += "  the instructions and files of two targets are not compared\n";
+        text += "  instructions and files of different targets are not compared\n";
     }
     for prefix in &output.prefixes {
         text += &prefix_text(prefix);
@@ -206,7 +206,7 @@ fn prefix_text(prefix: &Prefix) -> String {
         (Some(true), _) => "unchanged".to_owned(),
         (Some(false), Some(first)) => format!("changed: {first}"),
         (Some(false), None) => "changed".to_owned(),
-        (None, _) => "nothing to compare it with".to_owned(),
+        (None, _) => "not compared".to_owned(),
     };
     format!("prefix up to {}: {state}\n", screen_text(place))
 }

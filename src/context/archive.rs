@@ -1,4 +1,4 @@
-//! Reads a build context that is a tar archive, as far as its key needs.
+//! Reads a build context that is a tar archive, as far as its key needs. Does not unpack it.
 //!
 //! BuildKit unpacks such a context itself and does not apply `.dockerignore`, so a step sees every entry. If several
 //! entries have the same path, the last one is used, as in tar.
@@ -17,25 +17,26 @@ use super::{Shape, select};
 use crate::digest::Digest;
 use crate::dockerfile::ContextPaths;
 
-/// The bytes at the start of a stream that distinguish an archive from a Dockerfile.
+/// The number of bytes at the start of a stream that distinguish an archive from a Dockerfile.
 pub(crate) const HEADER: usize = 512;
 
 const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
 const BZIP2: &[u8] = b"BZh";
 const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 
+/// The entries of an archive that is a build context.
 #[derive(Debug, Default)]
 pub(crate) struct Archive {
     /// The entries, sorted by path.
     pub(crate) files: Vec<FileDigest>,
-    /// The content of the requested file.
+    /// The content of the requested file, if the archive contains it.
     pub(crate) wanted: Option<Vec<u8>>,
-    /// The targets of symbolic links by path.
+    /// The targets of symbolic links, by the paths of the links.
     targets: BTreeMap<String, String>,
 }
 
 impl Archive {
-    /// Returns the entries that `paths` select, under the names that they have in the key.
+    /// Returns the entries that `paths` select, under their names in the key.
     pub(crate) fn select(&self, paths: &ContextPaths) -> Vec<FileDigest> {
         let shape = |file: &FileDigest| match (file.kind, self.targets.get(&file.path)) {
             (FileKind::Directory, _) => Shape::Directory,
@@ -53,7 +54,8 @@ pub(crate) fn is_archive(header: &[u8]) -> bool {
     [GZIP, BZIP2, XZ].iter().any(|magic| header.starts_with(magic)) || is_tar(header)
 }
 
-/// Reads a plain or gzip archive, with the content of the file `wanted`; returns `None` for other compressions.
+/// Reads a plain or gzip-compressed archive, including the content of the file `wanted`. Returns `None` for other
+/// compressions.
 pub(crate) fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<Archive>> {
     let mut header = vec![0; HEADER];
     let read = fill(&mut stream, &mut header)?;
@@ -79,7 +81,7 @@ fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// Returns `true` if the block is a tar header of any format, by its checksum.
+/// Returns `true` if the block is a tar header of any format, judging by its checksum.
 fn is_tar(block: &[u8]) -> bool {
     let Some(block) = block.get(..HEADER) else { return false };
     let field = &block[148..156];
@@ -109,7 +111,7 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
             EntryType::Block => (FileKind::BlockDevice, device(&entry)?),
             EntryType::Link => {
                 let first = clean(Path::new(&link))?;
-                // A hard link is the same file as its target, which comes earlier.
+                // A hard link is the same file as its target, which precedes it.
                 if let Some(first) = files.get(&first).cloned() {
                     files.insert(path.clone(), FileDigest { path, ..first });
                     continue;
@@ -136,7 +138,7 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
     Ok(Archive { files: files.into_values().collect(), wanted: found, targets })
 }
 
-/// Returns the digest of the extended attributes of an entry.
+/// Returns the digest of the extended attributes of an entry, or `None` if it has none.
 fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest>> {
     let mut attributes = BTreeMap::new();
     for extension in entry.pax_extensions()?.into_iter().flatten() {
@@ -148,7 +150,8 @@ fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest
     Ok(digest_attributes(attributes))
 }
 
-/// Returns the digest combined with the owner. An engine keeps the owners of an archive, but not those of a directory.
+/// Returns the digest combined with the owner. An engine preserves the owners of an archive, but not those of a
+/// directory.
 fn owned(digest: Digest, header: &tar::Header) -> Digest {
     // An empty field means root.
     match (header.uid().unwrap_or_default(), header.gid().unwrap_or_default()) {
@@ -177,7 +180,10 @@ fn clean(path: &Path) -> io::Result<String> {
 /// Returns a name as text. Invalid UTF-8 is an error, because a lossy conversion could make different names equal.
 fn text(name: &OsStr) -> io::Result<&str> {
     let error = || {
-        io::Error::new(io::ErrorKind::InvalidData, format!("the name {} in it is not UTF-8", name.display()))
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!("the name {} in the archive is not UTF-8", name.display()),
+        )
     };
     name.to_str().ok_or_else(error)
 }
@@ -236,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_build_sees_changes_the_digests_of_an_archive() {
+    fn times_and_order_do_not_change_the_digests_of_an_archive() {
         let files = |archive: &[u8]| read(archive, "").unwrap().unwrap().files;
         let first = files(&tarball(&[("./a", "1", 1), ("b", "2", 1)]));
         assert_eq!(first, files(&tarball(&[("b", "2", 9), ("a", "1", 9)])));
@@ -244,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owner_and_the_attributes_of_an_entry_count() {
+    fn owners_and_attributes_change_the_digests_of_an_archive() {
         let archived = |owner: u64, attributes: &[(&str, &[u8])]| {
             let mut builder = tar::Builder::new(Vec::new());
             builder.append_pax_extensions(attributes.iter().copied()).unwrap();
@@ -269,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_entries_that_a_step_copies_count() {
+    fn only_the_entries_that_a_step_copies_are_selected() {
         let mut builder = tar::Builder::new(Vec::new());
         let mut add = |path: &str, kind: EntryType, link: &str, content: &str| {
             let mut header = tar::Header::new_gnu();

@@ -1,8 +1,8 @@
-//! What a build can see of a file, as a digest.
+//! The digest of everything that a build can see of a file. Contains no times, and no owners except those of archives.
 
 use crate::digest::Digest;
 
-/// What a build can see of one entry.
+/// The properties of an entry that a build can see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileDigest {
     /// The path below the context, separated by slashes.
@@ -10,11 +10,11 @@ pub struct FileDigest {
     pub(crate) kind: FileKind,
     /// The permission bits with setuid, setgid and sticky; 0777 for a link.
     pub(crate) mode: u32,
-    /// The digest of the content, of the link target, or of `major:minor`; otherwise that of nothing.
+    /// The digest of the content, the link target or `major:minor`; the digest of no bytes for other kinds.
     pub(crate) digest: Digest,
     /// The digest of the extended attributes, if there are any.
     pub(crate) xattrs: Option<Digest>,
-    /// The bytes of the content or the link target; 0 otherwise.
+    /// The size of the content or the link target, in bytes; 0 for other kinds.
     pub(crate) size: u64,
 }
 

@@ -1,4 +1,4 @@
-//! Selects the entries of a context, as BuildKit's `fsutil` does.
+//! Selects the entries of a context, as BuildKit's `fsutil` does. Reads nothing but the links to follow.
 
 use std::path::Path;
 
@@ -8,17 +8,17 @@ use super::patterns::{MatchState, PatternError, PatternMatcher};
 
 /// The entries of a directory that an engine requests.
 ///
-/// If all lists are empty, it requests everything.
+/// If all lists are empty, it requests all entries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Patterns of paths to include; an empty list means no restriction.
+    /// Patterns of paths to include. An empty list includes everything.
     pub include: Vec<String>,
-    /// Patterns of paths to exclude; the lines of a `.dockerignore`.
+    /// Patterns of paths to exclude, such as the lines of a `.dockerignore`.
     pub exclude: Vec<String>,
-    /// Paths to include together with the targets of symbolic links on the way. `.` removes the restriction of other
-    /// paths.
+    /// Paths to include together with the targets of the symbolic links on the way. If `.` is among them, the other
+    /// paths are no restriction.
     pub follow: Vec<String>,
-    /// Paths, not patterns, that are left out with everything below them, whatever the lists contain.
+    /// Paths, not patterns, that are left out with everything below them, whatever the other lists contain.
     pub withheld: Vec<String>,
 }
 
@@ -29,19 +29,19 @@ pub(super) struct Selection {
     exclude: Option<PatternMatcher>,
 }
 
-/// The match states of a directory.
+/// The states of the include and exclude patterns for a directory.
 #[derive(Debug, Default)]
 pub(super) struct SelectionState {
     include: MatchState,
     exclude: MatchState,
 }
 
-/// How the walk handles a directory.
+/// What the walk does with a directory.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// Skip it, because nothing in it can be wanted.
+    /// Skip it, because it cannot contain a wanted entry.
     Prune,
-    /// List it.
+    /// List its entries.
     Enter {
         /// `true` if the directory itself is wanted, even if it is empty.
         wanted: bool,
@@ -50,7 +50,7 @@ pub(super) enum Verdict {
 }
 
 impl Selection {
-    /// Compiles `filter` for the directory `root`, whose links are resolved already.
+    /// Compiles `filter` for the directory `root`. The path `root` must not contain links.
     pub(super) fn new(root: &Path, filter: &Filter) -> Result<Self, ContextError> {
         let mut include = filter.include.clone();
         if !filter.follow.is_empty()
@@ -69,7 +69,7 @@ impl Selection {
             && !self.exclude.as_ref().is_some_and(|exclude| matches(exclude, &parent.exclude))
     }
 
-    /// Decides if a directory is wanted, and if something in it may be.
+    /// Decides whether a directory is wanted, and whether it may contain wanted entries.
     pub(super) fn judge_directory(&self, path: &str, parent: &SelectionState) -> Verdict {
         let mut wanted = true;
         let mut state = SelectionState::default();

@@ -1,9 +1,9 @@
 //! Resolves paths through symbolic links into patterns that include everything on the way, as `fsutil`'s `FollowLinks`
-//! does.
+//! does. Reads links, but no files.
 //!
 //! Targets are relative to the context, even absolute ones, and never lead out of it. Each link is followed once, under
-//! its name: a second path through the same link adds nothing, as in the original. Wildcards are expanded in the
-//! current element, for links only.
+//! its name: a second path through the same link adds nothing, as in the original. Wildcards are expanded only in the
+//! current element, and only to links.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,8 +14,8 @@ use super::error::{ContextError, is_absent};
 use super::glob;
 use super::lexical::{clean, decode, join, split};
 
-/// Returns the sorted patterns that include `paths` and the targets of links on the way, or `None` if one of them is
-/// the context itself.
+/// Returns the sorted patterns that include `paths` and the targets of the links on the way, or `None` if one of them
+/// is the context itself.
 pub(super) fn follow_links(root: &Path, paths: &[String]) -> Result<Option<Vec<String>>, ContextError> {
     let mut resolved = BTreeSet::new();
     let mut open: Vec<String> = paths.iter().rev().cloned().collect();
@@ -40,8 +40,8 @@ pub(super) fn follow_links(root: &Path, paths: &[String]) -> Result<Option<Vec<S
     Ok(without_nested(resolved.into_iter().collect()))
 }
 
-/// Removes each path that is below the previously kept one. Returns `None` if the context itself is among them, because
-/// everything is included then.
+/// Removes each path that is below the last path kept before it. Returns `None` if the list contains the context
+/// itself, because everything is included then.
 pub(super) fn without_nested(paths: Vec<String>) -> Option<Vec<String>> {
     let mut kept: Vec<String> = Vec::with_capacity(paths.len());
     for path in paths {
@@ -56,7 +56,7 @@ pub(super) fn without_nested(paths: Vec<String>) -> Option<Vec<String>> {
     Some(kept)
 }
 
-/// Returns the targets of the links that `path` names.
+/// Returns the targets of the links that match `path`, whose last element may contain wildcards.
 fn targets_of(root: &Path, path: &str) -> Result<Vec<String>, ContextError> {
     let (directory, base) = split(path);
     if !glob::has_wildcards(base) {
@@ -81,7 +81,7 @@ fn targets_of(root: &Path, path: &str) -> Result<Vec<String>, ContextError> {
     links.iter().filter_map(|link| target_of(link, directory).transpose()).collect()
 }
 
-/// Returns the target of the link `absolute`, an entry of `directory`; `None` if it is not a link.
+/// Returns the target of the link at `absolute`, which is in `directory`, or `None` if it is not a link.
 fn target_of(absolute: &Path, directory: &str) -> Result<Option<String>, ContextError> {
     let target = match fs::symlink_metadata(absolute) {
         Ok(metadata) if !metadata.is_symlink() => return Ok(None),

@@ -1,8 +1,8 @@
-//! Matches shell patterns as Go's `filepath.Match` does.
+//! Matches shell patterns as Go's `filepath.Match` does. Does not access the file system.
 //!
-//! They are used instead of the more powerful patterns of ignore files for the syntax check of ignore patterns,
-//! wildcards in the last element of followed paths, wildcards in sources, and the names of key files. `*` and `?` do
-//! not match a slash; a class does, as in the original.
+//! Such patterns are used for the syntax check of ignore patterns, for wildcards in the last element of followed paths
+//! and in sources, and for the names of key files. Ignore files have more powerful patterns (`patterns`). `*` and `?`
+//! do not match a slash, but a class does, as in the original.
 
 use super::lexical::decode;
 
@@ -18,17 +18,17 @@ enum Token {
     Class { negated: bool, ranges: Vec<(char, char)> },
 }
 
-/// Returns `true` if `pattern` matches all of `name`, a name or a path.
+/// Returns `true` if `pattern` matches all of `name`, which may be a path.
 pub(crate) fn matches(pattern: &str, name: &[u8]) -> Result<bool, BadPattern> {
     Ok(run(&parse(pattern)?, name))
 }
 
-/// Checks the syntax only.
+/// Fails if `pattern` has a syntax error.
 pub(super) fn validate(pattern: &str) -> Result<(), BadPattern> {
     parse(pattern).map(drop)
 }
 
-/// Returns `true` if `name` has a wildcard that is not escaped.
+/// Returns `true` if `name` contains a wildcard that is not escaped.
 pub(crate) fn has_wildcards(name: &str) -> bool {
     let mut bytes = name.bytes();
     while let Some(byte) = bytes.next() {
@@ -66,7 +66,7 @@ fn parse(pattern: &str) -> Result<Vec<Token>, BadPattern> {
     Ok(tokens)
 }
 
-/// Parses what follows a `[`, including the closing bracket.
+/// Parses what follows a `[`, including the closing bracket. Returns the rest of the text.
 fn parse_class(text: &str) -> Result<(Token, &str), BadPattern> {
     let stripped = text.strip_prefix('^');
     let negated = stripped.is_some();
@@ -86,7 +86,7 @@ fn parse_class(text: &str) -> Result<(Token, &str), BadPattern> {
     }
 }
 
-/// Parses one end of a range, after which the text must continue.
+/// Parses one end of a range. Fails if nothing follows it. Returns the rest of the text.
 fn parse_bound(text: &str) -> Result<(char, &str), BadPattern> {
     let mut chars = text.chars();
     let bound = match chars.next().ok_or(BadPattern)? {
@@ -97,7 +97,7 @@ fn parse_bound(text: &str) -> Result<(char, &str), BadPattern> {
     if chars.as_str().is_empty() { Err(BadPattern) } else { Ok((bound, chars.as_str())) }
 }
 
-/// Matches with backtracking to the last star only.
+/// Matches all of `name`. Going back to the last star is sufficient.
 fn run(tokens: &[Token], name: &[u8]) -> bool {
     let (mut token, mut at) = (0, 0);
     let mut retry = None;
@@ -153,7 +153,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_match_as_under_filepath_match() {
+    fn names_match_as_in_filepath_match() {
         let table = [
             ("abc", "abc", true),
             ("*", "abc", true),

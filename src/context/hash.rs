@@ -1,10 +1,10 @@
-//! Digests everything that a build can see, on all cores.
+//! Digests everything that a build can see, on all cores. Digests never depend on times, owners or order.
 //!
-//! A digest covers what is copied into an image: the content of a file, the target of a link, or the numbers of a
-//! device. Kind, permission bits and extended attributes are kept beside it. Time stamps, owners and order are not
-//! covered. A hard link counts as a separate file, and a socket as the empty file that an engine makes of it.
+//! A digest covers the data that are copied into an image: the content of a file, the target of a link, or the numbers
+//! of a device. Kind, permission bits and extended attributes are separate fields. A hard link counts as a separate
+//! file, and a socket as the empty file that an engine makes of it.
 //!
-//! The label that a security module keeps in an attribute does not count: it depends on the location of the file,
+//! The label that a security module stores in an attribute does not count: it depends on the location of the file,
 //! differs between containers, and is never copied to a layer.
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,10 +30,10 @@ use crate::digest::Digest;
 /// Large enough to read most source files at once, and small enough to stay in a core's cache until it is digested.
 const BUFFER: usize = 256 * 1024;
 
-/// The attributes with labels of security modules.
+/// The attributes that contain labels of security modules.
 const LABELS: [&str; 2] = ["security.selinux", "security.SMACK64"];
 
-/// Sorts `entries` by path and digests them in that order, without reading files that `index` knows.
+/// Sorts `entries` by path and digests them in that order. Files that `index` contains unchanged are not read.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ pub fn digest_entries(entries: &mut [Entry], index: &StatIndex) -> Result<Vec<Fi
             None => {}
         }
     }
-    // The largest files come first, so that no core is left with one at the end.
+    // The largest files come first, so that no core is still busy with one at the end.
     files.sort_by_key(|number| std::cmp::Reverse(entries[*number].size()));
     for (number, digest) in digest_files(entries, &files)? {
         digests[number].digest = digest;
@@ -65,7 +65,8 @@ pub fn digest_entries(entries: &mut [Entry], index: &StatIndex) -> Result<Vec<Fi
     Ok(digests)
 }
 
-/// Returns one digest of all extended attributes that count, each field with its length, or `None` if there are none.
+/// Returns one digest of all extended attributes that count, or `None` if there are none. Each name and value is
+/// preceded by its length.
 pub(super) fn digest_attributes(mut attributes: BTreeMap<String, Vec<u8>>) -> Option<Digest> {
     attributes.retain(|name, _| !LABELS.contains(&name.as_str()));
     if attributes.is_empty() {
@@ -79,11 +80,11 @@ pub(super) fn digest_attributes(mut attributes: BTreeMap<String, Vec<u8>>) -> Op
     Some(Digest::of(&bytes))
 }
 
-/// Returns everything that the metadata contain: all but the content and attributes of a file.
+/// Returns all properties that the metadata contain: everything except the content and attributes of a file.
 fn describe(entry: &Entry) -> FileDigest {
     let numbers = |major: u32, minor: u32| Digest::of(format!("{major}:{minor}").as_bytes());
     let nothing = Digest::of(b"");
-    // A hard link is described by the metadata that it shares.
+    // A hard link is described by the metadata that it shares with its target.
     let kind = match &entry.kind {
         EntryKind::HardLink(_) => &EntryKind::of(&entry.metadata),
         kind => kind,
@@ -101,7 +102,7 @@ fn describe(entry: &Entry) -> FileDigest {
     FileDigest { path: entry.path.clone(), kind, mode, digest, xattrs: None, size }
 }
 
-/// Returns the hard links whose first name is in the sorted `entries` as well, as index to index.
+/// Returns the index of each hard link in the sorted `entries` with the index of its target, if that is in `entries`.
 fn twins(entries: &[Entry]) -> HashMap<usize, usize> {
     let find = |path: &String| entries.binary_search_by(|entry| entry.path.cmp(path)).ok();
     entries
@@ -114,7 +115,7 @@ fn twins(entries: &[Entry]) -> HashMap<usize, usize> {
         .collect()
 }
 
-/// Digests the content of the `files` among `entries`, started in that order.
+/// Digests the content of the `files` among `entries`, starting in that order. Returns the digests by index.
 fn digest_files(entries: &[Entry], files: &[usize]) -> Result<Vec<(usize, Digest)>, ContextError> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let workers = cores.min(files.len());
@@ -158,7 +159,7 @@ fn digest_files(entries: &[Entry], files: &[usize]) -> Result<Vec<(usize, Digest
     done.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Digests the content of a file, and checks that it did not change since the walk.
+/// Digests the content of a file, and checks that the file did not change since the walk.
 fn content(entry: &Entry, buffer: &mut [u8]) -> Result<Digest, ContextError> {
     let path = || entry.absolute.clone();
     let failed = |error: io::Error| {
@@ -186,7 +187,7 @@ fn content(entry: &Entry, buffer: &mut [u8]) -> Result<Digest, ContextError> {
             Some(0) => break,
             _ => return Err(ContextError::Changed { path: path() }),
         }
-        // A short read of the expected size: skip the read at the end of the file.
+        // After a short read of the expected size, a read at the end of the file is not necessary.
         if left == 0 && read < buffer.len() {
             break;
         }

@@ -1,14 +1,14 @@
-//! Parses a `.dockerignore` as moby's `ignorefile` does.
+//! Parses a `.dockerignore` as moby's `ignorefile` does. Matches nothing.
 
 use super::lexical::{clean, decode};
 
-/// The ignore file of a context, which `<Dockerfile>.dockerignore` overrides.
+/// The name of the ignore file of a context. `<Dockerfile>.dockerignore` takes precedence over it.
 pub(crate) const FILE_NAME: &str = ".dockerignore";
 
 /// Returns the patterns of an ignore file in their order, for a [`PatternMatcher`](super::PatternMatcher).
 ///
-/// A byte order mark and lines that start with `#` are skipped. White space around a pattern (and after its `!`) is
-/// removed, the path is cleaned, and one leading slash is removed. Bytes that are not UTF-8 become U+FFFD, as in the
+/// A byte order mark and lines that start with `#` are skipped. White space around a pattern, or after its `!`, is
+/// removed. The path is cleaned, and one leading slash is removed. Bytes that are not UTF-8 become U+FFFD, as in the
 /// names of a walk.
 pub fn parse(content: &[u8]) -> Vec<String> {
     let content = content.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(content);

@@ -1,9 +1,7 @@
-//! Paths as text: cleaned and joined as Go's `path/filepath` does on Unix, and decoded as Go's `range` over a string
-//! does.
-//!
-//! Nothing here accesses the file system.
+//! Operations on paths as text: cleaning and joining as in Go's `path/filepath` on Unix, and decoding as in Go's
+//! `range` over a string. Does not access the file system.
 
-/// Returns the shortest equivalent path, as Go's `filepath.Clean` defines it.
+/// Returns the shortest equivalent path, as defined by Go's `filepath.Clean`.
 ///
 /// Repeated slashes, `.` and inner `..` are removed. A leading `..` of a relative path is kept. The empty path becomes
 /// `.`.
@@ -45,10 +43,10 @@ pub(super) fn split(path: &str) -> (&str, &str) {
     }
 }
 
-/// Decodes `bytes`, with one U+FFFD for each byte that is not UTF-8.
+/// Decodes `bytes`, and replaces each byte that is not UTF-8 by one U+FFFD.
 ///
-/// Go counts characters in this way, so that `?` matches one such byte. (`String::from_utf8_lossy` merges adjacent
-/// ones.)
+/// Go counts characters in this way, so that `?` matches one such byte. (`String::from_utf8_lossy` replaces several
+/// adjacent bytes by one U+FFFD.)
 pub(super) fn decode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

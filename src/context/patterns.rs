@@ -1,4 +1,4 @@
-//! Matches the patterns of ignore files as moby's `patternmatcher` does.
+//! Matches the patterns of ignore files as moby's `patternmatcher` does. Does not access the file system.
 //!
 //! A pattern is a cleaned path with wildcards, with a leading `!` for an exception. The last pattern that matches a
 //! path or one of its parents decides. A pattern has one of four forms, which determine the meaning of its characters:
@@ -8,17 +8,17 @@
 //! | exact | no wildcard | that path |
 //! | prefix | `text**` | paths that start with `text` |
 //! | suffix | `**text` | paths that end with `text`; `**/x` also `x` |
-//! | expression | the rest | the regular expression it is rewritten to |
+//! | expression | any other | the regular expression it is rewritten to |
 //!
 //! In an expression, `**` (with a following slash) matches any number of directories, `*` and `?` do not match a slash,
-//! and `[^a]` is a negated class. A backslash quotes the next character, unless it is a letter of `\d`, `\b` and
-//! similar escapes. `^`, `|`, `{` and `}` keep their meaning in Go's regular expressions, which is an oddity of the
-//! original.
+//! and `[^a]` is a negated class. A backslash quotes the next character, unless it begins an escape such as `\d` or
+//! `\b`. `^`, `|`, `{` and `}` keep their meaning in Go's regular expressions, which is an oddity of the original.
 
 use super::glob;
 use super::lexical::clean;
 use super::regexp::Regexp;
 
+/// An invalid pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
     /// An exception without a path.
@@ -29,7 +29,7 @@ pub enum PatternError {
     Syntax(String),
 }
 
-/// An ordered list of patterns and exceptions.
+/// An ordered list of patterns and exceptions, compiled for matching.
 #[derive(Debug, Clone)]
 pub struct PatternMatcher {
     patterns: Vec<Pattern>,
@@ -37,9 +37,9 @@ pub struct PatternMatcher {
     exceptions: Reach,
 }
 
-/// The patterns that matched a directory, used to match its content.
+/// The patterns that matched a directory. They are needed to match its content.
 ///
-/// The default value knows nothing of the directory; matching with it checks all parents of a path.
+/// The default value contains nothing about a directory; matching with it checks all parents of a path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MatchState(Vec<bool>);
 
@@ -58,10 +58,10 @@ enum Form {
     Expression(Regexp),
 }
 
-/// Where the matches of some patterns can be, as far as their text shows.
+/// Where some patterns can match, as far as their text shows.
 #[derive(Debug, Clone)]
 struct Reach {
-    /// `true` if no pattern has a wildcard except a trailing `/*` or `/**`.
+    /// `true` if no pattern has a wildcard, except a trailing `/*` or `/**`.
     literal: bool,
     /// The patterns without these suffixes, each with a trailing slash.
     roots: Vec<String>,
@@ -91,19 +91,19 @@ impl PatternMatcher {
         self.matches_leaf(path, &MatchState::default())
     }
 
-    /// Does the same as [`matches`](Self::matches) in a walk: uses the state of the parent of `path`, and returns the
-    /// state of `path`.
+    /// Matches like [`matches`](Self::matches) in a walk: uses the state of the parent of `path`, and returns the state
+    /// of `path`.
     ///
-    /// This is the optimisation of the original with its gap: a pattern that could not change the result for the
-    /// directory is not recorded as a match, so that a later pattern that names the directory again may be missed below
-    /// it. `docker build` walks contexts in this way.
+    /// This is the optimisation of the original, including its flaw: a pattern that could not change the result for the
+    /// directory is not recorded as a match. A later pattern that matches the directory again may therefore be missed
+    /// below it. `docker build` walks contexts in this way.
     pub fn matches_below(&self, path: &str, parent: &MatchState) -> (bool, MatchState) {
         let mut state = vec![false; self.patterns.len()];
         let matched = self.decide(path, parent, |index| state[index] = true);
         (matched, MatchState(state))
     }
 
-    /// Does the same as [`matches_below`](Self::matches_below) for a path without children.
+    /// Matches like [`matches_below`](Self::matches_below), for a path without children.
     pub(super) fn matches_leaf(&self, path: &str, parent: &MatchState) -> bool {
         self.decide(path, parent, |_| {})
     }
@@ -113,14 +113,14 @@ impl PatternMatcher {
         self.patterns.iter().any(|pattern| pattern.exception)
     }
 
-    /// Returns `true` if a pattern other than an exception may match something inside of `directory`. With wildcards,
-    /// anything is possible. `false` is certain, unless a pattern uses syntax of Go's expressions only (`|`, `{}`), or
-    /// ends in `/*/**`, both of which the original strips.
+    /// Returns `true` if a pattern other than an exception may match something inside `directory`. With wildcards, this
+    /// is always so. `false` is certain, unless a pattern contains syntax that only Go's expressions have (`|`, `{}`),
+    /// or ends in `/*/**`, where the original removes both suffixes.
     pub fn may_match_below(&self, directory: &str) -> bool {
         self.rules.may_lie_below(directory)
     }
 
-    /// Returns `true` if an exception may match something inside of `directory`, like
+    /// Returns `true` if an exception may match something inside `directory`, with the same restrictions as
     /// [`may_match_below`](Self::may_match_below).
     pub(crate) fn may_except_below(&self, directory: &str) -> bool {
         self.exceptions.may_lie_below(directory)
@@ -131,7 +131,7 @@ impl PatternMatcher {
         let mut matched = false;
         for (index, pattern) in self.patterns.iter().enumerate() {
             if !(known && parent.0[index]) {
-                // An exception only affects a matched path, and other patterns only an unmatched one.
+                // An exception only affects a matched path, and any other pattern only an unmatched one.
                 if pattern.exception != matched {
                     continue;
                 }
@@ -167,7 +167,7 @@ impl Pattern {
     fn matches(&self, path: &str) -> bool {
         match &self.form {
             Form::Exact => path == self.text,
-            // Cut by bytes as in the original: two bytes may be a part of a character.
+            // Cut by bytes as in the original: the last two bytes may be part of a character.
             Form::Prefix => path.as_bytes().starts_with(&self.text.as_bytes()[..self.text.len() - 2]),
             Form::Suffix => {
                 let suffix = &self.text.as_bytes()[2..];
@@ -185,7 +185,7 @@ impl Pattern {
 impl Form {
     /// Returns the form of a cleaned pattern, or `None` if Go would not compile its expression.
     fn of(pattern: &str) -> Option<Self> {
-        // The scanner of the original drops a byte order mark.
+        // The scanner of the original removes a byte order mark.
         let mut chars = pattern.strip_prefix('\u{FEFF}').unwrap_or(pattern).chars().peekable();
         let mut expression = String::from("^");
         let mut form = Some(Self::Exact);

@@ -1,10 +1,10 @@
-//! Selects the entries of a context that count for the sources of a build.
+//! Selects the entries of a context that count for the sources of a build. Reads no content.
 //!
 //! An entry counts for the key of a build if it counts for the content checksums with which BuildKit finds a COPY, an
 //! ADD or a bind mount in its cache (`cache/contenthash/checksum.go`), and under the name that it has there:
 //!
-//! - A source counts under its own name with everything below it. Links on the way are followed; neither the link nor
-//!   the location of its target counts.
+//! - A source counts under its own name, with everything below it. Links on the way are followed; neither the links nor
+//!   the location of their targets count.
 //! - A directory counts with its mode, but the root and parents do not count.
 //! - A link inside a copied directory counts as a link.
 //! - Wildcards match whole paths and do not match a slash.
@@ -13,7 +13,8 @@
 //! Some files are copied but missing from BuildKit's checksums. They count here: files behind a link from which
 //! `--parents` starts, a file that is a source itself although a pattern excludes it, and (before BuildKit 0.10)
 //! matches of a wildcard behind a link. Some files are in the checksums but not copied. They do not count here: files
-//! behind a link directly below the root with `--exclude`, and (before 0.13) files behind links inside.
+//! behind a link directly below the root with `--exclude`, and (before BuildKit 0.13) files behind links inside a
+//! copied directory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -27,18 +28,18 @@ use super::tree::{Shape, Tree, parents};
 use super::walk::{Entry, Unread, walk};
 use crate::dockerfile::{ContextPaths, ContextSelector};
 
-/// The entries that count, by path, with their names.
+/// The entries that count, with the names under which they count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Selected {
-    /// `None` if all entries count under their own paths.
+    /// The names by path; `None` if all entries count under their own paths.
     names: Option<BTreeMap<String, Vec<String>>>,
-    /// The paths that would count if they were not withheld.
+    /// The paths that would count if the filter did not withhold them.
     pub(crate) withheld: Vec<String>,
 }
 
 /// Selects the entries of a context that count for `paths`.
 ///
-/// All of them count if the selection cannot be computed: for a malformed pattern, and if an entry is below something
+/// All entries count if the selection cannot be computed: if a pattern is malformed, or if an entry is below a path
 /// that is not a directory.
 pub(crate) fn select<'a>(
     entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>,
@@ -68,14 +69,14 @@ pub(crate) struct Walked {
     /// The entries that count.
     pub(crate) entries: Vec<Entry>,
     pub(crate) selected: Selected,
-    /// The other entries. Links on the way to an entry that counts are among them.
+    /// The other entries, including links on the way to an entry that counts.
     others: Vec<Entry>,
-    /// The paths that could not be read, and whether they are directories.
+    /// The paths that could not be read, each with `true` if it is a directory.
     unread: Vec<(String, bool)>,
 }
 
 impl Walked {
-    /// Selects the entries that count for `paths`, a part of the paths of the walk.
+    /// Selects the entries that count for `paths`, which must be a subset of the paths of the walk.
     pub(crate) fn select(&self, paths: &ContextPaths) -> Selected {
         let entries = self.entries.iter().chain(&self.others).map(Entry::shape);
         select(entries.chain(unread_shapes(&self.unread)), paths)
@@ -93,7 +94,7 @@ fn unread_shapes(unread: &[(String, bool)]) -> impl Iterator<Item = (&str, Shape
 }
 
 /// Walks the entries of the directory `root` that `filter` selects, and finds those that count for `paths`. Fails like
-/// [`walk`], except for an entry that does not count.
+/// [`walk`], but ignores entries that cannot be read and do not count.
 pub(crate) fn walk_selected(
     root: &Path,
     filter: &Filter,
@@ -105,7 +106,7 @@ pub(crate) fn walk_selected(
     let unread: Vec<(String, bool)> =
         faults.iter().map(|unread| (unread.path.clone(), unread.is_directory)).collect();
     let mut selected = select(entries.iter().map(Entry::shape).chain(unread_shapes(&unread)), paths);
-    // A source inside of an unread directory must not be reported as missing.
+    // If a source is inside an unreadable directory, the error must be reported instead of a missing source.
     let holds_source = |directory: &Unread| {
         paths.selectors().any(|selector| {
             let below = selector.path.strip_prefix(&directory.path);
@@ -139,7 +140,7 @@ impl Selected {
         own.into_iter().chain(given.into_iter().flatten().map(String::as_str))
     }
 
-    /// Returns the entries that count, under their names and sorted by them.
+    /// Returns the digests of the entries that count, sorted by and under the names under which they count.
     pub(crate) fn named(&self, digests: Vec<FileDigest>) -> Vec<FileDigest> {
         if self.names.is_none() {
             return digests;
@@ -155,7 +156,7 @@ impl Selected {
     }
 }
 
-/// Name → the paths of its entries. A name can have two: a link that is a source itself and is in a copied directory as
+/// The paths of the entries by name. A name can have two: if a link is a source itself and is in a copied directory as
 /// well.
 #[derive(Debug, Default)]
 struct Found(BTreeMap<String, BTreeSet<String>>);
@@ -170,7 +171,7 @@ impl Found {
     fn by_path(self) -> BTreeMap<String, Vec<String>> {
         let mut names: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for (name, paths) in self.0 {
-            // The entry whose path is the name keeps it.
+            // The entry whose path is the name keeps the name.
             let (own, led_to): (Vec<_>, Vec<_>) = paths.into_iter().partition(|path| *path == name);
             let mut name = name;
             for path in own.into_iter().chain(led_to) {
@@ -188,7 +189,7 @@ struct Filters {
     exclude: Option<PatternMatcher>,
 }
 
-/// The match states of a directory.
+/// The states of the include and exclude patterns for a directory.
 #[derive(Default)]
 struct Known {
     include: MatchState,
@@ -204,7 +205,7 @@ impl Filters {
         })
     }
 
-    /// Returns `true` if the entry at `path`, relative to the source, is copied.
+    /// Returns `true` if the entry at `path`, relative to the source, is copied, and the states for its content.
     fn take(&self, path: &str, parent: &Known) -> (bool, Known) {
         let mut known = Known::default();
         if let Some(include) = &self.include {
@@ -227,7 +228,7 @@ impl Filters {
     }
 }
 
-/// Returns name and path of the entries of the source `name` at `base`.
+/// Returns name and path of each entry of the source `name`, which is located at `base`.
 fn taken(tree: &Tree<'_>, name: &str, base: &str, filters: &Filters) -> Vec<(String, String)> {
     let below = |directory: &str, rest: &str| {
         if directory.is_empty() { rest.to_owned() } else { format!("{directory}/{rest}") }
@@ -249,7 +250,7 @@ fn taken(tree: &Tree<'_>, name: &str, base: &str, filters: &Filters) -> Vec<(Str
             let parent = parents(rest).next().and_then(|parent| known.get(parent)).unwrap_or(&top);
             let (wants, state) = filters.take(rest, parent);
             if wants {
-                // Parents of a copied entry are created even if they do not match.
+                // The parents of a copied entry are created even if they do not match.
                 wanted.extend(parents(rest).chain([rest]));
             }
             if shape == Shape::Directory {
@@ -261,7 +262,7 @@ fn taken(tree: &Tree<'_>, name: &str, base: &str, filters: &Filters) -> Vec<(Str
     taken
 }
 
-/// Adds the matches of a pattern.
+/// Adds the entries that match the pattern of `selector` to `found`.
 fn wildcard(tree: &Tree<'_>, selector: &ContextSelector, filters: &Filters, found: &mut Found) {
     let pattern = selector.path.as_str();
     let literal: Vec<&str> = pattern.split('/').take_while(|part| !glob::has_wildcards(part)).collect();
@@ -286,7 +287,7 @@ fn wildcard(tree: &Tree<'_>, selector: &ContextSelector, filters: &Filters, foun
         && last(name) == last(pattern)
     {
         let taken = taken(tree, pattern, base, filters);
-        // The entries of a directory are listed by name, so that the location of the directory counts.
+        // The entries of a directory are listed by name, so the location of the directory counts.
         if *shape != Shape::Directory || taken.len() == 1 {
             found.extend(taken);
             return;

@@ -1,20 +1,20 @@
-//! Stamps, which show if a file may have changed since it was read.
+//! Stamps, which show whether a file may have changed since it was read. Pure.
 
 use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime};
 
-/// The resolution of time stamps: two seconds on FAT.
+/// The coarsest resolution of time stamps: two seconds on FAT.
 const GRANULARITY: Duration = Duration::from_secs(2);
 
-/// The metadata of an entry that show changes.
+/// The metadata of an entry that show whether it has changed.
 ///
-/// The kernel sets the change time at every write, rename or change of metadata, so that an edit is noticed even if its
+/// The kernel sets the change time at every write, rename or change of metadata, so that an edit is noticed even if the
 /// modification time is reset. The device is not included, because its number changes when a disk is mounted again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(super) inode: u64,
-    /// Bytes; 0 for a directory.
+    /// The size in bytes; 0 for a directory.
     pub(super) size: u64,
     /// Kind and permission bits.
     pub(super) mode: u32,
@@ -27,8 +27,8 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// Returns the stamp of an entry.
     ///
-    /// The times and size of a directory change with every temporary file in it, and add nothing to the stamps of its
-    /// entries.
+    /// The stamp of a directory has no times and no size, because they change with every temporary file in it and add
+    /// nothing to the stamps of its entries.
     pub(crate) fn of(metadata: &Metadata) -> Self {
         let (inode, mode) = (metadata.ino(), metadata.mode());
         if metadata.is_dir() {
@@ -43,7 +43,7 @@ impl Stamp {
         }
     }
 
-    /// Returns the stamp of a regular file whose metadata are not of the standard library's type.
+    /// Returns the stamp of a regular file whose metadata do not have the standard library's type.
     pub(crate) fn of_file(
         inode: u64,
         size: u64,
@@ -64,7 +64,7 @@ impl Stamp {
         }
     }
 
-    /// Removes a stamp from the front of `bytes`; returns `None` if there are too few bytes.
+    /// Removes a stamp from the front of `bytes`. Returns `None` if there are too few bytes.
     pub(crate) fn decode(bytes: &mut &[u8]) -> Option<Self> {
         Some(Self {
             inode: u64::from_le_bytes(take(bytes)?),
@@ -75,16 +75,16 @@ impl Stamp {
         })
     }
 
-    /// Returns `true` if any write after `moment` changes the modification time, unless that is reset to exactly the
-    /// same value.
+    /// Returns `true` if any write after `moment` changes the modification time, unless the time is reset to exactly
+    /// the same value.
     pub(crate) fn tells_writes_from(&self, moment: SystemTime) -> bool {
         settled(self.modified, moment)
     }
 
     /// Returns `true` if any change after `moment` changes the stamp.
     ///
-    /// A file that was written just before `moment` can be written again within the resolution of the clock, with the
-    /// same stamp.
+    /// Otherwise, the file was changed so shortly before `moment` that a later change may have the same time, within
+    /// the resolution of the clock.
     pub(crate) fn tells_changes_from(&self, moment: SystemTime) -> bool {
         settled(self.changed, moment)
     }
@@ -97,7 +97,7 @@ fn settled(time: (i64, i64), moment: SystemTime) -> bool {
     time < (i64::try_from(settled.as_secs()).unwrap_or(i64::MAX), i64::from(settled.subsec_nanos()))
 }
 
-/// Removes an array from the front of `bytes`.
+/// Removes an array from the front of `bytes`. Returns `None` if there are too few bytes.
 pub(super) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
     let (taken, behind) = bytes.split_first_chunk::<N>()?;
     *bytes = behind;

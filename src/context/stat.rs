@@ -1,4 +1,4 @@
-//! Metadata in the form of the file sync protocol.
+//! Metadata in the form of the file sync protocol, and extended attributes.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Metadata};
@@ -12,16 +12,16 @@ use xattr::FileExt as _;
 pub(crate) mod mode_bits {
     pub(crate) const DIRECTORY: u32 = 1 << 31;
     pub(crate) const SYMLINK: u32 = 1 << 27;
-    /// A device; a block device without [`CHAR_DEVICE`].
+    /// Set for a device. A block device does not have [`CHAR_DEVICE`].
     pub(crate) const DEVICE: u32 = 1 << 26;
     pub(crate) const NAMED_PIPE: u32 = 1 << 25;
     pub(crate) const SOCKET: u32 = 1 << 24;
     pub(crate) const SETUID: u32 = 1 << 23;
     pub(crate) const SETGID: u32 = 1 << 22;
-    /// A character device, together with [`DEVICE`].
+    /// Set for a character device, together with [`DEVICE`].
     pub(crate) const CHAR_DEVICE: u32 = 1 << 21;
     pub(crate) const STICKY: u32 = 1 << 20;
-    /// The bits of every kind but a regular file.
+    /// The bits of all kinds except a regular file, which has none.
     pub(crate) const TYPE: u32 = DIRECTORY | SYMLINK | DEVICE | NAMED_PIPE | SOCKET | CHAR_DEVICE;
 
     /// Returns the Unix permission bits with setuid, setgid and sticky.
@@ -33,7 +33,7 @@ pub(crate) mod mode_bits {
     }
 }
 
-/// Returns the mode as Go's `os.FileMode`, but never with its bit for sockets: `fsutil` clears it, so that an engine
+/// Returns the mode as Go's `os.FileMode`, but without the bit for sockets. `fsutil` clears that bit, so that an engine
 /// treats a socket as an empty file.
 pub(crate) fn go_mode(metadata: &Metadata) -> u32 {
     let file_type = metadata.file_type();
@@ -59,8 +59,8 @@ pub(crate) fn go_mode(metadata: &Metadata) -> u32 {
 
 /// Returns the extended attributes at `path`, without following a link.
 ///
-/// The result is empty if the file system has none, or if `path` does not exist any more. As in `fsutil`, an attribute
-/// is left out if it cannot be read, if its name is not UTF-8, or if it belongs to macOS (`com.apple.…`).
+/// The result is empty if the file system does not support attributes, or if `path` does not exist. As in `fsutil`, an
+/// attribute is left out if it cannot be read, if its name is not UTF-8, or if it belongs to macOS (`com.apple.…`).
 pub(crate) fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let Ok(names) = xattr::list(path) else { return BTreeMap::new() };
     names
@@ -73,7 +73,7 @@ pub(crate) fn xattrs(path: &Path) -> BTreeMap<String, Vec<u8>> {
 }
 
 /// Sets attributes of an open file as far as the file system and the user allow. Fails if an allowed attribute cannot
-/// be set, for example because there is no space.
+/// be set, for example because the file system is full.
 pub(crate) fn set_xattrs<'a>(
     file: &File,
     xattrs: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>,
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn attributes_are_those_of_a_link_not_of_its_target() {
+    fn attributes_of_a_link_are_not_those_of_its_target() {
         // The file system of the temporary directory may not support attributes.
         let directory = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let file = directory.path().join("file");

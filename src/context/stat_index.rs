@@ -1,8 +1,8 @@
-//! The stat index: digests of files that need not be read again.
+//! The stat index: digests of files that need not be read again. Does not read files.
 //!
-//! Like git's index, it has for each file the [`Stamp`] at the time of reading, and the digests. A file with the same
-//! stamp counts as unchanged. A stamp is recorded only if it was old enough when the walk began that no later write
-//! could have the same stamp (git's "racily clean" entries).
+//! Like git's index, it contains for each file the [`Stamp`] at the time of reading, and the digests. A file with the
+//! same stamp is unchanged. A stamp is recorded only if it was so old when the walk began that no later write could
+//! have the same stamp (compare git's "racily clean" entries).
 //!
 //! The encoding of an index; numbers are little-endian:
 //!
@@ -26,7 +26,7 @@ use crate::digest::Digest;
 const MAGIC: &[u8] = b"larder-stat-index-v1\n";
 const DIGEST: usize = 32;
 
-/// The known files of one directory, by path below it.
+/// The digests of a directory's files, by path below the directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatIndex {
     records: BTreeMap<String, Record>,
@@ -42,17 +42,17 @@ pub(super) struct Record {
 }
 
 impl StatIndex {
-    /// Returns the record of the file if the file cannot have changed since.
+    /// Returns the record of the file if the file cannot have changed since it was made.
     pub(super) fn known(&self, entry: &Entry) -> Option<&Record> {
         let record = self.records.get(&entry.path)?;
         (record.stamp == Stamp::of(&entry.metadata)).then_some(record)
     }
 
-    /// Returns the index updated with `entries`, which have these `digests` and were walked from `walked` on; `None` if
-    /// nothing is new.
+    /// Returns the index updated with `entries`, which have these `digests` and whose walk started at `walked`. Returns
+    /// `None` if there is no new record.
     ///
-    /// Other files stay in the index, because a different build of the same directory may see them, but not more of
-    /// them than there are files in `entries`.
+    /// Records of other files are kept, because a different build of the same directory may see them, but only as many
+    /// as there are files in `entries`.
     pub fn learn(&self, entries: &[Entry], digests: &[FileDigest], walked: SystemTime) -> Option<Self> {
         let mut learnt = BTreeMap::new();
         let mut news = false;
@@ -75,7 +75,7 @@ impl StatIndex {
         Some(Self { records: learnt })
     }
 
-    /// Encodes the index.
+    /// Encodes the index in the format described for this module.
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend((self.records.len() as u64).to_le_bytes());
@@ -93,7 +93,7 @@ impl StatIndex {
         bytes
     }
 
-    /// Decodes an index; returns `None` if the bytes are invalid.
+    /// Decodes an index. Returns `None` if the bytes are not a valid encoding.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (body, seal) = bytes.split_last_chunk::<DIGEST>()?;
         if Digest::of(body).as_bytes() != seal {

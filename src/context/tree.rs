@@ -1,8 +1,8 @@
-//! The entries of a context as a tree in which links can be followed.
+//! The entries of a context as a tree in which links can be followed. Does not access the file system.
 //!
 //! Links are followed as BuildKit's content checksums follow them (`cache/contenthash/checksum.go`): a target is
-//! relative to the directory of the link, an absolute one to the context. `..` never leads outside. A path with too
-//! many links leads nowhere.
+//! relative to the directory of the link, and an absolute target to the context. `..` never leads out of the context. A
+//! path with too many links does not exist.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
@@ -16,14 +16,14 @@ pub(crate) enum Shape<'a> {
     Other,
 }
 
-/// The limit of links in one path.
+/// The maximum number of links in one path.
 const MAX_LINKS: usize = 255;
 
 #[derive(Debug)]
 pub(super) struct Tree<'a>(BTreeMap<&'a str, Shape<'a>>);
 
 impl<'a> Tree<'a> {
-    /// Creates the tree of `entries` and the directories that they imply; returns `None` if an entry is below something
+    /// Creates the tree of `entries` and the directories that they imply. Returns `None` if an entry is below a path
     /// that is not a directory.
     pub(super) fn of(entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>) -> Option<Self> {
         // An archive may contain its root.
@@ -41,7 +41,8 @@ impl<'a> Tree<'a> {
         Some(Self(tree))
     }
 
-    /// Resolves `path`, including a link at its end; returns `None` if nothing is there. The empty path is the root.
+    /// Resolves `path`, including a link at its end. Returns `None` if the result does not exist. The empty path is the
+    /// root.
     pub(super) fn resolve(&self, path: &str) -> Option<String> {
         follow(path, |path| self.shape(path)).filter(|path| self.shape(path).is_some())
     }
@@ -50,7 +51,7 @@ impl<'a> Tree<'a> {
         if path.is_empty() { Some(Shape::Directory) } else { self.0.get(path).copied() }
     }
 
-    /// Returns everything below `directory` with relative paths; parents come first.
+    /// Returns everything below `directory`, with paths relative to it; parents come first.
     pub(super) fn below(&self, directory: &str) -> impl Iterator<Item = (&'a str, Shape<'a>)> {
         let prefix = if directory.is_empty() { String::new() } else { format!("{directory}/") };
         let from = self.0.range::<str, _>((Bound::Included(prefix.as_str()), Bound::Unbounded));
@@ -63,8 +64,8 @@ pub(crate) fn parents(path: &str) -> impl Iterator<Item = &str> {
     path.rmatch_indices('/').map(|(at, _)| &path[..at])
 }
 
-/// Follows the links on `path`, including one at its end. Parts that do not exist stay as they are. Returns `None` if
-/// there are too many links. `shape` returns the kind of an entry, if there is one.
+/// Resolves the links in `path`, including one at its end. Parts that do not exist are unchanged. Returns `None` if
+/// there are too many links. `shape` returns the kind of an entry, or `None` if it does not exist.
 pub(crate) fn follow<'a>(path: &str, shape: impl Fn(&str) -> Option<Shape<'a>>) -> Option<String> {
     let mut current = String::new();
     let mut rest = path.to_owned();
@@ -89,7 +90,7 @@ pub(crate) fn follow<'a>(path: &str, shape: impl Fn(&str) -> Option<Shape<'a>>) 
     Some(current)
 }
 
-/// Returns the path of `part` in the directory `current`.
+/// Returns the path of `part` in the directory `current`, without following a link.
 fn step(current: &str, part: &str) -> String {
     match part {
         "" | "." => current.to_owned(),
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn links_lead_where_the_engine_follows_them() {
+    fn links_are_resolved_as_in_the_engine() {
         let tree = Tree::of([
             ("real/deep/file", Shape::Other),
             ("real/up", Shape::Link("../../../real/deep")),

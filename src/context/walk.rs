@@ -1,11 +1,11 @@
-//! Walks a build context in the order and with the contents of `fsutil`'s sender.
+//! Walks a build context in the order and with the entries of `fsutil`'s sender. Does not read the content of files.
 //!
 //! The names of a directory come in byte order, depth first. A directory that is not wanted itself comes right before
-//! the first wanted entry in it. The memory holds the names of one directory for each level, and the hard links found
-//! so far.
+//! the first wanted entry in it. The walk holds in memory the names of one directory for each level, and the hard links
+//! found so far.
 //!
-//! A file that vanishes between being listed and being read is left out. A file that cannot be read is an error if it
-//! is wanted. [`Walk::tolerant`] collects such errors, for a caller that decides later which files are wanted.
+//! A file that is removed between being listed and being read is left out. A file that cannot be read is an error if it
+//! is wanted. [`Walk::tolerant`] collects such errors for a caller that decides later which files are wanted.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
@@ -29,9 +29,9 @@ pub struct Entry {
     pub path: String,
     /// The path to open.
     pub(crate) absolute: PathBuf,
-    /// The metadata at the time of the walk, of a link itself.
+    /// The metadata at the time of the walk; for a link, those of the link itself.
     pub metadata: Metadata,
-    /// The kind with its data.
+    /// The kind, with the data that only this kind has.
     pub kind: EntryKind,
 }
 
@@ -44,11 +44,11 @@ pub enum EntryKind {
     Directory,
     /// A symbolic link with its target as written.
     Symlink(String),
-    /// A further name of a file or special file that came earlier under this path.
+    /// An additional name of a file or special file, with the path under which the file came earlier.
     HardLink(String),
     /// A named pipe.
     Fifo,
-    /// A socket, which a build sees as an empty file.
+    /// A socket, which an engine treats as an empty file.
     Socket,
     /// A character device.
     CharDevice {
@@ -77,7 +77,7 @@ impl Entry {
         (&self.path, shape)
     }
 
-    /// Returns the size to announce: that of the file, also for a hard link; 0 for a directory.
+    /// Returns the size to send to an engine, in bytes: that of the file, also for a hard link; 0 for a directory.
     pub(crate) fn size(&self) -> u64 {
         if self.metadata.is_dir() { 0 } else { self.metadata.len() }
     }
@@ -89,22 +89,22 @@ pub struct Walk {
     selection: Selection,
     /// The directories from the root of the context to the one being listed.
     levels: Vec<Level>,
-    /// Found entries that have not been returned yet.
+    /// Entries that have not been returned yet.
     ready: VecDeque<Result<Entry, ContextError>>,
-    /// The first path of each inode with several names.
+    /// The first path of each inode that has several names.
     linked: HashMap<(u64, u64), String>,
     withheld: Vec<String>,
-    /// The skipped places, if the walk continues after errors.
+    /// The paths that could not be read, if the walk continues after errors.
     unread: Option<Vec<Unread>>,
 }
 
-/// A place that a tolerant walk did not read.
+/// A path that the walk did not read.
 #[derive(Debug)]
 pub(super) struct Unread {
     /// The path below the context, with U+FFFD for each invalid byte.
     pub(super) path: String,
     pub(super) is_directory: bool,
-    /// `None` if the path is withheld.
+    /// `None` if the filter withholds the path.
     pub(super) error: Option<ContextError>,
 }
 
@@ -112,7 +112,7 @@ pub(super) struct Unread {
 #[derive(Debug)]
 struct Level {
     place: Place,
-    /// `true` if the directory has been returned, and for the root, which is never returned.
+    /// `true` if the directory has been returned. Also `true` for the root, which is never returned.
     announced: bool,
     state: SelectionState,
     names: vec::IntoIter<(OsString, FileType)>,
@@ -123,7 +123,7 @@ struct Place {
     /// The path below the context, empty for the root, with U+FFFD for invalid bytes.
     path: String,
     absolute: PathBuf,
-    /// `true` if `path` has no replaced bytes.
+    /// `true` if no bytes were replaced in `path`.
     exact: bool,
 }
 
@@ -185,13 +185,13 @@ impl Walk {
         Self { unread: Some(Vec::new()), ..self }
     }
 
-    /// Returns what a tolerant walk has not read so far.
+    /// Returns the paths that could not be read so far.
     pub(super) fn unread(&mut self) -> Vec<Unread> {
         self.unread.take().unwrap_or_default()
     }
 
     fn visit(&mut self, place: Place, file_type: FileType) -> Result<(), ContextError> {
-        // `next` visits names of the last level only.
+        // `next` only calls this with names of the last level.
         let Some(parent) = self.levels.last() else { return Ok(()) };
         if self.withheld.contains(&place.path) {
             let is_wanted = if file_type.is_dir() {
@@ -246,7 +246,7 @@ impl Walk {
         Ok(true)
     }
 
-    /// Reads an entry; returns `None` if it no longer exists.
+    /// Reads the metadata of an entry. Returns `None` if it no longer exists.
     fn entry(&mut self, place: &Place) -> Result<Option<Entry>, ContextError> {
         let failed = |error| ContextError::unreadable(&place.absolute, error);
         let metadata = match fs::symlink_metadata(&place.absolute) {
@@ -275,7 +275,7 @@ impl Walk {
         Ok(Some(Entry { path, absolute, metadata, kind }))
     }
 
-    /// Returns the earlier path of the same file, if it has one.
+    /// Returns the path under which the same file came earlier, if it did.
     fn first_name(&mut self, path: &str, metadata: &Metadata) -> Option<String> {
         if metadata.is_dir() || metadata.nlink() < 2 {
             return None;
@@ -290,7 +290,7 @@ impl Walk {
 }
 
 impl EntryKind {
-    /// Returns the kind of anything but a link.
+    /// Returns the kind of any file except a link.
     pub(super) fn of(metadata: &Metadata) -> Self {
         let file_type = metadata.file_type();
         let (major, minor) = stat::device(metadata);

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! It opens one connection to the socket for each mount, and sends the number of the mount first. `build.rs` compiles
-//! it as a static program that depends on std only.
+//! it as a static program, so it must not depend on anything but std.
 
 #![forbid(unsafe_code)]
 
@@ -24,14 +24,14 @@ use protocol::{DIRECT, SECRET};
 /// The buffer size of a connection, in bytes.
 const BUFFER: usize = 128 << 10;
 
-/// Connects to a larder on the same machine, if there is one.
+/// Connects directly to larder, if it runs on the same machine.
 fn connect(direct: &str) -> Option<UnixStream> {
     let mut words = direct.split(' ');
-    let (name, ours, theirs) = (words.next()?, words.next()?, words.next()?);
+    let (name, courier_secret, larder_secret) = (words.next()?, words.next()?, words.next()?);
     let mut stream = UnixStream::connect_addr(&SocketAddr::from_abstract_name(name).ok()?).ok()?;
     let mut answer = [0; SECRET];
-    stream.write_all(ours.as_bytes()).and_then(|()| stream.read_exact(&mut answer)).ok()?;
-    (answer == theirs.as_bytes()).then_some(stream)
+    stream.write_all(courier_secret.as_bytes()).and_then(|()| stream.read_exact(&mut answer)).ok()?;
+    (answer == larder_secret.as_bytes()).then_some(stream)
 }
 
 fn main() -> ExitCode {

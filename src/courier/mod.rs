@@ -1,7 +1,7 @@
 //! The courier: a small static program that runs in the builder with cache mounts.
 //!
-//! `protocol` has the messages of both sides, and `mount` serves them. The program is `main.rs`, which `build.rs`
-//! compiles from these files with std only. It runs in an empty file system, without network.
+//! `protocol` defines the messages of both sides, and `mount` serves them. The program is `main.rs`, which `build.rs`
+//! compiles from these files. They must use std only: the program runs in an empty file system, without network.
 
 pub mod mount;
 pub mod protocol;

@@ -21,18 +21,18 @@ use super::protocol::{
     self, FoundKind, FoundNode, Message, Notes, PIECE, ReadOutcome, VERSION, send, send_content, size_of,
 };
 
-/// The prefix of the names of staging directories, which are never listed.
+/// The name prefix of staging directories, which are never listed.
 const STAGING: &str = ".larder-restore-";
-/// Bytes of nodes in one frame.
+/// The size of a frame of nodes, in bytes.
 const NODES: usize = 64 << 10;
 /// The number of queued messages.
 const WAITING: usize = 16;
 
-/// Serves one mount until the other side ends the conversation or the connection.
+/// Serves one mount until the peer ends the conversation or the connection.
 ///
 /// # Errors
 ///
-/// Fails if the connection fails or the other side violates the protocol.
+/// Fails if the connection fails or the peer violates the protocol.
 pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
     send(to, &Message::Hello { version: VERSION, mount: number })?;
     to.flush()?;
@@ -79,7 +79,7 @@ pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write
     })
 }
 
-/// A thread that creates nodes, so that the next bytes can be received at the same time.
+/// A thread that creates nodes while the next bytes are received.
 struct Maker<'scope> {
     messages: SyncSender<Message>,
     thread: ScopedJoinHandle<'scope, io::Result<(u64, Notes)>>,
@@ -114,7 +114,7 @@ impl<'scope> Maker<'scope> {
         self.messages.send(message).map_err(|_| unexpected())
     }
 
-    /// Moves everything into place; returns the number of files, and what could not be created.
+    /// Moves everything into place. Returns the number of files, and the nodes that could not be created.
     fn finish(self) -> io::Result<(u64, Notes)> {
         // If the thread has ended early, it returns its own error.
         let _ = self.messages.send(Message::Finish);
@@ -123,7 +123,7 @@ impl<'scope> Maker<'scope> {
 }
 
 fn unexpected() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, "the other side said what it may not")
+    io::Error::new(io::ErrorKind::InvalidData, "the peer sent an unexpected message")
 }
 
 fn send_nodes(to: &mut impl Write, nodes: &[FoundNode]) -> io::Result<()> {
@@ -140,7 +140,7 @@ fn send_nodes(to: &mut impl Write, nodes: &[FoundNode]) -> io::Result<()> {
     if frame.is_empty() { Ok(()) } else { send(to, &Message::Nodes(frame)) }
 }
 
-/// Sends the bytes of a listed file.
+/// Sends the bytes of a listed file, and returns whether they are complete.
 fn read(root: &Path, node: &FoundNode, to: &mut impl Write) -> io::Result<ReadOutcome> {
     let FoundKind::File(size) = node.kind else { return Err(unexpected()) };
     let place = root.join(&node.path);
@@ -168,7 +168,7 @@ fn read(root: &Path, node: &FoundNode, to: &mut impl Write) -> io::Result<ReadOu
         send_content(to, bytes)?;
     }
     let is_whole = is_same(&file.metadata()?);
-    // This read was not a use by the build. If the access time cannot be reset, the file counts as used.
+    // This read is not a use by the build. If the access time cannot be reset, the file counts as used.
     let _ = forget_use(&file, node.modified);
     Ok(if is_whole { ReadOutcome::Whole } else { ReadOutcome::Changed })
 }

@@ -1,6 +1,6 @@
 //! The protocol between larder and a courier, over one connection for each mount.
 //!
-//! Both sides are compiled from these files. All numbers are little-endian.
+//! Larder and the courier are compiled from the same files. All numbers are little-endian.
 //!
 //! ```text
 //!  frame    kind u8 | bytes of the rest u32, at most LARGEST | the rest
@@ -20,13 +20,13 @@
 //!                                 ◀─ Bye      and both close
 //! ```
 //!
-//! If the courier's environment has `DIRECT`, it first tries a connection over that: it sends its secret, larder
+//! If the environment of the courier contains `DIRECT`, it first connects to that socket: it sends its secret, larder
 //! responds with the other secret, and the conversation starts. Otherwise the connection goes through the engine.
 //!
-//! A number is the index of a node in the last listing that was sent (`Read`), or in the listing that is restored (`Make`,
-//! `Piece`). The side that serves a request only sends the response, so that the sides never block each other with full
-//! pipes. Neither side trusts the other: lengths are checked before memory is reserved, and a path is always below the
-//! mount.
+//! A number is the index of a node in the last listing that was sent (`Read`), or in the listing that is restored
+//! (`Make`, `Piece`). The side that serves a request only sends the response, so that the sides never block each other
+//! with full pipes. Neither side trusts the other: lengths are checked before memory is reserved, and a path is always
+//! below the mount.
 
 mod frames;
 
@@ -41,22 +41,23 @@ pub(crate) const VERSION: u16 = 2;
 pub(crate) const DIRECT: &str = "DIRECT";
 /// The length of a secret in bytes.
 pub(crate) const SECRET: usize = 32;
-/// The limit of a frame without kind and length, in bytes.
+/// The maximum size of a frame without kind and length, in bytes.
 pub(crate) const LARGEST: usize = 1 << 20;
-/// Bytes of content in one frame.
+/// The maximum size of the content in one frame, in bytes.
 pub(crate) const PIECE: usize = 256 << 10;
-/// The limit of a path and of the target of a link, in bytes.
+/// The maximum length of a path and of the target of a link, in bytes.
 pub(crate) const LONGEST_PATH: usize = 4095;
-/// The limit of nodes in the listing of one mount.
+/// The maximum number of nodes in the listing of one mount.
 pub(crate) const MOST_NODES: usize = 2_000_000;
+/// The maximum number of notes in one message.
 const MOST_NOTES: usize = 20;
-/// The limit of a note, in bytes.
+/// The maximum length of a note, in bytes.
 const LONGEST_NOTE: usize = 4096;
 
-/// A message.
+/// A message of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
-    /// The courier is ready to serve this mount.
+    /// The greeting of the courier, which is ready to serve this mount.
     Hello {
         /// The version of the protocol.
         version: u16,
@@ -65,8 +66,8 @@ pub enum Message {
     },
     /// Requests the listing, and resets all access times, so that the next listing shows which files were read.
     List,
-    /// Requests the listing of something that is only read: all names, with special files as empty files, and hard
-    /// links as files of their own. Nothing is changed, and access times mean nothing.
+    /// Requests the listing of a directory that must not be changed. It contains all names, with special files as empty
+    /// files and hard links as separate files. The access times in it are meaningless.
     Scan,
     /// Nodes of the mount, in order.
     Nodes(Vec<FoundNode>),
@@ -78,10 +79,10 @@ pub enum Message {
         notes_uses: bool,
         /// The owner and mode of the mount's root directory.
         root: Owner,
-        /// What could not be listed.
+        /// The nodes that could not be listed, with reasons.
         notes: Notes,
     },
-    /// Requests the content of files.
+    /// Requests the content of files, by their numbers.
     Read(Vec<u32>),
     /// The next bytes of the current file.
     Content(Vec<u8>),
@@ -100,16 +101,16 @@ pub enum Message {
         number: u32,
         /// The offset of the bytes in the file.
         offset: u64,
-        /// The bytes.
+        /// The content at this offset.
         bytes: Vec<u8>,
     },
     /// The end of the nodes to create.
     Finish,
     /// The result of creating the nodes.
     Made {
-        /// The number of files and links.
+        /// The number of files and links that were created.
         files: u64,
-        /// What could not be created.
+        /// The nodes that could not be created, with reasons.
         notes: Notes,
     },
     /// The end of the conversation.
@@ -157,7 +158,7 @@ pub(crate) enum FoundKind {
     HardLink(OsString),
 }
 
-/// The result of reading a file.
+/// The result of reading a file of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadOutcome {
     /// All bytes were sent, and the file has not changed since the listing.

@@ -1,4 +1,4 @@
-//! Tests of the protocol with any peer.
+//! Tests of the protocol, including messages of a hostile peer.
 
 use std::ffi::OsString;
 
@@ -28,13 +28,13 @@ fn a_received_message_equals_the_sent_one() {
         node("a/c", FoundKind::Symlink("/elsewhere/../x".into())),
         node("a/d", FoundKind::HardLink("a/b".into())),
     ];
-    let troubles = Notes { count: 7, first: vec!["a: it cannot be read".to_owned()] };
+    let remarks = Notes { count: 7, first: vec!["a: it cannot be read".to_owned()] };
     let messages = [
         Message::Hello { version: 1, mount: 3 },
         Message::List,
         Message::Scan,
         Message::Nodes(nodes.clone()),
-        Message::Listed { nodes: 4, notes_uses: false, root: Owner::default(), notes: troubles.clone() },
+        Message::Listed { nodes: 4, notes_uses: false, root: Owner::default(), notes: remarks.clone() },
         Message::Read(vec![0, 4, u32::MAX]),
         Message::Content(vec![1; PIECE]),
         Message::Done(ReadOutcome::Whole),
@@ -43,7 +43,7 @@ fn a_received_message_equals_the_sent_one() {
         Message::Make { number: 9, node: nodes[2].clone() },
         Message::Piece { number: 9, offset: 1 << 40, bytes: vec![2; PIECE] },
         Message::Finish,
-        Message::Made { files: 2, notes: troubles },
+        Message::Made { files: 2, notes: remarks },
         Message::Bye,
     ];
     let bytes: Vec<u8> = messages.iter().flat_map(sent).collect();
@@ -57,9 +57,9 @@ fn a_received_message_equals_the_sent_one() {
 #[test]
 fn a_message_with_a_path_outside_of_the_mount_is_refused() {
     for path in ["", "/a", "../a", "a/../../b", "a//b", "./a", "a/", "a\0b"] {
-        let lies = [node(path, FoundKind::Directory), node("a", FoundKind::HardLink(path.into()))];
-        for lie in lies {
-            let bytes = sent(&Message::Nodes(vec![lie]));
+        let invalid = [node(path, FoundKind::Directory), node("a", FoundKind::HardLink(path.into()))];
+        for node in invalid {
+            let bytes = sent(&Message::Nodes(vec![node]));
             assert!(receive(&mut bytes.as_slice()).is_err(), "{path:?}");
         }
     }
@@ -78,7 +78,7 @@ fn a_frame_that_is_too_large_is_refused_before_memory_is_reserved() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn the_reader_does_not_panic_whatever_it_receives(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let mut from = bytes.as_slice();
         while let Ok(Some(message)) = receive(&mut from) {
             let again = sent(&message);

@@ -4,7 +4,7 @@
 //! the same variables are equivalent. The form omits comments and line continuations, the spelling of the keyword,
 //! blanks between words (but not within a shell command), and the names of stages.
 //!
-//! Invariant: whatever this module does not know stays in, as written.
+//! Invariant: parts that this module does not recognise are kept as written.
 
 use super::heredoc::Heredoc;
 use super::mount::Mount;
@@ -46,7 +46,7 @@ fn mount(value: &str) -> Vec<String> {
 }
 
 fn operands(keyword: &str, arguments: &str, escape: char) -> Vec<String> {
-    let whole = || vec![arguments.to_owned()];
+    let verbatim = || vec![arguments.to_owned()];
     if let Some(Ok(words)) = words::json_array(arguments) {
         return [vec!["[]".to_owned()], words].concat();
     }
@@ -54,10 +54,10 @@ fn operands(keyword: &str, arguments: &str, escape: char) -> Vec<String> {
         "COPY" | "ADD" | "EXPOSE" | "VOLUME" => words::blank_separated(arguments),
         "ARG" => words::quoted(arguments, escape),
         "ENV" | "LABEL" => words::pairs(arguments, escape, keyword).map_or_else(
-            |_| whole(),
+            |_| verbatim(),
             |pairs| pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
         ),
-        _ => whole(),
+        _ => verbatim(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! The parts of a build context that instructions refer to.
 //!
-//! Plain data: which entries a selector matches is decided where the directory is read, because links and wildcards are
-//! resolved there. If a name cannot be known (a variable that a base image may set, an unknown ONBUILD trigger),
-//! everything is included.
+//! Plain data. The code that reads the directory decides which entries a selector matches, because it resolves links
+//! and wildcards. If a name cannot be determined (a variable that a base image may set, an unknown ONBUILD trigger),
+//! the whole context is included.
 
 use std::collections::BTreeSet;
 
@@ -13,16 +13,16 @@ pub struct ContextPaths {
     selectors: BTreeSet<ContextSelector>,
 }
 
-/// One source.
+/// One source in a context: a path or a pattern, with what `--parents` and `--exclude` leave of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ContextSelector {
     /// The path from the context's root, cleaned; empty for the root.
     pub(crate) path: String,
     /// `true` if `path` is a pattern of Go's `path.Match`, `false` if it is a literal path.
     pub(crate) is_pattern: bool,
-    /// Only entries that match this ignore-file pattern, relative to `path`: the effect of `--parents`.
+    /// The ignore-file pattern, relative to `path`, that entries must match: the effect of `--parents`.
     pub(crate) include: Option<String>,
-    /// Not entries that match these ignore-file patterns, relative to `path`.
+    /// The ignore-file patterns, relative to `path`, of excluded entries.
     pub(crate) exclude: Vec<String>,
 }
 
@@ -57,7 +57,7 @@ impl ContextPaths {
         self.everything = true;
     }
 
-    /// Returns `true` if nothing of the context is read.
+    /// Returns `true` if the build reads nothing from the context.
     pub fn is_empty(&self) -> bool {
         !self.everything && self.selectors.is_empty()
     }
@@ -135,13 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn the_root_in_any_spelling_is_everything_unless_something_is_excluded() {
+    fn every_spelling_of_the_root_includes_everything_unless_a_pattern_excludes_something() {
         for source in [".", "/", "./", "a/..", ""] {
             let paths = ContextPaths::from_iter([ContextSelector::copied(source, false, Vec::new())]);
             assert!(paths.is_everything(), "{source}");
         }
-        let but = ContextSelector::copied(".", false, vec!["*.md".to_owned()]);
-        assert!(!ContextPaths::from_iter([but]).is_everything());
+        let partial = ContextSelector::copied(".", false, vec!["*.md".to_owned()]);
+        assert!(!ContextPaths::from_iter([partial]).is_everything());
         assert!(ContextPaths::default().is_empty() && !ContextPaths::everything().is_empty());
     }
 }

@@ -9,22 +9,23 @@
 //!  COPY . /app                 COPY . /app
 //! ```
 //!
-//! An image's config holds what ENV, LABEL, USER, WORKDIR, SHELL, VOLUME, EXPOSE, STOPSIGNAL, HEALTHCHECK and MAINTAINER
-//! have set, and a stage inherits it from its base. What a config does not hold is repeated, on the lines that the removed
-//! instructions leave, so that all other lines keep their numbers:
+//! A stage inherits the config of its base image, which contains the effects of ENV, LABEL, USER, WORKDIR, SHELL,
+//! VOLUME, EXPOSE, STOPSIGNAL, HEALTHCHECK and MAINTAINER. The config does not contain the effects of the following
+//! instructions. They are repeated on the lines of the removed instructions, so that all other lines keep their
+//! numbers:
 //!
-//! - **ARG**, of the stage, of the stages that it is based on (whose arguments it inherits), and of their ONBUILD triggers.
-//!   They are repeated as written and in order, so build arguments, global arguments and the platform's arguments give
-//!   them the same values, and no value is written down.
-//! - **ONBUILD** of the stage, which the prefix leaves out, because a base image's triggers run.
-//! - **CMD** of the stage, if ENTRYPOINT follows: ENTRYPOINT resets a CMD that is inherited from the base image, but not
-//!   one of the same stage.
+//! - **ARG** of the stage, of the stages that it is based on (whose arguments it inherits), and of their ONBUILD
+//!   triggers. They are repeated as written and in order. Therefore build arguments, global arguments and platform
+//!   arguments give them the same values, and the rewritten Dockerfile contains no values of build arguments.
+//! - **ONBUILD** of the stage. The prefix omits it, because the triggers of a base image would run.
+//! - **CMD** of the stage, if an ENTRYPOINT follows: ENTRYPOINT resets a CMD that is inherited from the base image, but
+//!   not a CMD of the same stage.
 //!
-//! The image has the same files and the same runtime config as without continuing. It differs in:
+//! The image has the same files and the same runtime config as an image that is built without a prefix. It differs in:
 //!
-//! - its history, which has one more entry, without a layer, for each repeated ARG and CMD, and in which a RUN after the
-//!   cut also names the arguments of the parent stages (frontends of Docker 20.10 name only those of its own stage);
-//! - the order of the variables in the environment of a RUN: those of the config are first;
+//! - its history, which has one more entry without a layer for each repeated ARG and CMD. There, a RUN after the cut
+//!   also names the arguments of the parent stages (frontends of Docker 20.10 name only those of its own stage);
+//! - the order of the variables in the environment of a RUN: those of the config come first;
 //! - the build checks, see [`SKIP_CHECKS`].
 //!
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/dockerfile2llb/convert.go`, 0.8 to 0.32.
@@ -36,10 +37,10 @@ use super::expand::expand;
 use super::resolve::{Resolution, ResolvedInstruction, ResolvedStage, Source};
 use super::{Cut, Dockerfile, Instruction, InstructionKind};
 
-/// The build argument that turns build checks off, and its value, for a build of a rewritten Dockerfile: without the
-/// removed instructions the checks would report mistakes that are not there.
+/// The build argument that disables build checks, and its value. It is used to build a rewritten Dockerfile: because of
+/// the removed instructions, the checks would report mistakes that the original Dockerfile does not contain.
 ///
-/// A directive would need a line of its own. Frontends without checks (before Dockerfile 1.8) ignore the argument.
+/// A directive would need an additional line. Frontends without checks (before Dockerfile 1.8) ignore the argument.
 pub(crate) const SKIP_CHECKS: (&str, &str) = ("BUILDKIT_DOCKERFILE_CHECK", "skip=all");
 
 /// A prefix image that a stage continues from.
@@ -49,7 +50,6 @@ pub(crate) struct PrefixImage<'a> {
     pub(crate) reference: &'a str,
     /// The names of the variables in its config.
     pub(crate) variables: &'a [String],
-    /// The command of its config.
     pub(crate) command: &'a [String],
 }
 
@@ -66,16 +66,16 @@ pub(crate) enum NotContinued {
     Checks,
     #[error("an ARG is named {}, which controls the build checks", SKIP_CHECKS.0)]
     ChecksArg,
-    #[error("the stage is built for {stage}, and the image for {image}")]
+    #[error("the stage is built for {stage}, but the image is built for {image}")]
     Platform { stage: String, image: String },
     #[error("`{0}` is both an ARG and a variable of the image")]
     ArgAndEnv(String),
-    #[error("the default of ARG `{arg}` uses `{variable}`, which an ENV after it sets")]
+    #[error("the default of ARG `{arg}` uses `{variable}`, which a later ENV sets")]
     VariableChanged { arg: String, variable: String },
-    #[error("a trigger declares an ARG, and the Dockerfile has an escape character of its own")]
+    #[error("an ONBUILD trigger declares an ARG, and the Dockerfile sets its own escape character")]
     EscapeInTrigger,
     #[error(
-        "stage {0} shares the labels, volumes and ports of a stage that the target is based on, and sets some"
+        "stage {0} shares the labels, volumes and ports of a stage that the target is based on, and changes them"
     )]
     SharedConfig(usize),
     #[error("the instructions to repeat do not fit on the lines before the cut")]
@@ -84,10 +84,10 @@ pub(crate) enum NotContinued {
     TooLong,
 }
 
-/// Returns `text` with the target continuing from `prefix`, the image of everything before `cut`.
+/// Returns `text` with the target stage based on `prefix`, the image of all instructions before `cut`.
 ///
-/// The caller ensures that the frontend is Docker's, that `resolution` is that of the target `cut.stage`, and that build
-/// arguments do not make build checks fail the build (see [`enforces_checks`]).
+/// The caller ensures that the frontend is Docker's, that `resolution` is that of the target `cut.stage`, and that
+/// build arguments do not make build checks fail the build (see [`enforces_checks`]).
 pub(crate) fn continued(
     text: &str,
     dockerfile: &Dockerfile,
@@ -132,14 +132,14 @@ pub(crate) fn enforces_checks(checks: &str) -> bool {
     checks.split(';').any(|option| option.split('=').next().is_some_and(|name| name.trim() == "error"))
 }
 
-/// An instruction to repeat, and the line where it was, if that is before the cut in the stage itself.
+/// An instruction to repeat, with its original line if the stage itself contains it.
 type Repeated = (Option<usize>, String);
 
-/// What the stage has seen at the cut.
+/// The instructions that determine the state of a stage at the cut.
 struct Inherited<'a> {
-    /// The stage, after those that it is based on, the first of which is based on an image.
+    /// The parent stages and the stage itself, starting with the one that is based on an image.
     stages: Vec<&'a ResolvedStage>,
-    /// The instructions up to the cut, those of the stages that it is based on first.
+    /// The instructions up to the cut, starting with those of the parent stages.
     before: Vec<&'a ResolvedInstruction>,
     /// The position in `before` of the stage's own first instruction.
     own: usize,
@@ -175,7 +175,7 @@ impl<'a> Inherited<'a> {
             let own = position >= self.own && !at.triggered;
             let text = match &at.instruction.kind {
                 _ if cmd == Some(position) => {
-                    // As the config has it, because a SHELL may have changed after the CMD.
+                    // Repeat the config's command: a SHELL after the CMD would change the meaning of its shell form.
                     let words = serde_json::to_string(prefix.command).expect("strings make JSON");
                     format!("CMD {words}")
                 }
@@ -197,7 +197,7 @@ impl<'a> Inherited<'a> {
     }
 }
 
-/// Refuses what concerns the whole file.
+/// Checks the conditions that concern the whole file.
 fn check_file(dockerfile: &Dockerfile, resolution: &Resolution) -> Result<(), NotContinued> {
     if let Some(base) = resolution.untold_triggers.first() {
         return Err(NotContinued::UnknownTriggers(base.clone()));
@@ -219,7 +219,8 @@ fn check_file(dockerfile: &Dockerfile, resolution: &Resolution) -> Result<(), No
     Ok(())
 }
 
-/// Refuses a stage for another platform: its prefix's config names the platform of the build, not that of its files.
+/// Rejects a stage for a different platform: the config of its prefix would contain the platform of the build, not that
+/// of its files.
 fn check_platform(resolution: &Resolution, inherited: &Inherited<'_>) -> Result<(), NotContinued> {
     match inherited.stages.first().and_then(|root| root.platform.as_ref()) {
         Some(platform) if *platform != resolution.platform => Err(NotContinued::Platform {
@@ -230,7 +231,7 @@ fn check_platform(resolution: &Resolution, inherited: &Inherited<'_>) -> Result<
     }
 }
 
-/// Refuses arguments that would not have the same value again.
+/// Rejects arguments that would have a different value if they were repeated.
 fn check_args(
     dockerfile: &Dockerfile,
     inherited: &Inherited<'_>,
@@ -244,7 +245,7 @@ fn check_args(
             return Err(NotContinued::EscapeInTrigger);
         }
         for (name, default) in args {
-            // The last one of ARG and ENV wins, and a repeated ARG would be the last one.
+            // The last ARG or ENV takes precedence, and a repeated ARG would be the last one.
             if prefix.variables.contains(name) {
                 return Err(NotContinued::ArgAndEnv(name.clone()));
             }
@@ -265,7 +266,7 @@ fn check_args(
     Ok(())
 }
 
-/// Returns the variables that a word uses; those of a word that cannot be expanded do not matter.
+/// Returns the variables that a word uses; empty for a word that cannot be expanded.
 fn variables(word: &str, escape: char) -> BTreeSet<String> {
     let used = RefCell::new(BTreeSet::new());
     let lookup = |name: &str| {
@@ -278,8 +279,8 @@ fn variables(word: &str, escape: char) -> BTreeSet<String> {
     }
 }
 
-/// Places `from` on the line `first`, and the instructions on the lines after it, up to `last`: on their own lines if
-/// possible, in order in any case.
+/// Places `from` on the line `first`, and the instructions on the lines after it, up to `last`: on their original lines
+/// if possible, and always in order.
 fn place(
     from: String,
     repeated: &[Repeated],

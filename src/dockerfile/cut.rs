@@ -5,7 +5,7 @@
 pub(crate) struct Cut {
     /// The index of the stage in the Dockerfile.
     pub(crate) stage: usize,
-    /// The number of the stage's own instructions before the cut, the FROM included; at least 1. The ONBUILD triggers
-    /// of the base run directly after the FROM, so they are always before the cut, and are not counted.
+    /// The number of the stage's own instructions before the cut, including the FROM; at least 1. The ONBUILD triggers
+    /// of the base run directly after the FROM. They are always before the cut, and are not counted.
     pub(crate) instructions: usize,
 }

@@ -1,7 +1,7 @@
 //! Parser directives: `# syntax=…`, `# escape=…`, `# check=…`.
 //!
-//! They are at the very top, one per line; the first other line ends them. Behaviour after `BuildKit`'s
-//! `frontend/dockerfile/parser/directives.go`.
+//! They are at the top of the file, one per line, and end at the first line that is not a directive. Behaviour after
+//! `BuildKit`'s `frontend/dockerfile/parser/directives.go`.
 
 use super::error::SyntaxError;
 
@@ -37,10 +37,10 @@ impl Directives {
         let mut directives = Self { syntax: None, escape: '\\', check: None };
         let mut seen = Vec::new();
         let shebang = text.starts_with("#!");
-        let mut flush = true;
+        let mut unindented = true;
         for (index, source) in text.lines().enumerate().skip(usize::from(shebang)) {
             let Some((name, value)) = directive(source) else { break };
-            flush &= source.starts_with('#');
+            unindented &= source.starts_with('#');
             let error = |message| Err(SyntaxError::at(index + 1, source, message));
             if seen.contains(&name) {
                 if shebang {
@@ -49,8 +49,8 @@ impl Directives {
                 return error(format!("only one `{name}` directive can be used"));
             }
             match name.as_str() {
-                "syntax" if flush => directives.syntax = Some(value.to_owned()),
-                "check" if flush => directives.check = Some(value.to_owned()),
+                "syntax" if unindented => directives.syntax = Some(value.to_owned()),
+                "check" if unindented => directives.check = Some(value.to_owned()),
                 "escape" if !shebang => match value {
                     "\\" => directives.escape = '\\',
                     "`" => directives.escape = '`',

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// A Dockerfile that cannot be parsed.
+/// A mistake in a Dockerfile, with its position.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} (line {line}, column {column})")]
 pub struct SyntaxError {
@@ -10,22 +10,22 @@ pub struct SyntaxError {
     pub line: usize,
     /// Column in characters, counted from 1.
     pub column: usize,
-    /// A lower-case fragment.
+    /// The mistake, as a lower-case fragment.
     pub message: String,
 }
 
-/// Maximum number of characters of a line that are shown.
+/// Maximum number of characters of a source line in a rendered error.
 const WIDEST: usize = 200;
 
 impl SyntaxError {
-    /// Points at the first of `parts` that is found in `source`, the text from line `first` on; else at the start of
-    /// that text.
+    /// Creates an error at the first of `parts` that occurs in `source`, the text from line `first` on, or else at the
+    /// start of that text.
     pub(super) fn within(first: usize, source: &str, parts: &[&str], message: impl Into<String>) -> Self {
         let found = parts.iter().find_map(|part| locate(source, part, 0));
         Self::found(first, source, found, message)
     }
 
-    /// Points at the second occurrence of `part` in `source`.
+    /// Creates an error at the second occurrence of `part` in `source`.
     pub(super) fn again(first: usize, source: &str, part: &str, message: impl Into<String>) -> Self {
         Self::found(first, source, locate(source, part, 1), message)
     }
@@ -39,7 +39,7 @@ impl SyntaxError {
         Self { line: first + line, column: before.chars().count() + 1, message: message.into() }
     }
 
-    /// Points at the start of `line`.
+    /// Creates an error at the start of `line`.
     pub(super) fn at(line: usize, source: &str, message: impl Into<String>) -> Self {
         Self::within(line, source, &[], message)
     }
@@ -76,7 +76,7 @@ impl SyntaxError {
 /// Returns the position of `part` in `source` after skipping `before` occurrences: lines before it, and bytes before it
 /// in its line.
 ///
-/// A part that continues on the next line is found by its beginning.
+/// A part that continues on the next line is located by its beginning.
 fn locate(source: &str, part: &str, before: usize) -> Option<(usize, usize)> {
     if part.is_empty() {
         return None;
@@ -84,7 +84,7 @@ fn locate(source: &str, part: &str, before: usize) -> Option<(usize, usize)> {
     let lines = || source.lines().enumerate();
     let mut whole =
         lines().flat_map(|(index, line)| line.match_indices(part).map(move |(byte, _)| (index, byte)));
-    let begun = || {
+    let continued_part = || {
         lines().find_map(|(index, line)| {
             let line = line.trim_end().trim_end_matches(['\\', '`']);
             let lengths = (2..part.len()).rev().filter(|length| part.is_char_boundary(*length));
@@ -93,5 +93,5 @@ fn locate(source: &str, part: &str, before: usize) -> Option<(usize, usize)> {
             Some((index, byte))
         })
     };
-    whole.nth(before).or_else(begun)
+    whole.nth(before).or_else(continued_part)
 }

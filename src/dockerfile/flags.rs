@@ -1,4 +1,4 @@
-//! The flags of each instruction, and mistakes in them.
+//! Validates the flags of each instruction.
 //!
 //! An unknown flag that is not similar to a known one is accepted: a newer frontend may support it, and an older one
 //! reports it itself.
@@ -58,7 +58,7 @@ pub(super) struct Mistake {
     pub(super) message: String,
     /// The flag as written, up to the end of its name.
     pub(super) flag: String,
-    /// `true` if the mistake is the repetition of the flag.
+    /// `true` if the flag must not be repeated, but is.
     pub(super) again: bool,
 }
 
@@ -81,7 +81,7 @@ pub(super) fn mistake(command: &Command) -> Option<Mistake> {
 
 fn unknown(keyword: &str, known: &[(&str, Kind)], name: &str) -> Option<String> {
     if known.is_empty() {
-        return Some(format!("{keyword} takes no flags"));
+        return Some(format!("{keyword} does not accept flags"));
     }
     let nearest = suggest::nearest(name, known.iter().map(|(name, _)| *name));
     match nearest {
@@ -95,7 +95,7 @@ fn wrong(kind: Kind, flag: &Flag) -> Option<String> {
     match (kind, flag.value.as_deref()) {
         (Text | Texts, None) | (Switch, Some("")) => Some(format!("`--{name}` needs a value")),
         (Switch, Some(value)) if !["true", "false"].iter().any(|word| value.eq_ignore_ascii_case(word)) => {
-            Some(format!("`--{name}` is either true or false, not `{value}`"))
+            Some(format!("`--{name}` must be true or false, not `{value}`"))
         }
         _ => None,
     }

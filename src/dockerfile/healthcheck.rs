@@ -2,7 +2,8 @@
 
 use super::words::{self, Command, Flag};
 
-/// Returns the mistake in a HEALTHCHECK whose flags are known, and the flag that contains it, if one does.
+/// Returns the mistake in a HEALTHCHECK whose flag names were already validated, with the flag that contains it, if
+/// any.
 pub(super) fn mistake(command: &Command) -> Option<(String, Option<&Flag>)> {
     let wrong_value = || command.flags.iter().find_map(|flag| Some((wrong_value(flag)?, Some(flag))));
     match test_mistake(command) {
@@ -17,28 +18,29 @@ fn test_mistake(command: &Command) -> Option<String> {
     let (kind, test) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default().trim_start());
     match kind.to_uppercase().as_str() {
         "" => Some("HEALTHCHECK requires at least one argument".to_owned()),
-        "NONE" => (!test.is_empty()).then(|| "HEALTHCHECK NONE takes no arguments".to_owned()),
+        "NONE" => (!test.is_empty()).then(|| "HEALTHCHECK NONE does not accept arguments".to_owned()),
         "CMD" => match words::json_array(test) {
             Some(Err(message)) => Some(message),
             Some(Ok(argv)) if argv.is_empty() => Some("missing command after HEALTHCHECK CMD".to_owned()),
             None if test.is_empty() => Some("missing command after HEALTHCHECK CMD".to_owned()),
             _ => None,
         },
-        _ => Some(format!("unknown type `{kind}` of a HEALTHCHECK: it is CMD or NONE")),
+        _ => Some(format!("unknown HEALTHCHECK type `{kind}`: expected CMD or NONE")),
     }
 }
 
 fn wrong_value(flag: &Flag) -> Option<String> {
     let (name, value) = (&flag.name, flag.value.as_deref().filter(|value| !value.is_empty())?);
-    let sound = match name.as_str() {
+    let valid = match name.as_str() {
         "retries" => value.parse::<i32>().is_ok_and(|retries| retries >= 0),
         "interval" | "timeout" | "start-period" | "start-interval" => {
             nanoseconds(value).is_some_and(|duration| duration == 0 || duration >= 1_000_000)
         }
         _ => true,
     };
-    let wanted = if name == "retries" { "a number" } else { "zero or a duration from 1ms on, such as 30s" };
-    (!sound).then(|| format!("`--{name}` is {wanted}, not `{value}`"))
+    let expected =
+        if name == "retries" { "a number" } else { "zero or a duration of at least 1ms, such as 30s" };
+    (!valid).then(|| format!("`--{name}` must be {expected}, not `{value}`"))
 }
 
 /// Parses a duration in Go's notation: `1h30m`, `1.5s`, `0`.
@@ -78,24 +80,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn healthchecks_are_read_as_the_frontend_reads_them() {
-        for sound in
+    fn healthchecks_are_validated_as_in_the_frontend() {
+        for valid in
             ["NONE", "--interval=30s CMD x", "--interval=1h30m --timeout=1.5s --retries=3 cmd [\"x\"]"]
         {
-            assert_eq!(mistake(&Command::of_line(&format!("HEALTHCHECK {sound}"), '\\')), None, "{sound}");
+            assert_eq!(mistake(&Command::of_line(&format!("HEALTHCHECK {valid}"), '\\')), None, "{valid}");
         }
-        let duration = "is zero or a duration from 1ms on, such as 30s, not";
+        let duration = "must be zero or a duration of at least 1ms, such as 30s, not";
         let table = [
             ("", "HEALTHCHECK requires at least one argument".to_owned()),
-            ("NONE x", "HEALTHCHECK NONE takes no arguments".to_owned()),
+            ("NONE x", "HEALTHCHECK NONE does not accept arguments".to_owned()),
             ("CMD", "missing command after HEALTHCHECK CMD".to_owned()),
             ("CMD []", "missing command after HEALTHCHECK CMD".to_owned()),
-            ("curl -f localhost", "unknown type `curl` of a HEALTHCHECK: it is CMD or NONE".to_owned()),
+            ("curl -f localhost", "unknown HEALTHCHECK type `curl`: expected CMD or NONE".to_owned()),
             ("--interval=5 CMD x", format!("`--interval` {duration} `5`")),
             ("--timeout=-5s CMD x", format!("`--timeout` {duration} `-5s`")),
             ("--timeout=1us CMD x", format!("`--timeout` {duration} `1us`")),
             ("--start-period=1d CMD x", format!("`--start-period` {duration} `1d`")),
-            ("--retries=-1 CMD x", "`--retries` is a number, not `-1`".to_owned()),
+            ("--retries=-1 CMD x", "`--retries` must be a number, not `-1`".to_owned()),
         ];
         for (text, message) in table {
             let command = Command::of_line(&format!("HEALTHCHECK {text}"), '\\');

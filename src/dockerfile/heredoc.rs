@@ -5,13 +5,13 @@ use super::expand;
 /// A here-document of a RUN, COPY or ADD.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heredoc {
-    /// The delimiter; for COPY and ADD also the name of the file.
+    /// The delimiter without quotes; for COPY and ADD also the name of the file.
     pub name: String,
     /// `true` if variables in it are expanded (the delimiter is not quoted).
     pub expand: bool,
     /// `true` if leading tabs are removed (`<<-`).
     pub strip_tabs: bool,
-    /// The lines as in the file.
+    /// The lines as written, including leading tabs.
     pub content: String,
 }
 

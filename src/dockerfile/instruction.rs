@@ -1,6 +1,6 @@
 //! One instruction: its kind and its parts, before any variable is expanded.
 //!
-//! All flags are kept, known or not: the instruction's text is part of every key anyway.
+//! Unknown flags are kept as well, because the instruction's text is part of every cache key.
 
 use std::ops::RangeInclusive;
 
@@ -17,12 +17,12 @@ use super::words::Flag;
 pub struct Instruction {
     /// The keyword in upper case.
     pub keyword: String,
-    /// The parsed instruction.
+    /// The parsed arguments and flags.
     pub kind: InstructionKind,
     /// The source as written, including here-documents; lines end in `\n` only, except inside here-documents, where a
     /// `\r` is content.
     pub text: String,
-    /// The fields that determine its effect, see `canonical.rs`.
+    /// The fields that determine the effect of the instruction, see `canonical.rs`.
     pub(crate) canonical: Vec<String>,
     /// The source lines, counted from 1.
     pub lines: RangeInclusive<usize>,
@@ -55,25 +55,25 @@ pub enum InstructionKind {
     Other(String),
 }
 
-/// A `FROM`.
+/// The parts of a `FROM` instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct From {
     /// The base as written.
     pub base: String,
     /// The stage's name in lower case.
     pub name: Option<String>,
-    /// `--platform`, as written.
+    /// The value of `--platform`, as written.
     pub platform: Option<String>,
 }
 
-/// A `RUN`.
+/// The parts of a `RUN` instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
     /// The `--mount` flags in order.
     pub mounts: Vec<Mount>,
-    /// `--network`.
+    /// The value of `--network`: `default`, `none` or `host`.
     pub network: Option<String>,
-    /// `--security`.
+    /// The value of `--security`: `sandbox` or `insecure`.
     pub security: Option<String>,
     /// The command without flags.
     pub command: RunCommand,
@@ -90,10 +90,10 @@ pub enum RunCommand {
     Exec(Vec<String>),
 }
 
-/// A COPY or an ADD.
+/// The parts of a `COPY` or `ADD` instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transfer {
-    /// All flags in order.
+    /// All flags in order, including unknown ones.
     pub flags: Vec<Flag>,
     /// The sources that are paths or addresses, as written.
     pub sources: Vec<String>,
@@ -103,18 +103,19 @@ pub struct Transfer {
     pub destination: String,
 }
 
-/// An `ONBUILD`.
+/// The parts of an `ONBUILD` instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Onbuild {
-    /// The deferred instruction. One that cannot be parsed is [`InstructionKind::Other`], because the engine accepts it
-    /// until an image is based on this one.
+    /// The deferred instruction. If it cannot be parsed, it is [`InstructionKind::Other`], because the engine accepts
+    /// it until an image is based on this one.
     pub instruction: Box<Instruction>,
-    /// The instruction as an image would record it.
+    /// The instruction as it is stored in the config of the image.
     pub(crate) expression: String,
 }
 
 impl Run {
-    /// Returns the script for the shell: the command with its here-documents, or the here-document that is the script.
+    /// Returns the script for the shell: the command with its here-documents, or only the here-document if the command
+    /// consists of it. Returns `None` for the JSON form.
     pub fn script(&self) -> Option<String> {
         let RunCommand::Shell(command) = &self.command else { return None };
         let mut script = command.clone();

@@ -36,11 +36,11 @@ const KEYWORDS: [&str; 18] = [
 /// The keywords whose arguments can be a JSON array.
 const TAKES_JSON: [&str; 7] = ["ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"];
 
-/// A mistake, and the parts of the line that it concerns, the most specific first.
+/// A mistake, with the parts of the line that it concerns, the most specific first.
 pub(super) struct Fault {
     message: String,
     parts: Vec<String>,
-    /// `true` to point at the second occurrence of the first part.
+    /// `true` if the position is the second occurrence of the first part.
     again: bool,
 }
 
@@ -51,7 +51,7 @@ impl From<String> for Fault {
 }
 
 impl Fault {
-    /// Locates the mistake in `source`, the text from line `first` on.
+    /// Converts to an error at the position of the mistake in `source`, the text from line `first` on.
     pub(super) fn within(self, first: usize, source: &str) -> SyntaxError {
         let parts: Vec<&str> = self.parts.iter().map(String::as_str).collect();
         match parts.first() {
@@ -110,7 +110,7 @@ pub(super) fn kind(
         "VOLUME" => match json()? {
             Some(paths) if paths.is_empty() => return fault("VOLUME requires at least one argument"),
             Some(paths) if paths.iter().any(|path| path.trim().is_empty()) => {
-                return fault("a VOLUME can not be an empty path");
+                return fault("the path of a VOLUME cannot be empty");
             }
             _ => InstructionKind::Other(arguments.clone()),
         },
@@ -125,9 +125,9 @@ pub(super) fn kind(
         },
         "EXPOSE" => InstructionKind::Other(arguments.clone()),
         _ => {
-            let meant = suggest::nearest(written, KEYWORDS);
-            let meant = meant.map(|meant| format!("; did you mean `{meant}`?")).unwrap_or_default();
-            return fault(format!("unknown instruction `{written}`{meant}"));
+            let similar = suggest::nearest(written, KEYWORDS);
+            let similar = similar.map(|similar| format!("; did you mean `{similar}`?")).unwrap_or_default();
+            return fault(format!("unknown instruction `{written}`{similar}"));
         }
     })
 }
@@ -146,7 +146,7 @@ fn from(command: &Command) -> Result<instruction::From, Fault> {
                 && lower.chars().all(|char| char.is_ascii_alphanumeric() || "-_.".contains(char));
             if !valid {
                 let message = format!(
-                    "invalid stage name `{name}`: a letter first, then letters, digits, `-`, `_`, `.`"
+                    "invalid stage name `{name}`: start with a letter, then use letters, digits, `-`, `_` or `.`"
                 );
                 return Err(Fault::about(name, message));
             }
@@ -167,7 +167,7 @@ fn declared(arguments: &str, escape: char) -> Result<Vec<(String, Option<String>
     words
         .into_iter()
         .map(|word| match word.split_once('=') {
-            Some(("", _)) => fault("ARG names can not be blank"),
+            Some(("", _)) => fault("ARG names cannot be blank"),
             Some((name, value)) => Ok((name.to_owned(), Some(value.to_owned()))),
             None => Ok((word, None)),
         })
@@ -183,7 +183,7 @@ fn run(command: &Command, heredocs: Vec<Heredoc>) -> Result<Run, Fault> {
             if values.contains(&value) {
                 return Ok(Some(value.to_owned()));
             }
-            let message = format!("`--{name}` is one of {}, not `{value}`", values.join(", "));
+            let message = format!("`--{name}` must be one of {}, not `{value}`", values.join(", "));
             Err(Fault::about(format!("--{name}"), message))
         };
         match name.as_str() {
@@ -213,14 +213,14 @@ fn transfer(command: &Command, heredocs: &[Heredoc]) -> Result<Transfer, Fault> 
     if words.is_empty() {
         return fault(format!("{keyword} requires at least two arguments, a source and the destination"));
     }
-    let opened = |word: &str| Heredoc::of_word(word).ok().flatten();
-    if opened(&destination).is_some() {
-        let message = format!("{keyword} cannot take a here-document as its destination");
+    let heredoc_of = |word: &str| Heredoc::of_word(word).ok().flatten();
+    if heredoc_of(&destination).is_some() {
+        let message = format!("the destination of {keyword} cannot be a here-document");
         return Err(Fault::about(destination, message));
     }
     let (mut sources, mut documents) = (Vec::new(), Vec::new());
     for word in words {
-        match opened(&word) {
+        match heredoc_of(&word) {
             None => sources.push(word),
             Some(opened) => {
                 let read = heredocs.iter().rev().find(|heredoc| heredoc.name == opened.name);
@@ -237,7 +237,7 @@ fn onbuild(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<On
     }
     let inner = Command::of_line(&command.arguments, escape);
     if matches!(inner.keyword.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
-        let message = format!("{} isn't allowed as an ONBUILD trigger", inner.keyword);
+        let message = format!("{} is not allowed as an ONBUILD trigger", inner.keyword);
         return Err(Fault::about(&command.arguments, message));
     }
     if matches!(inner.keyword.as_str(), "ENV" | "LABEL") {

@@ -9,9 +9,9 @@
 //!  EOF                    ─┘ last
 //! ```
 //!
-//! Behaviour after `BuildKit`'s `frontend/dockerfile/parser/parser.go`. The crate `parse-dockerfile` is only compared
-//! with in the tests: up to 0.1.9 it supports a here-document of a RUN only as its first and only one, does not unquote
-//! flags, refuses two stages with one name, and takes a doubled escape at a line's end for a continuation.
+//! Behaviour after `BuildKit`'s `frontend/dockerfile/parser/parser.go`. The crate `parse-dockerfile` is used only in
+//! tests, for comparison: up to 0.1.9 it supports only one here-document in a RUN, does not unquote flags, rejects two
+//! stages with one name, and treats a doubled escape at the end of a line as a continuation.
 
 use super::error::SyntaxError;
 use super::heredoc::Heredoc;
@@ -23,7 +23,7 @@ pub(super) struct Line {
     pub(super) first: usize,
     /// The last source line, including here-documents.
     pub(super) last: usize,
-    /// The source as written; line ends are `\n`, but unchanged inside here-documents, where they are content.
+    /// The source as written. Line ends are `\n`, except inside here-documents, where they are unchanged.
     pub(super) source: String,
     pub(super) command: Command,
     pub(super) heredocs: Vec<Heredoc>,
@@ -65,7 +65,7 @@ pub(super) fn lines(text: &str, escape: char) -> Result<Vec<Line>, SyntaxError> 
         }
         let error = |message: String| SyntaxError::at(first, start, message);
         if joined.trim().is_empty() {
-            return Err(error("a continuation with nothing to continue".to_owned()));
+            return Err(error("a line continuation without an instruction".to_owned()));
         }
         let command = Command::of_line(&joined, escape);
         let mut heredocs = Vec::new();

@@ -1,22 +1,22 @@
-//! The instructions that only change the config of an image, typed. Pure.
+//! Typed forms of the instructions that only change the config of an image. Pure.
 
 use super::healthcheck::nanoseconds;
 use super::words;
 use super::{Instruction, InstructionKind};
 
-/// An instruction that is [`InstructionKind::Other`], before any variable is expanded.
+/// The typed form of an [`InstructionKind::Other`], before any variable is expanded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Metadata {
     Label(Vec<(String, String)>),
-    /// The words of the JSON form, or the text for the shell.
+    /// `Ok` with the words of the JSON form, or `Err` with the text of the shell form.
     Command(Result<Vec<String>, String>),
-    /// As for [`Self::Command`].
+    /// `Ok` with the words of the JSON form, or `Err` with the text of the shell form.
     Entrypoint(Result<Vec<String>, String>),
-    /// Sorted, as the frontend sorts them.
+    /// The ports, sorted as in the frontend.
     Expose(Vec<String>),
     Volume(Vec<String>),
     StopSignal(String),
-    /// Times are in nanoseconds, 0 means the default.
+    /// A health check. Times are in nanoseconds; 0 is the default.
     Healthcheck {
         test: Vec<String>,
         interval: i64,
@@ -29,7 +29,7 @@ pub(crate) enum Metadata {
 }
 
 impl Metadata {
-    /// Returns `None` for an instruction that is not known, or has mistakes.
+    /// Returns the typed form, or `None` if the instruction is unknown or invalid.
     pub(crate) fn of(instruction: &Instruction, escape: char) -> Option<Self> {
         let InstructionKind::Other(arguments) = &instruction.kind else { return None };
         let command = || match words::json_array(arguments) {
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn instructions_have_their_parts() {
+    fn metadata_instructions_are_parsed_into_their_parts() {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let check = |test: &[&str], interval, retries| Metadata::Healthcheck {

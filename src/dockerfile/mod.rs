@@ -10,9 +10,10 @@
 //!       ─▶ resolve      + Options: expanded bases, reached stages, context  ─▶ Resolution
 //! ```
 //!
-//! Invariants: everything that the frontend accepts is accepted, including flags of newer versions. Where only the
-//! engine can know, because a base image may set a variable or have ONBUILD triggers, [`Resolution`] assumes that
-//! things are *used*: a key with too many inputs costs a miss, a key with too few ships a stale image.
+//! Invariants: everything that the frontend accepts is accepted, including flags of newer versions. If only the engine
+//! can determine whether an input is used, because a base image may set a variable or have ONBUILD triggers,
+//! [`Resolution`] assumes that it is *used*: a key with too many inputs costs a miss, a key with too few inputs
+//! produces a stale image.
 
 mod canonical;
 mod context_paths;
@@ -131,7 +132,7 @@ impl Dockerfile {
         }
         if stages.is_empty() {
             let line = text.lines().count().max(1);
-            return Err(SyntaxError::at(line, "", "no FROM: there is no stage to build"));
+            return Err(SyntaxError::at(line, "", "no FROM instruction: there is no stage to build"));
         }
         Ok(Self { directives, global_args, stages })
     }

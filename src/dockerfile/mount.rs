@@ -66,7 +66,7 @@ const KEYS: [&str; 14] = [
 ];
 
 impl Mount {
-    /// Parses the value of `--mount=`. The error is a message and the field that it concerns.
+    /// Parses the value of `--mount=`. The error is a message and the field that contains the mistake.
     pub(super) fn parse(text: &str) -> Result<Self, (String, String)> {
         let fields = fields(text).map_err(|message| (message, text.to_owned()))?;
         let mut options = Vec::new();
@@ -84,25 +84,25 @@ impl Mount {
             };
             let error = |message| Err((message, field.clone()));
             if !KEYS.contains(&key.as_str()) {
-                let meant = super::suggest::nearest(&key, KEYS);
-                let meant = meant.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
-                return error(format!("unexpected mount option `{key}`{meant}"));
+                let similar = super::suggest::nearest(&key, KEYS);
+                let similar = similar.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+                return error(format!("unexpected mount option `{key}`{similar}"));
             }
             match (key.as_str(), &value) {
                 ("readonly" | "readwrite" | "required", None) => {}
                 (_, None) => return error(format!("mount option `{key}` needs a value")),
                 ("from", Some(from)) if from.find('$').is_some_and(|index| index + 1 < from.len()) => {
-                    return error("a mount's `from` takes no variable: name a stage and use that".to_owned());
+                    return error("variables are not allowed in the mount option `from`: declare a stage and use its name".to_owned());
                 }
                 _ => {}
             }
             options.push((key, value));
         }
         let written = options.iter().zip(&fields);
-        let judged: Vec<_> = written
+        let checked_fields: Vec<_> = written
             .map(|((key, value), written)| mount_rules::Field { key, value: value.as_deref(), written })
             .collect();
-        match mount_rules::mistake(&judged) {
+        match mount_rules::mistake(&checked_fields) {
             Some(mistake) => Err(mistake),
             None => Ok(Self { options }),
         }
@@ -118,7 +118,7 @@ impl Mount {
         self.get("type").map_or(Some(MountKind::Bind), MountKind::of)
     }
 
-    /// Returns the options as written, each once: the last one takes precedence.
+    /// Returns the options as written, each once: of duplicates, the last one.
     pub(super) fn written(&self) -> BTreeMap<String, String> {
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "true".to_owned());
         self.options.iter().map(|(key, text)| (key.clone(), value(text))).collect()
@@ -174,7 +174,7 @@ fn fields(text: &str) -> Result<Vec<String>, String> {
             let (field, more) =
                 rest.split_once(',').map_or((rest, None), |(field, more)| (field, Some(more)));
             if field.contains('"') {
-                return Err("a quote inside a mount's option".to_owned());
+                return Err("a quote inside an unquoted mount option".to_owned());
             }
             fields.push(field.to_owned());
             let Some(more) = more else { return Ok(fields) };
@@ -199,7 +199,7 @@ fn fields(text: &str) -> Result<Vec<String>, String> {
         if after.is_empty() {
             return Ok(fields);
         }
-        rest = after.strip_prefix(',').ok_or_else(|| "text behind a closed quote in a mount".to_owned())?;
+        rest = after.strip_prefix(',').ok_or_else(|| "text after a closing quote in a mount".to_owned())?;
     }
 }
 
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mounts_are_read_with_aliases_defaults_and_quotes() {
+    fn aliases_defaults_and_quotes_in_mounts_are_supported() {
         let mount = Mount::parse(r#"Type=cache,dst=/root/.cache,"id=a,b",ro,sharing=locked"#).unwrap();
         assert_eq!(mount.kind(), Some(MountKind::Cache));
         assert_eq!(mount.get("target"), Some("/root/.cache"));
@@ -219,18 +219,18 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_in_mounts_are_named() {
+    fn mistakes_in_mounts_are_reported() {
         let table = [
-            ("type=cahce", "a mount's `type` is bind, cache, tmpfs, secret or ssh, not `cahce`"),
+            ("type=cahce", "the mount option `type` must be bind, cache, tmpfs, secret or ssh, not `cahce`"),
             ("tagret=/x", "unexpected mount option `tagret`; did you mean `target`?"),
             (
                 "type=bind,from=$BASE,target=/x",
-                "a mount's `from` takes no variable: name a stage and use that",
+                "variables are not allowed in the mount option `from`: declare a stage and use its name",
             ),
             ("type=cache,target", "mount option `target` needs a value"),
             (r#""id=a"#, "unclosed quote in a mount"),
-            (r#"type=cache,"id=a"b"#, "text behind a closed quote in a mount"),
-            (r#"type=cache,id="a,b""#, "a quote inside a mount's option"),
+            (r#"type=cache,"id=a"b"#, "text after a closing quote in a mount"),
+            (r#"type=cache,id="a,b""#, "a quote inside an unquoted mount option"),
         ];
         for (text, message) in table {
             assert_eq!(Mount::parse(text).unwrap_err().0, message, "{text}");

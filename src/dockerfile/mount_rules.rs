@@ -14,11 +14,11 @@ pub(super) struct Field<'a> {
     pub(super) written: &'a str,
 }
 
-/// The properties of the fields read so far.
+/// The properties of the fields that were read so far.
 struct Sum<'a> {
     /// `None` if it depends on a variable.
     kind: Option<MountKind>,
-    /// Fields that only some kinds of mount may have.
+    /// The fields that are allowed only in some kinds of mount.
     restricted: Vec<&'a Field<'a>>,
     has_id: bool,
     has_source: bool,
@@ -65,16 +65,15 @@ fn one<'a>(field: &'a Field<'a>, sum: &mut Sum<'a>) -> Option<String> {
     match (key, sum.kind) {
         ("type", _) => {
             sum.kind = MountKind::of(value);
-            return sum
-                .kind
-                .is_none()
-                .then(|| format!("a mount's `type` is bind, cache, tmpfs, secret or ssh, not `{value}`"));
+            return sum.kind.is_none().then(|| {
+                format!("the mount option `type` must be bind, cache, tmpfs, secret or ssh, not `{value}`")
+            });
         }
         ("required", Some(kind)) if !matches!(kind, MountKind::Secret | MountKind::Ssh) => {
-            return Some(format!("`required` is not for mounts of type {}", named(kind)));
+            return Some(format!("`required` is not allowed in mounts of type {}", named(kind)));
         }
         ("size", Some(kind)) if kind != MountKind::Tmpfs => {
-            return Some(format!("`size` is not for mounts of type {}", named(kind)));
+            return Some(format!("`size` is not allowed in mounts of type {}", named(kind)));
         }
         ("id", _) => sum.has_id = !value.is_empty(),
         ("source", _) => sum.has_source = !value.is_empty(),
@@ -83,7 +82,7 @@ fn one<'a>(field: &'a Field<'a>, sum: &mut Sum<'a>) -> Option<String> {
         ("sharing" | "mode" | "uid" | "gid" | "from", _) => sum.restricted.push(field),
         _ => {}
     }
-    let sound = match key {
+    let valid = match key {
         "readonly" | "readwrite" | "required" => is_boolean(value),
         "size" => is_size(value),
         "sharing" => ["shared", "private", "locked"].iter().any(|mode| value.eq_ignore_ascii_case(mode)),
@@ -91,14 +90,14 @@ fn one<'a>(field: &'a Field<'a>, sum: &mut Sum<'a>) -> Option<String> {
         "uid" | "gid" => is_number(value, 10),
         _ => true,
     };
-    let wanted = match key {
+    let expected = match key {
         "readonly" | "readwrite" | "required" => "true or false",
         "size" => "a number of bytes such as 64m",
         "sharing" => "shared, private or locked",
         "mode" => "an octal number such as 0755",
         _ => "a number",
     };
-    (!sound).then(|| format!("a mount's `{key}` is {wanted}, not `{value}`"))
+    (!valid).then(|| format!("the mount option `{key}` must be {expected}, not `{value}`"))
 }
 
 fn all<'a>(sum: &Sum<'a>) -> Option<(String, Option<&'a Field<'a>>)> {
@@ -109,13 +108,16 @@ fn all<'a>(sum: &Sum<'a>) -> Option<(String, Option<&'a Field<'a>>)> {
         (_, kind) => matches!(kind, MountKind::Bind | MountKind::Tmpfs),
     };
     if let Some(field) = sum.restricted.iter().find(wrong) {
-        return Some((format!("`{}` is not for mounts of type {}", field.key, kind.name()), Some(field)));
+        return Some((
+            format!("`{}` is not allowed in mounts of type {}", field.key, kind.name()),
+            Some(field),
+        ));
     }
     if kind != MountKind::Secret || sum.open {
         return None;
     }
     if sum.has_source && sum.has_id {
-        return Some(("a secret mount has either a source or an id".to_owned(), None));
+        return Some(("a secret mount cannot have both a source and an id".to_owned(), None));
     }
     let named = sum.has_source || sum.has_id || sum.has_target;
     (!named).then(|| ("a secret mount needs an id or a target".to_owned(), None))
@@ -141,11 +143,11 @@ fn is_size(value: &str) -> bool {
     let (number, unit) = value.split_at(last + 1);
     let number = number.strip_suffix(' ').unwrap_or(number);
     let unit = unit.to_ascii_lowercase();
-    let sound = match unit.strip_prefix(['k', 'm', 'g', 't', 'p']) {
+    let valid = match unit.strip_prefix(['k', 'm', 'g', 't', 'p']) {
         Some(rest) => matches!(rest, "" | "b" | "ib"),
         None => matches!(unit.as_str(), "" | "b"),
     };
-    sound && number.parse::<f64>().is_ok_and(|number| number >= 0.0)
+    valid && number.parse::<f64>().is_ok_and(|number| number >= 0.0)
 }
 
 #[cfg(test)]
@@ -154,7 +156,7 @@ mod tests {
 
     #[test]
     fn options_are_validated_as_in_the_frontend() {
-        for sound in [
+        for valid in [
             "target=/x,readonly=1,rw=False",
             "type=tmpfs,target=/x,size=1.5 GiB",
             "type=tmpfs,target=/x,size=64m",
@@ -167,36 +169,44 @@ mod tests {
             "type=cache,target=/x,mode=$M,sharing=${S:-shared}",
             "type=secret,source=$S,id=$I",
         ] {
-            assert_eq!(Mount::parse(sound).err(), None, "{sound}");
+            assert_eq!(Mount::parse(valid).err(), None, "{valid}");
         }
         let table = [
-            ("target=/x,ro=yes", "a mount's `readonly` is true or false, not `yes`", "ro=yes"),
-            ("type=cache,required", "`required` is not for mounts of type cache", "required"),
-            ("required,type=ssh", "`required` is not for mounts of type bind", "required"),
-            ("type=cache,size=1g", "`size` is not for mounts of type cache", "size=1g"),
+            ("target=/x,ro=yes", "the mount option `readonly` must be true or false, not `yes`", "ro=yes"),
+            ("type=cache,required", "`required` is not allowed in mounts of type cache", "required"),
+            ("required,type=ssh", "`required` is not allowed in mounts of type bind", "required"),
+            ("type=cache,size=1g", "`size` is not allowed in mounts of type cache", "size=1g"),
             (
                 "type=tmpfs,size=big",
-                "a mount's `size` is a number of bytes such as 64m, not `big`",
+                "the mount option `size` must be a number of bytes such as 64m, not `big`",
                 "size=big",
             ),
-            ("type=tmpfs,size=1x", "a mount's `size` is a number of bytes such as 64m, not `1x`", "size=1x"),
+            (
+                "type=tmpfs,size=1x",
+                "the mount option `size` must be a number of bytes such as 64m, not `1x`",
+                "size=1x",
+            ),
             (
                 "type=cache,sharing=all",
-                "a mount's `sharing` is shared, private or locked, not `all`",
+                "the mount option `sharing` must be shared, private or locked, not `all`",
                 "sharing=all",
             ),
             (
                 "type=cache,mode=0888",
-                "a mount's `mode` is an octal number such as 0755, not `0888`",
+                "the mount option `mode` must be an octal number such as 0755, not `0888`",
                 "mode=0888",
             ),
-            ("type=cache,uid=app", "a mount's `uid` is a number, not `app`", "uid=app"),
-            ("type=cache,gid=-1", "a mount's `gid` is a number, not `-1`", "gid=-1"),
-            ("target=/x,mode=0755", "`mode` is not for mounts of type bind", "mode=0755"),
-            ("type=tmpfs,uid=1,target=/x", "`uid` is not for mounts of type tmpfs", "uid=1"),
-            ("sharing=shared,target=/x", "`sharing` is not for mounts of type bind", "sharing=shared"),
-            ("type=secret,id=a,from=b", "`from` is not for mounts of type secret", "from=b"),
-            ("type=secret,id=a,source=b", "a secret mount has either a source or an id", "type=secret"),
+            ("type=cache,uid=app", "the mount option `uid` must be a number, not `app`", "uid=app"),
+            ("type=cache,gid=-1", "the mount option `gid` must be a number, not `-1`", "gid=-1"),
+            ("target=/x,mode=0755", "`mode` is not allowed in mounts of type bind", "mode=0755"),
+            ("type=tmpfs,uid=1,target=/x", "`uid` is not allowed in mounts of type tmpfs", "uid=1"),
+            ("sharing=shared,target=/x", "`sharing` is not allowed in mounts of type bind", "sharing=shared"),
+            ("type=secret,id=a,from=b", "`from` is not allowed in mounts of type secret", "from=b"),
+            (
+                "type=secret,id=a,source=b",
+                "a secret mount cannot have both a source and an id",
+                "type=secret",
+            ),
             ("type=secret,env=A", "a secret mount needs an id or a target", "type=secret"),
         ];
         for (text, message, field) in table {

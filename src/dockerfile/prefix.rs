@@ -1,20 +1,20 @@
-//! Cuts a stage of a Dockerfile short, in memory; all lines keep their numbers. Pure.
+//! Truncates a stage of a Dockerfile in memory; all lines keep their numbers. Pure.
 
 use std::collections::BTreeSet;
 
 use super::{Cut, Dockerfile, InstructionKind};
 
-/// Returns `text` with the stage ending at `cut`: a build of that stage makes the prefix image.
+/// Returns `text` with the stage ending at `cut`: a build of that stage creates the prefix image.
 ///
-/// Removed instructions leave empty lines:
+/// The lines of these instructions become empty:
 /// - The stage's instructions after the cut.
-/// - Its ONBUILD instructions before the cut: a build based on the prefix would run them as triggers. [`super::continued`]
-///   repeats them.
+/// - Its ONBUILD instructions before the cut: a build based on the prefix would run them as triggers.
+///   [`super::continued`] repeats them.
 ///
-/// All other stages stay, also those after the target: a `--from` can name them, and an engine would take a name that is
-/// not a stage for an image. They are not built, because the target does not reach them.
+/// All other stages are kept, including those after the target: a `--from` can refer to them, and an engine treats a
+/// name that is not a stage as an image. They are not built, because the target does not reach them.
 ///
-/// The options of the build that change its config are up to the caller, `--label` for example.
+/// The caller is responsible for build options that change the config, such as `--label`.
 pub(crate) fn prefix_text(text: &str, dockerfile: &Dockerfile, cut: Cut) -> String {
     let (kept, removed) = dockerfile.stages[cut.stage].instructions.split_at(cut.instructions);
     let triggers = kept.iter().filter(|at| matches!(at.kind, InstructionKind::Onbuild(_)));
@@ -31,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_follows_the_cut_and_triggers_are_empty_lines() {
+    fn instructions_after_the_cut_and_triggers_become_empty_lines() {
         let text = "# syntax=docker/dockerfile:1\r\nFROM a AS one\nRUN <<E\n  x\nE\nFROM one AS two\r\n\
                     ONBUILD RUN \\\n  y\r\n# why\nRUN z\nCOPY --from=three a \\\n  # b\n  c\n\nRUN <<E\nq\nE\n\
                     FROM b AS three\nRUN w";

@@ -1,6 +1,7 @@
-//! Image references, as far as named contexts need them.
+//! Recognises names of images for named contexts, and remote sources of ADD.
 
-/// Returns the familiar form under which a named context is looked up: `docker.io/library/alpine:latest` is `alpine`.
+/// Returns the short form of an image name, by which named contexts are looked up: `docker.io/library/alpine:latest` is
+/// `alpine`.
 ///
 /// Behaviour after `BuildKit`'s `frontend/dockerui/config.go` (`NamedContext`).
 pub(super) fn familiar(name: &str) -> &str {
@@ -16,7 +17,7 @@ pub(crate) fn is_remote(source: &str) -> bool {
     scheme.iter().any(|scheme| source.starts_with(scheme)) || is_scp_like(source)
 }
 
-/// Returns `true` for `user@host:path`, which git accepts; it could also be an odd file name.
+/// Returns `true` for `user@host:path`, which git accepts. It could also be the name of a file.
 pub(super) fn is_scp_like(source: &str) -> bool {
     let Some((user, rest)) = source.split_once('@') else { return false };
     let Some((host, _)) = rest.split_once(':') else { return false };
@@ -31,7 +32,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn contexts_are_found_by_any_spelling_of_an_image() {
+    fn all_spellings_of_an_image_have_the_same_short_form() {
         for name in ["alpine", "alpine:latest", "library/alpine", "docker.io/library/alpine:latest"] {
             assert_eq!(familiar(name), "alpine");
         }

@@ -1,7 +1,8 @@
-//! The variables visible at one place in a Dockerfile.
+//! The variables that are visible at one point of a Dockerfile.
 //!
-//! A scope contains the values of ARG and ENV so far. It is *open* if it is based on an image: that image may set a
-//! variable that the scope lacks, so an expansion that uses such a variable is only a guess.
+//! A scope contains the values of the preceding ARG and ENV instructions. It is *open* if it is based on an image with
+//! unknown variables: the image may set a variable that the scope does not contain, so an expansion that uses such a
+//! variable may be wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,8 +10,8 @@ use std::sync::Arc;
 
 use super::expand::{ExpandError, expand, expand_content};
 
-/// Variables with their values. `Debug` shows only names, because values may come from build arguments. Clones share
-/// their data: every resolved instruction keeps one.
+/// The variables with their values. `Debug` shows only names, because values may come from build arguments. Clones
+/// share their data, because every resolved instruction stores one.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Scope {
     variables: Arc<BTreeMap<Arc<str>, Arc<str>>>,
@@ -28,7 +29,7 @@ impl fmt::Debug for Scope {
 
 pub(super) struct Word {
     pub(super) text: String,
-    /// `false` if a base image could change the result.
+    /// `true` if no base image can change the result.
     pub(super) certain: bool,
 }
 
@@ -65,12 +66,12 @@ impl Scope {
         self.variables.get(name).map(AsRef::as_ref)
     }
 
-    /// Expands `word`; returns `None` if that fails or if a base image could change the result.
+    /// Expands `word`. Returns `None` if that fails or if a base image could change the result.
     pub(crate) fn known(&self, word: &str, escape: char) -> Option<String> {
         self.expand(word, escape).ok().filter(|word| word.certain).map(|word| word.text)
     }
 
-    /// As [`Self::known`], for the content of a here-document.
+    /// Expands the content of a here-document like [`Self::known`].
     pub(crate) fn known_content(&self, content: &str) -> Option<String> {
         let expanded = expand_content(content, &|name| self.get(name).map(str::to_owned)).ok()?;
         self.is_certain(&expanded.unmatched).then_some(expanded.text)
@@ -82,9 +83,9 @@ impl Scope {
         Ok(Word { certain: self.is_certain(&expanded.unmatched), text: expanded.text })
     }
 
-    /// Returns `true` if none of these unset variables can be set by a base image.
+    /// Returns `true` if a base image can set none of these unset variables.
     fn is_certain(&self, unset: &BTreeSet<String>) -> bool {
-        // `PATH` is always set, to a value that only the engine knows.
+        // The engine always sets `PATH`, to a value that is not known here.
         if self.open { unset.is_empty() } else { !unset.contains("PATH") }
     }
 }

@@ -25,7 +25,7 @@ impl Dockerfile {
         });
         let candidate = candidates.next()?;
         let steps = self.steps_of(candidate);
-        // Triggers of a base image are counted as well, but are not in this file.
+        // The engine also counts triggers of a base image, which are not in this file.
         let step = steps.get(index.checked_sub(1)?).filter(|_| steps.len() == total)?;
         let keyword = shown.split_whitespace().next()?;
         step.keyword.eq_ignore_ascii_case(keyword).then(|| step.lines.clone())

@@ -1,4 +1,4 @@
-//! Dockerfiles as people write them, and their mistakes.
+//! Tests of the parser with typical Dockerfiles.
 
 mod mistakes;
 
@@ -75,7 +75,7 @@ fn documents(heredocs: &[Heredoc]) -> String {
     shown.collect()
 }
 
-/// Files that any parser of Dockerfiles reads alike.
+/// Dockerfiles that every parser reads in the same way.
 const PLAIN: &[(&str, &str)] = &[
     ("FROM scratch", "1 FROM scratch"),
     (
@@ -129,9 +129,9 @@ const PLAIN: &[(&str, &str)] = &[
     ("FROM\ta  AS\tb\nCOPY\tx\t\ty", "1 FROM a as b\n2 COPY [\"x\"] -> y"),
 ];
 
-/// Files that require the engine's rules.
-const ENGINES_OWN: &[(&str, &str)] = &[
-    // Here-documents anywhere in the line, several, and after `<<-`.
+/// Dockerfiles that only a parser with the rules of the engine reads correctly.
+const ENGINE_SPECIFIC: &[(&str, &str)] = &[
+    // Several here-documents, anywhere in the line, and with `<<-`.
     (
         "FROM a\nRUN cat <<A >/a && cat <<-'B' >/b\none\nA\n\ttwo\n\tB\nRUN x",
         "1 FROM a\n2-6 RUN cat <<A >/a && cat <<-'B' >/b <<A \"one\\n\" <<B \"\\ttwo\\n\"\n7 RUN x",
@@ -141,9 +141,9 @@ const ENGINES_OWN: &[(&str, &str)] = &[
         "1 FROM a\n2-6 COPY chmod=755 [] -> /etc/app/ <<run.sh \"#!/bin/sh\\n\" <<conf.ini \"k=v\\n\"",
     ),
     ("FROM a\nONBUILD RUN cat <<E\nx\nE\nRUN y", "1 FROM a\n2-4 ONBUILD (RUN cat <<E <<E \"x\\n\")\n5 RUN y"),
-    // A line end in a here-document is content.
+    // The line ends of a here-document are content.
     ("FROM a\nCOPY <<E /x\r\nline\r\nE\r\n", "1 FROM a\n2-4 COPY [] -> /x <<E \"line\\r\\n\""),
-    // An apostrophe that never closes: no here-document.
+    // A line with an unclosed quote opens no here-document.
     ("FROM a\nRUN echo don't <<EOF\n", "1 FROM a\n2 RUN echo don't <<EOF"),
     // A doubled escape at the end is not a continuation.
     ("FROM a\nENV A=b\\\\\nENV C=d", "1 FROM a\n2 ENV A:b\\\\\n3 ENV C:d"),
@@ -152,12 +152,12 @@ const ENGINES_OWN: &[(&str, &str)] = &[
         "FROM a\nRUN --mount=type=cache,target=\"/a b\" --mount=\"type=secret,id=x\" -- y",
         "1 FROM a\n2 RUN [(\"type\", Some(\"cache\")), (\"target\", Some(\"/a b\"))] [(\"type\", Some(\"secret\")), (\"id\", Some(\"x\"))] y",
     ),
-    // Pairs: old form, quotes, escaped blanks.
+    // The old form of ENV, quotes, and escaped blanks.
     (
         "FROM a\nENV A some  text\nENV B=\"x y\" C=d\\ e F='g'\nENV G=$B${C:-1}",
         "1 FROM a\n2 ENV A:some  text\n3 ENV B:\"x y\" | C:d\\ e | F:'g'\n4 ENV G:$B${C:-1}",
     ),
-    // Not valid JSON: the shell form.
+    // Invalid JSON is the shell form.
     ("FROM a\nRUN [ -f x ] && y\nCMD ['a']", "1 FROM a\n2 RUN [ -f x ] && y\n3 CMD ['a']"),
     // Two stages with one name.
     ("FROM a AS x\nFROM b AS x", "1 FROM a as x\n2 FROM b as x"),
@@ -175,8 +175,8 @@ const ENGINES_OWN: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn dockerfiles_are_read_as_the_frontend_reads_them() {
-    for (text, expected) in PLAIN.iter().chain(ENGINES_OWN) {
+fn dockerfiles_are_parsed_as_in_the_frontend() {
+    for (text, expected) in PLAIN.iter().chain(ENGINE_SPECIFIC) {
         assert_eq!(&shown(text), expected, "\n{text}");
     }
 }
@@ -227,7 +227,7 @@ fn an_instruction_keeps_its_source() {
 }
 
 #[test]
-fn directives_are_at_the_top() {
+fn directives_are_recognised_only_at_the_top() {
     let read = |text: &str| Dockerfile::parse(text).unwrap().directives;
     let all = read("# Syntax = docker/dockerfile:1.7\n#escape=`\n# check=skip=all\nFROM a");
     assert_eq!(all.syntax.as_deref(), Some("docker/dockerfile:1.7"));
@@ -235,7 +235,7 @@ fn directives_are_at_the_top() {
     for text in ["# a comment\n# syntax=x\nFROM a", "\n# syntax=x\nFROM a", "FROM a\n# syntax=x"] {
         assert_eq!(read(text).syntax, None, "{text}");
     }
-    // A blank before a directive is allowed for `escape` only.
+    // Only `escape` may follow a blank.
     let indented = read(" # escape=`\n# syntax=x\nFROM a");
     assert_eq!((indented.escape, indented.syntax), ('`', None));
     let shebang = read("#!/usr/bin/env docker\n# syntax=x/y\n# escape=`\nFROM a");
@@ -245,7 +245,7 @@ fn directives_are_at_the_top() {
 }
 
 #[test]
-fn only_dockers_own_frontend_is_known() {
+fn only_the_frontend_of_docker_is_known() {
     for known in ["docker/dockerfile:1", "docker.io/docker/dockerfile-upstream:master@sha256:00"] {
         assert!(Directives::is_known_frontend(known), "{known}");
     }

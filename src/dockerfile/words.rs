@@ -1,4 +1,4 @@
-//! The words of one joined line: keyword, flags, arguments, pairs, JSON.
+//! Splits a joined line into words: keyword, flags, arguments, pairs and JSON arrays.
 //!
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/parser/line_parsers.go` and `split_command.go`.
 
@@ -7,7 +7,7 @@
 pub struct Flag {
     /// The name without dashes.
     pub name: String,
-    /// The part after `=`, unquoted.
+    /// The part after `=`, without quotes.
     pub value: Option<String>,
 }
 
@@ -18,7 +18,7 @@ pub(super) struct Command {
     /// The keyword as written.
     pub(super) written: String,
     pub(super) flags: Vec<Flag>,
-    /// The rest, trimmed.
+    /// The rest of the line, trimmed.
     pub(super) arguments: String,
 }
 
@@ -40,10 +40,10 @@ impl Command {
     }
 }
 
-/// Takes the `--` words off the front of `line`. A bare `--` ends them.
+/// Splits `line` into the flags at its start and the rest. A bare `--` ends the flags.
 ///
-/// The engine reads flags byte by byte, as if they were in Latin-1: `id=ü` names the mount `Ã¼`, and a letter that
-/// contains the byte 85 or A0 ends its flag.
+/// The engine reads flags byte by byte, as if they were in Latin-1: the id in `id=ü` is `Ã¼`, and a letter that
+/// contains the byte 85 or A0 (hexadecimal) ends the flag.
 fn flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
     let mut flags = Vec::new();
     let mut rest = line;
@@ -89,12 +89,12 @@ fn flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
     }
 }
 
-/// Returns the bytes of a character as one character each.
+/// Returns one character for each byte of a character.
 fn bytes(char: char) -> impl Iterator<Item = char> {
     char.encode_utf8(&mut [0; 4]).bytes().collect::<Vec<_>>().into_iter().map(char::from)
 }
 
-/// Splits words at blanks only, as in COPY and FROM.
+/// Splits words at all blanks, as in COPY and FROM.
 pub(super) fn blank_separated(text: &str) -> Vec<String> {
     text.split(is_blank).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
@@ -146,7 +146,7 @@ pub(super) fn pairs(text: &str, escape: char, keyword: &str) -> Result<Vec<(Stri
     words
         .iter()
         .map(|word| match word.split_once('=') {
-            Some(("", _)) => Err(format!("{keyword} names can not be blank")),
+            Some(("", _)) => Err(format!("{keyword} names cannot be blank")),
             Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
             None => Err(format!("`{word}` has no `=`: it must be of the form name=value")),
         })
@@ -161,7 +161,7 @@ pub(super) fn json_array(text: &str) -> Option<Result<Vec<String>, String>> {
     let values: Vec<serde_json::Value> = serde_json::from_str(text).ok()?;
     let strings = values.into_iter().map(|value| match value {
         serde_json::Value::String(string) => Ok(string),
-        _ => Err("a JSON array here must hold strings only".to_owned()),
+        _ => Err("a JSON array must contain only strings here".to_owned()),
     });
     Some(strings.collect())
 }

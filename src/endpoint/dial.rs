@@ -34,7 +34,7 @@ pub(crate) enum Protocol {
     Http2,
 }
 
-/// A stream to the engine could not be opened.
+/// A failure to open a stream to an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     #[error("there is no socket at {}", .0.display())]
@@ -45,7 +45,7 @@ pub enum DialError {
     Refused(Endpoint),
     #[error("cannot run ssh to reach {0}")]
     NoSsh(Endpoint, #[source] io::Error),
-    #[error("no TLS connection to {0}")]
+    #[error("cannot establish a TLS connection to {0}")]
     Tls(Endpoint, #[source] TlsError),
     #[error("cannot connect to {0}")]
     Io(Endpoint, #[source] io::Error),
@@ -55,7 +55,7 @@ impl Endpoint {
     /// Opens a new stream on each call.
     ///
     /// A missing socket, missing permission, a refused connection and TLS failures are separate errors, because each
-    /// has a different remedy. If `ssh` fails, the error occurs only when the stream is read.
+    /// has a different solution. If `ssh` fails, the error occurs only when the stream is read.
     pub(crate) async fn dial(&self, protocol: Protocol) -> Result<Box<dyn Stream>, DialError> {
         let failed = |source: io::Error| match (source.kind(), self) {
             (io::ErrorKind::NotFound, Self::Unix(path)) => DialError::NoSocket(path.clone()),

@@ -23,7 +23,7 @@ pub(crate) struct DockerContexts {
     directory: PathBuf,
 }
 
-/// A context that cannot be used.
+/// The reason why a context cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DockerContextError {
     #[error("there is no Docker context named `{name}`{}", listed(.known))]
@@ -44,7 +44,7 @@ pub(crate) enum DockerContextError {
 /// Lists the known contexts. `default` is the default socket and always exists.
 fn listed(known: &[String]) -> String {
     let all: Vec<&str> = std::iter::once("default").chain(known.iter().map(String::as_str)).collect();
-    format!(" (there are: {})", all.join(", "))
+    format!(" (available: {})", all.join(", "))
 }
 
 #[derive(Deserialize)]
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_context_gives_its_address_and_its_tls_files() {
+    fn a_context_is_read_with_its_address_and_tls_files() {
         let (directory, contexts) =
             store("ci", r#"{"Name":"ci","Endpoints":{"docker":{"Host":"tcp://10.0.0.7:2376"}}}"#);
         let tls = directory.path().join("contexts/tls").join(Digest::of(b"ci").hex()).join("docker");
@@ -143,7 +143,7 @@ mod tests {
         let (_directory, contexts) =
             store("ci", r#"{"Name":"ci","Endpoints":{"docker":{"Host":"unix:///a"}}}"#);
         let error = contexts.endpoint("staging").unwrap_err().to_string();
-        assert_eq!(error, "there is no Docker context named `staging` (there are: default, ci)");
+        assert_eq!(error, "there is no Docker context named `staging` (available: default, ci)");
     }
 
     #[test]

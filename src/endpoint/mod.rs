@@ -55,7 +55,7 @@ pub enum Endpoint {
 pub enum EndpointError {
     #[error("`{0}` is not an engine address: use unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST")]
     Scheme(String),
-    #[error("`{0}` names no {1}")]
+    #[error("`{0}` has no {1}")]
     Incomplete(String, &'static str),
     #[error("`{0}` has an invalid port")]
     Port(String),
@@ -186,8 +186,8 @@ mod tests {
         for (text, reason) in [
             ("/var/run/docker.sock", "is not an engine address"),
             ("npipe:////./pipe/docker_engine", "is not an engine address"),
-            ("unix://", "names no socket"),
-            ("tcp://:2375", "names no host"),
+            ("unix://", "has no socket"),
+            ("tcp://:2375", "has no host"),
             ("tcp://host:0", "invalid port"),
             ("tcp://host:many", "invalid port"),
             ("ssh://ci:secret@host", "must not contain a password"),

@@ -11,6 +11,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
+/// The address of a remote machine and of the engine's socket on it.
 pub(super) struct Login<'a> {
     pub(super) user: Option<&'a str>,
     pub(super) host: &'a str,
@@ -59,7 +60,7 @@ pub(super) fn dial(login: &Login<'_>) -> io::Result<SshStream> {
         .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()?;
-    let closed = || io::Error::other("ssh has no pipes");
+    let closed = || io::Error::other("the pipes of ssh are missing");
     Ok(SshStream {
         stdin: child.stdin.take().ok_or_else(closed)?,
         stdout: child.stdout.take().ok_or_else(closed)?,
@@ -90,8 +91,8 @@ impl AsyncRead for SshStream {
                         Poll::Ready(()) => text.extend_from_slice(chunk.filled()),
                     }
                 }
-                let said = String::from_utf8_lossy(text);
-                let last = said.lines().rfind(|line| !line.trim().is_empty());
+                let output = String::from_utf8_lossy(text);
+                let last = output.lines().rfind(|line| !line.trim().is_empty());
                 let last = last.unwrap_or("connection closed").trim();
                 let message = if last.starts_with("ssh:") { last.to_owned() } else { format!("ssh: {last}") };
                 this.failure = Failure::Healthy;
@@ -134,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_can_never_be_taken_for_an_option() {
+    fn a_host_is_never_parsed_as_an_option() {
         let login =
             Login { user: Some("ci"), host: "-oProxyCommand=x", port: Some(22), socket: Some("/run/d.sock") };
         assert_eq!(

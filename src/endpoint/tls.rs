@@ -24,7 +24,7 @@ pub struct TlsFiles {
     pub(crate) skip_verify: bool,
 }
 
-/// TLS could not be set up or failed.
+/// A failure to set up or to use TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error("cannot read certificate or key {}", .path.display())]
@@ -35,11 +35,11 @@ pub enum TlsError {
     },
     #[error("unusable certificate or key")]
     Config(#[source] rustls::Error),
-    #[error("`{0}` is not a name that a certificate can have")]
+    #[error("`{0}` is not a valid server name for TLS")]
     ServerName(String),
     #[error("there is no certificate in {}", .0.display())]
     NoCertificate(PathBuf),
-    #[error("what listens there does not speak TLS")]
+    #[error("the server does not speak TLS")]
     NotTls(#[source] io::Error),
     /// The engine rejected the client's certificate, or the lack of one.
     #[error("the engine did not accept the client certificate")]

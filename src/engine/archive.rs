@@ -12,22 +12,22 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{Engine, EngineError};
 
-/// Timeout of a request that moves an archive; the caller has its own deadline for the whole transfer.
+/// Timeout of a request that transfers an archive; the caller has its own deadline for the whole transfer.
 const PATIENCE: Duration = Duration::from_hours(6);
 
 /// Maximum number of available archive parts that are sent together.
 const GATHERED: usize = 64;
 
-/// Parts of an archive that wait to be read.
+/// Maximum number of queued messages, each with several archive parts.
 const WAITING: usize = 16;
 
-/// An archive that is read while the engine sends it.
+/// The reader of an archive that the engine is sending.
 pub(crate) struct SavedArchive {
     parts: mpsc::Receiver<Vec<Bytes>>,
     ready: VecDeque<Bytes>,
 }
 
-/// Returns the two ends of an archive: what [`Engine::save_image`] sends it to, and a reader for another thread.
+/// Returns a sender for [`Engine::save_image`], and a reader of the archive for a different thread.
 pub(crate) fn saved_archive() -> (mpsc::Sender<Vec<Bytes>>, SavedArchive) {
     let (sender, parts) = mpsc::channel(WAITING);
     (sender, SavedArchive { parts, ready: VecDeque::new() })
@@ -52,7 +52,7 @@ impl Read for SavedArchive {
 }
 
 impl Engine {
-    /// Sends the image `id`, as `docker save` writes it, to `archive`; ends early if the receiver is dropped.
+    /// Sends the image `id` to `archive` in the format of `docker save`; ends early if the receiver is dropped.
     pub(crate) async fn save_image(
         &self,
         id: &str,
@@ -64,7 +64,7 @@ impl Engine {
         while let Some(ready) = parts.next().await {
             let mut gathered = Vec::with_capacity(ready.len());
             for part in ready {
-                gathered.push(part.map_err(|error| EngineError::new("with an image's archive", error))?);
+                gathered.push(part.map_err(|error| EngineError::new("save an image", error))?);
             }
             if archive.send(gathered).await.is_err() {
                 break;
@@ -82,25 +82,25 @@ impl Engine {
         let body = bollard::body_try_stream(ReceiverStream::new(archive));
         let options = ImportImageOptionsBuilder::default().build();
         let mut messages = Box::pin(docker.import_image(options, body, None));
-        let mut said = String::new();
+        let mut output = String::new();
         while let Some(message) = messages.next().await {
-            let message = message.map_err(|error| EngineError::new("to an image's archive", error))?;
-            said.extend(message.stream);
+            let message = message.map_err(|error| EngineError::new("load an image", error))?;
+            output.extend(message.stream);
         }
-        // containerd's store then has the image, but in a form that cannot run.
-        let failed = said.lines().find(|line| line.starts_with("Error "));
-        match (failed, loaded_id(&said)) {
+        // After an error, containerd's store may contain the image, but cannot run it.
+        let failed = output.lines().find(|line| line.starts_with("Error "));
+        match (failed, loaded_id(&output)) {
             (None, Some(id)) => Ok(id),
-            (failed, _) => {
-                Err(EngineError::Refused(failed.unwrap_or("it names no image that was loaded").to_owned()))
-            }
+            (failed, _) => Err(EngineError::Refused(
+                failed.unwrap_or("the response does not contain the id of the loaded image").to_owned(),
+            )),
         }
     }
 }
 
 /// Returns the id from `Loaded image ID: sha256:…`.
-fn loaded_id(said: &str) -> Option<String> {
-    let line = said.lines().find(|line| line.starts_with("Loaded image"))?;
+fn loaded_id(output: &str) -> Option<String> {
+    let line = output.lines().find(|line| line.starts_with("Loaded image"))?;
     let id = &line[line.find("sha256:")?..];
     let digits = id["sha256:".len()..].chars().take_while(char::is_ascii_hexdigit).count();
     (digits == 64).then(|| id[.."sha256:".len() + digits].to_owned())
@@ -115,8 +115,8 @@ mod tests {
         let id = format!("sha256:{}", "0a".repeat(32));
         assert_eq!(loaded_id(&format!("x\nLoaded image ID: {id}\n")), Some(id.clone()));
         assert_eq!(loaded_id(&format!("Loaded image: moby-dangling@{id}\n")), Some(id));
-        for said in ["", "Loaded image: app:1\n", "Loaded image ID: sha256:0a0a\n"] {
-            assert_eq!(loaded_id(said), None, "{said}");
+        for output in ["", "Loaded image: app:1\n", "Loaded image ID: sha256:0a0a\n"] {
+            assert_eq!(loaded_id(output), None, "{output}");
         }
     }
 }

@@ -18,15 +18,16 @@ use super::{Engine, EngineError};
 /// Timeout of requests on a running container.
 const PATIENCE: Duration = Duration::from_hours(24 * 365);
 
-/// Request fields that engines ignore before an API version (`major.minor`), with their descriptions.
+/// Request fields with the API version (`major.minor`) that introduced them and a description. Older engines ignore the
+/// field silently.
 const NEWER: [(&str, (usize, usize), &str); 3] = [
     ("/HostConfig/Annotations", (1, 43), "annotations"),
-    ("/Healthcheck/StartInterval", (1, 44), "an interval of health checks while a container starts"),
-    ("/HostConfig/CgroupnsMode", (1, 41), "a choice of the cgroup namespace"),
+    ("/Healthcheck/StartInterval", (1, 44), "a health check interval for the start of a container"),
+    ("/HostConfig/CgroupnsMode", (1, 41), "a cgroup namespace mode"),
 ];
 /// As [`NEWER`], for the fields of a mount.
 const NEWER_IN_MOUNTS: [(&str, (usize, usize), &str); 3] = [
-    ("/VolumeOptions/Subpath", (1, 45), "a part of a volume"),
+    ("/VolumeOptions/Subpath", (1, 45), "a volume subpath"),
     ("/BindOptions/ReadOnlyForceRecursive", (1, 44), "bind-recursive=readonly"),
     ("/BindOptions/ReadOnlyNonRecursive", (1, 44), "bind-recursive=writable"),
 ];
@@ -74,7 +75,7 @@ impl ContainerSpec {
         serde_json::to_value(ContainerCreateBody { attach_stdout, attach_stderr, ..sent }).unwrap()
     }
 
-    /// Returns the first given option that an engine with this API version would ignore.
+    /// Returns the description of the first option of the request that an engine with this API version would ignore.
     fn ignored_by(&self, api: (usize, usize)) -> Option<&'static str> {
         let of_networks = self.request["NetworkingConfig"]["EndpointsConfig"].as_object();
         let in_networks =
@@ -89,6 +90,7 @@ impl ContainerSpec {
     }
 }
 
+/// An output stream of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stream {
     Out,
@@ -104,7 +106,7 @@ pub(crate) struct Container {
 
 impl Engine {
     pub(crate) async fn create_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
-        let failed = |error| EngineError::new("to making a container", error);
+        let failed = |error| EngineError::new("create a container", error);
         let options = match &spec.name {
             Some(name) => CreateContainerOptionsBuilder::default().name(name).build(),
             None => CreateContainerOptionsBuilder::default().build(),
@@ -123,9 +125,9 @@ impl Engine {
 }
 
 impl Container {
-    /// Starts the container and returns its exit code; `output` receives its output as it arrives.
+    /// Starts the container and waits for its end. Returns the exit code; `output` receives the output as it arrives.
     pub(crate) async fn run(&self, mut output: impl FnMut(Stream, &[u8])) -> Result<i64, EngineError> {
-        let failed = |error| EngineError::new("to running a container", error);
+        let failed = |error| EngineError::new("run a container", error);
         let everything =
             AttachContainerOptionsBuilder::default().stream(true).stdout(true).stderr(true).build();
         let AttachContainerResults { output: mut written, input: _input } =
@@ -146,25 +148,25 @@ impl Container {
             Some(Ok(ended)) => Ok(ended.status_code),
             Some(Err(ApiError::DockerContainerWaitError { error, code })) if error.is_empty() => Ok(code),
             Some(Err(error)) => Err(failed(error)),
-            None => Err(EngineError::Refused("the container was lost".to_owned())),
+            None => Err(EngineError::Refused("the engine lost the container".to_owned())),
         }
     }
 
-    /// Stops the container; it is killed after the stop timeout it was created with, ten seconds by default.
+    /// Stops the container. It is killed after the stop timeout that it was created with, by default ten seconds.
     pub(crate) async fn stop(&self) -> Result<(), EngineError> {
         let stopped = self.docker.stop_container(&self.id, None::<StopContainerOptions>).await;
-        stopped.map_err(|error| EngineError::new("to stopping a container", error))
+        stopped.map_err(|error| EngineError::new("stop a container", error))
     }
 
     /// Removes the container with its anonymous volumes, whether it is running or not.
     pub(crate) async fn remove(self) -> Result<(), EngineError> {
         let all = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
         let removed = self.docker.remove_container(&self.id, Some(all)).await;
-        removed.map_err(|error| EngineError::new("to removing a container", error))
+        removed.map_err(|error| EngineError::new("remove a container", error))
     }
 }
 
-/// Returns the request body with the fields that larder itself needs.
+/// Returns the request body, with the fields that larder needs to receive the output.
 fn body(spec: &ContainerSpec) -> Result<ContainerCreateBody, ApiError> {
     let body: ContainerCreateBody = serde_json::from_value(spec.request.clone())?;
     Ok(ContainerCreateBody { attach_stdout: Some(true), attach_stderr: Some(true), ..body })

@@ -1,8 +1,8 @@
 //! Images in the data root of an engine on this machine.
 //!
 //! `docker save` writes every layer of an image to the disk before it sends the first byte. If larder may read the
-//! engine's files, it can read a single layer: Docker keeps it unpacked, and beside it everything of its archive except
-//! file contents (tar-split), so that the archive can be reassembled byte for byte.
+//! engine's files, it can read a single layer: Docker stores the unpacked files, and separately the rest of the archive
+//! (tar-split), so that the archive can be reassembled byte for byte.
 //!
 //! ```text
 //!  ROOT/image/overlay2/imagedb/content/sha256/ID                 the config
@@ -31,6 +31,7 @@ use super::{Engine, EngineError};
 /// The storage driver whose layout is known.
 const DRIVER: &str = "overlay2";
 
+/// The directory in which an engine with the overlay2 driver stores its images.
 #[derive(Debug, Clone)]
 pub(crate) struct DataRoot(PathBuf);
 
@@ -66,8 +67,8 @@ enum Piece {
 struct Pieces(Box<dyn Iterator<Item = serde_json::Result<Line>>>);
 
 impl Engine {
-    /// Returns the data root of an engine with the overlay2 driver, if that directory exists on this machine. Whether
-    /// it belongs to the engine is known only when an image is found in it.
+    /// Returns the data root of an engine with the overlay2 driver, if that directory exists on this machine. It may
+    /// belong to a different engine; that is excluded only when an image of the engine is found in it.
     pub(crate) async fn data_root(&self) -> Result<Option<DataRoot>, EngineError> {
         let info = self.info().await?;
         let root = info.docker_root_dir.filter(|_| info.driver.as_deref() == Some(DRIVER));
@@ -137,7 +138,7 @@ impl TryFrom<Line> for Piece {
                 Ok(Self::File(PathBuf::from(std::ffi::OsString::from_vec(name)), line.size))
             }
             2 => Ok(Self::Segment(decode(line.payload.as_deref().unwrap_or_default())?)),
-            kind => Err(io::Error::other(format!("an entry of the unknown type {kind}"))),
+            kind => Err(io::Error::other(format!("unknown tar-split entry type {kind}"))),
         }
     }
 }
@@ -173,7 +174,8 @@ mod tests {
 
     const CHAIN: &str = "c0ffee";
 
-    /// Creates a data root with one layer and these lines of tar-split; returns it with the layer's directory.
+    /// Creates a data root with one layer and these lines of tar-split; returns it with the directory of the layer's
+    /// files.
     fn root(lines: &[serde_json::Value]) -> (tempfile::TempDir, PathBuf) {
         let root = tempfile::tempdir().unwrap();
         let layer = root.path().join("image/overlay2/layerdb/sha256").join(CHAIN);
@@ -201,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layers_archive_is_put_together_from_its_headers_and_its_files() {
+    fn a_layer_archive_is_assembled_from_its_headers_and_files() {
         let (root, files) = root(&[
             segment(b"[header of d]"),
             json!({ "type": 1, "name": "d/", "payload": null }),
@@ -219,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_layer_of_the_directory_is_refused() {
+    fn files_outside_the_layer_and_damaged_metadata_are_refused() {
         let file = |name: &str| json!({ "type": 1, "name": name, "size": 5 });
         for lines in
             [file("missing"), file("../../secret"), file("/etc/passwd"), file("link"), json!({"type": 3})]

@@ -4,20 +4,20 @@ use bollard::models::ImageHistoryResponseItem;
 
 use super::{Engine, EngineError};
 
-/// What the entry of a layer begins with, even if the layer is empty.
+/// Prefixes of history entries that created a layer, even if the layer is empty.
 const LAYERS: [&str; 4] = ["RUN ", "COPY ", "ADD ", "WORKDIR "];
 
 impl Engine {
-    /// Returns the sizes of the layers of the image `id` in bytes, lowest first. Fewer or more than the image has
-    /// layers mean that they are not known.
+    /// Returns the sizes of the layers of the image `id` in bytes, lowest first. If their number differs from the
+    /// number of layers, the sizes are not known.
     pub(crate) async fn layer_sizes(&self, id: &str) -> Result<Vec<u64>, EngineError> {
         let history = self.docker.image_history(id).await;
-        let history = history.map_err(|error| EngineError::new("for an image's history", error))?;
+        let history = history.map_err(|error| EngineError::new("read the history of an image", error))?;
         Ok(history.iter().rev().filter_map(layer_size).collect())
     }
 }
 
-/// Returns the size of the layer that a history entry has made, if it has made one.
+/// Returns the size of the layer that a history entry created, if it created one.
 fn layer_size(entry: &ImageHistoryResponseItem) -> Option<u64> {
     let size = u64::try_from(entry.size).unwrap_or_default();
     let made_by = entry.created_by.trim_start_matches("/bin/sh -c #(nop) ").trim_start();
@@ -30,7 +30,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_layer_is_told_from_an_entry_without_one() {
+    fn an_empty_layer_is_distinguished_from_an_entry_without_a_layer() {
         for (made_by, size, expected) in [
             ("RUN /bin/sh -c pip install -r requirements.txt # buildkit", 400, Some(400)),
             ("WORKDIR /app", 0, Some(0)),

@@ -15,11 +15,11 @@ use crate::registry::{Credentials, Healthcheck, ImageConfig, ImageRef, ImageSett
 pub struct Image {
     /// `sha256:…`
     pub id: String,
-    /// Its names as the engine prints them.
+    /// The names of the image as the engine prints them.
     pub(crate) names: Vec<String>,
     /// `REPOSITORY@sha256:…` for each repository that it was pulled from or pushed to.
     pub(crate) repository_digests: Vec<String>,
-    /// Size of its layers in bytes.
+    /// The size of the layers in bytes.
     pub(crate) size: u64,
     /// `OS/ARCHITECTURE[/VARIANT]`.
     pub(crate) platform: String,
@@ -30,8 +30,8 @@ pub struct Image {
 }
 
 impl Image {
-    /// Returns the image's digest in its registry if it equals the id. containerd's store identifies an image by what
-    /// was pulled, which may be an index with images of other platforms.
+    /// Returns the image's digest in its registry if it equals the id. containerd's store identifies an image by the
+    /// digest of the pulled manifest, which may be an index with images for other platforms.
     pub(crate) fn target(&self) -> Option<&str> {
         let digests = self.repository_digests.iter().filter_map(|known| known.rsplit_once('@'));
         digests.map(|(_, digest)| digest).find(|digest| *digest == self.id)
@@ -56,7 +56,7 @@ impl Engine {
         let found = match self.docker.inspect_image(name).await {
             Ok(found) => found,
             Err(error) if is_not_found(&error) => return Ok(None),
-            Err(error) => return Err(EngineError::new("for an image", error)),
+            Err(error) => return Err(EngineError::new("inspect an image", error)),
         };
         let config = config(&found);
         Ok(Some(Image {
@@ -77,7 +77,7 @@ impl Engine {
             .tag(name.tag().unwrap_or("latest"))
             .build();
         let tagged = self.docker.tag_image(id, Some(options)).await;
-        tagged.map_err(|error| EngineError::new("to naming an image", error))
+        tagged.map_err(|error| EngineError::new("tag an image", error))
     }
 
     /// Returns how many of `layers` (digests of uncompressed layers, lowest first) the newest images of the engine
@@ -100,8 +100,8 @@ impl Engine {
     ) -> Result<usize, EngineError> {
         let mut images = self.listed(filter, false).await?;
         images.sort_unstable_by_key(|image| std::cmp::Reverse(image.created));
-        let asked = images.iter().take(MOST_ASKED).map(|image| self.image(&image.id));
-        let found = futures_util::future::join_all(asked).await.into_iter().flatten().flatten();
+        let queries = images.iter().take(MOST_ASKED).map(|image| self.image(&image.id));
+        let found = futures_util::future::join_all(queries).await.into_iter().flatten().flatten();
         let common = found.map(|image| {
             let shared = image.config.layers.iter().zip(layers).take_while(|(theirs, ours)| theirs == ours);
             shared.count()
@@ -125,7 +125,8 @@ impl Engine {
         Ok(!manifests.is_empty() && manifests.iter().all(|manifest| manifest.available))
     }
 
-    /// Returns the number of platforms for which the engine has content of the image `name`, if it reports that.
+    /// Returns the number of platforms for which the engine has content of the image `name`. Requires
+    /// [`Engine::tells_content`].
     pub(super) async fn platforms_of(&self, name: &ImageRef) -> Result<usize, EngineError> {
         let familiar = name.familiar();
         let images = self.listed(Some(("reference", &familiar)), true).await?;
@@ -148,13 +149,13 @@ impl Engine {
     /// uses it.
     pub(crate) async fn remove_image(&self, id: &str) -> Result<(), EngineError> {
         let removed = self.docker.remove_image(id, None::<RemoveImageOptions>, None).await;
-        removed.map(drop).map_err(|error| EngineError::new("to removing an image", error))
+        removed.map(drop).map_err(|error| EngineError::new("remove an image", error))
     }
 
     /// Removes a name of an image, and the image with its last name. An unknown name is not an error.
     pub(crate) async fn remove_name(&self, name: &ImageRef) -> Result<(), EngineError> {
         match self.docker.remove_image(&name.familiar(), None::<RemoveImageOptions>, None).await {
-            Err(error) if !is_not_found(&error) => Err(EngineError::new("to removing a name", error)),
+            Err(error) if !is_not_found(&error) => Err(EngineError::new("remove a name of an image", error)),
             _ => Ok(()),
         }
     }
@@ -169,11 +170,11 @@ impl Engine {
         match self.docker.inspect_registry_image(&name.to_string(), credentials).await {
             Ok(found) => Ok(found.descriptor.digest),
             Err(error) if is_not_found(&error) => Ok(None),
-            Err(error) => Err(EngineError::new("for a registry's image", error)),
+            Err(error) => Err(EngineError::new("inspect an image in its registry", error)),
         }
     }
 
-    /// Returns the store in which this engine keeps its images.
+    /// Returns the kind of the engine's image store.
     ///
     /// # Errors
     ///
@@ -185,8 +186,8 @@ impl Engine {
         Ok(if containerd { ImageStore::Containerd } else { ImageStore::GraphDriver })
     }
 
-    /// Returns the engine's id and its data root. The id alone is not enough: old engines keep it when the data root is
-    /// wiped.
+    /// Returns the engine's id and its data root. The id alone does not identify the engine's data: old engines do not
+    /// change it when the data root is cleared.
     pub(crate) async fn identity(&self) -> Result<String, EngineError> {
         let info = self.info().await?;
         let text = |text: Option<String>| text.unwrap_or_default();
@@ -203,25 +204,26 @@ impl Engine {
         Ok(Reach { insecure, mirrors: config.mirrors.unwrap_or_default(), ..Reach::default() })
     }
 
-    /// Returns the directory in which the engine keeps everything, which may be one of another machine.
+    /// Returns the path of the engine's data root, which may be on a different machine.
     pub(crate) async fn root_directory(&self) -> Result<Option<PathBuf>, EngineError> {
         Ok(self.info().await?.docker_root_dir.map(PathBuf::from))
     }
 
     pub(super) async fn info(&self) -> Result<SystemInfo, EngineError> {
-        self.docker.info().await.map_err(|error| EngineError::new("what it is", error))
+        self.docker.info().await.map_err(|error| EngineError::new("read its configuration", error))
     }
 
     /// Returns the engine's default platform, `OS/ARCHITECTURE`.
     pub(crate) async fn platform(&self) -> Result<String, EngineError> {
-        let version = self.docker.version().await.map_err(|error| EngineError::new("what it is", error))?;
+        let version =
+            self.docker.version().await.map_err(|error| EngineError::new("read its version", error))?;
         let os = version.os.unwrap_or_else(|| "linux".to_owned());
         Ok(format!("{os}/{}", version.arch.unwrap_or_else(|| "amd64".to_owned())))
     }
 }
 
 fn not_listed(error: bollard::errors::Error) -> EngineError {
-    EngineError::new("which images it has", error)
+    EngineError::new("list its images", error)
 }
 
 fn config(found: &ImageInspect) -> ImageConfig {

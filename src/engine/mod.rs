@@ -1,4 +1,4 @@
-//! The Docker Engine API: images, names, pulls, pushes. The only user of bollard.
+//! The Docker Engine API: images, names, pulls, pushes and containers. No other module uses bollard.
 //!
 //! Streams are opened by `endpoint`, so that Unix sockets, TLS and ssh are the same for the engine and for BuildKit.
 
@@ -34,21 +34,21 @@ pub struct Engine {
     docker: Docker,
 }
 
-/// The engine refused a request or could not be reached.
+/// An error response of the engine, or a failure to reach it.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum EngineError {
-    #[error("the engine says: {0}")]
+    #[error("the engine reported: {0}")]
     Refused(String),
-    /// The engine cannot fetch a layer from a registry; `layer` is the start of its digest.
+    /// The engine cannot fetch a layer from a registry; `layer` is the beginning of its digest.
     #[error("the engine cannot fetch the layer {layer}")]
     Unfetched { layer: String },
-    #[error("{what} has not moved for {after:?}")]
+    #[error("{what} has made no progress for {after:?}")]
     Stalled { what: &'static str, after: Duration },
     /// The engine would silently ignore an option.
     #[error("the engine is too old for {0}")]
     TooOld(&'static str),
-    #[error("the engine did not answer {what}")]
+    #[error("the engine did not respond to a request to {what}")]
     Failed {
         what: &'static str,
         #[source]
@@ -64,11 +64,11 @@ impl Engine {
     /// Fails if the client cannot be set up; nothing is sent yet.
     pub fn new(endpoint: &Endpoint, (major, minor): (u32, u32)) -> Result<Self, EngineError> {
         let known = bollard::API_DEFAULT_VERSION;
-        let asked = (major as usize, minor as usize);
-        let (major_version, minor_version) = asked.min((known.major_version, known.minor_version));
+        let requested = (major as usize, minor as usize);
+        let (major_version, minor_version) = requested.min((known.major_version, known.minor_version));
         let version = ClientVersion { major_version, minor_version };
         let docker = transport::docker(endpoint, TIMEOUT_SECONDS, &version)
-            .map_err(|source| EngineError::Failed { what: "at all", source })?;
+            .map_err(|source| EngineError::Failed { what: "connect", source })?;
         Ok(Self { docker })
     }
 }

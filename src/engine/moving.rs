@@ -12,14 +12,15 @@ pub(super) struct Moving {
 
 impl Moving {
     /// Records the progress of a layer; it never decreases.
-    pub(super) fn note(&mut self, layer: &str, told: &ProgressDetail) {
+    pub(super) fn note(&mut self, layer: &str, detail: &ProgressDetail) {
         let bytes =
             |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or_default();
         let known = self.layers.entry(layer.to_owned()).or_default();
-        known.0 = known.0.max(bytes(told.current));
-        known.1 = known.1.max(bytes(told.total)).max(known.0);
+        known.0 = known.0.max(bytes(detail.current));
+        known.1 = known.1.max(bytes(detail.total)).max(known.0);
     }
 
+    /// Records that all bytes of a layer were transferred.
     pub(super) fn complete(&mut self, layer: &str) {
         let known = self.layers.entry(layer.to_owned()).or_default();
         known.0 = known.1;

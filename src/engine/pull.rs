@@ -15,7 +15,7 @@ use crate::registry::{Credentials, ImageRef};
 
 /// Maximum time without progress.
 const STALLED: Duration = Duration::from_secs(30);
-/// Status messages of a layer that was downloaded.
+/// Prefixes of the status messages of a layer that was downloaded.
 const COME: [&str; 4] = ["Download complete", "Already exists", "Extracting", "Pull complete"];
 
 impl Engine {
@@ -45,13 +45,13 @@ impl Engine {
         let stalled = || EngineError::Stalled { what: "the pull", after: STALLED };
         // Before Docker 28, containerd's store reports nothing while it unpacks downloaded layers.
         let is_unpacking = |latest: &HashMap<String, CreateImageInfo>| {
-            let has_come = |message: &CreateImageInfo| {
+            let is_downloaded = |message: &CreateImageInfo| {
                 message
                     .status
                     .as_deref()
-                    .is_some_and(|status| COME.iter().any(|come| status.starts_with(come)))
+                    .is_some_and(|status| COME.iter().any(|prefix| status.starts_with(prefix)))
             };
-            !latest.is_empty() && latest.values().all(has_come)
+            !latest.is_empty() && latest.values().all(is_downloaded)
         };
         loop {
             let message = match timeout(STALLED, messages.next()).await {
@@ -60,7 +60,7 @@ impl Engine {
                 Err(_) if is_unpacking(&latest) => continue,
                 Err(_) => return Err(stalled()),
             };
-            let message = message.map_err(|error| EngineError::new("to a pull", error))?;
+            let message = message.map_err(|error| EngineError::new("pull an image", error))?;
             if let Some(detail) = message.error_detail {
                 return Err(EngineError::Refused(detail.message.unwrap_or_default().trim().to_owned()));
             }

@@ -10,7 +10,7 @@ use super::moving::Moving;
 use super::{Engine, EngineError};
 use crate::registry::{Credentials, ImageRef};
 
-/// The result of a push in layers. A layer that occurs several times in the image counts once.
+/// The numbers of layers in a push. A layer that occurs several times in the image counts once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PushProgress {
     pub(crate) sent: usize,
@@ -32,7 +32,7 @@ impl Engine {
         let mut state = PushProgress::default();
         let mut moving = Moving::default();
         while let Some(message) = messages.next().await {
-            let message = message.map_err(|error| EngineError::new("to a push", error))?;
+            let message = message.map_err(|error| EngineError::new("push an image", error))?;
             if let Some(detail) = message.error_detail {
                 return Err(EngineError::Refused(detail.message.unwrap_or_default().trim().to_owned()));
             }
@@ -42,9 +42,9 @@ impl Engine {
                 status if status.starts_with("Mounted from") => state.present += 1,
                 _ => {}
             }
-            if let (Some("Pushing"), Some(told)) = (message.status.as_deref(), message.progress_detail) {
+            if let (Some("Pushing"), Some(detail)) = (message.status.as_deref(), message.progress_detail) {
                 // bollard does not expose the layers' ids; their sizes distinguish them well enough for a progress bar.
-                moving.note(&told.total.unwrap_or_default().to_string(), &told);
+                moving.note(&detail.total.unwrap_or_default().to_string(), &detail);
                 let (done, total) = moving.sum();
                 progress(done, total);
             }

@@ -13,12 +13,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::endpoint::{DialError, Endpoint, Protocol, Stream};
 
-/// Placeholder for the engine's host in requests, whatever its real address.
+/// Placeholder for the engine's host in requests; the real address is part of the connector.
 const HOST: &str = "http://docker";
 
 pub(super) fn docker(endpoint: &Endpoint, timeout: u64, version: &ClientVersion) -> Result<Docker, ApiError> {
     let endpoint = endpoint.clone();
-    let of_requests = endpoint.clone();
+    let request_endpoint = endpoint.clone();
     let connector = tower::service_fn(move |_: Uri| {
         let endpoint = endpoint.clone();
         Box::pin(async move {
@@ -29,7 +29,7 @@ pub(super) fn docker(endpoint: &Endpoint, timeout: u64, version: &ClientVersion)
     let client = Client::builder(TokioExecutor::new()).build(connector);
     let transport = move |mut request: BollardRequest| {
         let client = client.clone();
-        of_requests.add_headers(request.headers_mut());
+        request_endpoint.add_headers(request.headers_mut());
         async move { client.request(request).await.map_err(ApiError::from) }
     };
     Docker::connect_with_custom_transport(transport, Some(HOST), timeout, version)

@@ -1,18 +1,20 @@
 //! The users and groups of an image, for `--chown` and the owner of a WORKDIR.
 
-/// The content of `/etc/passwd` and `/etc/group`; empty if there is no such file.
+/// The contents of `/etc/passwd` and `/etc/group` of an image; empty for a missing file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Accounts {
     pub(crate) passwd: String,
     pub(crate) group: String,
 }
 
-/// The files that name users and groups.
+/// The paths of the files that define users and groups.
 pub(crate) static FILES: [&str; 2] = ["etc/passwd", "etc/group"];
 
 impl Accounts {
-    /// Returns uid and gid of `USER[:GROUP]`, names or numbers. A user given by number has the group of the same number;
-    /// unknown names are root, as in `BuildKit` (`solver/llbsolver/ops/user_linux.go`).
+    /// Returns the uid and gid of an owner `USER[:GROUP]`, whose parts are names or numbers.
+    ///
+    /// A numeric user has the group with the same number. An unknown user is root, and an unknown group is that of the
+    /// user, as in `BuildKit` (`solver/llbsolver/ops/user_linux.go`).
     pub(crate) fn owner(&self, text: &str) -> (u32, u32) {
         let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
         let (uid, own_gid) = match number(user) {
@@ -43,17 +45,17 @@ impl Accounts {
     }
 }
 
-/// Returns `true` if the owner is looked up in a file.
+/// Returns `true` if an owner contains a name, which must be looked up in [`Accounts`].
 pub(super) fn has_names(text: &str) -> bool {
     text.split(':').take(2).any(|part| number(part).is_none())
 }
 
-/// Returns `true` if one of the ids is negative, which engines take for different numbers.
+/// Returns `true` if one of the ids is negative. Engines convert negative ids in different ways.
 pub(super) fn has_negative(text: &str) -> bool {
     text.split(':').any(|part| part.parse::<i32>().is_ok_and(|id| id < 0))
 }
 
-/// Returns the id that a number or `root` names, as `BuildKit` parses it (`client/llb/fileop.go`).
+/// Parses a numeric id; `root` is 0. Follows `BuildKit` (`client/llb/fileop.go`).
 fn number(text: &str) -> Option<u32> {
     if text == "root" {
         return Some(0);

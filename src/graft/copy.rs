@@ -1,15 +1,18 @@
-//! Makes the layers of COPY, ADD and WORKDIR.
+//! Creates the layers of COPY, ADD and WORKDIR instructions.
 //!
-//! Behaviour after `BuildKit`'s `solver/llbsolver/file/backend.go` and `fsutil`'s `copy/copy.go`. For each source:
+//! Of the context's files, it only reads the first bytes of those that ADD may unpack.
 //!
-//! - The directory that the destination names up to its last slash is made with its parents, and links are followed.
-//! - A file is copied into a destination that is a directory, else to the destination itself. Of a directory, the content
-//!   is copied.
-//! - A directory at the destination keeps its mode and owner, and takes the time of the source. Directories below it
-//!   take mode, owner and time.
-//! - A file replaces a file or link. A directory is never replaced, and neither is something else by a directory.
-//! - Layers have no extended attributes: of those, engines write only capabilities into layers, which a file loses when it
-//!   gets its owner.
+//! Follows `BuildKit`'s `solver/llbsolver/file/backend.go` and `fsutil`'s `copy/copy.go`. For each source:
+//!
+//! - The part of the destination up to its last slash is created as a directory, with its parents. Links in it are
+//!   followed.
+//! - A file is copied into the destination if that is a directory, else to the destination itself. For a directory, its
+//!   content is copied.
+//! - A directory that exists at the destination keeps its mode and owner, and gets the time of the source. Directories
+//!   below it get mode, owner and time.
+//! - A file replaces a file or link. A directory is never replaced, and never replaces anything else.
+//! - Layers have no extended attributes. Engines write only capabilities into layers, and a file loses these when its
+//!   owner is set.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -25,13 +28,18 @@ use super::tail::{Copy, PlannedLayer};
 use super::tree::{Attributes, Node, Tree};
 use crate::context::{Entry, EntryKind, MatchState, PatternMatcher, Shape};
 
-/// The bytes that decide whether ADD may unpack a file: a tar header, which is the longest of the known beginnings.
+/// The number of bytes that decide whether ADD may unpack a file: the size of a tar header, which is the longest of the
+/// known signatures.
 const BEGINNING: usize = 512;
 
 /// Returns the layer that an instruction adds to `tree`.
 ///
-/// `accounts` are those of the image below; `None` if a layer on top of it may have changed them. `now` is the time of
-/// what has no other one, in seconds since 1970.
+/// `accounts` are those of the image below, or `None` if an earlier grafted layer may have changed them. `now` is the
+/// time of entries that do not have one from a source, in seconds since 1970.
+///
+/// # Errors
+///
+/// Fails if the layer would not be exactly the one of a builder.
 pub(crate) fn make_layer(
     planned: &PlannedLayer,
     sources: &Sources,
@@ -43,7 +51,7 @@ pub(crate) fn make_layer(
     let owner_of = |text: &str| match accounts {
         _ if has_negative(text) => Err(format!("the owner `{text}` is negative")),
         Some(accounts) => Ok(accounts.owner(text)),
-        None if has_names(text) => Err("the users of the image change before it".to_owned()),
+        None if has_names(text) => Err("an earlier layer may change the users of the image".to_owned()),
         None => Ok(Accounts::default().owner(text)),
     };
     match planned {
@@ -63,7 +71,7 @@ pub(crate) fn make_layer(
             let layer = copied(copy, sources, tree, owner, now).map_err(&refuse)?;
             if copy.is_linked {
                 if copy.owner.as_deref().is_some_and(has_names) {
-                    return Err(refuse("--link does not know the users of the image".to_owned()));
+                    return Err(refuse("--link needs a numeric owner".to_owned()));
                 }
                 let empty = Tree::default();
                 let linked = copied(copy, sources, &empty, owner, now).map_err(&refuse)?;
@@ -76,6 +84,7 @@ pub(crate) fn make_layer(
     }
 }
 
+/// Returns the layer of a COPY or ADD instruction.
 fn copied<'t>(
     copy: &Copy,
     sources: &Sources,
@@ -97,7 +106,7 @@ fn copied<'t>(
     Ok(layer)
 }
 
-/// Copies one source.
+/// The state of copying one source.
 struct Copier<'c, 't> {
     copy: &'c Copy,
     sources: &'c Sources,
@@ -105,10 +114,10 @@ struct Copier<'c, 't> {
     owner: Option<(u32, u32)>,
     now: i64,
     exclude: Option<&'c PatternMatcher>,
-    /// The numbers of files with several names by device and inode.
+    /// The content numbers of files with several hard links, by device and inode.
     linked: HashMap<(u64, u64), usize>,
-    /// Directories on the way that are excluded themselves, with their targets: they are only made for what is copied
-    /// into them.
+    /// The directories above the current entry, from the copied one on. Excluded directories among them are created
+    /// only if something below them is copied.
     waiting: Vec<Waiting>,
 }
 
@@ -129,7 +138,7 @@ impl<'c, 't> Copier<'c, 't> {
         Self { copy, sources, layer, owner, now, exclude, linked: HashMap::new(), waiting: Vec::new() }
     }
 
-    /// Returns what directories on the way to the destination are made like.
+    /// Returns the attributes of new directories above the destination.
     fn parent(&self) -> Attributes {
         let (uid, gid) = self.owner.unwrap_or_default();
         let mode = self.copy.mode.map_or(0o755, |mode| mode & 0o777);
@@ -141,15 +150,15 @@ impl<'c, 't> Copier<'c, 't> {
         self.layer.make_all(path, like)
     }
 
-    /// Returns the target of a source with this name, and makes the directories above it.
+    /// Returns the target of a source with this name. Creates the directories above it.
     fn prepare(&mut self, name: &str, is_directory: bool) -> Result<String, String> {
         let destination = self.copy.destination.as_str();
         let (above, last) = destination.rsplit_once('/').unwrap_or(("", destination));
         let is_inside = matches!(last, "" | ".");
-        let whole = destination.trim_end_matches("/.").trim_end_matches('/').trim_start_matches('/');
-        let above = self.layer.follow(if is_inside { whole } else { above.trim_start_matches('/') })?;
+        let path = destination.trim_end_matches("/.").trim_end_matches('/').trim_start_matches('/');
+        let above = self.layer.follow(if is_inside { path } else { above.trim_start_matches('/') })?;
         self.make_all(&above)?;
-        let mut target = self.layer.follow(whole)?;
+        let mut target = self.layer.follow(path)?;
         let there = self.layer.get(&target);
         if !is_directory && matches!(there, Some(Node::Directory(_))) {
             target = join(&target, name.rsplit('/').next().unwrap_or_default());
@@ -187,15 +196,16 @@ impl<'c, 't> Copier<'c, 't> {
         number
     }
 
-    /// Fails if `target` is a directory, which nothing else replaces.
+    /// Fails if `target` is a directory, because a directory is never replaced.
     fn check_replaced(&self, target: &str) -> Result<(), String> {
         match self.layer.get(target) {
-            Some(Node::Directory(_)) => Err(format!("/{target} is a directory, and would be replaced")),
+            Some(Node::Directory(_)) => Err(format!("/{target} is a directory and cannot be replaced")),
             _ => Ok(()),
         }
     }
 
-    /// Copies the entry `source`, which is `below` the directory that is copied; empty for that directory itself.
+    /// Copies the entry `source`. `below` is its path relative to the copied directory, and empty for that directory
+    /// itself.
     fn copy_entry(
         &mut self,
         source: &str,
@@ -240,7 +250,7 @@ impl<'c, 't> Copier<'c, 't> {
                     self.linked.insert(inode, number);
                 }
             }
-            _ => return Err(format!("{source} is neither a file nor a directory nor a link")),
+            _ => return Err(format!("{source} is not a file, directory or link")),
         }
         Ok(())
     }
@@ -275,7 +285,7 @@ impl<'c, 't> Copier<'c, 't> {
         Ok(())
     }
 
-    /// Makes the directory `target` for a copy of `source`; returns `true` if it did not exist.
+    /// Ensures that `target` is a directory, for a copy of `source`. Returns `true` if it was created.
     fn make_directory(&mut self, source: &str, below: &str, target: &str) -> Result<bool, String> {
         match self.layer.get(target) {
             None => {
@@ -293,7 +303,7 @@ impl<'c, 't> Copier<'c, 't> {
         }
     }
 
-    /// Makes the directories that were excluded themselves, before something in them is copied.
+    /// Creates the excluded directories above an entry that is about to be copied.
     fn make_waiting(&mut self) -> Result<(), String> {
         for index in 0..self.waiting.len() {
             let Waiting { source, target, is_made } = &self.waiting[index];
@@ -301,7 +311,7 @@ impl<'c, 't> Copier<'c, 't> {
                 continue;
             }
             let (source, target) = (source.clone(), target.clone());
-            // The directory that is copied is never excluded, so these are below it.
+            // The copied directory itself is never excluded, so all of these are below it.
             self.make_directory(&source, "below", &target)?;
             self.waiting[index].is_made = true;
         }
@@ -313,7 +323,7 @@ impl<'c, 't> Copier<'c, 't> {
         metadata.mode() & 0o7777
     }
 
-    /// Returns what a directory that was copied from `source` is like.
+    /// Returns the attributes of a copy of the directory `source`.
     fn like(&self, source: &str) -> Attributes {
         let metadata = self.sources.entry(source).map_or(&self.sources.root, |entry| &entry.metadata);
         let (uid, gid) = self.owner.unwrap_or_default();
@@ -331,10 +341,10 @@ impl<'c, 't> Copier<'c, 't> {
     }
 }
 
-/// Returns `true` if ADD may unpack a file, judged by its first bytes: it is compressed, or begins with a tar header. A
-/// file that cannot be read may be one.
+/// Returns `true` if ADD may unpack a file, judged by its first bytes: it is compressed, or begins with a tar header.
+/// Also returns `true` if the file cannot be read.
 fn may_be_archive(entry: &Entry) -> bool {
-    /// The beginnings of compressed files (moby/go-archive, `compression`).
+    /// The signatures of compressed files (moby/go-archive, `compression`).
     const COMPRESSED: [&[u8]; 4] = [b"BZh", b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
     if !matches!(entry.kind, EntryKind::File | EntryKind::HardLink(_)) {
         return false;
@@ -353,7 +363,7 @@ fn beginning(path: &Path) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Returns `true` if the checksum of a tar header is right. Some programs sum up signed bytes.
+/// Returns `true` if the checksum of a tar header is correct. Some programs sum up signed bytes.
 fn has_tar_checksum(header: &[u8]) -> bool {
     let field = String::from_utf8_lossy(&header[148..156]);
     let claimed = i64::from_str_radix(field.trim_matches(['\0', ' ']), 8).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Values as Go prints them, because `BuildKit` writes them into the history of images.
+//! Formats values as Go does, because `BuildKit` writes them into the history of images in this form.
 
 use std::fmt::Write as _;
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_printed_as_in_go() {
+    fn values_are_formatted_as_in_go() {
         let words = ["a b".to_owned(), "\"q\"\\\n\u{1}é".to_owned()];
         assert_eq!(quoted(&words), r#"["a b" "\"q\"\\\n\x01é"]"#);
         assert_eq!([quoted_char(3), quoted_char(39), quoted_char(10)], ["'\\x03'", "'\\''", "'\\n'"]);

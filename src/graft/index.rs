@@ -1,4 +1,4 @@
-//! The index of a prefix: its [`Tree`] and its [`Accounts`] as text that is stored in its config.
+//! The index of a prefix: its [`Tree`] and its [`Accounts`], encoded as text and stored in the config of the prefix.
 //!
 //! ```text
 //!  base64( zstd( "larder-index 1" 0 passwd 0 group 0 directory ))
@@ -7,8 +7,8 @@
 //!  node        'f' NAME 0  |  'l' NAME 0 TARGET 0  |  'd' NAME 0 directory
 //! ```
 //!
-//! The mode is octal, and the seconds are relative to those of the directory above. Names come in byte order. Extended
-//! attributes are left out, because layers do not repeat those of directories.
+//! The mode is octal, and the seconds are relative to those of the directory above. Names are in byte order. Extended
+//! attributes are omitted, because layers do not repeat those of directories.
 
 use std::fmt::Write as _;
 use std::io::Read;
@@ -20,13 +20,13 @@ use super::accounts::Accounts;
 use super::tree::{Attributes, Node, Tree};
 
 const HEADER: &str = "larder-index 1";
-/// About 240 kB and 0.2 s for an image with 40 000 files.
+/// Yields about 240 kB in 0.2 s for an image with 40 000 files.
 const ZSTD_LEVEL: i32 = 12;
-/// The limit of the text in bytes.
+/// The maximum size of the uncompressed text in bytes.
 const LARGEST: u64 = 256 << 20;
-/// The limit of the stored form in bytes. With the rest of the config, it is below the limit of a config.
+/// The maximum size of the stored form in bytes. With the rest of the config, it is below the limit of a config.
 const LARGEST_STORED: usize = 4 << 20;
-/// The limit of nested directories.
+/// The maximum depth of nested directories.
 const DEEPEST: usize = 256;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,13 +35,13 @@ pub(crate) struct Index {
     pub(crate) accounts: Accounts,
 }
 
-/// The index of a prefix is damaged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the index of the prefix is damaged")]
 pub(crate) struct IndexError;
 
 impl Index {
-    /// Returns the stored form; `None` if the account files contain a NUL byte, and if it is larger than a config may be.
+    /// Returns the stored form, or `None` if an account file contains a NUL byte or the result is larger than a config
+    /// may be.
     pub(crate) fn encode(&self) -> Option<String> {
         let Accounts { passwd, group } = &self.accounts;
         if passwd.contains('\0') || group.contains('\0') {
@@ -54,7 +54,7 @@ impl Index {
     }
 
     fn write(&self, text: &mut String) {
-        // The directories from the root to the one that is being written, with their times.
+        // The directories from the root to the current one, with their times.
         let mut open: Vec<(&str, i64)> = Vec::new();
         for (path, node) in ordered(&self.tree) {
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
@@ -79,7 +79,7 @@ impl Index {
         text.extend(open.iter().map(|_| '.'));
     }
 
-    /// Reads the stored form.
+    /// Parses the stored form.
     pub(crate) fn decode(stored: &str) -> Result<Self, IndexError> {
         let compressed = STANDARD_NO_PAD.decode(stored).map_err(|_| IndexError)?;
         let mut text = String::new();
@@ -96,7 +96,7 @@ impl Index {
     }
 }
 
-/// Returns the nodes such that everything below a directory follows it directly.
+/// Returns the nodes in an order in which the content of a directory directly follows it.
 fn ordered(tree: &Tree) -> Vec<(&str, &Node)> {
     let mut nodes: Vec<_> = tree.nodes().collect();
     nodes.sort_by(|(one, _), (other, _)| one.split('/').cmp(other.split('/')));
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_is_read_as_it_was_written() {
+    fn an_index_is_unchanged_after_encoding_and_decoding() {
         let index = example();
         assert_eq!(Index::decode(&index.encode().unwrap()).unwrap(), index);
         assert_eq!(Index::decode(&Index::default().encode().unwrap()).unwrap(), Index::default());
@@ -213,7 +213,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_the_reader_panic(text in "[dfl.0-9a-c /\\-]{0,60}") {
+        fn no_text_makes_the_decoder_panic(text in "[dfl.0-9a-c /\\-]{0,60}") {
             let text = format!("larder-index 1\0\0\0{}", text.replace('-', "\0"));
             let _ = Index::decode(&STANDARD_NO_PAD.encode(zstd::bulk::compress(text.as_bytes(), 1).unwrap()));
             let _ = Index::decode(&text);
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_index_is_refused() {
+    fn a_damaged_index_is_rejected() {
         let stored =
             |text: &str| STANDARD_NO_PAD.encode(zstd::bulk::compress(text.as_bytes(), ZSTD_LEVEL).unwrap());
         let whole = "larder-index 1|||755 0 0 0|fa|.".replace('|', "\0");

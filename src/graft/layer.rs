@@ -1,4 +1,4 @@
-//! A layer in the making: what an instruction changes in the file system of an image.
+//! The changes that an instruction makes to the file system of an image. Reads no files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use crate::context::parents;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Content {
-    /// A file of this machine.
+    /// A file on this machine.
     Path {
         path: PathBuf,
         size: u64,
@@ -35,7 +35,7 @@ pub(super) enum Change {
     File(usize, Attributes),
 }
 
-/// What an instruction changes.
+/// The changes of an instruction, while they are being collected.
 pub(crate) struct Layer<'a> {
     base: &'a Tree,
     pub(super) changes: BTreeMap<String, Change>,
@@ -63,7 +63,7 @@ impl<'a> Layer<'a> {
         }
     }
 
-    /// Follows the links on `path`, including one at its end.
+    /// Resolves the links in `path`, including one at its end. Fails if a parent of the result is not a directory.
     pub(super) fn follow(&self, path: &str) -> Result<String, String> {
         let shape = |path: &str| match self.changes.get(path) {
             Some(Change::Directory(_)) => Some(crate::context::Shape::Directory),
@@ -77,24 +77,25 @@ impl<'a> Layer<'a> {
         other.map_or(Ok(followed), |parent| Err(format!("/{parent} is not a directory")))
     }
 
-    /// Ensures that `path` and its parents are directories. Returns an error if something else is there.
+    /// Ensures that `path` and its parents are directories. Fails if something else exists there, or if engines would
+    /// create one of the directories in different ways.
     pub(super) fn make_all(&mut self, path: &str, like: Attributes) -> Result<(), String> {
-        let ways: Vec<&str> = parents(path).collect();
+        let directories: Vec<&str> = parents(path).collect();
         let mut above = "";
-        for way in ways.into_iter().rev().chain([path]) {
-            match self.get(way) {
+        for directory in directories.into_iter().rev().chain([path]) {
+            match self.get(directory) {
                 Some(Node::Directory(_)) => {}
-                Some(_) => return Err(format!("/{way} is not a directory")),
-                // Up to Docker 28, the umask of the engine applies.
+                Some(_) => return Err(format!("/{directory} is not a directory")),
+                // Up to Docker 28, the umask of the engine applies to new directories.
                 None if like.mode & 0o022 != 0 => {
-                    return Err(format!("engines do not agree on the mode of the new directory /{way}"));
+                    return Err(format!("the mode of the new directory /{directory} depends on the engine"));
                 }
                 None if self.directory(above).is_some_and(|above| above.mode & 0o2000 != 0) => {
-                    return Err(format!("the new directory /{way} would get the group of the one above it"));
+                    return Err(format!("the new directory /{directory} would inherit its parent's group"));
                 }
-                None => self.put(way.to_owned(), Change::Directory(like)),
+                None => self.put(directory.to_owned(), Change::Directory(like)),
             }
-            above = way;
+            above = directory;
         }
         Ok(())
     }
@@ -103,9 +104,9 @@ impl<'a> Layer<'a> {
         self.changes.insert(path, change);
     }
 
-    /// Adds the directories above the changes as they are, which is what a layer of an engine contains.
+    /// Adds the unchanged directories above the changes, which the layers of an engine contain, too.
     ///
-    /// Fails if a time is before 1970, for which archives have no form that every engine reads.
+    /// Fails if a time is before 1970, because no form of it in a tar archive is understood by every engine.
     pub(super) fn finish(mut self) -> Result<FinishedLayer, String> {
         let above: BTreeSet<String> =
             self.changes.keys().flat_map(|path| parents(path).map(str::to_owned)).collect();
@@ -123,9 +124,9 @@ impl<'a> Layer<'a> {
         Ok(FinishedLayer { changes: self.changes, contents: self.contents })
     }
 
-    /// Returns the reason for which a layer that was made on an empty image (`--link`) differs from this one.
+    /// Returns why a layer that was made on an empty image (`--link`) differs from this one, or `None` if it does not.
     pub(super) fn difference_to_linked(&self, linked: &Layer<'_>) -> Option<String> {
-        let differs = |path: &str| Some(format!("--link would make /{path} differently"));
+        let differs = |path: &str| Some(format!("with --link, /{path} would be different"));
         for (path, change) in &linked.changes {
             let is_same = match (change, self.changes.get(path)) {
                 (Change::Directory(linked), _) => self
@@ -142,14 +143,14 @@ impl<'a> Layer<'a> {
     }
 }
 
-/// A complete layer.
+/// A layer with all changes of an instruction, and the directories above them.
 pub(crate) struct FinishedLayer {
     pub(super) changes: BTreeMap<String, Change>,
     pub(super) contents: Vec<Content>,
 }
 
 impl FinishedLayer {
-    /// Changes a tree to that of the image with the layer.
+    /// Applies the changes of the layer to a tree.
     pub(crate) fn apply_to(&self, tree: &mut Tree) {
         for (path, change) in &self.changes {
             let node = match change {
@@ -161,7 +162,7 @@ impl FinishedLayer {
         }
     }
 
-    /// Returns `true` if it changes who the users are.
+    /// Returns `true` if the layer may change the users and groups of the image.
     pub(crate) fn changes_accounts(&self) -> bool {
         FILES.iter().any(|file| {
             self.changes.contains_key(*file)
@@ -169,13 +170,13 @@ impl FinishedLayer {
         })
     }
 
-    /// Returns the size in bytes of the files.
+    /// Returns the total size of the files in bytes.
     pub(crate) fn size(&self) -> u64 {
         self.contents.iter().map(Content::size).sum()
     }
 }
 
-/// Returns a refusal of an instruction.
+/// Returns a function that creates the refusal of the instruction at `line`.
 pub(super) fn refused(line: usize) -> impl Fn(String) -> Refusal {
     move |what| Refusal::at(line, what)
 }

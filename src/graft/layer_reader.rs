@@ -1,4 +1,4 @@
-//! Reads a layer as a tar archive.
+//! Writes a layer as a tar archive. Each file is opened only when its content is read.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -10,16 +10,18 @@ use tar::{Builder, EntryType, Header};
 use super::layer::{Change, Content, FinishedLayer};
 use super::tree::Attributes;
 
-/// The size of a block of a tar archive.
+/// The size of a block of a tar archive in bytes.
 const BLOCK: usize = 512;
-/// The size of an empty archive, padded as by GNU tar. It must differ from the one that builders write: an engine with
-/// containerd's store that has a layer of this digest in this place never fetches the blob of another builder, and then
-/// reads no config of the image.
+/// The size of an archive without entries in bytes, padded as by GNU tar.
+///
+/// It must differ from the size that builders write, so that the digests differ: an engine with containerd's store that
+/// has a layer with this digest at the same position does not fetch the blob that another builder has pushed, and then
+/// cannot read the config of the image.
 const EMPTY: usize = 20 * BLOCK;
 
-/// The bytes of a layer. They depend only on the layer: entries come in the order of their paths.
+/// A reader of the tar archive of a layer. The bytes depend only on the layer, because entries are sorted by path.
 pub(crate) struct LayerReader {
-    /// What follows, in reverse order.
+    /// The parts that were not read yet, in reverse order.
     rest: Vec<Part>,
     current: Box<dyn Read + Send>,
 }
@@ -67,7 +69,7 @@ impl LayerReader {
     }
 }
 
-/// Returns the blocks before the content of an entry.
+/// Returns the blocks that precede the content of an entry.
 fn header(
     kind: EntryType,
     path: &str,
@@ -85,18 +87,18 @@ fn header(
     header.set_size(size);
     let mut builder = Builder::new(Vec::new());
     match target {
-        // By itself, the library would write a cleaned target.
+        // Unlike `append_link`, this does not normalise the target.
         Some(target) if header.set_link_name_literal(target).is_ok() => {
             builder.append_data(&mut header, path, io::empty())?;
         }
         Some(target) => builder.append_link(&mut header, path, target)?,
-        // The content follows by itself.
+        // The content is a separate part.
         None => builder.append_data(&mut header, path, io::empty())?,
     }
     Ok(Part::Bytes(unfinished(builder)))
 }
 
-/// Returns what was written, without the end of an archive.
+/// Returns the written bytes, without the end of an archive.
 fn unfinished(mut builder: Builder<Vec<u8>>) -> Vec<u8> {
     std::mem::take(builder.get_mut())
 }
@@ -128,7 +130,7 @@ impl Read for LayerReader {
     }
 }
 
-/// A file that must have as many bytes as its header says.
+/// A reader of a file that fails if the file has fewer bytes than its header declares.
 struct Exact {
     file: File,
     left: u64,
@@ -139,7 +141,7 @@ impl Read for Exact {
         let most = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
         let read = self.file.read(&mut buffer[..most])?;
         if read == 0 && most > 0 {
-            return Err(io::Error::other("a file of the build context has become shorter"));
+            return Err(io::Error::other("a file of the build context was truncated while it was read"));
         }
         self.left -= read as u64;
         Ok(read)

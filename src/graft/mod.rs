@@ -1,4 +1,4 @@
-//! Grafts: the layers and the config of a Dockerfile's last instructions, made without a builder.
+//! Grafts: the layers and the config of a Dockerfile's last instructions, created without a builder.
 //!
 //! ```text
 //!  prefix image ─▶ config, Index ──────────────┐
@@ -6,11 +6,11 @@
 //!  context ─▶ Sources ─────────────────────────┘
 //! ```
 //!
-//! The result is the one that `BuildKit` makes from the same instructions: copies follow its `fsutil/copy` and
-//! `solver/llbsolver/file`, settings its `frontend/dockerfile/dockerfile2llb`. What cannot be made exactly, or would fail
-//! there, is a [`Refusal`]: the caller builds normally then.
+//! The result is identical to the one of `BuildKit`: copies follow its `fsutil/copy` and `solver/llbsolver/file`,
+//! settings its `frontend/dockerfile/dockerfile2llb`. If an instruction cannot be reproduced exactly, or would fail
+//! there, the result is a [`Refusal`], and the caller builds normally.
 //!
-//! Only [`Sources`] and [`LayerReader`] read files; nothing here talks to a registry or an engine.
+//! Only [`Sources`], [`LayerReader`] and [`make_layer`] read files. Nothing here connects to a registry or an engine.
 
 mod accounts;
 mod copy;

@@ -1,17 +1,17 @@
-//! The reasons for which a graft is not made.
+//! The reasons why an image cannot be grafted.
 
-/// Why the last instructions of a Dockerfile need a builder.
+/// The reason why the last instructions of a Dockerfile need a builder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     #[error("line {line}: {what}")]
     Instruction { line: usize, what: String },
-    #[error("the base image's variables are not known")]
+    #[error("the environment variables of the base image are unknown")]
     UnknownBase,
     #[error("`# check=` makes build checks fail the build")]
     Checks,
     #[error("the Dockerfile declares SOURCE_DATE_EPOCH")]
     Epoch,
-    #[error("the ONBUILD triggers of `{0}` are not known")]
+    #[error("the ONBUILD triggers of `{0}` are unknown")]
     UnknownTriggers(String),
     #[error(
         "stage {0} shares the labels, volumes and ports of a stage that the target is based on, and sets some"

@@ -1,7 +1,6 @@
 //! The config of a grafted image: that of its prefix, changed by the instructions after it.
 //!
-//! Behaviour after `BuildKit`'s `frontend/dockerfile/dockerfile2llb/convert.go`; the text of the history is that of Docker
-//! 28.
+//! Follows `BuildKit`'s `frontend/dockerfile/dockerfile2llb/convert.go`. The text of the history is that of Docker 28.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -9,13 +8,13 @@ use serde_json::{Map, Value, json};
 use super::go_text::{duration, plain, quote, quoted, quoted_char};
 use crate::dockerfile::Scope;
 
-/// The fields of a prefix's config that are not those of an image.
+/// The beginning of the names of the fields that larder adds to the config of a prefix.
 const OWN_FIELDS: &str = "larder.";
-/// The comment of entries in the history.
+/// The comment in the history entries of `BuildKit`.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
-/// A health check; times are in nanoseconds, 0 means the default.
+/// The options of a health check. Times are in nanoseconds; 0 means the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Healthcheck {
     pub(super) test: Vec<String>,
@@ -26,22 +25,22 @@ pub(super) struct Healthcheck {
     pub(super) retries: i64,
 }
 
-/// A config in the making.
+/// The config of a grafted image, to which instructions are applied one by one.
 #[derive(Debug, Clone)]
 pub(crate) struct GraftedConfig {
     fields: Map<String, Value>,
     settings: Map<String, Value>,
     history: Vec<Value>,
-    /// `true` if a CMD of the stage has set the command, which an ENTRYPOINT then does not reset.
+    /// `true` if a CMD of the stage has set the command. An ENTRYPOINT does not reset such a command.
     has_command: bool,
-    /// When the image is made.
+    /// The creation time of the image.
     created: String,
 }
 
 impl GraftedConfig {
-    /// Reads the config of a prefix. Returns `None` if it is not one.
+    /// Parses the config of a prefix. Returns `None` if `prefix` is not a config.
     ///
-    /// `has_command` is `true` if the stage has a CMD in the prefix.
+    /// `has_command` must be `true` if the prefix contains a CMD of the stage.
     pub(super) fn parse(prefix: &[u8], has_command: bool, created: Timestamp) -> Option<Self> {
         let mut fields: Map<String, Value> = serde_json::from_slice(prefix).ok()?;
         fields.retain(|name, _| !name.starts_with(OWN_FIELDS));
@@ -54,8 +53,8 @@ impl GraftedConfig {
         Some(Self { fields, settings, history, has_command, created: created.to_string() })
     }
 
-    /// Returns `true` if the variables have the values in `scope`. They can differ if one depends on the default `PATH`,
-    /// which the engine sets.
+    /// Returns `true` if the variables of the config have the values in `scope`. They can differ if a variable depends
+    /// on the default `PATH`, which the engine sets.
     pub(super) fn has_environment(&self, scope: &Scope) -> bool {
         let list = self.list("Env");
         let mut pairs = list.iter().filter_map(|pair| pair.split_once('='));
@@ -84,7 +83,7 @@ impl GraftedConfig {
         }
     }
 
-    /// Sets `key` in a map, whose values are `value`.
+    /// Sets `key` to `value` in the map `name`.
     fn set_in(&mut self, name: &str, key: String, value: Value) {
         let map = self.settings.entry(name).or_insert_with(|| json!({}));
         if !map.is_object() {
@@ -117,7 +116,7 @@ impl GraftedConfig {
         }
     }
 
-    /// Sets a label that is given as an option of the build.
+    /// Sets a label without adding it to the history.
     pub(super) fn label(&mut self, name: String, value: String) {
         self.set_in("Labels", name, value.into());
     }
@@ -137,7 +136,7 @@ impl GraftedConfig {
         self.set_list("Shell", words.to_vec());
     }
 
-    /// Returns the words of a command that the shell runs.
+    /// Returns the arguments that run a command in the shell.
     fn in_shell(&self, command: &str) -> Vec<String> {
         let mut words = self.list("Shell");
         if words.is_empty() {
@@ -147,7 +146,7 @@ impl GraftedConfig {
         words
     }
 
-    /// Sets the command: the words of its JSON form, or the text for the shell.
+    /// Sets the command: the words of its JSON form, or `Err` with the text for the shell.
     pub(super) fn command(&mut self, words: Result<Vec<String>, &str>) {
         let words = words.unwrap_or_else(|text| self.in_shell(text));
         self.note(&format!("CMD {}", quoted(&words)), false);
@@ -210,14 +209,14 @@ impl GraftedConfig {
         self.fields.insert("author".to_owned(), author.into());
     }
 
-    /// Sets the instructions that run in builds based on the image.
+    /// Sets the instructions that run in builds on top of the image.
     pub(super) fn triggers(&mut self, triggers: Vec<String>) {
         if !triggers.is_empty() {
             self.set_list("OnBuild", triggers);
         }
     }
 
-    /// Returns the config with further layers, by their diff ids, in order.
+    /// Returns the config with additional layers, given by their diff ids in order.
     pub(crate) fn with_layers(&self, diff_ids: impl IntoIterator<Item = String>) -> Vec<u8> {
         let mut fields = self.fields.clone();
         if let Some(Value::Array(layers)) = fields.pointer_in("rootfs", "diff_ids") {
@@ -229,13 +228,13 @@ impl GraftedConfig {
         serde_json::to_vec(&fields).expect("a config has text keys only")
     }
 
-    /// Returns the number of layers that the history describes.
+    /// Returns the number of layers in the history.
     pub(crate) fn layers(&self) -> usize {
         self.history.iter().filter(|entry| entry.get("empty_layer") != Some(&true.into())).count()
     }
 }
 
-/// Returns pairs as the history has them.
+/// Formats pairs as in the history: `NAME=VALUE`, separated by spaces.
 fn joined(pairs: &[(String, String)]) -> String {
     let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
     pairs.join(" ")

@@ -10,7 +10,7 @@ use super::tree::follow_links;
 use crate::context::{Entry, Filter, Shape, glob, walk_selected};
 use crate::dockerfile::{ContextPaths, ContextSelector};
 
-/// The entries of a context that the last instructions can see.
+/// The entries of a context that the last instructions can copy.
 pub(crate) struct Sources {
     entries: BTreeMap<String, Entry>,
     /// The names in each directory, in byte order.
@@ -19,7 +19,7 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Walks the directory `root`, without what `filter` excludes.
+    /// Lists the directory `root`, without the entries that `filter` excludes.
     ///
     /// # Errors
     ///
@@ -47,7 +47,7 @@ impl Sources {
         Ok(Self { entries, names, root: metadata })
     }
 
-    /// Returns the entry at `path`; the root has none.
+    /// Returns the entry at `path`, or `None` for the root and for a path that does not exist.
     pub(super) fn entry(&self, path: &str) -> Option<&Entry> {
         self.entries.get(path)
     }
@@ -59,19 +59,19 @@ impl Sources {
         self.entries.get(path).map(|entry| entry.shape().1)
     }
 
-    /// Returns the names in a directory.
+    /// Returns the names in a directory, in byte order.
     pub(super) fn names(&self, directory: &str) -> &[String] {
         self.names.get(directory).map(Vec::as_slice).unwrap_or_default()
     }
 
-    /// Follows the links on `path`; fails if nothing is there.
+    /// Resolves the links in `path`. Fails if the result does not exist.
     pub(super) fn follow(&self, path: &str) -> Result<String, String> {
         let followed = follow_links(path, |path| self.shape(path))?;
         let is_there = self.shape(&followed).is_some();
         is_there.then_some(followed).ok_or_else(|| format!("`{path}` does not exist"))
     }
 
-    /// Returns the paths that a source names, in order: those that match if it has wildcards, else itself.
+    /// Returns the paths that match a source with wildcards, in order. A source without wildcards is returned as it is.
     ///
     /// Fails if the part before the first wildcard does not exist.
     pub(super) fn named(&self, source: &str) -> Result<Vec<String>, String> {
@@ -87,7 +87,7 @@ impl Sources {
         Ok(matches)
     }
 
-    /// Adds what matches in the directory `base/below`. Nothing inside of a directory that matches is a match, too.
+    /// Adds the matches in the directory `base/below`. Nothing inside a matching directory is added.
     fn add_matches(&self, pattern: &str, base: &str, below: &str, matches: &mut Vec<String>) {
         let directory = join(base, below);
         for name in self.names(&directory) {

@@ -1,4 +1,5 @@
-//! What the instructions after a prefix do: the layers that they make and the settings that they change. Pure.
+//! Determines what the instructions after a prefix do: the layers that they add and the settings that they change. Does
+//! no input or output.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,10 +11,10 @@ use crate::dockerfile::{
 };
 use jiff::Timestamp;
 
-/// The largest number of layers of a grafted image. Images with more than 127 layers cannot be run.
+/// The maximum number of layers of a grafted image. Images with more than 127 layers cannot be run.
 const MOST_LAYERS: usize = 120;
 
-/// The argument with the time of an image.
+/// The build argument that sets the time of an image.
 const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// The options of a build that the last instructions depend on.
@@ -22,20 +23,20 @@ pub(crate) struct TailOptions<'a> {
     pub(crate) build_args: &'a BTreeMap<String, String>,
     /// `--label`.
     pub(crate) labels: &'a BTreeMap<String, String>,
-    /// When the image is made.
+    /// The creation time of the image.
     pub(crate) created: Timestamp,
 }
 
-/// What the instructions after a prefix do.
+/// The effects of the instructions after a prefix.
 pub(crate) struct Tail {
     pub(crate) config: GraftedConfig,
     /// The layers, lowest first.
     pub(crate) layers: Vec<PlannedLayer>,
-    /// The config after each of them, as a prefix of that has it.
+    /// The config after each layer, for a prefix that ends there.
     pub(crate) configs: Vec<GraftedConfig>,
 }
 
-/// An instruction that makes a layer.
+/// An instruction that adds a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PlannedLayer {
     Copy(Copy),
@@ -58,9 +59,9 @@ pub(crate) struct Copy {
     pub(crate) sources: Vec<String>,
     /// Names and contents of here-documents.
     pub(crate) contents: Vec<(String, String)>,
-    /// Absolute. A slash or `/.` at its end means that it is a directory.
+    /// An absolute path. A slash or `/.` at its end means that it is a directory.
     pub(crate) destination: String,
-    /// Patterns below each source.
+    /// Patterns relative to each source.
     pub(crate) exclude: Vec<String>,
     /// `USER[:GROUP]`.
     pub(crate) owner: Option<String>,
@@ -79,13 +80,13 @@ impl PlannedLayer {
 }
 
 impl Tail {
-    /// Returns what the instructions of the target after `cut` do to the image with the config `prefix`.
+    /// Computes the effects of the target's instructions after `cut` on the image with the config `prefix`.
     ///
-    /// `resolution` must have been made with the initial settings of the base image.
+    /// `resolution` must have been computed with the initial settings of the base image.
     ///
     /// # Errors
     ///
-    /// Fails if an instruction needs a builder, or if a variable is not known.
+    /// Fails if an instruction needs a builder, or if a variable is unknown.
     pub(crate) fn of(
         dockerfile: &Dockerfile,
         resolution: &Resolution,
@@ -233,7 +234,7 @@ impl Building<'_> {
             }
             let is_given = self.options.build_args.contains_key(name);
             if let (false, Some(default)) = (is_given, default) {
-                // Fails if the value depends on something unknown.
+                // Fails if the value depends on an unknown variable.
                 expanding.word(default)?;
                 at.scope.known(default, self.escape).ok_or_else(|| expanding.unknown(default))?;
             }
@@ -249,7 +250,7 @@ impl Building<'_> {
         let line = expanding.line;
         let metadata = Metadata::of(instruction, self.escape);
         let metadata =
-            metadata.ok_or_else(|| Refusal::at(line, format!("this {} is unknown", instruction.keyword)))?;
+            metadata.ok_or_else(|| Refusal::at(line, format!("unsupported {} form", instruction.keyword)))?;
         match metadata {
             Metadata::Label(pairs) => self.config.labels(expanding.pairs(&pairs)?),
             Metadata::Command(words) => self.config.command(words.as_ref().cloned().map_err(String::as_str)),
@@ -261,7 +262,7 @@ impl Building<'_> {
                 for word in words {
                     for port in expanding.word(&word)?.split_whitespace() {
                         ports.extend(ports_of(port).ok_or_else(|| {
-                            Refusal::at(line, format!("the port `{port}` has an unusual form"))
+                            Refusal::at(line, format!("the port `{port}` is not in a supported form"))
                         })?);
                     }
                 }
@@ -337,7 +338,7 @@ impl Building<'_> {
                     expanding.scope.known_content(&text).ok_or_else(|| expanding.unknown(&heredoc.name))?;
             }
             if heredoc.name.contains('/') || matches!(heredoc.name.as_str(), "." | "..") {
-                return refuse("the name of a here-document is no file name");
+                return refuse("the name of a here-document is not a file name");
             }
             contents.push((heredoc.name.clone(), text));
         }
@@ -355,7 +356,7 @@ impl Building<'_> {
         Ok(Copy {
             line,
             is_add,
-            // `BuildKit` copies with a mode as if there were no --link.
+            // `BuildKit` ignores --link for a copy with a mode.
             is_linked: is_linked && mode.is_none(),
             sources: sources.iter().map(|source| clean(source)).collect(),
             contents,
@@ -367,7 +368,7 @@ impl Building<'_> {
     }
 }
 
-/// Expands the words of an instruction.
+/// The expansion of variables in the words of an instruction.
 struct Expanding<'a> {
     escape: char,
     /// The variables before the instruction.
@@ -389,7 +390,7 @@ impl Expanding<'_> {
     }
 }
 
-/// Returns the absolute destination of a copy: cleaned, with the slash or `/.` at its end.
+/// Returns the absolute destination of a copy: cleaned, and with a slash or `/.` at its end if it must be a directory.
 fn destination(workdir: &str, written: &str) -> String {
     let path = if written.starts_with('/') { clean(written) } else { clean(&format!("{workdir}/{written}")) };
     let end = if path.is_empty() {
@@ -404,7 +405,7 @@ fn destination(workdir: &str, written: &str) -> String {
     format!("/{path}{end}")
 }
 
-/// Returns the ports of a word of EXPOSE, `PORT[-PORT][/PROTOCOL]`, or `None` for other forms.
+/// Parses a word of EXPOSE, `PORT[-PORT][/PROTOCOL]`, into single ports. Returns `None` for other forms.
 fn ports_of(word: &str) -> Option<Vec<String>> {
     let (ports, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
     let protocol = if protocol.is_empty() { "tcp".to_owned() } else { protocol.to_ascii_lowercase() };
@@ -420,7 +421,7 @@ fn ports_of(word: &str) -> Option<Vec<String>> {
     (first <= last).then(|| (first..=last).map(|port| format!("{port}/{protocol}")).collect())
 }
 
-/// Returns `true` for the name or number of a signal of Linux. An unknown one fails the build.
+/// Returns `true` if the text is the name or number of a Linux signal. With any other text, a build fails.
 fn is_signal(text: &str) -> bool {
     const NAMES: [&str; 33] = [
         "ABRT", "ALRM", "BUS", "CHLD", "CLD", "CONT", "FPE", "HUP", "ILL", "INT", "IO", "IOT", "KILL",

@@ -1,4 +1,4 @@
-//! What is refused, and how layers are written. `tests/it/grafts` compares the images with those of engines.
+//! Tests of refusals and of the bytes of layers. `tests/it/grafts` compares the images with those of engines.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -15,7 +15,7 @@ use crate::dockerfile::{BaseStart, Cut, Dockerfile, Options};
 const PREFIX: &str = r#"{"larder.prefix":{},"larder.index":"","config":{"Env":["PATH=/bin"],"Cmd":["x"]},
     "rootfs":{"diff_ids":["sha256:1"]},"history":[{"created_by":"RUN x"}]}"#;
 
-/// Returns what the instructions after `FROM base` and `RUN x` do.
+/// Evaluates the instructions after `FROM base` and `RUN x`.
 fn tail(instructions: &str) -> Result<Tail, Refusal> {
     let dockerfile = Dockerfile::parse(&format!("FROM base\nRUN x\n{instructions}\n")).unwrap();
     let start = BaseStart { environment: vec!["PATH=/bin".to_owned()], ..BaseStart::default() };
@@ -30,7 +30,7 @@ fn tail(instructions: &str) -> Result<Tail, Refusal> {
     Tail::of(&dockerfile, &resolution, Cut { stage: 0, instructions: 2 }, PREFIX.as_bytes(), &options)
 }
 
-/// Returns the entries of the layers that these instructions make on an image with the directory `/there`.
+/// Returns the entries of the layers that these instructions create on an image with the directory `/there`.
 fn layers(context: &Path, instructions: &str) -> Result<Vec<Vec<String>>, Refusal> {
     let tail = tail(instructions)?;
     let sources = Sources::walk(context, &Filter::default(), &tail.layers)?;
@@ -63,7 +63,7 @@ fn layers(context: &Path, instructions: &str) -> Result<Vec<Vec<String>>, Refusa
 }
 
 #[test]
-fn what_needs_a_builder_is_refused_with_its_line() {
+fn instructions_that_need_a_builder_are_refused_with_their_line() {
     for (instructions, reason) in [
         ("COPY --parents a /", "--parents needs a builder"),
         ("COPY --new=x a /", "--new needs a builder"),
@@ -72,8 +72,8 @@ fn what_needs_a_builder_is_refused_with_its_line() {
         ("COPY --from=other a /", "it copies from something other than the build context"),
         ("ADD https://x.example/a /", "ADD of a remote address needs a builder"),
         ("RUN y", "RUN needs a builder"),
-        ("EXPOSE 1.2.3.4:80:80", "the port `1.2.3.4:80:80` has an unusual form"),
-        ("EXPOSE 99999", "the port `99999` has an unusual form"),
+        ("EXPOSE 1.2.3.4:80:80", "the port `1.2.3.4:80:80` is not in a supported form"),
+        ("EXPOSE 99999", "the port `99999` is not in a supported form"),
         ("STOPSIGNAL SIGNONE", "the signal `SIGNONE` is unknown"),
         ("VOLUME $NONE", "a VOLUME is empty"),
         ("LABEL a=${b?needed}", "the variables of `${b?needed}` cannot be expanded"),
@@ -93,7 +93,7 @@ fn what_needs_a_builder_is_refused_with_its_line() {
 }
 
 #[test]
-fn the_config_is_that_of_the_prefix_with_what_follows() {
+fn later_instructions_change_the_config_of_the_prefix() {
     let tail = tail("ENV A=1 PATH=$PATH:/x\nCOPY a /\nENTRYPOINT [\"run\"]\nONBUILD RUN z").unwrap();
     let config = |bytes: Vec<u8>| -> Value { serde_json::from_slice(&bytes).unwrap() };
     let whole = config(tail.config.with_layers(["sha256:2".to_owned()]));
@@ -110,13 +110,13 @@ fn the_config_is_that_of_the_prefix_with_what_follows() {
         .collect();
     assert_eq!(history, ["RUN x", "ENV A=1 PATH=/bin:/x", "COPY a / # buildkit", "ENTRYPOINT [\"run\"]"]);
     assert!(whole.get("larder.prefix").is_none() && whole.get("larder.index").is_none());
-    // A prefix after the copy has neither what follows nor triggers.
+    // The config of a prefix after the copy contains neither later instructions nor triggers.
     let prefix = config(tail.configs[0].with_layers(["sha256:2".to_owned()]));
     assert_eq!(prefix["config"], json!({ "Env": ["PATH=/bin:/x", "A=1"], "Cmd": ["x"] }));
 }
 
 #[test]
-fn a_layer_repeats_the_directories_above_and_links_files_with_several_names() {
+fn a_layer_contains_parent_directories_and_hard_links() {
     let context = tempfile::tempdir().unwrap();
     std::fs::create_dir(context.path().join("d")).unwrap();
     std::fs::write(context.path().join("d/one"), "1").unwrap();
@@ -137,7 +137,7 @@ fn a_layer_repeats_the_directories_above_and_links_files_with_several_names() {
 }
 
 #[test]
-fn an_empty_layer_is_not_the_one_of_builders() {
+fn an_empty_layer_differs_from_that_of_a_builder() {
     let context = tempfile::tempdir().unwrap();
     let tail = tail("COPY none* /").unwrap();
     let sources = Sources::walk(context.path(), &Filter::default(), &tail.layers).unwrap();
@@ -171,7 +171,7 @@ fn a_file_that_changes_while_its_layer_is_read_is_an_error() {
 }
 
 #[test]
-fn archives_are_found_by_their_first_bytes() {
+fn archives_are_recognised_by_their_first_bytes() {
     let context = tempfile::tempdir().unwrap();
     let mut tar = tar::Builder::new(Vec::new());
     tar.append_data(&mut tar::Header::new_ustar(), "x", io::empty()).unwrap();

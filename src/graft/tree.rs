@@ -1,4 +1,4 @@
-//! The file system of an image, as far as copying into it depends on it.
+//! The part of an image's file system that copies depend on: paths, links, and the attributes of directories.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -60,16 +60,16 @@ impl Tree {
         self.0.iter().map(|(path, node)| (path.as_str(), node))
     }
 
-    /// Follows the links on `path`, including one at its end.
+    /// Resolves the links in `path`, including one at its end.
     pub(crate) fn follow(&self, path: &str) -> Result<String, String> {
         follow_links(path, |path| self.get(path).map(Node::shape))
     }
 }
 
-/// Follows the links on `path`, including one at its end. Parts that do not exist stay as they are.
+/// Resolves the links in `path`, including one at its end. Components that do not exist are not changed.
 ///
-/// `BuildKit` resolves `..` in the text of a path that may still contain links (`containerd/continuity`, `RootPath`). Hence
-/// this fails if several links are on the way, and the target of one contains `..`.
+/// `BuildKit` resolves `..` lexically in paths that may still contain links (`containerd/continuity`, `RootPath`).
+/// Therefore this fails if `path` goes through several links and the target of one of them contains `..`.
 pub(super) fn follow_links<'a>(
     path: &str,
     shape: impl Fn(&str) -> Option<Shape<'a>>,
@@ -84,7 +84,7 @@ pub(super) fn follow_links<'a>(
         found
     });
     if links.get() > 1 && leads_up.get() {
-        return Err(format!("several links are on the way to `{path}`, and one of them contains `..`"));
+        return Err(format!("`{path}` goes through several links, one of which contains `..`"));
     }
-    followed.ok_or_else(|| format!("there are too many links on the way to `{path}`"))
+    followed.ok_or_else(|| format!("`{path}` goes through too many links"))
 }

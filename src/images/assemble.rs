@@ -13,20 +13,20 @@ use crate::store::{EntryKind, Save, Store, StoreError};
 
 /// The uncompressed archive of a layer.
 pub(crate) struct LayerArchive<'a> {
-    /// Ends after `size` bytes.
+    /// The content of the archive; ends after `size` bytes.
     pub(crate) reader: Box<dyn Read + 'a>,
     pub(crate) size: u64,
 }
 
-/// Saves the image with the content of an earlier entry of the same id; returns `None` if there is none. Fails if the
-/// store fails. No entry is created then.
+/// Saves the image with the content of an earlier entry of the same id. Returns `None` if there is no such entry. Fails
+/// if the store fails. No entry is created then.
 pub(crate) fn copy_earlier(
     store: &Store,
     destination: &Destination,
 ) -> Result<Option<SavedImage>, StoreError> {
     let Destination { key, id, platform, subject, .. } = destination;
     for entry in store.recent(EntryKind::Image, platform, MOST_ENTRIES) {
-        // An entry that cannot be read is reported when it is searched for.
+        // An entry that cannot be read is reported when a build searches for it.
         let Ok(listing) = read_listing(store, &entry) else { continue };
         let blobs = entry.starts().binary_search(&entry.manifest.listing.at).ok();
         let (true, Some(blobs)) = (listing.id == *id, blobs) else { continue };
@@ -39,8 +39,8 @@ pub(crate) fn copy_earlier(
 }
 
 /// Saves the image whose config is `config`. `open` opens a layer by its index, lowest first. It is called only for
-/// layers that no earlier entry has. Fails if the store fails, if a layer cannot be read, or if config or layers are
-/// not those of the image. No entry is created then.
+/// layers that are not in earlier entries. Fails if the store fails, if a layer cannot be read, or if the config or a
+/// layer does not have the expected digest. No entry is created then.
 pub(crate) fn assemble<'a>(
     store: &Store,
     destination: Destination,
@@ -50,15 +50,15 @@ pub(crate) fn assemble<'a>(
     let unusable = |reason: &str| SaveError::Unusable(reason.to_owned());
     let Destination { key, id, platform, subject, diff_ids, .. } = destination;
     if Digest::of(config) != id {
-        return Err(unusable("its config is another one"));
+        return Err(unusable("the config does not match the image id"));
     }
-    let layers = ImageConfig::parse(config).map_err(|_| unusable("its config is none"))?.layers;
+    let layers = ImageConfig::parse(config).map_err(|_| unusable("the config is invalid"))?.layers;
     let mut save = store.save(EntryKind::Image, &platform, key)?;
     let known = KnownLayers::take_over(store, &platform, (&diff_ids, true), &mut save)?;
     let mut listing = Listing::new(id, &platform);
     let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
     for (place, diff_id) in layers.iter().enumerate() {
-        let digest = diff_id.parse().map_err(|_| unusable("a layer has no digest"))?;
+        let digest = diff_id.parse().map_err(|_| unusable("the id of a layer is not a digest"))?;
         listing.layers.push(digest);
         if let Some(blob) = known.layer(&digest) {
             blobs.insert(digest, blob);
@@ -75,7 +75,7 @@ pub(crate) fn assemble<'a>(
     Ok(finish(save, &listing, subject)?)
 }
 
-/// Writes a layer. A large one gets separate chunks, so that later entries can take them over.
+/// Writes a layer. A large one gets separate chunks, so that later entries can reuse them.
 fn write(layer: LayerArchive<'_>, digest: Digest, save: &mut Save) -> Result<Blob, SaveError> {
     let LayerArchive { reader, size } = layer;
     let is_large = size > SMALL;
@@ -89,7 +89,7 @@ fn write(layer: LayerArchive<'_>, digest: Digest, save: &mut Save) -> Result<Blo
         save.boundary()?;
     }
     if reader.digest() != digest {
-        return Err(SaveError::Unusable("a layer is not the one that its config names".to_owned()));
+        return Err(SaveError::Unusable("a layer does not match its digest in the config".to_owned()));
     }
     Ok(Blob { digest, at, size })
 }

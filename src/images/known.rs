@@ -1,4 +1,4 @@
-//! Finds layers in earlier entries: their chunks are taken over, and the engine's copy is not read.
+//! Finds layers in earlier entries, so that their chunks are reused and the engine's copy is not read.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,16 +8,16 @@ use super::save::SMALL;
 use crate::digest::Digest;
 use crate::store::{ChunkRef, Entry, EntryKind, Save, Store, StoreError};
 
-/// The number of earlier entries to check.
+/// The number of earlier entries to search.
 pub(super) const MOST_ENTRIES: usize = 8;
 
-/// Layers that were added to the content before the archive is read, by the names of their files in the archive.
+/// Layers that were added to the content before the archive is read, by their paths in the archive.
 #[derive(Default)]
 pub(super) struct KnownLayers(BTreeMap<String, Blob>);
 
 impl KnownLayers {
-    /// Takes over the layers with these uncompressed digests from the latest entries, if they have the form of the
-    /// archive (`plain` or compressed). The content must be empty.
+    /// Reuses the layers with these uncompressed digests from the latest entries, if they have the form of the archive:
+    /// not compressed if `plain` is `true`. The content must be empty.
     pub(super) fn take_over(
         store: &Store,
         platform: &str,
@@ -28,7 +28,7 @@ impl KnownLayers {
         let mut known = Self::default();
         let mut taken: BTreeMap<Digest, Option<Blob>> = BTreeMap::new();
         for entry in store.recent(EntryKind::Image, platform, MOST_ENTRIES) {
-            // An entry that cannot be read is reported when it is searched for.
+            // An entry that cannot be read is reported when a build searches for it.
             let Ok(listing) = read_listing(store, &entry) else { continue };
             for digest in listing.large_layers(&wanted, plain) {
                 let blob = match taken.get(&digest) {
@@ -49,7 +49,7 @@ impl KnownLayers {
         self.0.get(&blob_path(digest)).copied()
     }
 
-    /// Returns the layer that a file of this name and size has.
+    /// Returns the layer that is in the archive at this path and has this size.
     pub(super) fn get(&self, path: &str, size: u64) -> Option<Blob> {
         self.0.get(path).copied().filter(|blob| blob.size == size)
     }
@@ -67,7 +67,8 @@ impl Listing {
     }
 }
 
-/// Takes over a blob and returns its new location, if it has separate chunks that still exist.
+/// Reuses the chunks of a blob and returns its new location. Returns `None` if the blob does not have separate chunks,
+/// or if they are no longer in the store.
 pub(super) fn take(
     entry: &Entry,
     listing: &Listing,
@@ -81,7 +82,7 @@ pub(super) fn take(
     Ok(save.reuse(chunks)?.map(|at| Blob { at, ..*blob }))
 }
 
-/// Returns the chunks of a blob, if it starts and ends at chunk boundaries.
+/// Returns the chunks of a blob, or `None` if it does not start and end at chunk boundaries.
 fn chunks<'a>(entry: &'a Entry, blob: &Blob) -> Option<&'a [ChunkRef]> {
     let starts = entry.starts();
     let place = |at: u64| starts.binary_search(&at).ok();

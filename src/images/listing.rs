@@ -1,4 +1,4 @@
-//! The listing of an entry of an image: JSON that follows the blobs.
+//! The listing of an image's entry: JSON that follows the blobs. Never read without a check.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,11 +10,12 @@ use crate::registry::ImageConfig;
 use crate::store::{Entry, Span, Store, StoreError};
 
 const SCHEMA: &str = "larder.image-content.v1";
-/// The limit of a listing, in bytes.
+/// The maximum size of a listing, in bytes.
 const LARGEST: u64 = 16 << 20;
-/// The limit of layers in one image, as in engines.
+/// The maximum number of layers in one image, as in engines.
 const MOST_LAYERS: usize = 1000;
 
+/// The blobs of an image, and what they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listing {
     schema: String,
@@ -22,17 +23,17 @@ pub(crate) struct Listing {
     pub(crate) id: Digest,
     /// `OS/ARCHITECTURE[/VARIANT]`.
     pub(crate) platform: String,
-    /// The blob of the config.
+    /// The digest of the config.
     pub(crate) config: Digest,
-    /// The blobs of the layers, lowest first. A blob can occur several times.
+    /// The digests of the layers, lowest first. A digest can occur several times.
     pub(crate) layers: Vec<Digest>,
     /// The digests of the uncompressed layers.
     pub(crate) diff_ids: Vec<String>,
-    /// The index or manifest that the index of an OCI layout names, if the engine wrote one.
+    /// The index or manifest to which the index of the OCI layout refers, if the engine wrote one.
     pub(crate) root: Option<Descriptor>,
     /// The location of each blob, in the order of the content.
     pub(crate) blobs: Vec<Blob>,
-    /// Layers by the names of their files in the engine's archive, if these do not contain the digests.
+    /// Layers by their paths in the engine's archive, if the paths do not contain the digests.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) files: BTreeMap<String, Digest>,
 }
@@ -54,20 +55,21 @@ pub(crate) struct Blob {
     pub(crate) size: u64,
 }
 
+/// An error of reading the listing of an entry.
 #[derive(Debug, thiserror::Error)]
 pub enum UnlistedError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the entry's list of blobs is unusable: {0}")]
+    #[error("the listing of the entry is unusable: {0}")]
     Unusable(String),
 }
 
-/// Reads and checks the listing of `entry`. Fails if the listing cannot be read or is invalid.
+/// Reads and checks the listing of `entry`.
 pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, UnlistedError> {
     let span = entry.manifest.listing;
     let unusable = |reason: &str| UnlistedError::Unusable(reason.to_owned());
     if span.size > LARGEST {
-        return Err(unusable("it is larger than any"));
+        return Err(unusable("it is too large"));
     }
     let listing: Listing = serde_json::from_slice(&store.read(entry, span)?)
         .map_err(|error| UnlistedError::Unusable(error.to_string()))?;
@@ -75,7 +77,7 @@ pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, Unli
     Ok(listing)
 }
 
-/// Reads the config of the image. Fails if that is not possible.
+/// Reads the config of the image.
 pub(crate) fn read_config(
     store: &Store,
     entry: &Entry,
@@ -86,7 +88,7 @@ pub(crate) fn read_config(
 }
 
 impl Listing {
-    /// Reads a small blob.
+    /// Reads a small blob. Fails if the blob is missing or larger than [`LARGEST_JSON`].
     pub(super) fn document(
         &self,
         store: &Store,
@@ -95,7 +97,7 @@ impl Listing {
     ) -> Result<Vec<u8>, UnlistedError> {
         let blob = self.blob(digest).filter(|blob| blob.size <= LARGEST_JSON);
         let blob =
-            blob.ok_or_else(|| UnlistedError::Unusable(format!("it has no readable blob {digest}")))?;
+            blob.ok_or_else(|| UnlistedError::Unusable(format!("blob {digest} is missing or too large")))?;
         Ok(store.read(entry, Span { at: blob.at, size: blob.size })?)
     }
 
@@ -121,28 +123,28 @@ impl Listing {
         self.blobs.iter().map(|blob| blob.size).sum()
     }
 
-    /// Checks the listing against a content with `bytes` bytes of blobs.
+    /// Checks the listing against a content that has `bytes` bytes of blobs.
     fn check(&self, bytes: u64) -> Result<(), &'static str> {
         if self.schema != SCHEMA {
-            return Err("it has another schema");
+            return Err("its schema is unknown");
         }
         let mut end = 0;
         for blob in &self.blobs {
             if blob.at < end || blob.size > bytes || blob.at > bytes - blob.size {
-                return Err("a blob stands where none can");
+                return Err("its blobs overlap or exceed the content");
             }
             end = blob.at + blob.size;
         }
         let known: BTreeSet<&Digest> = self.blobs.iter().map(|blob| &blob.digest).collect();
         if known.len() != self.blobs.len() {
-            return Err("it has a blob twice");
+            return Err("a blob is listed twice");
         }
         let root = self.root.as_ref().map(|root| &root.digest);
         if !self.layers.iter().chain([&self.config]).chain(root).all(|digest| known.contains(digest)) {
-            return Err("it lacks a blob");
+            return Err("a blob is missing");
         }
         if self.layers.len() != self.diff_ids.len() || self.layers.len() > MOST_LAYERS {
-            return Err("it has another number of layers than its config");
+            return Err("the number of layers is invalid");
         }
         Ok(())
     }
@@ -170,19 +172,19 @@ mod tests {
         type Harm = fn(&mut Listing);
         assert_eq!(listing().check(17), Ok(()));
         let harms: [(Harm, &str); 7] = [
-            (|listing| listing.schema.push('2'), "another schema"),
-            (|listing| listing.blobs[1].at = 9, "where none can"),
-            (|listing| listing.blobs[2].size = 3, "where none can"),
-            (|listing| listing.blobs[2].at = u64::MAX, "where none can"),
+            (|listing| listing.schema.push('2'), "its schema is unknown"),
+            (|listing| listing.blobs[1].at = 9, "overlap or exceed"),
+            (|listing| listing.blobs[2].size = 3, "overlap or exceed"),
+            (|listing| listing.blobs[2].at = u64::MAX, "overlap or exceed"),
             (|listing| listing.blobs[1].digest = listing.blobs[0].digest, "twice"),
-            (|listing| listing.config = Digest::of(b""), "lacks a blob"),
-            (|listing| drop(listing.diff_ids.pop()), "another number of layers"),
+            (|listing| listing.config = Digest::of(b""), "a blob is missing"),
+            (|listing| drop(listing.diff_ids.pop()), "number of layers is invalid"),
         ];
         for (harm, reason) in harms {
             let mut harmed = listing();
             harm(&mut harmed);
-            let told = harmed.check(17).unwrap_err();
-            assert!(told.contains(reason), "{told}");
+            let error = harmed.check(17).unwrap_err();
+            assert!(error.contains(reason), "{error}");
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Parses the JSON files in an engine's archive: which files are the config and the layers, and which blobs belong to
-//! the image.
+//! the image. Pure.
 
 use std::collections::BTreeSet;
 
@@ -8,17 +8,17 @@ use serde::Deserialize;
 use super::listing::Descriptor;
 use crate::digest::Digest;
 
-/// The limit of nested indexes.
+/// The maximum depth of nested indexes.
 const DEPTH: usize = 4;
 
 /// An image as its archive describes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Outline {
-    /// The file of the config.
+    /// The path of the config in the archive.
     pub(super) config: String,
-    /// The files of the layers, lowest first.
+    /// The paths of the layers in the archive, lowest layer first.
     pub(super) layers: Vec<String>,
-    /// The root of the OCI layout, if there is one.
+    /// The root of the OCI layout, if the archive has one.
     pub(super) root: Option<Descriptor>,
     /// The blobs that belong to the image in the OCI layout.
     pub(super) blobs: BTreeSet<Digest>,
@@ -41,14 +41,14 @@ struct Node {
 }
 
 impl Outline {
-    /// Parses the descriptions in an archive; `file` returns the content of a small file. Fails if they do not describe
+    /// Parses the descriptions in an archive. `file` returns the content of a small file. Fails if they do not describe
     /// exactly one image.
     pub(super) fn read<'a>(file: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, String> {
-        let docker = file("manifest.json").ok_or("there is no manifest.json")?;
+        let docker = file("manifest.json").ok_or("manifest.json is missing")?;
         let mut images: Vec<DockerImage> =
             serde_json::from_slice(docker).map_err(|error| format!("manifest.json: {error}"))?;
         let (Some(image), true) = (images.pop(), images.is_empty()) else {
-            return Err("manifest.json does not describe one image".to_owned());
+            return Err("manifest.json does not describe exactly one image".to_owned());
         };
         let mut outline =
             Self { config: image.config, layers: image.layers, root: None, blobs: BTreeSet::new() };
@@ -56,7 +56,7 @@ impl Outline {
             let index: Node =
                 serde_json::from_slice(index).map_err(|error| format!("index.json: {error}"))?;
             let [root] = &index.manifests[..] else {
-                return Err("index.json does not name one image".to_owned());
+                return Err("index.json does not name exactly one image".to_owned());
             };
             outline.walk(root, &file, DEPTH)?;
             outline.root = Some(root.clone());
@@ -64,7 +64,7 @@ impl Outline {
         Ok(outline)
     }
 
-    /// Collects a node and everything below it, as far as it is in the archive: other platforms may be missing.
+    /// Collects a node and everything below it that is in the archive. Other platforms may be missing.
     fn walk<'a>(
         &mut self,
         node: &Descriptor,
@@ -73,7 +73,7 @@ impl Outline {
     ) -> Result<(), String> {
         let path = blob_path(&node.digest);
         let Some(text) = file(&path) else { return Ok(()) };
-        let depth = depth.checked_sub(1).ok_or("its indexes are nested too deep")?;
+        let depth = depth.checked_sub(1).ok_or("the indexes are nested too deeply")?;
         let parsed: Node = serde_json::from_slice(text).map_err(|error| format!("{path}: {error}"))?;
         self.blobs.insert(node.digest);
         self.blobs.extend(parsed.config.iter().chain(&parsed.layers).map(|blob| blob.digest));
@@ -81,12 +81,12 @@ impl Outline {
     }
 }
 
-/// Returns the file of a blob in an OCI layout.
+/// Returns the path of a blob in an OCI layout.
 pub(super) fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }
 
-/// Returns the digest in the path of a blob.
+/// Returns the digest in the path of a blob, or `None` if it is not such a path.
 pub(super) fn blob_digest(path: &str) -> Option<Digest> {
     format!("sha256:{}", path.strip_prefix("blobs/sha256/")?).parse().ok()
 }

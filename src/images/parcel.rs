@@ -1,4 +1,5 @@
 //! The archive that is sent to an engine, as `docker load` reads it: a whole image, or the parts that the engine lacks.
+//! Does not talk to an engine.
 
 use std::io;
 use std::ops::Range;
@@ -19,11 +20,12 @@ const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// The block size of tar.
 const BLOCK: usize = 512;
 
+/// The layout of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// Docker's layout, for engines with a graph driver. Layers that the engine has may be missing.
+    /// Docker's layout, for engines with a graph driver. Layers that the engine already has may be missing.
     Docker,
-    /// The OCI layout, for containerd's store, which keeps the image unchanged.
+    /// The OCI layout, for containerd's store, in which the image is unchanged.
     Oci,
 }
 
@@ -46,7 +48,7 @@ enum Segment {
 }
 
 impl Listing {
-    /// Returns the id that an engine assigns to the image in this form.
+    /// Returns the id that an engine assigns to the image if it is loaded in this form.
     pub(crate) fn id_in(&self, form: Form) -> Digest {
         match (form, &self.root) {
             (Form::Docker, _) => self.config,
@@ -55,8 +57,8 @@ impl Listing {
         }
     }
 
-    /// Returns where to split the layers from `present` on into parts of about the same size, or `None` if a part would
-    /// have fewer than `least` bytes.
+    /// Returns the index at which to split the layers above the lowest `present` ones into two parts of about the same
+    /// size. Returns `None` if a part would have fewer than `least` bytes.
     pub(crate) fn middle(&self, present: usize, least: u64) -> Option<usize> {
         let size = |layer: &Digest| self.blob(layer).map_or(0, |blob| blob.size);
         let bytes = |layers: &[Digest]| layers.iter().map(size).sum::<u64>();
@@ -67,7 +69,7 @@ impl Listing {
         parts.iter().all(|part| *part >= least).then_some(middle)
     }
 
-    /// Returns a config for an image of the lowest `layers` layers.
+    /// Returns a config for an image that consists of the lowest `layers` layers.
     fn lower_config(&self, layers: usize) -> Vec<u8> {
         let mut platform = self.platform.split('/');
         let (os, architecture) = (platform.next().unwrap_or("linux"), platform.next().unwrap_or("amd64"));
@@ -76,7 +78,7 @@ impl Listing {
         json!({ "os": os, "architecture": architecture, "rootfs": files }).to_string().into_bytes()
     }
 
-    /// Returns a manifest for an image whose engine had none, with uncompressed layers.
+    /// Returns a manifest for an image with uncompressed layers, for which the engine wrote no manifest.
     pub(super) fn manifest(&self) -> Vec<u8> {
         let descriptor = |media_type: &str, digest: &Digest| Descriptor {
             media_type: media_type.to_owned(),
@@ -93,8 +95,8 @@ impl Listing {
 }
 
 impl Parcel {
-    /// Creates an archive of these layers in Docker's layout, for an engine that has the layers below. If layers above
-    /// are left out, the archive is a different image of the lower layers.
+    /// Creates an archive of these layers in Docker's layout, for an engine that already has the layers below. If the
+    /// range ends below the top layer, the archive is a different image, which consists of the lower layers.
     pub(crate) fn docker(listing: Arc<Listing>, layers: Range<usize>) -> Self {
         let mut parcel = Self { listing, segments: Vec::new(), bytes: 0 };
         parcel.put_docker(layers);
@@ -108,7 +110,7 @@ impl Parcel {
         parcel
     }
 
-    /// Returns the end of the archive, after everything that [`Self::send`] sends.
+    /// Returns the end of the archive, which follows everything that [`Self::send`] sends.
     pub(crate) fn end() -> Bytes {
         Bytes::from_static(&[0; 2 * BLOCK])
     }
@@ -117,7 +119,7 @@ impl Parcel {
         self.bytes
     }
 
-    /// Sends everything except the end; returns faults of the store that were recovered from.
+    /// Sends everything except the end. Returns the store errors that did not prevent this.
     pub(crate) fn send(
         &self,
         store: &Store,
@@ -164,7 +166,7 @@ impl Parcel {
         Ok(faults)
     }
 
-    /// Adds config and layers under their digests; the image has no name.
+    /// Adds config and layers under their digests. The image gets no name.
     fn put_docker(&mut self, sent: Range<usize>) {
         let Listing { config, layers, blobs, .. } = &*Arc::clone(&self.listing);
         let is_whole = sent.end == layers.len();
@@ -184,7 +186,7 @@ impl Parcel {
         self.put_text("manifest.json", image.to_string().into_bytes());
     }
 
-    /// Adds everything under its digest, with an index; the image has no name.
+    /// Adds all blobs under their digests, with an index. The image gets no name.
     fn put_oci(&mut self, present: usize) {
         let Listing { layers, blobs, .. } = &*Arc::clone(&self.listing);
         let (left_out, sent) = layers.split_at(present);

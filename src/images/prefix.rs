@@ -1,4 +1,5 @@
-//! Saves the first layers of an archived image as an entry of their own, which shares their chunks.
+//! Saves the first layers of an archived image as a separate entry, which shares their chunks. Does not read from an
+//! engine or a registry.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
@@ -12,9 +13,10 @@ use crate::digest::Digest;
 use crate::registry::{ImageConfig, PrefixDocuments, PrefixError};
 use crate::store::{Entry, EntryKind, Save, Store, StoreError, Subject};
 
-/// The limit of nested indexes.
+/// The maximum depth of nested indexes.
 const DEPTH: usize = 4;
 
+/// An error of saving a prefix.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SavePrefixError {
     #[error(transparent)]
@@ -25,10 +27,10 @@ pub(crate) enum SavePrefixError {
     Prefix(#[from] PrefixError),
 }
 
-/// Saves a prefix of the image in `entry` under `key`. `compose` returns the documents of the prefix for the manifest
+/// Saves a prefix of the image in `entry` under `key`. `compose` creates the documents of the prefix from the manifest
 /// and the config of the image.
 ///
-/// Fails if the store fails, or if the entry has no manifest or config that can be read. No entry is created then.
+/// Fails if the store fails, or if the entry has no readable manifest or config. No entry is created then.
 pub(crate) fn save_prefix(
     store: &Store,
     entry: &Entry,
@@ -63,7 +65,7 @@ pub(crate) fn save_prefix(
     let id = Digest::of(&config);
     let mut listing = Listing::new(id, &image.platform);
     blobs.insert(id, append(&mut save, id, &config)?);
-    // Without a manifest, the entry is of a graph driver.
+    // An entry without a manifest comes from an engine with a graph driver.
     if image.root.is_some() {
         let (digest, size) = (Digest::of(&manifest), manifest.len() as u64);
         blobs.insert(digest, append(&mut save, digest, &manifest)?);
@@ -83,7 +85,7 @@ fn append(save: &mut Save, digest: Digest, bytes: &[u8]) -> Result<Blob, StoreEr
     Ok(Blob { digest, at, size: bytes.len() as u64 })
 }
 
-/// Returns the manifest whose config is that of the image.
+/// Returns the manifest that contains the config of the image.
 fn manifest(store: &Store, entry: &Entry, image: &Listing) -> Result<Vec<u8>, SavePrefixError> {
     #[derive(Deserialize)]
     struct Node {
@@ -95,7 +97,7 @@ fn manifest(store: &Store, entry: &Entry, image: &Listing) -> Result<Vec<u8>, Sa
     let mut nodes = vec![root.digest];
     for _ in 0..DEPTH {
         let mut below = Vec::new();
-        // Other platforms may be missing.
+        // The manifests of other platforms may be missing.
         for digest in nodes.iter().filter(|digest| image.blob(digest).is_some()) {
             let text = image.document(store, entry, digest)?;
             let node: Node = serde_json::from_slice(&text).map_err(|_| PrefixError::Unusable)?;

@@ -1,4 +1,4 @@
-//! Saves an image from an engine's archive, which is read as a stream.
+//! Saves an image from an engine's archive, which is read as a stream. Never writes a temporary file.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -16,9 +16,10 @@ use crate::store::{CopyError, EntryKind, Save, Saved, Span, Store, StoreError, S
 /// Files up to this size, in bytes, are kept in memory until it is known whether they belong to the image, and share
 /// chunks.
 pub(super) const SMALL: u64 = 1 << 20;
-/// The limit of such files in total, in bytes.
+/// The maximum total size of such files, in bytes.
 const MOST_WAITING: u64 = 32 << 20;
-/// The largest description that is read, in bytes, in addition to that limit because it may come last.
+/// The maximum size of a JSON file, in bytes. It may be needed in addition to that limit, because JSON files may come
+/// last.
 pub(super) const LARGEST_JSON: u64 = 8 << 20;
 
 /// The key and description of a new entry.
@@ -29,11 +30,11 @@ pub(crate) struct Destination {
     pub(crate) id: Digest,
     /// `OS/ARCHITECTURE[/VARIANT]`.
     pub(crate) platform: String,
-    /// Title, tags and inputs; the counts are filled in.
+    /// Title, tags and inputs; the numbers of layers and bytes are filled in.
     pub(crate) subject: Subject,
-    /// The digests of the uncompressed layers. Layers that earlier entries have are not read again.
+    /// The digests of the uncompressed layers. Layers that are in earlier entries are not read again.
     pub(crate) diff_ids: Vec<String>,
-    /// `true` if the archive has uncompressed layers.
+    /// `true` if the layers in the archive are not compressed.
     pub(crate) plain: bool,
 }
 
@@ -50,7 +51,7 @@ pub(crate) enum SaveError {
     /// The archive ended early or cannot be read.
     #[error("the engine's archive of the image cannot be read")]
     Archive(#[from] io::Error),
-    /// It is not the archive of the image.
+    /// The archive is not that of the image.
     #[error("the engine's archive of the image is unusable: {0}")]
     Unusable(String),
 }
@@ -64,7 +65,7 @@ impl From<CopyError> for SaveError {
     }
 }
 
-/// Saves an image from an archive as `docker save ID` writes it. Fails if the store fails, or if the archive is
+/// Saves an image from an archive as written by `docker save ID`. Fails if the store fails, or if the archive is
 /// incomplete or not that of the image. No entry is created then.
 pub(crate) fn save(
     store: &Store,
@@ -96,18 +97,18 @@ pub(super) fn finish(mut save: Save, listing: &Listing, subject: Subject) -> Res
 struct Members(BTreeMap<String, Member>);
 
 enum Member {
-    /// Written to the content already.
+    /// A large file that was already written to the content.
     Written { at: u64, size: u64 },
-    /// A layer in an earlier entry.
+    /// A layer that is in an earlier entry.
     Known(Blob),
     /// A small file in memory.
     Waiting { digest: Digest, bytes: Vec<u8> },
-    /// A link to a file.
+    /// A link to a file at this path.
     Link(String),
 }
 
 impl Members {
-    /// Reads a whole archive; large files that are not known are written to the content at once.
+    /// Reads a whole archive. Large files that are not known are written to the content at once.
     fn read(archive: impl Read, known: &KnownLayers, save: &mut Save) -> Result<Self, SaveError> {
         let mut members = Self::default();
         let mut waiting = 0;
@@ -145,7 +146,7 @@ impl Members {
         Ok(members)
     }
 
-    /// Returns the file at a path, or the target of a link there.
+    /// Returns the file at a path, or the target of the link at the path.
     fn at(&self, path: &str) -> Option<&Member> {
         let found = self.0.get(&plain(Path::new(""), Path::new(path))?)?;
         match found {
@@ -162,8 +163,8 @@ impl Members {
         }
     }
 
-    /// Returns the digest of the file at a path. For a large file, this is the digest in its name or its image, which
-    /// the engine verifies when it loads the image.
+    /// Returns the digest of the file at a path. For a large file, this is the digest in its name or in the config,
+    /// which the engine verifies when it loads the image.
     fn digest(&self, path: &str, claimed: Option<Digest>) -> Option<Digest> {
         match self.at(path)? {
             Member::Waiting { digest, .. } | Member::Known(Blob { digest, .. }) => Some(*digest),
@@ -180,20 +181,20 @@ impl Members {
             let path = blob_path(digest);
             match self.digest(&path, None) {
                 Some(found) if found == *digest => drop(files.insert(found, path)),
-                Some(_) => return Err(unusable("a blob is not the one that it is named after")),
-                // It may belong to a different platform; required files are checked below.
+                Some(_) => return Err(unusable("a blob does not match the digest in its name")),
+                // The blob may belong to a different platform. Required files are checked below.
                 None => {}
             }
         }
-        let config = self.text(&outline.config).ok_or_else(|| unusable("its config is not there"))?;
+        let config = self.text(&outline.config).ok_or_else(|| unusable("the config is missing"))?;
         listing.config = Digest::of(config);
         files.insert(listing.config, outline.config.clone());
-        let config = ImageConfig::parse(config).map_err(|_| unusable("its config is none"))?;
+        let config = ImageConfig::parse(config).map_err(|_| unusable("the config is invalid"))?;
         for (path, diff_id) in outline.layers.iter().zip(&config.layers) {
             let claimed = diff_id.parse().ok();
-            let layer = self.digest(path, claimed).ok_or_else(|| unusable("a layer is not there"))?;
+            let layer = self.digest(path, claimed).ok_or_else(|| unusable("a layer is missing"))?;
             if Some(layer) != claimed && !outline.blobs.contains(&layer) {
-                return Err(unusable("a layer is not the one that its config names"));
+                return Err(unusable("a layer does not match its digest in the config"));
             }
             files.insert(layer, path.clone());
             if blob_digest(path).is_none() {
@@ -202,14 +203,14 @@ impl Members {
             listing.layers.push(layer);
         }
         if outline.layers.len() != config.layers.len() {
-            return Err(unusable("it has another number of layers than its config"));
+            return Err(unusable("the number of layers differs from the config"));
         }
         let root = outline.root.as_ref().map(|root| root.digest);
         if listing.id != listing.config && Some(listing.id) != root {
-            return Err(unusable("it is another image"));
+            return Err(unusable("it contains a different image"));
         }
         if outline.root.is_some() && !outline.blobs.contains(&listing.config) {
-            return Err(unusable("its index does not lead to its config"));
+            return Err(unusable("the index does not lead to the config"));
         }
         listing.diff_ids = config.layers;
         listing.root = outline.root;
@@ -247,7 +248,7 @@ fn write(mut file: impl Read, size: u64, save: &mut Save) -> Result<Member, Save
     Ok(Member::Written { at, size })
 }
 
-/// Normalises a path of an archive; returns `None` if it leads outside or is not UTF-8.
+/// Normalizes a path in an archive. Returns `None` if it leads out of the archive or is not UTF-8.
 fn plain(directory: &Path, path: &Path) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
     for component in directory.components().chain(path.components()) {

@@ -1,4 +1,4 @@
-//! Tests of archives of every layout, complete and damaged.
+//! Tests with archives of every layout, complete and damaged.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -12,10 +12,10 @@ use crate::digest::Digest;
 use crate::store::backend::Directory;
 use crate::store::{ChunkRef, Entry, EntryKind, Lane, Store, Subject, Terms, Trust};
 
-/// Larger than files that are kept in memory.
+/// A size above the limit of files that are kept in memory, in bytes.
 const LARGE: usize = 3 << 20;
 
-/// Files of an archive, in order.
+/// The files of an archive, in order.
 type Files = Vec<(String, Vec<u8>)>;
 
 fn store(directory: &Path) -> Store {
@@ -57,7 +57,7 @@ fn files(archive: &[u8]) -> BTreeMap<String, Vec<u8>> {
         let path = entry.path().unwrap().to_str().unwrap().to_owned();
         let mut content = Vec::new();
         entry.read_to_end(&mut content).unwrap();
-        assert!(files.insert(path.clone(), content).is_none(), "{path} is there twice");
+        assert!(files.insert(path.clone(), content).is_none(), "{path} is in the archive twice");
     }
     files
 }
@@ -81,8 +81,8 @@ fn layers() -> [Vec<u8>; 3] {
     [noise(1, LARGE), b"a small layer".to_vec(), noise(2, LARGE + 1)]
 }
 
-/// Returns an archive as engines before 25 write it: layers first, descriptions last. The last layer is the first one
-/// again.
+/// Returns an archive as written by engines before 25: layers first, descriptions last. The last layer is a link to the
+/// first one.
 fn docker_archive() -> (Digest, Files) {
     let [a, b, c] = layers();
     let config = config(&[&a, &b, &c, &a]);
@@ -101,8 +101,8 @@ fn docker_archive() -> (Digest, Files) {
     (id, files)
 }
 
-/// Returns an archive as containerd's store writes it: compressed layers, an index in the index, an attestation, and
-/// the manifest of a different platform without its content.
+/// Returns an archive as written by containerd's store: compressed layers, a nested index, an attestation, and the
+/// manifest of a different platform without its content.
 fn containerd_archive() -> (Digest, Files) {
     let [a, b, c] = layers();
     let config = config(&[b"plain a", b"plain b", b"plain c"]);
@@ -144,7 +144,7 @@ fn saved(store: &Store, id: Digest, archive: &[u8]) -> Result<Entry, SaveError> 
     saved_with(store, id, archive, (&[], true))
 }
 
-/// Saves an image whose layers the engine reports.
+/// Saves an image with layers of which the engine has reported the digests.
 fn saved_with(
     store: &Store,
     id: Digest,
@@ -303,28 +303,28 @@ fn shared_layers_are_stored_once() {
 }
 
 #[test]
-fn an_archive_of_a_different_image_is_refused() {
+fn an_archive_that_is_damaged_or_of_a_different_image_is_refused() {
     type Harm = fn(&mut Files);
     let place = tempfile::tempdir().unwrap();
     let store = store(place.path());
     let docker: [(Harm, &str); 7] = [
-        (|files| files.retain(|(path, _)| path != "manifest.json"), "no manifest.json"),
-        (|files| files.retain(|(path, _)| path != "2/layer.tar"), "a layer is not there"),
-        (|files| file(files, "2/layer.tar").push(1), "not the one"),
+        (|files| files.retain(|(path, _)| path != "manifest.json"), "manifest.json is missing"),
+        (|files| files.retain(|(path, _)| path != "2/layer.tar"), "a layer is missing"),
+        (|files| file(files, "2/layer.tar").push(1), "does not match its digest"),
         (
             |files| files.iter_mut().filter(|file| file.0.len() > 60).for_each(|file| file.1.push(b' ')),
-            "another image",
+            "a different image",
         ),
-        (|files| *file(files, "manifest.json") = b"[]".to_vec(), "does not describe one image"),
+        (|files| *file(files, "manifest.json") = b"[]".to_vec(), "does not describe exactly one image"),
         (
             |files| {
                 *file(files, "manifest.json") = br#"[{"Config":"../../etc/passwd","Layers":[]}]"#.to_vec();
             },
-            "config is not there",
+            "the config is missing",
         ),
         (
             |files| files.iter_mut().for_each(|file| file.0 = file.0.replace(" -> ../1", " -> ../../1")),
-            "a layer is not there",
+            "a layer is missing",
         ),
     ];
     for (harm, reason) in docker {
@@ -337,11 +337,11 @@ fn an_archive_of_a_different_image_is_refused() {
     let path = files[1].0.clone();
     *file(&mut files, &path) = b"another layer".to_vec();
     let error = saved(&store, id, &tar(&files)).unwrap_err().to_string();
-    assert!(error.contains("named after"), "{error}");
+    assert!(error.contains("digest in its name"), "{error}");
     let (_, files) = containerd_archive();
     let error = saved(&store, Digest::of(b"another"), &tar(&files)).unwrap_err().to_string();
-    assert!(error.contains("another image"), "{error}");
-    // A truncated archive is invalid, wherever it ends.
+    assert!(error.contains("a different image"), "{error}");
+    // A truncated archive is invalid, wherever it is cut.
     let (id, files) = docker_archive();
     let whole = tar(&files);
     for part in [0, 100, 2000, LARGE / 2, LARGE + 5000, 2 * LARGE + 6000] {
@@ -351,29 +351,29 @@ fn an_archive_of_a_different_image_is_refused() {
 }
 
 #[test]
-fn layers_of_earlier_entries_are_taken_over_without_reading_the_archive() {
+fn layers_of_earlier_entries_are_reused_without_reading_the_archive() {
     for (plain, (id, mut files)) in [(true, docker_archive()), (false, containerd_archive())] {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
         let first = saved(&store, id, &tar(&files)).unwrap();
         let whole = sent(&store, &first, Form::Docker, 0);
         let diff_ids = read_listing(&store, &first).unwrap().diff_ids;
-        // These layers are invalid; reading them would be noticed.
+        // These layers are invalid, so that reading them would be noticed.
         for (_, content) in files.iter_mut().filter(|(_, content)| content.len() > LARGE - 1) {
             content.fill(0);
         }
         let second = saved_with(&store, id, &tar(&files), (&diff_ids, plain)).unwrap();
         assert_eq!(sent(&store, &second, Form::Docker, 0), whole);
         assert_eq!(second.manifest.added_bytes, 0);
-        // From the second entry as well as from the first.
+        // The layers come from the second entry as well as from the first.
         let third = saved_with(&store, id, &tar(&files), (&diff_ids, plain)).unwrap();
         assert_eq!(sent(&store, &third, Form::Docker, 0), whole);
-        // Layers of other images and layers in a different form are not taken over.
+        // Layers of other images and layers in a different form are not reused.
         for known in [(&["another".to_owned()][..], plain), (&diff_ids[..], !plain)] {
             let own = saved_with(&store, id, &tar(&files), known).unwrap();
             assert_ne!(sent(&store, &own, Form::Docker, 0), whole);
             let bytes = |entry: &Entry| entry.starts().pop().unwrap();
-            assert!(bytes(&own) <= bytes(&first) + 100, "nothing stands in it that is not its own");
+            assert!(bytes(&own) <= bytes(&first) + 100, "it contains only its own layers");
             saved_with(&store, id, &tar(&files), (&diff_ids, plain)).unwrap();
         }
     }
@@ -398,7 +398,7 @@ fn a_layer_that_differs_from_the_earlier_entry_is_read() {
 }
 
 #[test]
-fn a_job_that_signs_takes_over_signed_layers_only() {
+fn a_signing_job_reuses_signed_layers_only() {
     let directory = tempfile::tempdir().unwrap();
     let unsigned = store(directory.path());
     let seed = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
@@ -414,14 +414,14 @@ fn a_job_that_signs_takes_over_signed_layers_only() {
         content.fill(0);
     }
     let own = saved_with(&signing, id, &tar(&files), (&diff_ids, true)).unwrap();
-    assert_ne!(sent(&signing, &own, Form::Docker, 0), whole, "it was read");
+    assert_ne!(sent(&signing, &own, Form::Docker, 0), whole, "the archive was read");
     saved(&signing, id, &archive).unwrap();
     let own = saved_with(&signing, id, &tar(&files), (&diff_ids, true)).unwrap();
     assert_eq!(sent(&signing, &own, Form::Docker, 0), whole);
 }
 
 #[test]
-fn only_layers_that_no_earlier_entry_has_are_opened() {
+fn only_layers_that_are_not_in_earlier_entries_are_opened() {
     let [a, b, c] = layers();
     let config = config(&[&a, &b, &c, &a]);
     let id = id_of(&config);
@@ -444,7 +444,7 @@ fn only_layers_that_no_earlier_entry_has_are_opened() {
     assert!(assembling.recent(EntryKind::Image, "linux/amd64", 1).is_empty(), "nothing was saved");
 
     let (first, opened) = assembled(&assembling, &config, &contents);
-    assert_eq!(opened, [0, 1, 2], "the last layer is the first one once more");
+    assert_eq!(opened, [0, 1, 2], "the last layer is the same as the first");
     let peer = store(saving.path());
     let (_, archive) = docker_archive();
     let saved = saved(&peer, id, &tar(&archive)).unwrap();
@@ -459,14 +459,14 @@ fn only_layers_that_no_earlier_entry_has_are_opened() {
 }
 
 #[test]
-fn an_image_in_an_earlier_entry_is_not_read() {
+fn an_image_in_an_earlier_entry_is_copied_without_reading_it() {
     for (id, archive) in [docker_archive(), containerd_archive()] {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
         let again = Destination { key: Digest::of(b"another key"), ..destination(id, (&[], true)) };
         assert!(copy_earlier(&store, &again).unwrap().is_none());
         let first = saved(&store, id, &tar(&archive)).unwrap();
-        let copy = copy_earlier(&store, &again).unwrap().expect("it is there").saved.entry;
+        let copy = copy_earlier(&store, &again).unwrap().expect("an earlier entry").saved.entry;
         assert_eq!((copy.manifest.address.key, copy.manifest.added_bytes), (again.key, 0));
         assert_eq!(sent(&store, &copy, Form::Oci, 0), sent(&store, &first, Form::Oci, 0));
         let other = Destination { id: Digest::of(b"another image"), ..again };

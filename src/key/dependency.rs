@@ -1,16 +1,19 @@
-//! The dependency key: two builds with the same key install the same dependencies in the same way.
+//! Computes the dependency key: two builds with the same key install the same dependencies in the same way.
 //!
-//! Of each reached stage that installs dependencies, it includes everything up to and including its last installing
-//! RUN. A stage that such a part is based on or copies from is included in full. If no stage installs anything, each
-//! reached stage is included up to its first instruction that reads the context.
+//! The key includes each reached stage that installs dependencies, up to and including its last installing RUN. A stage
+//! that such a part is based on or copies from is included in full. If no stage installs anything, each reached stage
+//! is included up to its first instruction that reads the context.
 //!
-//! Of the context it includes only dependency files: those that the included RUNs name, with their includes, found
-//! through the COPY, ADD or bind mount that provides them; files that an included instruction copies one by one,
-//! because a script or a lock file before an installation belongs to it; and the scripts, names and mounts of a RUN
-//! that installs through a script (see `installer`). Other files of a `COPY . .` are not included, so the key does not
-//! determine the bytes of a layer; the image key does.
+//! Of the context, the key includes only dependency files:
 //!
-//! A named file that is not in the context is included as missing, under the name that the command uses.
+//! - Files that the included RUNs name, with the files that these include. They are found through the COPY, ADD or bind
+//!   mount that provides them.
+//! - Files that an included instruction copies one by one: a script or a lock file that is copied before an
+//!   installation belongs to it.
+//! - The scripts, named files and mounts of a RUN that installs through a script (see `installer`).
+//!
+//! Other files of a `COPY . .` are not included, so the key does not determine the bytes of a layer; the image key
+//! does. A named file that is not in the context is included as missing, under the name that the command uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -33,7 +36,7 @@ pub(crate) type RunPlace = (usize, usize);
 /// The layers that a dependency key determines completely, except for the exact form of its files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DependencyLayers {
-    /// The exact dependency files: what the key omits of them, and their modes.
+    /// A digest of the exact dependency files: of the content that the key omits, and of the modes.
     files: Digest,
     /// The RUNs that create the layers.
     pub(crate) runs: BTreeSet<RunPlace>,
@@ -44,13 +47,13 @@ impl DependencyLayers {
         Self { files: Digest::of(b""), runs: BTreeSet::new() }
     }
 
-    /// Returns a digest of the layers under a dependency key: equal digests mean equal layers.
+    /// Returns a digest of the layers under a dependency key. Equal digests mean equal layers.
     pub(crate) fn digest(&self, dependency_key: CacheKey) -> Digest {
         Digest::of(format!("larder-layers-v1\n{dependency_key}\n{}", self.files).as_bytes())
     }
 }
 
-/// Returns the key, and the layers that it determines.
+/// Returns the inputs of the key, and the layers that it determines.
 pub(super) fn dependency(
     inputs: &ImageInputs<'_>,
     dockerfile: &Dockerfile,
@@ -78,12 +81,12 @@ pub(super) fn dependency(
         }
     }
     reached.add_bases(&mut key, &images, inputs.bases)?;
-    let untold = !resolution.untold_triggers.is_empty();
-    inputs.add_contexts(&mut key, |name| untold || contexts.contains(name))?;
+    let has_unknown_triggers = !resolution.untold_triggers.is_empty();
+    inputs.add_contexts(&mut key, |name| has_unknown_triggers || contexts.contains(name))?;
     inputs.add_build_args(&mut key, |name| {
-        name.starts_with("BUILDKIT_") || (untold && resolution.sees_undeclared_arg(name))
+        name.starts_with("BUILDKIT_") || (has_unknown_triggers && resolution.sees_undeclared_arg(name))
     })?;
-    if untold {
+    if has_unknown_triggers {
         // A trigger may copy and install anything.
         inputs.add_files(&mut key)?;
     }
@@ -107,8 +110,8 @@ pub(super) fn dependency(
         let path = file.path.as_str();
         file.kind != "dir" && copied.contains(path) && !closure.files.contains_key(path)
     };
-    for file in inputs.files.iter().filter(alone).filter(|_| !untold) {
-        // By digest, because such a file may be too large to be read here.
+    for file in inputs.files.iter().filter(alone).filter(|_| !has_unknown_triggers) {
+        // The digest is used because such a file may be too large to be read here.
         let content = if file.kind == "file" { None } else { project.read(&file.path) };
         let digest = content.map_or(file.digest, |content| Digest::of(&content));
         key.add_values(InputKind::File, &file.path, &[file.kind.as_bytes(), digest.as_bytes()])?;
@@ -116,7 +119,7 @@ pub(super) fn dependency(
     for path in &closure.missing {
         key.add_values(InputKind::MissingRequirement, path, &[])?;
     }
-    if untold {
+    if has_unknown_triggers {
         return Ok((key, DependencyLayers::none()));
     }
     let counts = |file: &&ContextFile| closure.files.contains_key(&file.path) || alone(file);
@@ -173,11 +176,11 @@ impl<'a> Counted<'a> {
     /// Returns the RUNs before which only `known` files of the context are read.
     fn decided(&self, known: &dyn Fn(&str) -> bool) -> BTreeSet<RunPlace> {
         let mut decided = BTreeSet::new();
-        let mut whole = BTreeSet::new();
+        let mut known_stages = BTreeSet::new();
         // Stages come after those that they use.
         for (stage, instructions) in self.stages() {
             let is_known =
-                |source: &Source| !matches!(source, Source::Stage(index) if !whole.contains(index));
+                |source: &Source| !matches!(source, Source::Stage(index) if !known_stages.contains(index));
             let mut before = is_known(&stage.base);
             for resolved in instructions {
                 before &= resolved.sources.iter().all(is_known)
@@ -190,7 +193,7 @@ impl<'a> Counted<'a> {
                 }
             }
             if before {
-                whole.insert(stage.index);
+                known_stages.insert(stage.index);
             }
         }
         decided
@@ -204,11 +207,11 @@ impl<'a> Counted<'a> {
     }
 }
 
-/// Returns the base of a stage and the sources of its included part.
+/// Returns the base of a stage, and the sources of its included instructions.
 fn sources<'a>(
     stage: &'a ResolvedStage,
     instructions: &'a [ResolvedInstruction],
 ) -> impl Iterator<Item = &'a Source> {
-    let taken = instructions.iter().flat_map(|resolved| &resolved.sources);
-    std::iter::once(&stage.base).chain(taken)
+    let sources = instructions.iter().flat_map(|resolved| &resolved.sources);
+    std::iter::once(&stage.base).chain(sources)
 }

@@ -1,8 +1,8 @@
 //! Compares two keys by their inputs.
 //!
-//! Inputs are compared by digest. Instructions are aligned stage by stage, so that an inserted line is one addition and
-//! not a change of all that follow. A file that disappeared under one name and appeared under a different one was
-//! moved.
+//! Inputs are compared by digest. Instructions are aligned stage by stage, so that an inserted line is one addition
+//! instead of a change of all lines after it. A file that was removed under one name and added under a different one
+//! was moved.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::input::{Input, InputKind};
 use crate::requirements;
 
-/// One difference. At least one side is present.
+/// One difference between two keys. At least one side is present.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Change {
     pub(crate) kind: InputKind,
@@ -31,18 +31,18 @@ impl Change {
         let kind = before.or(after)?.kind;
         let pins = |input: Option<&Input>| input.map(|input| input.pins.clone()).unwrap_or_default();
         let changed = requirements::changes(&pins(before), &pins(after));
-        // The full listings would repeat everything.
+        // The full lists would repeat the unchanged pins.
         let side = |input: Option<&Input>| input.map(|input| Input { pins: Vec::new(), ..input.clone() });
         Some(Self { kind, before: side(before), after: side(after), pins: changed })
     }
 
-    /// Returns the name of the input, preferring the current one.
+    /// Returns the name of the input after the change, or before it if the input was removed.
     pub(crate) fn name(&self) -> &str {
         self.after.as_ref().or(self.before.as_ref()).map_or("", |input| &input.name)
     }
 
-    /// Returns `true` if a different stage is built. A stage without a name is identified by its number, which changes
-    /// with the stages before it.
+    /// Returns `true` if a different stage is built. A stage without a name is identified by its number, which depends
+    /// on the stages before it, so a different number is not a different stage.
     pub(crate) fn is_other_target(&self) -> bool {
         let (InputKind::Target, Some(was), Some(is)) = (self.kind, &self.before, &self.after) else {
             return false;
@@ -52,32 +52,32 @@ impl Change {
         is_known && was.about != is.about && !(is_number(was) && is_number(is))
     }
 
-    /// Returns `true` if the same content has a new name.
+    /// Returns `true` if a file was renamed without a change of its content.
     pub(crate) fn is_move(&self) -> bool {
         let sides = self.before.as_ref().zip(self.after.as_ref());
         self.kind == InputKind::File && sides.is_some_and(|(before, after)| before.name != after.name)
     }
 }
 
-/// Returns the differences from `before` to `after`, those with most consequences first.
+/// Returns the differences from `before` to `after`, likely causes first.
 pub(crate) fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
     let mut changes = plain(before, after);
     changes.extend(instructions(before, after));
     let mut changes = with_moves(changes);
-    // The changed contents of a requirement file replace the fact that its bytes differ.
-    let told: Vec<String> = changes
+    // A changed requirement file is reported by its content, so it is not reported as a changed file, too.
+    let reported: Vec<String> = changes
         .iter()
         .filter(|change| change.kind == InputKind::Requirement)
         .map(|change| change.name().to_owned())
         .collect();
     changes.retain(|change| match change.kind {
-        InputKind::File => !told.iter().any(|name| name == change.name()),
-        // They follow from the other changes.
+        InputKind::File => !reported.iter().any(|name| name == change.name()),
+        // These inputs follow from the others.
         InputKind::PlatformInputs => false,
         _ => true,
     });
     if let Some(target) = other_target(before, after) {
-        // The stages differ, and so does everything in them.
+        // If the stages differ, everything in them does.
         changes.retain(|change| !is_of_stages(change.kind));
         changes.push(target);
     }
@@ -118,7 +118,7 @@ fn plain(before: &[Input], after: &[Input]) -> Vec<Change> {
         counted.map(|input| ((input.kind.name(), input.name.as_str()), input)).collect()
     };
     let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) = (index(before), index(after));
-    let gone_or_changed = before.iter().filter_map(|(name, was)| {
+    let removed_or_changed = before.iter().filter_map(|(name, was)| {
         let is = after.get(name);
         (is != Some(was)).then(|| Change::between(Some(was), is.copied())).flatten()
     });
@@ -126,7 +126,7 @@ fn plain(before: &[Input], after: &[Input]) -> Vec<Change> {
         .iter()
         .filter(|(name, _)| !before.contains_key(*name))
         .filter_map(|(_, is)| Change::between(None, Some(is)));
-    gone_or_changed.chain(new).collect()
+    removed_or_changed.chain(new).collect()
 }
 
 fn instructions(before: &[Input], after: &[Input]) -> Vec<Change> {
@@ -152,8 +152,8 @@ fn instructions(before: &[Input], after: &[Input]) -> Vec<Change> {
     stages.into_iter().flat_map(|stage| aligned(&of(stage, &before), &of(stage, &after))).collect()
 }
 
-/// Aligns instructions along a longest common subsequence; between two anchors, a removed and an added instruction with
-/// the same keyword are one change.
+/// Aligns instructions along a longest common subsequence. Between two common instructions, a removed and an added
+/// instruction with the same keyword are one change.
 fn aligned(before: &[Input], after: &[Input]) -> Vec<Change> {
     let same = |one: &Input, other: &Input| one.digest == other.digest;
     let mut lengths = vec![vec![0_usize; after.len() + 1]; before.len() + 1];
@@ -260,7 +260,7 @@ mod tests {
         inputs.collect()
     }
 
-    /// Renders changes as `+name`, `-name`, `~name`, or `old>new`.
+    /// Formats changes as `+name`, `-name`, `~name`, or `old>new`.
     fn shown(before: &[Input], after: &[Input]) -> Vec<String> {
         let changes = difference(before, after);
         let shown = changes.iter().map(|change| match (&change.before, &change.after) {
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_changed_target_is_one_change_and_the_number_of_an_unnamed_stage_is_not() {
+    fn a_changed_target_is_one_change_but_a_changed_number_of_an_unnamed_stage_is_not() {
         let target = |place: &str, name: &str| input(InputKind::Target, "stage", place).about(name);
         let with = |target: Input, more: &[Input]| [&[target], more].concat();
         let (file, label) = (input(InputKind::File, "a", "1"), input(InputKind::Label, "l", "1"));

@@ -1,11 +1,11 @@
-//! The key of a directory that is saved by itself, such as a package manager's cache.
+//! Computes the key of a directory that is saved separately, such as a package manager's cache.
 //!
 //! ```text
 //!  key   = SHA-256( field("larder-dir-v1") · count · input* )      inputs and fields as in `larder-key-v2`
 //! ```
 //!
-//! It includes the platform, the key files by name and content, and the user's additions. A pip requirements file is
-//! included in its canonical form, with all files that it includes.
+//! The key includes the platform, the key files by name and content, and user-defined inputs. A pip requirements file
+//! is included in its canonical form, with all files that it includes.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub struct DirectoryInputs {
     pub files: BTreeMap<String, Vec<u8>>,
     /// Requirement files with their includes.
     pub requirements: Closure,
-    /// Additional inputs from the user.
+    /// User-defined inputs.
     pub extra: BTreeMap<String, String>,
 }
 
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_encoding_is_that_of_every_version() {
+    fn the_encoding_is_stable() {
         insta::assert_snapshot!(key(&inputs()));
     }
 

@@ -1,4 +1,4 @@
-//! The hashed encoding, and the resulting key.
+//! Encodes and hashes the inputs of a key. The parent module documents the encoding.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -35,7 +35,7 @@ impl KeyRole {
     }
 }
 
-/// A cache key; it prints as 64 hex digits.
+/// A cache key. It is printed as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheKey(Digest);
 
@@ -89,7 +89,7 @@ impl<'de> Deserialize<'de> for CacheKey {
     }
 }
 
-/// Two inputs of one kind with the same name.
+/// The error for two inputs of the same kind with the same name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("two key inputs of kind {kind} are named `{name}`")]
 pub struct DuplicateInput {
@@ -97,7 +97,7 @@ pub struct DuplicateInput {
     pub(crate) name: String,
 }
 
-/// Collects inputs, in any order.
+/// A collection of inputs, from which keys are computed. The order in which inputs are added does not matter.
 #[derive(Debug, Clone, Default)]
 pub struct KeyBuilder {
     inputs: BTreeMap<(&'static str, String), Input>,
@@ -130,7 +130,7 @@ impl KeyBuilder {
         self.add(Input::of_values(kind, name, values))
     }
 
-    /// Adds an input whose value is a list of fields and may be shown as `about`.
+    /// Adds an input whose value is a list of fields, with the description `about` for display.
     pub(super) fn add_told(
         &mut self,
         kind: InputKind,
@@ -155,7 +155,7 @@ impl KeyBuilder {
         self.key(role, sealed.into_iter().next().flatten())
     }
 
-    /// Returns the keys of several lists of inputs. Keys with the same confidential inputs share one seal.
+    /// Returns the keys of several collections of inputs. Keys with the same confidential inputs share one seal.
     pub(super) fn finish_all(keys: &[(KeyRole, &Self)], seal: &Seal) -> Vec<CacheKey> {
         let confidential: Vec<Vec<&Input>> = keys.iter().map(|(_, key)| key.confidential()).collect();
         let sealed = seal.close_all(&confidential);
@@ -166,7 +166,7 @@ impl KeyBuilder {
         self.inputs.values().filter(|input| input.kind.is_confidential()).collect()
     }
 
-    /// Returns the key of the open inputs, with the sealed digest of the others.
+    /// Computes the key of the inputs that are not confidential, and of the sealed digest of the others.
     fn key(&self, role: KeyRole, sealed: Option<Digest>) -> CacheKey {
         let sealed = sealed.map(|digest| Input::with_digest(InputKind::Sealed, "values", digest));
         let open = self.inputs.values().filter(|input| !input.kind.is_confidential());
@@ -176,7 +176,7 @@ impl KeyBuilder {
     }
 }
 
-/// Computes the key as documented in the module; `inputs` must be sorted.
+/// Computes the key as documented in the parent module. `inputs` must be sorted.
 fn digest(role: KeyRole, inputs: &[&Input]) -> Digest {
     let mut fields = Fields::new("larder-key-v2");
     fields.field(role.name().as_bytes());

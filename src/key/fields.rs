@@ -1,13 +1,14 @@
-//! The hashed bytes: fields prefixed with their length.
+//! Hashes fields, each prefixed with its length.
 
 use sha2::{Digest as _, Sha256};
 
 use crate::digest::Digest;
 
+/// A hash of fields. No two different sequences of fields have the same encoding.
 pub(super) struct Fields(Sha256);
 
 impl Fields {
-    /// Starts with a field that contains the name and version of the encoding.
+    /// Creates a hash whose first field is the name and version of the encoding.
     pub(super) fn new(version: &str) -> Self {
         let mut fields = Self(Sha256::new());
         fields.field(version.as_bytes());

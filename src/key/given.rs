@@ -1,4 +1,4 @@
-//! The inputs of a key as the caller provides them, and their conversion to key inputs.
+//! The inputs of a key as the caller provides them, and their conversion to key inputs. Does no input or output.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -51,14 +51,14 @@ pub enum NamedContext {
     Files(Digest),
 }
 
-/// Returns `true` if the rules of the Dockerfile's frontend are known. If not, all inputs must be assumed to be
-/// visible.
+/// Returns `true` if the Dockerfile's frontend is known, so that its instructions can be interpreted. If not, all
+/// inputs must be assumed to be visible to the build.
 pub(crate) fn reads_docker_syntax(dockerfile: &Dockerfile, build_args: &BTreeMap<String, String>) -> bool {
-    let asked = build_args.get("BUILDKIT_SYNTAX").map(String::as_str);
-    asked.or(dockerfile.directives.syntax.as_deref()).is_none_or(Directives::is_known_frontend)
+    let argument = build_args.get("BUILDKIT_SYNTAX").map(String::as_str);
+    argument.or(dockerfile.directives.syntax.as_deref()).is_none_or(Directives::is_known_frontend)
 }
 
-/// A Dockerfile and what a build of one target reaches.
+/// A parsed Dockerfile, and the stages that a build of one target reaches.
 #[derive(Debug, Clone, Copy)]
 pub struct Parsed<'a> {
     /// The Dockerfile.
@@ -135,7 +135,7 @@ impl fmt::Debug for ImageInputs<'_> {
 }
 
 impl ImageInputs<'_> {
-    /// Returns `true` if the rules of the text's frontend are known.
+    /// Returns `true` if the Dockerfile was not parsed, or if its frontend is known.
     pub(super) fn reads_docker_syntax(&self) -> bool {
         self.parsed.is_none_or(|parsed| reads_docker_syntax(parsed.dockerfile, self.build_args))
     }
@@ -158,8 +158,8 @@ impl ImageInputs<'_> {
     pub(super) fn add_platform(key: &mut KeyBuilder, resolution: &Resolution) -> Result<(), DuplicateInput> {
         let platform = resolution.platform.to_string();
         // An explicit platform is written into the image, a default one is inherited from the base.
-        let asked: &[u8] = if resolution.platform_is_explicit { b"explicit" } else { b"implicit" };
-        key.add_told(InputKind::Platform, "target", &[platform.as_bytes(), asked], &platform)
+        let origin: &[u8] = if resolution.platform_is_explicit { b"explicit" } else { b"implicit" };
+        key.add_told(InputKind::Platform, "target", &[platform.as_bytes(), origin], &platform)
     }
 
     pub(super) fn add_build_args(
@@ -173,7 +173,7 @@ impl ImageInputs<'_> {
         Ok(())
     }
 
-    /// Adds the ids of the secrets and SSH agents that are given and used.
+    /// Adds the ids of the secrets and SSH agents that are provided and used.
     pub(super) fn add_ids(
         &self,
         key: &mut KeyBuilder,
@@ -263,7 +263,7 @@ fn add_options(
     Ok(())
 }
 
-/// Returns the text that is shown for a base image.
+/// Returns the digest of a base image for display.
 pub(super) fn told(pin: &BasePin) -> &str {
     pin.digest.as_deref().unwrap_or("unpinned")
 }

@@ -1,12 +1,12 @@
-//! The image key: everything that can change the image.
+//! Computes the image key, which includes everything that can change the image.
 //!
 //! It includes the reached stages' instructions in canonical form, the values of the arguments that they declare, base
-//! images by digest (by reference if it is unknown), the context files that they can see, and the options. It does not
-//! include comments, names of stages, unreached stages, build arguments that no reached stage declares, proxies, and
-//! the image's names.
+//! images by digest (by reference if the digest is unknown), the context files that they can see, and the options. It
+//! does not include comments, names of stages, unreached stages, build arguments that no reached stage declares,
+//! proxies, and the image's names.
 //!
-//! If the instructions are unknown, because the text does not parse or uses a frontend other than Docker's, the whole
-//! text and everything given with it is included.
+//! If the instructions are unknown, because the text does not parse or uses a frontend other than Docker's, the key
+//! includes the whole text and everything given with it.
 
 use super::dependency::{self, DependencyLayers};
 use super::encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
@@ -26,13 +26,13 @@ pub struct Keys {
     pub image: CacheKey,
     pub(crate) dependency: CacheKey,
     /// The inputs of the image key, sorted by kind and name. The digests of confidential ones must stay in the process;
-    /// what is stored or shown is [`Seal::publish`].
+    /// only the result of [`Seal::publish`] may be stored or shown.
     pub(crate) inputs: Vec<Input>,
     pub(crate) dependency_inputs: Vec<Input>,
     /// The layers that the dependency key determines.
     pub(crate) layers: DependencyLayers,
     pub(crate) prefixes: Prefixes,
-    /// The prefixes that a graft publishes: after each of its larger layers, the deepest first.
+    /// The prefixes that a graft publishes, after each of its larger layers. The deepest is first.
     pub(crate) grafted: Vec<PrefixKey>,
 }
 
@@ -56,11 +56,11 @@ impl ImageInputs<'_> {
     ///
     /// # Errors
     ///
-    /// Fails if two context files have one path.
+    /// Fails if two context files have the same path.
     ///
     /// # Panics
     ///
-    /// Never: each list of inputs has a key.
+    /// Never: each collection of inputs has a key.
     pub fn keys(&self, context: &Context<'_>) -> Result<Keys, DuplicateInput> {
         let parsed = self.parsed.filter(|_| self.reads_docker_syntax());
         let (image, dependency, layers, prefixes) = if let Some(parsed) = parsed {
@@ -80,7 +80,7 @@ impl ImageInputs<'_> {
         let all = prefixes.iter().flatten().chain(&grafted);
         builders.extend(all.map(|prefix| (KeyRole::Prefix, &prefix.inputs)));
         let mut finished = KeyBuilder::finish_all(&builders, self.seal).into_iter();
-        let mut next = || finished.next().expect("each list of inputs has a key");
+        let mut next = || finished.next().expect("each collection of inputs has a key");
         let (image_key, dependency_key) = (next(), next());
         let prefixes =
             prefixes.map(|prefixes| prefixes.into_iter().map(|prefix| prefix.with_key(next())).collect());
@@ -96,7 +96,7 @@ impl ImageInputs<'_> {
         })
     }
 
-    /// Returns why a Dockerfile whose instructions are unknown has no prefixes.
+    /// Returns the reason why a Dockerfile whose instructions are unknown has no prefixes.
     fn no_prefixes(&self) -> NoPrefixes {
         let syntax = self.parsed.and_then(|parsed| parsed.dockerfile.directives.syntax.clone());
         match syntax {
@@ -119,7 +119,7 @@ impl ImageInputs<'_> {
         Ok(key)
     }
 
-    /// Includes everything that the reached stages depend on.
+    /// Adds everything that the reached stages depend on.
     pub(super) fn add_reached(
         &self,
         key: &mut KeyBuilder,
@@ -133,16 +133,16 @@ impl ImageInputs<'_> {
         }
         reached.add_bases(key, &(0..resolution.bases.len()).collect(), self.bases)?;
         Self::add_platform(key, resolution)?;
-        let untold = !resolution.untold_triggers.is_empty();
+        let has_unknown_triggers = !resolution.untold_triggers.is_empty();
         self.add_build_args(key, |name| resolution.sees_undeclared_arg(name))?;
         self.add_ids(key, resolution)?;
-        self.add_contexts(key, |name| untold || resolution.named_contexts.contains(name))?;
+        self.add_contexts(key, |name| has_unknown_triggers || resolution.named_contexts.contains(name))?;
         self.add_run_options(key)?;
         self.add_extra(key)?;
         self.add_files(key)
     }
 
-    /// Includes everything that was given, for a text whose instructions are unknown.
+    /// Returns the inputs for a text whose instructions are unknown: everything that was given.
     fn whole(&self) -> Result<KeyBuilder, DuplicateInput> {
         let mut key = KeyBuilder::default();
         key.add_values(InputKind::Dockerfile, "text", &[self.text.as_bytes()])?;

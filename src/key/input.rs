@@ -1,4 +1,4 @@
-//! One input of a key: its kind, its name, and a digest of its value.
+//! Inputs of a key: each has a kind, a name, and a digest of its value.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use super::fields::Fields;
 use crate::digest::Digest;
 use crate::requirements::Line;
 
-/// The kind of an input. The names are part of the key's encoding.
+/// The kind of an input. The names of the kinds are part of the encoding of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum InputKind {
@@ -30,11 +30,11 @@ pub enum InputKind {
     BuildArg,
     /// An argument's value as a reached stage sees it.
     StageArg,
-    /// The target among the reached stages.
+    /// The built stage, by its position among the reached stages.
     Target,
     /// The target platform.
     Platform,
-    /// The names of the inputs on one of several platforms.
+    /// The names of all inputs on one of several platforms.
     PlatformInputs,
     /// A secret, by its id only.
     SecretId,
@@ -48,13 +48,13 @@ pub enum InputKind {
     Network,
     /// Any other option that can change the result.
     Option,
-    /// An addition with `--key-extra`.
+    /// A user-defined input from `--key-extra`.
     Extra,
-    /// An addition with `--tags`.
+    /// A user-defined tag from `--tags`.
     Tag,
-    /// An addition with `--additional-context`.
+    /// The text of `--additional-context`.
     AdditionalContext,
-    /// The sealed digest of all values that could be guessed; occurs only inside a key.
+    /// The sealed digest of all values that could be guessed. It is used only to compute a key.
     Sealed,
     /// A dependency file, in its canonical form.
     Requirement,
@@ -112,13 +112,13 @@ pub struct Input {
     pub(crate) name: String,
     /// The digest of the value.
     pub digest: Digest,
-    /// A description of the value for people; not part of a key, and empty if it must not be shown.
+    /// A description of the value for display. It is not part of a key, and is empty if it must not be shown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) about: String,
     /// The line in the Dockerfile, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) line: Option<usize>,
-    /// The pins of a dependency file; not part of a key.
+    /// The pins of a dependency file. They are not part of a key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) pins: Vec<Line>,
 }
@@ -143,7 +143,7 @@ impl Input {
         Self::with_digest(kind, name, fields.digest())
     }
 
-    /// Returns the numbers of an input's stage and of its position there: `2/7 RUN` is (2, 7), and `2` is (2,
+    /// Returns the number of an input's stage and the position in the stage: `2/7 RUN` is (2, 7), and `2` is (2,
     /// [`usize::MAX`]). Inputs without numbers come last.
     pub(crate) fn stage_and_number(&self) -> (usize, usize) {
         let place = self.name.split(' ').next().unwrap_or_default();

@@ -1,13 +1,14 @@
 //! Finds RUNs that install dependencies, directly or through a script or recipe of the project, and the files that they
-//! read for it.
+//! read to do so.
 //!
 //! ```text
 //!  RUN ─▶ commands ─▶ a known installer: it installs
 //!              └────▶ script, Makefile, package.json ─▶ in the context? ─▶ its commands, and so on
 //! ```
 //!
-//! If this cannot be decided for a RUN, because it runs a script that cannot be read here or has a cache mount, it
-//! counts as installing unless the whole context was copied before: after that it is probably the build itself.
+//! Sometimes this cannot be decided, because a RUN runs a script that cannot be read here, or has a cache mount. Then
+//! the RUN counts as installing unless the whole context was copied before, because after that it is probably the build
+//! itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,12 +18,12 @@ use crate::dockerfile::{
 };
 use crate::requirements::{self, FILE_VARIABLES, FileUse, Found, Language, Named, Script};
 
-/// Maximum number of nested scripts that are read for one RUN.
+/// The maximum number of scripts that are read for one RUN.
 const MOST_SCRIPTS: usize = 64;
-/// Directories in which programs are searched besides `PATH`.
+/// Directories that are searched for programs besides `PATH`.
 const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
-/// What each instruction of the reached stages installs, by the stage's index and the instruction's number.
+/// The analysis of each instruction of the reached stages, by the stage's index and the instruction's number.
 pub(super) struct Installations(BTreeMap<(usize, usize), Installation>);
 
 impl Installations {
@@ -43,14 +44,14 @@ impl Installations {
         &self.0[&(stage, number)]
     }
 
-    /// Returns `true` if an instruction installs dependencies, or takes files from a stage that does.
+    /// Returns `true` if an instruction installs dependencies, or copies from a stage that does.
     pub(super) fn provides(&self, resolution: &Resolution, stage: &ResolvedStage, number: usize) -> bool {
         let sources = &stage.instructions[number].sources;
         self.at(stage.index, number).installs
             || sources.iter().any(|source| self.has_installed(resolution, source))
     }
 
-    /// Returns `true` if a stage, or one that it is based on or takes files from, installs dependencies.
+    /// Returns `true` if a stage installs dependencies, or one that it is based on or copies from.
     fn has_installed(&self, resolution: &Resolution, source: &Source) -> bool {
         let Source::Stage(index) = source else { return false };
         let Some(stage) = resolution.stages.iter().find(|stage| stage.index == *index) else { return false };
@@ -64,12 +65,12 @@ pub(super) struct Installation {
     pub(super) installs: bool,
     /// The files that the RUN and its scripts name.
     pub(super) named: Vec<Named>,
-    /// Context files that belong to the RUN: the scripts that it runs, and their mounts.
+    /// Context files that belong to the RUN: the scripts that it runs, and the content of its mounts.
     pub(super) files: BTreeSet<String>,
 }
 
 impl Installation {
-    /// Analyses the RUN at `number` of a stage; the result is empty for any other instruction.
+    /// Analyses the RUN at `number` of a stage. The result is empty for any other instruction.
     pub(super) fn of(project: &Project<'_>, stage: &ResolvedStage, number: usize) -> Self {
         let at = &stage.instructions[number];
         let InstructionKind::Run(run) = &at.instruction.kind else { return Self::default() };
@@ -133,7 +134,7 @@ impl Installation {
     }
 }
 
-/// Returns the possible paths of a script.
+/// Returns the paths at which a script may be.
 fn paths(at: &ResolvedInstruction, script: &Script) -> Vec<String> {
     if script.language != Language::Program {
         return script.paths.clone();
@@ -152,7 +153,7 @@ fn installs(run: &Run) -> bool {
     }
 }
 
-/// Returns the files that one RUN names on its command line or in its environment.
+/// Returns the files that a RUN names on its command line or in its environment.
 fn named_by(at: &ResolvedInstruction, run: &Run) -> Named {
     let mut named = match &run.command {
         RunCommand::Exec(argv) => requirements::named_by_argv(argv),

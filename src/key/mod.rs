@@ -1,12 +1,13 @@
-//! Cache keys: named, typed inputs → 32 bytes.
+//! Computes cache keys: 32 bytes that are derived from named, typed inputs. Does no input or output; the caller
+//! provides the content of files.
 //!
-//! Two builds with the same key are interchangeable; everything that can change the result is an [`Input`]. The
-//! encoding, `larder-key-v2`:
+//! Two builds with the same key are interchangeable, because everything that can change the result is an [`Input`]. The
+//! encoding is `larder-key-v2`:
 //!
 //! ```text
 //!  key    = SHA-256( field("larder-key-v2") · field(role) · count · input* )
 //!  input  = field(kind) · field(name) · field(digest)       sorted by (kind, name); the confidential ones
-//!           are left out, and one input of kind "sealed" replaces all of them
+//!           are omitted, and one input of kind "sealed" replaces all of them
 //!  digest = SHA-256( field("larder-input-v1") · field(kind) · count · field* )
 //!           over the input's own values, or the digest of a file's bytes as it is
 //!  field  = length · bytes
@@ -16,10 +17,13 @@
 //!  role   = "image" | "dependency" | "base" | "prefix";  kind = one of InputKind's names
 //! ```
 //!
-//! Invariants: every field carries its length, so no two sequences of fields encode to the same bytes; the order in
-//! which inputs are added never matters; a name is unique within its kind; names contain no value of a build argument;
-//! no such value can be guessed from a key (see `seal`). A change of the encoding needs a new version in its first
-//! field.
+//! Invariants:
+//!
+//! - Every field contains its length, so no two sequences of fields have the same encoding.
+//! - The order in which inputs are added does not matter. A name is unique within its kind.
+//! - Names do not contain values of build arguments, and such values cannot be guessed from a key (see `seal`).
+//!
+//! A change of the encoding needs a new version in its first field.
 
 mod base;
 mod dependency;

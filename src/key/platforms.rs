@@ -1,8 +1,8 @@
-//! The keys of an image for several platforms.
+//! Computes the keys of an image for several platforms.
 //!
-//! Their inputs are the union of the inputs on each platform. An input that differs on a further platform gets a name
-//! that ends in `on PLATFORM`. For each platform one more input lists the names of its inputs, except files, which its
-//! instructions determine.
+//! Their inputs are the union of the inputs on each platform. If an input is different on a further platform, its name
+//! there ends in `on PLATFORM`. An additional input for each platform contains the names of its inputs, except those of
+//! files, which are determined by the instructions.
 
 use super::dependency::DependencyLayers;
 use super::encoding::{DuplicateInput, KeyBuilder, KeyRole};
@@ -12,14 +12,14 @@ use super::prefix::NoPrefixes;
 use super::seal::Seal;
 
 impl Keys {
-    /// Combines the keys for these platforms, in their order. The dependency key then determines no layers, and
+    /// Combines the keys for these platforms, in this order. The combined dependency key determines no layers, and
     /// there are no prefixes.
     pub(crate) fn of_platforms(platforms: &[(String, Self)], seal: &Seal) -> Result<Self, DuplicateInput> {
         let image = joined(platforms, |keys| &keys.inputs)?;
         let dependency = joined(platforms, |keys| &keys.dependency_inputs)?;
         let builders = [(KeyRole::Image, &image), (KeyRole::Dependency, &dependency)];
         let mut finished = KeyBuilder::finish_all(&builders, seal).into_iter();
-        let mut next = || finished.next().expect("each list of inputs has a key");
+        let mut next = || finished.next().expect("each collection of inputs has a key");
         Ok(Self {
             image: next(),
             dependency: next(),
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_contains_which_input_belongs_to_which_platform() {
+    fn the_key_depends_on_the_platform_of_each_input() {
         let (one, two): (&[_], &[_]) = (&[("0/1 RUN", "a")], &[("0/1 RUN", "a"), ("0/2 RUN", "b")]);
         let digests: std::collections::BTreeSet<CacheKey> =
             [both(one, two), both(two, one), both(two, two)].iter().map(|keys| keys.image).collect();

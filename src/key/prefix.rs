@@ -1,4 +1,4 @@
-//! The keys of prefixes of an image: everything in the target stage up to a cut.
+//! Computes the keys of prefixes of an image: of everything in the target stage up to a cut.
 //!
 //! ```text
 //!  FROM python:3.12                       ┐
@@ -8,13 +8,16 @@
 //!  CMD ["python", "app.py"]
 //! ```
 //!
-//! A prefix is the image of a Dockerfile whose target stage ends at the cut, so its key is computed from the resolution
-//! of exactly that Dockerfile, with the rules of the image key. Anything that is declared, copied or mounted only after
-//! the cut does not count. Options that affect only the final image do not count either, and neither do the target
-//! stage's ONBUILD lines, because a prefix is made without them. A directory that is a named context counts with all
-//! its files that the whole build can see.
+//! A prefix is the image of a Dockerfile whose target stage ends at the cut. Its key is computed from the resolution of
+//! exactly that Dockerfile, with the rules of the image key. It does not include:
 //!
-//! A graft also publishes prefixes after each of its own larger layers, so that these are not made again. They have keys
+//! - Anything that is declared, copied or mounted only after the cut.
+//! - Options that affect only the final image.
+//! - ONBUILD instructions of the target stage, because a prefix is built without them.
+//!
+//! A directory that is a named context is included with all files that the whole build can see.
+//!
+//! A graft also publishes prefixes after each of its larger layers, so that these are not created again. They have keys
 //! of the same kind.
 //!
 //! There is no prefix if its base, its frontend or its instructions are not known exactly.
@@ -32,9 +35,10 @@ use crate::dockerfile::{
     Source, is_remote, prefix_text,
 };
 
-/// The bytes of files from which on a graft's layer is large: uploading them takes longer than publishing a prefix.
+/// The size of copied files in bytes from which on a graft's layer is large: uploading it takes longer than publishing
+/// a prefix.
 const LARGE: u64 = 2 << 20;
-/// The limit of prefixes of grafts, each of which is looked for.
+/// The maximum number of prefixes of a graft, because each of them is looked up.
 const MOST_GRAFTED: usize = 4;
 
 /// The key of a prefix of an image.
@@ -43,7 +47,7 @@ pub(crate) struct PrefixKey {
     pub(crate) cut: Cut,
     /// The first line of the last instruction of the prefix.
     pub(crate) line: usize,
-    /// That instruction for display: shortened, and without credentials.
+    /// The text of that instruction for display: shortened, and without credentials.
     pub(crate) instruction: String,
     pub(crate) key: CacheKey,
     /// The inputs of the key, sorted by kind and name. As for the image key, the digests of confidential ones must stay
@@ -52,7 +56,7 @@ pub(crate) struct PrefixKey {
 }
 
 impl PrefixKey {
-    /// Returns where the prefix ends, for display.
+    /// Returns the position of the end of the prefix, for display.
     pub(crate) fn place(&self) -> String {
         const MOST: usize = 60;
         let is_long = self.instruction.chars().count() > MOST;
@@ -60,8 +64,8 @@ impl PrefixKey {
         format!("line {} ({shown})", self.line)
     }
 
-    /// Returns `true` if the prefix depends on an input of the image's keys, too. A dependency file belongs to a prefix
-    /// that contains the file.
+    /// Returns `true` if the prefix also depends on this input of the image's keys. It depends on a dependency file if
+    /// it contains the file.
     pub(crate) fn depends_on(&self, input: &Input) -> bool {
         let kind = if input.kind == InputKind::Requirement { InputKind::File } else { input.kind };
         let wanted = (kind.name(), input.name.as_str());
@@ -75,9 +79,9 @@ impl PrefixKey {
 pub(crate) enum NoPrefixes {
     #[error("the image is built for several platforms")]
     SeveralPlatforms,
-    #[error("the instructions of the Dockerfile are not known")]
+    #[error("the instructions of the Dockerfile are unknown")]
     UnknownInstructions,
-    #[error("the Dockerfile is read by the frontend {0}, whose rules are not known")]
+    #[error("the Dockerfile uses the unknown frontend {0}")]
     UnknownFrontend(String),
     #[error("the frontend {0} has no known digest")]
     UnpinnedFrontend(String),
@@ -85,14 +89,14 @@ pub(crate) enum NoPrefixes {
     UnpinnedBase(String),
     #[error("the named context {0} has no known digest")]
     UnpinnedContext(String),
-    #[error("the target stage runs nothing and copies from no other stage")]
+    #[error("the target stage has no RUN and copies from no other stage")]
     NothingBefore,
 }
 
-/// The prefixes of an image, the deepest first, or the reason why there are none. Never empty, at most two.
+/// The prefixes of an image, the deepest first, or the reason why there are none. Never empty; at most two.
 pub(crate) type Prefixes = Result<Vec<PrefixKey>, NoPrefixes>;
 
-/// A prefix whose key is not finished.
+/// A prefix whose key was not computed yet.
 pub(super) struct Prefix {
     cut: Cut,
     line: usize,
@@ -107,11 +111,11 @@ impl Prefix {
     }
 }
 
-/// The unfinished prefixes of an image.
+/// The prefixes of an image whose keys were not computed yet.
 pub(super) struct Found {
     /// The deepest first.
     pub(super) prefixes: Result<Vec<Prefix>, NoPrefixes>,
-    /// Those of grafts, the deepest first.
+    /// The prefixes of a graft, the deepest first.
     pub(super) grafted: Vec<Prefix>,
 }
 
@@ -121,7 +125,7 @@ impl Found {
     }
 }
 
-/// Returns the inputs of the keys of all prefixes.
+/// Returns the prefixes of an image, with the inputs of their keys.
 pub(super) fn prefixes(
     inputs: &ImageInputs<'_>,
     parsed: &Parsed<'_>,
@@ -155,7 +159,7 @@ fn prefix(
     parsed: &Parsed<'_>,
     context: &Context<'_>,
 ) -> Result<Result<Prefix, NoPrefixes>, DuplicateInput> {
-    // The whole Dockerfile can be parsed and resolved, so a part of it can.
+    // The whole Dockerfile can be parsed and resolved, so this should succeed for a part of it.
     let Ok(dockerfile) = Dockerfile::parse(&prefix_text(inputs.text, parsed.dockerfile, cut)) else {
         return Ok(Err(NoPrefixes::UnknownInstructions));
     };
@@ -179,7 +183,7 @@ fn prefix(
     Ok(Ok(Prefix { cut, line, instruction, inputs: key }))
 }
 
-/// Returns the positions after the COPY and ADD instructions behind `graft` that copy larger files, the deepest first.
+/// Returns the cuts after the COPY and ADD instructions behind `graft` that copy large files, the deepest first.
 fn large_layers(resolution: &Resolution, graft: Cut, context: &Context<'_>) -> Vec<Cut> {
     let Some(target) = stage(resolution, graft.stage) else { return Vec::new() };
     let own = target.instructions.iter().filter(|at| !at.triggered).zip(1..).skip(graft.instructions);
@@ -200,16 +204,16 @@ fn large_layers(resolution: &Resolution, graft: Cut, context: &Context<'_>) -> V
 
 /// Returns the frontend of the Dockerfile if it is an image without a known digest.
 fn unpinned_frontend(inputs: &ImageInputs<'_>, parsed: &Parsed<'_>) -> Option<String> {
-    if let Some(asked) = inputs.build_args.get("BUILDKIT_SYNTAX") {
-        // Its digest is not looked up.
-        return (!asked.contains("@sha256:")).then(|| "given with BUILDKIT_SYNTAX".to_owned());
+    if let Some(frontend) = inputs.build_args.get("BUILDKIT_SYNTAX") {
+        // The digest of this frontend is not looked up.
+        return (!frontend.contains("@sha256:")).then(|| "given with BUILDKIT_SYNTAX".to_owned());
     }
     let syntax = parsed.dockerfile.directives.syntax.as_ref()?;
     let is_pinned = inputs.bases.iter().any(|pin| pin.reference == *syntax && pin.digest.is_some());
     (!is_pinned).then(|| syntax.clone())
 }
 
-/// Returns the reason why the content of an image that a prefix uses is not known exactly.
+/// Returns the reason why the content of an image or context that a prefix uses is not known exactly, if there is one.
 fn unpinned(inputs: &ImageInputs<'_>, resolution: &Resolution) -> Option<NoPrefixes> {
     let is_pinned = |reference: &str, platform: &str| {
         let mut pins = inputs.bases.iter();
@@ -224,8 +228,8 @@ fn unpinned(inputs: &ImageInputs<'_>, resolution: &Resolution) -> Option<NoPrefi
     unpinned.map(|(name, _)| NoPrefixes::UnpinnedContext(name.clone()))
 }
 
-/// Returns the positions in the target stage at which a prefix ends, the deepest first: after the last instruction that
-/// a graft cannot make, and after the last one that installs dependencies. The first of these also comes alone.
+/// Returns the cuts of the prefixes, the deepest first: after the last instruction of the target stage that a graft
+/// cannot execute, and after the last one that installs dependencies. Also returns the first of these two separately.
 fn cuts(
     resolution: &Resolution,
     installations: &Installations,
@@ -242,8 +246,8 @@ fn cuts(
     (graft, cuts)
 }
 
-/// Returns the position after the last instruction of the target stage that `is_wanted`. If only stages that it is based
-/// on have one, this is the position after the FROM.
+/// Returns the cut after the last instruction of the target stage for which `is_wanted` returns `true`. If there is one
+/// only in a stage that it is based on, the cut is after the FROM.
 fn last(
     resolution: &Resolution,
     target: &ResolvedStage,
@@ -271,8 +275,8 @@ fn parent<'a>(resolution: &'a Resolution, of: &ResolvedStage) -> Option<&'a Reso
     if let Source::Stage(base) = of.base { stage(resolution, base) } else { None }
 }
 
-/// Returns `true` if only BuildKit can make the layer of an instruction: a RUN, a copy from somewhere else than the
-/// context, and an ADD of something that may be an archive.
+/// Returns `true` if only BuildKit can create the layer of an instruction: a RUN, a copy from something other than the
+/// context, or an ADD of something that may be an archive.
 fn is_made_by_builder(resolved: &ResolvedInstruction, files: &[ContextFile]) -> bool {
     match &resolved.instruction.kind {
         InstructionKind::Run(_) => true,

@@ -1,11 +1,11 @@
-//! The context's files as a RUN sees them: maps a path inside a stage to files of the context.
+//! Maps paths inside a stage to files of the context, as a RUN sees them.
 //!
-//! A file is found through the COPY, ADD or bind mount that provides it. If commands or other stages moved it, or if it
-//! is named by a pattern, it is found by name; then all matching files are included. Only files that the build can see
-//! are found.
+//! A file is found through the COPY, ADD or bind mount that provides it. If a command or a different stage moved it, or
+//! if it is named by a pattern, it is found by its file name; then all matching files are included. Only files that the
+//! build can see are found.
 //!
-//! A path with variables is searched in its expanded form, but never shown like that, because it may contain the value
-//! of a build argument.
+//! A path with variables is searched in its expanded form, but is never shown in that form, because it may contain the
+//! value of a build argument.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ pub(super) struct Project<'a> {
     resolution: &'a Resolution,
     read: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     files: BTreeSet<&'a str>,
-    /// The entries that may be links, below which other paths may exist.
+    /// The entries that may be links, through which other paths may exist.
     links: Vec<&'a str>,
 }
 
@@ -63,7 +63,7 @@ impl<'a> Project<'a> {
         self.files.iter().copied().filter(is_below).collect::<Vec<_>>().into_iter()
     }
 
-    /// Returns the sources that a RUN can see in its own file system.
+    /// Returns the parts of the context that a RUN can see in its own file system.
     pub(super) fn visible(&self, stage: &'a ResolvedStage, number: usize) -> Vec<&'a ContextSource> {
         let mut visible: Vec<&ContextSource> = Vec::new();
         let earlier = stage.instructions[..number].iter();
@@ -138,13 +138,13 @@ impl Sight<'_> {
         expanded.collect()
     }
 
-    /// Returns pairs of a context path and the path inside at which it is visible.
+    /// Returns pairs of a context path and the path inside the stage at which it is visible.
     fn placed(&self, inside: &str) -> Vec<(String, String)> {
         let paths = self.near.iter().flat_map(|source| placed(inside, source));
         paths.map(|path| (path, inside.to_owned())).collect()
     }
 
-    /// Finds files that were moved by a command or a different stage: all possible paths with that name.
+    /// Finds files that a command or a different stage moved, at all possible paths with the same name.
     fn by_name(&self, inside: &str) -> Vec<(String, String)> {
         let (_, name) = split(inside);
         let stages = self.project.resolution.stages.iter();
@@ -160,7 +160,8 @@ impl Sight<'_> {
         paths.into_iter().map(|path| (path, inside.to_owned())).collect()
     }
 
-    /// Finds files named by a shell pattern or moved from a subdirectory: all files with a matching name.
+    /// Finds files that are named by a shell pattern, or were moved out of a subdirectory: all files with a matching
+    /// name.
     fn anywhere(&self, inside: &str) -> Vec<(String, String)> {
         let pattern = split(inside).1;
         let named = self.project.files.iter().filter(|path| matches(pattern, split(path).1));
@@ -175,7 +176,7 @@ impl Sight<'_> {
         found.collect()
     }
 }
-/// Returns the context paths that a source may provide at `inside`.
+/// Returns the context paths that `source` may provide at the path `inside` the stage.
 fn placed(inside: &str, source: &ContextSource) -> Vec<String> {
     let ContextSource { path, destination } = source;
     if inside == destination {
@@ -199,12 +200,12 @@ fn placed(inside: &str, source: &ContextSource) -> Vec<String> {
     paths
 }
 
-/// Returns `true` if a shell pattern may match a name; brackets match any character. Takes linear time.
+/// Returns `true` if a shell pattern may match a name; brackets match any character. Takes at most quadratic time.
 fn matches(pattern: &str, name: &str) -> bool {
     let pattern: Vec<char> = pattern.chars().collect();
     let name: Vec<char> = name.chars().collect();
     let (mut at, mut done) = (0, 0);
-    // Position of the last `*`, and how much of the name it has matched.
+    // The position of the last `*`, and the length of the name before its current match.
     let mut star = None;
     while done < name.len() {
         let (fits, next) = match pattern.get(at) {

@@ -11,7 +11,7 @@ use super::input::{Input, InputKind};
 use crate::dockerfile::{InstructionKind, Resolution, ResolvedStage, Source};
 use crate::requirements::without_secrets;
 
-/// A resolution with the names of its parts in a key.
+/// A resolution, with the names that its stages and base images have in a key.
 pub(super) struct Reached<'a> {
     resolution: &'a Resolution,
     /// Index in the Dockerfile → position among the reached stages.
@@ -27,7 +27,7 @@ impl<'a> Reached<'a> {
         let bases = resolution.bases.iter().map(|base| {
             let seen: &mut usize = times.entry(&base.written).or_default();
             *seen += 1;
-            // The same reference can mean two images, on two platforms.
+            // The same reference can mean two images, for two platforms.
             if *seen == 1 { base.written.clone() } else { format!("{} #{seen}", base.written) }
         });
         let bases = bases.collect();
@@ -61,17 +61,18 @@ impl<'a> Reached<'a> {
         let [kind, name] = self.described(&stage.base);
         let replaced: &[u8] = if stage.instructions.is_empty() { b"replaced" } else { b"" };
         let mut values = vec![kind.as_bytes(), name.as_bytes(), replaced];
-        // The platform of a base image is part of its own input; for any other base it ends up in the config of the image.
-        let asked = stage.platform.as_ref().filter(|_| !matches!(stage.base, Source::Image(_)));
-        let asked = asked.map(ToString::to_string);
-        values.extend(asked.iter().map(String::as_bytes));
+        // The platform of a base image is part of the image's own input. For any other base, it ends up in the image's
+        // config.
+        let platform = stage.platform.as_ref().filter(|_| !matches!(stage.base, Source::Image(_)));
+        let platform = platform.map(ToString::to_string);
+        values.extend(platform.iter().map(String::as_bytes));
         let (from, line) = match stage.instructions.first() {
             Some(from) => (told_text(&from.instruction.text), *from.instruction.lines.start()),
             None => (format!("{kind} {name}"), 0),
         };
         key.add(Input::of_values(InputKind::Stage, &label, &values).about(from).on_line(line))?;
         let mut declared: BTreeMap<&str, Vec<Option<&str>>> = BTreeMap::new();
-        // The first one is the FROM, which is the base of the stage.
+        // The first instruction is the FROM, which was added as the base of the stage.
         for (number, resolved) in stage.instructions.iter().take(count).enumerate().skip(1) {
             let instruction = &resolved.instruction;
             let sources: Vec<[String; 2]> =
@@ -83,7 +84,7 @@ impl<'a> Reached<'a> {
             let name = format!("{label}/{number} {}", instruction.keyword);
             let about = told_text(&instruction.text);
             let input = Input::of_values(InputKind::Instruction, name, &values).about(about);
-            // A trigger is not in this file.
+            // A trigger is not a line of this file.
             key.add(if resolved.triggered { input } else { input.on_line(*instruction.lines.start()) })?;
             if let InstructionKind::Arg(args) = &instruction.kind {
                 for (name, _) in args {
@@ -124,13 +125,13 @@ impl<'a> Reached<'a> {
     }
 }
 
-/// Returns an instruction's source for display: shortened, without comments, continuations and credentials.
+/// Returns an instruction's source for display: shortened, and without comments, continuations and credentials.
 pub(super) fn told_text(source: &str) -> String {
     const MOST: usize = 2000;
     let lines = source.lines().filter(|line| !line.trim_start().starts_with('#'));
     let mut joined = String::new();
     for line in lines {
-        // Joined as the parser does it, because an address may continue on the next line.
+        // Lines are joined as the parser does it, because an address may continue on the next line.
         match line.trim_end().strip_suffix(['\\', '`']) {
             Some(continued) => joined.push_str(continued),
             None => joined.extend([line, " "]),

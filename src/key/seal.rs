@@ -1,13 +1,13 @@
-//! Sealing: protects digests of values that could be guessed.
+//! Seals digests of values that could be guessed.
 //!
 //! A build argument can be as short as `1` or a four-digit PIN. Anyone with a plain digest of it, or of a key whose
-//! other inputs are known, could try all candidates quickly. Such values therefore go through Argon2id (RFC 9106), with
-//! OWASP's minimum parameters for passwords: one guess takes 19 MiB and tens of milliseconds. With a secret from the
-//! user, guessing is infeasible without it.
+//! other inputs are known, could try all candidates quickly. Such values are therefore hashed with Argon2id (RFC 9106),
+//! with OWASP's minimum parameters for passwords: one guess takes 19 MiB and tens of milliseconds. If the user provides
+//! a secret, guessing is not feasible without it.
 //!
-//! The salt is a digest of the values' kinds and names. So the keys of one build that have the same values share one
-//! seal, at the price that one table of guesses would serve for all builds with arguments of these names. Only a secret
-//! protects values that are worth such a table.
+//! The salt is a digest of the kinds and names of the values. Therefore, keys of one build with the same values share
+//! one seal. The disadvantage is that one table of guesses would serve for all builds with arguments of these names.
+//! Only a secret protects values for which someone would compute such a table.
 
 use std::fmt;
 use std::panic::resume_unwind;
@@ -19,7 +19,7 @@ use super::fields::Fields;
 use super::input::Input;
 use crate::digest::Digest;
 
-/// Memory in KiB, passes, lanes.
+/// The memory in KiB, the number of passes, and the number of lanes.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 
 /// The parameters of sealing.
@@ -42,9 +42,9 @@ impl fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// Creates a seal with a secret that everyone who computes the same keys must share; an empty one means no secret.
+    /// Creates a seal with a secret that everyone who computes the same keys must share. An empty one means no secret.
     pub(crate) fn new(secret: &[u8]) -> Self {
-        // A digest, because Argon2 bounds the length of a secret.
+        // A digest is used because Argon2 limits the length of a secret.
         let secret = if secret.is_empty() { Vec::new() } else { Digest::of(secret).as_bytes().to_vec() };
         Self { secret, cost: COST }
     }
@@ -55,7 +55,7 @@ impl Seal {
         Self { secret: Vec::new(), cost: (8, 1, 1) }
     }
 
-    /// Returns one sealed digest over `inputs`, which are sorted.
+    /// Returns one sealed digest of `inputs`, which must be sorted.
     pub(super) fn close(&self, inputs: &[&Input]) -> Digest {
         let (mut values, mut names) = (Fields::new("larder-seal-v2"), Fields::new("larder-salt-v1"));
         for input in inputs {
@@ -68,7 +68,7 @@ impl Seal {
         self.stretch(&values.digest(), &names.digest())
     }
 
-    /// Closes several lists concurrently, equal ones once. An empty list has no digest.
+    /// Seals several lists concurrently, and equal lists only once. An empty list has no digest.
     pub(super) fn close_all(&self, lists: &[Vec<&Input>]) -> Vec<Option<Digest>> {
         let mut distinct: Vec<&[&Input]> = Vec::new();
         for list in lists {
@@ -85,8 +85,8 @@ impl Seal {
         lists.iter().map(|list| Some(closed[place(list)?])).collect()
     }
 
-    /// Returns the input in the form that may be stored and shown: a confidential digest is sealed, deterministically
-    /// for kind, name and value. That takes tens of milliseconds each.
+    /// Returns the input in the form that may be stored and shown. A confidential digest is sealed; the result depends
+    /// only on kind, name, value and secret. Sealing takes tens of milliseconds.
     #[must_use]
     pub(crate) fn publish(&self, input: &Input) -> Input {
         let mut published = input.clone();

@@ -1,7 +1,7 @@
-//! The history of builds: one JSON object for each build, appended to a file and never changed.
+//! The ledger: the history of builds. Each build is one JSON object, which is appended to a file and never changed.
 //!
-//! A line is written with a single append, so that jobs that share the cache do not interleave their lines. An
-//! unreadable line is skipped and counted. [`Sums`] defines the statistics.
+//! A line is written with a single append, so that the lines of concurrent jobs are not interleaved. An unreadable line
+//! is skipped and counted. [`Sums`] computes statistics.
 
 mod record;
 mod sums;
@@ -18,7 +18,7 @@ pub(crate) use record::{
 };
 pub(crate) use sums::Sums;
 
-/// The bytes at the end of a ledger that contain its last builds; a build has one or two kilobytes.
+/// The number of bytes at the end of a ledger that are read for its last builds. A build takes one or two kilobytes.
 const LAST_BYTES: u64 = 128 << 10;
 
 #[derive(Debug, thiserror::Error)]

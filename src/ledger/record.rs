@@ -16,7 +16,7 @@ pub(crate) struct BuildRecord {
     pub(crate) schema: String,
     pub(crate) started: Timestamp,
     pub(crate) outcome: Outcome,
-    /// The tier that had the image (`engine`, `registry`, `archive`), for an image hit.
+    /// The tier that had the image (`engine`, `registry`, `archive`); only for an image hit.
     pub(crate) hit_tier: Option<String>,
     /// The id of the image, `sha256:…`; absent if the build created none.
     pub(crate) image_id: Option<String>,
@@ -35,13 +35,13 @@ pub(crate) struct BuildRecord {
     /// The tiers, in the order in which they were tried.
     pub(crate) tiers: Vec<TierRecord>,
     pub(crate) mounts: Vec<MountRecord>,
-    /// The base image that was found or built before.
+    /// The base image that was found or built before the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) base: Option<BaseRecord>,
-    /// The result of saving the image to the store.
+    /// The result of archiving the image in the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kept: Option<KeptRecord>,
-    /// The result of saving its layers to a registry.
+    /// The result of exporting its layers to a registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kept_layers: Option<KeptLayersRecord>,
     /// The failure of the remote store.
@@ -99,7 +99,7 @@ pub(crate) struct StepCounts {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StepEntry {
-    /// The mark that identifies the step in this cache, `sha256:…`; empty if there is none.
+    /// The mark that identifies the step in this cache, `sha256:…`; empty if it has none.
     pub(crate) digest: String,
     /// The name, for example `[builder 2/3] RUN make`; without the command if that could contain build arguments.
     pub(crate) name: String,
@@ -122,7 +122,7 @@ pub(crate) struct TierRecord {
     pub(crate) millis: u64,
 }
 
-/// An image that was saved to the store.
+/// An image that was archived in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptRecord {
     /// The first digits of the entry's id.
@@ -135,14 +135,14 @@ pub(crate) struct KeptRecord {
     pub(crate) millis: u64,
 }
 
-/// The image that the Dockerfile was given as its base.
+/// The base image that was built separately and passed to the Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BaseRecord {
     /// The reference, with a digest if the image is in a registry.
     pub(crate) reference: String,
     pub(crate) key: CacheKey,
     pub(crate) outcome: BaseOutcome,
-    /// The duration of finding or building it, in milliseconds.
+    /// The duration of finding or building the image, in milliseconds.
     pub(crate) millis: u64,
 }
 
@@ -153,7 +153,7 @@ pub(crate) enum BaseOutcome {
     Built,
 }
 
-/// Layers that were saved to a registry.
+/// Layers that were exported to a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct KeptLayersRecord {
     /// The references of the layers.
@@ -165,11 +165,11 @@ pub(crate) struct KeptLayersRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum TierOutcome {
-    /// It had what was requested.
+    /// The tier had what was requested.
     Hit,
-    /// It did not have what was requested.
+    /// The tier did not have what was requested.
     Miss,
-    /// It was not queried.
+    /// The tier was not queried.
     Skipped,
 }
 
@@ -203,9 +203,9 @@ pub(crate) struct MountRecord {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Prediction {
-    /// They were cached.
+    /// All steps were cached.
     Right,
-    /// One of them ran, without the saved content of the mount.
+    /// A step ran, without the saved content of the mount.
     Wrong,
 }
 

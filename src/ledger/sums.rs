@@ -28,7 +28,7 @@ pub(crate) struct Sums {
     pub(crate) time_weighted_hit_rate: Option<f64>,
     /// Files of cache mounts that existed before and were used / all files that were used or added.
     pub(crate) mount_hit_rate: Option<f64>,
-    /// Cache mounts that were not restored because their steps were expected to be cached, which was right.
+    /// Cache mounts that were not restored because their steps were expected to be cached, and were.
     pub(crate) mounts_rightly_unneeded: usize,
     /// Cache mounts that were not restored for the same reason, but one of their steps ran.
     pub(crate) mounts_wrongly_unneeded: usize,

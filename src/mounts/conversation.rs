@@ -1,4 +1,4 @@
-//! The protocol with a courier, on larder's side.
+//! Larder's side of the protocol with a courier.
 //!
 //! The builder is not trusted, so every response is checked: its size and number must be as announced, and its order as
 //! requested.
@@ -11,7 +11,7 @@ use crate::courier::protocol::{
     send_piece,
 };
 
-/// The limit of all paths of one mount, in bytes.
+/// The maximum total length of the paths of one mount, in bytes.
 const MOST_NAMES: usize = 512 << 20;
 
 /// An error of the communication with a courier about one mount.
@@ -24,7 +24,7 @@ pub enum ConversationError {
     #[error("the connection to the builder broke")]
     Broken(#[source] io::Error),
     /// The courier violated the protocol.
-    #[error("the builder's answer is refused: {0}")]
+    #[error("the builder sent an invalid response: {0}")]
     Refused(String),
 }
 
@@ -51,20 +51,22 @@ pub struct Conversation {
     writer: Writer,
 }
 
+/// A listing of a mount.
 #[derive(Debug)]
 pub struct Found {
     /// The nodes in order, without the location of files in the content.
     pub listing: Listing,
+    /// The access times of the nodes, in the same order.
     pub(crate) used: Vec<Time>,
     /// `true` if the file system records access times.
     pub(crate) notes_uses: bool,
     /// The owner and mode of the mount's root directory.
     pub(crate) root: Owner,
-    /// What could not be listed.
+    /// The nodes that could not be listed, with reasons.
     pub(crate) notes: Notes,
 }
 
-/// A listing as it arrived.
+/// A listing as the courier sent it.
 struct Announced {
     found: Vec<FoundNode>,
     notes_uses: bool,
@@ -85,8 +87,10 @@ impl Conversation {
         let (mut reader, writer): (Reader, Writer) = (Box::new(reader), Box::new(writer));
         match protocol::receive(&mut reader)? {
             Some(Message::Hello { version: VERSION, mount }) => Ok((mount as usize, Self { reader, writer })),
-            Some(Message::Hello { version, .. }) => Err(refused(format!("it speaks version {version}"))),
-            Some(_) => Err(refused("it does not say hello")),
+            Some(Message::Hello { version, .. }) => {
+                Err(refused(format!("it uses version {version} of the protocol")))
+            }
+            Some(_) => Err(refused("its first message is not a greeting")),
             None => Err(ConversationError::Ended),
         }
     }
@@ -100,7 +104,7 @@ impl Conversation {
         let Announced { found, notes_uses, root, notes } = self.announced(&Message::List)?;
         let used = found.iter().map(|found| time(found.used)).collect();
         let listing = Listing { nodes: found.into_iter().map(node).collect() };
-        // Links may have any target, because they are never followed here.
+        // Links may have any target, because larder never follows them.
         let limits = Limits { content: 0, outside_links: true };
         match listing.validate(limits) {
             Ok(()) => Ok(Found { listing, used, notes_uses, root, notes }),
@@ -108,11 +112,11 @@ impl Conversation {
         }
     }
 
-    /// Requests all names of something that is only read, with the owner and mode of its root.
+    /// Requests all names in a directory that must not be changed, with the owner and mode of the directory.
     ///
     /// # Errors
     ///
-    /// Fails if the connection fails, or if something cannot be listed.
+    /// Fails if the connection fails, or if the listing is incomplete.
     pub(crate) fn scan(&mut self) -> Result<(Owner, Vec<FoundNode>), ConversationError> {
         let Announced { found, root, notes, .. } = self.announced(&Message::Scan)?;
         match notes.first.first() {
@@ -132,18 +136,18 @@ impl Conversation {
                     for node in nodes {
                         names += node.path.len();
                         if found.len() == MOST_NODES || names > MOST_NAMES {
-                            return Err(refused("it lists more than a mount may hold"));
+                            return Err(refused("its listing exceeds the limits of a mount"));
                         }
                         found.push(node);
                     }
                 }
                 Message::Listed { nodes, notes_uses, root, notes } => {
                     if nodes != found.len() as u64 {
-                        return Err(refused("it lists another number of files than it says"));
+                        return Err(refused("its listing has a different number of files than announced"));
                     }
                     return Ok(Announced { found, notes_uses, root, notes });
                 }
-                _ => return Err(refused("it lists something else than files")),
+                _ => return Err(refused("it sent an unexpected message in a listing")),
             }
         }
     }
@@ -168,24 +172,24 @@ impl Conversation {
                 match self.hear()? {
                     Message::Content(bytes) => {
                         let rest = left.checked_sub(bytes.len() as u64);
-                        left = rest.ok_or_else(|| refused("a file has more bytes than it says"))?;
+                        left = rest.ok_or_else(|| refused("a file has more bytes than announced"))?;
                         take(place, Taken::Bytes(bytes))?;
                     }
                     Message::Done(ReadOutcome::Whole) if left > 0 => {
-                        return Err(refused("a file has fewer bytes than it says").into());
+                        return Err(refused("a file has fewer bytes than announced").into());
                     }
                     Message::Done(outcome) => {
                         take(place, Taken::End(outcome))?;
                         break;
                     }
-                    _ => return Err(refused("it sends something else than content").into()),
+                    _ => return Err(refused("it sent an unexpected message in the content of a file").into()),
                 }
             }
         }
         Ok(())
     }
 
-    /// Requests that a node is created.
+    /// Requests the creation of a node.
     pub(crate) fn make(&mut self, number: u32, node: &Node) -> Result<(), ConversationError> {
         self.say(&Message::Make { number, node: found(node) })
     }
@@ -199,13 +203,14 @@ impl Conversation {
         Ok(())
     }
 
-    /// Waits until all requested nodes are created; returns the number of files, and what could not be created.
+    /// Waits until all requested nodes are created. Returns the number of files, and the nodes that could not be
+    /// created.
     pub(crate) fn finish(&mut self) -> Result<(u64, Notes), ConversationError> {
         self.say(&Message::Finish)?;
         self.writer.flush()?;
         match self.hear()? {
             Message::Made { files, notes } => Ok((files, notes)),
-            _ => Err(refused("it does not say what it made")),
+            _ => Err(refused("it did not report the created nodes")),
         }
     }
 

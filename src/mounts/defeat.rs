@@ -1,11 +1,11 @@
-//! Finds what prevents a cache mount from being useful, as far as the Dockerfile shows it. Pure.
+//! Finds settings and commands in the Dockerfile that make a cache mount useless. Does no I/O.
 
 use super::auto::turned_off;
 use super::identity::{MountUse, TargetMount};
 use crate::buildkit::llb::Sharing;
 use crate::dockerfile::Resolution;
 
-/// Returns a line for each.
+/// Returns one warning for each problem.
 pub(super) fn defeats(resolution: &Resolution, mounts: &[TargetMount]) -> Vec<String> {
     let mut lines = Vec::new();
     for mount in mounts {
@@ -16,21 +16,21 @@ pub(super) fn defeats(resolution: &Resolution, mounts: &[TargetMount]) -> Vec<St
                 run.and_then(|(stage, place)| turned_off(mount.kind, &stage.instructions[place]))
             {
                 lines.push(format!(
-                    "line {line}: `{word}` keeps {} from using the cache mount {target}; leave it out",
+                    "line {line}: `{word}` prevents {} from using the cache mount {target}; remove it",
                     mount.kind
                 ));
             }
             if used.readonly {
                 lines.push(format!(
-                    "line {line}: the cache mount {target} is read-only there, so that nothing is added to it"
+                    "line {line}: the cache mount {target} is read-only, so nothing is added to it"
                 ));
             }
         }
         if mount.sharing == Sharing::Private {
             let MountUse { line, target, .. } = &mount.uses[0];
             lines.push(format!(
-                "line {line}: sharing=private gives a build that runs beside another one an empty {target}, of which \
-                 larder may see either"
+                "line {line}: with sharing=private, a concurrent build gets a separate, empty {target}, and \
+                 larder may save either of them"
             ));
         }
     }

@@ -1,10 +1,10 @@
-//! A direct connection from a courier on the same machine, which avoids the engine because it copies bytes slower than
-//! both ends.
+//! A direct connection from a courier on the same machine. It bypasses the engine, which copies bytes more slowly than
+//! larder and the courier process them.
 //!
-//! The socket has an abstract name in the network namespace of the machine. A courier elsewhere does not find it and
-//! uses the stream through the engine. Any process on the machine can connect, so each side proves its identity with a
-//! secret of this visit, which the courier receives through the engine: first the courier, then larder. A process that
-//! takes over the name after larder has exited learns only the first secret.
+//! The socket has an abstract name in the network namespace of the machine. A courier on a different machine does not
+//! find it and uses the stream through the engine. Any process on the machine can connect, so each side proves its
+//! identity with a secret of this visit, which the courier receives through the engine: first the courier, then larder.
+//! A process that reuses the name after larder has exited receives only the first secret.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
@@ -19,9 +19,9 @@ use tokio::task::JoinSet;
 use crate::buildkit::session::new_id;
 use crate::courier::protocol::{DIRECT, SECRET};
 
-/// The time limit for the courier's secret.
+/// The time in which a connection must send the courier's secret.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The limit of connections without a verified secret.
+/// The maximum number of connections without a verified secret.
 const MOST: usize = 256;
 
 /// A socket for the couriers of one visit.
@@ -47,7 +47,7 @@ impl Direct {
         format!("{DIRECT}={name} {couriers} {larders}")
     }
 
-    /// Passes on the verified connections of couriers.
+    /// Accepts connections, and sends those with the courier's secret to `connections`.
     pub(super) async fn serve(self, connections: mpsc::Sender<UnixStream>) {
         let Self { listener, couriers, larders, .. } = self;
         let mut proving = JoinSet::new();
@@ -58,9 +58,9 @@ impl Direct {
             }
             let (couriers, larders, connections) = (couriers.clone(), larders.clone(), connections.clone());
             proving.spawn(tokio::time::timeout(PATIENCE, async move {
-                let mut said = [0; SECRET];
-                stream.read_exact(&mut said).await?;
-                if said != couriers.as_bytes() {
+                let mut secret = [0; SECRET];
+                stream.read_exact(&mut secret).await?;
+                if secret != couriers.as_bytes() {
                     return Ok(());
                 }
                 stream.write_all(larders.as_bytes()).await?;
@@ -85,14 +85,15 @@ mod tests {
     use crate::mounts::Conversation;
 
     #[tokio::test]
-    async fn only_a_courier_with_the_secret_is_accepted_and_receives_the_other_one() {
+    async fn only_a_courier_with_its_secret_is_accepted_and_receives_the_secret_of_larder() {
         let direct = Direct::open().unwrap();
-        let told = direct.environment();
-        let told: Vec<String> = told.trim_start_matches("DIRECT=").split(' ').map(str::to_owned).collect();
+        let variable = direct.environment();
+        let words: Vec<String> =
+            variable.trim_start_matches("DIRECT=").split(' ').map(str::to_owned).collect();
         let (sender, mut connections) = mpsc::channel(1);
         let serving = tokio::spawn(direct.serve(sender));
         let say = |secret: String| {
-            let name = told[0].clone();
+            let name = words[0].clone();
             tokio::task::spawn_blocking(move || {
                 let address = SocketAddr::from_abstract_name(name).unwrap();
                 let mut stream = UnixStream::connect_addr(&address).unwrap();
@@ -101,10 +102,10 @@ mod tests {
                 stream.read_exact(&mut answer).map(|()| String::from_utf8_lossy(&answer).into_owned())
             })
         };
-        assert!(say(told[2].clone()).await.unwrap().is_err());
-        assert!(say(told[1][1..].to_owned()).await.unwrap().is_err(), "it is given up after a while");
+        assert!(say(words[2].clone()).await.unwrap().is_err());
+        assert!(say(words[1][1..].to_owned()).await.unwrap().is_err(), "an incomplete secret");
         assert!(connections.try_recv().is_err());
-        assert_eq!(say(told[1].clone()).await.unwrap().unwrap(), told[2]);
+        assert_eq!(say(words[1].clone()).await.unwrap().unwrap(), words[2]);
         assert!(connections.recv().await.is_some());
         serving.abort();
     }
@@ -125,7 +126,7 @@ mod tests {
             .unwrap();
         let (sender, mut connections) = mpsc::channel(1);
         let serving = tokio::spawn(direct.serve(sender));
-        // The connection through the engine is closed.
+        // There is no connection through the engine.
         let mut courier =
             Command::new(&path).arg("/nonexistent").arg(base.path()).env(name, value).spawn().unwrap();
         let stream = connections.recv().await.unwrap();

@@ -1,10 +1,11 @@
-//! Errors of saving and restoring mounts.
+//! The error of saving or restoring a mount.
 
 use super::conversation::ConversationError;
 use crate::archive::UnlistedError;
 use crate::courier::protocol::Notes;
 use crate::store::StoreError;
 
+/// The reason why a mount was not saved or restored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MountError {
     #[error(transparent)]

@@ -1,4 +1,4 @@
-//! Checks whether the user of a RUN can use its cache mount. Pure.
+//! Checks if the user of a RUN has access to its cache mount. Does no I/O.
 //!
 //! Most programs silently ignore a cache that they cannot write to, and pip also ignores one that belongs to a
 //! different user.
@@ -7,8 +7,8 @@ use super::identity::MountUse;
 use super::kinds::Kind;
 use crate::courier::protocol::Owner;
 
-/// Returns why a RUN cannot use the mount with the given root directory; `None` if it can, or if that depends on the
-/// image.
+/// Returns the reason why a RUN cannot use the mount with the root directory `root`. Returns `None` if it can, or if
+/// that depends on the image.
 pub(crate) fn misfit(at: &MountUse, kind: Kind, root: Owner) -> Option<String> {
     let user = at.user.as_deref()?;
     let cannot = match user.parse::<u32>() {
@@ -20,10 +20,10 @@ pub(crate) fn misfit(at: &MountUse, kind: Kind, root: Owner) -> Option<String> {
         Err(_) => root.uid == 0 && root.mode & 0o022 == 0,
     };
     let fix = if matches!(user, "root" | "0") {
-        "leave its uid and gid out".to_owned()
+        "remove its uid and gid options".to_owned()
     } else {
         let id = user.parse::<u32>().map_or("UID".to_owned(), |uid| uid.to_string());
-        format!("add uid={id} to the --mount, with what `id -u` says in the image")
+        format!("add uid={id} to the --mount (the output of `id -u` in the image)")
     };
     cannot.then(|| {
         format!(

@@ -1,9 +1,10 @@
-//! Determines the identity of the cache mounts of RUN instructions. Pure.
+//! Determines the identity of the cache mounts of RUN instructions. Does no I/O.
 //!
-//! BuildKit identifies a cache mount by its namespace and id, and by its origin if it has one: a directory of a certain
-//! owner and mode, or files of a stage or an image. Stage, platform and Dockerfile do not matter.
+//! BuildKit identifies a cache mount by its namespace and id, and by its initial content if it has any: a directory
+//! with a certain owner and mode, or files of a stage or an image. The stage of the RUN, the platform and the
+//! Dockerfile are not part of the identity.
 //!
-//! After moby/buildkit, `frontend/dockerfile/dockerfile2llb/convert_runmount.go`.
+//! Based on moby/buildkit, `frontend/dockerfile/dockerfile2llb/convert_runmount.go`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,7 +24,7 @@ const NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 /// The identity of a cache mount in BuildKit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MountId {
-    /// The namespace, a slash, and the id: `/pip`, `//root/.cache/pip`.
+    /// BuildKit's id: the namespace, a slash, and the id of the mount, for example `/pip` or `//root/.cache/pip`.
     pub(crate) wire: String,
     /// The files that a new mount starts with, if any.
     pub(crate) origin: Option<Origin>,
@@ -34,11 +35,11 @@ pub(crate) struct MountId {
 /// The files that a new mount starts with.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Origin {
-    /// The stage, image or named context of the files, as written in the Dockerfile.
+    /// The stage, image or named context that contains the files, as written in the Dockerfile.
     pub(crate) from: String,
     /// The index of the stage in the Dockerfile, if it is a stage.
     pub(crate) stage: Option<usize>,
-    /// The cleaned path of the directory: `/` or `/seed`.
+    /// The cleaned path of the directory, for example `/` or `/seed`.
     pub(crate) source: String,
     /// The id of the mount without the namespace.
     pub(crate) id: String,
@@ -58,7 +59,7 @@ pub(crate) struct TargetMount {
     pub(crate) id: MountId,
     /// The program whose cache it is.
     pub(crate) kind: Kind,
-    /// How concurrent users are handled: the strictest of the uses.
+    /// How concurrent RUNs are handled: the strictest mode of the uses.
     pub(crate) sharing: Sharing,
     /// The uses, in the order of the Dockerfile; never empty.
     pub(crate) uses: Vec<MountUse>,
@@ -86,12 +87,13 @@ pub(crate) struct Passed {
     pub(crate) reason: &'static str,
 }
 
+/// The cache mounts of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mounts {
     /// The mounts that can be saved and restored, without duplicates.
     pub(crate) carried: Vec<TargetMount>,
     pub(crate) passed: Vec<Passed>,
-    /// What prevents the carried mounts from being useful, one line each.
+    /// Warnings about settings and commands that make the carried mounts useless, one line each.
     pub(crate) defeats: Vec<String>,
 }
 
@@ -162,12 +164,12 @@ fn identify(
     namespace: &str,
 ) -> Result<(MountId, Sharing), &'static str> {
     if !is_certain {
-        return Err("a variable of its options may come from the base image");
+        return Err("its options depend on a variable that the base image may set");
     }
     let option = |name: &str| options.get(name).map(String::as_str);
     let number = |name, radix| match option(name) {
         None => Ok(None),
-        Some(text) => u32::from_str_radix(text, radix).map(Some).map_err(|_| "an option is no number"),
+        Some(text) => u32::from_str_radix(text, radix).map(Some).map_err(|_| "an option is not a number"),
     };
     let (uid, gid, mode) = (number("uid", 10)?, number("gid", 10)?, number("mode", 8)?);
     let id = option("id").filter(|id| !id.is_empty()).map(str::to_owned);
@@ -176,7 +178,7 @@ fn identify(
     let is_whole = source == "/";
     let origin = match &mount.from {
         None | Some(Source::Scratch) if !is_whole => {
-            return Err("it is made from a directory of an empty file system, which has none");
+            return Err("its source is a directory of an empty file system");
         }
         None | Some(Source::Scratch) => None,
         Some(holder) => Some(Origin {
@@ -202,14 +204,14 @@ fn identify(
 
 fn is_readonly(options: &BTreeMap<String, String>) -> bool {
     // The values that Go's `strconv.ParseBool` accepts.
-    let says =
+    let is_set =
         |name: &str, words: [&str; 6]| options.get(name).is_some_and(|text| words.contains(&text.as_str()));
-    says("readonly", ["1", "t", "T", "true", "TRUE", "True"])
-        || says("readwrite", ["0", "f", "F", "false", "FALSE", "False"])
+    is_set("readonly", ["1", "t", "T", "true", "TRUE", "True"])
+        || is_set("readwrite", ["0", "f", "F", "false", "FALSE", "False"])
 }
 
 impl MountId {
-    /// Returns the key of entries of the mount: a digest of its whole identity.
+    /// Returns the key of the mount's entries: a digest of its identity.
     pub(crate) fn key(&self) -> Digest {
         Digest::of(format!("larder-mount-v1\n{self}").as_bytes())
     }

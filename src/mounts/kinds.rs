@@ -1,4 +1,4 @@
-//! Determines the program whose cache a mount is, by its target or else by the commands of its RUN. Pure.
+//! Determines which program uses a mount as its cache, by the target or else by the commands of the RUN. Does no I/O.
 
 use std::fmt;
 
@@ -10,14 +10,14 @@ pub(crate) enum Kind {
     Pdm,
     /// conda, mamba or micromamba.
     Conda,
-    /// Packages or lists of apt.
+    /// The packages or package lists of apt.
     Apt,
     Npm,
     Yarn,
     Pnpm,
     /// The build cache of the Go compiler.
     GoBuild,
-    /// The modules of Go.
+    /// The module cache of Go.
     GoModules,
     /// The registry or git checkouts of Cargo.
     Cargo,
@@ -71,7 +71,7 @@ const PLACES: [(&str, Kind); 37] = [
     ("/.gradle/caches", Kind::Gradle),
 ];
 
-/// The commands that use a cache; the first one of this list is used if several match.
+/// The commands that use a cache. If several match, the first one of this list is used.
 const COMMANDS: [(&str, Kind); 27] = [
     ("uv", Kind::Uv),
     ("poetry", Kind::Poetry),

@@ -1,8 +1,8 @@
 //! Saves and restores cache mounts, so that they survive their builder.
 //!
 //! ```text
-//!  Dockerfile ─▶ identity ─▶ visit: one step with the mounts, and the courier in it ─▶ conversation ─▶ restore ◀─ store
-//!                                                                                                   ─▶ save    ─▶
+//!  Dockerfile ─▶ identity ─▶ visit: one step with the mounts and the courier ─▶ conversation ─▶ restore ◀─ store
+//!                                                                                            ─▶ save    ─▶
 //! ```
 //!
 //! A cache mount exists in one builder, under a name that BuildKit derives from its options (`identity`). To access it,

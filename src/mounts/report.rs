@@ -15,7 +15,7 @@ pub(crate) enum MountAction {
     Save,
 }
 
-/// The result for a mount.
+/// The result of an action for one mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum MountOutcome {
@@ -28,12 +28,13 @@ pub(crate) enum MountOutcome {
     Unchanged,
     /// The mount is empty.
     Empty,
-    /// Not saved, because it has far less than before.
+    /// The mount was not saved, because it has far less content than the earlier entry.
     Refused,
     /// The mount cannot be saved and restored.
     Passed,
 }
 
+/// The record of one mount.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct CarriedMount {
     /// The identity in BuildKit.
@@ -58,7 +59,7 @@ pub(crate) struct CarriedMount {
     pub(crate) used: Option<Tally>,
     /// The files that the build added.
     pub(crate) added: Option<Tally>,
-    /// Packages, such as wheels, that the build used from the mount; `None` like `used`.
+    /// Packages, such as wheels, that the build used from the mount; `None` if `used` is `None`.
     pub(crate) packages_used: Option<Tally>,
     /// Packages that the build added.
     pub(crate) packages_added: Option<Tally>,
@@ -77,9 +78,9 @@ pub(crate) struct MountsReport {
     pub(crate) action: MountAction,
     /// The mounts, in the order of the Dockerfile.
     pub(crate) mounts: Vec<CarriedMount>,
-    /// What prevents mounts from being useful.
+    /// Warnings about settings and commands that make mounts useless.
     pub(crate) warnings: Vec<String>,
-    /// Faults of the cache.
+    /// Errors of the cache.
     pub(crate) faults: Vec<FaultRecord>,
     /// The duration in milliseconds.
     pub(crate) millis: u64,
@@ -100,7 +101,7 @@ impl MountsReport {
 }
 
 impl CarriedMount {
-    /// Creates a record of a mount without a result.
+    /// Creates the record of a mount without an entry.
     pub(crate) fn new(id: String, kind: String, targets: Vec<String>, lines: Vec<usize>) -> Self {
         Self {
             id,

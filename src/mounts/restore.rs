@@ -1,5 +1,5 @@
-//! Restores an entry into a mount: sends what is missing or different, and removes nothing. The restore is applied
-//! completely or not at all.
+//! Restores an entry into a mount: sends files that are missing or different, and must not remove any. The restore is
+//! applied completely or not at all.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -17,10 +17,11 @@ use crate::store::{Entry, Meter, Store, StoreError};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Present {
     Replaced,
-    /// It is kept, because the origin of the mount may be newer than the entry.
+    /// It is not changed, because the origin of the mount may be newer than the entry.
     Kept,
 }
 
+/// The result of restoring a mount.
 #[derive(Debug)]
 pub(crate) struct RestoredMount {
     /// Files and links that were sent.
@@ -30,14 +31,14 @@ pub(crate) struct RestoredMount {
     pub(crate) was_empty: bool,
     /// The owner and mode of the mount's root directory.
     pub(crate) root: Owner,
-    /// What could not be listed in the mount.
+    /// The nodes of the mount that could not be listed, with reasons.
     pub(crate) notes: Notes,
-    /// Faults of the store that were recovered from.
+    /// Errors of the store that were recovered from.
     pub(crate) faults: Vec<StoreError>,
 }
 
-/// Restores `entry`, and resets the access times of the whole mount. Fails if the store or the builder fails, or if
-/// something cannot be created. The mount is unchanged then.
+/// Restores `entry`, and resets the access times of all files of the mount. Fails if the store or the builder fails, or
+/// if a node cannot be created. In these cases, the mount is unchanged.
 pub(crate) fn restore(
     store: &Store,
     entry: &Entry,
@@ -71,10 +72,10 @@ pub(crate) fn restore(
         Ok(())
     })?;
     let mut conversation = sending.into_inner().unwrap_or_else(PoisonError::into_inner).conversation;
-    let (_, unmade) = conversation.finish()?;
+    let (_, failures) = conversation.finish()?;
     conversation.bye()?;
-    if unmade.count > 0 {
-        return Err(MountError::NotMade(Box::new(unmade)));
+    if failures.count > 0 {
+        return Err(MountError::NotMade(Box::new(failures)));
     }
     Ok(RestoredMount {
         sent_files,
@@ -86,7 +87,7 @@ pub(crate) fn restore(
     })
 }
 
-/// The connection that several threads share.
+/// A connection that several threads share.
 struct Sending {
     conversation: Conversation,
     announced: Vec<bool>,
@@ -106,7 +107,7 @@ fn number(place: usize) -> Result<u32, ConversationError> {
     u32::try_from(place).map_err(|_| ConversationError::Refused("the entry has too many files".to_owned()))
 }
 
-/// Returns for each node of an entry `true` if the mount lacks it or has a different one.
+/// Returns, for each node of an entry, `true` if the mount has no such node or a different one.
 fn needed(listing: &Listing, found: &Found, present: Present) -> Vec<bool> {
     let there: HashMap<&OsStr, &Node> =
         found.listing.nodes.iter().map(|node| (node.path.as_os_str(), node)).collect();
@@ -114,7 +115,7 @@ fn needed(listing: &Listing, found: &Found, present: Present) -> Vec<bool> {
         let Some(other) = there.get(node.path.as_os_str()) else { return false };
         match (&node.kind, &other.kind) {
             _ if present == Present::Kept => true,
-            // Changes of its mode or owner are kept.
+            // Changes of the mode or owner of a directory are not reverted.
             (NodeKind::Directory, NodeKind::Directory) => true,
             (NodeKind::File(wanted), NodeKind::File(file)) => {
                 wanted.size == file.size
@@ -126,7 +127,7 @@ fn needed(listing: &Listing, found: &Found, present: Present) -> Vec<bool> {
     };
     let mut needed: Vec<bool> = listing.nodes.iter().map(|node| !is_there(node)).collect();
     if present == Present::Kept {
-        // A node cannot be created below something that is kept and is not a directory.
+        // A node cannot be created below an existing path that is not a directory.
         let is_blocked = |node: &Node| {
             let above = Path::new(&node.path).ancestors().skip(1);
             let mut known = above.filter_map(|path| there.get(path.as_os_str()));

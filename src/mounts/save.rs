@@ -1,6 +1,6 @@
-//! Saves a mount: reads only what is new or changed, and leaves out what builds no longer use.
+//! Saves a mount: reads only new and changed files, and leaves out files that builds no longer use.
 //!
-//! Whole units are left out (see [`units`]), because programs assume that a unit is complete.
+//! Files must only be left out in units (see [`units`]), because programs assume that a unit is complete.
 
 use std::ffi::OsString;
 
@@ -15,13 +15,13 @@ use crate::courier::protocol::{Notes, Owner, ReadOutcome};
 use crate::digest::Digest;
 use crate::store::{Entry, EntryKind, Meter, Save, Saved, Store, Subject};
 
-/// The number of files in one request.
+/// The maximum number of files in one request.
 const ASKED: usize = 8192;
 
 /// The description and limits of a saved mount.
 #[derive(Debug, Clone)]
 pub(crate) struct SaveTerms {
-    /// Entries with the same family are of the same mount in the same project.
+    /// The family of the entry: entries of the same mount in the same project have the same family.
     pub(crate) family: String,
     /// The digest of the mount's identity.
     pub(crate) key: Digest,
@@ -29,13 +29,14 @@ pub(crate) struct SaveTerms {
     pub(crate) subject: Subject,
     /// The number of consecutive builds without use after which a unit is left out; `None` keeps all.
     pub(crate) unused_builds: Option<u32>,
-    /// The limit of the entry in bytes. The least recently used units are left out, or everything if that is not
+    /// The maximum size of the entry in bytes. The least recently used units are left out, or all files if that is not
     /// enough.
     pub(crate) max_size: Option<u64>,
     /// `true` if an entry may be replaced by a far smaller one.
     pub(crate) allow_shrink: bool,
 }
 
+/// The result of saving a mount.
 #[derive(Debug)]
 pub(crate) struct SavedMount {
     pub(crate) outcome: SaveOutcome,
@@ -53,7 +54,7 @@ pub(crate) struct SavedMount {
     pub(crate) notes_uses: bool,
     /// The owner and mode of the mount's root directory.
     pub(crate) root: Owner,
-    /// What could not be read.
+    /// The files that could not be read, with reasons.
     pub(crate) notes: Notes,
 }
 
@@ -65,14 +66,14 @@ pub(crate) enum SaveOutcome {
     Unchanged,
     /// The mount is empty, and so was the earlier entry.
     Empty,
-    /// The mount has far less than the earlier entry, which looks like an accident.
+    /// The mount has far less content than the earlier entry, which is probably an accident.
     Refused(Shrunk),
     /// The mount exceeds the limit and consists of a single unit. If there is an earlier entry, an empty one replaces
     /// it, so that the next builder starts with an empty mount.
     Outgrown {
         /// The empty entry.
         saved: Option<Box<Saved>>,
-        /// Bytes of the mount.
+        /// The size of the mount's content in bytes.
         bytes: u64,
     },
     /// A file could not be read, for this reason, and the others may depend on it.
@@ -80,7 +81,7 @@ pub(crate) enum SaveOutcome {
 }
 
 /// Saves the content of the mount, without reading files that are in the entry `before`. Fails if the store or the
-/// builder fails, or if the meter stops the save. No entry is created then.
+/// builder fails, or if the meter stops the save. In these cases, no entry is created.
 pub(crate) fn save(
     store: &Store,
     before: Option<&Entry>,
@@ -113,11 +114,12 @@ pub(crate) fn save(
     let used = |place: usize| {
         file(&nodes[place]).map(|file| Use { unused: file.unused, used: file.used, bytes: file.size })
     };
-    let going = left_out(&units, used, Bounds { unused_builds: terms.unused_builds, bytes: terms.max_size });
+    let left_out =
+        left_out(&units, used, Bounds { unused_builds: terms.unused_builds, bytes: terms.max_size });
     let mut wanted: Vec<(u32, Node)> = Vec::with_capacity(nodes.len());
     let mut units_of_wanted = Vec::with_capacity(nodes.len());
-    for (((number, node), goes), unit) in (0..).zip(nodes).zip(going).zip(units) {
-        if !goes {
+    for (((number, node), is_left_out), unit) in (0..).zip(nodes).zip(left_out).zip(units) {
+        if !is_left_out {
             wanted.push((number, node));
             units_of_wanted.push(unit);
         } else if let NodeKind::File(file) = &node.kind {
@@ -169,7 +171,7 @@ pub(crate) fn save(
     let is_whole = match whole_units(&units_of_wanted, &missing) {
         Ok(is_whole) => is_whole,
         Err(path) => {
-            let reason = format!("{} changed or could not be read meanwhile", path.display());
+            let reason = format!("{} was changed or could not be read", path.display());
             saved.outcome = SaveOutcome::Incomplete(reason);
             return Ok(saved);
         }
@@ -190,11 +192,11 @@ fn begin_anew(store: &Store, terms: &SaveTerms) -> Result<Box<Saved>, MountError
     match commit(save, &Listing::default(), terms.subject.clone(), None) {
         Ok(empty) => Ok(Box::new(empty)),
         Err(CommitError::Store(error)) => Err(error.into()),
-        Err(CommitError::Shrunk(_)) => unreachable!("it replaces nothing that it is compared with"),
+        Err(CommitError::Shrunk(_)) => unreachable!("there is no earlier entry to compare with"),
     }
 }
 
-/// Returns `true` if the entry has exactly these nodes, including the counts of unused builds.
+/// Returns `true` if the entry contains exactly these nodes, with the same counts of unused builds.
 fn is_all(wanted: &[(u32, Node)], known: &[Option<&FileData>], listed: &Listing) -> bool {
     wanted.len() == listed.nodes.len()
         && wanted.iter().zip(known).zip(&listed.nodes).all(|(((_, node), known), before)| {
@@ -204,7 +206,7 @@ fn is_all(wanted: &[(u32, Node)], known: &[Option<&FileData>], listed: &Listing)
                     file.unused == known.unused && same == *before
                 }
                 (NodeKind::File(_), None) => false,
-                // Changes in a directory update its modification time, which carries no information.
+                // The modification time of a directory changes with its content and contains no further information.
                 (NodeKind::Directory, _) => Node { mtime: before.mtime, ..node.clone() } == *before,
                 _ => node == before,
             }
@@ -219,6 +221,7 @@ fn is_package(bytes: &[u8]) -> bool {
     bytes.starts_with(ZIP) || bytes.starts_with(GZIP)
 }
 
+/// An entry that is being written.
 struct Writing<'a> {
     save: Save,
     nodes: Vec<Option<Node>>,
@@ -231,7 +234,7 @@ struct Writing<'a> {
 }
 
 impl Writing<'_> {
-    /// Takes over chunks of the earlier entry, and requests the other files from the builder.
+    /// Reuses chunks of the earlier entry, and requests the other files from the builder.
     fn take(
         &mut self,
         before: Option<&Entry>,
@@ -268,12 +271,12 @@ impl Writing<'_> {
         files: &[(usize, u32, u64)],
         conversation: &mut Conversation,
     ) -> Result<(), MountError> {
-        let asked: Vec<(u32, u64)> = files.iter().map(|(_, number, size)| (*number, *size)).collect();
-        // The content of a small file, which shares its chunks with others. It is written when it is complete.
+        let requested: Vec<(u32, u64)> = files.iter().map(|(_, number, size)| (*number, *size)).collect();
+        // The content of a small file. It is written only when it is complete, because it shares chunks with others.
         let mut waiting: Vec<u8> = Vec::new();
         let mut begun: Option<u64> = None;
         let mut package = None;
-        conversation.read::<MountError>(&asked, &mut |place, taken| {
+        conversation.read::<MountError>(&requested, &mut |place, taken| {
             let (node, _, size) = files[place];
             let is_small = size < SMALL_FILE;
             self.meter.check().map_err(|_| MountError::Interrupted)?;

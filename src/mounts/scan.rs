@@ -6,7 +6,7 @@ use std::path::Path;
 use super::conversation::{Conversation, ConversationError, Taken};
 use crate::courier::protocol::{FoundKind, FoundNode, Owner, ReadOutcome};
 
-/// The limit of the content of one file, in bytes.
+/// The maximum size of a file whose content is read, in bytes.
 const LARGEST: u64 = 1 << 20;
 
 /// The names in a file system, and the content of some of its files.
@@ -14,9 +14,9 @@ const LARGEST: u64 = 1 << 20;
 pub(crate) struct Scanned {
     /// Owner and mode of the root.
     pub(crate) root: Owner,
-    /// Everything else; parents come first.
+    /// All other nodes; parents come first.
     pub(crate) nodes: Vec<FoundNode>,
-    /// By path. Files that are missing, too large or unreadable are left out.
+    /// The content of the requested files, by path. Files that are missing, too large or unreadable are left out.
     pub(crate) contents: BTreeMap<&'static str, Vec<u8>>,
 }
 

@@ -1,4 +1,4 @@
-//! Appends a stage to a Dockerfile to visit cache mounts whose origin is a stage or an image of it. Pure.
+//! Appends a stage to a Dockerfile to visit cache mounts whose origin is a stage or an image of it. Does no I/O.
 //!
 //! Such a mount is identified by the result of its stage or image in the builder. Only the frontend of the build
 //! produces the same result, so the step of the visit is a RUN of the same Dockerfile.
@@ -54,8 +54,8 @@ fn courier_stage(name: &str) -> String {
     format!("{name}-courier")
 }
 
-/// Returns `true` if a stage after `dockerfile` can have the same mount. It cannot if an instruction continues at the
-/// end of the text, or if a value would be parsed differently.
+/// Returns `true` if a stage appended to `dockerfile` can have the same mount. This is not possible if the last
+/// instruction of the text is incomplete, or if a value would be parsed differently.
 pub(crate) fn can_be_visited(
     mount: &TargetMount,
     dockerfile: &str,
@@ -96,7 +96,7 @@ fn options(MountId { origin, directory, .. }: &MountId, sharing: Sharing, target
 mod tests {
     use super::*;
 
-    /// Returns for the only mount of a Dockerfile if it can be visited, and the text for the visit.
+    /// Returns `true` if the only mount of a Dockerfile can be visited, and the Dockerfile for the visit.
     fn visited(dockerfile: &str) -> (bool, String) {
         let options = Options {
             target: Some("used".to_owned()),

@@ -1,4 +1,4 @@
-//! Counts what a build used of a mount. Pure.
+//! Counts the files of a mount that a build used or added. Does no I/O.
 
 use std::collections::HashMap;
 
@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::conversation::Found;
 use crate::archive::{FileData, Listing, Node, NodeKind};
 
+/// A number of files, and the sum of their sizes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Tally {
     pub(crate) files: u64,
@@ -27,7 +28,7 @@ pub(super) fn file(node: &Node) -> Option<&FileData> {
     }
 }
 
-/// Returns where the entry has the content of a file, if the file is unchanged.
+/// Returns the data of a file in the earlier entry, if the file is unchanged.
 pub(super) fn known<'a>(node: &Node, listed: &'a Listing) -> Option<&'a FileData> {
     let size = file(node)?.size;
     let before = listed.find(&node.path)?;
@@ -43,11 +44,11 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Counts the uses, and updates for each file the number of consecutive builds that did not read its unit.
+    /// Counts the uses. Updates, for each file, the number of consecutive builds that did not read its unit.
     pub(super) fn of(found: &mut Found, listed: Option<&Listing>, units: &[Option<u32>]) -> Self {
         let mut counted =
             Self { used: Tally::default(), added: Tally::default(), packages: Tally::default() };
-        // For each unit: `true` if a file of it was read, and the number of builds that read none.
+        // For each unit: `true` if one of its files was read, and the number of builds that read none of them.
         let mut uses: HashMap<Option<u32>, (bool, u32)> = HashMap::new();
         for ((node, time), unit) in found.listing.nodes.iter().zip(&found.used).zip(units) {
             let Some(file) = file(node) else { continue };
@@ -70,11 +71,11 @@ impl Counted {
             *unused = known.map_or(0, |known| known.unused).min(*unused);
         }
         // A build that did not touch the mount, because the layer was cached, does not show which files are needed.
-        let counts = found.notes_uses && counted.used.files + counted.added.files > 0;
+        let is_counted = found.notes_uses && counted.used.files + counted.added.files > 0;
         for (node, unit) in found.listing.nodes.iter_mut().zip(units) {
             if let NodeKind::File(file) = &mut node.kind {
                 file.unused = match uses.get(unit) {
-                    Some((false, unused)) if counts => unused.saturating_add(1),
+                    Some((false, unused)) if is_counted => unused.saturating_add(1),
                     Some((false, unused)) => *unused,
                     _ => 0,
                 };

@@ -33,13 +33,13 @@ const MOUNTS: &str = "/mounts";
 /// The name by which the builder fetches the courier from the session.
 pub(super) const UPLOAD: &str = "larder-courier";
 const PARENT: &str = "/cache";
-/// The number of queued status messages.
+/// The maximum number of queued status messages.
 const WAITING: usize = 64;
 /// The entitlement to use the network of the builder's host.
 const HOST_NETWORK: &str = "network.host";
 /// The buffer size of direct connections, in bytes.
 const BUFFER: usize = 256 << 10;
-/// The bytes of the step's output that are reported when it fails.
+/// The maximum number of bytes of the step's output that are reported when it fails.
 const LONGEST_OUTPUT: usize = 2000;
 
 /// The solve that the step of a visit belongs to.
@@ -62,23 +62,24 @@ pub(crate) struct BuildWithin {
 /// The limits and the name of a visit.
 #[derive(Debug, Clone)]
 pub(crate) struct VisitTerms {
-    /// The time limit of the visit. In a build, it starts when the step runs, and ends with that of the build.
+    /// The time limit of the visit. In a build, it starts when the step runs, and the time limit of the build applies
+    /// as well.
     pub(crate) deadline: Duration,
     pub(crate) cancel: CancellationToken,
     /// The name of the step in the engine's progress.
     pub(crate) name: String,
 }
 
-/// Why the mounts of a builder cannot be accessed.
+/// The reason why the mounts of a builder cannot be accessed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VisitError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     /// There is no courier for the builder's platform.
-    #[error("this larder has no courier for a builder of {os}/{architecture}")]
+    #[error("larder has no courier for a builder of the platform {os}/{architecture}")]
     NoCourier { os: String, architecture: String },
     /// The step failed.
-    #[error("the step that carries cache mounts failed{}", in_brackets(output))]
+    #[error("the step that accesses cache mounts failed{}", in_brackets(output))]
     Solve {
         #[source]
         source: SolveError,
@@ -99,7 +100,8 @@ fn in_brackets(text: &str) -> String {
 
 /// Visits `mounts`, and calls `work` for each by its index, concurrently and on separate threads.
 ///
-/// When it returns, the builder no longer uses these mounts. It may still remove the step of mounts that can be shared.
+/// When it returns, the builder no longer uses these mounts. If all of them are shared, the builder may still be
+/// removing the step.
 ///
 /// Fails if the step cannot be run.
 pub(crate) async fn visit<T: Send + 'static>(
@@ -171,12 +173,14 @@ fn short_cut(client: &Client) -> Option<(&'static [u8], Direct)> {
 /// Handles the mount at an index.
 type Work<T> = dyn Fn(usize, Conversation) -> T + Send + Sync;
 
+/// A visit in progress.
 struct Visit<'a> {
     /// The number of mounts.
     mounts: usize,
-    /// `true` if others may use the mounts at the same time.
+    /// `true` if other steps may use the mounts at the same time.
     may_overlap: bool,
     terms: &'a VisitTerms,
+    /// The time limit that currently applies, and its end.
     limit: Duration,
     ends: Instant,
     /// `true` once a courier has connected.
@@ -210,7 +214,7 @@ impl<'a> Visit<'a> {
         client: &Client,
         request: SolveRequest,
         mut attachments: Attachments,
-        told: Option<mpsc::Sender<StatusUpdate>>,
+        forward: Option<mpsc::Sender<StatusUpdate>>,
         direct: Option<Direct>,
         work: &Arc<Work<T>>,
     ) -> Result<Vec<T>, VisitError> {
@@ -219,10 +223,10 @@ impl<'a> Visit<'a> {
         let _serving = direct.map(|direct| AbortOnDropHandle::new(tokio::spawn(direct.serve(near))));
         attachments.ssh.insert(STREAM.to_owned(), SshAgent::Streams(streams));
         let give_up = self.terms.cancel.child_token();
-        let is_of_build = told.is_some();
+        let is_of_build = forward.is_some();
         let may_overlap = !is_of_build && self.may_overlap;
         let (status, updates) = mpsc::channel(WAITING);
-        let listening = tokio::spawn(listen(updates, told));
+        let listening = tokio::spawn(listen(updates, forward));
         let solving = {
             let (client, give_up) = (client.clone(), give_up.clone());
             async move { client.solve(request, attachments, status, give_up).await }
@@ -262,7 +266,7 @@ impl<'a> Visit<'a> {
                     continue;
                 }
                 () = &mut deadline, if !give_up.is_cancelled() => {
-                    // If all mounts are done, only the end of the step is missing.
+                    // If all mounts are done, the visit is not late: only the step has not ended.
                     late = done.values.iter().any(Option::is_none);
                     give_up.cancel();
                     continue;
@@ -295,7 +299,8 @@ impl<'a> Visit<'a> {
             return Err(VisitError::TimedOut(self.limit));
         }
         if let Some(values) = done.take_all() {
-            // A step also fails if larder ends one of several connections early, so finished work counts as success.
+            // A step also fails if larder closes one of several connections early. If all mounts are done, the visit
+            // has succeeded.
             return Ok(values);
         }
         match solved {
@@ -316,7 +321,7 @@ fn after(limit: Duration) -> Instant {
 struct Seats(Mutex<Vec<bool>>);
 
 impl Seats {
-    /// Claims the mount at `place`, a number that is not trusted.
+    /// Claims the mount at `place`. The number comes from the courier and is not trusted.
     fn take(&self, place: usize) -> Result<(), ConversationError> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match taken.get_mut(place) {
@@ -324,8 +329,8 @@ impl Seats {
                 *taken = true;
                 Ok(())
             }
-            Some(true) => Err(ConversationError::Refused("it speaks twice for a mount".to_owned())),
-            None => Err(ConversationError::Refused("it names a mount that it has not".to_owned())),
+            Some(true) => Err(ConversationError::Refused("it opened two connections for a mount".to_owned())),
+            None => Err(ConversationError::Refused("it opened a connection for an unknown mount".to_owned())),
         }
     }
 }
@@ -333,7 +338,7 @@ impl Seats {
 /// The results of the mounts so far.
 struct Done<T> {
     values: Vec<Option<T>>,
-    /// The error of a courier for none of the mounts.
+    /// The error of a connection that could not be assigned to a mount.
     fault: Option<ConversationError>,
 }
 
@@ -348,7 +353,7 @@ impl<T> Done<T> {
         match ended {
             Ok(Ok((place, value))) => self.values[place] = Some(value),
             Ok(Err(fault)) => self.fault = Some(fault),
-            // A panic is reported by the thread itself.
+            // A panic was already reported by the thread.
             Err(_) => {}
         }
     }
@@ -368,7 +373,7 @@ fn definition(program: &[u8], mounts: &[TargetMount], name: &str, short_cut: Opt
         target: target(number),
     });
     let caches = caches.collect();
-    // A nonce, because BuildKit would not run an identical step again.
+    // BuildKit would not run an identical step again.
     let nonce = new_id().unwrap_or_default();
     let step = graph.exec(Exec {
         root,
@@ -390,7 +395,7 @@ pub(super) fn target(number: usize) -> String {
 /// Forwards the status until its end; returns the last output of the steps.
 async fn listen(
     mut updates: mpsc::Receiver<StatusUpdate>,
-    told: Option<mpsc::Sender<StatusUpdate>>,
+    forward: Option<mpsc::Sender<StatusUpdate>>,
 ) -> String {
     let mut output = Vec::new();
     while let Some(update) = updates.recv().await {
@@ -398,9 +403,9 @@ async fn listen(
             output.extend(&log.data);
             output.drain(..output.len().saturating_sub(LONGEST_OUTPUT));
         }
-        if let Some(told) = &told {
+        if let Some(forward) = &forward {
             // The receiver may be closed; the visit continues.
-            drop(told.send(update).await);
+            drop(forward.send(update).await);
         }
     }
     String::from_utf8_lossy(&output).split_whitespace().collect::<Vec<_>>().join(" ")
@@ -411,16 +416,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_mount_accepts_one_courier_and_unknown_mounts_none() {
+    fn each_mount_accepts_one_courier_and_an_unknown_mount_is_refused() {
         let seats = Seats(Mutex::new(vec![false; 2]));
         assert!(seats.take(1).is_ok() && seats.take(0).is_ok());
         assert_eq!(
             seats.take(1).unwrap_err().to_string(),
-            "the builder's answer is refused: it speaks twice for a mount"
+            "the builder sent an invalid response: it opened two connections for a mount"
         );
         assert_eq!(
             seats.take(2).unwrap_err().to_string(),
-            "the builder's answer is refused: it names a mount that it has not"
+            "the builder sent an invalid response: it opened a connection for an unknown mount"
         );
     }
 }

@@ -1,4 +1,5 @@
-//! Guesses what a builder still has, from what it had before.
+//! Records what a builder has built and loaded, to guess what it still has. A wrong guess costs time, never
+//! correctness.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -10,13 +11,13 @@ use super::{LAYOUT, Notes, NotesError};
 use crate::digest::Digest;
 
 const SCHEMA: &str = "larder.builder.v1";
-/// The limit of layers, prefixes, mounts and images for one builder; the oldest are removed.
+/// The maximum number of layers, prefixes, mounts and images of one builder. The oldest are removed.
 const MOST: usize = 64;
-/// The number of loaded prefixes that stay in an engine.
+/// The maximum number of loaded prefixes in an engine.
 const MOST_LOADED: usize = 4;
-/// How long an image that was used is not removed: a build may still use it.
+/// The time for which a used image is not removed, because a build may still use it.
 const IN_USE: SignedDuration = SignedDuration::from_hours(1);
-/// The limit of steps for one builder.
+/// The maximum number of steps of one builder. The oldest are removed.
 const MOST_STEPS: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,18 +27,18 @@ pub(crate) struct BuilderEntry {
     builder: String,
     /// The dependency layers that it has built, see `key::DependencyLayers`.
     layers: BTreeMap<Digest, BuiltLayers>,
-    /// By the key of a cache mount: when it was last seen not empty.
+    /// When each cache mount was last seen with content, by the key of the mount.
     mounts: BTreeMap<Digest, Timestamp>,
-    /// By the mark of a step: when the step was last run or cached.
+    /// When each step was last run or cached, by the mark of the step.
     #[serde(default)]
     steps: BTreeMap<Digest, Timestamp>,
-    /// By the key of a prefix.
+    /// By the key of the prefix.
     #[serde(default)]
     prefixes: BTreeMap<Digest, BuiltPrefix>,
-    /// By the name of an image that larder has loaded into the engine: when it was last used.
+    /// When each image that larder has loaded into the engine was last used, by its name.
     #[serde(default)]
     loaded: BTreeMap<String, Timestamp>,
-    /// By the id of an image: when it was built.
+    /// When each image was built, by its id.
     #[serde(default)]
     images: BTreeMap<Digest, Timestamp>,
     /// `true` if the user was informed of the builder's limits.
@@ -55,12 +56,12 @@ struct BuiltLayers {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BuiltPrefix {
     used: Timestamp,
-    /// When it was first known to have them.
+    /// When the builder was first known to have the layers.
     made: Option<Timestamp>,
-    /// The image that builds continued from; `None` if the builder has made the layers from the Dockerfile. The builder
-    /// does not know the layers of one kind as those of the other.
+    /// The image that builds continued from, or `None` if the builder has built the layers from the Dockerfile. The
+    /// builder does not recognise layers of one kind as those of the other.
     pub(crate) base: Option<PrefixBase>,
-    /// The names under which it is known to be in registries.
+    /// The names under which the prefix is known to be in registries.
     #[serde(default)]
     pub(crate) published: BTreeSet<String>,
 }
@@ -73,7 +74,7 @@ pub(crate) struct PrefixBase {
     /// The names of the variables in its environment.
     pub(crate) variables: Vec<String>,
     pub(crate) command: Vec<String>,
-    /// When the oldest of its RUN steps was run, if it says so.
+    /// When the oldest of its RUN steps was run, if the image records it.
     pub(crate) oldest: Option<Timestamp>,
     /// The id of an image that larder has loaded from the store into the engine.
     #[serde(default)]
@@ -95,7 +96,7 @@ impl BuilderEntry {
         self.prefixes.get(&key)
     }
 
-    /// Records that the builder has the layers of a prefix, and if given, the name that it was published under.
+    /// Records that the builder has the layers of a prefix, and the name under which it was published, if any.
     pub(crate) fn note_prefix(
         &mut self,
         key: Digest,
@@ -111,8 +112,8 @@ impl BuilderEntry {
         forget_oldest(&mut self.prefixes, MOST, |prefix| prefix.used);
     }
 
-    /// Records that an image with this name was loaded or used, and forgets others that were not used for a while. Returns
-    /// the names that were forgotten.
+    /// Records that the image with this name was loaded or used, and removes others that were not used for a while.
+    /// Returns the names of the removed ones.
     pub(crate) fn note_loaded(&mut self, name: &str, now: Timestamp) -> Vec<String> {
         self.loaded.insert(name.to_owned(), now);
         let mut names: Vec<(Timestamp, String)> =
@@ -126,7 +127,7 @@ impl BuilderEntry {
         forgotten
     }
 
-    /// Records that a prefix cannot be used any more.
+    /// Records that a prefix cannot be used anymore.
     pub(crate) fn forget_prefix(&mut self, key: Digest) {
         self.prefixes.remove(&key);
     }
@@ -146,12 +147,12 @@ impl BuilderEntry {
         self.layers.remove(&layers);
     }
 
-    /// Returns when a mount was last seen not empty.
+    /// Returns when a mount was last seen with content.
     pub(crate) fn mount_seen(&self, key: Digest) -> Option<Timestamp> {
         self.mounts.get(&key).copied()
     }
 
-    /// Records that a mount is not empty.
+    /// Records that a mount has content.
     pub(crate) fn note_mount(&mut self, key: Digest, now: Timestamp) {
         self.mounts.insert(key, now);
         forget_oldest(&mut self.mounts, MOST, |seen| *seen);
@@ -199,11 +200,11 @@ fn forget_oldest<K: Ord + Copy, V>(known: &mut BTreeMap<K, V>, most: usize, at: 
 
 impl Notes {
     /// Returns the notes about `builder`, which are empty if it is not known. Fails if the file cannot be read. A
-    /// damaged file is set aside first.
+    /// damaged file is moved aside first.
     pub(crate) fn builder(&self, builder: &str) -> Result<BuilderEntry, NotesError> {
         let entry = self.entry(self.builder_path(builder), |entry: &BuilderEntry| {
             let is_right = entry.schema == SCHEMA && entry.builder == builder;
-            (!is_right).then(|| format!("it holds {} {}", entry.schema, entry.builder))
+            (!is_right).then(|| format!("it contains {} {}", entry.schema, entry.builder))
         })?;
         Ok(entry.unwrap_or_else(|| BuilderEntry {
             schema: SCHEMA.to_owned(),
@@ -218,7 +219,7 @@ impl Notes {
         }))
     }
 
-    /// Writes the notes about a builder. If two jobs do so at the same time, the last one wins, because these are only
+    /// Writes the notes about a builder. If two jobs do this at the same time, the last one wins; the notes are only
     /// guesses.
     pub(crate) fn note_builder(&self, entry: &BuilderEntry) -> Result<(), NotesError> {
         self.write_entry(&self.builder_path(&entry.builder), entry)
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn loaded_prefixes_stay_while_they_may_be_in_use() {
+    fn loaded_prefixes_are_not_removed_while_they_may_be_in_use() {
         let directory = tempfile::tempdir().unwrap();
         let mut entry = Notes::new(directory.path()).builder("one").unwrap();
         let at = |minute: i64| Timestamp::from_second(minute * 60).unwrap();

@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::key::CacheKey;
 
 const SCHEMA: &str = "larder.image.v1";
-/// The limit of images for one key; each engine that shares the cache has its own.
+/// The maximum number of images for one key. Each engine that shares the cache has its own image.
 const MAX_IMAGES: usize = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub(crate) struct ImageEntry {
     /// replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) rebuilt: Option<Timestamp>,
-    /// `true` while the image is being archived, and also after an interrupt during that.
+    /// `true` while the image is being archived, and after that was interrupted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) archiving: bool,
 }
@@ -42,7 +42,7 @@ impl ImageEntry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ImageAge {
     pub(crate) built: Timestamp,
-    /// When the oldest of its RUN steps was run; earlier than `built` if the build took layers of an earlier one.
+    /// When the oldest of its RUN steps was run; earlier than `built` if the build reused layers of an earlier one.
     pub(crate) oldest: Timestamp,
 }
 
@@ -73,17 +73,17 @@ pub(crate) struct EngineImage {
 }
 
 impl Notes {
-    /// Returns the notes about `key`. Fails if the entry cannot be read. A damaged entry is set aside first, so that it
-    /// is absent later.
+    /// Returns the notes about `key`. Fails if the entry cannot be read. A damaged entry is moved aside first, so that
+    /// it does not exist afterwards.
     pub(crate) fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, NotesError> {
         self.entry(self.image_path(key), |entry: &ImageEntry| {
             let is_right = entry.schema == SCHEMA && entry.image_key == key;
-            (!is_right).then(|| format!("it holds {} {}", entry.schema, entry.image_key))
+            (!is_right).then(|| format!("it contains {} {}", entry.schema, entry.image_key))
         })
     }
 
-    /// Returns the key for which the image `id` was built, or the last used one of several. Fails if the directory
-    /// cannot be read. Entries that cannot be read are skipped.
+    /// Returns the key for which the image `id` was built; of several keys, the one that was used last. Fails if the
+    /// directory cannot be read. Entries that cannot be read are skipped.
     pub(crate) fn key_of(&self, id: &str) -> Result<Option<CacheKey>, NotesError> {
         let directory = self.root.join(LAYOUT).join("image");
         let files = match std::fs::read_dir(&directory) {
@@ -128,8 +128,8 @@ impl Notes {
         self.write_entry(&self.image_path(key), &entry)
     }
 
-    /// Records that a build of `key` that started at `started` ran every step, so that earlier images are not images of
-    /// the key any more.
+    /// Records that a build of `key` that started at `started` ran every step, so that earlier images are no longer
+    /// images of the key.
     pub(crate) fn note_rebuild(
         &self,
         key: CacheKey,
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rebuild_replaces_what_was_built_before() {
+    fn a_rebuild_replaces_earlier_images() {
         let (_directory, notes) = notes();
         notes.note_image(key("a"), key("d"), "one", None, at(1)).unwrap();
         notes.note_rebuild(key("a"), key("d"), at(5)).unwrap();
@@ -209,7 +209,7 @@ mod tests {
         let entry = notes.image(key("a")).unwrap().unwrap();
         assert_eq!(entry.images.iter().map(|image| &*image.id).collect::<Vec<_>>(), ["two"]);
         assert!(entry.has_replaced(Some("one"), at(1)));
-        assert!(!entry.has_replaced(Some("two"), at(1)), "its time may be another clock's");
+        assert!(!entry.has_replaced(Some("two"), at(1)), "its time may come from a different clock");
         assert!(!entry.has_replaced(Some("three"), at(7)), "it was built elsewhere afterwards");
     }
 
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_or_foreign_entry_is_set_aside_and_then_absent() {
+    fn a_damaged_or_misplaced_entry_is_moved_aside() {
         let (_directory, notes) = notes();
         for damage in ["", "{\"schema\":", "[]", "\u{0}\u{1}"] {
             notes.note_image(key("a"), key("d"), "one", None, at(1)).unwrap();
@@ -242,7 +242,7 @@ mod tests {
         std::fs::remove_file(notes.image_path(key("a"))).unwrap();
         let pipe = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, notes.image_path(key("a")), pipe, 0o600.into(), 0).unwrap();
-        assert!(matches!(notes.image(key("a")), Err(NotesError::Damaged { .. })), "a pipe is no entry");
+        assert!(matches!(notes.image(key("a")), Err(NotesError::Damaged { .. })), "a pipe is not an entry");
         notes.note_image(key("a"), key("d"), "one", None, at(1)).unwrap();
         std::fs::rename(notes.image_path(key("a")), notes.image_path(key("b"))).unwrap();
         assert!(matches!(notes.image(key("b")), Err(NotesError::Damaged { .. })));

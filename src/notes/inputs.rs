@@ -1,7 +1,8 @@
 //! Records the inputs of the keys of recent builds, to explain misses.
 //!
 //! A record is a file of JSON lines: a [`RecordHead`], then one input on each line. It is written together with the
-//! image of its key. Records only serve explanations: the most recent ones are kept, and no lookup depends on them.
+//! image of its key. Records are only used to explain misses: no lookup depends on them, and only the most recent ones
+//! are stored.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,9 +19,9 @@ use crate::store::Lane;
 
 const SCHEMA: &str = "larder.inputs.v1";
 const MAX_RECORDS: usize = 64;
-/// The limit of lanes whose last hit is kept in one record.
+/// The maximum number of lanes whose last hit is stored in one record.
 const MAX_LANES: usize = 16;
-/// The limit of all records in bytes; a record of 10 000 files has about two megabytes.
+/// The maximum size of all records in bytes. A record of 10 000 files has about two megabytes.
 const MAX_BYTES: u64 = 64 << 20;
 
 /// The first line of a record.
@@ -50,12 +51,12 @@ pub(crate) struct RecordHead {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PrefixNote {
     pub(crate) key: CacheKey,
-    /// The places of its inputs among those of the record. They are few ranges, because inputs are sorted.
+    /// The positions of its inputs in the record. They are few ranges, because inputs are sorted.
     pub(crate) inputs: Vec<Range<usize>>,
 }
 
 impl PrefixNote {
-    /// Creates the note of a prefix whose inputs are at these places of the record, in ascending order.
+    /// Creates the note of a prefix whose inputs are at these positions of the record, in ascending order.
     pub(crate) fn new(key: CacheKey, places: impl Iterator<Item = usize>) -> Self {
         let mut ranges: Vec<Range<usize>> = Vec::new();
         for place in places {
@@ -115,7 +116,7 @@ impl RecordHead {
 }
 
 impl Notes {
-    /// Writes the record of the key in `head`; `inputs` are those of `Seal::publish`, without values.
+    /// Writes the record of the key in `head`. `inputs` must come from `Seal::publish`, without values.
     pub(crate) fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), NotesError> {
         let path = self.inputs_path(head.image_key);
         let failed =
@@ -151,7 +152,7 @@ impl Notes {
         Ok(true)
     }
 
-    /// Returns the heads of all records, most recently used first. Damaged records are left out. Fails if the directory
+    /// Returns the heads of all records, most recently used first. Damaged records are omitted. Fails if the directory
     /// exists but cannot be read.
     pub(crate) fn records(&self) -> Result<Vec<RecordHead>, NotesError> {
         let directory = self.root.join(LAYOUT).join("inputs");
@@ -166,7 +167,7 @@ impl Notes {
     }
 
     /// Returns the inputs of the record of `key`, if there is one. Fails if the record cannot be read. A damaged record
-    /// is set aside first.
+    /// is moved aside first.
     pub(crate) fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, NotesError> {
         let path = self.inputs_path(key);
         let text = match Self::read(&path) {
@@ -185,7 +186,7 @@ impl Notes {
                 Ok(Some(inputs))
             }
             (_, Err(error)) => Err(self.set_aside(&path, error.to_string())),
-            _ => Err(self.set_aside(&path, "it is not the whole record of its key".to_owned())),
+            _ => Err(self.set_aside(&path, "it is incomplete, or the record of a different key".to_owned())),
         }
     }
 
@@ -214,7 +215,7 @@ fn make_room(directory: &Path) {
     let mut bytes = 0;
     for (place, (_, size, path)) in records.iter().rev().enumerate() {
         bytes += size;
-        // The latest record is kept, whatever its size.
+        // The latest record is never removed, whatever its size.
         if place >= MAX_RECORDS || (place > 0 && bytes > MAX_BYTES) {
             let _ = fs::remove_file(path);
         }
@@ -310,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_is_set_aside_and_then_absent() {
+    fn a_damaged_record_is_moved_aside() {
         let (_directory, notes) = notes();
         let (head, inputs) = record(1);
         for keep in [0, 1, 40, 300] {

@@ -1,10 +1,11 @@
-//! Notes that larder keeps on this machine for itself; they are not shared, and contain no content of images.
+//! Notes: files in which larder records builds, images and builders on this machine. They are not shared, and contain
+//! no content of images.
 //!
 //! ```text
 //! ~/.cache/larder/            mode 0700
 //!   v1/
 //!     image/<image key>.json      the images that engines have built for a key (ImageEntry)
-//!     builder/<digest of its id>.json      the layers and cache mounts that a builder has had (BuilderEntry)
+//!     builder/<digest of its id>.json      the layers and cache mounts of a builder (BuilderEntry)
 //!     inputs/<image key>.jsonl    the inputs of the keys of recent builds (RecordHead, then Inputs)
 //!     context/<digest of its path>.index   the stat index of a context, see `context::StatIndex`
 //!     dir/<digest of its path>.index       which files of a directory are in an entry, see `archive::Index`
@@ -15,7 +16,7 @@
 //! ```
 //!
 //! The `store` shares the directory. Files are written atomically: to a temporary name, synced, then renamed. A file
-//! that cannot be read is moved to `damaged/` and counts as absent.
+//! that cannot be read is moved to `damaged/`, and is treated as missing.
 
 mod builders;
 mod images;
@@ -43,7 +44,7 @@ const LAYOUT: &str = "v1";
 #[derive(Debug, Clone)]
 pub(crate) struct Notes {
     root: PathBuf,
-    /// `true` if nothing is written or set aside.
+    /// `true` if nothing is written or moved aside.
     is_read_only: bool,
 }
 
@@ -61,7 +62,7 @@ pub(crate) enum NotesError {
         #[source]
         source: io::Error,
     },
-    /// A file of the cache was damaged and has been set aside.
+    /// A file of the cache was damaged and has been moved aside.
     #[error("{} was damaged ({reason}) and has been moved to {}", .path.display(), .aside.display())]
     Damaged {
         path: PathBuf,
@@ -109,7 +110,7 @@ impl Notes {
             .map_err(|source| NotesError::Write { path: directory.to_owned(), source })
     }
 
-    /// Returns the bytes of all files of the cache. Files that vanish meanwhile do not count.
+    /// Returns the size of all files of the cache in bytes. Files that are removed meanwhile do not count.
     pub(crate) fn bytes(&self) -> Result<u64, NotesError> {
         let mut bytes = 0;
         for entry in walkdir::WalkDir::new(&self.root) {
@@ -125,18 +126,19 @@ impl Notes {
         Ok(bytes)
     }
 
-    /// Opens a regular file of the cache. Anything else, such as a pipe without a writer, is invalid data.
+    /// Opens a regular file of the cache. For anything else, such as a pipe without a writer, the error is
+    /// [`InvalidData`](io::ErrorKind::InvalidData).
     fn open(path: &Path) -> io::Result<fs::File> {
         let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         if file.metadata()?.is_file() {
             return Ok(file);
         }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"))
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"))
     }
 
-    /// Reads the JSON file at `path`, if it exists. `mistake` returns what is wrong with it. A wrong file is set aside,
-    /// so that it is absent later.
+    /// Reads the JSON file at `path`, if it exists. `mistake` returns what is wrong with its content. A file with a
+    /// mistake is moved aside, so that it does not exist afterwards.
     fn entry<T: DeserializeOwned>(
         &self,
         path: PathBuf,

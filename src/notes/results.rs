@@ -1,6 +1,6 @@
-//! Records the files and directories that larder has written for its user, because they are not inputs of later builds.
+//! Records the files and directories that larder has written for its user, so that they are not inputs of later builds.
 //!
-//! Each one is appended as a line. The last line of a path counts, as long as the stamp is unchanged.
+//! Each one is appended as a line. The last line of a path is valid as long as the stamp of the path is unchanged.
 
 use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::{LAYOUT, Notes, NotesError};
 use crate::context::Stamp;
 
-/// The size in bytes from which outdated lines are removed.
+/// The size in bytes from which on outdated lines are removed.
 const LARGE: usize = 64 << 10;
 
 #[derive(Serialize, Deserialize)]
@@ -23,7 +23,7 @@ struct ResultEntry {
 }
 
 impl Notes {
-    /// Records that larder has written `path`. If it cannot be recorded, it is an input like any other file.
+    /// Records that larder has written `path`. If that is not possible, it is an input like any other file.
     pub(crate) fn note_result(&self, path: &Path) -> Result<(), NotesError> {
         let (Some(stamp), Ok(path)) = (stamp(path), fs::canonicalize(path)) else { return Ok(()) };
         if self.is_read_only || self.results().contains(&path) {

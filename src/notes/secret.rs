@@ -7,7 +7,7 @@ use super::{LAYOUT, Notes, NotesError};
 const LENGTH: usize = 32;
 
 impl Notes {
-    /// Returns the secret, which is created when it is first needed.
+    /// Returns the secret. Creates it on the first call.
     pub(crate) fn secret(&self) -> Result<[u8; LENGTH], NotesError> {
         let path = self.root.join(LAYOUT).join("secret");
         let known = || Self::read(&path).ok().and_then(|bytes| <[u8; LENGTH]>::try_from(bytes).ok());

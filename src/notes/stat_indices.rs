@@ -1,8 +1,8 @@
 //! The indices of directories on this machine: of contexts (`context::StatIndex`), and of directories that were saved
 //! or restored (`archive::Index`).
 //!
-//! An index only saves time: it is not synced, an unreadable one counts as absent, and the least recently written ones
-//! are removed.
+//! An index only saves time: it is not synced, an unreadable one is treated as missing, and the least recently written
+//! ones are removed.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::{LAYOUT, Notes, NotesError};
 use crate::digest::Digest;
 
-/// The limit of indices, because CI agents that always work in new directories leave indices behind.
+/// The maximum number of indices. CI agents that always work in new directories leave indices behind.
 const MAX_INDICES: usize = 32;
 const CONTEXTS: &str = "context";
 const ARCHIVES: &str = "dir";

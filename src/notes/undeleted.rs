@@ -1,4 +1,4 @@
-//! Records tags that larder wanted to delete from registries which do not allow it.
+//! Records tags that larder was not allowed to delete from a registry.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,15 +17,15 @@ struct UndeletedEntry {
 }
 
 impl Notes {
-    /// Returns the tags by repository. Fails if the file cannot be read. A damaged file is set aside first.
+    /// Returns the tags by repository. Fails if the file cannot be read. A damaged file is moved aside first.
     pub(crate) fn undeleted(&self) -> Result<BTreeMap<String, Vec<String>>, NotesError> {
         let entry = self.entry(self.undeleted_path(), |entry: &UndeletedEntry| {
-            (entry.schema != SCHEMA).then(|| format!("it holds {}", entry.schema))
+            (entry.schema != SCHEMA).then(|| format!("it contains {}", entry.schema))
         })?;
         Ok(entry.map(|entry| entry.repositories).unwrap_or_default())
     }
 
-    /// Replaces what is recorded of a repository. Fails if the file cannot be read or written. A damaged file is
+    /// Replaces the recorded tags of a repository. Fails if the file cannot be read or written. A damaged file is
     /// replaced.
     pub(crate) fn note_undeleted(&self, repository: &str, tags: Vec<String>) -> Result<(), NotesError> {
         let mut repositories = match self.undeleted() {

@@ -16,7 +16,7 @@ impl DirReport {
         let reason = screen_text(self.reason.as_deref().unwrap_or_default());
         match self.outcome {
             DirOutcome::Hit | DirOutcome::Fallback => {
-                let exact = if self.outcome == DirOutcome::Hit { "exact" } else { "the newest there is" };
+                let exact = if self.outcome == DirOutcome::Hit { "exact" } else { "fallback" };
                 let reason = if reason.is_empty() { reason } else { format!("; {reason}") };
                 format!(
                     "restored {path}: {amount} ({written} written, {unchanged} unchanged) from {entry} (lane {lane}, \
@@ -31,7 +31,7 @@ impl DirReport {
                 )
             }
             DirOutcome::Unchanged => {
-                format!("nothing to save of {path}: {amount} are in {entry} (lane {lane}) already, {time}\n")
+                format!("unchanged {path}: {amount} already in {entry} (lane {lane}), checked in {time}\n")
             }
             DirOutcome::Miss => match self.action {
                 DirAction::Save => format!("did not save {path} in {time}: {reason}\n"),
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reports_read_like_this() {
+    fn reports_are_rendered_as_one_line_of_text() {
         let mut report = DirReport::new(DirAction::Restore, ".pip-cache".to_owned(), "0".repeat(64));
         report.entry = Some("3f9ac2".repeat(10));
         report.lane = Some("main".to_owned());
@@ -66,7 +66,7 @@ mod tests {
             (DirOutcome::Fallback, Some("requirements.txt changed since the entry of 2026-03-01")),
             (DirOutcome::Saved, None),
             (DirOutcome::Unchanged, None),
-            (DirOutcome::Miss, Some("there is no entry of it")),
+            (DirOutcome::Miss, Some("the cache has no entry for it")),
         ] {
             report.outcome = outcome;
             report.reason = reason.map(str::to_owned);

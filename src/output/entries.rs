@@ -28,18 +28,18 @@ struct Row<'a> {
     kind: EntryKind,
     key: Digest,
     lane: &'a Lane,
-    /// The path of a directory, the name of an image.
+    /// The path of a directory or the name of an image.
     #[serde(rename = "image")]
     title: &'a str,
     tags: &'a [String],
     created: Timestamp,
     last_used: Timestamp,
-    /// Entries of one family can replace each other, see [`Address`](crate::store::Address).
+    /// The group of entries that can replace each other, see [`Address`](crate::store::Address).
     family: &'a str,
-    /// Size of the files.
+    /// Total size of the files in bytes.
     bytes: u64,
     files: u64,
-    /// Size in the store, including shared chunks.
+    /// Bytes in the store, including shared chunks.
     bytes_stored: u64,
     /// Bytes that eviction would free.
     bytes_own: u64,
@@ -90,7 +90,7 @@ impl<'a> Row<'a> {
         line("size", &format!("{} in {} {parts}", size(self.bytes), self.files));
         line(
             "stored",
-            &format!("{}, of which {} are its alone", size(self.bytes_stored), size(self.bytes_own)),
+            &format!("{}, of which {} are not shared", size(self.bytes_stored), size(self.bytes_own)),
         );
         if self.nodes.get() > 1 {
             line("nodes", &self.nodes.to_string());
@@ -165,7 +165,7 @@ impl<'a> EntryInfo<'a> {
         line("key", &self.entry.key.to_string());
         line("digest", &self.digest.to_string());
         if !self.inputs.is_empty() {
-            text.push_str("  the key is made of\n");
+            text.push_str("  inputs of the key\n");
             for KeyInput { kind, name, digest } in self.inputs {
                 let _ = writeln!(text, "    {} {kind} {}", &digest.hex()[..SHORT], screen_text(name));
             }

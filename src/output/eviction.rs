@@ -60,11 +60,11 @@ impl<'a> Eviction<'a> {
         let mut text = String::new();
         for row in &self.evicted {
             let cause = match row.cause {
-                Cause::Asked => "asked for",
-                Cause::Superseded => "replaced by a newer one",
+                Cause::Asked => "requested",
+                Cause::Superseded => "replaced by a newer entry",
                 Cause::Unused => "not used for too long",
-                Cause::TooMany => "beyond the number of entries",
-                Cause::TooLarge => "beyond the size",
+                Cause::TooMany => "exceeds the limit on entries",
+                Cause::TooLarge => "exceeds the limit on size",
             };
             let used = moment(row.last_used);
             let _ = writeln!(
@@ -76,7 +76,8 @@ impl<'a> Eviction<'a> {
                 screen_text(&row.lane.to_string())
             );
         }
-        let (verb, what) = if self.dry_run { ("would free", "would go") } else { ("freed", "went") };
+        let (verb, what) =
+            if self.dry_run { ("would free", "would be removed") } else { ("freed", "removed") };
         let entries = |number: usize| count(number, "entry", "entries");
         let (gone, kept) = (entries(self.evicted.len()), entries(self.kept_entries));
         let _ = writeln!(

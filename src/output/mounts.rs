@@ -13,7 +13,7 @@ const SHORT: usize = 12;
 impl MountsReport {
     pub(crate) fn text(&self) -> String {
         if self.mounts.is_empty() {
-            return "no RUN of this build mounts a cache\n".to_owned();
+            return "this build has no cache mounts\n".to_owned();
         }
         if self.action == MountAction::List {
             return self.list();
@@ -32,7 +32,7 @@ impl MountsReport {
             ("kind", Align::Left),
             ("id", Align::Left),
             ("lines", Align::Left),
-            ("kept", Align::Right),
+            ("size", Align::Right),
             ("files", Align::Right),
             ("entry", Align::Left),
             ("lane", Align::Left),
@@ -56,7 +56,7 @@ impl MountsReport {
         let mut text = table::render(columns, &self.mounts.iter().map(row).collect::<Vec<_>>());
         for mount in self.mounts.iter().filter(|mount| mount.outcome == MountOutcome::Passed) {
             let reason = mount.reason.as_deref().unwrap_or_default();
-            let _ = writeln!(text, "{} is not carried: {reason}", screen_text(&mount.id));
+            let _ = writeln!(text, "{} is not cached: {reason}", screen_text(&mount.id));
         }
         text
     }
@@ -77,7 +77,7 @@ impl CarriedMount {
             (MountOutcome::Hit, _) => {
                 let present = self.kept.files.saturating_sub(self.moved.files);
                 format!(
-                    "restored {name}: {kept} ({} sent, {present} there already) from {short} (lane {lane})",
+                    "restored {name}: {kept} ({} sent, {present} already present) from {short} (lane {lane})",
                     self.moved.files
                 )
             }
@@ -91,14 +91,11 @@ impl CarriedMount {
                 )
             }
             (MountOutcome::Unchanged, _) => {
-                format!(
-                    "nothing to save of {name}: {kept} are in {short} (lane {lane}) already{}",
-                    self.use_of_it()
-                )
+                format!("unchanged {name}: {kept} already in {short} (lane {lane}){}", self.use_of_it())
             }
-            (MountOutcome::Empty, _) => format!("nothing to save of {name}: it is empty"),
+            (MountOutcome::Empty, _) => format!("did not save {name}: it is empty"),
             (MountOutcome::Refused, _) => format!("{name} is not saved: {reason}"),
-            (MountOutcome::Passed, _) => format!("{name} is not carried: {reason}"),
+            (MountOutcome::Passed, _) => format!("{name} is not cached: {reason}"),
         }
     }
 
@@ -122,7 +119,7 @@ impl CarriedMount {
         };
         add("used", self.used);
         add("new", self.added);
-        add("left out", self.trimmed);
+        add("excluded", self.trimmed);
         text
     }
 }

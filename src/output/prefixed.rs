@@ -5,8 +5,8 @@ use std::io::{self, Write};
 /// The maximum length of a line; longer ones are split.
 const LONGEST: usize = 16 << 10;
 
-/// Writes whole lines, each prefixed with a name. An incomplete line is buffered until its end or until the writer is
-/// dropped.
+/// A writer of whole lines, each prefixed with a name. An incomplete line is buffered until its end or until the writer
+/// is dropped.
 pub(crate) struct Prefixed<W: Write> {
     name: String,
     out: W,
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_without_an_end_does_not_fill_the_memory() {
+    fn a_long_line_without_a_newline_is_split() {
         let mut written = Vec::new();
         let mut lines = Prefixed::new("a", &mut written);
         for _ in 0..100 {

@@ -11,7 +11,7 @@ use super::prefixed::Prefixed;
 use super::progress::{self, Display, Mode, Options, Size};
 use crate::plan::ProgressMode;
 
-/// Writes to this process's standard output and standard error.
+/// A writer to the standard output and standard error of this process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printer {
     color: bool,
@@ -98,8 +98,8 @@ impl Printer {
         !matches!(self.progress, ProgressMode::Quiet | ProgressMode::Json)
     }
 
-    /// Returns the display of a solve. `auto` is live on a terminal that can redraw, unless the result, if it goes
-    /// `to_stdout`, or a different build shares the terminal.
+    /// Returns the display for a solve. The mode `auto` uses a live table on a terminal that can redraw, unless the
+    /// terminal is shared with a different build or, with `to_stdout`, with the result.
     pub(super) fn display(self, to_stdout: bool) -> Display {
         let is_shared = to_stdout && io::stdout().is_terminal() || self.part.is_some();
         let mode = match self.progress {
@@ -184,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_terminal_without_a_log_is_redrawn() {
+    fn output_is_redrawn_only_on_a_terminal_and_without_a_log() {
         let terminal = Printer { can_redraw: true, ..Printer::new(false) };
         for (progress, is_redrawn) in [
             (ProgressMode::Auto, true),

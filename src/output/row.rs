@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_row_has_a_field_for_each_name_in_the_head() {
+    fn a_row_has_a_field_for_each_column_of_the_header() {
         let row = Row { image: "a,\"b\"".to_owned(), build_millis: 1234, ..Row::default() };
         assert_eq!(row.text(), "\"a,\"\"b\"\"\",,miss,,1.234,0.000,0.000,0,,");
         let plain = Row { image: "app:1".to_owned(), ..Row::default() };

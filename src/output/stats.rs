@@ -115,7 +115,7 @@ mod tests {
     use crate::ledger::StepCounts;
 
     #[test]
-    fn the_statistics_read_like_this() {
+    fn statistics_are_rendered_as_text() {
         let built = BuildRecord {
             outcome: Outcome::Built,
             names: vec!["app:1".to_owned()],

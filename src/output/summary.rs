@@ -58,7 +58,7 @@ pub(crate) fn render(record: &BuildRecord) -> String {
     if let Some(RemoteRecord { place, fault }) = &record.remote {
         let _ = writeln!(
             text,
-            "  {place} failed: {fault}; the next save sends what it lacks, or larder cache push"
+            "  {place} failed: {fault}; the next save or `larder cache push` sends the missing entries"
         );
     }
     if let Some(BaseRecord { reference, outcome, millis, .. }) = &record.base {
@@ -66,7 +66,7 @@ pub(crate) fn render(record: &BuildRecord) -> String {
             BaseOutcome::Found => "found",
             BaseOutcome::Built => "built",
         };
-        let _ = writeln!(text, "  on {reference}, {how} in {}", duration(*millis));
+        let _ = writeln!(text, "  base {reference}, {how} in {}", duration(*millis));
     }
     if let Some(id) = &record.image_id {
         let names =
@@ -77,12 +77,12 @@ pub(crate) fn render(record: &BuildRecord) -> String {
 }
 
 pub(crate) fn loaded(bytes: u64, elapsed: Duration) -> String {
-    format!("the image was loaded: {} in {}", size(bytes), duration(millis(elapsed)))
+    format!("loaded the image: {} in {}", size(bytes), duration(millis(elapsed)))
 }
 
 pub(crate) fn kept(record: &KeptRecord) -> String {
     format!(
-        "the image is kept as entry {}: {}, {} of them new, in {}\n",
+        "archived the image as entry {}: {}, {} added, in {}\n",
         record.entry,
         size(record.bytes),
         size(record.added_bytes),
@@ -96,7 +96,7 @@ pub(crate) fn pulled(name: &str, bytes: u64, elapsed: Duration) -> String {
 
 /// Returns the message for an image that was only tagged as `name`, because its registry has all layers.
 pub(crate) fn named(name: &str) -> String {
-    format!("pushed {name}: its registry has all of it\n")
+    format!("pushed {name}: the registry already has all layers\n")
 }
 
 pub(crate) fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> String {
@@ -107,7 +107,7 @@ pub(crate) fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> S
 }
 
 pub(crate) fn kept_layers(record: &KeptLayersRecord) -> String {
-    format!("the layers are kept as {} in {}\n", record.references.join(" and "), duration(record.millis))
+    format!("cached the layers as {} in {}\n", record.references.join(" and "), duration(record.millis))
 }
 
 /// Shortens an id to `sha256:` and twelve digits.
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_build_and_a_hit_read_like_this() {
+    fn summaries_of_a_build_and_a_hit() {
         let mut record = BuildRecord {
             outcome: Outcome::Built,
             image_id: Some(format!("sha256:{}", "0123456789".repeat(6))),

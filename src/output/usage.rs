@@ -18,24 +18,24 @@ pub(crate) struct Usage<'a> {
     /// The number of entries besides prefixes.
     entries: usize,
     prefixes: usize,
-    /// The limit of each of them.
+    /// The limit on entries, which applies to prefixes separately.
     limit_entries: Option<usize>,
-    /// Size of all chunks.
+    /// Bytes of all chunks as stored.
     bytes_stored: u64,
-    /// Size of the contents of all entries, without sharing and compression.
+    /// Bytes of the contents of all entries, without sharing and compression.
     bytes_logical: u64,
-    /// Size of chunks that no entry needs.
+    /// Bytes of chunks that no entry needs.
     bytes_unused: u64,
     limit_bytes: Option<u64>,
     chunks: usize,
     lanes: Vec<LaneUsage<'a>>,
-    /// Size of the engine's own build cache, if known.
+    /// Bytes of the engine's build cache, if known.
     engine_build_cache_bytes: Option<u64>,
     /// The key for signatures of new entries, in base64.
     public_key: Option<String>,
     /// ECR repositories used by larder.
     registries: Vec<RegistryUsage>,
-    /// By repository: tags that it does not let larder delete.
+    /// The tags that larder may not delete, by repository.
     undeleted: BTreeMap<String, Vec<String>>,
 }
 
@@ -117,7 +117,7 @@ impl<'a> Usage<'a> {
         let limit = self.limit_entries.map(|limit| limit.to_string());
         line("Entries", &of(self.entries.to_string(), limit.clone()));
         if self.prefixes > 0 {
-            line("Prefixes of images", &of(self.prefixes.to_string(), limit));
+            line("Prefixes", &of(self.prefixes.to_string(), limit));
         }
         line("Stored", &of(size(self.bytes_stored), self.limit_bytes.map(size)));
         if let Some(limit) = self.limit_bytes {
@@ -130,9 +130,9 @@ impl<'a> Usage<'a> {
             line("Before sharing and compression", &format!("{before} ({:.1}% saved)", saved * 100.0));
         }
         if self.bytes_unused > 0 {
-            line("Needed by no entry", &format!("{}; the next eviction removes it", size(self.bytes_unused)));
+            line("Unused chunks", &format!("{}; the next eviction removes them", size(self.bytes_unused)));
         }
-        line("Engine's own build cache", &self.engine_build_cache_bytes.map_or("unknown".to_owned(), size));
+        line("Engine's build cache", &self.engine_build_cache_bytes.map_or("unknown".to_owned(), size));
         for RegistryUsage { repository, images, bytes, last_pull } in &self.registries {
             let pulled = last_pull.map_or("never pulled".to_owned(), |last| {
                 format!("last pulled on {}", last.strftime("%Y-%m-%d"))
@@ -140,7 +140,7 @@ impl<'a> Usage<'a> {
             line(repository, &format!("{}, {}, {pulled}", count(*images, "image", "images"), size(*bytes)));
         }
         for (repository, tags) in &self.undeleted {
-            line(&format!("Old prefixes that {repository} does not let larder delete"), &tags.join(", "));
+            line(&format!("Old prefixes that larder may not delete from {repository}"), &tags.join(", "));
         }
         if let Some(key) = &self.public_key {
             line("Entries are signed with", key);

@@ -61,16 +61,16 @@ impl Verification {
             let _ = writeln!(text, "  {message}");
         }
         for entry in &self.entries_broken {
-            let what = if self.repaired { "lacks content and was set aside" } else { "lacks content" };
+            let what = if self.repaired { "is incomplete and was set aside" } else { "is incomplete" };
             let _ = writeln!(text, "  {entry} {what}");
         }
         if self.chunks_healed > 0 {
             let healed = count(self.chunks_healed, "chunk was", "chunks were");
-            let _ = writeln!(text, "  {healed} brought back");
+            let _ = writeln!(text, "  {healed} restored");
         }
         let _ = writeln!(
             text,
-            "{} whole, {} not; {} with {} read",
+            "{} complete, {} not; {} with {} read",
             count(self.entries_whole, "entry is", "entries are"),
             count(self.entries_broken.len(), "is", "are"),
             count(self.chunks, "chunk", "chunks"),

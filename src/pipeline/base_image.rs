@@ -1,4 +1,5 @@
-//! Base images: an image with the dependencies, which is built once for all images on top of it and found by its key.
+//! Finds or builds base images: images with the dependencies, which are built once for all images based on them and are
+//! found by their key.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,13 +30,14 @@ const LOCAL: &str = "larder-base";
 pub(crate) struct WantedBase<'a> {
     /// The build of the base image. Its names and outputs are ignored.
     pub(crate) build: &'a BuildSettings,
-    /// The repository of base images; `None` if they are local to the engine.
+    /// The repository of base images; `None` if they are stored in the engine only.
     pub(crate) repository: Option<ImageRef>,
-    /// The files of the context that the key is computed from; if empty, all files that the Dockerfile reads.
+    /// The files of the context that the key is computed from. If empty, these are all files that the Dockerfile reads.
     pub(crate) requirements: &'a [String],
 }
 
-/// Finds a base image, or builds and pushes it. If it cannot be pushed but is in the engine, also returns why.
+/// Finds a base image, or builds and pushes it. If the push fails but the engine has the image, also returns the push
+/// error.
 pub(crate) async fn ensure_base(
     WantedBase { build, repository, requirements }: WantedBase<'_>,
     session: &Session<'_>,
@@ -54,7 +56,7 @@ pub(crate) async fn ensure_base(
     let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
     let done = |reference, outcome| (record(reference, outcome), None);
     let tags = Tags::of(&settings.lanes.lanes).of_base(key);
-    // The age and the signature of an existing image are unknown.
+    // The age and the signature of an existing image cannot be verified.
     let is_strict = settings.store.terms.trust.is_strict() || settings.store.limits.max_age.is_some();
     let takes_found = build.runs_every_step().is_none() && !is_strict;
     let Some(repository) = repository else {
@@ -101,7 +103,7 @@ pub(crate) async fn ensure_base(
         }
         Err(error) => return Err(error),
     };
-    // The digest keeps images on this base from changing with later pushes.
+    // The digest prevents that images on this base change with later pushes.
     let pinned = match name.tag().map(str::to_owned) {
         Some(tag) if is_pushed => found(&repository, &[tag], &platform, &connection).await.ok().flatten(),
         _ => None,
@@ -109,13 +111,13 @@ pub(crate) async fn ensure_base(
     Ok(done(pinned.unwrap_or(name).familiar(), BaseOutcome::Built))
 }
 
-/// Returns `true` if a base that was built at `built` is newer than the newest one so far. This makes a rebuild on the
-/// trunk replace the job's own base.
+/// Returns `true` if a base that was built at `built` is newer than the newest one so far. A rebuild on the trunk
+/// therefore replaces the job's own base.
 fn is_newer<T>(built: Option<Timestamp>, newest: Option<&(Option<Timestamp>, T)>) -> bool {
     newest.is_none_or(|(newest, _)| *newest < built)
 }
 
-/// Returns the newest base under one of these tags, pinned to its digest.
+/// Returns the newest base under these tags, pinned to its digest.
 async fn found(
     repository: &ImageRef,
     tags: &[String],
@@ -155,7 +157,8 @@ struct Base<'a> {
 }
 
 impl Base<'_> {
-    /// Builds the image as `name`, or as `unkeyed` if the inputs change during the build. Returns the name that it got.
+    /// Builds the image as `name`, or as `unkeyed` if the inputs change during the build. Returns the name that was
+    /// used.
     async fn build_as(
         self,
         (name, unkeyed): (&ImageRef, &ImageRef),
@@ -215,7 +218,7 @@ fn named_files(
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>
             {
                 reporter.warn(&format!(
-                    "--requirements: cannot read {}: {}; all that the Dockerfile takes of the context decides",
+                    "--requirements: cannot read {}: {}; the key is computed from all context files that the Dockerfile reads",
                     file.display(),
                     chain(&error)
                 ));

@@ -1,17 +1,22 @@
-//! Looks up base images: the digest of their content and their ONBUILD triggers.
+//! Looks up base images: the digest of their content and their ONBUILD triggers. Images are never pulled here.
 //!
-//! All images are looked up at once in the engine, whose own image a build without `--pull` uses; in the registry; and
-//! in the registry through the engine, which may know mirrors, proxies and insecure registries that this process does
-//! not. A base that none of them reports in time stays unpinned.
+//! All images are looked up concurrently, in three places:
+//!
+//! - in the engine, because a build without `--pull` uses the engine's image;
+//! - in the registry;
+//! - in the registry through the engine, which may know mirrors, proxies and insecure registries that this process
+//!   does not know.
+//!
+//! A base image that none of them returns in time is not pinned.
 //!
 //! A base is identified by [`ImageConfig::identity`](crate::registry::ImageConfig), or by the digest that the
-//! Dockerfile pins it to. An agent that has pulled the image and one that asks the registry therefore get the same key
-//! on every image store, and so do two tags of one image. If only the engine can reach the registry, it reports the
-//! digest of the tag, but not the image's config. An agent without the image then gets a different key: that can cost a
-//! miss, but never makes a wrong hit.
+//! Dockerfile pins it to. An agent that has pulled the image and one that queries the registry therefore compute the
+//! same key on every image store, and so do two tags of the same image. If only the engine can reach the registry, it
+//! returns the digest of the tag, but not the image's config. An agent without the image then computes a different key:
+//! that can cause a miss, but never a wrong hit.
 //!
-//! An engine that stores images of several platforms under one name does not report which of them a build for a foreign
-//! platform would use. Such a base is pinned only while the registry has the same digest under its name.
+//! An engine that stores images of several platforms under one name does not report which of them a build for a
+//! different platform would use. Such a base is pinned only while the registry has the same digest under its name.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,16 +31,16 @@ use crate::engine::Engine;
 use crate::registry::{ImageConfig, ImageRef, remote_image, serves};
 
 const DEADLINE: Duration = Duration::from_secs(5);
-/// The time before the registry is also asked through the engine.
+/// The time before the registry is also queried through the engine.
 const HEAD_START: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Base {
-    /// The identity of its content; `None` if neither the engine nor the registry reported it.
+    /// The identity of its content; `None` if neither the engine nor the registry returned it.
     pub(crate) digest: Option<String>,
     /// Its ONBUILD triggers; `None` if only the digest is known.
     pub(crate) triggers: Option<Vec<String>>,
-    /// The environment that RUN steps on top of it start with; `None` if only the digest is known.
+    /// The initial environment of RUN steps on this base; `None` if only the digest is known.
     pub(crate) start: Option<BaseStart>,
     /// The number of its layers; `None` if only the digest is known.
     pub(crate) layers: Option<usize>,
@@ -55,7 +60,7 @@ impl Base {
     }
 }
 
-/// The base images that a build has found, by reference and platform, so that it uses the same ones throughout.
+/// The base images found so far by reference and platform, so that a build uses the same ones throughout.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct KnownBases(Arc<Mutex<BTreeMap<(String, String), Base>>>);
 
@@ -64,12 +69,12 @@ impl KnownBases {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(base).cloned()
     }
 
-    /// Returns the number of layers of a base, if it is known.
+    /// Returns the number of layers of a base, or `None` if it is unknown.
     pub(crate) fn layers(&self, base: &BaseImage) -> Option<usize> {
         self.get(&(base.reference.clone(), base.platform.to_string()))?.layers
     }
 
-    /// Returns the initial settings of steps on the bases for a platform, as far as they are known, by reference.
+    /// Returns the known initial settings of steps on the bases for a platform, by reference.
     pub(crate) fn starts(&self, platform: &str) -> BTreeMap<String, BaseStart> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_platform = known.iter().filter(|((_, of), _)| of == platform);
@@ -90,10 +95,10 @@ impl KnownBases {
 }
 
 pub(crate) struct BaseLookup<'a> {
-    /// The Docker engine; buildkitd has no images to look up.
+    /// The Docker engine; `None` for buildkitd, which stores no images.
     pub(crate) engine: Option<&'a Engine>,
     pub(crate) registries: &'a Registries,
-    /// `--pull`: images of the engine are ignored.
+    /// `true` for `--pull`: images of the engine are ignored.
     pub(crate) pull: bool,
     pub(crate) known: KnownBases,
 }
@@ -105,7 +110,7 @@ impl BaseLookup<'_> {
         let names: Vec<Option<ImageRef>> =
             wanted.iter().map(|(reference, _)| reference.parse().ok()).collect();
         let lookups = wanted.iter().zip(&names).map(|(base, name)| async move {
-            // The build fails with the engine's message for an invalid reference.
+            // For an invalid reference the build fails with the engine's message.
             let Some(name) = name else { return Base::default() };
             if let Some(found) = self.known.get(base) {
                 return found;
@@ -121,7 +126,7 @@ impl BaseLookup<'_> {
     }
 
     async fn one(&self, reference: &str, name: &ImageRef, platform: &str, deadline: Instant) -> Base {
-        // The digest of the engine's image, if it could be used but its config is for a different platform.
+        // The digest of the engine's image, if the image could be used but its config is for a different platform.
         let mut engine_digest = None;
         if let Some(engine) = self.engine.filter(|_| !self.pull || name.digest().is_some()) {
             // If the engine fails, the registry decides.
@@ -142,7 +147,7 @@ impl BaseLookup<'_> {
         }
     }
 
-    /// Asks the registry directly, and through the engine if that fails or is slow.
+    /// Queries the registry directly, and also through the engine if that fails or is slow.
     async fn ask(&self, name: &ImageRef, platform: &str, deadline: Instant) -> Option<RegistryAnswer> {
         let mut directly = std::pin::pin!(async {
             let reach = self.registries.reach().await;
@@ -150,13 +155,13 @@ impl BaseLookup<'_> {
             Some(RegistryAnswer { target: image.target.to_string(), base: Base::of(&image.config) })
         });
         let through_engine = async {
-            // Without credentials the registry itself decides if it grants access.
+            // Without credentials the registry itself decides whether it grants access.
             let credentials = self.registries.login().credentials(name.host()).await.unwrap_or_default();
             let digest = self.engine?.registry_digest(name, &credentials).await.ok().flatten()?;
             let base = Base { digest: Some(digest.clone()), ..Base::default() };
             Some(RegistryAnswer { target: digest, base })
         };
-        // Slightly before the deadline, so that an answer that came in time is used.
+        // End slightly before the deadline, so that an answer that arrived in time is used.
         let end = deadline - Duration::from_millis(100);
         match timeout(HEAD_START, &mut directly).await {
             Ok(Some(answer)) => Some(answer),
@@ -175,8 +180,8 @@ struct RegistryAnswer {
     base: Base,
 }
 
-/// Returns `true` if an engine uses its image of platform `has` for `wanted`. An image without a variant serves any
-/// variant.
+/// Returns `true` if an engine uses its image of platform `has` for a build for `wanted`. An image without a variant
+/// fits any variant.
 fn fits(has: &str, wanted: &str) -> bool {
     let same = |has: &str| wanted.strip_prefix(has).is_some_and(|rest| rest.starts_with('/'));
     serves(has, wanted).is_some() || (has.matches('/').count() == 1 && same(has))
@@ -188,7 +193,7 @@ mod tests {
     use crate::registry::Login;
 
     #[test]
-    fn an_image_of_another_platform_is_not_the_base() {
+    fn an_image_of_a_different_platform_is_not_used() {
         assert!(fits("linux/arm/v6", "linux/arm/v7") && fits("linux/arm", "linux/arm/v6"));
         for has in ["linux/arm64", "linux/arm/v7", "", "linux"] {
             assert!(!fits(has, "linux/arm/v6"), "{has}");
@@ -196,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_registry_that_never_answers_costs_the_deadline_once() {
+    async fn lookups_in_an_unresponsive_registry_share_one_deadline() {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let host = silent.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! A local name that an engine needs to push an image, although the user may have given it to a different image.
+//! Temporarily replaces a local image name that an engine needs for a push, although the user may use the name for a
+//! different image.
 //!
 //! ```text
 //!  REPO:cache ─▶ the user's image          borrow: also REPO:larder-aside-cache ─▶ the user's image
@@ -6,8 +7,8 @@
 //!  REPO:cache ─▶ the user's image          give back: the second name is removed
 //! ```
 //!
-//! The second name keeps the user's image from being removed in the meantime, and lets the next build restore the name
-//! if this process is killed. The name must be given back in any case: after a failure, a deadline or an interrupt.
+//! The second name protects the user's image from removal in the meantime, and lets the next build restore the name if
+//! this process is killed. The name must be restored after every outcome: a failure, a deadline or an interrupt.
 
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use crate::engine::{Engine, EngineError, Image};
 use crate::registry::ImageRef;
 use crate::tiers::MARK;
 
-/// The time limit for giving the name back; after an interrupt the user waits for that.
+/// The time limit for restoring the name. After an interrupt the user waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);
 
 pub(crate) struct BorrowedName {
@@ -28,7 +29,7 @@ pub(crate) struct BorrowedName {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the local name {name} is not as it was before its image was pushed{remedy}")]
+#[error("the local name {name} was not restored after the push{remedy}")]
 pub(crate) struct GiveBackError {
     name: String,
     remedy: String,
@@ -42,13 +43,14 @@ impl BorrowedName {
         Self { engine: engine.clone(), name: name.clone(), aside, users_image: None, is_borrowed: false }
     }
 
-    /// Gives the user's image of that name, if there is one, a second name. If this fails, the name is unchanged.
+    /// Gives the user's image of that name, if there is one, a second name. If this fails, the original name is
+    /// unchanged.
     pub(crate) async fn borrow(&mut self) -> Result<(), EngineError> {
         let named = self.engine.image(&self.name.familiar()).await?;
         self.users_image = match named {
             Some(image) if !is_made_by_larder(&image) => Some(image.id),
             named => match self.engine.image(&self.aside.familiar()).await? {
-                // A different job has borrowed the name, or was killed while it had.
+                // A different job has borrowed the name, or was killed while it had borrowed it.
                 Some(image) => Some(image.id),
                 None => named.filter(|image| is_from(image, &self.name)).map(|image| image.id),
             },
@@ -60,8 +62,8 @@ impl BorrowedName {
         Ok(())
     }
 
-    /// Removes the pushed image from the engine, and gives the name back to the user's image. Does nothing if the name
-    /// was not borrowed. If this fails, the message says how to restore the name.
+    /// Removes the pushed image from the engine, and restores the name of the user's image. Does nothing if the name
+    /// was not borrowed. If this fails, the error says how to restore the name.
     pub(crate) async fn give_back(self) -> Result<(), GiveBackError> {
         let failed = |source| {
             let (name, aside) = (self.name.familiar(), self.aside.familiar());
@@ -80,7 +82,7 @@ impl BorrowedName {
             // An interrupt came before the name was borrowed.
             return Ok(());
         }
-        // Otherwise later builds would prefer it to the registry's image, and its layers would stay on the disk.
+        // Otherwise later builds would prefer this image to the registry's image, and its layers would stay on disk.
         self.engine.remove_name(&self.name).await?;
         if let Some(id) = &self.users_image {
             self.engine.tag(id, &self.name).await?;
@@ -90,13 +92,13 @@ impl BorrowedName {
     }
 }
 
-/// Returns `true` if the image was made by larder for a push, here or on the machine from which it was pulled.
+/// Returns `true` if larder made the image for a push, on this machine or on the one that it was pulled from.
 fn is_made_by_larder(image: &Image) -> bool {
     image.config.settings.labels.contains_key(MARK)
 }
 
-/// Returns `true` if the engine may have pulled the image from this repository. containerd's store knows every image by
-/// a digest in its repository.
+/// Returns `true` if the engine may have pulled the image from this repository. containerd's image store lists a digest
+/// in its repository for every image.
 fn is_from(image: &Image, name: &ImageRef) -> bool {
     let familiar = name.familiar();
     let repository = familiar.rsplit_once(':').map_or(familiar.as_str(), |(repository, _)| repository);

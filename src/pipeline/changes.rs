@@ -1,6 +1,6 @@
-//! Describes the changes between two keys.
+//! Describes the differences between two keys as text.
 //!
-//! Names of files are untrusted text: control characters in them never reach a terminal.
+//! File names are untrusted: their control characters must never reach a terminal.
 
 use std::fmt::Write as _;
 
@@ -10,7 +10,7 @@ use crate::screen_text::screen_text;
 const MAX_SHOWN: usize = 40;
 const MAX_PINS: usize = 20;
 
-/// Renders one change per line.
+/// Renders the changes, one per line.
 pub(crate) fn render(changes: &[Change]) -> String {
     let shown: Vec<(String, String)> = changes
         .iter()
@@ -34,7 +34,7 @@ pub(crate) fn render(changes: &[Change]) -> String {
     text
 }
 
-/// Returns the first change and the number of others, on one line.
+/// Returns the first change and the number of other changes, on one line.
 pub(crate) fn brief(changes: &[Change]) -> Option<String> {
     let first = changes.first()?;
     let more = match changes.len() {
@@ -46,6 +46,7 @@ pub(crate) fn brief(changes: &[Change]) -> Option<String> {
     Some(screen_text(&format!("{} {outcome}{more}", subject(first))))
 }
 
+/// Returns the first few names and the number of the others, on one line.
 pub(crate) fn first_names(names: &[String]) -> String {
     const MAX_SHOWN: usize = 3;
     let shown: Vec<String> = names.iter().take(MAX_SHOWN).map(|name| screen_text(name)).collect();
@@ -84,7 +85,7 @@ fn subject(change: &Change) -> String {
         },
         InputKind::Target => "target".to_owned(),
         InputKind::Platform => "platform".to_owned(),
-        InputKind::PlatformInputs => format!("what counts on {name}"),
+        InputKind::PlatformInputs => format!("inputs for {name}"),
         InputKind::SecretId => format!("secret {name}"),
         InputKind::SshId => format!("ssh agent {name}"),
         InputKind::NamedContext => format!("context {name}"),
@@ -109,7 +110,7 @@ fn outcome(change: &Change) -> String {
     }
 }
 
-/// Returns `added`, and the text of the input if the name alone does not identify it.
+/// Returns `what`, and the text of the input if its name alone does not identify it.
 fn with_text(what: &str, input: &Input) -> String {
     if input.kind == InputKind::File || input.about.is_empty() {
         what.to_owned()
@@ -121,7 +122,7 @@ fn with_text(what: &str, input: &Input) -> String {
 fn between(kind: InputKind, was: &Input, is: &Input) -> String {
     let is_file = kind == InputKind::File;
     let (was, is) = (&was.about, &is.about);
-    // An entry of the store contains only the digest. The text of a file is its kind and mode, not its content.
+    // An entry of the store contains only the digest. The text of a file input is its kind and mode, not its content.
     if was == is || (is_file && was.is_empty()) {
         "changed".to_owned()
     } else if was.is_empty() {

@@ -1,7 +1,7 @@
-//! Keeps values of build arguments out of what is stored.
+//! Keeps the values of build arguments out of everything that is stored.
 //!
-//! The command of a step may contain values of its arguments, and an engine's error may quote them. A step is therefore
-//! stored as a mark under the cache's own secret, and an error is not stored if there are arguments.
+//! The command of a step may contain the values of its arguments, and an engine's error may quote them. Therefore a
+//! step is stored as a mark, an HMAC under the cache's secret, and an error is not stored if there are build arguments.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -9,7 +9,7 @@ use sha2::Sha256;
 use crate::digest::Digest;
 use crate::requirements::without_secrets;
 
-/// Returns the mark of a step: constant for a step in one cache, and meaningless without `secret`.
+/// Returns the mark of a step: the same for a step throughout one cache, and meaningless without `secret`.
 pub(crate) fn mark(secret: &[u8; 32], step: &str) -> Digest {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
     mac.update(step.as_bytes());
@@ -17,11 +17,12 @@ pub(crate) fn mark(secret: &[u8; 32], step: &str) -> Digest {
     Digest::from(bytes)
 }
 
-/// Returns the part of an engine's message that may be stored. With build arguments that is nothing, because the engine
-/// may quote a value completely, in part or changed.
+/// Returns the part of an engine's message that may be stored. If there are build arguments, no part of the message may
+/// be stored, because the engine may quote a value completely, partly or in a changed form.
 pub(crate) fn storable_message(message: &str, has_build_args: bool) -> String {
     if has_build_args {
-        return "the build failed; what the engine said is in its log alone, since it may quote a build argument".to_owned();
+        return "the build failed; the engine's message is not stored because it may quote a build argument"
+            .to_owned();
     }
     without_secrets(message)
 }
@@ -32,9 +33,9 @@ mod tests {
 
     #[test]
     fn an_engines_message_is_stored_without_credentials_and_only_without_build_arguments() {
-        let said = "cannot fetch https://u:hunter2@h/acme/s3cr3t: refused";
-        assert_eq!(storable_message(said, false), "cannot fetch https://h/acme/s3cr3t: refused");
-        assert!(!storable_message(said, true).contains("s3cr3t"));
+        let message = "cannot fetch https://u:hunter2@h/acme/s3cr3t: refused";
+        assert_eq!(storable_message(message, false), "cannot fetch https://h/acme/s3cr3t: refused");
+        assert!(!storable_message(message, true).contains("s3cr3t"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Runs a container to its end and forwards its output.
+//! Runs a container to its end and forwards its output. Nothing is built here.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +10,7 @@ use super::session::interrupts::Interrupts;
 use crate::engine::{Container, ContainerSpec, Engine, EngineError, Stream};
 use crate::error_chain::chain;
 
-/// The exit status of a container that the user did not wait for.
+/// The exit status if the user exits without waiting for the container.
 const INTERRUPTED: i64 = 130;
 
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +21,7 @@ pub(crate) struct End {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContainerError {
-    #[error("the container cannot be run")]
+    #[error("cannot run the container")]
     Engine(#[from] EngineError),
     #[error("cannot write the container's output")]
     OutputLost(#[source] io::Error),
@@ -41,12 +41,13 @@ impl Output {
                 self.fault = self.out.write_all(bytes).and_then(|()| self.out.flush()).err();
             }
             Stream::Out => {}
-            // There is no place left to report an error to.
+            // There is nowhere to report an error of standard error.
             Stream::Err => drop(self.err.write_all(bytes).and_then(|()| self.err.flush())),
         }
     }
 }
 
+/// Creates and runs a container. Removes it afterwards, unless `keep` is `true`.
 pub(crate) async fn run(
     engine: &Engine,
     spec: &ContainerSpec,
@@ -59,12 +60,12 @@ pub(crate) async fn run(
     if keep {
         reporter.message(&format!("the container is kept as {}\n", container.name));
     } else if let Err(error) = container.remove().await {
-        reporter.warn(&format!("the container stays: {}", chain(&error)));
+        reporter.warn(&format!("the container was not removed: {}", chain(&error)));
     }
     done
 }
 
-/// Waits for the end of the container. The first interrupt stops it, a second one returns at once.
+/// Waits for the end of the container. The first interrupt stops it; a second interrupt returns immediately.
 async fn run_attended(
     container: &Container,
     interrupts: &mut Interrupts,
@@ -90,14 +91,14 @@ async fn run_attended(
             };
         }
         () = is_lost.notified() => {
-            // The container may have ended by itself, and is removed in any case.
+            // The container may have ended by itself. It is removed in any case.
             let _ = tokio::join!(container.stop(), &mut running);
             let fault = locked().fault.take();
             return Err(ContainerError::OutputLost(fault.unwrap_or_else(|| io::ErrorKind::BrokenPipe.into())));
         }
         () = interrupts.next() => {}
     }
-    reporter.message("\nlarder: stopping the container; interrupt again to leave at once\n");
+    reporter.message("\nlarder: stopping the container; interrupt again to exit immediately\n");
     let ending = async { tokio::join!(container.stop(), &mut running) };
     tokio::select! {
         (stopped, status) = ending => {

@@ -17,7 +17,7 @@ use crate::error_chain::chain;
 use crate::registry::ecr::EcrError;
 use crate::store::backend::remote::OpenRemoteError;
 
-/// An error of the pipeline. It can be cloned because several builds may wait for one connection.
+/// An error of the pipeline. It is `Clone` because several builds may wait for the same connection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum PipelineError {
     #[error("interrupted")]
@@ -34,11 +34,11 @@ pub(crate) enum PipelineError {
     Broken(Arc<SolveError>),
     #[error("{}", .0.cause)]
     Build(FailedBuild),
-    #[error("the engine built, but named no image")]
+    #[error("the engine finished the build but returned no image id")]
     NoImage,
     #[error("the image cannot be loaded from the cache: {0}")]
     Unloadable(String),
-    #[error("buildkitd runs no images")]
+    #[error("buildkitd cannot run images")]
     NoEngine,
     #[error(transparent)]
     Engine(Arc<EngineError>),
@@ -46,27 +46,27 @@ pub(crate) enum PipelineError {
     Result { path: PathBuf, source: Arc<io::Error> },
     #[error("cannot push {name}")]
     Push { name: String, source: Arc<PushError>, host: String, is_ecr: bool },
-    /// A cache failed, and `--strict` was given.
+    /// A cache failed under `--strict`.
     #[error("{0}")]
     Cache(String),
-    /// Cache mounts failed, and `--strict` was given; the faults were reported as they occurred.
+    /// Cache mounts failed under `--strict`; the faults were reported as they occurred.
     #[error("{0}")]
     Mounts(String),
     #[error(transparent)]
     Inputs(Arc<InputError>),
     #[error(transparent)]
     TakesOwn(Arc<TakesOwn>),
-    #[error("the Dockerfile does not take the base image")]
+    #[error("the Dockerfile does not declare ARG BASE_IMAGE before its first FROM")]
     TakesNoBase,
-    #[error("the Dockerfile with cache mounts cannot be written")]
+    #[error("cannot write the Dockerfile with cache mounts")]
     AutoMounts(#[source] Arc<io::Error>),
     #[error(transparent)]
     NoKeys(Arc<NoKeys>),
-    #[error("a buildkitd keeps no images for others to stand on")]
+    #[error("buildkitd stores no images, so a base image needs a repository")]
     NoEngineForBase,
     #[error("{0} cannot be a tag")]
     InvalidTag(String),
-    #[error("--requirements names files of a directory, and the context is none")]
+    #[error("--requirements needs a directory as the build context")]
     RequirementsContext,
     #[error("--requirements: cannot read {}", path.display())]
     Requirements { path: PathBuf, source: Arc<io::Error> },
@@ -80,7 +80,7 @@ pub(crate) enum PipelineError {
     Repository(Arc<EcrError>),
     #[error(transparent)]
     Remote(Arc<OpenRemoteError>),
-    /// This machine lacks a resource that larder needs: threads, memory.
+    /// This machine lacks a resource that larder needs, such as threads or memory.
     #[error("{0}")]
     Machine(String),
 }
@@ -95,7 +95,7 @@ impl PipelineError {
         matches!(self, Self::Interrupted | Self::Cancelled)
     }
 
-    /// Returns `true` if the build could not start; such a build is not counted.
+    /// Returns `true` if the build could not start. Such a build is not counted in the ledger.
     pub(crate) fn is_before_build(&self) -> bool {
         match self {
             Self::Connect(_)
@@ -130,7 +130,7 @@ impl PipelineError {
         }
     }
 
-    /// Returns `true` if the message may quote the engine and thus values of build arguments.
+    /// Returns `true` if the message may quote the engine, and so the values of build arguments.
     pub(crate) fn quotes_engine(&self) -> bool {
         !self.is_before_build() && !self.is_interrupt() && !matches!(self, Self::Cache(_) | Self::Mounts(_))
     }

@@ -1,4 +1,4 @@
-//! Compares a key with the key of an earlier build.
+//! Compares the key of a build with the key of an earlier build, to explain a miss. Keys are not computed here.
 
 use jiff::Timestamp;
 
@@ -8,22 +8,22 @@ use crate::notes::{Notes, NotesError, PrefixNote, RecordHead};
 use crate::registry::ImageRef;
 use crate::store::{Entry, EntryKind, KeyInput, Lane, Manifest, Store, Subject};
 
-/// The number of archived images that are searched.
+/// The maximum number of archived images that are searched.
 const MAX_ENTRIES: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Explanation {
     pub(crate) before: Past,
     pub(crate) changes: Vec<Change>,
-    /// What has become of each prefix, the deepest first; empty if the prefixes of the earlier build are not known.
+    /// The state of each prefix, the deepest first. Empty if the prefixes of the earlier build are unknown.
     pub(crate) prefixes: Vec<PrefixState>,
 }
 
-/// A prefix, compared with an earlier build.
+/// The result of comparing a prefix with an earlier build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PrefixState {
     Unchanged,
-    /// The changes of inputs that the prefix has or had in common with the whole image.
+    /// The changes of the inputs that the prefix depends on, or depended on in the earlier build.
     Changed(Vec<Change>),
 }
 
@@ -33,7 +33,7 @@ pub(crate) struct Past {
     pub(crate) names: Vec<String>,
     pub(crate) lane: Option<Lane>,
     pub(crate) created: Timestamp,
-    /// The time of the last build or hit.
+    /// The time of the last build or cache hit.
     pub(crate) last_used: Timestamp,
 }
 
@@ -98,7 +98,7 @@ impl Identity<'_> {
         notes.keep_inputs(&head, inputs)
     }
 
-    /// Records that a build was a hit, and the inputs of its keys if this machine does not know them.
+    /// Records that a build was a hit, and the inputs of its keys if they are not recorded yet.
     pub(crate) fn record_hit(
         &self,
         notes: &Notes,
@@ -140,7 +140,7 @@ impl Identity<'_> {
         };
         let entry = store.newest_of(EntryKind::Image, platform, MAX_ENTRIES, is_wanted)?;
         let Manifest { address, created, subject, .. } = &entry.manifest;
-        // The notes contain more about such a build than its entry does.
+        // The notes contain more about such a build than the store's entry does.
         let is_noted = matches!(notes.inputs(CacheKey::from(address.key)), Ok(Some(_)));
         if is_noted || than.is_some_and(|than| *created <= than) {
             return None;
@@ -176,13 +176,13 @@ impl Identity<'_> {
         Ok(Some(Explanation { before: Past::from(&before), changes, prefixes }))
     }
 
-    /// Returns the inputs of `keys`. Confidential inputs without a counterpart in `others` get no digest, because
-    /// sealing them takes time and there is nothing to compare them with.
+    /// Returns the inputs of `keys`. Confidential inputs without a counterpart in `others` get an empty digest, because
+    /// sealing takes time and there is nothing to compare them with.
     fn published_like(&self, keys: &Keys, others: &[Input]) -> Vec<Input> {
-        let is_there =
+        let has_counterpart =
             |input: &Input| others.iter().any(|other| (other.kind, &other.name) == (input.kind, &input.name));
         let publish = |input: &Input| {
-            if !input.kind.is_confidential() || is_there(input) {
+            if !input.kind.is_confidential() || has_counterpart(input) {
                 return self.seal.publish(input);
             }
             Input { digest: Digest::of(b""), ..input.clone() }
@@ -191,7 +191,7 @@ impl Identity<'_> {
     }
 }
 
-/// Returns the prefixes in the form that a record of the keys' inputs stores.
+/// Returns the prefixes in the form that is stored with the inputs of the keys.
 fn prefix_notes(keys: &Keys) -> Vec<PrefixNote> {
     let note = |prefix: &PrefixKey| {
         let own = keys.told().enumerate().filter(|(_, input)| prefix.depends_on(input));
@@ -200,9 +200,9 @@ fn prefix_notes(keys: &Keys) -> Vec<PrefixNote> {
     keys.prefixes.iter().flatten().map(note).collect()
 }
 
-/// Compares each prefix with the prefixes of an earlier build. One whose key is new is compared with the one that
-/// was as deep, unless a different target explains everything. `after` are the published inputs of `keys`, and
-/// `changes` those of the whole image.
+/// Compares each prefix with the prefixes of an earlier build. A prefix with a new key is compared with the prefix of
+/// the same depth, unless a different target explains all changes. `after` are the published inputs of `keys`, and
+/// `changes` are those of the whole image.
 fn prefix_states(
     keys: &Keys,
     (head, before): (&RecordHead, &[Input]),
@@ -225,9 +225,7 @@ fn prefix_states(
 }
 
 /// Returns the record of the same image with a different key that was last built or hit in this lane, or else in any
-/// lane.
-///
-/// Builds without a name are compared with each other.
+/// lane. Builds without a name are compared with each other.
 fn nearest<'a>(
     heads: &'a [RecordHead],
     names: &[String],

@@ -1,4 +1,4 @@
-//! Converts the outputs of a build to exporters of the engine.
+//! Converts the outputs of a build to exporters of the engine. Nothing is exported here.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -18,7 +18,7 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
-    /// Returns no exporters: the result stays in the build cache.
+    /// Returns no exporters. The result is only stored in the build cache.
     pub(crate) fn none() -> Self {
         Self { exporters: Vec::new(), target: None, engine_image: false, push_after: false }
     }
@@ -28,11 +28,11 @@ impl Exports {
 pub(crate) enum ExportError {
     #[error("{engine} cannot export type={output} with its image store")]
     Unsupported { engine: String, output: &'static str },
-    #[error("{engine} keeps no images, so there is nowhere to load this one")]
+    #[error("{engine} stores no images, so this one cannot be loaded")]
     NoImageStore { engine: String },
-    #[error("{engine} makes one output a build, and {count} are asked for")]
+    #[error("{engine} supports one output per build, but {count} were requested")]
     OneOutput { engine: String, count: usize },
-    #[error("only one output can be files, and there are {0}")]
+    #[error("only one output can be written to files, but {0} were requested")]
     OneTarget(usize),
     #[error("{engine} cannot build for several platforms at once with its image store")]
     OnePlatform { engine: String },
@@ -60,7 +60,7 @@ pub(crate) struct Abilities<'a> {
 }
 
 impl Abilities<'_> {
-    /// Returns `true` for buildkitd and containerd's image store; graph drivers cannot export archives.
+    /// Returns `true` for buildkitd and containerd's image store. Engines with graph drivers cannot export archives.
     fn makes_archives(&self) -> bool {
         !self.product.is_docker() || self.store == ImageStore::Containerd
     }
@@ -150,10 +150,10 @@ fn name(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {
     }
 }
 
-/// Layers that are compressed already keep their form, unless `--output` has `force-compression=true`.
+/// Sets the compression of pushed layers. Existing layers keep theirs, unless `--output` has `force-compression=true`.
 fn compression(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {
     if settings.push.compression == Compression::Zstd {
-        // Docker's media types have none for zstd.
+        // Docker's media types do not support zstd.
         for (name, value) in [("compression", "zstd"), ("oci-mediatypes", "true")] {
             attributes.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }

@@ -1,4 +1,4 @@
-//! Explains failed builds: BuildKit's message without its wrapping, and hints.
+//! Explains failed builds: extracts the cause from BuildKit's message and adds hints.
 
 use std::path::Path;
 
@@ -6,10 +6,12 @@ use crate::buildkit::BuildFailure;
 use crate::dockerfile::nearest;
 use crate::error_chain::one_line;
 
+/// Facts about a failed build that help to explain it.
 #[derive(Debug, Default)]
 pub(crate) struct Circumstances<'a> {
-    /// The vertex that failed: `[builder 2/3] COPY app /app`.
+    /// The name of the vertex that failed: `[builder 2/3] COPY app /app`.
     pub(crate) vertex: Option<&'a str>,
+    /// The last lines of the vertex's output.
     pub(crate) output: String,
     pub(crate) context: Option<&'a Path>,
     pub(crate) stages: Vec<&'a str>,
@@ -63,16 +65,16 @@ fn missing_file(message: &str, circumstances: &Circumstances<'_>) -> Option<Fail
         format!("{instruction}: there is no {path} in {place}")
     };
     let hint = match (from, circumstances.context) {
-        (Some(from), _) => format!("check the path, and that `{from}` has it at its end"),
+        (Some(from), _) => format!("check the path, and that the file system of `{from}` contains it"),
         (None, Some(context)) if context.join(path).symlink_metadata().is_ok() => {
-            format!("{} is there, but .dockerignore keeps it out", context.join(path).display())
+            format!("{} exists, but .dockerignore excludes it", context.join(path).display())
         }
         (None, Some(context)) => {
             let context = std::path::absolute(context).unwrap_or_else(|_| context.to_owned());
-            format!("sources are looked for below {}", context.display())
+            format!("sources are read from {}", context.display())
         }
         (None, None) => {
-            "sources are looked for in the build context, where .dockerignore may keep them out".to_owned()
+            "sources are read from the build context, and .dockerignore may exclude them".to_owned()
         }
     };
     Some(FailedBuild::new(cause).hint(hint))
@@ -92,14 +94,14 @@ fn unavailable_image(message: &str, circumstances: &Circumstances<'_>) -> Option
     let hint = if ["denied", "nauthorized", "authorization"].iter().any(|word| reason.contains(word)) {
         "check the name; if the repository is private, log in first (docker login)"
     } else if reason.contains("no match for platform") || reason.contains("no matching manifest") {
-        "the image is not made for this platform: --platform names another one"
+        "the image does not exist for this platform: --platform selects a different one"
     } else if reason.contains("not found") {
         "check the image's name and tag"
     } else {
         "the engine itself fetches it: check the image's name, and the engine's network, DNS and proxy"
     };
     let error = FailedBuild::new(format!("the engine cannot get {image}: {reason}"));
-    // BuildKit takes an unknown stage for an image of Docker Hub.
+    // BuildKit treats an unknown stage name as an image on Docker Hub.
     let name = image.strip_prefix("docker.io/library/").and_then(|name| name.split([':', '@']).next());
     Some(match name.and_then(|name| Some((name, nearest(name, circumstances.stages.iter().copied())?))) {
         Some((name, stage)) => error.hint(format!("no stage is called `{name}`; did you mean `{stage}`?")),
@@ -117,16 +119,16 @@ fn bad_name(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
 fn missing_credential(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
     let hint = if let Some(rest) = message.strip_prefix("secret ").filter(|rest| rest.contains("not found")) {
         let id = rest.split([' ', ':']).next()?;
-        format!("give it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE")
+        format!("pass it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE")
     } else if message.to_lowercase().contains("no ssh ") {
-        "give the step an agent with --ssh default, or a key with --ssh default=KEY".to_owned()
+        "pass an agent with --ssh default, or a key with --ssh default=KEY".to_owned()
     } else {
         return None;
     };
     Some(FailedBuild::new(message).hint(hint))
 }
 
-/// Explains a full disk, which BuildKit or the step's own program reports.
+/// Explains a full disk, which BuildKit or the program of a step reports.
 fn full_disk(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
     const FULL: &str = "no space left on device";
     let cause = if message.contains(FULL) {
@@ -137,16 +139,16 @@ fn full_disk(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedB
         return None;
     };
     Some(FailedBuild::new(cause).hint(
-        "the engine's disk is full: docker system df shows what fills it, docker builder prune frees the build cache",
+        "the engine's disk is full: docker system df shows its usage, docker builder prune empties the build cache",
     ))
 }
 
 fn exit_code(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
     let hint = match message.rsplit_once("exit code: ")?.1.trim() {
-        "137" => "the step was killed, most often for want of memory: look at the engine's log",
+        "137" => "the step was killed, usually because memory ran out: check the engine's log",
         "127" => "a program that the step runs is not in the image: the output above names it",
         "126" => {
-            "a program that the step runs may not be executed: chmod +x, or a binary for another platform"
+            "a program that the step runs cannot be executed: it needs chmod +x, or it is a binary for a different platform"
         }
         _ => return None,
     };
@@ -157,11 +159,11 @@ fn newer_frontend(message: &str) -> Option<String> {
     let lower = message.to_lowercase();
     let unknown = lower.contains("unknown flag") || lower.contains("unknown instruction");
     unknown.then(|| {
-        "if it is newer than the engine: `# syntax=docker/dockerfile:1` as the first line gets a newer frontend".to_owned()
+        "if the engine is too old for it, add `# syntax=docker/dockerfile:1` as the first line to use a newer frontend".to_owned()
     })
 }
 
-/// Returns `COPY app /app` for `[builder 2/3] COPY app /app`.
+/// Returns the instruction in a vertex name: `COPY app /app` for `[builder 2/3] COPY app /app`.
 fn instruction(vertex: &str) -> &str {
     vertex
         .strip_prefix('[')
@@ -169,7 +171,7 @@ fn instruction(vertex: &str) -> &str {
         .map_or(vertex, |(_, instruction)| instruction)
 }
 
-/// Returns BuildKit's message without the prefixes that wrap it.
+/// Returns BuildKit's message without its wrapping prefixes.
 fn plain_message(message: &str) -> &str {
     let mut message = message.trim();
     loop {
@@ -215,13 +217,13 @@ mod tests {
                 "failed to compute cache key: \"/nope\" not found: not found",
                 "[2/2] COPY nope /x",
                 "COPY nope /x: there is no nope in the build context",
-                "below ",
+                "sources are read from ",
             ),
             (
                 "failed to compute cache key: failed to calculate checksum of ref a::b: \"/kept-out\": not found",
                 "[app 2/2] COPY kept-out /x",
                 "COPY kept-out /x: there is no kept-out in the build context",
-                ".dockerignore keeps it out",
+                ".dockerignore excludes it",
             ),
             (
                 "failed to compute cache key: \"/a\" not found: not found",
@@ -307,14 +309,14 @@ mod tests {
     }
 
     #[test]
-    fn larders_own_finding_is_a_hint_unless_the_engine_reports_it() {
+    fn an_error_found_by_larder_is_a_hint_unless_the_engine_reports_it() {
         let finding =
             |text: &str| Circumstances { finding: Some(text.to_owned()), ..Circumstances::default() };
-        let circumstances = finding("no stage `b`; there are `a`");
+        let circumstances = finding("there is no stage `b`; the named stages are `a`");
         assert_eq!(
             failed("target stage b could not be found", &circumstances).1,
-            "no stage `b`; there are `a`"
+            "there is no stage `b`; the named stages are `a`"
         );
-        assert_eq!(failed("no stage `b`; there are `a`", &circumstances).1, "");
+        assert_eq!(failed("there is no stage `b`; the named stages are `a`", &circumstances).1, "");
     }
 }

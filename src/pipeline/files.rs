@@ -1,4 +1,4 @@
-//! Digests the directories that a build reads, with the help of the stat index.
+//! Digests the files that a build reads from its directories. The stat index is used to skip unchanged files.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,22 +11,22 @@ use crate::context::{self, ContextError, FileDigest, Filter, StatIndex, Walked};
 use crate::dockerfile::ContextPaths;
 use crate::notes::{Notes, NotesError};
 
-/// Digests directories and remembers their state.
+/// Digests directories and records their state.
 pub(crate) struct Files<'a> {
     notes: &'a Notes,
     pub(crate) witness: Witness,
     pub(crate) faults: Vec<NotesError>,
-    /// Paths that would count if they were not withheld.
+    /// Paths that would be inputs if they were not withheld.
     pub(crate) withheld: BTreeSet<String>,
-    /// Files that BuildKit could take for unchanged.
+    /// The state of files whose changes BuildKit cannot detect.
     pub(crate) unnoticed: Unnoticed,
 }
 
-/// The digests of a directory's files that a build can see.
+/// The digests of the files in a directory that a build can see.
 #[derive(Debug)]
 pub(crate) struct Digested {
     walked: Walked,
-    /// The digests of the walked entries, under their paths.
+    /// The digests of the walked entries, under their paths in the directory.
     digests: Vec<FileDigest>,
 }
 
@@ -36,7 +36,7 @@ impl Digested {
         self.walked.selected.named(self.digests.clone())
     }
 
-    /// Returns the files that a part of the build's paths selects.
+    /// Returns the files that `paths`, a part of the build's paths, select.
     pub(crate) fn select(&self, paths: &ContextPaths) -> Vec<FileDigest> {
         self.walked.select(paths).named(self.digests.clone())
     }
@@ -95,7 +95,7 @@ mod tests {
     use crate::dockerfile::{Dockerfile, Options};
 
     #[tokio::test]
-    async fn a_part_of_the_paths_selects_what_it_would_select_alone() {
+    async fn a_subset_of_the_paths_selects_the_same_files_as_on_its_own() {
         let (context, home) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::create_dir(context.path().join("real")).unwrap();
         std::os::unix::fs::symlink("real", context.path().join("link")).unwrap();
@@ -113,9 +113,9 @@ mod tests {
             async |paths| files.digest(context.path(), Filter::default(), paths).await.unwrap();
         for part in [&["link/a"][..], &["l*/a"], &["real"], &["other", "link"], &["o*"], &[]] {
             for rest in [&["."][..], &["other", "real/b"], &["link/b"]] {
-                let whole = digested(paths(&[part, rest].concat())).await;
+                let all = digested(paths(&[part, rest].concat())).await;
                 let alone = digested(paths(part)).await;
-                assert_eq!(whole.select(&paths(part)), alone.files(), "{part:?} of {rest:?}");
+                assert_eq!(all.select(&paths(part)), alone.files(), "{part:?} of {rest:?}");
             }
         }
     }

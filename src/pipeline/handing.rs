@@ -1,4 +1,4 @@
-//! Loads an entry's image into an engine that did not build it.
+//! Loads the image of a store entry into an engine, for example one of several engines that run it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,11 +22,11 @@ pub(crate) struct Handed {
 #[derive(Clone, Copy)]
 pub(crate) enum Names<'a> {
     These(&'a [ImageRef]),
-    /// This name, unless the engine has a different image of that name.
+    /// This name, unless the engine already has a different image with that name.
     IfFree(&'a str),
 }
 
-/// Loads the image of `entry` into an engine, unless it is there already.
+/// Loads the image of `entry` into an engine, unless the engine already has it.
 pub(crate) async fn hand(
     entry: &Entry,
     names: Names<'_>,
@@ -64,7 +64,7 @@ pub(crate) async fn hand(
     Ok(handed(loaded.image.id, ArchiveTier::NAME))
 }
 
-/// Returns the name of the image, unless the engine has a different image of that name.
+/// Returns the name as a list, or an empty list if the engine already has an image with that name.
 async fn free_name(name: &str, engine: &Engine) -> Vec<ImageRef> {
     let reference = name.parse::<ImageRef>().ok().filter(|reference| reference.familiar() == *name);
     let is_free = matches!(engine.image(name).await, Ok(None));

@@ -1,10 +1,10 @@
-//! Watches the layers that the engine imports from a registry, and ends the import when they cannot be fetched.
+//! Watches the import of layers from a registry, and ends it when layers cannot be fetched.
 //!
 //! Graph drivers pull a missing, truncated or damaged layer again and again, for minutes, and then run the step anyway.
-//! They also wait for a layer that arrives too slowly. Neither may cost more than building the layers.
+//! They also wait for layers that arrive very slowly. Neither may take longer than building the layers.
 //!
-//! The layers of an image that the build continues from are fetched by its FROM. There graph drivers do not show that they
-//! pull a layer again, only that none arrives.
+//! When a build continues from an image, its FROM step fetches the layers of this image. In that step graph drivers do
+//! not show repeated pulls of a layer, only that no data arrives.
 
 use std::time::{Duration, Instant};
 
@@ -15,28 +15,28 @@ use crate::ledger::{BuildRecord, Outcome};
 /// The time limit for fetching layers if the time for building them is unknown.
 const UNKNOWN_COST: Duration = Duration::from_mins(1);
 const MIN_LIMIT: Duration = Duration::from_secs(10);
-/// How long the layers of a base image may make no progress. Graph drivers wait this long before the first retry.
+/// How long no data of a base image's layers may arrive. Graph drivers wait this long before the first retry.
 const STALLED: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("layers of the registry cannot be taken: {0}")]
+#[error("cannot use the layers in the registry: {0}")]
 pub(crate) struct ImportError(pub(crate) String);
 
 pub(crate) struct ImportWatch {
     limit: Duration,
-    /// The time that was spent on fetching layers so far.
+    /// The time spent on fetching layers so far.
     spent: Duration,
     /// The last time at which a layer was being fetched.
     seen: Option<Instant>,
-    /// The image that the build continues from, if it does.
+    /// The image that the build continues from, if there is one.
     base: Option<String>,
-    /// The bytes of that image that have arrived, and when the last of them did.
+    /// The number of bytes of that image that have arrived, and when the last of them arrived.
     arrived: Option<(i64, Instant)>,
 }
 
 impl ImportWatch {
-    /// Returns a watch over `imports` and the image `base`, or `None` if there are none. `builds` reads the ledger;
-    /// `names` are the image's.
+    /// Returns a watch over `imports` and the image `base`, or `None` if there is nothing to watch. `builds` reads the
+    /// ledger; `names` are the names of the image that is built.
     pub(crate) fn new(
         imports: &[CacheEntry],
         base: Option<&str>,
@@ -49,7 +49,7 @@ impl ImportWatch {
         is_needed.then(|| Self { limit: limit(), spent: Duration::ZERO, seen: None, base, arrived: None })
     }
 
-    /// Returns the error of the imported layers that `trace` shows at `now`.
+    /// Returns an error if the imported layers in `trace` cannot be fetched, or take too long as of `now`.
     pub(crate) fn check(&mut self, trace: &Trace, now: Instant) -> Option<ImportError> {
         let steps = || trace.vertexes().filter(|(_, vertex)| StepKind::of(vertex.name()).is_counted());
         if let Some(layer) = steps().find_map(|(_, vertex)| vertex.pulled_again()) {
@@ -67,7 +67,7 @@ impl ImportWatch {
         });
         if self.arrived.is_some_and(|(_, since)| now - since > STALLED) {
             let seconds = STALLED.as_secs();
-            return Some(ImportError(format!("the engine gets nothing of a layer for {seconds} s")));
+            return Some(ImportError(format!("the engine received no data of a layer for {seconds} s")));
         }
         let is_fetching = steps().map(|(_, vertex)| vertex).chain(base).any(VertexTrace::is_fetching);
         if let Some(seen) = self.seen {
@@ -81,7 +81,7 @@ impl ImportWatch {
     }
 }
 
-/// Returns the time that the steps of an image take without a cache, as far as the ledger shows.
+/// Returns the time that the steps of an image take without a cache, or `None` if the ledger does not show it.
 fn miss_cost(builds: &[BuildRecord], names: &[String]) -> Option<Duration> {
     let own = builds.iter().filter(|build| build.outcome == Outcome::Built && build.names == names);
     let ran = own.map(|build| -> u64 {
@@ -102,7 +102,7 @@ mod tests {
         StepEntry { name: String::new(), digest: String::new(), cached, imported: false, millis }
     }
 
-    /// A build of `app` that took these times for the steps that ran.
+    /// Returns the record of a build of `app` whose steps ran for these times in milliseconds.
     fn build(ran: &[u64]) -> BuildRecord {
         let mut build = BuildRecord::started(Timestamp::UNIX_EPOCH);
         (build.outcome, build.names) = (Outcome::Built, vec!["app".to_owned()]);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_that_a_step_waits_for_layers_counts() {
+    fn the_time_that_a_step_waits_for_layers_is_limited() {
         let imports = [CacheEntry { kind: "registry".to_owned(), attributes: [].into() }];
         let mut watch = ImportWatch::new(&imports, None, Vec::new, &[]).unwrap();
         let (mut trace, start) = (Trace::default(), Instant::now());
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_image_of_which_nothing_arrives_is_given_up() {
+    fn a_base_image_whose_data_stops_arriving_is_given_up() {
         let mut watch = ImportWatch::new(&[], Some("app@sha256:0"), Vec::new, &[]).unwrap();
         let (mut trace, start) = (Trace::default(), Instant::now());
         let at = |seconds| start + Duration::from_secs(seconds);

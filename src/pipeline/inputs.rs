@@ -1,4 +1,4 @@
-//! Finds and reads the inputs of a build: its context and its Dockerfile.
+//! Finds and reads the inputs of a build: its context and its Dockerfile. The files of the context are not read here.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -17,7 +17,7 @@ use crate::plan::{ContextSource, DockerfileSource, SourceSettings};
 pub(crate) struct Inputs {
     pub(crate) context: Context,
     pub(crate) dockerfile: DockerfileInput,
-    /// The files of larder that are left out of a directory, by directory.
+    /// The files written by larder that are left out of the context, by directory.
     pub(crate) withheld: BTreeMap<PathBuf, Vec<String>>,
     pub(crate) known_bases: KnownBases,
 }
@@ -34,12 +34,12 @@ pub(crate) enum Context {
 
 #[derive(Debug)]
 pub(crate) enum DockerfileInput {
-    /// A file of this machine. No other file of its directory is needed.
+    /// A file on this machine. No other file of its directory is needed.
     Local {
         directory: PathBuf,
         name: String,
         text: DockerfileText,
-        /// The version that is built instead, if larder has added to it.
+        /// The version that is built instead, if larder has added to the Dockerfile.
         changed: Option<Changed>,
         /// The directory of a Dockerfile from stdin.
         _temporary: Option<TempDir>,
@@ -50,9 +50,9 @@ pub(crate) enum DockerfileInput {
 
 #[derive(Debug)]
 pub(crate) struct Changed {
-    /// Contains it under the name of the user's Dockerfile, and its ignore file.
+    /// The directory that contains this version under the name of the user's Dockerfile, and a copy of its ignore file.
     pub(crate) directory: TempDir,
-    /// The same lines as the user's, some of them longer.
+    /// The same lines as the user's Dockerfile, some of them longer.
     pub(crate) text: DockerfileText,
 }
 
@@ -89,7 +89,7 @@ pub(crate) enum InputError {
     NotText(PathBuf),
     #[error("the Dockerfile on stdin is empty")]
     EmptyStdin,
-    #[error("stdin holds a Dockerfile, and --file names another one")]
+    #[error("stdin contains a Dockerfile, but --file names a different one")]
     TwoDockerfiles,
     #[error("cannot read stdin")]
     Stdin(#[source] io::Error),
@@ -145,7 +145,8 @@ impl Inputs {
         self.withheld.get(directory).cloned().unwrap_or_default()
     }
 
-    /// Returns the text that is built, with the additions of larder, if the Dockerfile is on this machine.
+    /// Returns the text that is built, including larder's additions, or `None` if the Dockerfile is not on this
+    /// machine.
     pub(crate) fn built(&self) -> Option<&DockerfileText> {
         match &self.dockerfile {
             DockerfileInput::Local { text, changed, .. } => {
@@ -155,6 +156,7 @@ impl Inputs {
         }
     }
 
+    /// Sets the text that is built instead of the user's Dockerfile.
     pub(crate) fn build_instead(&mut self, text: String) -> io::Result<()> {
         let written = self.with_text(&text)?;
         if let (DockerfileInput::Local { changed, .. }, Some(directory)) = (&mut self.dockerfile, written) {
@@ -176,7 +178,8 @@ impl Inputs {
         }
     }
 
-    /// Returns the Dockerfile's name for messages and its text as the user wrote it, if it is on this machine.
+    /// Returns the Dockerfile's name for messages and its text as the user wrote it, or `None` if it is not on this
+    /// machine.
     pub(crate) fn written(&self) -> Option<(&str, &DockerfileText)> {
         match &self.dockerfile {
             DockerfileInput::Local { name, text, .. } => Some((name, text)),
@@ -185,20 +188,20 @@ impl Inputs {
     }
 }
 
-/// Returns the paths of the ignore files of a directory, by precedence.
+/// Returns the paths of the possible ignore files of a directory, in order of precedence.
 pub(crate) fn ignore_files(directory: &Path, dockerfile: &DockerfileInput) -> Vec<PathBuf> {
-    let beside = match dockerfile {
+    let next_to_dockerfile = match dockerfile {
         DockerfileInput::Local { directory, name, changed, .. } => {
-            // The engine reads the ignore file beside the Dockerfile that it receives.
+            // The engine reads the ignore file next to the Dockerfile that it receives.
             let directory = changed.as_ref().map_or(directory.as_path(), |changed| changed.directory.path());
             Some(directory.join(format!("{name}.dockerignore")))
         }
         DockerfileInput::InContext(_) => None,
     };
-    beside.into_iter().chain([directory.join(ignorefile::FILE_NAME)]).collect()
+    next_to_dockerfile.into_iter().chain([directory.join(ignorefile::FILE_NAME)]).collect()
 }
 
-/// Fails if an ignore file cannot be read. The engine would take it for missing and build the ignored files in.
+/// Fails if an ignore file cannot be read. The engine would treat it as missing and include the ignored files.
 fn check_ignore_file(directory: &Path, dockerfile: &DockerfileInput) -> Result<(), InputError> {
     for path in ignore_files(directory, dockerfile) {
         match File::open(&path) {
@@ -216,17 +219,17 @@ fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {
     let mut stdin = io::stdin().lock();
     let mut header = Vec::new();
     stdin.by_ref().take(archive::HEADER as u64).read_to_end(&mut header).map_err(InputError::Stdin)?;
-    let mut whole = header.as_slice().chain(stdin);
+    let mut input = header.as_slice().chain(stdin);
     if !archive::is_archive(&header) {
         if *dockerfile != DockerfileSource::Default {
             return Err(InputError::TwoDockerfiles);
         }
         let context = Context::Empty(TempDir::new().map_err(InputError::Stdin)?);
-        return Ok(Inputs::new(context, from_stdin(&mut whole)?));
+        return Ok(Inputs::new(context, from_stdin(&mut input)?));
     }
     let mut spool = || {
         let mut file = NamedTempFile::new()?;
-        io::copy(&mut whole, &mut file)?;
+        io::copy(&mut input, &mut file)?;
         file.flush()?;
         Ok(file)
     };
@@ -266,7 +269,7 @@ fn local_path(path: &Path) -> Result<DockerfileInput, InputError> {
     local(directory, &name.to_string_lossy())
 }
 
-/// Reads `name` in `directory`. As in Docker, `Dockerfile` may also be in lower case.
+/// Reads `name` in `directory`. As in Docker, the default name may also be in lower case.
 fn local(directory: &Path, name: &str) -> Result<DockerfileInput, InputError> {
     let lower = directory.join(name.to_ascii_lowercase());
     let (path, name) = match directory.join(name) {

@@ -1,4 +1,5 @@
 //! Computes the keys of a build for commands that need them, and for base images, which are named by their keys.
+//! Nothing is built here.
 
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub(crate) struct KeyedBuild {
 
 impl KeyedBuild {
     /// Computes the keys of a build, and warns of inputs that could not be taken into account. If the keys cannot be
-    /// known, the reason's place in the Dockerfile is reported.
+    /// computed, reports the place in the Dockerfile that prevents it.
     pub(crate) async fn of(
         build: &BuildSettings,
         session: &Session<'_>,
@@ -36,7 +37,7 @@ impl KeyedBuild {
             PipelineError::NoKeys(Arc::new(error))
         })?;
         if !keys.unpinned.is_empty() {
-            reporter.warn(&format!("no digest is known of the base image {}", keys.unpinned.join(", ")));
+            reporter.warn(&format!("the digest of the base image {} is unknown", keys.unpinned.join(", ")));
         }
         for fault in &keys.faults {
             reporter.warn(&format!("{}; going on without it", chain(fault)));
@@ -45,7 +46,7 @@ impl KeyedBuild {
     }
 }
 
-/// Reports the place in the Dockerfile that makes the keys unknown, if there is one.
+/// Reports the place in the Dockerfile that prevents computing the keys, if there is one.
 fn report_place(error: &NoKeys, inputs: &Inputs, reporter: &dyn Reporter) {
     let Some((name, text)) = inputs.written() else { return };
     let mistake = match error {

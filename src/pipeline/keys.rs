@@ -1,4 +1,4 @@
-//! Computes the keys of a build from its inputs.
+//! Computes the keys of a build from its inputs. The definition of the keys is in `crate::key`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -20,11 +20,11 @@ use crate::key::{BasePin, Context as KeyContext, ContextFile, ImageInputs, Input
 use crate::notes::{Notes, NotesError};
 use crate::plan::{BuildSettings, SourceSettings};
 
-/// The keys of a build, and what is reported about them.
+/// The keys of a build, and what the build reports about them.
 #[derive(Debug)]
 pub(crate) struct BuildKeys {
     pub(crate) keys: Keys,
-    /// Base images without a known digest. A change of them would go unnoticed.
+    /// Base images without a known digest. Changes of these images are not detected.
     pub(crate) unpinned: Vec<String>,
     /// The sorted platforms.
     pub(crate) platforms: Vec<String>,
@@ -34,17 +34,18 @@ pub(crate) struct BuildKeys {
     pub(crate) target: usize,
     /// The parts of the Dockerfile that the build reaches, on the first platform.
     pub(crate) resolution: Arc<Resolution>,
-    /// The options of that resolution.
+    /// The options of `resolution`.
     pub(crate) options: Options,
-    /// The digest of the files that BuildKit could wrongly take for unchanged, if there are any.
+    /// The digest of the files whose changes BuildKit cannot detect, if there are any.
     pub(crate) ambiguous: Option<Digest>,
-    /// Writes to the cache that failed. They cost only time.
+    /// Writes to the cache that failed. They cost time, but do not affect the keys.
     pub(crate) faults: Vec<NotesError>,
     pub(crate) withheld: BTreeSet<String>,
     witness: Arc<Witness>,
 }
 
 impl BuildKeys {
+    /// Returns the names of the inputs that have changed since the keys were computed.
     pub(crate) async fn changed(&self) -> Vec<String> {
         let witness = Arc::clone(&self.witness);
         blocking(move || witness.changed()).await
@@ -68,19 +69,19 @@ impl BuildKeys {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NoKeys {
-    #[error("the context is remote: what is in it is known to the engine only")]
+    #[error("the context is remote: only the engine can read it")]
     RemoteContext,
-    #[error("the named context {0} is remote: what is in it is known to the engine only")]
+    #[error("the named context {0} is remote: only the engine can read it")]
     RemoteNamedContext(String),
-    #[error("the archive on stdin is compressed in a way that larder does not read")]
+    #[error("larder cannot read the compression of the archive on stdin")]
     Compression,
     #[error("the archive on stdin cannot be read")]
     Archive(#[source] io::Error),
     #[error(
-        "ADD of a remote address, or a time taken from elsewhere: what is there is known to the engine only"
+        "ADD of a remote address, or a SOURCE_DATE_EPOCH that is not a number: only the engine can read the source"
     )]
     RemoteAdd,
-    #[error("--pull, and {0} could not be looked up in its registry")]
+    #[error("--pull was given, but {0} could not be looked up in its registry")]
     PullUnknown(String),
     #[error("the Dockerfile has an error")]
     Syntax(#[source] SyntaxError),
@@ -90,11 +91,12 @@ pub(crate) enum NoKeys {
     Context(#[from] ContextError),
     #[error("the engine's platform is unknown")]
     Platform(#[source] Box<ConnectError>),
-    #[error("two inputs have one name")]
+    #[error("two inputs have the same name")]
     Duplicate(#[from] crate::key::DuplicateInput),
 }
 
-/// Computes the keys of `inputs` for `settings` on a builder of this platform. If that fails, the build itself may still succeed.
+/// Computes the keys of `inputs` for `settings` on a builder of this platform. If that fails, the build itself may
+/// still succeed.
 pub(crate) async fn compute(
     settings: &BuildSettings,
     inputs: &Inputs,
@@ -118,7 +120,7 @@ pub(crate) async fn compute(
         }
         (None, dockerfile) => {
             let bytes = archived.as_ref().and_then(|archive| archive.wanted.clone());
-            let missing = || io::Error::other(format!("there is no {} in it", wanted(dockerfile)));
+            let missing = || io::Error::other(format!("it does not contain {}", wanted(dockerfile)));
             let bytes = bytes.ok_or_else(missing).map_err(NoKeys::Archive)?;
             let text = String::from_utf8(bytes).map_err(|error| NoKeys::Archive(io::Error::other(error)))?;
             let dockerfile = Dockerfile::parse(&text).map_err(NoKeys::Syntax)?;
@@ -134,11 +136,11 @@ pub(crate) async fn compute(
     let text: Arc<str> = text.into();
     let owned = Arc::new(settings.clone());
     let keying = Keying { settings: owned, inputs, lookup, seal, text: &text, dockerfile, archived };
-    let asked: BTreeSet<&String> = settings.source.platforms.iter().collect();
-    // `None` is the engine's own platform.
-    let asked = if asked.is_empty() { vec![None] } else { asked.into_iter().map(Some).collect() };
+    let requested: BTreeSet<&String> = settings.source.platforms.iter().collect();
+    // `None` is the default platform of the engine.
+    let requested = if requested.is_empty() { vec![None] } else { requested.into_iter().map(Some).collect() };
     let mut parts = Vec::new();
-    for platform in asked {
+    for platform in requested {
         let options = Options { platform: platform.cloned(), ..options.clone() };
         parts.push(keying.on(options, &mut reader).await?);
     }
@@ -279,7 +281,7 @@ impl Keying<'_> {
     }
 }
 
-/// Returns the options to resolve a Dockerfile on a builder of this platform, without any triggers.
+/// Returns the options to resolve a Dockerfile on a builder of this platform. They contain no triggers.
 pub(crate) fn options(source: &SourceSettings, build_platform: String) -> Options {
     Options {
         target: source.target.clone(),
@@ -292,7 +294,8 @@ pub(crate) fn options(source: &SourceSettings, build_platform: String) -> Option
     }
 }
 
-/// Pins the base images and the syntax frontend, and adds the triggers that become known to `options`.
+/// Looks up the digests of the base images and of the syntax frontend, and adds the triggers of the base images to
+/// `options`.
 async fn pin(
     dockerfile: &Dockerfile,
     resolution: &Resolution,

@@ -1,4 +1,4 @@
-//! A builder and what earlier builds on this machine have noted of it.
+//! Combines a builder with the notes that earlier builds on this machine made about it.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
 use crate::notes::{BuilderEntry, Notes, NotesError};
 
-/// The id of the worker in every Docker engine before 26.0.
+/// The worker id that every Docker engine before 26.0 has.
 const NAMELESS: &str = "moby";
 
 pub(crate) struct KnownBuilder<'a> {
@@ -39,7 +39,7 @@ impl<'a> KnownBuilder<'a> {
         Ok(Self { engine, notes, entry: notes.builder(identity)? })
     }
 
-    /// Returns the id of the builder. Engines without ids of their own need a while to return theirs.
+    /// Returns the id of the builder. Engines that do not have a unique worker id take longer to return one.
     pub(crate) async fn identity(client: &Client, engine: Option<&Engine>) -> Result<String, UnknownBuilder> {
         let identity = client.worker().await?.id.clone();
         match engine {
@@ -48,7 +48,7 @@ impl<'a> KnownBuilder<'a> {
         }
     }
 
-    /// Returns `true` if the builder has made these layers and still has the image on top of them.
+    /// Returns `true` if the builder has made these layers and still has the image that contains them.
     pub(crate) async fn has_layers(&self, layers: Digest) -> Result<bool, UnknownBuilder> {
         let (Some(image), Some(engine)) = (self.entry.image_on(layers), self.engine) else {
             return Ok(false);
@@ -56,13 +56,13 @@ impl<'a> KnownBuilder<'a> {
         Ok(engine.image(image).await?.is_some())
     }
 
-    /// Changes what is noted of the builder.
+    /// Changes the notes about the builder.
     pub(crate) fn note(&mut self, change: impl FnOnce(&mut BuilderEntry)) -> Result<(), NotesError> {
         change(&mut self.entry);
         self.notes.note_builder(&self.entry)
     }
 
-    /// Records that the limits of the builder were reported. Returns `true` for the first call.
+    /// Records that the limits of the builder were reported. Returns `true` if they had not been reported before.
     pub(crate) fn note_limits_reported(&mut self) -> Result<bool, NotesError> {
         let is_first = self.entry.note_limits_reported();
         if is_first {

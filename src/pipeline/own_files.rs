@@ -1,12 +1,12 @@
-//! Finds files that larder itself writes in the directories that a build reads: the cache, and results of this and of
-//! earlier builds.
+//! Excludes the files that larder itself writes from the directories that a build reads: the cache directory, and the
+//! results of this and of earlier builds.
 //!
-//! They are not inputs of a build: they would be copied into the image, including the cache's secret, and change with
-//! every build. They are left out of both the key and the context that the engine receives.
+//! These files must not be inputs of a build: they would be copied into the image, including the cache's secret, and
+//! change with every build. They are left out of both the key and the context that the engine receives.
 //!
-//! A directory that `--output` fills belongs to larder if larder created it. A result of an earlier build, or the last
-//! output of this build, is used if an instruction names it explicitly. The cache, and files that this build writes at
-//! its end, can never be meant.
+//! A directory that `--output` fills belongs to larder if larder created it. A result of an earlier build, or the
+//! previous output of this build, is an input if an instruction names it explicitly. Naming the cache directory or a
+//! file that this build writes at its end is an error.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -23,23 +23,24 @@ struct OwnPlace {
     /// The path without symbolic links, as far as it exists.
     path: PathBuf,
     what: &'static str,
-    /// A build may use it if an instruction names it.
+    /// `true` if a build may use it when an instruction names it.
     can_be_named: bool,
+    /// `true` if larder also creates missing parent directories.
     makes_parents: bool,
 }
 
 #[derive(Debug, Clone, Default)]
 struct OwnPlaces(Vec<OwnPlace>);
 
-/// An instruction names a file that no build can use.
+/// An instruction names a file that must not be an input of a build.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("the Dockerfile takes `{path}` from the build context, which is {what}")]
+#[error("the Dockerfile reads `{path}` from the build context, but that is {what}")]
 pub(crate) struct TakesOwn {
     path: String,
     what: &'static str,
 }
 
-/// Determines the files of larder that are left out of the directories that a build reads.
+/// Determines the files of larder that are left out of each directory that a build reads.
 pub(crate) fn withhold(
     inputs: &mut Inputs,
     build: &BuildSettings,
@@ -47,7 +48,7 @@ pub(crate) fn withhold(
 ) -> Result<(), TakesOwn> {
     let own = OwnPlaces::of(build, cache_dir, notes);
     let dockerfile = inputs.built().and_then(|text| text.parsed().ok());
-    // The named paths do not depend on the base image, and the build itself reports mistakes.
+    // The named paths do not depend on the base image, and the build itself reports errors in the Dockerfile.
     let resolution = dockerfile.and_then(|file| file.resolve(&options(&build.source, platform::own())).ok());
     let selected = |name: Option<&String>| match (&resolution, name) {
         (None, _) => ContextPaths::default(),
@@ -75,10 +76,13 @@ impl OwnPlaces {
                 places.push(OwnPlace { path, what, can_be_named, makes_parents });
             }
         };
-        add(cache_dir, "the cache", false, true);
-        // The context may be the cache's directory itself.
-        add(&notes.content(), "the cache", false, true);
-        let files = [("the --metadata-file", &build.metadata_file), ("the --iidfile", &build.iid_file)];
+        add(cache_dir, "larder's cache", false, true);
+        // The context may be the cache directory itself.
+        add(&notes.content(), "larder's cache", false, true);
+        let files = [
+            ("the file of --metadata-file", &build.metadata_file),
+            ("the file of --iidfile", &build.iid_file),
+        ];
         for (what, path) in files {
             if let Some(path) = path {
                 add(path, what, false, false);
@@ -87,11 +91,13 @@ impl OwnPlaces {
         for output in &build.outputs {
             match &output.kind {
                 OutputKind::Local(directory) if is_own_directory(directory, notes) => {
-                    add(directory, "the --output", true, true);
+                    add(directory, "the result of --output", true, true);
                 }
                 OutputKind::Tar(Destination::File(path))
                 | OutputKind::Oci(Destination::File(path))
-                | OutputKind::Docker(Destination::File(path)) => add(path, "the --output", true, true),
+                | OutputKind::Docker(Destination::File(path)) => {
+                    add(path, "the result of --output", true, true);
+                }
                 _ => {}
             }
         }
@@ -101,7 +107,7 @@ impl OwnPlaces {
         Self(places)
     }
 
-    /// Returns the paths below `directory` that are left out of the build. Fails if `taken` names one that cannot be
+    /// Returns the paths below `directory` that are left out of the build. Fails if `taken` names one that must not be
     /// used.
     fn below(&self, directory: &Path, taken: &ContextPaths) -> Result<Vec<String>, TakesOwn> {
         let Ok(root) = fs::canonicalize(directory) else { return Ok(Vec::new()) };
@@ -123,7 +129,7 @@ impl OwnPlaces {
     }
 }
 
-/// Returns `true` if larder created the directory, or will create it.
+/// Returns `true` if larder created the directory or will create it.
 pub(crate) fn is_own_directory(directory: &Path, notes: &Notes) -> bool {
     match fs::read_dir(directory) {
         Ok(mut entries) => {
@@ -134,7 +140,7 @@ pub(crate) fn is_own_directory(directory: &Path, notes: &Notes) -> bool {
     }
 }
 
-/// Returns `true` if a source names the file at `own`, or one below it.
+/// Returns `true` if a source names the path `own` or a path below it.
 fn names(selector: &ContextSelector, own: &str) -> bool {
     let is_in =
         |path: &str| path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
@@ -142,14 +148,14 @@ fn names(selector: &ContextSelector, own: &str) -> bool {
     !selector.is_pattern && (is_in(&selector.path) || parents.is_some_and(is_in))
 }
 
-/// Returns the path relative to `root`, or `None` if it is not below.
+/// Returns the path relative to `root`, or `None` if it is not below `root`.
 fn path_below(root: &Path, path: &Path) -> Option<String> {
     let below = path.strip_prefix(root).ok()?.to_str()?;
     (!below.is_empty()).then(|| below.to_owned())
 }
 
-/// Returns the highest directory below `root` that contains only `path`, so that the result is the same before larder
-/// creates it.
+/// Returns the highest directory below `root` that contains nothing but `path`. The result is the same before and after
+/// larder creates `path`.
 fn outermost<'a>(root: &Path, path: &'a Path) -> &'a Path {
     let mut outermost = path;
     while let Some(parent) = outermost.parent().filter(|parent| *parent != root) {
@@ -165,7 +171,7 @@ fn outermost<'a>(root: &Path, path: &'a Path) -> &'a Path {
     outermost
 }
 
-/// Returns the path with symbolic links resolved, as far as it exists.
+/// Returns the path with symbolic links resolved in the part that exists.
 fn resolved(path: &Path) -> Option<PathBuf> {
     let path = std::path::absolute(path).ok()?;
     path.ancestors().find_map(|ancestor| {

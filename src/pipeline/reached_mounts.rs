@@ -1,4 +1,4 @@
-//! Finds the cache mounts that the target of a build reaches, and decides which of them larder can carry.
+//! Finds the cache mounts that the target of a build reaches, and decides which of them larder can save and restore.
 
 use super::inputs::DockerfileText;
 use super::keys::options;
@@ -10,12 +10,12 @@ use crate::plan::SourceSettings;
 
 pub(crate) enum Unreached {
     Builder(Box<ConnectError>),
-    /// The message, and the place in the Dockerfile if there is one.
+    /// The message, and the place in the Dockerfile if it is known.
     Dockerfile(String, Option<SyntaxError>),
 }
 
-/// Returns the cache mounts that a Dockerfile's target reaches. Queries the builder for its platform only if they
-/// depend on it.
+/// Returns the cache mounts that a Dockerfile's target reaches. Queries the builder for its platform only if the result
+/// depends on it.
 pub(crate) async fn reached(
     client: &Client,
     source: &SourceSettings,
@@ -50,9 +50,9 @@ fn resolved(
     for mount in std::mem::take(&mut found.carried) {
         let has_origin = mount.id.origin.is_some();
         let reason = if has_origin && source.platforms.len() > 1 {
-            Some("it is made from other files on each platform")
+            Some("its initial content is different on each platform")
         } else if has_origin && !can_be_visited(&mount, text, &options, variables) {
-            Some("its options cannot be written again behind this Dockerfile")
+            Some("its options cannot be repeated at the end of this Dockerfile")
         } else {
             None
         };
@@ -67,7 +67,7 @@ fn resolved(
 }
 
 /// Returns how the frontend treats variables in the options of mounts. The frontend is the one that the Dockerfile
-/// names, or else the engine's own.
+/// names, or else the one built into the engine.
 fn variables(syntax: Option<&str>, engine: &EngineProduct) -> Variables {
     let is_old = match (syntax, engine) {
         (Some(image), _) => {

@@ -1,4 +1,4 @@
-//! Access to registries with the user's logins, this machine's certificates and the engine's rules.
+//! Provides access to registries with the user's logins, this machine's certificates and the engine's rules.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ pub(crate) struct Registries {
     certificates: Vec<PathBuf>,
     engine: Option<Engine>,
     reach: OnceCell<Reach>,
-    /// Clients by repository. Copies share the protocol and the login.
+    /// Clients by repository. Clones share the detected protocol and the login.
     clients: Mutex<BTreeMap<String, Repository>>,
 }
 
@@ -26,20 +26,20 @@ pub(crate) enum PushError {
     Login(#[from] EcrError),
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The registry rejects the name of an image that was pushed by its digest.
+    /// The registry rejected the tag of an image that was pushed by its digest.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    #[error("its registry does not have what was pushed")]
+    #[error("the registry does not have the pushed image")]
     Gone,
 }
 
 impl Registries {
-    /// Returns the registries that `engine` also reaches, with certificates from these directories.
+    /// Creates the registries with the rules of `engine` and the certificates in these directories.
     pub(crate) fn new(login: Login, certificates: Vec<PathBuf>, engine: Option<&Engine>) -> Self {
         Self { certificates, engine: engine.cloned(), ..Self::with(login) }
     }
 
-    /// Returns the registries with these logins and no further rules.
+    /// Creates registries with these logins and default rules.
     pub(crate) fn with(login: Login) -> Self {
         Self {
             login,
@@ -56,21 +56,21 @@ impl Registries {
 
     /// Returns the rules for reaching registries; the default ones if the engine cannot be queried.
     pub(crate) async fn reach(&self) -> &Reach {
-        let ask = || async {
+        let query = || async {
             let rules = match &self.engine {
                 Some(engine) => engine.reach().await.unwrap_or_default(),
                 None => Reach::default(),
             };
             Reach { certificates: self.certificates.clone(), ..rules }
         };
-        self.reach.get_or_init(ask).await
+        self.reach.get_or_init(query).await
     }
 
     pub(crate) async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
         self.login.credentials(host).await
     }
 
-    /// Pushes an image of the engine. If ECR rejects a saved token, tries again with a new one.
+    /// Pushes an image of the engine. If ECR rejects a saved token, retries with a new one.
     pub(crate) async fn push(
         &self,
         engine: &Engine,
@@ -87,7 +87,7 @@ impl Registries {
         Ok(engine.push(name, &self.credentials(host).await?, progress).await?)
     }
 
-    /// Returns a client for a repository. The login is looked up when the registry asks for one.
+    /// Returns a client for a repository. Credentials are looked up when the registry requests them.
     pub(crate) async fn repository(&self, name: &ImageRef) -> Result<Repository, RegistryError> {
         let reach = self.reach().await;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);

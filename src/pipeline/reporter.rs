@@ -1,5 +1,5 @@
-//! The interface through which the pipeline reports progress. The implementation decides if that is text, JSON or
-//! nothing.
+//! The interface through which the pipeline reports progress. The implementation decides whether to print text, print
+//! JSON or print nothing.
 
 use std::io::Write;
 use std::time::Duration;
@@ -17,20 +17,20 @@ use crate::registry::ImageRef;
 pub(crate) trait Reporter: Send + Sync {
     fn report(&self, event: &Event<'_>);
 
-    /// `text` is one line, without a line end.
+    /// Reports a warning. `text` is one line without a line end.
     fn warn(&self, text: &str);
 
-    /// `text` is one line, with its line end.
+    /// Reports a note. `text` is one line with its line end.
     fn note(&self, text: &str);
 
-    /// Reports text that is always shown, such as the explanation of an error or the answer to an interrupt.
+    /// Reports text that is always shown, such as the explanation of an error or the response to an interrupt.
     fn message(&self, text: &str);
 
     fn shows_notes(&self) -> bool;
 
     fn transfer(&self, what: &str) -> Box<dyn TransferProgress>;
 
-    /// Starts a display of the steps of a solve. `to_stdout` is `true` if the result goes to standard output.
+    /// Starts a display of the steps of a solve. `to_stdout` is `true` if the result is written to standard output.
     fn steps(&self, to_stdout: bool) -> Box<dyn StepProgress>;
 
     fn stdout(&self) -> Box<dyn Write + Send>;
@@ -40,7 +40,7 @@ pub(crate) trait Reporter: Send + Sync {
 }
 
 pub(crate) trait TransferProgress: Send {
-    /// Shows the bytes that are done and their total. Called several times a second.
+    /// Shows the number of completed bytes and their total. Called several times a second.
     fn show(&mut self, amounts: (u64, u64));
 
     fn finish(self: Box<Self>);
@@ -54,7 +54,7 @@ pub(crate) trait StepProgress: Send {
 
     fn trace(&self) -> &Trace;
 
-    /// Shows the end, and returns the complete trace.
+    /// Shows the end of the solve, and returns the complete trace.
     fn finish(self: Box<Self>, now: Timestamp) -> Trace;
 }
 
@@ -68,7 +68,7 @@ pub(crate) enum Event<'a> {
     AutoMounts {
         /// The lines of the RUN instructions that get cache mounts.
         lines: &'a [usize],
-        /// The reasons why other RUN instructions get none.
+        /// The reasons why other RUN instructions do not get cache mounts.
         left: &'a [String],
     },
     Mount(MountAction, &'a CarriedMount),
@@ -79,7 +79,7 @@ pub(crate) enum Event<'a> {
         pushed: PushProgress,
         elapsed: Duration,
     },
-    /// The image got this name in a registry without a push.
+    /// The image was given this name in a registry without a push.
     Named(&'a ImageRef),
     Loaded {
         bytes: u64,

@@ -14,26 +14,27 @@ use crate::dockerfile::SKIP_CHECKS;
 use crate::plan::{BuildSettings, NamedContext};
 use crate::registry::Login;
 
-/// The name of a tar archive from stdin in the session.
+/// The name in the session of a tar archive that was read from stdin.
 const UPLOAD: &str = "context.tar";
 
-/// The facts besides the settings that a request depends on.
+/// The conditions, besides the settings, that a request depends on.
 pub(crate) struct Conditions {
-    /// The digest of files that BuildKit could take for unchanged; an earlier upload of the context is only reused if
+    /// The digest of the files whose changes BuildKit cannot detect. An earlier upload of the context is only reused if
     /// it has the same digest.
     pub(crate) ambiguous: Option<Digest>,
-    /// The layers of the builder must not be used.
+    /// `true` if the builder's cached layers must not be used.
     pub(crate) every_step: bool,
-    /// Base images are looked up in the engine first.
+    /// `true` if base images are looked up in the engine first.
     pub(crate) engine_images: bool,
-    /// The engine supports attestations, so that `docker build` would attach a provenance.
+    /// `true` if the engine supports attestations, so that `docker build` would attach a provenance.
     pub(crate) attestations: bool,
     /// Caches to import layers from, besides those of the settings.
     pub(crate) cache_imports: Vec<CacheEntry>,
-    /// The directory of the Dockerfile that is built instead of the one of the inputs, under the same name.
+    /// The directory of the Dockerfile to build instead of the one in the inputs. It has the same name.
     pub(crate) dockerfile: Option<PathBuf>,
 }
 
+/// Returns the solve request for a build, and what the session attaches to it.
 pub(crate) fn request(
     settings: &BuildSettings,
     inputs: &Inputs,
@@ -134,7 +135,7 @@ fn context(
     }
 }
 
-/// Returns a directory without files of larder.
+/// Returns `directory` without the files that larder writes.
 fn shared(inputs: &Inputs, directory: &Path) -> SharedDirectory {
     SharedDirectory { withheld: inputs.withheld(directory), ..directory.into() }
 }
@@ -149,7 +150,7 @@ fn named_contexts(
         let value = match context {
             NamedContext::Reference(address) => address.clone(),
             NamedContext::Directory(directory) => {
-                // The build itself uses these two names.
+                // The build itself uses these two names for its own directories.
                 let local = if matches!(name.as_str(), "context" | "dockerfile") {
                     format!("_{name}")
                 } else {
@@ -202,7 +203,7 @@ fn options(settings: &BuildSettings, conditions: &Conditions, attributes: &mut B
     }
 }
 
-/// Returns the key by which BuildKit finds an earlier upload of the directory, to send only the differences.
+/// Returns the key by which BuildKit finds an earlier upload of the directory, so that only the differences are sent.
 fn shared_key(directory: &Path) -> String {
     let absolute = std::path::absolute(directory).unwrap_or_else(|_| directory.to_owned());
     Digest::of(absolute.as_os_str().as_encoded_bytes()).hex()

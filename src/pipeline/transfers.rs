@@ -1,4 +1,4 @@
-//! Runs work that moves bytes and shows its progress.
+//! Runs work that transfers bytes, and shows its progress. Handles interrupts, but no deadlines.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -11,7 +11,7 @@ use crate::store::Meter;
 
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
-/// Waits for `work`, whose progress is in `meter`. An interrupt stops the work without waiting for it.
+/// Waits for `work`, whose progress is in `meter`. An interrupt stops the work and returns without waiting for it.
 pub(crate) async fn transfer<T>(
     what: &str,
     work: impl Future<Output = T>,
@@ -22,7 +22,7 @@ pub(crate) async fn transfer<T>(
     until_interrupts(1, what, work, meter, session, reporter).await
 }
 
-/// Waits for `work`, and for its end after an interrupt. A second interrupt returns at once.
+/// Waits for `work`. After an interrupt, waits until the work has stopped; a second interrupt returns immediately.
 pub(crate) async fn transfer_to_its_end<T>(
     what: &str,
     work: impl Future<Output = T>,
@@ -63,7 +63,7 @@ async fn until_interrupts<T>(
     done
 }
 
-/// Runs `work` on a separate thread. It reports the number of bytes that it has done, of `total`.
+/// Runs `work` on a separate thread. `work` reports completed bytes through its argument, up to `total`.
 pub(crate) fn transfer_on_thread<T: Send>(
     what: &str,
     total: u64,

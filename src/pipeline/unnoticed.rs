@@ -1,10 +1,10 @@
 //! Detects changes of a context that BuildKit's incremental transfer misses.
 //!
-//! BuildKit keeps a received context under the session's shared key, and compares the next walk with it (`fsutil`,
-//! `diff_containerd.go`). It takes a file of the same size and time for unchanged, which is wrong after tools that set
-//! all times to one value; it does not compare extended attributes; and it applies a directory's new mode without
-//! counting it as a change. A step would then be taken from the cache, and an old image be noted under a new key.
-//! Therefore the shared key contains everything that can change in such a way, so that a different state is sent
+//! BuildKit stores a received context under the session's shared key, and compares the next transfer with it (`fsutil`,
+//! `diff_containerd.go`). It treats a file with the same size and time as unchanged, which is wrong after tools that
+//! set all times to the same value. It does not compare extended attributes. And it applies a directory's new mode
+//! without counting it as a change. A step would then be taken from the cache, and the old image would be recorded
+//! under a new key. Therefore the shared key covers all such state, so that a context with different state is sent
 //! completely.
 
 use std::collections::BTreeMap;
@@ -13,19 +13,19 @@ use std::os::unix::fs::MetadataExt;
 use crate::context::{Entry, FileDigest, FileKind};
 use crate::digest::Digest;
 
-/// The state that BuildKit does not compare.
+/// The state of a context that BuildKit does not compare.
 #[derive(Debug, Default)]
 pub(crate) struct Unnoticed(Vec<u8>);
 
 impl Unnoticed {
-    /// Adds the state of a directory. Both lists are of the same entries.
+    /// Adds the state of a directory. Both slices describe the same entries.
     pub(crate) fn add(&mut self, entries: &[Entry], digests: &[FileDigest]) {
         let directories = digests.iter().filter(|file| file.kind == FileKind::Directory);
         let mut modes: BTreeMap<u32, usize> = BTreeMap::new();
         for directory in directories {
             *modes.entry(directory.mode).or_default() += 1;
         }
-        // The most frequent mode is added only once, so that a new directory with it changes nothing.
+        // The most frequent mode is added only once, so that a new directory with this mode does not change the digest.
         let usual = modes.into_iter().max_by_key(|(_, count)| *count).map_or(USUAL_MODE, |(mode, _)| mode);
         if usual != USUAL_MODE {
             self.0.extend(usual.to_le_bytes());
@@ -42,7 +42,7 @@ impl Unnoticed {
         }
     }
 
-    /// Returns the digest of the state and the Dockerfile's text; `None` if there is no such state.
+    /// Returns the digest of the state and the Dockerfile's text, or `None` if there is no such state.
     pub(crate) fn digest(&self, text: &str) -> Option<Digest> {
         (!self.0.is_empty()).then(|| Digest::of(&[&self.0, text.as_bytes()].concat()))
     }
@@ -50,7 +50,7 @@ impl Unnoticed {
 
 const USUAL_MODE: u32 = 0o755;
 
-/// Returns `true` if the file's time was set by a tool: to whole seconds, and not the time of the last change.
+/// Returns `true` if a tool has set the file's time: it is in whole seconds and differs from the change time.
 fn is_set_back(entry: &Entry) -> bool {
     let metadata = &entry.metadata;
     metadata.is_file() && metadata.mtime_nsec() == 0 && metadata.mtime() != metadata.ctime()
@@ -67,7 +67,7 @@ mod tests {
     use crate::context::{Filter, StatIndex, digest_entries, walk};
 
     #[test]
-    fn only_what_would_go_unnoticed_changes_the_digest() {
+    fn only_state_that_buildkit_does_not_compare_changes_the_digest() {
         let root = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let at = |name: &str| root.path().join(name);
         let mode = |name: &str, mode| fs::set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
@@ -104,7 +104,7 @@ mod tests {
         assert!(shared.is_some());
         fs::create_dir(at("e")).unwrap();
         mode("e", 0o775);
-        assert_eq!(digest(), shared, "a directory as all others are");
+        assert_eq!(digest(), shared, "the directory has the usual mode");
 
         filetime::set_file_mtime(at("a/file"), FileTime::from_unix_time(1, 0)).unwrap();
         let set_back = digest();

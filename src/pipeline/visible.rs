@@ -1,4 +1,5 @@
-//! Digests what a build can see of its contexts: the files without the ignored ones, and the named contexts in use.
+//! Digests the files of a build's contexts that the build can see: those that are not ignored, and the named contexts
+//! in use.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,7 +16,7 @@ use crate::dockerfile::{ContextPaths, Dockerfile, Resolution};
 use crate::key::{ContextFile, NamedContext as NamedInput, reads_docker_syntax};
 use crate::plan::{BuildSettings, NamedContext, SourceSettings};
 
-/// The paths of the contexts that the reached steps can see.
+/// The paths of each context that the reached steps can see.
 pub(super) struct Seen {
     pub(super) context: ContextPaths,
     named: BTreeMap<String, ContextPaths>,
@@ -37,7 +38,7 @@ impl Seen {
     }
 }
 
-/// Digests the files that the reached steps can see, without the ignored ones; `None` if they see nothing.
+/// Digests the files that the reached steps can see, without the ignored ones. Returns `None` if they see no files.
 pub(super) async fn visible_files(
     directory: &Path,
     inputs: &Inputs,
@@ -52,7 +53,7 @@ pub(super) async fn visible_files(
     Ok(Some(files.digest(directory, filter, seen.clone()).await?))
 }
 
-/// Returns the patterns of the first ignore file that exists. `witness` remembers what was seen of the files.
+/// Returns the patterns of the first ignore file that exists. `witness` records the content of the files.
 pub(crate) fn patterns(
     candidates: impl IntoIterator<Item = PathBuf>,
     witness: &mut Witness,
@@ -62,7 +63,7 @@ pub(crate) fn patterns(
         witness.file(path.clone(), read.as_deref().ok());
         match read {
             Ok(text) => return Ok(ignorefile::parse(&text)),
-            // Without the patterns, ignored files would count and be sent.
+            // Without the patterns, ignored files would become inputs and be sent.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 return Err(ContextError::unreadable(&path, error));
             }
@@ -126,7 +127,7 @@ pub(super) async fn named_contexts(
     Ok(contexts)
 }
 
-/// Returns one digest of a list of files. Each field is preceded by its length.
+/// Returns one digest for a list of files. Variable-length fields are preceded by their length.
 fn digest_of(files: &[context::FileDigest]) -> Digest {
     let mut bytes = Vec::new();
     for file in files {
@@ -146,10 +147,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_ignore_file_that_is_edited_removed_or_created_is_reported() {
+    fn an_ignore_file_that_was_edited_removed_or_created_is_reported() {
         let base = tempfile::tempdir().unwrap();
         let candidates = ["Dockerfile.dockerignore", ".dockerignore"].map(|name| base.path().join(name));
-        let [beside, common] = &candidates;
+        let [specific, common] = &candidates;
         let changed = |change: &dyn Fn()| {
             std::fs::write(common, "*.log\n").unwrap();
             let mut witness = Witness::default();
@@ -161,6 +162,6 @@ mod tests {
         let name = |path: &Path| [path.display().to_string()];
         assert_eq!(changed(&|| std::fs::write(common, "*.txt\n").unwrap()), name(common));
         assert_eq!(changed(&|| std::fs::remove_file(common).unwrap()), name(common));
-        assert_eq!(changed(&|| std::fs::write(beside, "").unwrap()), name(beside));
+        assert_eq!(changed(&|| std::fs::write(specific, "").unwrap()), name(specific));
     }
 }

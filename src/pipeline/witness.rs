@@ -1,8 +1,9 @@
-//! Checks if the inputs are still those from which the key was computed.
+//! Detects whether the inputs changed after the key was computed from them.
 //!
-//! The engine reads the context after the key is known. A file that is edited in between would put the new image under
-//! the old key, and the next build of the old files would get it. An image is therefore only noted if no stamp (size,
-//! times, inode) of the digested files has changed, and the Dockerfile and the ignore files have the same content.
+//! The engine reads the context after the key is known. A file that is edited in between would record the new image
+//! under the old key, and the next build of the old files would use that image. An image is therefore only recorded if
+//! the stamps (size, times, inode) of all digested files are unchanged, and if the Dockerfile and the ignore files have
+//! the same content.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ pub(crate) struct Witness {
     files: BTreeMap<PathBuf, Option<Digest>>,
 }
 
-/// The state of a directory: the stamp of each entry, by its name in the build.
+/// The state of a directory: the stamp of each entry, by the entry's name in the build.
 #[derive(Debug)]
 struct DirectoryState {
     directory: PathBuf,
@@ -28,6 +29,7 @@ struct DirectoryState {
 }
 
 impl Witness {
+    /// Records the stamps of a directory's selected entries.
     pub(crate) fn directory(
         &mut self,
         directory: &Path,
@@ -40,11 +42,12 @@ impl Witness {
         self.directories.push(DirectoryState { directory: directory.to_owned(), filter, paths, stamps });
     }
 
-    /// Remembers the content of a file, or that it is missing. The first call for a path counts.
+    /// Records the content of a file, or that it is missing. Only the first call for a path has an effect.
     pub(crate) fn file(&mut self, path: PathBuf, content: Option<&[u8]>) {
         self.files.entry(path).or_insert_with(|| content.map(Digest::of));
     }
 
+    /// Returns the names of the inputs that have changed since they were recorded.
     pub(crate) fn changed(&self) -> Vec<String> {
         let digest = |path: &Path| std::fs::read(path).ok().map(|content| Digest::of(&content));
         let files = self.files.iter().filter(|(path, before)| digest(path) != **before);
@@ -61,7 +64,7 @@ impl Witness {
     }
 }
 
-/// Returns the names whose stamps differ, without directories that changed only because of their entries.
+/// Returns the names whose stamps differ, except directories that changed only because their entries did.
 fn changed_names(before: &BTreeMap<String, Stamp>, after: &BTreeMap<String, Stamp>) -> Vec<String> {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
     let names: Vec<&String> =

@@ -25,10 +25,10 @@ pub(crate) struct JobSettings {
     pub(crate) login: Login,
     pub(crate) ecr: EcrLogin,
     pub(crate) cache_dir: PathBuf,
-    /// The reason that the cache directory cannot be written. In that case it is only read, or `cache_dir` is
-    /// temporary.
+    /// The reason why the cache directory cannot be written. If set, the directory is only read, or `cache_dir` is a
+    /// temporary directory.
     pub(crate) cache_fault: Option<Arc<NotesError>>,
-    /// The lanes of this job, equal to those in the store's terms.
+    /// The lanes of this job, the same as in the store's terms.
     pub(crate) lanes: JobLanes,
     pub(crate) store: StoreSettings,
     /// The secret for values of build arguments in keys.
@@ -44,12 +44,12 @@ impl JobSettings {
         }
     }
 
-    /// Returns the reason if later commands cannot read the entries that this one saves.
+    /// Returns the reason why later commands cannot read the entries that this one saves, if there is one.
     pub(crate) fn saves_nothing(&self) -> Option<&'static str> {
         if self.store.terms.read_only {
-            Some("the cache is read-only here")
+            Some("the cache is read-only")
         } else if self.cache_fault.is_some() && self.store.remote.is_none() {
-            Some("the cache's directory cannot be written")
+            Some("the cache directory is not writable")
         } else {
             None
         }

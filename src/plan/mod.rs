@@ -43,7 +43,7 @@ pub(crate) struct BuildSettings {
     pub(crate) push: PushSettings,
     /// `true` if missing ECR repositories are created.
     pub(crate) create_repository: bool,
-    /// `true` if no output was requested explicitly: the image is loaded into the engine if it can store one.
+    /// `true` if no output was requested explicitly. Then the image is loaded into the engine if it can store one.
     pub(crate) default_output: bool,
     pub(crate) cache_from: Vec<CacheEntry>,
     pub(crate) cache_to: Vec<CacheEntry>,
@@ -84,23 +84,23 @@ impl BuildSettings {
 /// The tiers that a build uses.
 #[derive(Debug, Clone)]
 pub(crate) struct TierSettings {
-    /// `true` if the image is searched in the engine.
+    /// `true` if the image is looked up in the engine.
     pub(crate) engine: bool,
-    /// `true` if pushed images are searched in their registry.
+    /// `true` if pushed images are looked up in their registry.
     pub(crate) registry: bool,
     /// `true` if builds continue from prefixes of their images in a registry, and prefixes are published.
     pub(crate) prefix: bool,
-    /// `true` if images that are only pushed may be made on their prefixes without a builder.
+    /// `true` if images that are only pushed may be grafted onto their prefixes without a builder.
     pub(crate) graft: bool,
     /// `true` if whole images are loaded from the store and, if requested, archived there.
     pub(crate) archive: bool,
-    /// Whether and by what archiving is requested.
+    /// The way in which archiving was requested.
     pub(crate) archive_request: ArchiveRequest,
     /// `true` if layers are saved to and imported from a registry.
     pub(crate) layers: bool,
     /// `true` if cache mounts are restored and saved.
     pub(crate) mounts: bool,
-    /// The reason that the unused tiers are disabled.
+    /// The reason why the unused tiers are disabled.
     pub(crate) switch: &'static str,
     /// The time limit for transfers of a whole image or of layers.
     pub(crate) archive_timeout: Duration,
@@ -123,7 +123,7 @@ pub(crate) struct MountSettings {
     pub(crate) scope: String,
     /// In bytes.
     pub(crate) max_size: Option<u64>,
-    /// The number of builds in a row without a read after which a file is dropped.
+    /// The number of consecutive builds without a read after which a file is removed.
     pub(crate) unused_builds: Option<u32>,
     /// The time limit for restoring or saving mounts.
     pub(crate) timeout: Duration,

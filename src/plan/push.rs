@@ -2,7 +2,7 @@
 
 use crate::registry::Compression;
 
-/// Who pushes images of an engine with a graph driver.
+/// The program that pushes images of an engine with a graph driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum PushWith {
     /// larder, where it is expected to be faster.
@@ -19,12 +19,12 @@ pub(crate) struct PushSettings {
 }
 
 impl PushSettings {
-    /// Returns the compression of what an engine with a graph driver, or larder in its place, pushes.
+    /// Returns the compression that an engine with a graph driver uses, or larder when it pushes instead.
     pub(crate) fn effective(self) -> Compression {
         if self.with == PushWith::Engine { Compression::Gzip } else { self.compression }
     }
 
-    /// Returns `true` if the engine may push because it is faster. Engines with a graph driver only use gzip.
+    /// Returns `true` if the engine may push when that is faster. Engines with a graph driver only use gzip.
     pub(crate) fn may_leave_to_engine(self) -> bool {
         self.with == PushWith::Auto && self.compression == Compression::Gzip
     }

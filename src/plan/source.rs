@@ -32,7 +32,7 @@ pub(crate) enum NamedContext {
     Reference(String),
 }
 
-/// The inputs of an image, which its key is computed from.
+/// The inputs of an image, from which its key is computed.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceSettings {
     pub(crate) context: ContextSource,

@@ -1,12 +1,13 @@
 //! Removes possible secrets from addresses.
 //!
-//! Kept are scheme, host and path, and the parts of the fragment that pip interprets. Removed are user and password,
-//! the query, and parts of an index's path that look like a token.
+//! Keeps the scheme, the host, the path, and the parts of the fragment that pip interprets. Removes the user and the
+//! password, the query, and parts of an index's path that look like a token.
 
-/// The parts of a fragment that pip interprets (packaging specifications, "Direct URL").
+/// The keys of a fragment that pip interprets (packaging specifications, "Direct URL").
 const FRAGMENTS: [&str; 8] = ["egg", "subdirectory", "md5", "sha1", "sha224", "sha256", "sha384", "sha512"];
 
-/// Cleans every address in a text. `index` means that they are addresses of indexes, whose paths may contain tokens.
+/// Removes possible secrets from every address in a text. `index` is `true` for the addresses of package indexes, whose
+/// paths may contain tokens.
 pub(super) fn without_secrets(text: &str, index: bool) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
@@ -22,13 +23,13 @@ pub(super) fn without_secrets(text: &str, index: bool) -> String {
     clean
 }
 
-/// Cleans the part of an address after `://`.
+/// Removes possible secrets from the part of an address after `://`.
 fn without_secret(address: &str, index: bool) -> String {
     let (address, fragment) =
         address.split_once('#').map_or((address, None), |(address, fragment)| (address, Some(fragment)));
     let address = address.split_once('?').map_or(address, |(address, _)| address);
-    // A password may contain an unescaped slash: everything up to the last `@` of the host is removed, and of a path
-    // only the part after its last `@`, a revision, is kept separate.
+    // A password may contain an unescaped slash. If the part before the first slash has a colon, but no port, the
+    // password continues up to the next `@`.
     let (authority, path) = address.split_once('/').unwrap_or((address, ""));
     let (host, path) = match authority.rsplit_once('@') {
         Some((_, host)) => (host, path),
@@ -62,7 +63,7 @@ fn has_port(authority: &str) -> bool {
     authority.starts_with('[') || port.chars().all(|char| char.is_ascii_digit())
 }
 
-/// Returns `true` for long mixtures of letters and digits, which are unlikely as a path.
+/// Returns `true` for a long mixture of letters and digits, which is probably a token and not a directory.
 fn is_token(part: &str) -> bool {
     const SHORTEST: usize = 16;
     part.len() >= SHORTEST

@@ -1,6 +1,6 @@
 //! The tools that install dependencies, and the names of their files.
 //!
-//! A tool is listed with all files that it may read, whether they exist or not.
+//! A tool is listed with all files that it may read, even if few projects contain all of them.
 
 use super::{Format, pip};
 
@@ -22,7 +22,7 @@ pub(crate) const FILE_VARIABLES: [(&str, Format); 11] = [
 /// A tool whose files have fixed names in one directory.
 pub(super) struct Tool {
     pub(super) programs: &'static [&'static str],
-    /// The subcommands that install; if empty, the tool always does.
+    /// The subcommands that install dependencies; if empty, the tool always installs them.
     pub(super) verbs: &'static [&'static str],
     pub(super) files: &'static [&'static str],
     /// Options that name the directory.
@@ -163,7 +163,8 @@ pub(super) const TOOLS: &[Tool] = &[
     },
 ];
 
-/// Tools that install what their command line names, without files of the project.
+/// Tools that install packages named on their command line, and read no dependency files. The second element lists the
+/// subcommands that install packages; if it is empty, the tool always installs them.
 pub(super) const INSTALLERS: &[(&str, &[&str])] = &[
     ("apt-get", &["install", "build-dep", "upgrade", "dist-upgrade"]),
     ("apt", &["install", "build-dep", "upgrade", "full-upgrade"]),

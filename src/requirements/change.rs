@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::listing::Line;
 
-/// One difference.
+/// A difference between two listings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Change {
     /// The package or option, as written.
@@ -23,7 +23,7 @@ pub struct Change {
     pub(crate) lines: bool,
 }
 
-/// `pandas 2.1.4 → 2.2.0`, `flask>=2 → flask>=3`, `added httpx 0.27`, `removed six 1.16`.
+/// Formats a change as `pandas 2.1.4 → 2.2.0`, `flask>=2 → flask>=3`, `added httpx 0.27` or `removed six 1.16`.
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = if self.lines { String::new() } else { format!("{} ", self.name) };
@@ -38,8 +38,8 @@ impl fmt::Display for Change {
 
 /// Returns the differences between two listings.
 ///
-/// Lines are paired by name, whatever their order. If a listing was truncated, only lines that both have are compared:
-/// a missing line may be after the cut.
+/// Lines are paired by name, regardless of their order. If a listing is truncated, only names that both listings
+/// contain are compared, because a missing line may be in the part that was not listed.
 pub fn changes(before: &[Line], after: &[Line]) -> Vec<Change> {
     let cut = before.iter().chain(after).any(Line::is_cut);
     let mut by_name: BTreeMap<&str, [Vec<&Line>; 2]> = BTreeMap::new();
@@ -74,7 +74,7 @@ fn change(before: Option<&Line>, after: Option<&Line>) -> Option<Change> {
     let lines = !sides().all(|line| line.version.is_some());
     let value = |line: &Line| match &line.version {
         Some(version) if !lines => version.clone(),
-        // Next to a line, a version is written as the line that it was.
+        // The other side is a whole line, so the version is shown as a whole line too.
         Some(version) => format!("{}=={version}", line.shown),
         None => line.whole(),
     };
@@ -102,13 +102,13 @@ mod tests {
     use super::*;
     use crate::requirements::listing::{LISTED, listing};
 
-    fn told(path: &str, before: &str, after: &str) -> Vec<String> {
+    fn shown_changes(path: &str, before: &str, after: &str) -> Vec<String> {
         let changes = changes(&listing(path, before.as_bytes()), &listing(path, after.as_bytes()));
         changes.iter().map(Change::to_string).collect()
     }
 
     #[test]
-    fn a_change_is_shown_as_people_write_it() {
+    fn changes_are_shown_in_a_readable_form() {
         let table: &[(&str, &str, &[&str])] = &[
             ("pandas==2.1.4", "pandas==2.2.0", &["pandas 2.1.4 → 2.2.0"]),
             ("flask>=2", "flask>=3", &["flask>=2 → flask>=3"]),
@@ -140,7 +140,7 @@ mod tests {
             ),
         ];
         for (before, after, expected) in table {
-            assert_eq!(&told("requirements.txt", before, after), expected, "{before} / {after}");
+            assert_eq!(&shown_changes("requirements.txt", before, after), expected, "{before} / {after}");
         }
     }
 
@@ -154,16 +154,16 @@ mod tests {
         };
         let before = lock(&[("a", "1"), ("syn", "1"), ("syn", "2"), ("z", "1")]);
         let after = lock(&[("syn", "2"), ("syn", "3"), ("z", "1"), ("b", "4")]);
-        assert_eq!(told("Cargo.lock", &before, &after), ["removed a 1", "added b 4", "syn 1 → 3"]);
+        assert_eq!(shown_changes("Cargo.lock", &before, &after), ["removed a 1", "added b 4", "syn 1 → 3"]);
     }
 
     #[test]
-    fn nothing_after_a_cut_is_reported_as_removed() {
+    fn lines_missing_from_a_truncated_listing_are_not_reported_as_removed() {
         let many = |first: &str| {
             let lines = (1..=LISTED).map(|n| format!("p{n}==1\n"));
             first.to_owned() + &lines.collect::<Vec<_>>().concat()
         };
-        assert_eq!(told("requirements.txt", &many("a==1\n"), &many("a==2\n")), ["a 1 → 2"]);
-        assert_eq!(told("requirements.txt", &many("a==1\n"), &many("b==1\n")), [""; 0]);
+        assert_eq!(shown_changes("requirements.txt", &many("a==1\n"), &many("a==2\n")), ["a 1 → 2"]);
+        assert_eq!(shown_changes("requirements.txt", &many("a==1\n"), &many("b==1\n")), [""; 0]);
     }
 }

@@ -5,16 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::pip::Places;
 use super::{FileUse, Format, includes, join, text};
 
-/// The project as one command sees it.
+/// Provides the files of the project that one command can read.
 pub trait View {
     /// Returns the project's files that `path` may refer to.
     ///
-    /// `path` is as the command or a file names it: relative to the working directory unless it starts with `/`, with
-    /// variables as written. For an included file, `beside` is the path relative to the including file's location in
-    /// the project: a guess, in case files were moved before the command ran.
+    /// `path` is the path as written in the command or in a file: relative to the working directory unless it starts
+    /// with `/`, with variables not expanded. For an included file, `beside` is the path relative to the location of
+    /// the including file in the project: a guess, in case files were moved before the command ran.
     ///
-    /// `format` is the format of the file: requirements are named explicitly by the command, many other files
-    /// implicitly by a tool.
+    /// `format` is the format of the file: a command names requirements files explicitly, but many other files
+    /// implicitly by running a tool.
     fn find(&self, path: &str, beside: Option<&str>, format: Format) -> Vec<Found>;
 }
 
@@ -23,9 +23,9 @@ pub trait View {
 pub struct Found {
     /// The path in the project.
     pub path: String,
-    /// The expanded path at which the command sees it.
+    /// The path that the command uses, with variables expanded.
     pub seen: String,
-    /// The exact bytes.
+    /// The unchanged bytes of the file.
     pub content: Vec<u8>,
 }
 
@@ -34,15 +34,15 @@ pub struct Found {
 pub struct Closure {
     /// The canonical content of each existing file, by its path in the project.
     ///
-    /// For a pip requirements file: its logical lines in order, without comments, blank lines and outer blanks. For any
-    /// other file: its bytes.
+    /// For a pip requirements file, these are its logical lines in order, without comments, blank lines and outer
+    /// blanks. For any other file, they are its bytes.
     pub files: BTreeMap<String, Vec<u8>>,
-    /// The named paths that do not exist, as written; included ones are prefixed with the directory of the including
-    /// file.
+    /// The named paths that do not exist, as written. The path of an included file is prefixed with the directory of
+    /// the including file.
     pub missing: BTreeSet<String>,
 }
 
-/// A file that is still to be read.
+/// A file that was named, but not read yet.
 struct Open {
     /// The path as the command would name it.
     path: String,
@@ -93,9 +93,9 @@ impl Open {
         Self { path, beside: None, format, directory }
     }
 
-    /// Returns the files that `file`, found for this request, includes.
+    /// Returns the files that `file`, which was found for this entry, includes.
     fn included(&self, file: &Found) -> Vec<Self> {
-        // Includes are resolved relative to where the command sees the file, and to its location in the project; only
+        // Includes are resolved relative to the path that the command uses, and to the location in the project. Only
         // the prefixes of the paths differ.
         let (seen, name) = split(&file.seen);
         let (kept, _) = split(&file.path);
@@ -126,7 +126,7 @@ fn split(path: &str) -> (&str, &str) {
     }
 }
 
-/// Returns a cleaned path; unlike a cleaned source it may lead outside.
+/// Returns `path` without `.` and empty parts. Unlike a cleaned source of COPY, it may start with `..`.
 fn clean(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_blank_lines_and_continuations_do_not_matter() {
+    fn comments_blank_lines_and_continuations_do_not_change_the_content() {
         let text = "# top\n\nflask==3.0  # web\n  # indented\npandas==2.2 \\\n    --hash=sha256:a \\\n    --hash=sha256:b\n\
                     a @ https://x/a.zip#sha256=c\nb \\\n# ends it\n  c\t\r\n";
         let read = closed(&[FileUse::requirements("r.txt")], &[("r.txt", text)]);
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn includes_are_followed_from_the_file_that_names_them_and_cycles_end() {
+    fn includes_are_relative_to_the_including_file_and_cycles_terminate() {
         let files = [
             ("reqs/dev.txt", "-r base.txt\n--constraint=../c.txt\npytest\n-e ./lib\n"),
             ("reqs/base.txt", "--requirement dev.txt\n-rmore.txt\n-c https://x/c.txt\nflask"),
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_does_not_exist_is_missing() {
+    fn a_nonexistent_file_is_reported_as_missing() {
         let read = closed(&[FileUse::requirements("../up.txt"), FileUse::verbatim("/abs/x")], &[]);
         assert!(read.files.is_empty());
         assert_eq!(read.missing, BTreeSet::from(["../up.txt".to_owned(), "/abs/x".to_owned()]));

@@ -1,4 +1,4 @@
-//! Finds what a command line installs, and from which files.
+//! Finds the dependency files and scripts that a command line names, and detects whether it installs dependencies.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,7 @@ pub struct Named {
 const SPELLINGS: usize = 64;
 
 impl Named {
-    /// Returns a path as written, and with the variables that the command line assigns expanded.
+    /// Returns the path as written, and its expansions by the variables that the command line assigns.
     pub(crate) fn spellings(&self, path: &str) -> Vec<String> {
         let mut spellings = vec![path.to_owned()];
         for (name, values) in &self.variables {
@@ -46,7 +46,7 @@ pub fn named_by(command: &str) -> Named {
     Reading::of_script(command).named
 }
 
-/// Returns what a script that runs in `directory` names, and `true` if it installs dependencies.
+/// Returns the files and programs that a script that runs in `directory` names, and `true` if it installs dependencies.
 pub(crate) fn read_script(script: &str, directory: &str) -> (Named, bool) {
     let mut reading = Reading { directory: directory.to_owned(), ..Reading::default() };
     reading.script(script);
@@ -54,7 +54,7 @@ pub(crate) fn read_script(script: &str, directory: &str) -> (Named, bool) {
     (reading.named, reading.installs)
 }
 
-/// As [`named_by`], for a program and its arguments.
+/// Like [`named_by`], for a program and its arguments.
 pub(crate) fn named_by_argv(argv: &[String]) -> Named {
     Reading::of_argv(argv).named
 }
@@ -64,7 +64,7 @@ pub fn installs(command: &str) -> bool {
     Reading::of_script(command).installs
 }
 
-/// As [`installs`], for a program and its arguments.
+/// Like [`installs`], for a program and its arguments.
 pub(crate) fn installs_argv(argv: &[String]) -> bool {
     Reading::of_argv(argv).installs
 }
@@ -75,7 +75,7 @@ struct Reading {
     installs: bool,
     /// The current directory, relative to the initial one.
     directory: String,
-    /// The directories that `pushd` and `cd` left.
+    /// The previous directories, to which `popd` and `cd -` return.
     left: Vec<String>,
 }
 
@@ -102,7 +102,7 @@ impl Reading {
 
     fn script(&mut self, script: &str) {
         let commands = shell::commands(script);
-        // Directories of the open parentheses: a `cd` inside them ends with them.
+        // The directories outside the open parentheses, to which a `cd` inside them does not apply.
         let mut outer: Vec<String> = Vec::new();
         let mut fed = false;
         for command in &commands {
@@ -127,7 +127,8 @@ impl Reading {
         }
     }
 
-    /// Adds a file whose words become arguments of an installer: its exact bytes, and its includes.
+    /// Adds a file whose words become arguments of an installer, in both formats: its exact bytes matter, and it may
+    /// include files.
     fn list(&mut self, file: &str) {
         if pip::is_address(file) || file.starts_with("/dev/") {
             return;
@@ -154,7 +155,7 @@ impl Reading {
         }
     }
 
-    /// Reads one command. Returns `true` if it installs.
+    /// Reads one command. Returns `true` if it installs dependencies.
     fn command(&mut self, words: &[String]) -> bool {
         let before = std::mem::take(&mut self.installs);
         let known = self.named.uses.len();
@@ -174,7 +175,7 @@ impl Reading {
         installs
     }
 
-    /// Strips the prefixes of a command and reads the command. Returns the files that `xargs` reads.
+    /// Removes the prefixes of a command, such as `sudo`, and reads the command. Returns the files that `xargs` reads.
     fn behind_prefixes(&mut self, words: &[String]) -> Vec<String> {
         let mut words = words;
         let mut lists = Vec::new();
@@ -183,7 +184,7 @@ impl Reading {
             let program = program(first);
             let skip = match program {
                 _ if PREFIXES.contains(&program) => 1,
-                // `su -c SCRIPT` is read like a shell.
+                // `su -c SCRIPT` is handled like a shell.
                 "su" | "runuser" => break,
                 _ if self.assigns(first) => 1,
                 _ => {
@@ -356,14 +357,14 @@ impl Reading {
         {
             return self.pip(&arguments[index + 1..]);
         }
-        let asks = |verbs: &[&str]| {
+        let has_verb = |verbs: &[&str]| {
             verbs.is_empty() || arguments.iter().any(|argument| verbs.contains(&argument.as_str()))
         };
         if let Some((_, verbs)) = INSTALLERS.iter().find(|(name, _)| *name == program) {
-            self.installs |= asks(verbs);
+            self.installs |= has_verb(verbs);
         }
         let Some(tool) = TOOLS.iter().find(|tool| tool.programs.contains(&program)) else { return };
-        if !asks(tool.verbs) {
+        if !has_verb(tool.verbs) {
             return;
         }
         self.installs = true;
@@ -400,7 +401,7 @@ fn valued(arguments: &[String], names: &[&str]) -> Vec<String> {
     values
 }
 
-/// Returns `true` if a word may be the path of a file, and not a pattern or an option.
+/// Returns `true` if a word may be the path of a file, and is not a pattern or an option.
 fn is_path(word: &str) -> bool {
     word.contains(['.', '/', '$'])
         && word != "$"

@@ -1,7 +1,7 @@
-//! Finds the files that a dependency file refers to: other requirement files, local projects, lists that a project's
-//! metadata is read from.
+//! Finds the files that a dependency file refers to: other requirement files, local projects, and the requirement lists
+//! of a project's metadata.
 //!
-//! When in doubt a file is included: one that does not exist only extends the list of missing files.
+//! When in doubt, a file is included: a file that does not exist only extends the list of missing files.
 
 use super::catalogue::is_requirements_name;
 use super::pip::{self, Places, Positional};
@@ -23,7 +23,7 @@ fn of_line(line: &str, places: Places<'_>) -> Vec<FileUse> {
     uses
 }
 
-/// Returns the files that any other file names; its format is derived from its name.
+/// Returns the files that a file other than a requirement file names. The name of the file determines its format.
 pub(super) fn of_other(directory: &str, name: &str, bytes: &[u8]) -> Vec<FileUse> {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     let read: fn(&str, &str) -> Vec<FileUse> = match (name, extension) {
@@ -35,7 +35,8 @@ pub(super) fn of_other(directory: &str, name: &str, bytes: &[u8]) -> Vec<FileUse
     std::str::from_utf8(bytes).map(|text| read(text, directory)).unwrap_or_default()
 }
 
-/// Reads a `pyproject.toml`: lists that setuptools reads, and neighbouring projects (`path = "../lib"`).
+/// Returns the files that a `pyproject.toml` names: lists that setuptools reads, and local projects
+/// (`path = "../lib"`).
 fn of_project(text: &str, directory: &str) -> Vec<FileUse> {
     let mut uses = requirement_lists(text, directory);
     for (before, value) in strings(text) {
@@ -51,7 +52,7 @@ fn of_project(text: &str, directory: &str) -> Vec<FileUse> {
     uses
 }
 
-/// Returns the requirement files that a project's metadata is read from, recognised by name.
+/// Returns the requirement files that provide a project's metadata, recognised by name.
 fn requirement_lists(text: &str, directory: &str) -> Vec<FileUse> {
     let quoted = strings(text).into_iter().map(|(_, value)| value);
     // `setup.cfg` has no quotes: `install_requires = file: requirements.txt, more.txt`.
@@ -62,12 +63,12 @@ fn requirement_lists(text: &str, directory: &str) -> Vec<FileUse> {
     lists.map(|path| FileUse::requirements(join(directory, path))).collect()
 }
 
-/// Reads a conda environment: the items of its `pip:` list are lines of a requirement file, and pip runs in its
-/// directory.
+/// Returns the files that a conda environment names: the items of its `pip:` list are lines of a requirement file, and
+/// pip runs in the directory of the environment file.
 fn of_environment(text: &str, directory: &str) -> Vec<FileUse> {
     let items = text.lines().filter_map(|line| line.trim().strip_prefix("- "));
     let items = items.map(|item| item.trim().trim_matches(['"', '\'']).to_owned());
-    // Elsewhere in YAML, a list of paths is not a list of packages.
+    // Other lists in the file are not lists of packages: keep only items that look like options or paths.
     let items = items.filter(|item| item.starts_with('-') || item.contains("file:") || item.starts_with('.'));
     of_lines(&items.collect::<Vec<_>>(), Places::at(directory))
 }
@@ -97,12 +98,12 @@ mod tests {
             Format::PipRequirements => format!("-r {}", found.path),
             Format::Verbatim => found.path,
         };
-        // One file represents a project.
+        // Show only one of the files of a project.
         uses.into_iter().map(shown).filter(|path| !path.contains("setup.")).collect()
     }
 
     #[test]
-    fn a_line_names_the_files_that_pip_would_open() {
+    fn a_requirement_line_names_the_files_that_pip_would_open() {
         let table: &[(&str, &[&str])] = &[
             ("-r base.txt", &["-r d/base.txt"]),
             ("--requirem=base.txt", &["-r d/base.txt"]),
@@ -129,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_projects_metadata_names_its_lists_and_neighbours() {
+    fn project_metadata_names_requirement_lists_and_local_projects() {
         let table: &[(&str, &str, &[&str])] = &[
             (
                 "a/pyproject.toml",

@@ -9,15 +9,15 @@ pub(crate) const PREFIXES: [&str; 16] = [
 pub(crate) const RUNNERS: [&str; 9] =
     ["conda", "mamba", "micromamba", "poetry", "uv", "pipenv", "pdm", "hatch", "rye"];
 
-/// A program that starts a further program.
+/// A program that starts the program in its arguments, such as `sudo`.
 #[derive(Debug)]
 pub(crate) struct Wrapper {
     name: &'static str,
-    /// Its options that take a value.
+    /// The options that require a value.
     valued: &'static [&'static str],
-    /// Number of words between its options and the further program: a duration, a directory, a user.
+    /// The number of words between the options and the started program, such as a duration, a directory or a user.
     words: usize,
-    /// `true` if the further program may run as a different user or see different files.
+    /// `true` if the started program may run as a different user or see different files.
     pub(crate) is_foreign: bool,
 }
 
@@ -49,13 +49,13 @@ const WRAPPERS: [Wrapper; 17] = [
     foreign("fakechroot", &[], 0),
 ];
 
-/// Returns the description of a program that starts a further one.
+/// Returns the description of `program` if it starts the program in its arguments.
 pub(crate) fn wrapper(program: &str) -> Option<&'static Wrapper> {
     WRAPPERS.iter().find(|wrapper| wrapper.name == program)
 }
 
 impl Wrapper {
-    /// Returns the number of `words`, which begin with the wrapper, before the further program.
+    /// Returns the number of `words` before the started program, including the wrapper itself.
     pub(crate) fn length(&self, words: &[String]) -> usize {
         let mut taken = 1;
         while let Some(word) = words.get(taken).filter(|word| word.starts_with('-')) {

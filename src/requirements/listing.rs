@@ -1,7 +1,7 @@
 //! Lists what a dependency file pins, line by line, in a form that can be stored, shown and compared.
 //!
 //! A pip requirements file is listed by logical lines, a lock file by packages with their versions; other files are not
-//! listed. No secrets are kept: addresses lose their credentials, and variables stay as written.
+//! listed. A listing contains no secrets: credentials are removed from addresses, and variables are not expanded.
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::catalogue::is_requirements_name;
 use super::{address, locks, text};
 
-/// Maximum number of listed lines of a file.
+/// Maximum number of lines in a listing.
 pub(crate) const LISTED: usize = 20_000;
 /// Maximum size of a file that is read, in bytes.
 const LARGEST: usize = 64 << 20;
@@ -17,8 +17,8 @@ const LARGEST: usize = 64 << 20;
 /// A line of a dependency file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Line {
-    /// Identifies the subject across changes: a package's normalised name, an option, or else the line itself. Empty
-    /// for the end of a truncated listing.
+    /// The identity of the line across changes: the normalised name of a package, an option, or else the line itself.
+    /// Empty for the mark at the end of a truncated listing.
     pub(crate) name: String,
     /// The name as written.
     pub(crate) shown: String,
@@ -28,15 +28,15 @@ pub struct Line {
     /// The whole line without hashes, if it contains more than the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
-    /// Number of hashes that it allows.
+    /// The number of hashes that the line allows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) hashes: usize,
-    /// A digest that distinguishes the hashes.
+    /// A short digest of the hashes; empty without hashes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) fold: String,
 }
 
-#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(count: &usize) -> bool {
     *count == 0
 }
@@ -70,7 +70,7 @@ impl Line {
         self.name.is_empty()
     }
 
-    /// Returns the line as it is shown by itself.
+    /// Returns the text that shows the whole line.
     pub(crate) fn whole(&self) -> String {
         match (&self.text, &self.version) {
             (Some(text), _) => text.clone(),
@@ -99,7 +99,7 @@ impl Line {
         if requirement.is_empty() {
             let option = options.first().map(String::as_str).unwrap_or_default();
             let option = option.split_once('=').map_or(option, |(option, _)| option);
-            // An index or a switch occurs once; included files, projects and hosts may occur several times.
+            // An index or a switch occurs at most once; included files, projects and hosts may occur several times.
             let single = [
                 "-i",
                 "--index-url",
@@ -125,7 +125,7 @@ impl Line {
     }
 }
 
-/// Lists what the file at `path` with this content pins.
+/// Returns the listing of the file at `path` with this content; empty if the format is not supported.
 pub fn listing(path: &str, content: &[u8]) -> Vec<Line> {
     if content.len() > LARGEST {
         return vec![Line::cut()];
@@ -146,7 +146,7 @@ pub fn listing(path: &str, content: &[u8]) -> Vec<Line> {
     lines
 }
 
-/// Returns `true` if a file with this name is read as pip requirements once a command names it so.
+/// Returns `true` if a file with this name may contain pip requirements.
 fn is_pip(name: &str) -> bool {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     is_requirements_name(name)
@@ -169,7 +169,7 @@ fn without_hashes(options: Vec<String>) -> (Vec<String>, Vec<String>) {
     (hashes, others)
 }
 
-/// Returns a short digest over hashes.
+/// Returns a short digest of the sorted hashes.
 fn fold(hashes: &[String]) -> String {
     if hashes.is_empty() {
         return String::new();
@@ -191,7 +191,7 @@ fn name_of(requirement: &str) -> &str {
     if is_name { name } else { "" }
 }
 
-/// Returns the name that `#egg=` gives to an address.
+/// Returns the package name in the `#egg=` fragment of an address.
 fn egg(text: &str) -> Option<&str> {
     let name = text.split_once("#egg=").or_else(|| text.split_once("&egg="))?.1;
     Some(name.split(['&', '[', ' ']).next().unwrap_or(name)).filter(|name| !name.is_empty())
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_requirement_file_lists_its_logical_lines() {
+    fn the_listing_of_a_requirement_file_contains_its_logical_lines() {
         let text = "# top\n\
                     Flask_Login[async]>=2,<3 ; python_version > '3.8' # c\n\
                     pandas==2.1.4 \\\n  --hash=sha256:aa \\\n  --hash sha256:bb\n\
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_pins_nothing_lists_nothing() {
+    fn files_in_other_formats_have_an_empty_listing() {
         for path in ["pyproject.toml", "setup.py", "Dockerfile", "package.json", "go.mod"] {
             assert_eq!(shown(path, "flask==1\n"), [""; 0], "{path}");
         }

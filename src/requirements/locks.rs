@@ -1,7 +1,7 @@
 //! Reads the packages and versions of lock files.
 //!
-//! Lock files are generated, so those in TOML, YAML and the formats of yarn, bundler and go are scanned by line, for
-//! the few lines that all versions of their tools write alike. Anything else is ignored.
+//! Lock files are generated. Therefore those in TOML, YAML and the formats of yarn, bundler and go are scanned by line,
+//! for the lines that all versions of their tools write in the same way. All other lines are ignored.
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ pub(super) fn reader(name: &str) -> Option<Reader> {
     })
 }
 
-/// Limits the lines to one more than are listed, so that a cut is detected.
+/// Limits the lines to one more than the maximum of a listing, so that the caller detects the truncation.
 fn bounded(lines: impl Iterator<Item = Line>) -> Vec<Line> {
     lines.take(LISTED + 1).collect()
 }
@@ -41,7 +41,7 @@ fn toml(text: &str, line: fn(&str, &str) -> Line) -> Vec<Line> {
         commit: &'a str,
     }
     let mut packages: Vec<Package<'_>> = Vec::new();
-    // Whether the current table is a package, or its `source`.
+    // `own` is `true` in the table of a package, `source` in the table of its source.
     let (mut own, mut source) = (false, false);
     for text in text.lines() {
         if text.starts_with('[') {
@@ -70,7 +70,7 @@ fn toml(text: &str, line: fn(&str, &str) -> Line) -> Vec<Line> {
     }))
 }
 
-/// Returns the commit after an address, or in a table's `commit-id`.
+/// Returns the commit in the fragment of an address, or in the `commit-id` of an inline table.
 fn commit(value: &str) -> &str {
     let behind = value.rsplit_once('#').or_else(|| value.split_once("commit-id = \""));
     let rest = behind.map_or("", |(_, rest)| rest);
@@ -109,7 +109,7 @@ fn pipfile(text: &str) -> Vec<Line> {
     }))
 }
 
-/// Reads `packages` by path since npm 7, before that nested `dependencies`.
+/// Reads `packages` by path (npm 7 and later), or nested `dependencies` (before).
 fn npm(text: &str) -> Vec<Line> {
     fn nested(dependencies: &Value, lines: &mut Vec<Line>) {
         for (name, package) in entries(dependencies).take(LISTED) {
@@ -148,7 +148,7 @@ fn yarn(text: &str) -> Vec<Line> {
     bounded(lines)
 }
 
-/// Reads the keys of `packages:`: `name@1`, `/name@1`, and `/name/1` before version 6; without the part after `(`.
+/// Reads the keys of `packages:`: `name@1`, `/name@1`, and `/name/1` before version 6. Ignores the part after `(`.
 fn pnpm(text: &str) -> Vec<Line> {
     let mut inside = false;
     let lines = text.lines().filter_map(|line| {
@@ -203,7 +203,7 @@ mod tests {
     use crate::requirements::listing;
 
     #[test]
-    fn every_lock_file_lists_its_packages() {
+    fn the_listing_of_a_lock_file_contains_its_packages() {
         let table: &[(&str, &str, &[&str])] = &[
             (
                 "poetry.lock",
@@ -296,7 +296,7 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn no_lock_file_makes_the_reading_panic(
+        fn no_lock_file_makes_the_reader_panic(
             name in "poetry.lock|Cargo.lock|Pipfile.lock|package-lock.json|yarn.lock|pnpm-lock.yaml|go.sum|Gemfile.lock|pylock.toml|requirements.txt|composer.lock",
             text in "([ -~é\n]|packages:\n  |specs:\n    |\\[\\[package\\]\\]\n|name = |version = |  version|://|@|#){0,40}",
         ) {

@@ -6,12 +6,12 @@
 //!  RUN text ─▶ shell    simple commands, quotes removed
 //!           ─▶ command  pip, uv, poetry, npm, …       ─▶ FileUse: path, format
 //!  FileUse  ─▶ closure  follows -r, -c and local projects ─▶ canonical contents
-//!  content  ─▶ listing  the pins ─▶ changes: the differences between two
+//!  content  ─▶ listing  pinned versions ─▶ changes: the differences between two listings
 //! ```
 //!
-//! Invariants: when in doubt, a file is named. A path with a shell variable is named as written (`$REQS/base.txt`),
-//! because the caller may know the variable. Nothing here determines whether a package changes, only which bytes decide
-//! that.
+//! Invariants: when in doubt, a file is included. A path with a shell variable is returned as written
+//! (`$REQS/base.txt`), because the caller may know the variable. This module does not determine whether a package
+//! changes, only which bytes determine that.
 
 mod address;
 mod catalogue;
@@ -56,8 +56,8 @@ pub struct FileUse {
     pub path: String,
     /// The format in which it is read.
     pub format: Format,
-    /// The directory in which the command runs, relative like the path: the base of local projects in a requirement
-    /// file.
+    /// The directory in which the command runs, relative like the path. Local projects in a requirement file are
+    /// relative to it.
     pub directory: String,
 }
 
@@ -67,7 +67,7 @@ impl FileUse {
         Self { path: path.into(), format: Format::PipRequirements, directory: String::new() }
     }
 
-    /// Creates the use of a file whose every byte matters.
+    /// Creates the use of a file of which every byte matters.
     pub(crate) fn verbatim(path: impl Into<String>) -> Self {
         Self { path: path.into(), format: Format::Verbatim, directory: String::new() }
     }

@@ -5,7 +5,7 @@
 use super::catalogue::is_pylock;
 use super::{FileUse, join};
 
-/// The files that determine what installing a local project installs.
+/// The files that determine the dependencies of a local project.
 pub(super) const PROJECT_FILES: [&str; 3] = ["pyproject.toml", "setup.py", "setup.cfg"];
 
 /// Options whose value is not a dependency file.
@@ -54,24 +54,23 @@ const VALUED: [&str; 42] = [
     "--output-file",
 ];
 
-/// The directories that relative paths start from.
+/// The directories to which paths are relative.
 #[derive(Clone, Copy)]
 pub(super) struct Places<'a> {
-    /// For requirement files: the working directory, or that of the including file.
+    /// For requirement files: the working directory, or the directory of the including file.
     pub(super) files: &'a str,
     /// For local projects and archives: the working directory.
     pub(super) projects: &'a str,
 }
 
 impl<'a> Places<'a> {
-    /// Everything is relative to the working directory, as on a command line.
+    /// Returns places in which all paths are relative to one directory, as on a command line.
     pub(super) fn at(directory: &'a str) -> Self {
         Self { files: directory, projects: directory }
     }
 }
 
-/// Returns the files of one command line without its program and subcommand. `positional` is the meaning of its
-/// positional arguments.
+/// Returns the files that the arguments after the subcommand name. `positional` is the meaning of positional arguments.
 pub(super) fn named(arguments: &[String], places: Places<'_>, positional: Positional) -> Vec<FileUse> {
     let mut uses = Vec::new();
     let mut arguments = arguments.iter().map(String::as_str);
@@ -128,7 +127,7 @@ fn unabbreviated(name: &str) -> &str {
     full.map_or(name, |(full, _)| full)
 }
 
-/// Adds `NAME` or `PATH:NAME`: a dependency group of a project (PEP 735).
+/// Adds the file of a dependency group of a project (PEP 735): `NAME` or `PATH:NAME`.
 fn group(value: &str, directory: &str, uses: &mut Vec<FileUse>) {
     let path = value.rsplit_once(':').map_or("", |(path, _)| path);
     let path = if path.is_empty() { PROJECT_FILES[0] } else { path };
@@ -148,7 +147,7 @@ fn requirement(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
     if is_address(path) || matches!(path, "" | "-") || path.starts_with("/dev/") {
         return;
     }
-    // Extras of a lock file may be selected: `pylock.toml[dev]`.
+    // The argument may select extras of a lock file: `pylock.toml[dev]`.
     let bare = path.split_once('[').map_or(path, |(bare, _)| bare);
     let name = bare.rsplit('/').next().unwrap_or(bare);
     // `uv pip` and pip-compile accept project files as requirements.
@@ -186,7 +185,7 @@ pub(super) fn package(argument: &str, directory: &str, uses: &mut Vec<FileUse>) 
     }
 }
 
-/// Adds a local project, possibly with extras: `.`, `./lib[dev]`.
+/// Adds the files of a local project, possibly with extras: `.`, `./lib[dev]`.
 pub(super) fn local(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
     if is_address(path) {
         return;
@@ -199,7 +198,7 @@ pub(super) fn local(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
     uses.extend(PROJECT_FILES.iter().map(|file| FileUse::verbatim(join(project, file))));
 }
 
-/// Returns `true` if a path is a remote address, and not in the context.
+/// Returns `true` if a path is a remote address.
 pub(super) fn is_address(path: &str) -> bool {
     path.contains("://") && !path.starts_with("file://")
         || path.starts_with("git+")

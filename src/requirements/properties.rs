@@ -1,10 +1,11 @@
-//! Properties of requirement files: changes that pip ignores do not matter, and all others do.
+//! Property tests of canonical requirement files: changes that pip ignores do not change the canonical text, and all
+//! other changes do.
 
 use proptest::prelude::*;
 
 use super::text::{canonical, decode, logical_lines};
 
-/// One requirement: its words, and for each `true` if a line ends before it.
+/// One requirement: its words, each with `true` if a line ends before it.
 type Entry = Vec<(String, bool)>;
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
@@ -16,7 +17,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
 /// Returns text that may occur between two requirements, and after one.
 fn noise() -> impl Strategy<Value = Vec<(String, String)>> {
     let between = "(\r?\n|[ \t]+\r?\n|[ \t]*#[ a-z=\\\\'\"-]{0,10}\r?\n){0,3}";
-    // After a requirement even a comment can be continued; a separate comment line cannot.
+    // A comment after a requirement can be continued, so it does not end in a backslash. A comment line cannot.
     let behind = "[ \t]{0,3}|[ \t]{1,3}#[ a-z=\\\\'\"-]{0,10}[a-z ]";
     prop::collection::vec((between, behind), 9)
 }
@@ -51,7 +52,7 @@ fn canon(text: &str) -> String {
 
 proptest! {
     #[test]
-    fn comments_blank_lines_and_outer_blanks_never_matter(entries in entries(), noise in noise()) {
+    fn comments_blank_lines_and_outer_blanks_do_not_change_the_canonical_text(entries in entries(), noise in noise()) {
         let (plain, noisy) = (written(&entries, None), written(&entries, Some(&noise)));
         prop_assert_eq!(canon(&plain), canon(&noisy), "{:?} {:?}", plain, noisy);
         let crlf = plain.replace('\n', "\r\n");
@@ -61,7 +62,7 @@ proptest! {
     }
 
     #[test]
-    fn every_word_matters(mut entries in entries(), line: prop::sample::Index, word: prop::sample::Index, to in "[a-z]{1,5}") {
+    fn changing_any_word_changes_the_canonical_text(mut entries in entries(), line: prop::sample::Index, word: prop::sample::Index, to in "[a-z]{1,5}") {
         prop_assume!(!entries.is_empty());
         let before = canon(&written(&entries, None));
         let line = line.index(entries.len());
@@ -72,7 +73,7 @@ proptest! {
     }
 
     #[test]
-    fn adding_removing_and_reordering_requirements_matters(mut entries in entries(), line: prop::sample::Index) {
+    fn removing_or_reordering_requirements_changes_the_canonical_text(mut entries in entries(), line: prop::sample::Index) {
         prop_assume!(entries.len() > 1);
         let before = canon(&written(&entries, None));
         let line = line.index(entries.len() - 1);
@@ -87,7 +88,7 @@ proptest! {
     }
 
     #[test]
-    fn the_canonical_form_is_its_own(text in "([ -~]|[\n\r\t#\\\\ ]|\u{a0}|\u{2028}|\u{feff}|\u{c}){0,40}") {
+    fn the_canonical_text_of_a_canonical_text_is_equal(text in "([ -~]|[\n\r\t#\\\\ ]|\u{a0}|\u{2028}|\u{feff}|\u{c}){0,40}") {
         let once = canon(&text);
         let again = decode(once.as_bytes()).expect("UTF-8");
         prop_assert_eq!(&once, &canon(&again));

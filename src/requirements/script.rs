@@ -1,4 +1,4 @@
-//! Scripts and recipes that a command runs: their possible paths, and their commands.
+//! The scripts and recipes that a command runs: their possible paths, and their commands.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,7 +7,7 @@ use super::join;
 /// A script that a command runs and the project may contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Script {
-    /// The possible paths, relative like those of a [`super::FileUse`]; for a program, only its name.
+    /// The possible paths, relative like those of a [`super::FileUse`]. For a program, only its name.
     pub(crate) paths: Vec<String>,
     pub(crate) language: Language,
     pub(crate) directory: String,
@@ -19,16 +19,16 @@ pub(crate) enum Language {
     Program,
     /// An executable file, interpreted by its shebang line.
     File,
-    /// A shell script, whatever its shebang line.
+    /// A shell script, regardless of its shebang line.
     Shell,
     /// The targets of a Makefile or justfile.
     Recipes(Vec<String>),
     Tasks,
-    /// Scripts in a `package.json`, by name.
+    /// The scripts in a `package.json` with these names.
     Package(Vec<String>),
 }
 
-/// Maximum nesting depth of make calls within one file.
+/// Limit on the targets of one file: at most the square of this number is followed.
 const DEEPEST: usize = 32;
 
 impl Script {
@@ -49,7 +49,7 @@ impl Script {
         }
     }
 
-    /// Returns what a recipe program such as make runs, or `None` if `program` is not one or runs nothing.
+    /// Returns the script of a task runner such as make, or `None` if `program` is not a task runner or runs no task.
     pub(super) fn recipes(program: &str, arguments: &[String], directory: &str) -> Option<Self> {
         let valued: &[&str] = match program {
             "make" | "gmake" => &["-f", "--file", "--makefile", "-C", "--directory", "-j", "-o", "-W", "-I"],
@@ -88,7 +88,7 @@ impl Script {
                 _ => {}
             }
         }
-        // Skips variables of make and the number of jobs.
+        // Skip the variables and the number of jobs of make.
         let mut targets: Vec<String> = (words.iter())
             .filter(|word| !word.contains('=') && !word.bytes().all(|byte| byte.is_ascii_digit()))
             .map(|word| (*word).to_owned())
@@ -132,7 +132,8 @@ impl Script {
     }
 }
 
-/// Returns the commands of targets and their prerequisites; without targets, of the first one.
+/// Returns the commands of `targets` and their prerequisites, or of the first target of the file if `targets` is empty.
+/// Returns `None` if a requested target is missing or a command cannot be expanded.
 fn recipes(text: &str, targets: &[String]) -> Option<String> {
     let text = text.replace("\\\r\n", " ").replace("\\\n", " ");
     let mut variables: BTreeMap<&str, String> = BTreeMap::new();
@@ -188,14 +189,14 @@ fn recipes(text: &str, targets: &[String]) -> Option<String> {
     let mut open: Vec<String> = if targets.is_empty() { vec![first?] } else { targets.to_vec() };
     let mut script = String::new();
     let mut seen = BTreeSet::new();
-    let asked: BTreeSet<String> = open.iter().cloned().collect();
+    let requested: BTreeSet<String> = open.iter().cloned().collect();
     while let Some(target) = open.pop() {
         if !seen.insert(target.clone()) || seen.len() > DEEPEST * DEEPEST {
             continue;
         }
         let Some((needs, commands)) = rules.get(&target) else {
             // A prerequisite may be a file, but a requested target must exist.
-            if asked.contains(&target) {
+            if requested.contains(&target) {
                 return None;
             }
             continue;
@@ -260,7 +261,7 @@ fn tasks(text: &str) -> String {
     text.lines().filter_map(command).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns the scripts with these names, with their pre and post scripts.
+/// Returns the scripts of a `package.json` with these names, and their pre and post scripts.
 fn package(text: &str, names: &[String]) -> Option<String> {
     let package: serde_json::Value = serde_json::from_str(text).ok()?;
     let scripts = package.get("scripts")?.as_object()?;

@@ -2,9 +2,9 @@
 //!
 //! Quotes and escapes are removed, variables stay as written. Commands are separated by `&&`, `||`, `;`, `|`, `&`, line
 //! ends and parentheses. The contents of `$(…)` and back quotes are separate commands before the command that contains
-//! them. An output redirection and its file are dropped; an input file is kept as a word, because it may be a list of
-//! packages. For each command, the parser records whether it reads a different one's output, and its nesting depth in
-//! parentheses.
+//! them. The file of an output redirection is not a word of the command, but the file of an input redirection is,
+//! because it may be a list of packages. For each command, the parser records whether it reads the output of a
+//! different command, and its nesting depth in parentheses.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -12,15 +12,15 @@ use std::str::Chars;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Command {
     pub(crate) words: Vec<String>,
-    /// The words that are files redirected into it.
+    /// The words that are files of input redirections.
     pub(super) inputs: Vec<String>,
     /// `true` if a different command reads its output, through a pipe or a substitution.
     pub(super) feeds: bool,
     /// `true` if it reads the output of a different command.
     pub(super) takes: bool,
-    /// Number of open parentheses around it.
+    /// The number of open parentheses and substitutions around it.
     pub(super) depth: usize,
-    /// The files that its output is redirected to.
+    /// The files of output redirections.
     pub(crate) outputs: Vec<String>,
 }
 
@@ -101,7 +101,7 @@ pub(crate) fn commands(script: &str) -> Vec<Command> {
                 splitter.reads = !splitter.redirects;
             }
             char if char.is_whitespace() => {
-                // The blank between `>` and its file does not end anything.
+                // A blank between `>` and its file does not end a word.
                 if splitter.started || !splitter.redirects {
                     splitter.end_word();
                 }
@@ -121,7 +121,7 @@ struct Splitter {
     word: String,
     /// `true` while a word is being read, even an empty one in quotes.
     started: bool,
-    /// `true` if the word is the file of an output redirection, which is dropped.
+    /// `true` if the word is the file of an output redirection, which is not a word of the command.
     redirects: bool,
     /// `true` if the word is the delimiter of a here-document.
     is_heredoc: bool,
@@ -178,7 +178,7 @@ impl Splitter {
             self.command.outputs.push(word);
         }
         self.is_heredoc &= !self.started;
-        // The blank between `<` and its file does not end anything.
+        // A blank between `<` and its file does not end a word.
         self.reads &= !self.started;
         self.started = false;
         self.redirects = false;
@@ -189,7 +189,7 @@ impl Splitter {
         let mut command = std::mem::take(&mut self.command);
         self.reads = false;
         if command.words.is_empty() && !command.outputs.is_empty() {
-            // A redirection alone is equivalent to `:` with it.
+            // A redirection without a command is equivalent to a redirection of `:`.
             command.words.push(":".to_owned());
         }
         if !command.words.is_empty() {
@@ -201,7 +201,7 @@ impl Splitter {
 #[cfg(test)]
 mod tests {
     #[test]
-    fn scripts_are_split_into_their_simple_commands() {
+    fn scripts_are_split_into_simple_commands() {
         let table: &[(&str, &[&[&str]])] = &[
             ("a b && c; d | e || f & g", &[&["a", "b"], &["c"], &["d"], &["e"], &["f"], &["g"]]),
             (
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn commands_record_who_reads_from_whom() {
+    fn commands_record_whether_they_read_the_output_of_other_commands() {
         let shown = |script: &str| {
             let commands = super::commands(script).into_iter().map(|command| {
                 let reads = if command.takes { "<" } else { "" };

@@ -1,14 +1,14 @@
 //! The text of a pip requirements file, as pip reads it.
 //!
-//! Behaviour after pip's `req_file.py`: the encoding is determined by a byte order mark or named in the first two
-//! lines, else UTF-8; lines end wherever Python's `splitlines` ends them.
+//! Behaviour after pip's `req_file.py`: a byte order mark or a comment in the first two lines determines the encoding,
+//! which is UTF-8 by default. Lines end where Python's `splitlines` ends them.
 
 /// Decodes a file; returns `None` for an encoding that is not supported.
 pub(super) fn decode(bytes: &[u8]) -> Option<String> {
     if let Some(rest) = bytes.strip_prefix(b"\xef\xbb\xbf") {
         return String::from_utf8(rest.to_vec()).ok();
     }
-    // In pip's order, in which the little-endian mark of UTF-32 is never tested.
+    // pip tests the little-endian mark of UTF-16 first, which is a prefix of that of UTF-32.
     if let Some(rest) = bytes.strip_prefix(b"\xff\xfe") {
         // Python's codec removes a second mark.
         return utf16(rest.strip_prefix(b"\xff\xfe").unwrap_or(rest), u16::from_le_bytes);
@@ -79,13 +79,13 @@ const MARK: char = '\u{feff}';
 /// Returns the canonical text of all files with these logical lines.
 pub(super) fn canonical(lines: &[String]) -> String {
     let mut text = String::new();
-    // A line that begins with the mark would lose it when it is read again.
+    // Decoding the canonical text removes a leading mark, so a mark that is content needs a second one before it.
     if lines.first().is_some_and(|line| line.starts_with(MARK)) {
         text.push(MARK);
     }
     for line in lines {
         text.push_str(line);
-        // A backslash was followed by a comment that was removed, so the line must not be joined with the next one.
+        // A line ends in a backslash only if a comment after it was removed. It must not be joined with the next line.
         text.push_str(if line.ends_with('\\') { " #\n" } else { "\n" });
     }
     text
@@ -112,7 +112,7 @@ fn is_line_end(char: char) -> bool {
     matches!(char, '\n' | '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}')
 }
 
-/// Returns `true` for Python's white space.
+/// Returns `true` for the characters that Python regards as white space.
 fn is_blank(char: char) -> bool {
     char.is_whitespace() || matches!(char, '\x1c'..='\x1f')
 }
@@ -124,8 +124,8 @@ fn without_comment(line: &str) -> &str {
     comment.map_or(line, |index| &line[..index])
 }
 
-/// Splits a line into its requirement and its options as pip does: the options start with the first word that starts
-/// with a dash.
+/// Splits a line into its requirement and its options like pip: the options start at the first word that starts with a
+/// dash.
 pub(super) fn parts(line: &str) -> (String, Vec<String>) {
     let words: Vec<&str> = line.split(' ').collect();
     let options = words.iter().position(|word| word.starts_with('-')).unwrap_or(words.len());
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn options_are_quoted_and_requirements_are_not() {
+    fn quotes_are_removed_from_options_but_not_from_requirements() {
         for (line, requirement, options) in [
             ("-r \"my reqs.txt\"", "", &["-r", "my reqs.txt"][..]),
             ("a; x == 'y' --hash=sha256:b", "a; x == 'y'", &["--hash=sha256:b"]),

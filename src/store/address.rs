@@ -16,7 +16,7 @@ const LONGEST_NAME: usize = 100;
 pub enum EntryKind {
     /// A whole image.
     Image,
-    /// An image of the first layers of another image, which share their content.
+    /// An image with the first layers of a different image. Both share the content of these layers.
     Prefix,
     /// The content of a cache mount.
     Mount,
@@ -47,7 +47,7 @@ impl fmt::Display for EntryKind {
 pub struct Address {
     pub(crate) lane: Lane,
     pub kind: EntryKind,
-    /// What entries of one kind must share to substitute for each other: a directory's path or a mount's id.
+    /// The group within which entries of one kind can substitute for each other: a directory's path or a mount's id.
     pub(crate) family: String,
     /// The digest of everything that the content depends on.
     pub(crate) key: Digest,

@@ -18,17 +18,17 @@ pub enum StoreError {
     #[error("{path}, which entry {entry} needs, is missing in {place}")]
     Missing { path: String, entry: String, place: String },
     /// An entry has a schema that this version does not know.
-    #[error("entry {path} in {place} is {schema}, which a newer larder wrote")]
+    #[error("entry {path} in {place} was written by a newer version of larder ({schema})")]
     Newer { path: String, place: String, schema: String },
     /// An entry has no valid signature of a trusted key although one is required.
     #[error("entry {path} in {place} {reason}")]
     Unsigned { path: String, place: String, reason: &'static str },
     /// A sweep of a different job that removes what is needed did not end in time.
-    #[error("another job that tidies {place} was in the way for too long")]
+    #[error("timed out waiting for a different job that evicts from {place}")]
     Busy { place: String },
     /// The entry alone is larger than the limit of the whole cache.
     #[error(
-        "{} to keep, more than the limit of {} for the whole cache",
+        "the entry has {}, more than the limit of {} for the whole cache",
         format_size(*bytes, DECIMAL),
         format_size(*limit, DECIMAL)
     )]
@@ -39,18 +39,18 @@ pub enum StoreError {
     },
     /// Writing would leave less free space on the disk than requested.
     #[error(
-        "{place} has {} free, and {} are to stay free (--cache-min-free-gb)",
+        "{place} has {} free, but {} must stay free (--cache-min-free-gb)",
         format_size(*free, DECIMAL),
         format_size(*floor, DECIMAL)
     )]
     NoRoom { place: String, free: u64, floor: u64 },
-    #[error("the cache is read-only here")]
+    #[error("the cache is read-only")]
     ReadOnly,
     /// The consumer of the loaded content failed.
-    #[error("cannot use what the cache holds")]
+    #[error("cannot process the cached content")]
     Sink(#[source] io::Error),
     /// The machine has no thread or no memory for the work.
-    #[error("cannot work on chunks")]
+    #[error("cannot process chunks")]
     Worker(#[source] io::Error),
 }
 

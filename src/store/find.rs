@@ -1,6 +1,7 @@
 //! Finds entries: the job's own lane is searched before the others, and the local store before the remote.
 //!
-//! Of images and prefixes, the newest entry in any of these lanes and places is used, because a rebuild replaces earlier images.
+//! For images and prefixes, the newest entry in any of these lanes and places is used, because a rebuild replaces
+//! earlier images.
 
 use std::collections::HashSet;
 
@@ -20,7 +21,7 @@ pub(crate) struct Found {
 }
 
 impl Store {
-    /// Finds the entry of `key`. With `fallback`, uses the newest entry of the family if there is none of `key`.
+    /// Finds the entry of `key`. With `fallback`, uses the newest entry of the family if `key` has no entry.
     pub(crate) fn find(&self, kind: EntryKind, family: &str, key: Digest, fallback: bool) -> Found {
         let repositories = self.repositories().collect();
         let (tried, faults) = (HashSet::new(), Vec::new());
@@ -82,15 +83,15 @@ impl Store {
     /// Checks that an entry that was not found by its key may be used: if signatures are required, a trusted key must
     /// have signed it. Fails if no trusted key has signed the entry, or if it cannot be read.
     pub(crate) fn vouch_for(&self, entry: &Entry) -> Result<(), StoreError> {
-        let mut told = Ok(());
+        let mut result = Ok(());
         for repository in self.repositories() {
             match repository.entry(&entry.name(), &self.trust) {
                 Ok(Some(_)) => return Ok(()),
                 Ok(None) => {}
-                Err(fault) => told = Err(fault),
+                Err(fault) => result = Err(fault),
             }
         }
-        told
+        result
     }
 
     /// Returns `true` if this job searches `lane` for entries.
@@ -99,7 +100,7 @@ impl Store {
     }
 }
 
-/// One search: a repository or entry that fails is tried only once and reported only once.
+/// The state of one search. A repository or entry that fails is tried and reported only once.
 struct Search<'a> {
     store: &'a Store,
     kind: EntryKind,

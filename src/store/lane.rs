@@ -11,7 +11,7 @@ pub struct Lane(String);
 
 /// A text that is not a valid name of a lane.
 #[derive(Debug, thiserror::Error)]
-#[error("`{}` is not the name of a lane: it is empty or holds control characters", .0.escape_debug())]
+#[error("`{}` is not the name of a lane: it is empty or contains control characters", .0.escape_debug())]
 pub struct InvalidLane(String);
 
 impl TryFrom<String> for Lane {

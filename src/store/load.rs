@@ -1,6 +1,6 @@
 //! Loads the content of entries: chunks are read, unpacked and verified on all cores.
 //!
-//! Chunks that are missing or damaged in the local store come from the remote and are kept locally.
+//! Chunks that are missing or damaged in the local store are read from the remote and then stored locally.
 
 use std::collections::HashSet;
 use std::io;
@@ -19,7 +19,8 @@ const WAITING_THREADS: usize = 2;
 /// The limit on threads, because each holds a chunk and its frame in memory.
 const MOST_THREADS: usize = 12;
 
-/// Receives the verified bytes of a chunk and its index in the entry. It is called from several threads, in any order.
+/// A callback that receives the index of a chunk in the entry and its verified bytes. It is called from several
+/// threads, in any order.
 pub(crate) type Sink<'a> = dyn Fn(usize, &[u8]) -> io::Result<()> + Sync + 'a;
 
 impl Store {
@@ -153,7 +154,7 @@ impl Fetch<'_> {
         Err(StoreError::Damaged {
             path: self.entry.path.clone(),
             place: self.store.local.place(),
-            reason: "it tells another size of a chunk".to_owned(),
+            reason: "a chunk has a different size than it lists".to_owned(),
         })
     }
 

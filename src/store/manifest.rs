@@ -1,4 +1,4 @@
-//! Manifests: what an entry is, what it was made for, and the chunks of its content.
+//! Manifests: the description of an entry, the key it was saved for, and the chunks of its content.
 //!
 //! A manifest is one line of JSON, followed by a second line if it is signed. It is named `<key>.<created>.<id>.json`,
 //! with the first half of the digits of key and id; the id is the digest of the first line. A manifest never changes.
@@ -52,21 +52,21 @@ impl Manifest {
     }
 }
 
-/// What an entry was saved from, for output and for comparison.
+/// The source of an entry, for output and for comparison.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Subject {
     /// A title for output: a path or the name of an image.
     pub title: String,
-    /// The names of an image, or labels that the user gave.
+    /// The names of an image, or labels given by the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// The number of machines of one run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<NonZeroU32>,
-    /// When the oldest layer of an image was made that is not of its base image, if that is known.
+    /// The time at which the oldest layer above the base image was created, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oldest: Option<Timestamp>,
-    /// How an image that was made for a run is started.
+    /// The flags with which an image is run, if it was built for `larder run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunFlags>,
     /// The inputs of the key.
@@ -78,10 +78,10 @@ pub struct Subject {
     pub bytes: u64,
 }
 
-/// How an image is run, as arguments of `docker run`.
+/// The arguments of `docker run` for an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunFlags {
-    /// Flags; of variables, only the names.
+    /// The flags. For environment variables, only the names are stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) flags: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -146,7 +146,7 @@ pub struct Entry {
     pub manifest: Manifest,
 }
 
-/// A manifest that cannot be used.
+/// The reason why a manifest cannot be used.
 #[derive(Debug)]
 pub(super) enum Unreadable {
     /// The manifest has this unknown schema.
@@ -188,11 +188,11 @@ impl Entry {
         };
         let id = Digest::of(line);
         if manifest.path(&id) != name.path {
-            return Err(Unreadable::Damaged("it stands in another place than it says".to_owned()));
+            return Err(Unreadable::Damaged("its path does not match its content".to_owned()));
         }
         let fits = |chunk: &ChunkRef| (1..=LARGEST).contains(&(chunk.size as usize));
         if !manifest.chunks.iter().all(fits) || !holds(manifest.listing) {
-            return Err(Unreadable::Damaged("its chunks are not as large as it says".to_owned()));
+            return Err(Unreadable::Damaged("its chunk sizes are inconsistent".to_owned()));
         }
         Ok(Self { id, path: name.path.clone(), manifest })
     }
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_reads_like_this() {
+    fn the_format_of_manifests_is_stable() {
         let (entry, line) = Entry::new(manifest());
         let text: serde_json::Value = serde_json::from_slice(&line).unwrap();
         insta::assert_json_snapshot!(text);

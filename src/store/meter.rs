@@ -30,7 +30,7 @@ impl Meter {
         self.total.store(bytes, Ordering::Relaxed);
     }
 
-    /// Takes over counts from elsewhere.
+    /// Sets both counts, for work that is counted elsewhere.
     pub(crate) fn set(&self, done: u64, total: u64) {
         self.done.store(done, Ordering::Relaxed);
         self.expect(total);

@@ -11,7 +11,7 @@
 //!   usage.json           usage after the last sweep
 //!   saving/…             marks of savers: the chunks that they need
 //!   sweeping/…           marks of sweepers: the chunks that they remove
-//!   damaged/…            what failed verification; never read
+//!   damaged/…            objects that failed verification; never read
 //! ```
 //!
 //! Chunks are written before the manifest that needs them, and manifests are removed before their chunks. Every chunk
@@ -85,7 +85,7 @@ pub struct Store {
     max_bytes: Option<u64>,
 }
 
-/// How a store is used.
+/// The settings of a store.
 #[derive(Debug, Clone)]
 pub struct Terms {
     /// The lanes in which entries are saved and searched.
@@ -136,7 +136,7 @@ impl Store {
         !matches!(found, Some(Ok(None)))
     }
 
-    /// Records that an entry was used now, so that it is evicted later.
+    /// Records that an entry was used now, so that other entries are evicted first.
     pub(crate) fn touch(&self, entry: &Entry) -> Result<(), StoreError> {
         if self.read_only {
             return Ok(());

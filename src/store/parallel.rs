@@ -10,7 +10,7 @@ pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// Locks a mutex. A poisoned one is used as well, because no holder leaves its data half changed.
+/// Locks a mutex, even if it is poisoned: no holder leaves its data in an inconsistent state.
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

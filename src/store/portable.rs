@@ -29,7 +29,7 @@ struct Head {
 pub(crate) enum PortableError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("cannot read or write the file of entries")]
+    #[error("cannot read or write the export file")]
     File(#[from] io::Error),
     /// The file was not written by `export`.
     #[error("{member} {reason}")]
@@ -119,22 +119,26 @@ impl Store {
             let foreign =
                 |reason: &str| PortableError::Foreign { member: path.clone(), reason: reason.to_owned() };
             if !member.header().entry_type().is_file() {
-                return Err(foreign("is no file"));
+                return Err(foreign("is not a file"));
             }
             if expected.is_none() {
                 let head = if path == HEAD { read(&mut member, 4096)? } else { None };
                 let head = head.and_then(|text| serde_json::from_slice::<Head>(&text).ok());
-                let head = head.ok_or_else(|| foreign("is not how a file begins that export wrote"))?;
+                let head = head.ok_or_else(|| foreign("is not the first member of an export file"))?;
                 if head.schema != SCHEMA {
-                    return Err(foreign(&format!("is {}, which a newer larder wrote", head.schema)));
+                    return Err(foreign(&format!(
+                        "was written by a newer version of larder ({})",
+                        head.schema
+                    )));
                 }
                 expected = Some(head.entries);
             } else if let Some(digest) = chunk_at(&path) {
                 let stored = read(&mut member, frame::LARGEST_FRAME as u64)?;
-                let stored = stored.ok_or_else(|| foreign("is larger than a chunk may be"))?;
-                let chunk = frame::decode(&stored).map_err(|error| foreign(&error.to_string()))?;
+                let stored = stored.ok_or_else(|| foreign("is larger than the limit of a chunk"))?;
+                let chunk =
+                    frame::decode(&stored).map_err(|error| foreign(&format!("is invalid: {error}")))?;
                 if Digest::of(&chunk) != digest {
-                    return Err(foreign("has another digest than its name says"));
+                    return Err(foreign("does not match the digest in its name"));
                 }
                 registration.announce(&[digest])?;
                 if registration.stored(&digest)?.is_none() {
@@ -146,7 +150,7 @@ impl Store {
                 present.insert(digest);
             } else if let Ok(name) = path.parse::<EntryName>() {
                 let text = read(&mut member, LARGEST_MANIFEST)?;
-                let text = text.ok_or_else(|| foreign("is larger than a manifest may be"))?;
+                let text = text.ok_or_else(|| foreign("is larger than the limit of a manifest"))?;
                 let entry = checked(&name, &text).map_err(|reason| foreign(&reason))?;
                 manifests.push((entry, text));
             } else {
@@ -154,12 +158,12 @@ impl Store {
             }
         }
         if expected != Some(manifests.len()) {
-            let reason = "ends too early: not all of its entries are there".to_owned();
+            let reason = "is truncated: entries are missing".to_owned();
             return Err(PortableError::Foreign { member: "the file".to_owned(), reason });
         }
         for (entry, _) in &manifests {
             if entry.manifest.chunks.iter().any(|chunk| !present.contains(&chunk.digest)) {
-                let reason = "needs a chunk that the file lacks".to_owned();
+                let reason = "needs a chunk that is not in the file".to_owned();
                 return Err(PortableError::Foreign { member: entry.path.clone(), reason });
             }
         }
@@ -175,11 +179,13 @@ impl Store {
 fn checked(name: &EntryName, text: &[u8]) -> Result<Entry, String> {
     let (line, _) = Entry::split(text);
     if !name.is_of(line) {
-        return Err("has another digest than its name says".to_owned());
+        return Err("does not match the digest in its name".to_owned());
     }
     Entry::read(name, line).map_err(|error| match error {
-        super::manifest::Unreadable::Newer(schema) => format!("is {schema}, which a newer larder wrote"),
-        super::manifest::Unreadable::Damaged(reason) => reason,
+        super::manifest::Unreadable::Newer(schema) => {
+            format!("was written by a newer version of larder ({schema})")
+        }
+        super::manifest::Unreadable::Damaged(reason) => format!("is invalid: {reason}"),
     })
 }
 

@@ -60,7 +60,7 @@ impl Push {
         self.queue.clone()
     }
 
-    /// Queues a chunk for upload, unless the remote turns out to have it.
+    /// Queues a chunk for upload. It is skipped if the remote has it.
     pub(super) fn send(&self, digest: Digest) {
         // The channel is closed only after an upload has failed, and that fault is reported.
         let _ = self.queue.send(digest);
@@ -83,7 +83,7 @@ impl Push {
         for upload in self.uploads {
             upload
                 .join()
-                .map_err(|_| StoreError::Worker(std::io::Error::other("a thread of its own failed")))?;
+                .map_err(|_| StoreError::Worker(std::io::Error::other("an upload thread panicked")))?;
         }
         if let Some(fault) = lock(&self.shared.fault).take() {
             return Err(fault);
@@ -118,7 +118,7 @@ fn bring(batch: &[Digest], shared: &Shared) -> Result<(), StoreError> {
         }
         let missing = || StoreError::Missing {
             path: ChunkRef::path(digest),
-            entry: "that is being saved".to_owned(),
+            entry: "(being saved)".to_owned(),
             place: shared.local.place(),
         };
         let stored = shared.local.chunk(digest)?.ok_or_else(missing)?;

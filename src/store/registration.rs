@@ -18,13 +18,14 @@ use crate::digest::Digest;
 
 const SAVING: &str = "saving";
 const SWEEPING: &str = "sweeping";
-/// How long a saver waits for a sweep that removes what it needs.
+/// The time for which a saver waits for a sweep that removes chunks that the saver needs.
 const PATIENCE: Duration = Duration::from_mins(1);
 const PAUSE: Duration = Duration::from_millis(20);
 /// The smallest size of a valid frame. Smaller files are left behind by a crash of the machine.
 const SMALLEST_FRAME: u64 = 10;
 
-/// Announces chunks until it is dropped, after the manifest that needs them has been written.
+/// An announcement of chunks. It ends when the value is dropped, which must happen after the manifest that needs the
+/// chunks has been written.
 #[derive(Debug)]
 pub(super) struct Registration {
     repository: Repository,
@@ -64,7 +65,7 @@ impl Registration {
     }
 }
 
-/// Marks chunks that are about to be removed until it is dropped.
+/// A mark on chunks that are about to be removed. It ends when the value is dropped.
 #[derive(Debug)]
 pub(super) struct Condemnation {
     _mark: Box<dyn Mark>,

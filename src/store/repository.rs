@@ -1,4 +1,4 @@
-//! Entries and chunks in one backend. What is read is verified, and what fails is set aside.
+//! Entries and chunks in one backend. Objects are verified when they are read; invalid objects are set aside.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -71,7 +71,7 @@ impl Repository {
         };
         match frame::decode(&stored) {
             Ok(chunk) if Digest::of(&chunk) == *digest => Ok(Some(StoredChunk { frame: stored, chunk })),
-            Ok(_) => Err(self.set_aside(&path, "its content has another digest".to_owned())),
+            Ok(_) => Err(self.set_aside(&path, "its content does not match its digest".to_owned())),
             Err(error) => Err(self.set_aside(&path, error.to_string())),
         }
     }
@@ -95,7 +95,7 @@ impl Repository {
         };
         let (line, signature) = Entry::split(&text);
         if !name.is_of(line) {
-            return Err(self.set_aside(path, "it has another digest than its name says".to_owned()));
+            return Err(self.set_aside(path, "it does not match the digest in its name".to_owned()));
         }
         let place = || self.place();
         trust.check(line, signature).map_err(|reason| StoreError::Unsigned {

@@ -14,7 +14,7 @@ use crate::digest::Digest;
 pub(crate) struct Limits {
     /// Bytes of the objects of all chunks; a shared chunk counts once.
     pub(crate) max_bytes: Option<u64>,
-    /// Prefixes are counted apart, so that they push out no images.
+    /// The number of entries. Prefixes are counted separately, so that they do not evict images.
     pub(crate) max_entries: Option<usize>,
     /// Time since the last use of an entry.
     pub(crate) max_age: Option<Duration>,
@@ -26,7 +26,7 @@ pub(crate) enum Cause {
     Asked,
     /// A newer entry has the same lane, kind, family and key.
     Superseded,
-    /// It was not used for longer than the limit.
+    /// The entry was not used for longer than the limit.
     Unused,
     /// There are more entries than the limit, and this one is the least recently used.
     TooMany,
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_push_out_no_images_and_have_the_same_limit() {
+    fn prefixes_do_not_evict_images_and_have_the_same_limit() {
         let mut candidates = [candidate(1, &[1]), candidate(2, &[1]), candidate(3, &[1]), candidate(4, &[1])];
         for prefix in &mut candidates[1..] {
             prefix.is_prefix = true;
@@ -190,7 +190,7 @@ mod tests {
             };
             prop_assert!(fits(total(&going)));
             if let Some((_, fewer)) = going.split_last() {
-                prop_assert!(!fits(total(fewer)), "the last one had to go");
+                prop_assert!(!fits(total(fewer)), "one eviction fewer would exceed a limit");
             }
         }
     }

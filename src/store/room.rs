@@ -1,4 +1,4 @@
-//! The free disk space that a save preserves. Pure.
+//! The free disk space that a save preserves. This module does not access the disk; its callers pass the sizes.
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Space {
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_share_of_the_disk_stays_free_but_at_least_a_gigabyte() {
+    fn a_share_of_the_disk_but_at_least_a_gigabyte_stays_free() {
         const GB: u64 = 1_000_000_000;
         for (floor, free, total, expected) in [
             (Floor::Share, 2 * GB, 10 * GB, None),

@@ -88,7 +88,7 @@ struct Done {
 
 impl Done {
     fn check(&mut self) -> Result<(), StoreError> {
-        let over = || StoreError::Worker(io::Error::other("the save has failed before"));
+        let over = || StoreError::Worker(io::Error::other("the save failed earlier"));
         if self.failed { Err(self.fault.take().unwrap_or_else(over)) } else { Ok(()) }
     }
 }
@@ -106,7 +106,7 @@ pub struct Saved {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CopyError {
     /// The reader failed or ended early. The bytes it returned are part of the content.
-    #[error("cannot read what is to be saved")]
+    #[error("cannot read the content to save")]
     Reader(#[source] io::Error),
     /// The store failed; the save cannot continue.
     #[error(transparent)]
@@ -279,14 +279,12 @@ impl Save {
     fn finish(&mut self) -> Result<Vec<ChunkRef>, StoreError> {
         drop(self.queue.take());
         for worker in self.workers.drain(..) {
-            worker.join().map_err(|_| StoreError::Worker(io::Error::other("a thread of its own failed")))?;
+            worker.join().map_err(|_| StoreError::Worker(io::Error::other("a worker thread panicked")))?;
         }
         let mut done = lock(&self.shared.done);
         done.check()?;
-        let new = done
-            .chunks
-            .drain(..)
-            .map(|chunk| chunk.expect("each chunk that was handed over is done or a fault"));
+        let new =
+            done.chunks.drain(..).map(|chunk| chunk.expect("without a fault, every queued chunk is done"));
         Ok(self.reused.drain(..).chain(new).collect())
     }
 }

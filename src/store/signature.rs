@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// A text that is not a valid key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("it is not the base64 of 32 bytes")]
+#[error("it is not 32 bytes in base64")]
 pub(crate) struct InvalidKey;
 
 /// The keys whose entries are trusted, and the key that signs new entries.
@@ -79,7 +79,7 @@ impl Trust {
         let key = self.trusted.iter().find(trusted).ok_or("is signed by a key that is not trusted")?;
         let bytes = BASE64.decode(&line.signature).map_err(|_| "has a malformed signature")?;
         let signature = Signature::from_slice(&bytes).map_err(|_| "has a malformed signature")?;
-        key.verify_strict(manifest, &signature).map_err(|_| "has a signature of something else")
+        key.verify_strict(manifest, &signature).map_err(|_| "has a signature that does not match its content")
     }
 }
 
@@ -107,22 +107,22 @@ mod tests {
     fn only_entries_signed_by_a_trusted_key_pass_if_signatures_are_required() {
         let seed = |byte: u8| BASE64.encode([byte; 32]);
         let ours = Trust::new(Some(&seed(1)), &[], true).unwrap();
-        let theirs = Trust::new(Some(&seed(2)), &[], true).unwrap();
+        let other = Trust::new(Some(&seed(2)), &[], true).unwrap();
         let reader = Trust::new(None, &[ours.public_key().unwrap()], true).unwrap();
         let careless = Trust::default();
         let line = ours.sign(b"manifest").unwrap();
         assert_eq!(ours.check(b"manifest", Some(&line)), Ok(()));
         assert_eq!(reader.check(b"manifest", Some(&line)), Ok(()));
         assert_eq!(careless.check(b"manifest", None), Ok(()));
-        assert_eq!(theirs.check(b"manifest", Some(&line)), Err("is signed by a key that is not trusted"));
+        assert_eq!(other.check(b"manifest", Some(&line)), Err("is signed by a key that is not trusted"));
         assert_eq!(ours.check(b"manifest", None), Err("is not signed"));
-        assert_eq!(ours.check(b"other", Some(&line)), Err("has a signature of something else"));
+        assert_eq!(ours.check(b"other", Some(&line)), Err("has a signature that does not match its content"));
         assert_eq!(ours.check(b"manifest", Some(b"x")), Err("has a malformed signature"));
         assert_eq!(careless.sign(b"manifest"), None);
         assert_eq!(
             format!("{ours:?}"),
             "Trust { signs: true, trusted: 1, required: true }",
-            "no key is shown"
+            "keys are not printed"
         );
     }
 

@@ -26,9 +26,9 @@ use super::signature::Trust;
 use super::{Address, Entry, EntryKind, parallel};
 use crate::digest::Digest;
 
-/// The limit of the duration of a sweep, because savers do not wait for longer.
+/// The time limit of a sweep. Savers do not wait longer.
 const LONGEST: Duration = Duration::from_secs(45);
-/// The percentage of the limit that [`Victims::BeyondWithRoom`] leaves.
+/// The percentage of the limit that [`Victims::BeyondWithRoom`] keeps.
 const LEFT: u64 = 90;
 /// Bytes of damaged objects that are kept for inspection.
 const DAMAGED_KEPT: u64 = 64 << 20;
@@ -43,7 +43,7 @@ pub(crate) enum Victims<'a> {
     All,
 }
 
-/// An entry that is removed, or would be.
+/// An entry that was removed, or would be removed in a dry run.
 #[derive(Debug, Clone)]
 pub(crate) struct Evicted {
     pub(crate) entry: Entry,
@@ -265,7 +265,7 @@ pub(super) fn chunks(repository: &Repository) -> Result<HashMap<Digest, u64>, St
             Ok(digest) if ChunkRef::path(&digest) == path => {
                 stored.insert(digest, size);
             }
-            _ => drop(repository.set_aside(&path, "it is no chunk".to_owned())),
+            _ => drop(repository.set_aside(&path, "it is not a chunk".to_owned())),
         }
     }
     Ok(stored)
@@ -281,11 +281,11 @@ fn chunks_of_any_schema(repository: &Repository, name: &EntryName) -> Result<Vec
     let (line, _) = Entry::split(&text);
     match serde_json::from_slice::<Chunks>(line) {
         Ok(Chunks { chunks }) => Ok(chunks.into_iter().map(|chunk| chunk.digest).collect()),
-        // Without knowing what an entry needs, nothing may be removed.
+        // Nothing may be removed while the chunks that an entry needs are unknown.
         Err(_) => Err(StoreError::Newer {
             path: name.path().to_owned(),
             place: repository.place(),
-            schema: "of a form in which its chunks cannot be found".to_owned(),
+            schema: "the list of its chunks cannot be read".to_owned(),
         }),
     }
 }

@@ -1,4 +1,4 @@
-//! The engine tier: finds an image of the key that is still in the engine.
+//! The engine tier: finds an image of the key that the engine still has.
 //!
 //! The notes record the ids of the images that were built for a key. An id is a content address, so an image with that
 //! id is the image that was built.
@@ -66,9 +66,9 @@ impl ImageTier for EngineTier<'_> {
         };
         match tokio::time::timeout(DEADLINE, search).await {
             Ok(Ok(Some(hit))) => Answer::hit(hit, "the image is in the engine"),
-            Ok(Ok(None)) if known == 1 => Answer::miss("the image of this key is gone from the engine"),
-            Ok(Ok(None)) => Answer::miss(format!("none of {known} images of this key is in the engine")),
-            Ok(Err(error)) => Answer::fault(error, "the engine cannot be asked for the image"),
+            Ok(Ok(None)) if known == 1 => Answer::miss("the engine no longer has the image of this key"),
+            Ok(Ok(None)) => Answer::miss(format!("the engine has none of {known} images of this key")),
+            Ok(Err(error)) => Answer::fault(error, "the engine cannot be queried for the image"),
             Err(late) => Answer::fault(late, format!("the engine did not answer in {DEADLINE:?}")),
         }
     }
@@ -80,10 +80,10 @@ impl ImageTier for EngineTier<'_> {
                 None => Ok(()),
             }
         };
-        let late = Err(EngineError::Stalled { what: "naming the image", after: DEADLINE });
+        let late = Err(EngineError::Stalled { what: "tagging the image", after: DEADLINE });
         match tokio::time::timeout(DEADLINE, naming).await.unwrap_or(late) {
             Ok(()) => Answer::hit(hit, "the image is in the engine"),
-            Err(error) => Answer::fault(error, "the engine cannot name the image"),
+            Err(error) => Answer::fault(error, "the engine cannot tag the image"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Decides from the ledger if archiving images is worth its time on this machine.
+//! Decides from the ledger whether archiving images is worth its time on this machine.
 
 use super::ArchiveTier;
 use super::ImageTier;
@@ -6,10 +6,11 @@ use crate::ledger::{BuildRecord, Outcome};
 
 /// The number of images that are archived in a row without a hit before archiving pauses.
 const PATIENCE: usize = 8;
-/// While archiving is paused, one image in this many is archived anyway, to notice when that becomes useful again.
+/// While archiving is paused, one of this many images is archived anyway, to detect when archiving becomes useful
+/// again.
 const RETRY: usize = 5;
 
-/// Returns `true` if the next image is worth archiving after these builds, the latest one last.
+/// Returns `true` if the next image is worth archiving. `builds` are the previous builds, the latest one last.
 ///
 /// Archiving gains nothing where the engine keeps its images between jobs, or where a branch never builds the same
 /// inputs twice.
@@ -30,8 +31,8 @@ mod tests {
     use super::*;
     use crate::ledger::KeptRecord;
 
-    /// Builds as letters: `k` is built and archived, `b` built and not archived, `h` a hit in the archive, `e` in the
-    /// engine.
+    /// Creates builds from letters: `k` is built and archived, `b` is built and not archived, `h` is a hit in the
+    /// archive, `e` is a hit in the engine.
     fn builds(letters: &str) -> Vec<BuildRecord> {
         let build = |letter| {
             let mut build = BuildRecord::started(Timestamp::UNIX_EPOCH);
@@ -53,7 +54,7 @@ mod tests {
     }
 
     #[test]
-    fn archiving_without_hits_pauses_and_is_retried_now_and_then() {
+    fn archiving_without_hits_pauses_and_is_retried_periodically() {
         for (letters, expected) in [
             ("", true),
             ("kkkkkkk", true),

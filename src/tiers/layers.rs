@@ -1,7 +1,7 @@
 //! The layers tier: caches of layers in a registry, which BuildKit imports.
 //!
-//! Each lane has two: a registry cache of all stages, where engines can write one, and an image with an inline cache of
-//! the last stage. They are written by solves after a build, see `pipeline/stages/exported_layers.rs`.
+//! Each lane has two caches: a registry cache of all stages, if the engine can write one, and an image with an inline
+//! cache of the last stage. Solves after a build write them, see `pipeline/stages/exported_layers.rs`.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use super::Tags;
 use crate::buildkit::solve::CacheEntry;
 use crate::registry::{ImageRef, RegistryError, Repository, StoredManifest, within};
 
-/// The label of an image with an inline cache; its value is the mark of the layers.
+/// The label of an image with an inline cache. Its value is the mark of the layers.
 pub(crate) const MARK: &str = "larder.layers";
-/// How long a registry may take to find caches.
+/// The time limit for finding caches in a registry.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Caches of layers in one repository.
@@ -41,7 +41,7 @@ pub(crate) enum Stages {
     Last,
 }
 
-/// The caches of layers that were found: what the tier contributes to a solve.
+/// The caches of layers that were found, and that a solve can import.
 #[derive(Default)]
 pub(crate) struct LayerCaches {
     /// The repository, if one is used.
@@ -49,13 +49,13 @@ pub(crate) struct LayerCaches {
     pub(crate) found: Vec<LayerCache>,
     /// The marks of the images, each with `true` if a registry cache of all stages belongs to it.
     marks: Vec<(String, bool)>,
-    /// Why not all caches could be looked for, in a few words.
+    /// A short reason why some caches could not be looked for.
     pub(crate) fault: Option<String>,
-    /// `true` if the builder had no layers: every step that is cached then comes from here.
+    /// `true` if the builder had no layers, so that every cached step was imported.
     pub(crate) is_only_source: bool,
     /// `true` if the registry cannot be reached, so that nothing is written to it either.
     pub(crate) is_unreachable: bool,
-    /// The time that looking for them took, also if it failed.
+    /// The duration of the lookup, even if it failed.
     pub(crate) elapsed: Duration,
 }
 
@@ -64,7 +64,7 @@ impl LayersTier<'_> {
     ///
     /// # Errors
     ///
-    /// Fails when the registry does, or takes too long.
+    /// Fails if the registry fails or exceeds the time limit.
     pub(crate) async fn look(
         &self,
         connect: impl Future<Output = Result<Repository, RegistryError>>,
@@ -75,8 +75,8 @@ impl LayersTier<'_> {
         Ok(LayerCaches { place: Some(self.place.clone()), found, marks, ..LayerCaches::default() })
     }
 
-    /// Of each lane the registry cache is imported, or else the image with an inline cache. With both, BuildKit would
-    /// take a step from the latter, and would then not know the stages below it.
+    /// Finds the caches of each lane. The registry cache is imported if it exists, else the image with an inline cache:
+    /// with both, BuildKit would use a step of the inline cache, and would then not know the stages below it.
     async fn find(
         &self,
         repository: &mut Repository,
@@ -102,12 +102,12 @@ impl LayersTier<'_> {
 }
 
 impl LayerCaches {
-    /// Returns no caches of a repository, for this reason if there is one.
+    /// Creates an empty result for a repository, with the reason if the lookup failed.
     pub(crate) fn none_of(place: ImageRef, fault: Option<String>, is_unreachable: bool) -> Self {
         Self { place: Some(place), fault, is_unreachable, ..Self::default() }
     }
 
-    /// Returns what BuildKit imports, each cache pinned to the manifest that was found.
+    /// Returns the cache entries that BuildKit imports, each pinned to the digest of its manifest.
     pub(crate) fn imports(&self) -> Vec<CacheEntry> {
         let imports = self.imported().map(|cache| {
             let name = cache.name.pinned(cache.manifest.digest).to_string();
@@ -116,23 +116,24 @@ impl LayerCaches {
         imports.collect()
     }
 
-    /// Gives up what was found, because its layers cannot be fetched.
+    /// Discards the caches that were found, because their layers cannot be fetched.
     pub(crate) fn give_up(&mut self) {
         self.found.clear();
         self.marks.clear();
-        self.fault = Some("the layers of the registry cannot be taken".to_owned());
+        self.fault = Some("the layers cannot be fetched from the registry".to_owned());
     }
 
     fn imported(&self) -> impl Iterator<Item = &LayerCache> {
         self.found.iter().filter(|cache| cache.is_imported)
     }
 
-    /// Returns `true` if an image has this mark, and a registry cache of all stages belongs to it or does not.
+    /// Returns `true` if an image has this mark. `is_full` selects whether a registry cache of all stages must belong
+    /// to it.
     pub(crate) fn has_mark(&self, mark: &str, is_full: bool) -> bool {
         self.marks.iter().any(|(known, full)| known == mark && *full == is_full)
     }
 
-    /// Returns what the tier's record says of the registry, from which so many steps were imported.
+    /// Returns the text about the registry in the record of the tier, after `imported` steps were imported from it.
     pub(crate) fn reason(&self, imported: usize) -> Option<String> {
         let place = self.place.as_ref()?;
         if let Some(fault) = &self.fault {

@@ -1,8 +1,8 @@
-//! The tiers: places where an image may already exist, asked from the cheapest to the most expensive.
+//! The tiers: places where an image may already exist, queried from the cheapest to the most expensive.
 //!
-//! A tier answers a lookup with an image, with a miss and its reason, or with a fault, which counts as a miss. A fault
-//! never fails a build by itself; `--strict` is decided above. All tiers of whole images implement `ImageTier`, and
-//! each has a `save` that lets later builds find what was built.
+//! A lookup in a tier results in an image, in a miss with its reason, or in a fault, which counts as a miss. A fault
+//! never fails a build by itself; the caller handles `--strict`. All tiers of whole images implement `ImageTier`, and
+//! each has a `save` method, which lets later builds find what was built.
 
 mod archive;
 mod engine;
@@ -38,12 +38,13 @@ pub(crate) trait ImageTier {
     /// The tier's name in records and summaries.
     const NAME: &'static str;
 
-    /// Looks for an image that would be a hit, without moving or naming anything.
+    /// Looks for an image that would be a hit. Transfers and tags nothing.
     async fn look(&mut self, wanted: &Wanted<'_>) -> Answer<Hit>;
 
-    /// Brings the image that [`look`](Self::look) has found to where it is wanted, and gives it its names.
+    /// Transfers the image that [`look`](Self::look) found to where it is wanted, and tags it with its names.
     async fn fetch(&mut self, hit: Hit, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit>;
 
+    /// Looks for an image, and fetches it if it is a hit.
     async fn take(&mut self, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit> {
         let mut looked = self.look(wanted).await;
         let Some(hit) = looked.found.take() else { return looked };
@@ -56,7 +57,7 @@ pub(crate) trait ImageTier {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted<'a> {
     pub(crate) key: CacheKey,
-    /// `OS/ARCHITECTURE[/VARIANT]`; at least one.
+    /// `OS/ARCHITECTURE[/VARIANT]`; never empty.
     pub(crate) platforms: &'a [String],
     pub(crate) names: &'a [ImageRef],
     pub(crate) accepted: &'a Accepted,
@@ -87,7 +88,7 @@ impl Hit {
     }
 }
 
-/// Gives an image of the engine the names that it lacks.
+/// Tags an image in the engine with the names that it lacks.
 pub(crate) async fn add_names(engine: &Engine, image: &Image, names: &[ImageRef]) -> Result<(), EngineError> {
     for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
         engine.tag(&image.id, name).await?;
@@ -95,20 +96,20 @@ pub(crate) async fn add_names(engine: &Engine, image: &Image, names: &[ImageRef]
     Ok(())
 }
 
-/// Which images of a key may be hits.
+/// The conditions under which an image of a key is a hit.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Accepted {
-    /// Only images whose layers were made at this time or later.
+    /// If set, the layers of the image must have been created at this time or later.
     pub(crate) since: Option<Timestamp>,
-    /// The number of layers of the base image, if it is known. They do not count for the age of an image.
+    /// The number of layers of the base image, if known. They do not count for the age of an image.
     pub(crate) base_layers: Option<usize>,
-    /// What this machine has noted of the key; images that a rebuild has replaced are not accepted.
+    /// The notes about the key on this machine. Images that a rebuild has replaced are not accepted.
     pub(crate) noted: Option<ImageEntry>,
 }
 
 impl Accepted {
-    /// Returns the reason not to use an image of this age, as a miss; `None` if it may be a hit. `id` is the id that it
-    /// has in the engine, if that is known.
+    /// Returns a miss with the reason why an image of this age is not a hit, or `None` if it may be one. `id` is its id
+    /// in the engine, if known.
     fn refusal<T>(&self, id: Option<&str>, age: ImageAge) -> Option<Answer<T>> {
         if self.since.is_some_and(|since| age.oldest < since) {
             Some(Answer::too_old(age.oldest))
@@ -123,15 +124,15 @@ impl Accepted {
 #[derive(Debug)]
 pub(crate) struct Answer<T> {
     pub(crate) found: Option<T>,
-    /// Why it is a hit or a miss, in a few words.
+    /// A short reason for the hit or miss.
     pub(crate) reason: String,
     pub(crate) bytes: u64,
     pub(crate) faults: Vec<Fault>,
-    /// The key was never seen before, so that an input must have changed.
+    /// `true` if the key was never seen before, so that an input must have changed.
     pub(crate) is_unknown: bool,
-    /// There is an image that would be a hit if it were younger.
+    /// `true` if there is an image that would be a hit if it were younger.
     pub(crate) is_too_old: bool,
-    /// There is an image of the key that is newer than the one that was looked for.
+    /// `true` if there is a newer image of the key than the one that was looked for.
     pub(crate) is_newer: bool,
 }
 
@@ -152,7 +153,7 @@ impl<T> Answer<T> {
         }
     }
 
-    /// Returns the miss of an image that was built at `built` and is too old.
+    /// Creates a miss because an image was built at `built`, which is too long ago.
     fn too_old(built: Timestamp) -> Self {
         let built = built.strftime("%Y-%m-%d %H:%M UTC");
         Self { is_too_old: true, ..Self::miss(format!("the image was built at {built}, before --max-age")) }
@@ -166,7 +167,7 @@ impl<T> Answer<T> {
         Self { faults: vec![fault.into()], ..Self::miss(reason) }
     }
 
-    /// Returns the ledger's record of this answer of `tier`, which took `duration`.
+    /// Returns the ledger's record of this answer from `tier`, which took `duration`.
     pub(crate) fn record(&self, tier: &str, duration: Duration) -> TierRecord {
         let outcome = if self.found.is_some() { TierOutcome::Hit } else { TierOutcome::Miss };
         TierRecord {

@@ -1,7 +1,7 @@
-//! The prefix tier: images of the first layers of the wanted image, from which a build can continue.
+//! The prefix tier: finds images of the first layers of the wanted image, from which a build can continue.
 //!
-//! Their keys are larder's own, so that they are found by every engine and every version of BuildKit. The config of a
-//! prefix contains its key: a tag that was moved to a different image is noticed.
+//! Their keys depend neither on the engine nor on the version of BuildKit. The config of a prefix contains its key, so
+//! that a tag that was moved to a different image is detected.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Answer, Tags};
 use crate::key::PrefixKey;
 use crate::registry::{ImageRef, RegistryError, RemoteImage, Repository, within};
 
-/// How long a registry may take to find prefixes.
+/// The time limit for finding prefixes in a registry.
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// The prefixes of one image in one repository.
@@ -20,7 +20,7 @@ pub(crate) struct PrefixTier<'a> {
     pub(crate) tags: &'a Tags,
     /// `OS/ARCHITECTURE[/VARIANT]`.
     pub(crate) platform: &'a str,
-    /// Only prefixes whose layers were made at this time or later are accepted.
+    /// If set, the layers of a prefix must have been created at this time or later.
     pub(crate) since: Option<Timestamp>,
 }
 
@@ -31,7 +31,7 @@ pub(crate) struct Prefix {
     /// `REPOSITORY@DIGEST`
     pub(crate) name: String,
     pub(crate) image: RemoteImage,
-    /// `true` if it has the tag of the job's own lane.
+    /// `true` if the tag belongs to the job's own lane.
     pub(crate) is_own: bool,
 }
 
@@ -39,11 +39,11 @@ impl PrefixTier<'_> {
     /// The tier's name in records and summaries.
     pub(crate) const NAME: &'static str = "prefix";
 
-    /// Looks for the deepest of these prefixes, which are sorted, deepest first.
+    /// Looks for the deepest of these prefixes. `keys` must be sorted, the deepest first.
     ///
     /// # Errors
     ///
-    /// Fails when the registry does, or takes too long.
+    /// Fails if the registry fails or exceeds the time limit.
     pub(crate) async fn look(
         &self,
         repository: &mut Repository,

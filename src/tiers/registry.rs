@@ -1,8 +1,8 @@
 //! The registry tier: finds the image of the key in the registry that it is pushed to.
 //!
-//! After a push the image also gets a tag with its key ([`Tags`]). A later build with that key finds the tag and names
-//! the image by its manifest, or its whole index: no layer moves, unless the image is wanted in the engine. The
-//! registry itself ensures that all parts of a manifest exist.
+//! After a push, the image also gets a tag with its key ([`Tags`]). A later build with that key finds the tag, and tags
+//! the same manifest or index with the names of the image. No layer is transferred, unless the image is wanted in the
+//! engine. The registry itself ensures that all parts of a manifest exist.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,19 +34,19 @@ pub(crate) struct RegistryTerms {
     pub(crate) tags: Tags,
     /// The engine's image store, on which an image's id depends.
     pub(crate) images: ImageStore,
-    /// The id of the only image that is a hit, which the engine has, and when it was built.
+    /// If set, only the image with this id is a hit. The engine has it, and it was built at this time.
     pub(crate) only: Option<(String, Timestamp)>,
     pub(crate) wanted_in: Option<Engine>,
     pub(crate) deadline: Duration,
-    /// Nothing but the image's own names is written to registries.
+    /// `true` if nothing but the image's own names is written to registries.
     pub(crate) read_only: bool,
-    /// If set, an image with layers that manifests of this compression cannot name is no hit.
+    /// If set, an image with layers that manifests of this compression cannot name is a miss.
     pub(crate) compression: Option<Compression>,
     /// If set, only an image with a trusted entry in this store is a hit.
     pub(crate) vouched_by: Option<Store>,
 }
 
-/// A repository, the login for it, and the names that the image gets there, if any.
+/// A repository, the login for it, and the names that the image gets there.
 pub(crate) struct Target {
     pub(crate) repository: Repository,
     pub(crate) credentials: Credentials,
@@ -59,7 +59,7 @@ pub(crate) enum TransferError {
     Registry(#[from] RegistryError),
     #[error("the engine cannot pull {0}")]
     Pull(ImageRef, #[source] EngineError),
-    #[error("the engine has another image than {0}")]
+    #[error("the image that the engine pulled differs from {0}")]
     Another(ImageRef),
     #[error("copying the image to {0} took longer than {1:?}")]
     SlowCopy(String, Duration),
@@ -77,7 +77,7 @@ impl TransferError {
         matches!(self, Self::Registry(error) if error.is_of_login())
     }
 
-    /// Returns what went wrong and how to fix it.
+    /// Returns the message of the error, with its remedy if there is one.
     fn reason(&self) -> String {
         match self {
             Self::Registry(error) => format!("{error}; {}", error.remedy()),
@@ -88,13 +88,13 @@ impl TransferError {
 
 #[derive(Clone)]
 struct Found {
-    /// One for each platform that was asked for.
+    /// One image for each requested platform.
     images: Vec<RemoteImage>,
     manifest: StoredManifest,
 }
 
 impl Found {
-    /// Returns when the oldest of the platforms' images was built, if all of them record it.
+    /// Returns when the oldest of the images was built, if all of them record it.
     fn created(&self) -> Option<Timestamp> {
         self.images.iter().map(|image| image.created).min().flatten()
     }
@@ -115,22 +115,22 @@ impl ImageTier for RegistryTier {
             Err(error) => return TransferError::from(error).into(),
         };
         let Some(first) = self.found.iter().flatten().next() else {
-            let asked = self.targets.first().map(|target| target.repository.name());
-            return Answer::miss(asked.map_or("no registry is asked".to_owned(), |name| {
+            let name = self.targets.first().map(|target| target.repository.name());
+            return Answer::miss(name.map_or("no registry is queried".to_owned(), |name| {
                 format!("{name} has no image of this key")
             }));
         };
         let hit = Hit::of(Self::NAME, self.id(first), first.age(wanted.accepted));
         if self.terms.wanted_in.is_some() && wanted.platforms.len() > 1 {
-            // An engine pulls one platform, without attestations, and could push no more than that afterwards.
-            return Answer::miss("no engine pulls all of an image for several platforms");
+            // An engine would pull only one platform, without attestations, and could later push only that.
+            return Answer::miss("an engine cannot pull an image for several platforms");
         }
         for found in self.found.iter().flatten() {
             let age = found.age(wanted.accepted).unwrap_or(ImageAge::new(Timestamp::UNIX_EPOCH, None));
             if let Some((id, own)) = &self.terms.only
                 && *id != self.id(found)
             {
-                let other = Answer::miss("the registry has another image of this key");
+                let other = Answer::miss("the registry has a different image of this key");
                 return Answer { is_newer: age.built > *own, ..other };
             }
             if let Some(refusal) = wanted.accepted.refusal(Some(&self.id(found)), age) {
@@ -144,13 +144,13 @@ impl ImageTier for RegistryTier {
                 return Answer::miss("the layers in the registry are compressed with zstd");
             }
             if !self.is_vouched_for(found, wanted).await {
-                return Answer::miss("no signed entry of the store vouches for the image in the registry");
+                return Answer::miss("the store has no signed entry for the image in the registry");
             }
         }
         Answer::hit(hit, "the image is in its registry")
     }
 
-    /// Copies the image to targets that lack it, pulls it where it is wanted in an engine, and names it in all targets.
+    /// Copies the image to targets that lack it, pulls it if it is wanted in an engine, and tags it in all targets.
     async fn fetch(&mut self, hit: Hit, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit> {
         let (found, copied) = match self.copy(wanted, meter).await {
             Ok(everywhere) => everywhere,
@@ -184,7 +184,7 @@ impl RegistryTier {
         Self { terms, targets, found: Vec::new() }
     }
 
-    /// Returns the newest image under the targets' names and their tags for the last image, and when it was built.
+    /// Returns the newest image under the targets' names and their tags for inline caches, and when it was built.
     pub(crate) async fn last_built(
         &mut self,
         platform: &str,
@@ -213,8 +213,8 @@ impl RegistryTier {
         within(&host, DEADLINE, search).await
     }
 
-    /// Tags the image `id` of these `layers`, which was just pushed under the first name of each target, with its key.
-    /// Returns `true` if it is in all targets; another job may have pushed in between.
+    /// Tags the image `id`, which consists of `layers`, with its key. The image was just pushed under the first name of
+    /// each target. Returns `true` if all targets have it; another job may have pushed a different image in between.
     pub(crate) async fn save(
         &mut self,
         wanted: &Wanted<'_>,
@@ -228,7 +228,7 @@ impl RegistryTier {
                 let Some(tag) = names.first().and_then(ImageRef::tag) else { continue };
                 let Some(manifest) = repository.manifest(tag).await? else { return Ok(false) };
                 let image = repository.image(&manifest, &wanted.platforms[0]).await?;
-                // Instead of an index, an engine may push the image alone.
+                // An engine may push the image alone instead of an index.
                 let is_same = |image: RemoteImage| {
                     image.id.to_string() == id || layers.is_some_and(|layers| layers == image.config.layers)
                 };
@@ -255,8 +255,8 @@ impl RegistryTier {
         within(&host, DEADLINE, looking).await
     }
 
-    /// Copies the image to the targets that lack it, preferably from the same registry. Returns what each of them has
-    /// now, and the bytes that moved.
+    /// Copies the image to the targets that lack it, preferably from the same registry. Returns the image in each
+    /// target, and the number of bytes that were transferred.
     async fn copy(&mut self, wanted: &Wanted<'_>, meter: &Meter) -> Result<(Vec<Found>, u64), TransferError> {
         let (mut all, mut bytes) = (Vec::new(), 0);
         let own_tag = self.own_tag(wanted);
@@ -294,10 +294,10 @@ impl RegistryTier {
         self.terms.tags.of_image(wanted.key).swap_remove(0)
     }
 
-    /// Returns `true` if no trusted entry is needed, or one exists.
+    /// Returns `true` if no trusted entry is required, or if there is one.
     async fn is_vouched_for(&self, found: &Found, wanted: &Wanted<'_>) -> bool {
         let Some(store) = self.terms.vouched_by.clone() else { return true };
-        // Entries contain one image, so that they prove nothing of an index with more.
+        // An entry contains a single image, so it proves nothing about an index with several.
         let ([platform], [image]) = (wanted.platforms, &*found.images) else { return false };
         if !image.is_alone {
             return false;
@@ -347,7 +347,7 @@ impl RegistryTier {
     }
 }
 
-/// Returns the newest image under one of these tags that is for all of these platforms.
+/// Returns the newest image under one of these tags that supports all of these platforms.
 async fn look_in(
     repository: &Repository,
     tags: &[String],
@@ -374,6 +374,7 @@ async fn look_in(
     Ok(newest)
 }
 
+/// Tags the image in each target with its names there.
 async fn name(targets: &mut [Target], found: &[Found]) -> Result<(), RegistryError> {
     for (Target { repository, names, .. }, found) in targets.iter_mut().zip(found) {
         for name in names {

@@ -8,8 +8,8 @@
 //! | `cache` | the image that was built last, with the metadata that BuildKit needs to import its layers |
 //! | `buildcache` | BuildKit's registry cache: the layers of all stages |
 //!
-//! A job writes tags of its own lane, which end in `-LANE`, and also reads those of the other lanes that it reads. The
-//! trunk's tags have no ending.
+//! A job writes the tags of its own lane, which end in `-LANE`, and also reads those of the other lanes that it may
+//! read. The tags of the trunk have no ending.
 //!
 //! Layer caches for platforms other than linux/amd64 are separate, because agents of several architectures may push to
 //! one repository: `cache_linux.arm64`, `buildcache_linux.arm64-LANE`, and `cache_linux.amd64__linux.arm64` for an
@@ -23,7 +23,7 @@ use crate::key::CacheKey;
 use crate::platform::Platform;
 use crate::store::Lanes;
 
-/// The maximum length of a lane or a set of platforms in a tag; longer ones are shortened to a digest.
+/// The maximum length of a lane or a set of platforms in a tag. Longer ones are replaced by a digest.
 const MAX_LENGTH: usize = 48;
 /// The start of the tags of prefixes.
 const PREFIX: &str = "larder-prefix-";
@@ -32,7 +32,7 @@ const USUAL_PLATFORM: &str = "linux/amd64";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tags {
-    /// The job's own is first.
+    /// The endings of the tags of each lane, the job's own first.
     endings: Vec<String>,
     /// The part of a layer cache's tag after its first word: `_PLATFORM`, or nothing.
     platforms: String,
@@ -69,7 +69,7 @@ impl Tags {
         self.all(&format!("{PREFIX}{key}"))
     }
 
-    /// Returns those of `tags` that are prefixes of the job's own lane.
+    /// Returns the tags among `tags` that belong to prefixes of the job's own lane.
     pub(crate) fn own_prefixes<'t>(&self, tags: &'t [String]) -> Vec<&'t str> {
         let own = self.endings.first().map(String::as_str).unwrap_or_default();
         let is_own = |tag: &&str| {
@@ -79,7 +79,7 @@ impl Tags {
         tags.iter().map(String::as_str).filter(is_own).collect()
     }
 
-    /// Returns `true` if both tags are of prefixes with the same key.
+    /// Returns `true` if both tags belong to prefixes with the same key.
     pub(crate) fn is_same_prefix(one: &str, other: &str) -> bool {
         const LENGTH: usize = PREFIX.len() + 64;
         one.starts_with(PREFIX) && one.get(..LENGTH).is_some_and(|key| other.get(..LENGTH) == Some(key))
@@ -105,7 +105,7 @@ impl Tags {
     }
 }
 
-/// Returns a lane in the characters that a tag allows. The result is different for each lane.
+/// Encodes a lane with the characters that a tag allows. Different lanes have different encodings.
 fn written(lane: &str) -> String {
     let mut text = String::new();
     for byte in lane.bytes() {
@@ -124,7 +124,7 @@ fn written(lane: &str) -> String {
     format!("_h{}-{}", &digest[..24], &text[..MAX_LENGTH - 27])
 }
 
-/// Returns platforms in letters, digits, `.` and `_`. The result is different for each set.
+/// Encodes platforms with letters, digits, `.` and `_`. Different sets have different encodings.
 fn joined(platforms: &[String]) -> String {
     let mut text = String::new();
     for byte in platforms.join(",").bytes() {
@@ -218,7 +218,7 @@ mod tests {
             let full: Vec<String> = expected.iter().map(|tag| format!("build{tag}")).collect();
             assert_eq!(tags.registry_caches(), full);
             let key = CacheKey::from(Digest::of(b"key"));
-            assert_eq!(tags.of_image(key), Tags::of(&lanes(own)).of_image(key), "the key has the platform");
+            assert_eq!(tags.of_image(key), Tags::of(&lanes(own)).of_image(key), "keys include platforms");
         }
         let many: Vec<String> = (0..9).map(|number| format!("linux/arch{number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -237,7 +237,7 @@ mod tests {
         for (own, platforms) in names.iter().flat_map(|own| sets.iter().map(move |set| (own, set))) {
             for tag in [on(own, platforms).inline_caches(), on(own, platforms).registry_caches()] {
                 assert!(name.with_tag(&tag[0]).is_some(), "{}", tag[0]);
-                assert!(seen.insert(tag[0].clone()), "{} is taken", tag[0]);
+                assert!(seen.insert(tag[0].clone()), "{} is not unique", tag[0]);
             }
         }
     }

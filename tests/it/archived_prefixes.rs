@@ -1,4 +1,4 @@
-//! Builds without a registry that continue from prefixes which were archived with their images.
+//! Builds without a registry that continue from archived prefixes.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::engines::{Engine, any_engine, every_engine};
 use crate::support::{BUSYBOX, TestContext, finish};
 
-/// An image with a prefix that ends with an install and one that ends with another RUN.
+/// Returns a Dockerfile with two prefixes: one ends with an install, one with the RUN after it.
 fn dockerfile(end: &str) -> String {
     format!(
         "FROM {BUSYBOX}\nENV A=1\nWORKDIR /srv\nCOPY requirements.txt .\n\
@@ -20,7 +20,7 @@ fn dockerfile(end: &str) -> String {
     )
 }
 
-/// A project with two prefixes, whose RUNs give another result each time, and code after them.
+/// Creates a project with two prefixes and code after them. The RUNs have a different result each time they run.
 fn project(engine: &Engine) -> TestContext {
     let context = TestContext::archiving(engine);
     let mark = context.tag("mark");
@@ -28,7 +28,7 @@ fn project(engine: &Engine) -> TestContext {
     context
 }
 
-/// What the tier of prefixes came to: its outcome, the reason, and the bytes that were loaded.
+/// Returns the outcome of the `prefix` tier, the reason, and the number of bytes that were loaded.
 fn prefix(record: &Value) -> (&str, &str, u64) {
     let tiers = record["tiers"].as_array().unwrap();
     let tier = tiers.iter().find(|tier| tier["tier"] == "prefix");
@@ -37,12 +37,12 @@ fn prefix(record: &Value) -> (&str, &str, u64) {
     })
 }
 
-/// Total, cached and imported steps.
+/// Returns the numbers of total, cached and imported steps.
 fn steps(record: &Value) -> [u64; 3] {
     ["total", "cached", "imported"].map(|count| record["steps"][count].as_u64().unwrap())
 }
 
-/// The kinds of the store's entries, sorted.
+/// Returns the kinds of the store's entries, sorted.
 fn kinds(context: &TestContext) -> Vec<String> {
     let list = context.larder(&["cache", "list", "--format", "json"]).success();
     let list: Value = serde_json::from_str(&list.stdout).unwrap();
@@ -52,7 +52,7 @@ fn kinds(context: &TestContext) -> Vec<String> {
     kinds
 }
 
-/// The names of loaded prefixes that contain the test's own layers.
+/// Returns the names of the loaded prefixes that contain layers of this test. Other tests use the same engine.
 fn loaded(engine: &Engine, tag: &str) -> Vec<String> {
     let layers = |name: &str| engine.inspect(name)["RootFS"]["Layers"].as_array().unwrap().clone();
     let own = layers(tag);
@@ -90,7 +90,7 @@ fn an_engine_without_the_layers_continues_from_the_store() {
         }
         assert_eq!(to.read(&tag, "/srv/app.py"), b"2\n", "{pair}");
 
-        // The engine keeps the prefix: it is neither loaded nor looked for again.
+        // The engine still has the prefix, so it is neither loaded nor looked up again.
         assert_eq!(loaded(to, &tag).len(), 1, "{pair}");
         saving.write("app.py", "3\n");
         let again = context.build(&["-t", &tag, "."]);
@@ -102,7 +102,7 @@ fn an_engine_without_the_layers_continues_from_the_store() {
         context.build(&["--tiers", "engine", "--no-cache", "-t", &plain, "."]);
         assert_eq!(to.inspect(&tag)["Config"], to.inspect(&plain)["Config"], "{pair}");
 
-        // Where only the last RUN has changed, the install is still one step that need not run.
+        // If only the last RUN has changed, the shorter prefix still saves the install.
         saving.write("Dockerfile", dockerfile("> /other"));
         let third = saving.on(&all[(index + 2) % all.len()]);
         let shallow = third.build(&["-t", &tag, "."]);
@@ -110,7 +110,7 @@ fn an_engine_without_the_layers_continues_from_the_store() {
         assert_eq!(steps(&shallow)[1], 2, "{pair}");
         saving.write("Dockerfile", dockerfile("> /two"));
 
-        // The first engine has made the layers itself.
+        // The first engine built the layers itself.
         let own = saving.build(&["-t", &tag, "."]);
         assert_eq!((prefix(&own).0, steps(&own)[1]), ("", 3), "{pair}: {}", prefix(&own).1);
     }
@@ -136,7 +136,7 @@ fn a_prefix_that_was_removed_from_the_engine_is_loaded_again() {
 }
 
 #[test]
-fn a_loaded_prefix_that_was_not_used_for_long_leaves_the_engine() {
+fn a_loaded_prefix_that_was_not_used_for_a_long_time_is_removed_from_the_engine() {
     let all = every_engine();
     let (from, to) = (&all[0], &all[1]);
     let saving = project(from);
@@ -149,8 +149,8 @@ fn a_loaded_prefix_that_was_not_used_for_long_leaves_the_engine() {
         assert!(prefix(&built).1.starts_with("the store has"), "{}", prefix(&built).1);
         loaded(to, &tag)
     };
-    let [first] = &next(0)[..] else { panic!("one prefix") };
-    // Three others were used more recently, but not within the last hour.
+    let [first] = &next(0)[..] else { panic!("expected one prefix") };
+    // Pretend that three other prefixes were used more recently, but not within the last hour.
     let builders = fs::read_dir(saving.path("home/.cache/larder/v1/builder")).unwrap();
     for path in builders.map(|file| file.unwrap().path()) {
         let mut notes: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
@@ -164,11 +164,11 @@ fn a_loaded_prefix_that_was_not_used_for_long_leaves_the_engine() {
     }
     assert_eq!(next(1).len(), 1);
     let old = to.docker().args(["image", "inspect", first]).output().unwrap();
-    assert!(!old.status.success(), "{first} is still there");
+    assert!(!old.status.success(), "{first} was not removed");
 }
 
 #[test]
-fn prefixes_push_no_image_out_of_the_store_and_are_damaged_apart() {
+fn prefixes_are_evicted_before_images_and_a_damaged_one_is_ignored() {
     let all = every_engine();
     let (from, to) = (&all[0], &all[1]);
     let saving = project(from);
@@ -176,7 +176,7 @@ fn prefixes_push_no_image_out_of_the_store_and_are_damaged_apart() {
     saving.build(&["--cache-max-entries", "1", "-t", &tag, "."]);
     assert_eq!(kinds(&saving), ["image", "prefix"]);
 
-    let entry = entry_of_prefix(&saving);
+    let entry = newest_prefix(&saving);
     let id = entry.as_str().unwrap();
     let files = walkdir::WalkDir::new(saving.path("home/.cache/larder/v1/entries")).into_iter();
     let file = files.map(|file| file.unwrap().into_path()).find(|path| path.to_string_lossy().contains(id));
@@ -189,7 +189,7 @@ fn prefixes_push_no_image_out_of_the_store_and_are_damaged_apart() {
 }
 
 #[test]
-fn a_build_does_without_a_prefix_that_is_too_old_or_not_wanted() {
+fn a_build_ignores_prefixes_that_are_too_old_or_disabled_by_an_option() {
     let all = every_engine();
     let (from, to) = (&all[0], &all[1]);
     let saving = project(from);
@@ -197,7 +197,7 @@ fn a_build_does_without_a_prefix_that_is_too_old_or_not_wanted() {
     saving.build(&["-t", &tag, "."]);
     std::thread::sleep(std::time::Duration::from_secs(2));
     saving.write("app.py", "2\n");
-    let mut last = entry_of_prefix(&saving);
+    let mut last = newest_prefix(&saving);
     for flags in [&["--max-age", "1s"][..], &["--tiers", "engine,archive"], &["--no-cache", "--read-only"]] {
         saving.write("app.py", format!("{flags:?}"));
         let context = saving.on(to);
@@ -205,13 +205,13 @@ fn a_build_does_without_a_prefix_that_is_too_old_or_not_wanted() {
         assert_eq!(steps(&built)[2], 0, "{flags:?}: {}", prefix(&built).1);
         assert_ne!(prefix(&built).0, "hit", "{flags:?}");
         assert_eq!(loaded(to, &tag), [""; 0], "{flags:?}");
-        let old = std::mem::replace(&mut last, entry_of_prefix(&saving));
+        let old = std::mem::replace(&mut last, newest_prefix(&saving));
         assert_eq!(last != old, flags[0] == "--max-age", "{flags:?}");
     }
 }
 
-/// The id of the store's newest entry of a prefix.
-fn entry_of_prefix(context: &TestContext) -> Value {
+/// Returns the id of the store's newest prefix entry.
+fn newest_prefix(context: &TestContext) -> Value {
     let list = context.larder(&["cache", "list", "--format", "json"]).success();
     let list: Value = serde_json::from_str(&list.stdout).unwrap();
     let entries = list["entries"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "prefix");
@@ -235,7 +235,7 @@ fn an_archived_image_is_as_old_as_the_prefix_that_it_continues() {
     assert!(archive["reason"].as_str().unwrap().contains("before --max-age"), "{archive}");
 }
 
-/// Loads the base image without its history.
+/// Loads the base image into the engine without its history.
 fn load_without_history(engine: &Engine, name: &str) {
     let saved = engine.docker().args(["save", BUSYBOX]).output().unwrap();
     let mut files = BTreeMap::new();
@@ -265,7 +265,8 @@ fn load_without_history(engine: &Engine, name: &str) {
     finish(engine.docker().arg("load").stdin(Stdio::piped()), Some(&tar.into_inner().unwrap())).success();
 }
 
-/// BuildKit completes such a history at its end, so that it does not say which layers an instruction has made.
+/// BuildKit appends the missing entries at the end of the history, which then does not show which instruction created a
+/// layer.
 #[test]
 fn an_image_on_a_base_without_history_has_no_prefixes() {
     for engine in every_engine() {

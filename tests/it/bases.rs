@@ -1,4 +1,4 @@
-//! Base images by what stands behind their names: in the engine, in the registry, and where neither tells.
+//! How base images are pinned to digests: from the engine, from the registry, or not at all.
 
 use std::collections::BTreeSet;
 use std::net::TcpListener;
@@ -15,7 +15,7 @@ use crate::engines::{Engine, any_engine, engines};
 use crate::registries::Registry;
 use crate::support::{TestContext, json as json_file};
 
-/// Media types of a manifest, an index, a config and a layer.
+/// The media types of a manifest, an index, a config and a layer.
 const OCI: [&str; 4] = [
     "application/vnd.oci.image.manifest.v1+json",
     "application/vnd.oci.image.index.v1+json",
@@ -29,7 +29,7 @@ const DOCKER: [&str; 4] = [
     "application/vnd.docker.image.rootfs.diff.tar.gzip",
 ];
 
-/// Writes images into a registry by hand.
+/// Pushes images to a registry without an engine.
 struct Pusher<'a> {
     registry: &'a Registry,
     types: [&'static str; 4],
@@ -49,10 +49,10 @@ impl<'a> Pusher<'a> {
         let size = bytes.len();
         self.runtime.block_on(async {
             let uploads = format!("http://{}/v2/base/blobs/uploads/", self.registry.host);
-            let begun = self.client.post(uploads).send().await.unwrap().error_for_status().unwrap();
-            let place = begun.headers()[LOCATION].to_str().unwrap();
-            let place = format!("{place}&digest={digest}");
-            self.client.put(place).body(bytes).send().await.unwrap().error_for_status().unwrap();
+            let started = self.client.post(uploads).send().await.unwrap().error_for_status().unwrap();
+            let url = started.headers()[LOCATION].to_str().unwrap();
+            let url = format!("{url}&digest={digest}");
+            self.client.put(url).body(bytes).send().await.unwrap().error_for_status().unwrap();
         });
         json!({ "mediaType": media_type, "digest": digest.to_string(), "size": size })
     }
@@ -62,14 +62,14 @@ impl<'a> Pusher<'a> {
         let (digest, size) = (Digest::of(&bytes).to_string(), bytes.len());
         let reference = if tag.is_empty() { &digest } else { tag };
         self.runtime.block_on(async {
-            let place = format!("http://{}/v2/base/manifests/{reference}", self.registry.host);
-            let put = self.client.put(place).header(CONTENT_TYPE, media_type).body(bytes);
+            let url = format!("http://{}/v2/base/manifests/{reference}", self.registry.host);
+            let put = self.client.put(url).header(CONTENT_TYPE, media_type).body(bytes);
             put.send().await.unwrap().error_for_status().unwrap();
         });
         json!({ "mediaType": media_type, "digest": digest, "size": size })
     }
 
-    /// An image of one file with this content; answers its descriptor.
+    /// Pushes an image that consists of one file with this content. Returns its descriptor.
     fn image(&self, tag: &str, architecture: &str, content: &str, triggers: &[&str]) -> Value {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
@@ -92,39 +92,39 @@ impl<'a> Pusher<'a> {
         let [manifest, _, config_type, layer_type] = self.types;
         let config = self.blob(config_type, config.to_string().into_bytes());
         let layer = self.blob(layer_type, packed.finish().unwrap());
-        let whole = json!({ "schemaVersion": 2, "mediaType": manifest, "config": config, "layers": [layer] });
-        let mut descriptor = self.manifest(tag, manifest, &whole);
+        let value = json!({ "schemaVersion": 2, "mediaType": manifest, "config": config, "layers": [layer] });
+        let mut descriptor = self.manifest(tag, manifest, &value);
         descriptor["platform"] = json!({ "os": "linux", "architecture": architecture });
         descriptor
     }
 
-    /// An index over an image of this platform and one of another.
-    fn index(&self, tag: &str, ours: &str, theirs: &str) {
+    /// Pushes an index of an image for this machine's platform and one for a different platform, with these contents.
+    fn index(&self, tag: &str, native: &str, foreign: &str) {
         let (here, elsewhere) = architectures();
-        let entries = [self.image("", elsewhere, theirs, &[]), self.image("", here, ours, &[])];
+        let entries = [self.image("", elsewhere, foreign, &[]), self.image("", here, native, &[])];
         let [_, index, ..] = self.types;
         self.manifest(tag, index, &json!({ "schemaVersion": 2, "mediaType": index, "manifests": entries }));
     }
 }
 
-/// This machine's architecture and another.
+/// Returns this machine's architecture and a different one.
 fn architectures() -> (&'static str, &'static str) {
     if cfg!(target_arch = "aarch64") { ("arm64", "amd64") } else { ("amd64", "arm64") }
 }
 
-/// A project on a base image.
+/// Creates a project whose image has this base image.
 fn project(engine: &Engine, base: &str) -> TestContext {
     let context = TestContext::new(engine);
     context.write("Dockerfile", format!("FROM {base}\nCOPY mark /mark\n")).write("mark", "mark\n");
     context
 }
 
-/// What `larder key` says: the key, and whether the base was pinned.
+/// Returns the key that `larder key` prints, and `true` if the base was pinned.
 fn key(context: &TestContext, arguments: &[&str]) -> (String, bool) {
     let arguments = [&["key", "--format", "json"], arguments, &["."]].concat();
-    let said: Value = serde_json::from_str(&context.larder(&arguments).success().stdout).unwrap();
-    let pinned = said["unpinned"].as_array().unwrap().is_empty();
-    (said["image_key"].as_str().unwrap().to_owned(), pinned)
+    let output: Value = serde_json::from_str(&context.larder(&arguments).success().stdout).unwrap();
+    let pinned = output["unpinned"].as_array().unwrap().is_empty();
+    (output["image_key"].as_str().unwrap().to_owned(), pinned)
 }
 
 fn pinned_key(context: &TestContext, arguments: &[&str]) -> String {
@@ -139,15 +139,15 @@ fn docker(engine: &Engine, arguments: &[&str]) {
 }
 
 #[test]
-fn an_agent_that_pulled_the_base_has_the_key_of_one_that_did_not() {
+fn a_pulled_base_image_gives_the_same_key_as_one_in_the_registry() {
     for (types, what) in [(OCI, "index"), (DOCKER, "index"), (OCI, "manifest"), (DOCKER, "manifest")] {
         let registry = Registry::open();
         let base = format!("{}/base:1", registry.host);
         let pusher = Pusher::new(&registry, types);
         if what == "index" {
-            pusher.index("1", "ours", "theirs");
+            pusher.index("1", "native", "foreign");
         } else {
-            pusher.image("1", architectures().0, "ours", &["COPY mark /triggered"]);
+            pusher.image("1", architectures().0, "native", &["COPY mark /triggered"]);
         }
         let mut keys = BTreeSet::new();
         for engine in engines() {
@@ -155,7 +155,7 @@ fn an_agent_that_pulled_the_base_has_the_key_of_one_that_did_not() {
             keys.insert(pinned_key(&context, &[]));
             docker(&engine, &["pull", &base]);
             keys.insert(pinned_key(&context, &[]));
-            // buildkitd has no images to be asked for.
+            // buildkitd has no image store, so the digest comes from the registry.
             let server = DirectServer::start(Product::Buildkitd, &engine.host);
             let buildkitd = engine.at(&format!("buildkitd before {}", engine.name), server.host());
             keys.insert(pinned_key(&project(&buildkitd, &base), &[]));
@@ -166,34 +166,34 @@ fn an_agent_that_pulled_the_base_has_the_key_of_one_that_did_not() {
 }
 
 #[test]
-fn another_platforms_image_changes_no_key_and_ours_does() {
+fn the_key_depends_on_the_base_image_of_its_own_platform_only() {
     let registry = Registry::open();
     let pusher = Pusher::new(&registry, OCI);
     let context = project(&any_engine(), &format!("{}/base:1", registry.host));
-    pusher.index("1", "ours", "theirs");
+    pusher.index("1", "native", "foreign");
     let first = pinned_key(&context, &[]);
-    pusher.index("1", "ours", "theirs, patched");
+    pusher.index("1", "native", "foreign, patched");
     assert_eq!(pinned_key(&context, &[]), first);
     let platform = format!("linux/{}", architectures().1);
-    let theirs = pinned_key(&context, &["--platform", &platform]);
-    pusher.index("1", "ours, patched", "theirs, patched");
+    let foreign = pinned_key(&context, &["--platform", &platform]);
+    pusher.index("1", "native, patched", "foreign, patched");
     assert_ne!(pinned_key(&context, &[]), first);
-    assert_eq!(pinned_key(&context, &["--platform", &platform]), theirs);
+    assert_eq!(pinned_key(&context, &["--platform", &platform]), foreign);
 }
 
 #[test]
-fn pull_takes_what_the_registry_has_now() {
+fn pull_uses_the_current_base_image_of_the_registry() {
     for engine in engines() {
         let registry = Registry::open();
         let base = format!("{}/base:1", registry.host);
         let pusher = Pusher::new(&registry, DOCKER);
         let context = project(&engine, &base);
-        pusher.index("1", "old", "theirs");
+        pusher.index("1", "old", "foreign");
         docker(&engine, &["pull", &base]);
         let old = pinned_key(&context, &[]);
         assert_eq!(pinned_key(&context, &["--pull"]), old, "{}", engine.name);
-        pusher.index("1", "new", "theirs");
-        assert_eq!(pinned_key(&context, &[]), old, "the engine builds on what it has");
+        pusher.index("1", "new", "foreign");
+        assert_eq!(pinned_key(&context, &[]), old, "without --pull the engine uses its own image");
         assert_ne!(pinned_key(&context, &["--pull"]), old, "{}", engine.name);
         let tag = context.tag("pulled");
         assert_eq!(context.build(&["--pull", "-t", &tag, "."])["outcome"], "built");
@@ -202,25 +202,25 @@ fn pull_takes_what_the_registry_has_now() {
 }
 
 #[test]
-fn an_engines_copy_of_several_platforms_is_pinned_while_the_registry_has_the_same() {
+fn a_multi_platform_image_in_the_engine_is_pinned_only_if_it_equals_the_one_in_the_registry() {
     for engine in engines().into_iter().filter(Engine::is_containerd) {
         let registry = Registry::open();
         let base = format!("{}/base:1", registry.host);
         let pusher = Pusher::new(&registry, OCI);
         let context = project(&engine, &base);
         let platform = format!("linux/{}", architectures().1);
-        pusher.index("1", "ours", "theirs");
+        pusher.index("1", "native", "foreign");
         let fresh = pinned_key(&context, &["--platform", &platform]);
         docker(&engine, &["pull", &base]);
         assert_eq!(pinned_key(&context, &["--platform", &platform]), fresh);
-        pusher.index("1", "ours", "theirs, patched");
-        assert!(!key(&context, &["--platform", &platform]).1, "either could be built on");
+        pusher.index("1", "native", "foreign, patched");
+        assert!(!key(&context, &["--platform", &platform]).1, "the engine could use either image");
         assert!(key(&context, &["--platform", &platform, "--pull"]).1);
     }
 }
 
 #[test]
-fn where_no_registry_tells_in_time_the_base_is_unpinned_and_that_is_said() {
+fn if_the_registry_does_not_answer_in_time_the_base_is_unpinned_with_a_warning() {
     let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let registry = Registry::open();
     let down = registry.host.clone();
@@ -228,18 +228,18 @@ fn where_no_registry_tells_in_time_the_base_is_unpinned_and_that_is_said() {
     for host in [silent.local_addr().unwrap().to_string(), down] {
         let context = project(&any_engine(), &format!("{host}/base:1"));
         let clock = Instant::now();
-        let said = context.larder(&["key", "."]).success();
+        let run = context.larder(&["key", "."]).success();
         assert!(clock.elapsed() < Duration::from_secs(8), "{host}: {:?}", clock.elapsed());
-        assert!(said.stderr.contains("no digest is known of the base image"), "{}", said.stderr);
+        assert!(run.stderr.contains("the digest of the base image"), "{}", run.stderr);
     }
 }
 
 #[test]
-fn pull_without_the_registry_is_never_a_hit_and_says_why() {
+fn pull_without_the_registry_is_never_a_hit_and_reports_why() {
     let engine = any_engine();
     let registry = Registry::open();
     let base = format!("{}/base:1", registry.host);
-    Pusher::new(&registry, DOCKER).index("1", "ours", "theirs");
+    Pusher::new(&registry, DOCKER).index("1", "native", "foreign");
     let context = project(&engine, &base);
     docker(&engine, &["pull", &base]);
     assert_eq!(context.build(&["."])["outcome"], "built");
@@ -248,7 +248,7 @@ fn pull_without_the_registry_is_never_a_hit_and_says_why() {
     assert_eq!(
         context.build(&["."])["outcome"],
         "image-hit",
-        "without --pull the engine's image is the base"
+        "without --pull the base is the engine's image"
     );
     let metadata = context.path("metadata.json");
     let run = context.larder(&["build", "--pull", "--metadata-file", metadata.to_str().unwrap(), "."]);
@@ -258,35 +258,35 @@ fn pull_without_the_registry_is_never_a_hit_and_says_why() {
 }
 
 #[test]
-fn the_triggers_of_a_base_that_nobody_pulled_are_known() {
+fn the_onbuild_triggers_of_a_base_that_was_not_pulled_are_known() {
     let registry = Registry::open();
     let pusher = Pusher::new(&registry, OCI);
     let context = project(&any_engine(), &format!("{}/base:1", registry.host));
     context.write("Dockerfile", format!("FROM {}/base:1\n", registry.host)).write("other", "1\n");
-    pusher.image("1", architectures().0, "ours", &[]);
+    pusher.image("1", architectures().0, "native", &[]);
     let none = pinned_key(&context, &[]);
     context.write("other", "2\n");
-    assert_eq!(pinned_key(&context, &[]), none, "nothing of the context is read");
-    pusher.image("1", architectures().0, "ours", &["COPY mark /mark"]);
+    assert_eq!(pinned_key(&context, &[]), none, "no instruction reads the context");
+    pusher.image("1", architectures().0, "native", &["COPY mark /mark"]);
     let triggered = pinned_key(&context, &[]);
     assert_ne!(triggered, none);
     context.write("other", "3\n");
     assert_eq!(pinned_key(&context, &[]), triggered);
-    context.write("mark", "another\n");
+    context.write("mark", "changed\n");
     assert_ne!(pinned_key(&context, &[]), triggered);
 }
 
 #[test]
-fn the_syntax_frontend_is_pinned_like_a_base() {
+fn the_syntax_frontend_is_pinned_like_a_base_image() {
     let registry = Registry::open();
     let pusher = Pusher::new(&registry, OCI);
     let context = project(&any_engine(), "scratch");
     let text = format!("# syntax={}/base:frontend\nFROM scratch\nCOPY mark /mark\n", registry.host);
     context.write("Dockerfile", text);
-    pusher.index("frontend", "one", "theirs");
+    pusher.index("frontend", "one", "foreign");
     let one = key(&context, &[]).0;
-    pusher.index("frontend", "one", "theirs, patched");
+    pusher.index("frontend", "one", "foreign, patched");
     assert_eq!(key(&context, &[]).0, one);
-    pusher.index("frontend", "two", "theirs, patched");
+    pusher.index("frontend", "two", "foreign, patched");
     assert_ne!(key(&context, &[]).0, one);
 }

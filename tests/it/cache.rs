@@ -1,4 +1,4 @@
-//! `larder cache`: looking at what is kept, removing it, checking it, carrying it elsewhere.
+//! `larder cache`: lists, removes, verifies, exports and imports cache entries.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::support::{Run, finish};
 
-/// A cache with entries of its own; no engine is needed.
+/// A cache directory of one test. No engine is needed.
 struct Cache {
     base: TempDir,
 }
@@ -25,7 +25,7 @@ impl Cache {
         self.base.path().join("cache")
     }
 
-    /// Saves an entry of noise; answers its short id.
+    /// Saves an entry of pseudo-random bytes. Returns its short id.
     fn save(&self, lane: &str, title: &str, bytes: usize) -> String {
         let backend = Arc::new(Directory::new(&self.directory().join(LAYOUT)));
         let lane = Lane::try_from(lane.to_owned()).unwrap();
@@ -42,7 +42,7 @@ impl Cache {
         let subject =
             Subject { title: title.to_owned(), files: 1, bytes: bytes as u64, ..Subject::default() };
         let saved = save.commit(subject, Span { at: 0, size: 0 }).unwrap();
-        // Times of entries are told apart by the millisecond.
+        // Entries record their time in milliseconds, and the tests sort by it.
         let before = jiff::Timestamp::now().as_millisecond();
         while jiff::Timestamp::now().as_millisecond() == before {
             std::thread::yield_now();
@@ -84,8 +84,7 @@ impl Cache {
             .collect()
     }
 
-    /// The file of the largest chunk.
-    fn a_chunk(&self) -> PathBuf {
+    fn largest_chunk(&self) -> PathBuf {
         let files = walkdir::WalkDir::new(self.directory().join("v1/chunks")).into_iter().map(Result::unwrap);
         let files = files.filter(|entry| entry.file_type().is_file());
         files.max_by_key(|entry| entry.metadata().unwrap().len()).unwrap().into_path()
@@ -93,7 +92,7 @@ impl Cache {
 }
 
 #[test]
-fn the_list_has_what_scripts_rely_on_and_the_last_used_first() {
+fn the_list_has_all_documented_fields_and_the_last_used_entry_first() {
     let cache = Cache::new();
     assert!(cache.run(&["list"]).success().stdout.starts_with("No cache entries in "));
     cache.save("main", "older", 1000);
@@ -114,7 +113,7 @@ fn the_list_has_what_scripts_rely_on_and_the_last_used_first() {
 }
 
 #[test]
-fn an_entry_is_named_by_its_first_digits() {
+fn an_entry_can_be_named_by_the_start_of_its_id() {
     let cache = Cache::new();
     let id = cache.save("main", "one", 1000);
     let info = cache.json(&["info", &id[..4]]);
@@ -125,7 +124,7 @@ fn an_entry_is_named_by_its_first_digits() {
     unknown.hint("larder cache list");
     cache.run(&["info", ""]).failure(2, "there is no cache entry");
     while cache.titles().len() < 17 {
-        // Of seventeen ids two begin with the same digit.
+        // An id is hexadecimal, so two of seventeen begin with the same digit.
         cache.save("main", &format!("entry {}", cache.titles().len()), 10);
     }
     let ids: Vec<String> = (cache.json(&["list"])["entries"].as_array().unwrap().iter())
@@ -136,7 +135,7 @@ fn an_entry_is_named_by_its_first_digits() {
 }
 
 #[test]
-fn statistics_say_how_full_the_cache_is() {
+fn statistics_show_how_full_the_cache_is() {
     let cache = Cache::new();
     cache.save("main", "one", 2_000_000);
     cache.save("pr-7", "two", 1_000_000);
@@ -148,17 +147,17 @@ fn statistics_say_how_full_the_cache_is() {
     assert_eq!(stats["engine_build_cache_bytes"], Value::Null);
     let mut signing = cache.command(&["stats"]);
     signing.env("LARDER_SIGNING_KEY", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
-    let told = finish(&mut signing, None).success().stdout;
+    let stdout = finish(&mut signing, None).success().stdout;
     assert!(
-        told.contains("Entries are signed with: iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=\n"),
-        "{told}"
+        stdout.contains("Entries are signed with: iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=\n"),
+        "{stdout}"
     );
     let text = cache.run(&["stats", "--cache-max-size-gb", "0.01"]).success().stdout;
     assert!(text.contains("Stored: 3.00 MB / 10 MB\nUsage: 30.0%\n"), "{text}");
 }
 
 #[test]
-fn an_empty_cache_has_saved_nothing_and_one_entry_is_not_called_entries() {
+fn statistics_of_an_empty_cache_show_no_savings_and_one_entry_is_singular() {
     let cache = Cache::new();
     let text = cache.run(&["stats"]).success().stdout;
     assert!(text.contains("Entries: 0, no limit\nStored: 0 B / 100 GB\nUsage: 0.0%\n"), "{text}");
@@ -168,13 +167,13 @@ fn an_empty_cache_has_saved_nothing_and_one_entry_is_not_called_entries() {
     let run = cache.run(&["export", &id, "-o", file.to_str().unwrap()]).success();
     assert!(run.stderr.contains("exported 1 entry (1 chunk, "), "{}", run.stderr);
     let text = cache.run(&["verify"]).success().stdout;
-    assert!(text.contains("1 entry is whole, 0 are not; 1 chunk with "), "{text}");
+    assert!(text.contains("1 entry is complete, 0 are not; 1 chunk with "), "{text}");
     let run = cache.run(&["evict", "--max-age", "1s", "--cache-max-entries", "1"]).success();
-    assert!(run.stdout.contains("0 entries went, freed 0 B; 1 entry left, "), "{}", run.stdout);
+    assert!(run.stdout.contains("0 entries removed, freed 0 B; 1 entry left, "), "{}", run.stdout);
 }
 
 #[test]
-fn an_eviction_is_shown_before_it_is_done() {
+fn a_dry_run_shows_what_the_eviction_removes() {
     let cache = Cache::new();
     for name in ["a", "b", "c"] {
         cache.save("main", name, 2_000_000);
@@ -187,27 +186,27 @@ fn an_eviction_is_shown_before_it_is_done() {
     assert_eq!(done["evicted"], plan["evicted"]);
     assert_eq!(cache.titles(), ["c", "b"]);
     let by_count = cache.run(&["evict", "--cache-max-entries", "1"]).success().stdout;
-    assert!(by_count.contains("beyond the number of entries"), "{by_count}");
+    assert!(by_count.contains("exceeds the limit on entries"), "{by_count}");
     assert_eq!(cache.titles(), ["c"]);
     assert_eq!(cache.json(&["evict", "--max-age", "1ms"])["evicted"][0]["cause"], "unused");
     assert_eq!(cache.titles(), [""; 0]);
 }
 
 #[test]
-fn one_entry_is_evicted_by_its_id() {
+fn a_single_entry_can_be_evicted_by_its_id() {
     let cache = Cache::new();
     let id = cache.save("main", "one", 1000);
     cache.save("main", "two", 1000);
     cache.run(&["evict", &id[..6]]).success();
     assert_eq!(cache.titles(), ["two"]);
-    cache.run(&["evict", "--read-only"]).failure(2, "the cache is read-only here").hint("--read-only");
+    cache.run(&["evict", "--read-only"]).failure(2, "the cache is read-only").hint("--read-only");
 }
 
 #[test]
-fn clear_asks_first_and_refuses_where_it_cannot() {
+fn clear_asks_for_confirmation_and_fails_without_a_terminal() {
     let cache = Cache::new();
     cache.save("main", "one", 1000);
-    cache.run(&["clear"]).failure(2, "no terminal to ask on").hint("-y");
+    cache.run(&["clear"]).failure(2, "standard input is not a terminal").hint("-y");
     assert_eq!(cache.titles(), ["one"]);
     cache.run(&["clear", "-y"]).success();
     assert_eq!(cache.titles(), [""; 0]);
@@ -215,7 +214,7 @@ fn clear_asks_first_and_refuses_where_it_cannot() {
         if cache.titles().is_empty() {
             cache.save("main", "one", 1000);
         }
-        // `script` gives larder a terminal.
+        // `script` runs larder in a pseudo-terminal.
         let larder = format!("{} cache clear", env!("CARGO_BIN_EXE_larder"));
         let command = cache.command(&[]);
         let environment: Vec<_> = command
@@ -236,31 +235,31 @@ fn clear_asks_first_and_refuses_where_it_cannot() {
 }
 
 #[test]
-fn damage_is_found_by_verify_and_set_aside_by_a_repair() {
+fn verify_finds_damage_and_repair_sets_it_aside() {
     let cache = Cache::new();
     cache.save("main", "one", 2_000_000);
     let verified = cache.json(&["verify"]);
     assert_eq!((&verified["entries_whole"], &verified["faults"]), (&1.into(), &Value::Array(Vec::new())));
-    let chunk = cache.a_chunk();
+    let chunk = cache.largest_chunk();
     let mut bytes = std::fs::read(&chunk).unwrap();
     bytes[1000] ^= 1;
     std::fs::write(&chunk, bytes).unwrap();
     let found = cache.run(&["verify"]).failure(3, "the cache is damaged").hint("--repair");
-    assert!(found.stdout.contains("lacks content"), "{}", found.stdout);
+    assert!(found.stdout.contains("is incomplete"), "{}", found.stdout);
     assert!(chunk.exists());
-    cache.run(&["verify", "--repair"]).failure(3, "not all of it could be mended").hint("set aside");
+    cache.run(&["verify", "--repair"]).failure(3, "some entries could not be repaired").hint("set aside");
     assert_eq!(cache.titles(), [""; 0]);
     cache.run(&["verify"]).success();
 }
 
 #[test]
-fn entries_are_carried_in_a_file() {
+fn entries_can_be_exported_to_a_file_and_imported() {
     let (here, there) = (Cache::new(), Cache::new());
     let ids = [here.save("main", "one", 2_000_000), here.save("pr-1", "two", 1000)];
     let file = here.base.path().join("entries.tar");
     here.run(&["export", &ids[0], &ids[1][..5], "--output", &file.to_string_lossy()]).success();
-    let said = there.run(&["import", &file.to_string_lossy()]).success().stderr;
-    assert!(said.starts_with("imported 2 entries"), "{said}");
+    let stderr = there.run(&["import", &file.to_string_lossy()]).success().stderr;
+    assert!(stderr.starts_with("imported 2 entries"), "{stderr}");
     assert_eq!(there.titles().len(), 2);
     there.run(&["verify"]).success();
     let piped = here.run(&["export", &ids[0], "--output", "-"]).success();
@@ -272,16 +271,16 @@ fn entries_are_carried_in_a_file() {
 }
 
 #[test]
-fn what_is_asked_of_a_remote_needs_one() {
+fn listing_a_remote_store_requires_a_valid_existing_one() {
     let cache = Cache::new();
-    cache.run(&["list", "--at", "remote"]).failure(2, "no remote store is named").hint("LARDER_REMOTE");
+    cache.run(&["list", "--at", "remote"]).failure(2, "no remote store is configured").hint("LARDER_REMOTE");
     cache
         .run(&["list", "--remote", "ftp://x"])
         .failure(2, "is no address of a remote store")
         .hint("--remote");
     let remote = cache.base.path().join("remote");
     let unmounted = format!("file://{}", remote.display());
-    cache.run(&["list", "--at", "remote", "--remote", &unmounted]).failure(2, "is not there");
+    cache.run(&["list", "--at", "remote", "--remote", &unmounted]).failure(2, "does not exist");
     std::fs::create_dir(&remote).unwrap();
     let url = format!("file://{}", remote.display());
     assert!(
@@ -291,21 +290,21 @@ fn what_is_asked_of_a_remote_needs_one() {
             .stdout
             .starts_with("No cache entries")
     );
-    assert_eq!(std::fs::read_dir(Path::new(&remote)).unwrap().count(), 0, "looking creates nothing");
+    assert_eq!(std::fs::read_dir(Path::new(&remote)).unwrap().count(), 0, "listing creates no files");
 }
 
 #[test]
-fn output_that_cannot_be_written_is_no_success() {
+fn a_command_whose_output_cannot_be_written_fails() {
     let cache = Cache::new();
     cache.save("main", "one", 1000);
     for arguments in [&["list"][..], &["stats", "--format", "json"], &["verify"]] {
         let mut command = cache.command(arguments);
         let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let output = command.stdout(full).stderr(std::process::Stdio::piped()).output().unwrap();
-        let said = String::from_utf8_lossy(&output.stderr);
+        let stderr = String::from_utf8_lossy(&output.stderr);
         assert!(
-            output.status.code() == Some(2) && said.contains("No space left on device"),
-            "{arguments:?}: {said}"
+            output.status.code() == Some(2) && stderr.contains("No space left on device"),
+            "{arguments:?}: {stderr}"
         );
     }
 }

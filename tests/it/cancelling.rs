@@ -1,4 +1,4 @@
-//! Builds that are ended before their time: by the user, a deadline, or a connection that breaks.
+//! Builds that end early: because of the user, a timeout, or a broken connection.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,15 @@ use crate::running::Running;
 use crate::support::{BUSYBOX, TestContext, json};
 use crate::waiting::await_true;
 
-/// How long larder may take to end a build that the engine has to stop first.
+/// The time limit for larder to end a build after the engine has stopped the step.
 const SOON: Duration = Duration::from_secs(10);
-/// How long it may take to find out that an engine is gone.
+/// The time limit for larder to detect that the engine has disappeared.
 const LATE: Duration = Duration::from_secs(30);
 
-/// A build whose one step sleeps nearly for ever.
+/// A build whose only step sleeps almost forever.
 struct Sleeper {
     context: TestContext,
-    /// Seconds that no other test's step sleeps.
+    /// The duration of the sleep. It is unique, so that the process can be found.
     seconds: String,
 }
 
@@ -37,12 +37,12 @@ impl Sleeper {
     fn start(&self, host: &str, flags: &[&str]) -> Running {
         let arguments = [&["build", "--metadata-file", "../metadata.json"], flags, &["."]].concat();
         let running = Running::start(self.context.command(&arguments).env("DOCKER_HOST", host));
-        await_true(Duration::from_mins(1), "the step runs", || self.runs());
+        await_true(Duration::from_mins(1), "the step runs", || self.is_running());
         running
     }
 
-    /// Whether a process on this machine, where the engine is too, runs the step.
-    fn runs(&self) -> bool {
+    /// Returns `true` if a process on this machine, which also runs the engine, runs the step.
+    fn is_running(&self) -> bool {
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
         processes.map(|process| std::fs::read(process.path().join("cmdline")).unwrap_or_default()).any(
             |line| {
@@ -54,7 +54,7 @@ impl Sleeper {
     }
 
     fn assert_stopped(&self) {
-        await_true(SOON, "the step is stopped", || !self.runs());
+        await_true(SOON, "the step is stopped", || !self.is_running());
     }
 
     fn assert_recorded_as(&self, outcome: &str) {
@@ -75,7 +75,7 @@ fn an_interrupt_stops_the_step_in_the_engine_and_exits_130() {
             let running = sleeper.start(&engine.host, &[]);
             running.signal(signal);
             let run = running.end(SOON).failure(130, "interrupted");
-            assert!(run.stderr.contains("interrupt again to leave at once"), "{}", run.stderr);
+            assert!(run.stderr.contains("interrupt again to exit immediately"), "{}", run.stderr);
             sleeper.assert_stopped();
             sleeper.assert_recorded_as("interrupted");
         }
@@ -83,7 +83,7 @@ fn an_interrupt_stops_the_step_in_the_engine_and_exits_130() {
 }
 
 #[test]
-fn an_interrupt_stops_the_step_over_the_direct_transport_too() {
+fn an_interrupt_also_stops_the_step_over_the_direct_transport() {
     let engine = any_engine();
     let server = DirectServer::start(Product::Docker, &engine.host);
     let sleeper = Sleeper::new(&engine);
@@ -94,7 +94,7 @@ fn an_interrupt_stops_the_step_over_the_direct_transport_too() {
 }
 
 #[test]
-fn a_second_interrupt_waits_for_nothing() {
+fn a_second_interrupt_exits_at_once() {
     let engine = any_engine();
     let proxy = Proxy::unix(&engine.host);
     let sleeper = Sleeper::new(&engine);
@@ -111,7 +111,7 @@ fn a_second_interrupt_waits_for_nothing() {
 }
 
 #[test]
-fn a_timeout_stops_the_step_and_says_so() {
+fn a_timeout_stops_the_step_and_is_reported() {
     for engine in engines() {
         let sleeper = Sleeper::new(&engine);
         let running = sleeper.start(&engine.host, &["--timeout", "6s"]);
@@ -126,7 +126,7 @@ fn an_interrupt_while_a_large_context_is_read_exits_130() {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", "FROM scratch\nCOPY large /\n").write("large", "");
     let large = context.project().join("large");
-    // It has no blocks, and takes minutes to read.
+    // The file is sparse: it uses no disk space, but takes minutes to read.
     std::fs::File::options().write(true).open(&large).unwrap().set_len(256 << 30).unwrap();
     let is_read = || {
         let processes = std::fs::read_dir("/proc").unwrap().flatten();
@@ -145,21 +145,21 @@ fn an_interrupt_while_a_large_context_is_read_exits_130() {
 }
 
 #[test]
-fn a_timeout_counts_from_the_start_of_larder_and_bounds_waiting_too() {
+fn a_timeout_starts_with_larder_and_includes_waiting_for_the_engine() {
     let engine = any_engine();
     let sleeper = Sleeper::new(&engine);
     let socket = sleeper.context.path("late.sock");
     let (timeout, absent, limit) = (Duration::from_secs(10), Duration::from_secs(6), Duration::from_secs(15));
-    for comes in [true, false] {
+    for engine_starts in [true, false] {
         let clock = Instant::now();
         let arguments = ["build", "--wait-for-engine", "1m", "--timeout", &format!("{timeout:?}"), "."];
         let mut command = sleeper.context.command(&arguments);
         let running = Running::start(command.env("DOCKER_HOST", format!("unix://{}", socket.display())));
         running.await_said("waiting up to");
-        if comes {
+        if engine_starts {
             await_true(timeout, "time passes", || clock.elapsed() >= absent);
             std::os::unix::fs::symlink(engine.host.trim_start_matches("unix://"), &socket).unwrap();
-            await_true(timeout, "the step runs", || sleeper.runs());
+            await_true(timeout, "the step runs", || sleeper.is_running());
         }
         running.end(limit).failure(1, "took longer than 10s").hint("--timeout");
         assert!(clock.elapsed() < limit, "it took {:?}", clock.elapsed());
@@ -169,7 +169,7 @@ fn a_timeout_counts_from_the_start_of_larder_and_bounds_waiting_too() {
 }
 
 #[test]
-fn a_build_whose_session_or_control_connection_breaks_ends_with_that_as_its_cause() {
+fn a_build_whose_session_or_control_connection_breaks_fails_with_that_cause() {
     for engine in upgraded_engines() {
         for (connection, cause) in [
             ("POST /session", "the engine closed the session in the middle of the build"),
@@ -179,7 +179,7 @@ fn a_build_whose_session_or_control_connection_breaks_ends_with_that_as_its_caus
             let sleeper = Sleeper::new(&engine);
             let running = sleeper.start(proxy.host(), &[]);
             proxy.cut(connection);
-            running.end(LATE).failure(1, cause).hint("look at the engine's log");
+            running.end(LATE).failure(1, cause).hint("check the engine's log");
             sleeper.assert_stopped();
             sleeper.assert_recorded_as("failed");
         }
@@ -187,14 +187,14 @@ fn a_build_whose_session_or_control_connection_breaks_ends_with_that_as_its_caus
 }
 
 #[test]
-fn a_silent_tcp_connection_is_probed_so_that_a_network_that_is_gone_shows() {
+fn idle_tcp_connections_are_probed_to_detect_a_lost_network() {
     let engine = any_engine();
     let proxy = Proxy::tcp(&engine.host);
     let sleeper = Sleeper::new(&engine);
     let running = sleeper.start(proxy.host(), &[]);
     let (_, port) = proxy.host().rsplit_once(':').unwrap();
     let remote = format!("0100007F:{:04X}", port.parse::<u16>().unwrap());
-    // The kernel's table: number, local address, remote address, state, queues, timer; timer 02 is keepalive.
+    // The columns are number, local address, remote address, state, queues and timer. Timer 02 is keepalive.
     let probed = || {
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let of_larder = table.lines().filter(|line| line.split_whitespace().nth(2) == Some(&remote));
@@ -207,7 +207,7 @@ fn a_silent_tcp_connection_is_probed_so_that_a_network_that_is_gone_shows() {
 }
 
 #[test]
-fn a_build_whose_engine_goes_away_ends_with_an_error() {
+fn a_build_whose_engine_dies_fails() {
     let engine = any_engine();
     let server = DirectServer::start(Product::Docker, &engine.host);
     for host in [&engine.host, server.host()] {
@@ -221,8 +221,8 @@ fn a_build_whose_engine_goes_away_ends_with_an_error() {
 }
 
 #[test]
-fn an_interrupt_ends_what_waits_for_an_engine_or_for_standard_input() {
-    // It takes connections and never answers.
+fn an_interrupt_ends_a_wait_for_the_engine_or_for_standard_input() {
+    // It accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", format!("FROM {BUSYBOX}\n"));
@@ -236,13 +236,13 @@ fn an_interrupt_ends_what_waits_for_an_engine_or_for_standard_input() {
     }
     let mut command = context.command(&["build", "-"]);
     let running = Running::start(command.stdin(std::process::Stdio::piped()));
-    // Handlers of signals are there from the first moment on; before, a signal ends the process by itself.
+    // Before larder has installed its signal handlers, a signal would kill the process without a message.
     await_true(SOON, "larder handles signals", || running.handles_interrupts());
     running.signal(Signal::INT);
     running.end(SOON).failure(130, "interrupted");
 }
 
-/// Returns `true` once somebody has connected, and keeps that connection open.
+/// Returns `true` if a client has connected, and keeps that connection open.
 fn is_connected_to(listener: &std::net::TcpListener) -> bool {
     listener.set_nonblocking(true).unwrap();
     match listener.accept() {

@@ -1,5 +1,5 @@
-//! `larder run` beside `docker run` on the same engine: the same options make the same container, and what cannot be
-//! started ends the same.
+//! Compares `larder run` with `docker run` on the same engine: the same options create the same container, and a
+//! container that cannot be started gives the same exit code.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::engines::{Engine, any_engine, engines};
 use crate::support::{BUSYBOX, Run, TestContext};
 
-/// A project whose image is larger than its base by one file.
+/// Writes a project whose image adds one file to its base.
 fn project(context: &TestContext) {
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY own /own\n")).write("own", context.tag("own"));
 }
@@ -21,8 +21,8 @@ fn docker(engine: &Engine, arguments: &[&str]) -> Run {
     crate::support::finish(engine.docker().args(arguments), None)
 }
 
-/// How a container was made, without what differs between any two, and without what is the default.
-fn made(engine: &Engine, name: &str) -> Value {
+/// Returns the configuration of a container, without default values and without fields that always differ.
+fn configuration(engine: &Engine, name: &str) -> Value {
     let inspected = docker(engine, &["inspect", "--type", "container", name]).success();
     let inspected: Value = serde_json::from_str(&inspected.stdout).unwrap();
     let (mut config, mut host) = (inspected[0]["Config"].clone(), inspected[0]["HostConfig"].clone());
@@ -36,7 +36,7 @@ fn made(engine: &Engine, name: &str) -> Value {
     for field in ["ConsoleSize", "AutoRemove", "RestartPolicy"] {
         host.as_object_mut().unwrap().remove(field);
     }
-    // Newer clients spell capabilities out, in an order of their own.
+    // Newer clients add the prefix `CAP_` and sort capabilities differently.
     for field in ["CapAdd", "CapDrop"] {
         let mut names: Vec<String> = host[field]
             .as_array()
@@ -53,13 +53,13 @@ fn made(engine: &Engine, name: &str) -> Value {
     let networks = inspected[0]["NetworkSettings"]["Networks"].as_object().cloned().unwrap_or_default();
     let networks: Vec<(String, Value)> =
         networks.into_iter().map(|(name, network)| (name, network["IPAMConfig"].clone())).collect();
-    let made = json!({ "config": config, "host": host, "networks": networks });
-    // Links name the container itself.
-    serde_json::from_str(&made.to_string().replace(name, "NAME")).unwrap()
+    let configuration = json!({ "config": config, "host": host, "networks": networks });
+    // The names of links contain the name of the container itself.
+    serde_json::from_str(&configuration.to_string().replace(name, "NAME")).unwrap()
 }
 
 #[test]
-fn the_same_options_make_the_container_that_docker_run_makes() {
+fn options_create_the_same_container_as_with_docker_run() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         project(&context);
@@ -71,7 +71,7 @@ fn the_same_options_make_the_container_that_docker_run_makes() {
             .write("profile.json", "{\n  \"defaultAction\": \"SCMP_ACT_ALLOW\"\n}\n");
         let here = context.project();
         let network = name(&context, "net");
-        // Engines of one machine share its addresses.
+        // The engines of this machine share its address space, so the subnet has to be unique.
         let (subnet, address) = (format!("10.213.{}", std::process::id() % 250), "9");
         docker(&engine, &["network", "create", "--subnet", &format!("{subnet}.0/24"), &network]).success();
         let other = name(&context, "other");
@@ -102,16 +102,16 @@ fn the_same_options_make_the_container_that_docker_run_makes() {
             &of_other,
             &bind,
         ];
-        for (place, group) in groups.into_iter().enumerate() {
-            let theirs: Vec<String> = group.split(' ').map(|word| word.replace('\u{a0}', " ")).collect();
-            let ours = theirs.iter().map(String::as_str);
+        for (index, group) in groups.into_iter().enumerate() {
+            let options: Vec<String> = group.split(' ').map(|word| word.replace('\u{a0}', " ")).collect();
+            let words = options.iter().map(String::as_str);
             let names = [
-                format!("{}-{place}", name(&context, "ours")),
-                format!("{}-{place}", name(&context, "theirs")),
+                format!("{}-{index}", name(&context, "larder")),
+                format!("{}-{index}", name(&context, "docker")),
             ];
             let run = [
                 &["run", "-t", &tag, "--keep-alive", "--name", &names[0]],
-                &ours.collect::<Vec<&str>>()[..],
+                &words.collect::<Vec<&str>>()[..],
                 &[".", "--", "true"],
             ]
             .concat();
@@ -119,10 +119,10 @@ fn the_same_options_make_the_container_that_docker_run_makes() {
             assert!(run.stderr.contains("the container is kept as"), "{group}: {}", run.stderr);
             let mut create = engine.docker();
             create.current_dir(&here).env("HOME", context.path("home")).args(["create", "--name", &names[1]]);
-            crate::support::finish(create.args(&theirs).args([&*tag, "true"]), None).success();
-            let [ours, theirs] = [&names[0], &names[1]].map(|name| made(&engine, name));
+            crate::support::finish(create.args(&options).args([&*tag, "true"]), None).success();
+            let [actual, expected] = [&names[0], &names[1]].map(|name| configuration(&engine, name));
             let _ = docker(&engine, &["rm", "--force", "--volumes", &names[0], &names[1]]).success();
-            assert_eq!(ours, theirs, "{} {group}\n{}", engine.name, run.stderr);
+            assert_eq!(actual, expected, "{} {group}\n{}", engine.name, run.stderr);
         }
         docker(&engine, &["rm", "--force", "--volumes", &other]).success();
         docker(&engine, &["network", "rm", &network]).success();
@@ -130,7 +130,7 @@ fn the_same_options_make_the_container_that_docker_run_makes() {
 }
 
 #[test]
-fn what_cannot_be_started_ends_as_with_docker_run() {
+fn a_container_that_cannot_be_started_exits_as_with_docker_run() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         project(&context);
@@ -153,23 +153,26 @@ fn what_cannot_be_started_ends_as_with_docker_run() {
             (&["--runtime", "no-such-runtime"], &["true"], 125),
             (&[], &["sh", "-c", "exit 126"], 126),
         ] {
-            let theirs = docker(&engine, &[&["run", "--rm"], options, &[&tag], command].concat());
-            let ours = context.larder(&[&["run", "-t", &tag], options, &[".", "--"], command].concat());
-            let case = format!("{} {options:?} {command:?}\n{}\n{}", engine.name, theirs.stderr, ours.stderr);
-            assert_eq!(ours.code, theirs.code, "{case}");
-            // What an engine says of a device or a directory depends on its version.
-            let depends = options.contains(&"--device") || command == ["/tmp"];
-            assert!(depends || ours.code == expected, "{case}");
+            let docker_run = docker(&engine, &[&["run", "--rm"], options, &[&tag], command].concat());
+            let larder_run = context.larder(&[&["run", "-t", &tag], options, &[".", "--"], command].concat());
+            let case = format!(
+                "{} {options:?} {command:?}\n{}\n{}",
+                engine.name, docker_run.stderr, larder_run.stderr
+            );
+            assert_eq!(larder_run.code, docker_run.code, "{case}");
+            // The exit code for a missing device or for a directory depends on the engine's version.
+            let is_variable = options.contains(&"--device") || command == ["/tmp"];
+            assert!(is_variable || larder_run.code == expected, "{case}");
         }
         let left =
             docker(&engine, &["ps", "--all", "--quiet", "--filter", &format!("ancestor={tag}")]).success();
-        assert_eq!(left.stdout, "", "no container that did not start is left");
+        assert_eq!(left.stdout, "", "containers that did not start were not removed");
         docker(&engine, &["rm", &taken]).success();
     }
 }
 
 #[test]
-fn the_documentation_says_of_every_option_of_docker_run_whether_it_is_taken() {
+fn the_documentation_lists_every_option_of_docker_run_and_whether_it_is_supported() {
     let table = include_str!("../../docs/run.md");
     let rows: Vec<(&str, bool)> = table
         .lines()
@@ -183,27 +186,27 @@ fn the_documentation_says_of_every_option_of_docker_run_whether_it_is_taken() {
             lines.filter_map(|line| line.split([' ', '[', '=']).find_map(|word| word.strip_prefix("--")));
         flags.map(str::to_owned).collect()
     };
-    let ours = flags(&help);
+    let larder_flags = flags(&help);
     for engine in engines() {
         let help = docker(&engine, &["run", "--help"]).success().stdout;
-        let theirs = flags(&help);
-        assert!(theirs.len() > 90, "{help}");
-        for flag in theirs.iter().filter(|flag| *flag != "help") {
+        let docker_flags = flags(&help);
+        assert!(docker_flags.len() > 90, "{help}");
+        for flag in docker_flags.iter().filter(|flag| *flag != "help") {
             let row = rows.iter().find(|(name, _)| name == flag);
-            let (_, is_taken) =
+            let (_, is_supported) =
                 row.unwrap_or_else(|| panic!("--{flag} of {} is not in docs/run.md", engine.name));
-            // These mean something else here, and the table says what.
-            let is_other = ["tty", "pull", "platform"].contains(&flag.as_str());
+            // These have a different meaning in larder, which the table explains.
+            let is_different = ["tty", "pull", "platform"].contains(&flag.as_str());
             assert!(
-                is_other || *is_taken == ours.contains(flag),
-                "--{flag} is taken, or it is not: {is_taken}"
+                is_different || *is_supported == larder_flags.contains(flag),
+                "the row of --{flag} in docs/run.md is wrong: {is_supported}"
             );
         }
     }
 }
 
 #[test]
-fn options_that_an_entry_keeps_work_without_the_files_that_they_came_from() {
+fn a_run_from_the_cache_has_the_same_options_without_the_files_that_set_them() {
     let context = TestContext::archiving(&any_engine());
     project(&context);
     let tag = context.tag("app");
@@ -244,7 +247,7 @@ fn options_that_an_entry_keeps_work_without_the_files_that_they_came_from() {
     }
     let again = context.larder(&["run", "--from-cache", &id, "-e", "OF_FILE=given"]).success();
     assert_eq!(again.stdout, first.stdout.replace("secret-value", "given"));
-    // An entry of another lane gets none of these rights.
+    // In a different lane, the entry's privileges and options are dropped.
     let info = context.larder(&["cache", "info", &id]).success().stdout;
     assert!(info.contains("--cap-add=SYS_PTRACE") && !info.contains("secret-value"), "{info}");
     let other =
@@ -254,7 +257,7 @@ fn options_that_an_entry_keeps_work_without_the_files_that_they_came_from() {
 }
 
 #[test]
-fn an_image_of_build_is_run_by_the_same_flags_under_the_names_that_they_have_there() {
+fn run_finds_the_image_of_a_build_if_the_flags_are_passed_as_build_flags() {
     let context = TestContext::new(&any_engine());
     context.write(
         "Dockerfile",
@@ -279,14 +282,14 @@ fn an_image_of_build_is_run_by_the_same_flags_under_the_names_that_they_have_the
     let named = |prefix: &str| -> Vec<String> {
         steps.iter().flat_map(|[flag, value]| [format!("--{prefix}{flag}"), (*value).to_owned()]).collect()
     };
-    let [theirs, ours] = [named(""), named("build-")];
-    let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
-    let ours: Vec<&str> = ours.iter().map(String::as_str).collect();
-    context.larder(&[&["build", "-t", &tag], &flags[..], &theirs, &["."]].concat()).success();
-    let same = run(&[&flags[..], &ours].concat());
+    let [build_flags, run_flags] = [named(""), named("build-")];
+    let build_flags: Vec<&str> = build_flags.iter().map(String::as_str).collect();
+    let run_flags: Vec<&str> = run_flags.iter().map(String::as_str).collect();
+    context.larder(&[&["build", "-t", &tag], &flags[..], &build_flags, &["."]].concat()).success();
+    let same = run(&[&flags[..], &run_flags].concat());
     assert!(same.stderr.contains("image hit (engine)"), "{}", same.stderr);
     assert!(same.stdout.starts_with("1\n") && same.stdout.contains("eth0"), "{}", same.stdout);
-    // Those without `build-` are the container's, and no part of the image.
+    // Flags without the prefix `build-` apply to the container and do not change the key of the image.
     let container = [
         "--network",
         "none",
@@ -297,12 +300,12 @@ fn an_image_of_build_is_run_by_the_same_flags_under_the_names_that_they_have_the
         "--ulimit",
         "nofile=256",
     ];
-    let both = run(&[&flags[..], &ours, &container].concat());
+    let both = run(&[&flags[..], &run_flags, &container].concat());
     assert!(both.stderr.contains("image hit (engine)"), "{}", both.stderr);
     assert_eq!(both.stdout, "1\nlo\n");
-    // A network that steps can have, too, is that of both.
-    assert_eq!(ours[..2], ["--build-network", "none"]);
-    let shared = run(&[&flags[..], &["--network", "none"], &ours[2..]].concat());
+    // A `--network` that is also valid for a build applies to the build and to the container.
+    assert_eq!(run_flags[..2], ["--build-network", "none"]);
+    let shared = run(&[&flags[..], &["--network", "none"], &run_flags[2..]].concat());
     assert!(shared.stderr.contains("image hit (engine)"), "{}", shared.stderr);
     assert_eq!(shared.stdout, "1\nlo\n");
     let error = context.larder(&["run", "--build-network", "web", "."]).failure(2, "--build-network: ");
@@ -310,7 +313,7 @@ fn an_image_of_build_is_run_by_the_same_flags_under_the_names_that_they_have_the
 }
 
 #[test]
-fn an_image_of_larder_yaml_has_a_network_for_its_steps_and_another_for_its_runs() {
+fn an_image_in_larder_yaml_can_have_different_networks_for_its_build_and_its_runs() {
     let context = TestContext::new(&any_engine());
     context
         .write("Dockerfile", format!("FROM {BUSYBOX}\nRUN ls /sys/class/net > /of-build\nCOPY own /own\n"));
@@ -333,13 +336,13 @@ fn an_image_of_larder_yaml_has_a_network_for_its_steps_and_another_for_its_runs(
 }
 
 #[test]
-fn read_only_is_said_of_the_containers_files_and_of_the_cache() {
+fn the_read_only_flag_applies_to_the_container_and_to_the_cache() {
     let context = TestContext::archiving(&any_engine());
     project(&context);
     let run = context.larder(&["run", "--read-only", ".", "--", "touch", "/x"]);
     assert!(run.code == 1 && run.stderr.contains("Read-only file system"), "{}", run.stderr);
     assert!(!context.path("home/.cache/larder/v1/entries").exists());
-    // The variable is the cache's alone.
+    // The environment variable applies to the cache only.
     let mut command = context.command(&["run", ".", "--", "touch", "/x"]);
     let run = crate::support::finish(command.env("LARDER_READ_ONLY", "1"), None).success();
     assert!(!context.path("home/.cache/larder/v1/entries").exists(), "{}", run.stderr);

@@ -1,13 +1,13 @@
-//! An engine with the direct transport, made of an older one.
+//! A proxy that offers the direct transport of newer engines in front of an older engine.
 //!
 //! ```text
-//!  larder ── GET /_ping ────────────▶ answered here: API 1.53
-//!         ── other HTTP/1 ──────────▶ real engine, its newest API
+//!  larder ── GET /_ping ────────────▶ answered by the proxy: API 1.53
+//!         ── other HTTP/1 ──────────▶ real engine, newest API version
 //!         ── h2c Control.Session ───▶ real engine's POST /session, BytesMessages ↔ bytes
 //!         ── h2c any other method ──▶ real engine's POST /grpc
 //! ```
 //!
-//! As buildkitd it speaks HTTP/2 only: any other connection is closed.
+//! As [`Product::Buildkitd`] it accepts only HTTP/2 and closes every other connection.
 
 use std::convert::Infallible;
 use std::io::{self, Cursor};
@@ -32,18 +32,18 @@ use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-type Fault = Box<dyn std::error::Error + Send + Sync>;
-type Body = UnsyncBoxBody<Bytes, Fault>;
-type ToEngine = hyper::client::conn::http2::SendRequest<Incoming>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Body = UnsyncBoxBody<Bytes, BoxError>;
+type EngineSender = hyper::client::conn::http2::SendRequest<Incoming>;
 
-/// How an HTTP/2 connection starts.
+/// The first bytes of an HTTP/2 connection.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const SESSION: &str = "/moby.buildkit.v1.Control/Session";
 const WORKERS: &str = "/moby.buildkit.v1.Control/ListWorkers";
-/// Offered to both sides, in bytes.
+/// The flow control window in both directions, in bytes.
 const WINDOW: u32 = 4 << 20;
 
-/// What the server plays.
+/// The kind of engine that the server imitates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Product {
     /// Docker 29.2.
@@ -51,7 +51,7 @@ pub(crate) enum Product {
     Buildkitd,
 }
 
-/// A running server; it ends with the value.
+/// A running server. It stops when the value is dropped.
 pub(crate) struct DirectServer {
     host: String,
     state: Arc<State>,
@@ -62,18 +62,18 @@ pub(crate) struct DirectServer {
 struct State {
     product: Product,
     engine: String,
-    /// The architecture that it claims to have.
+    /// The architecture that `ListWorkers` reports instead of the engine's.
     architecture: Option<&'static str>,
     seen: Mutex<Vec<String>>,
 }
 
 impl DirectServer {
-    /// A server that plays `product` on a Unix socket, with the engine at `engine` behind it.
+    /// Starts a server on a Unix socket that imitates `product` and forwards to the engine at `engine`.
     pub(crate) fn start(product: Product, engine: &str) -> Self {
         Self::start_as(product, engine, None)
     }
 
-    /// The same, with a builder of another architecture.
+    /// Starts the same server, but its builder reports this architecture.
     pub(crate) fn with_architecture(product: Product, engine: &str, architecture: &'static str) -> Self {
         Self::start_as(product, engine, Some(architecture))
     }
@@ -91,31 +91,32 @@ impl DirectServer {
         let serving = Arc::clone(&state);
         runtime.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // A connection that breaks is the client's business.
+                // The client reports a broken connection.
                 tokio::spawn(serve(stream, Arc::clone(&serving)));
             }
         });
         Self { host: format!("unix://{}", path.display()), state, _runtime: runtime, _directory: directory }
     }
 
-    /// Its address, in Docker's notation.
+    /// Returns its address in the notation of `DOCKER_HOST`.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    /// What was asked for: `GET /_ping`, `/moby.buildkit.v1.Control/Solve`, ….
+    /// Returns the requests so far, as `GET /_ping` or `/moby.buildkit.v1.Control/Solve`. A connection to
+    /// [`Product::Buildkitd`] that is not HTTP/2 is recorded as `HTTP/1`.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.state.seen.lock().expect("no panic").clone()
     }
 }
 
 impl State {
-    fn note(&self, what: impl Into<String>) {
+    fn record(&self, what: impl Into<String>) {
         self.seen.lock().expect("no panic").push(what.into());
     }
 }
 
-async fn serve(stream: UnixStream, state: Arc<State>) -> Result<(), Fault> {
+async fn serve(stream: UnixStream, state: Arc<State>) -> Result<(), BoxError> {
     let (mut reader, writer) = stream.into_split();
     let mut start = Vec::new();
     while start.len() < PREFACE.len() && PREFACE.starts_with(&start) {
@@ -144,14 +145,14 @@ async fn serve(stream: UnixStream, state: Arc<State>) -> Result<(), Fault> {
         let answer = service_fn(move |request| answer_http1(Arc::clone(&state), request));
         hyper::server::conn::http1::Builder::new().serve_connection(stream, answer).await?;
     } else {
-        state.note("HTTP/1");
+        state.record("HTTP/1");
     }
     Ok(())
 }
 
-async fn answer_http1(state: Arc<State>, mut request: Request<Incoming>) -> Result<Response<Body>, Fault> {
+async fn answer_http1(state: Arc<State>, mut request: Request<Incoming>) -> Result<Response<Body>, BoxError> {
     let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
-    state.note(format!("{} {path}", request.method()));
+    state.record(format!("{} {path}", request.method()));
     if path == "/_ping" {
         let response =
             Response::builder().header("api-version", "1.53").header("server", "Docker/29.2.0 (linux)");
@@ -160,7 +161,7 @@ async fn answer_http1(state: Arc<State>, mut request: Request<Incoming>) -> Resu
     if path == "/grpc" || path == "/session" {
         return Ok(Response::builder().status(StatusCode::NOT_FOUND).body(full("gone"))?);
     }
-    // The real engine does not know the version that this one claims to have.
+    // The real engine does not support API 1.53.
     let unversioned = match path.strip_prefix("/v1.").and_then(|rest| rest.find('/').map(|at| &rest[at..])) {
         Some(rest) => rest.to_owned(),
         None => path,
@@ -169,16 +170,16 @@ async fn answer_http1(state: Arc<State>, mut request: Request<Incoming>) -> Resu
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(dial(&state.engine).await?)).await?;
     tokio::spawn(connection);
-    Ok(sender.send_request(request).await?.map(|body| body.map_err(Fault::from).boxed_unsync()))
+    Ok(sender.send_request(request).await?.map(|body| body.map_err(BoxError::from).boxed_unsync()))
 }
 
 async fn answer_grpc(
     state: Arc<State>,
-    mut engine: ToEngine,
+    mut engine: EngineSender,
     mut request: Request<Incoming>,
-) -> Result<Response<Body>, Fault> {
+) -> Result<Response<Body>, BoxError> {
     let path = request.uri().path().to_owned();
-    state.note(path.as_str());
+    state.record(path.as_str());
     if path == SESSION {
         return bridge(&state, request).await;
     }
@@ -186,11 +187,11 @@ async fn answer_grpc(
         return workers(architecture);
     }
     *request.uri_mut() = Uri::try_from(format!("http://engine{path}"))?;
-    Ok(engine.send_request(request).await?.map(|body| body.map_err(Fault::from).boxed_unsync()))
+    Ok(engine.send_request(request).await?.map(|body| body.map_err(BoxError::from).boxed_unsync()))
 }
 
-/// Answers `Control.ListWorkers` with one worker.
-fn workers(architecture: &str) -> Result<Response<Body>, Fault> {
+/// Returns the response to `Control.ListWorkers`, with one worker of this architecture.
+fn workers(architecture: &str) -> Result<Response<Body>, BoxError> {
     let platform =
         Platform { os: "linux".to_owned(), architecture: architecture.to_owned(), ..Platform::default() };
     let worker = WorkerRecord { platforms: vec![platform], ..WorkerRecord::default() };
@@ -200,8 +201,8 @@ fn workers(architecture: &str) -> Result<Response<Body>, Fault> {
     Ok(Response::builder().header(header::CONTENT_TYPE, "application/grpc").body(body)?)
 }
 
-/// Carries a `Control.Session` over the engine's own upgrade.
-async fn bridge(state: &State, request: Request<Incoming>) -> Result<Response<Body>, Fault> {
+/// Forwards a `Control.Session` over a connection that is upgraded by the engine's `POST /session`.
+async fn bridge(state: &State, request: Request<Incoming>) -> Result<Response<Body>, BoxError> {
     let (parts, mut body) = request.into_parts();
     let mut headers = HeaderMap::new();
     for (name, value) in &parts.headers {
@@ -223,7 +224,7 @@ async fn bridge(state: &State, request: Request<Incoming>) -> Result<Response<Bo
         }
         drop(to_engine.shutdown().await);
     });
-    let (outgoing, frames) = mpsc::channel::<Result<Frame<Bytes>, Fault>>(16);
+    let (outgoing, frames) = mpsc::channel::<Result<Frame<Bytes>, BoxError>>(16);
     tokio::spawn(async move {
         let mut buffer = vec![0; 32 << 10];
         while let Ok(read @ 1..) = from_engine.read(&mut buffer).await {
@@ -241,7 +242,7 @@ async fn bridge(state: &State, request: Request<Incoming>) -> Result<Response<Bo
     Ok(Response::builder().header(header::CONTENT_TYPE, "application/grpc").body(body)?)
 }
 
-/// Takes a whole gRPC message out of `buffer`: one byte of flags, four of length, the message.
+/// Removes a complete gRPC message from `buffer`: one byte of flags, four bytes of length, the message.
 fn next_message(buffer: &mut BytesMut) -> Option<BytesMessage> {
     let length = u32::from_be_bytes(buffer.get(1..5)?.try_into().ok()?) as usize;
     if buffer.len() < 5 + length {
@@ -263,7 +264,7 @@ fn grpc_frame(message: &impl Message) -> Bytes {
     frame.freeze()
 }
 
-async fn upgrade(engine: &str, path: &'static str, mut headers: HeaderMap) -> Result<Upgraded, Fault> {
+async fn upgrade(engine: &str, path: &'static str, mut headers: HeaderMap) -> Result<Upgraded, BoxError> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(dial(engine).await?)).await?;
     tokio::spawn(connection.with_upgrades());

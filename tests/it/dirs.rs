@@ -1,4 +1,4 @@
-//! Directories that are kept from one run to the next; no engine is needed.
+//! `larder dir`: saves directories and restores them in later runs. No engine is needed.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -16,7 +16,7 @@ use crate::support::{Run, TestContext, finish};
 
 const KEY: [&str; 2] = ["--key-files", "requirements.txt"];
 
-/// A project with requirements and a cache of packages.
+/// Creates a project with a `requirements.txt` and a package cache of two files.
 fn project() -> TestContext {
     let context = TestContext::new(&Engine::none());
     context.write("requirements.txt", "flask==3.0\n");
@@ -24,7 +24,7 @@ fn project() -> TestContext {
     context
 }
 
-/// Bytes that no compression makes smaller.
+/// Returns pseudo-random bytes, which cannot be compressed.
 fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let words = std::iter::repeat_with(move || {
@@ -41,7 +41,7 @@ impl TestContext {
         self.larder(&[&["dir", verb, ".pip-cache"], &KEY[..], flags].concat())
     }
 
-    /// What `dir` says of itself as JSON, of a run that succeeds.
+    /// Runs `larder dir`, which must succeed, and returns its JSON report.
     fn dir_report(&self, verb: &str, flags: &[&str]) -> Value {
         let run = self.dir(verb, &[&["--format", "json"], flags].concat()).success();
         serde_json::from_str(&run.stdout).expect("JSON")
@@ -51,11 +51,11 @@ impl TestContext {
         self.project().join(".pip-cache")
     }
 
-    fn forget_cache(&self) {
+    fn remove_cache(&self) {
         fs::remove_dir_all(self.cache()).unwrap();
     }
 
-    /// The largest chunk in the store: one of the wheel's.
+    /// Returns the path of the largest chunk in the store, which is one of the wheel's.
     fn chunk(&self) -> PathBuf {
         let chunks = WalkDir::new(self.path("home/.cache/larder/v1/chunks")).into_iter().map(Result::unwrap);
         let files = chunks.filter(|entry| entry.file_type().is_file()).map(walkdir::DirEntry::into_path);
@@ -63,7 +63,7 @@ impl TestContext {
     }
 }
 
-/// Sets the time of everything to one long past, as that of files is which a package manager unpacked.
+/// Sets the modification times to one in the past, as a package manager does when it unpacks files.
 fn age(directory: &Path) {
     let time = filetime::FileTime::from_unix_time(1_700_000_000, 5);
     for entry in WalkDir::new(directory).contents_first(true) {
@@ -72,25 +72,25 @@ fn age(directory: &Path) {
 }
 
 #[test]
-fn a_cache_comes_back_on_the_next_run_and_a_save_of_the_same_adds_nothing() {
+fn a_saved_directory_is_restored_and_saving_it_unchanged_adds_nothing() {
     let context = project();
     age(&context.cache());
     assert_eq!(context.dir_report("restore", &[])["outcome"], "miss");
     let saved = context.dir_report("save", &[]);
     assert_eq!((&saved["schema"], &saved["outcome"]), (&"larder.dir.v1".into(), &"saved".into()));
     assert_eq!((&saved["files"], &saved["bytes"]), (&2.into(), &2_000_004.into()));
-    context.forget_cache();
+    context.remove_cache();
     let restored = context.dir_report("restore", &[]);
     assert_eq!(restored["outcome"], "hit");
     assert_eq!(restored["entry"], saved["entry"]);
     assert_eq!((&restored["written"], &restored["unchanged"]), (&2.into(), &0.into()));
     assert_eq!(fs::read(context.cache().join("wheel")).unwrap(), noise(1, 2_000_000));
-    // Nothing changed: nothing is read, nothing saved.
+    // If no file has changed, none is read, so a missing chunk is not written again.
     let chunk = context.chunk();
     fs::remove_file(&chunk).unwrap();
     let again = context.dir_report("save", &[]);
     assert_eq!((&again["outcome"], &again["entry"]), (&"unchanged".into(), &saved["entry"]));
-    assert!(!chunk.exists(), "who reads the file writes its chunk");
+    assert!(!chunk.exists(), "the unchanged file was read");
     let line = context.dir("restore", &[]).success().stderr;
     assert!(
         line.starts_with("restored .pip-cache: 2 files, 2.00 MB (0 written, 2 unchanged) from "),
@@ -99,13 +99,13 @@ fn a_cache_comes_back_on_the_next_run_and_a_save_of_the_same_adds_nothing() {
 }
 
 #[test]
-fn only_what_is_new_is_read_after_a_restore() {
+fn a_save_after_a_restore_reads_only_new_files() {
     let context = project();
     age(&context.cache());
     context.dir_report("save", &[]);
-    context.forget_cache();
+    context.remove_cache();
     context.dir_report("restore", &[]);
-    context.write("requirements.txt", "flask==3.1\n").write(".pip-cache/another", noise(2, 100_000));
+    context.write("requirements.txt", "flask==3.1\n").write(".pip-cache/new", noise(2, 100_000));
     let saved = context.dir_report("save", &[]);
     assert_eq!((&saved["written"], &saved["unchanged"]), (&1.into(), &2.into()));
     let added = saved["added_bytes"].as_u64().unwrap();
@@ -113,7 +113,7 @@ fn only_what_is_new_is_read_after_a_restore() {
 }
 
 #[test]
-fn what_pip_would_not_see_does_not_change_the_key_and_what_it_includes_does() {
+fn comments_in_requirements_do_not_change_the_key_but_included_files_do() {
     let context = project();
     context.write("requirements.txt", "-r base.txt\nflask==3.0\n").write("base.txt", "six\n");
     context.dir_report("save", &[]);
@@ -133,21 +133,25 @@ fn what_pip_would_not_see_does_not_change_the_key_and_what_it_includes_does() {
 }
 
 #[test]
-fn a_directory_goes_by_its_name_wherever_it_stands() {
+fn a_named_directory_can_be_restored_to_a_different_path() {
     let context = project();
     context.dir_report("save", &["--name", "pip"]);
     let elsewhere = ["dir", "restore", "other", KEY[0], KEY[1], "--name", "pip", "--format", "json"];
     let run = context.larder(&elsewhere).success();
     assert!(run.stdout.contains("\"outcome\": \"hit\""), "{}", run.stdout);
     assert!(context.project().join("other/wheel").exists());
-    assert_eq!(context.dir_report("restore", &["--fallback"])["outcome"], "miss", "it is no .pip-cache");
+    assert_eq!(
+        context.dir_report("restore", &["--fallback"])["outcome"],
+        "miss",
+        "the entry has a different name"
+    );
 }
 
 #[test]
-fn key_files_that_are_not_there_yet_are_a_miss_that_names_them_and_save_nothing() {
+fn missing_key_files_are_a_miss_that_names_them_and_prevent_a_save() {
     let context = project();
     context.dir_report("save", &[]);
-    context.forget_cache();
+    context.remove_cache();
     for (pattern, named) in [
         ("requirement.txt", "requirement.txt does not exist (requirements.txt does) (looked for in /"),
         ("poetry.lock", "poetry.lock does not exist (looked for in /"),
@@ -158,7 +162,7 @@ fn key_files_that_are_not_there_yet_are_a_miss_that_names_them_and_save_nothing(
         assert!(run.stderr.contains(&format!("warning: --key-files: {named}")), "{}", run.stderr);
         assert!(run.stderr.contains("no hit for .pip-cache"), "{}", run.stderr);
         assert!(!context.cache().exists());
-        // The newest entry is that of another key, whichever it is.
+        // The fallback is the newest entry of any key.
         let json = [&["dir", "restore", ".pip-cache", "--fallback", "--format", "json"], &key[..]].concat();
         let run = context.larder(&json).success();
         let report: Value = serde_json::from_str(&run.stdout).unwrap();
@@ -166,21 +170,21 @@ fn key_files_that_are_not_there_yet_are_a_miss_that_names_them_and_save_nothing(
         assert!(report["reason"].as_str().unwrap().contains(pattern), "{report}");
         let run = context.larder(&[&["dir", "save", ".pip-cache"], &key[..]].concat()).success();
         assert!(run.stderr.contains("did not save .pip-cache"), "{}", run.stderr);
-        context.forget_cache();
+        context.remove_cache();
     }
-    assert_eq!(context.dir_report("restore", &[])["outcome"], "hit", "nothing was saved beside it");
+    assert_eq!(context.dir_report("restore", &[])["outcome"], "hit", "the entry was not replaced");
     let run = context.larder(&["dir", "restore", "x", "--key-files", ".pip-cache"]);
     run.failure(2, ".pip-cache is a directory").hint("relative to the working directory");
 }
 
 #[test]
-fn key_files_found_by_patterns_all_count() {
+fn every_key_file_that_matches_a_pattern_changes_the_key() {
     let context = project();
     context.larder(&["dir", "save", ".pip-cache"]).failure(2, "--key-files").hint("larder dir save --help");
     let limit = context.dir("save", &["--max-size", "much"]).failure(2, "`much` is no size such as 500MB");
     limit.hint("--max-size <SIZE>: Leave out");
-    context.dir("save", &["--cache-dir", ".pip-cache/own"]).failure(2, "holds the cache's own directory");
-    context.dir("restore", &["--cache-dir", "."]).failure(2, "lies in the cache's own directory");
+    context.dir("save", &["--cache-dir", ".pip-cache/own"]).failure(2, "contains the cache directory");
+    context.dir("restore", &["--cache-dir", "."]).failure(2, "is inside the cache directory");
     context.write("services/a/poetry.lock", "a").write("services/b/poetry.lock", "b");
     let key = |context: &TestContext| {
         let arguments = ["dir", "restore", "x", "--key-files", "services/**/poetry.lock", "--format", "json"];
@@ -193,10 +197,10 @@ fn key_files_found_by_patterns_all_count() {
 }
 
 #[test]
-fn a_damaged_cache_costs_a_warning_and_the_directory_stays_as_it_was() {
+fn a_damaged_entry_causes_a_warning_and_the_directory_stays_unchanged() {
     let context = project();
     context.dir_report("save", &[]);
-    fs::write(context.cache().join("wheel"), "mine").unwrap();
+    fs::write(context.cache().join("wheel"), "modified").unwrap();
     let chunk = context.chunk();
     let bytes = fs::read(&chunk).unwrap();
     fs::write(&chunk, &bytes[..bytes.len() - 3]).unwrap();
@@ -209,8 +213,8 @@ fn a_damaged_cache_costs_a_warning_and_the_directory_stays_as_it_was() {
     assert_eq!(report["outcome"], "miss");
     assert_eq!(report["faults"][0]["reason"], "damaged");
     assert!(run.stderr.starts_with("warning: ") && run.stderr.contains("is damaged"), "{}", run.stderr);
-    assert_eq!(fs::read(context.cache().join("wheel")).unwrap(), b"mine");
-    assert_eq!(fs::read_dir(context.cache()).unwrap().count(), 2, "no staging is left");
+    assert_eq!(fs::read(context.cache().join("wheel")).unwrap(), b"modified");
+    assert_eq!(fs::read_dir(context.cache()).unwrap().count(), 2, "the staging directory was not removed");
 
     let project = strict.path("copy").join(context.project().file_name().unwrap());
     let mut command = context.command(&["dir", "restore", ".pip-cache", KEY[0], KEY[1], "--strict"]);
@@ -219,7 +223,7 @@ fn a_damaged_cache_costs_a_warning_and_the_directory_stays_as_it_was() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_costs_a_warning() {
+fn a_cache_that_cannot_be_written_causes_a_warning() {
     let context = project();
     context.write("no-directory", "");
     let flags = ["--cache-dir", "no-directory"];
@@ -232,30 +236,31 @@ fn a_cache_that_cannot_be_written_costs_a_warning() {
 }
 
 #[test]
-fn good_is_not_replaced_by_empty_unless_that_is_wanted() {
+fn a_save_of_a_missing_or_much_smaller_directory_is_refused() {
     let context = project();
     context.dir_report("save", &[]);
     let missing = || context.larder(&["dir", "save", "gone", KEY[0], KEY[1]]).success().stderr;
-    assert!(missing().contains("warning: gone is not saved: it is not there"), "{}", missing());
+    assert!(missing().contains("warning: gone is not saved: it does not exist"), "{}", missing());
     fs::remove_file(context.cache().join("wheel")).unwrap();
     context.write("requirements.txt", "flask==3.1\n");
     let run = context.dir("save", &["--format", "json"]).success();
     assert!(run.stdout.contains("\"outcome\": \"refused\""), "{}", run.stdout);
-    assert!(run.stderr.contains("it has 4 B, and the last entry 2.00 MB; --allow-shrink"), "{}", run.stderr);
-    context.dir("save", &["--strict"]).failure(3, "it has 4 B");
+    let warning = "it contains 4 B, but the last entry contains 2.00 MB; --allow-shrink";
+    assert!(run.stderr.contains(warning), "{}", run.stderr);
+    context.dir("save", &["--strict"]).failure(3, "it contains 4 B");
     assert_eq!(
         context.dir_report("restore", &["--fallback"])["bytes"],
         2_000_004,
-        "the good one is still there"
+        "the larger entry was not replaced"
     );
     fs::remove_file(context.cache().join("wheel")).unwrap();
     assert_eq!(context.dir_report("save", &["--allow-shrink"])["bytes"], 4);
 }
 
 #[test]
-fn the_least_recently_used_files_are_left_out_of_a_bounded_entry() {
+fn max_size_leaves_out_the_least_recently_used_files() {
     let context = project();
-    context.forget_cache();
+    context.remove_cache();
     let (used, old) = (1_600_000_000, 1_500_000_000);
     let response = |number: usize, end: &str| format!("http-v2/0/0/0/0/{number}/0000{number}{:051}{end}", 0);
     for (number, time) in [(1, old), (2, used)] {
@@ -269,26 +274,25 @@ fn the_least_recently_used_files_are_left_out_of_a_bounded_entry() {
     let report: Value = serde_json::from_str(&run.stdout).unwrap();
     assert_eq!((&report["bytes"], &report["skipped"]), (&1_000_000.into(), &2.into()));
     assert!(run.stderr.contains("not saved: 2 files that were used least recently, 1 MB"), "{}", run.stderr);
-    assert!(context.cache().join(response(1, "")).exists(), "what is left out stays in the directory");
+    assert!(context.cache().join(response(1, "")).exists(), "skipped files stay in the directory");
 
-    // What may need each other is not torn apart.
-    context.write(".pip-cache/mine", "of another program");
+    // If the directory contains files that are not pip's, larder cannot know which belong together, and saves all or
+    // none.
+    context.write(".pip-cache/foreign", "not written by pip");
     let report = context.dir_report("save", &["--max-size", "1.2MB"]);
     assert_eq!(report["outcome"], "refused", "{report}");
     assert!(report["reason"].as_str().unwrap().contains("larger than --max-size"), "{report}");
 }
 
 #[test]
-fn links_that_lead_out_are_restored_only_when_that_is_wanted() {
+fn links_out_of_the_directory_are_restored_only_with_outside_links() {
     let context = project();
     symlink("/usr/bin/python3", context.cache().join("python")).unwrap();
     let saved = context.dir("save", &[]).success().stderr;
-    assert!(
-        saved.contains(
-            "links that lead out of the directory: python; restoring the entry takes --outside-links"
-        )
-    );
-    context.forget_cache();
+    assert!(saved.contains(
+        "links that lead out of the directory: python; restoring the entry requires --outside-links"
+    ));
+    context.remove_cache();
     let run = context.dir("restore", &["--format", "json"]).success();
     assert!(run.stdout.contains("\"outcome\": \"refused\""), "{}", run.stdout);
     assert!(run.stderr.contains("python: the link leads out of the directory, to `/usr/bin/python3`"));
@@ -299,14 +303,14 @@ fn links_that_lead_out_are_restored_only_when_that_is_wanted() {
 }
 
 #[test]
-fn a_lane_reads_the_trunks_entries_and_never_writes_them() {
+fn a_lane_reads_the_entries_of_the_trunk_but_cannot_change_them() {
     let context = project();
     let trunk = context.dir_report("save", &["--lane", "main"]);
     let restored = context.dir_report("restore", &["--lane", "pr-1"]);
     assert_eq!((&restored["outcome"], &restored["lane"]), (&"hit".into(), &"main".into()));
     context.write(".pip-cache/poison", "poison");
     assert_eq!(context.dir_report("save", &["--lane", "pr-1"])["lane"], "pr-1");
-    context.forget_cache();
+    context.remove_cache();
     assert_eq!(context.dir_report("restore", &["--lane", "main"])["entry"], trunk["entry"]);
     assert!(!context.cache().join("poison").exists());
     assert_eq!(context.dir_report("restore", &["--lane", "pr-1"])["lane"], "pr-1");
@@ -314,24 +318,24 @@ fn a_lane_reads_the_trunks_entries_and_never_writes_them() {
 }
 
 #[test]
-fn where_nothing_may_be_written_a_save_says_so_and_a_restore_works() {
+fn with_a_read_only_cache_a_save_reports_the_reason_and_a_restore_works() {
     let context = project();
     context.dir_report("save", &[]);
-    context.write(".pip-cache/another", "another");
+    context.write(".pip-cache/new", "new");
     let report = context.dir_report("save", &["--read-only", "--strict"]);
-    assert_eq!(report["reason"], "the cache is read-only here");
-    context.forget_cache();
+    assert_eq!(report["reason"], "the cache is read-only");
+    context.remove_cache();
     assert_eq!(context.dir_report("restore", &["--read-only"])["files"], 2);
 }
 
 #[test]
-fn an_interrupt_leaves_no_trace_in_the_directory() {
+fn an_interrupted_restore_leaves_no_files_in_the_directory() {
     let context = project();
     for number in 0..24 {
         context.write(&format!(".pip-cache/{number}"), noise(10 + number, 4_000_000));
     }
     context.dir_report("save", &[]);
-    context.forget_cache();
+    context.remove_cache();
     fs::create_dir(context.cache()).unwrap();
     let running =
         Running::start(&mut context.command(&[&["dir", "restore", ".pip-cache"], &KEY[..]].concat()));
@@ -344,7 +348,7 @@ fn an_interrupt_leaves_no_trace_in_the_directory() {
         fs::read_dir(context.cache()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     let staged = names.iter().any(|name| name.to_string_lossy().starts_with(".larder-restore-"));
     assert!(!staged, "{names:?}");
-    // All content may just have arrived: then it is there.
+    // If the restore was already complete when the signal arrived, all files exist.
     match run.code {
         130 => assert!(names.is_empty() && run.stderr.contains("interrupted"), "{names:?}\n{}", run.stderr),
         code => assert_eq!((code, names.len()), (0, 26), "{}", run.stderr),
@@ -352,10 +356,10 @@ fn an_interrupt_leaves_no_trace_in_the_directory() {
 }
 
 #[test]
-fn two_restores_at_once_do_not_disturb_each_other() {
+fn concurrent_restores_of_a_directory_succeed() {
     let context = project();
     context.dir_report("save", &[]);
-    context.forget_cache();
+    context.remove_cache();
     let arguments = [&["dir", "restore", ".pip-cache"], &KEY[..]].concat();
     let running: Vec<Running> = (0..4).map(|_| Running::start(&mut context.command(&arguments))).collect();
     for running in running {
@@ -367,7 +371,7 @@ fn two_restores_at_once_do_not_disturb_each_other() {
 }
 
 #[test]
-fn what_a_list_of_any_name_includes_counts() {
+fn files_included_by_a_requirements_file_of_any_name_change_the_key() {
     let context = project();
     context
         .write("requirements/base.txt", "-r common.txt\nflask\n")
@@ -385,9 +389,9 @@ fn what_a_list_of_any_name_includes_counts() {
 }
 
 #[test]
-fn what_could_not_be_read_does_not_replace_what_is_kept() {
+fn a_directory_that_changes_while_it_is_read_does_not_replace_the_entry() {
     let context = project();
-    // The file is another one each time it was read.
+    // A thread appends to the file, so that it has changed each time it was read.
     let large = context.cache().join("wheel");
     fs::write(&large, noise(3, 20_000_000)).unwrap();
     assert_eq!(context.dir_report("save", &[])["outcome"], "saved");
@@ -400,7 +404,7 @@ fn what_could_not_be_read_does_not_replace_what_is_kept() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         });
-        // A disk that is busy holds the writer up, and then the file can be read as a whole.
+        // A busy disk can block the writer for so long that a save succeeds, so try several times.
         let refused = (0..10).find_map(|_| {
             let report = context.dir_report("save", &[]);
             (report["outcome"] == "refused").then_some(report)
@@ -410,30 +414,30 @@ fn what_could_not_be_read_does_not_replace_what_is_kept() {
         assert!(refused.is_some(), "no save was refused");
         strict.expect("a strict save fails").failure(3, "wheel");
     });
-    context.forget_cache();
+    context.remove_cache();
     let restored = context.dir_report("restore", &[]);
     assert!(restored["bytes"].as_u64().unwrap() >= 20_000_000, "{restored}");
 }
 
 #[test]
-fn what_was_saved_without_the_remote_reaches_it_with_the_next_save() {
+fn the_next_save_with_a_remote_uploads_an_entry_that_was_saved_without_it() {
     let (context, other) = (project(), project());
     let remote = context.path("remote");
     fs::create_dir(&remote).unwrap();
     age(&context.cache());
     let url = format!("file://{}", remote.display());
     assert_eq!(context.dir_report("save", &[])["outcome"], "saved");
-    context.forget_cache();
+    context.remove_cache();
     assert_eq!(context.dir_report("restore", &[])["outcome"], "hit");
     assert_eq!(context.dir_report("save", &[])["outcome"], "unchanged");
     assert_eq!(context.dir_report("save", &["--remote", &url])["outcome"], "saved");
     assert_eq!(context.dir_report("save", &["--remote", &url])["outcome"], "unchanged");
-    other.forget_cache();
+    other.remove_cache();
     assert_eq!(other.dir_report("restore", &["--remote", &url])["outcome"], "hit");
 }
 
 #[test]
-fn a_refused_save_leaves_nothing_in_the_cache() {
+fn a_save_beyond_the_size_limit_leaves_nothing_in_the_cache() {
     let context = project();
     let report = context.dir_report("save", &["--cache-max-size-gb", "0.001"]);
     assert_eq!(report["faults"][0]["reason"], "refused", "{report}");
@@ -443,10 +447,10 @@ fn a_refused_save_leaves_nothing_in_the_cache() {
 }
 
 #[test]
-fn a_read_only_cache_is_read_and_not_changed() {
+fn a_read_only_cache_is_read_but_not_changed() {
     let context = project();
     context.dir_report("save", &[]);
-    context.forget_cache();
+    context.remove_cache();
     let files = || {
         let entries = WalkDir::new(context.path("home/.cache/larder")).sort_by_file_name().into_iter();
         entries.map(|entry| entry.unwrap().into_path()).collect::<Vec<_>>()
@@ -459,7 +463,7 @@ fn a_read_only_cache_is_read_and_not_changed() {
 }
 
 #[test]
-fn the_limits_hold_after_each_save() {
+fn the_entry_limit_is_enforced_after_each_save() {
     let context = project();
     for name in ["one", "two", "three"] {
         context.dir_report("save", &["--name", name, "--cache-max-entries", "2"]);
@@ -472,7 +476,7 @@ fn the_limits_hold_after_each_save() {
 }
 
 #[test]
-fn a_remote_that_fails_is_told_once() {
+fn a_failing_remote_causes_only_one_warning() {
     let context = project();
     fs::write(context.path("remote"), "no directory").unwrap();
     let url = format!("file://{}", context.path("remote").display());

@@ -1,4 +1,4 @@
-//! Docker's `config.json` as people have it: helpers that are missing, fail or hang, proxies by engine, damage.
+//! Docker's `config.json`: credential helpers that are missing, fail or hang, proxies for one engine, invalid files.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -23,21 +23,22 @@ fn configure(context: &TestContext, config: &str) {
     std::fs::write(context.path("docker/config.json"), config).unwrap();
 }
 
-/// Puts `docker-credential-NAME` into the test's own `bin`, which notes each question in `NAME.asked`.
+/// Writes a credential helper `docker-credential-NAME` into the test's `bin`. It records each request in
+/// `NAME.requests`.
 fn helper(context: &TestContext, name: &str, script: &str) {
     let path = context.path(&format!("bin/docker-credential-{name}"));
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-    let asked = context.path(&format!("{name}.asked"));
+    let requests = context.path(&format!("{name}.requests"));
     std::fs::write(
         &path,
-        format!("#!/bin/sh\nread host; echo \"$1 $host\" >>{}\n{script}\n", asked.display()),
+        format!("#!/bin/sh\nread host; echo \"$1 $host\" >>{}\n{script}\n", requests.display()),
     )
     .unwrap();
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
 }
 
-fn asked(context: &TestContext, name: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(context.path(&format!("{name}.asked"))).unwrap_or_default();
+fn helper_requests(context: &TestContext, name: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(context.path(&format!("{name}.requests"))).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
@@ -53,14 +54,14 @@ fn push(context: &TestContext, name: &str) -> Run {
 }
 
 #[test]
-fn every_request_to_an_engine_behind_a_proxy_has_the_headers_of_the_configuration() {
+fn every_request_to_the_engine_has_the_configured_http_headers() {
     let context = context();
     configure(&context, r#"{"HttpHeaders":{"X-Team":"blue","Host":"elsewhere","not a header":"x"}}"#);
     let engine = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("tcp://{}", engine.local_addr().unwrap());
-    let answering = std::thread::spawn(move || {
+    let server = std::thread::spawn(move || {
         let mut heads = Vec::new();
-        // The ping is answered as by an engine, what follows as by none.
+        // Answer the ping like an engine, and every later request with an error.
         for stream in engine.incoming().take(2) {
             let mut stream = stream.unwrap();
             let mut head = Vec::new();
@@ -71,28 +72,28 @@ fn every_request_to_an_engine_behind_a_proxy_has_the_headers_of_the_configuratio
             }
             let head = String::from_utf8(head).unwrap().to_lowercase();
             let status = if head.contains("/_ping") { "200 OK" } else { "404 Not Found" };
-            let answer = format!(
+            let response = format!(
                 "HTTP/1.1 {status}\r\nApi-Version: 1.41\r\nOSType: linux\r\nBuilder-Version: 2\r\nContent-Length: 0\r\n\r\n"
             );
-            stream.write_all(answer.as_bytes()).unwrap();
+            stream.write_all(response.as_bytes()).unwrap();
             heads.push(head);
         }
         heads
     });
     context.larder(&["build", "--host", &address, "."]);
-    for head in answering.join().unwrap() {
+    for head in server.join().unwrap() {
         assert!(head.contains("x-team: blue\r\n") && head.contains("host: docker\r\n"), "{head}");
     }
 }
 
 #[test]
-fn a_helper_that_is_missing_costs_a_registry_without_logins_nothing_but_a_warning() {
+fn a_missing_helper_causes_only_a_warning_if_the_registry_needs_no_login() {
     let (context, registry) = (context(), Registry::open());
     let host = &registry.host;
     configure(&context, &format!(r#"{{"auths":{{"{host}":{{}}}},"credsStore":"absent"}}"#));
     let expected = "docker-credential-absent is not in PATH; going on without it";
     let local = context.larder(&["build", "."]).success();
-    assert!(!local.stderr.contains("warning"), "no registry is asked: {}", local.stderr);
+    assert!(!local.stderr.contains("warning"), "no registry is used: {}", local.stderr);
     let run = push(&context, &format!("{host}/app:1")).success();
     assert_eq!(run.stderr.matches(expected).count(), 1, "{}", run.stderr);
     let agent = context.path("agent");
@@ -102,25 +103,26 @@ fn a_helper_that_is_missing_costs_a_registry_without_logins_nothing_but_a_warnin
 }
 
 #[test]
-fn a_login_is_taken_from_where_docker_takes_it() {
+fn credentials_are_read_from_the_same_sources_as_docker() {
     let (context, registry) = (context(), Registry::start());
     let host = &registry.host;
-    let answer = |user: &str| format!(r#"echo '{{"ServerURL":"x","Username":"{user}","Secret":"s3cret"}}'"#);
-    helper(&context, "good", &answer("ci"));
-    helper(&context, "other", &answer("nobody"));
+    let credentials =
+        |user: &str| format!(r#"echo '{{"ServerURL":"x","Username":"{user}","Secret":"s3cret"}}'"#);
+    helper(&context, "good", &credentials("ci"));
+    helper(&context, "other", &credentials("nobody"));
     helper(&context, "empty", "echo 'credentials not found in native keychain'; exit 1");
     helper(&context, "locked", "echo 'the keychain is locked' >&2; exit 1");
     let file = format!(r#""auths":{{"{host}":{{"auth":"{LOGIN}"}}}}"#);
-    let spelled = format!(r#""auths":{{"https://{host}/v2/":{{"auth":"{LOGIN}"}}}}"#);
+    let url_key = format!(r#""auths":{{"https://{host}/v2/":{{"auth":"{LOGIN}"}}}}"#);
     for (config, is_pushed, warning) in [
-        (format!("{{{spelled}}}"), true, None),
+        (format!("{{{url_key}}}"), true, None),
         (r#"{"credsStore":"good"}"#.to_owned(), true, None),
         (format!(r#"{{"credHelpers":{{"{host}":"good"}},"credsStore":"other"}}"#), true, None),
-        // An empty helper means the file, and a helper comes before the file.
+        // An empty helper name selects the file. Otherwise a helper takes precedence over the file.
         (format!(r#"{{{file},"credHelpers":{{"{host}":""}},"credsStore":"other"}}"#), true, None),
         (format!(r#"{{{file},"credsStore":"other"}}"#), false, None),
         (format!(r#"{{{file},"credsStore":"empty"}}"#), false, None),
-        // One that gives no answer leaves it to the file.
+        // If the helper fails, the file is used.
         (
             format!(r#"{{{file},"credsStore":"absent"}}"#),
             true,
@@ -139,7 +141,7 @@ fn a_login_is_taken_from_where_docker_takes_it() {
             run.stderr
         );
     }
-    assert_eq!(asked(&context, "good")[0], format!("get {host}"));
+    assert_eq!(helper_requests(&context, "good")[0], format!("get {host}"));
     configure(&context, "{}");
     let given = format!(r#"{{"auths":{{"{host}":{{"auth":"{LOGIN}"}}}}}}"#);
     let mut command = larder(&context, &["build", "--push", "-t", &format!("{host}/app:1"), "."]);
@@ -147,22 +149,22 @@ fn a_login_is_taken_from_where_docker_takes_it() {
 }
 
 #[test]
-fn a_helper_is_asked_once_and_only_where_a_registry_is_used() {
+fn a_helper_is_run_once_and_only_if_a_registry_is_used() {
     let context = context();
     helper(&context, "slow", "exec sleep 300");
     configure(&context, r#"{"credsStore":"slow"}"#);
     finish(&mut larder(&context, &["build", "-t", &context.tag("app"), "."]), None).success();
-    assert_eq!(asked(&context, "slow"), [""; 0]);
+    assert_eq!(helper_requests(&context, "slow"), [""; 0]);
     let registry = Registry::open();
     let clock = Instant::now();
     let run = push(&context, &format!("{}/app:1", registry.host)).success();
-    assert_eq!(asked(&context, "slow"), [format!("get {}", registry.host)]);
+    assert_eq!(helper_requests(&context, "slow"), [format!("get {}", registry.host)]);
     assert!(run.stderr.contains("docker-credential-slow did not answer in 15s"), "{}", run.stderr);
     assert!(clock.elapsed() < Duration::from_mins(1), "{:?}", clock.elapsed());
 }
 
 #[test]
-fn a_run_step_sees_the_proxies_of_its_engine() {
+fn a_run_step_gets_the_proxies_configured_for_its_engine() {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN env | grep -i _proxy= | sort\n"));
     let host = &context.engine.host;
@@ -182,7 +184,7 @@ fn a_run_step_sees_the_proxies_of_its_engine() {
 }
 
 #[test]
-fn a_damaged_configuration_costs_a_warning() {
+fn an_invalid_configuration_causes_a_warning() {
     let context = context();
     for (config, warning) in [
         ("{", "config.json is no JSON: "),
@@ -208,16 +210,16 @@ fn a_damaged_configuration_costs_a_warning() {
 }
 
 #[test]
-fn the_directory_is_that_of_docker_config_or_below_home() {
+fn the_configuration_is_read_from_docker_config_or_the_home_directory() {
     let context = context();
-    let damaged = |directory: &str| {
+    let write_invalid = |directory: &str| {
         std::fs::create_dir_all(context.path(directory)).unwrap();
         std::fs::write(context.path(directory).join("config.json"), "{").unwrap();
     };
-    damaged("home/.docker");
-    damaged("relative");
+    write_invalid("home/.docker");
+    write_invalid("relative");
     let below_home = "home/.docker/config.json";
-    for (value, place) in [
+    for (value, path) in [
         (None, Some(below_home)),
         (Some(""), Some(below_home)),
         (Some("../relative"), Some("../relative/config.json")),
@@ -230,13 +232,13 @@ fn the_directory_is_that_of_docker_config_or_below_home() {
         };
         let run = finish(&mut command, None).success();
         let warned = run.stderr.lines().find(|line| line.starts_with("warning: Docker's configuration"));
-        assert_eq!(warned.is_some(), place.is_some(), "{value:?}: {}", run.stderr);
-        assert!(warned.unwrap_or_default().contains(place.unwrap_or_default()), "{warned:?}");
+        assert_eq!(warned.is_some(), path.is_some(), "{value:?}: {}", run.stderr);
+        assert!(warned.unwrap_or_default().contains(path.unwrap_or_default()), "{warned:?}");
     }
 }
 
 #[test]
-fn a_context_that_does_not_exist_is_named_with_its_place() {
+fn the_error_for_a_missing_context_names_it_and_where_it_was_set() {
     let context = TestContext::new(&any_engine().at("none", ""));
     context.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
     configure(&context, r#"{"currentContext":"gone"}"#);
@@ -248,7 +250,7 @@ fn a_context_that_does_not_exist_is_named_with_its_place() {
 }
 
 #[test]
-fn a_variable_that_larder_does_not_know_costs_a_warning() {
+fn an_unknown_larder_variable_causes_a_warning() {
     let context = context();
     let run = finish(context.command(&["build", "."]).env("LARDER_CACHEDIR", "/x"), None).success();
     let expected =

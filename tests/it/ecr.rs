@@ -1,4 +1,5 @@
-//! Amazon's registry: `MiniStack`, which keeps both its API and its images, behind an nginx that asks for the token.
+//! Amazon ECR, imitated by `MiniStack`, which serves both the API and the registry. An nginx in front of it requires
+//! the token.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -15,10 +16,10 @@ use crate::registry_tiers::front::{Fault, Front};
 use crate::support::{BUSYBOX, Run, TestContext, finish, json};
 use crate::waiting::await_true;
 
-/// The token that `MiniStack` hands out.
+/// The token that `MiniStack` returns.
 const TOKEN: &str = "ministack-auth-token";
 
-/// A registry of the test's own; it ends when dropped.
+/// A registry for one test. It stops when dropped.
 struct Ecr {
     nginx: Child,
     host: String,
@@ -66,7 +67,7 @@ impl Ecr {
         Self { nginx, host: format!("127.0.0.1:{port}"), directory, _ministack: ministack }
     }
 
-    /// larder with an identity that AWS knows.
+    /// Returns a larder command with valid AWS credentials.
     fn command(&self, context: &TestContext, arguments: &[&str]) -> Command {
         let mut command = context.command(arguments);
         command
@@ -81,7 +82,7 @@ impl Ecr {
         finish(&mut self.command(context, arguments), None)
     }
 
-    /// Builds with a cache of this agent's own, and answers the record.
+    /// Builds with the cache directory of this agent. Returns the metadata.
     fn build(&self, context: &TestContext, agent: &str, arguments: &[&str]) -> Value {
         let path = |name: &str| context.path(&format!("{agent}-{name}")).to_string_lossy().into_owned();
         let own = ["build", "--cache-dir", &path("cache"), "--metadata-file", &path("metadata.json")];
@@ -89,8 +90,8 @@ impl Ecr {
         json(path("metadata.json").as_ref())
     }
 
-    /// What it answers to a call without arguments.
-    fn ask(&self, operation: &str) -> String {
+    /// Calls an operation of the ECR API without arguments. Returns the HTTP response.
+    fn call(&self, operation: &str) -> String {
         let mut stream = TcpStream::connect(&self.host).unwrap();
         let head = format!(
             "POST / HTTP/1.0\r\nHost: {}\r\nX-Amz-Target: AmazonEC2ContainerRegistry_V20150921.{operation}\r\n\
@@ -99,12 +100,12 @@ impl Ecr {
             self.host
         );
         stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
     }
 
-    /// `METHOD PATH STATUS BYTES-SENT BYTES-READ` of each call so far.
+    /// Returns the requests so far, each as `METHOD PATH STATUS BYTES-SENT BYTES-RECEIVED`.
     fn calls(&self) -> Vec<String> {
         let mut text = String::new();
         let path = self.directory.path().join("calls");
@@ -115,7 +116,7 @@ impl Ecr {
 
 impl Drop for Ecr {
     fn drop(&mut self) {
-        // Its worker ends with it.
+        // On SIGQUIT, nginx also stops its worker.
         let pid = self.nginx.id().to_string();
         drop(Command::new("kill").args(["-QUIT", &pid]).status());
         drop(self.nginx.wait());
@@ -154,12 +155,12 @@ fn a_build_pushes_and_finds_its_image_again_without_a_login() {
             &["--push", "--create-repository", "-t", &name("1"), "--key-extra", "a=1"],
         );
         assert_eq!(built["outcome"], "built", "{built}");
-        let kept = built["kept_layers"]["references"].to_string();
-        assert!(kept.contains(":cache"), "{kept}");
+        let references = built["kept_layers"]["references"].to_string();
+        assert!(references.contains(":cache"), "{references}");
         let before = ecr.calls().len();
         let hit = ecr.build(&context, "b", &["--push", "-t", &name("2"), "--key-extra", "a=1"]);
         assert_eq!(hit["hit_tier"], "registry", "{hit}");
-        // No call has moved as much as a layer.
+        // No request was large enough to transfer a layer.
         for call in &ecr.calls()[before..] {
             let bytes = call.split(' ').skip(3).map(|bytes| bytes.parse::<u64>().unwrap()).max();
             assert!(bytes < Some(20_000), "{call}");
@@ -174,14 +175,14 @@ fn a_build_pushes_and_finds_its_image_again_without_a_login() {
         let again = ecr.build(&context, "d", &[&fourth[..], &["--load"]].concat());
         assert_eq!(again["steps"]["imported"], 1, "{again}");
     }
-    let asked = ecr.calls().iter().filter(|call| call.starts_with("POST / 200")).count();
-    assert!(asked > 0);
+    let api_calls = ecr.calls().iter().filter(|call| call.starts_with("POST / 200")).count();
+    assert!(api_calls > 0);
     let refused = ecr.calls().iter().any(|call| call.contains("/v2/") && call.contains(" 401 "));
-    assert!(refused, "the registry asks for a login");
+    assert!(refused, "the registry requires a login");
 }
 
 #[test]
-fn a_token_is_asked_for_once_and_kept_for_its_owner() {
+fn a_token_is_requested_once_and_stored_with_private_permissions() {
     let ecr = Ecr::start();
     let context = project();
     let run = ecr.larder(&context, &["ecr", "login", &ecr.host]).success();
@@ -189,27 +190,27 @@ fn a_token_is_asked_for_once_and_kept_for_its_owner() {
     let printed = ecr.larder(&context, &["ecr", "login", "--print", &ecr.host]).success();
     assert_eq!(printed.stdout, format!("{TOKEN}\n"));
     assert!(!printed.stderr.contains(TOKEN) && !run.stderr.contains(TOKEN));
-    let asked = ecr.calls().iter().filter(|call| call.starts_with("POST / ")).count();
-    assert_eq!(asked, 1);
+    let api_calls = ecr.calls().iter().filter(|call| call.starts_with("POST / ")).count();
+    assert_eq!(api_calls, 1);
     let files: Vec<_> = std::fs::read_dir(context.path("docker/larder")).unwrap().flatten().collect();
     assert_eq!(files.len(), 1);
     assert_eq!(files[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
 
-    // One that the registry takes no more is replaced.
-    let kept = std::fs::read_to_string(files[0].path()).unwrap();
-    std::fs::write(files[0].path(), kept.replace(TOKEN, "revoked")).unwrap();
+    // A token that the registry rejects is replaced.
+    let stored = std::fs::read_to_string(files[0].path()).unwrap();
+    std::fs::write(files[0].path(), stored.replace(TOKEN, "revoked")).unwrap();
     let built = ecr.build(&context, "a", &["--cache-repo", &format!("{}/app", ecr.host)]);
     let tier = built["tiers"].as_array().unwrap().iter().find(|tier| tier["tier"] == "registry").unwrap();
     assert!(tier["reason"].as_str().unwrap().contains("no image of this key"), "{tier}");
     assert!(std::fs::read_to_string(files[0].path()).unwrap().contains(TOKEN));
-    // Also by who only pushes.
+    // A build that only pushes replaces it, too.
     for engine in engines() {
         let context = TestContext::new(&engine);
         write(&context);
         ecr.larder(&context, &["ecr", "login", &ecr.host]).success();
-        let kept = std::fs::read_dir(context.path("docker/larder")).unwrap().flatten().next().unwrap().path();
-        let token = std::fs::read_to_string(&kept).unwrap();
-        std::fs::write(&kept, token.replace(TOKEN, "revoked")).unwrap();
+        let path = std::fs::read_dir(context.path("docker/larder")).unwrap().flatten().next().unwrap().path();
+        let token = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, token.replace(TOKEN, "revoked")).unwrap();
         let name = format!("{}/late:{}", ecr.host, engine.name);
         ecr.build(&context, "late", &["--push", "--create-repository", "--tiers", "engine", "-t", &name]);
     }
@@ -221,7 +222,7 @@ fn a_token_is_asked_for_once_and_kept_for_its_owner() {
 }
 
 #[test]
-fn images_are_pushed_to_a_new_repository_pulled_and_cleaned_up() {
+fn images_are_pushed_to_a_new_repository_then_pulled_and_removed() {
     let ecr = Ecr::start();
     let context = project();
     let repository = format!("{}/shop/app", ecr.host);
@@ -231,13 +232,13 @@ fn images_are_pushed_to_a_new_repository_pulled_and_cleaned_up() {
         ecr.build(&context, "a", &["-t", &name(tag), "--tiers", "engine"]);
     }
     ecr.larder(&context, &["ecr", "pull", &name("1")]).success();
-    ecr.larder(&context, &["ecr", "pull", "--strict", &name("1")]).failure(1, "is not there");
+    ecr.larder(&context, &["ecr", "pull", "--strict", &name("1")]).failure(1, "does not exist");
     ecr.larder(&context, &["ecr", "push", &name("1")]).failure(1, "cannot push").hint("--create");
     for tag in ["1", "larder-a", "larder-b", "cache"] {
         ecr.larder(&context, &["ecr", "push", "--create", "--immutable", "--scan-on-push", &name(tag)])
             .success();
     }
-    let described = ecr.ask("DescribeRepositories");
+    let described = ecr.call("DescribeRepositories");
     assert!(described.contains("IMMUTABLE_WITH_EXCLUSION"), "{described}");
     assert!(described.contains("\"scanOnPush\": true"), "{described}");
     let removed = context.engine.docker().args(["rmi", &name("1")]).stdout(Stdio::null()).status().unwrap();
@@ -245,13 +246,18 @@ fn images_are_pushed_to_a_new_repository_pulled_and_cleaned_up() {
     let pulled = ecr.larder(&context, &["ecr", "pull", &name("1")]).success();
     assert!(pulled.stderr.contains(&format!("pulled {}", name("1"))), "{}", pulled.stderr);
 
-    ecr.larder(&context, &["ecr", "clean", &repository]).failure(2, "nothing is named").hint("--untagged");
+    ecr.larder(&context, &["ecr", "clean", &repository])
+        .failure(2, "no images are selected")
+        .hint("--untagged");
     let clean = |more: &[&str]| {
         let arguments = [&["ecr", "clean", &repository, "--format", "json"], more].concat();
         let run = ecr.larder(&context, &arguments).success();
         let report: Value = serde_json::from_str(&run.stdout).unwrap();
-        let tags =
-            report["removed"].as_array().unwrap().iter().map(|gone| gone["tag"].as_str().unwrap().to_owned());
+        let tags = report["removed"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|image| image["tag"].as_str().unwrap().to_owned());
         tags.collect::<Vec<String>>()
     };
     assert_eq!(clean(&["--tag", "larder-*", "--keep", "1", "--dry-run"]).len(), 1);
@@ -282,16 +288,16 @@ fn a_repository_is_created_only_for_an_image_that_can_be_pushed() {
     let other = format!("{}/shop/missing:1", ecr.host);
     ecr.larder(&context, &["ecr", "push", "--create", &name, &other]).failure(1, "the engine has no image");
     let htpasswd = ecr.directory.path().join("htpasswd");
-    std::fs::write(&htpasswd, "AWS:{PLAIN}another\n").unwrap();
+    std::fs::write(&htpasswd, "AWS:{PLAIN}different\n").unwrap();
     push().failure(2, "401");
-    let described = ecr.ask("DescribeRepositories");
+    let described = ecr.call("DescribeRepositories");
     assert!(described.contains("200 OK") && !described.contains("shop/app"), "{described}");
     std::fs::write(&htpasswd, format!("AWS:{{PLAIN}}{TOKEN}\n")).unwrap();
     push().success();
 }
 
 #[test]
-fn parts_of_what_has_a_tag_are_not_without_one() {
+fn manifests_that_belong_to_a_tagged_index_do_not_count_as_untagged() {
     let Some(engine) = engines().into_iter().find(crate::engines::Engine::is_containerd) else { return };
     let ecr = Ecr::start();
     let context = TestContext::new(&engine);
@@ -308,14 +314,14 @@ fn parts_of_what_has_a_tag_are_not_without_one() {
         report["removed"].as_array().unwrap().len()
     };
     push(&[]);
-    assert_eq!(untagged(), 0, "an index and what it names");
+    assert_eq!(untagged(), 0, "an index and its manifests");
     context.write("app.py", "2");
     push(&[]);
-    assert_eq!(untagged(), 3, "the index that had the tag before, its image and its attestation");
+    assert_eq!(untagged(), 3, "the previous index, its image and its attestation");
 }
 
 #[test]
-fn a_lifecycle_policy_is_shown_compared_and_written() {
+fn a_lifecycle_policy_is_shown_compared_and_applied() {
     let ecr = Ecr::start();
     let context = project();
     let name = format!("{}/app:1", ecr.host);
@@ -327,9 +333,9 @@ fn a_lifecycle_policy_is_shown_compared_and_written() {
         let arguments = [&["ecr", "lifecycle", &repository, "--keep", "50"], more].concat();
         ecr.larder(&context, &arguments).failure(2, cause).hint("--protect PATTERN");
     };
-    // An image of a key is that of a release, too: ECR would remove it with all of its tags.
-    refused(&["--apply"], "which tags are those of releases");
-    refused(&["--protect", "release-*", "--apply"], &format!("nothing protects {name}"));
+    // An image with a cache key can also have a release tag, and ECR removes an image with all its tags.
+    refused(&["--apply"], "--keep requires --protect or --any-tag");
+    refused(&["--protect", "release-*", "--apply"], &format!("{name} is not protected"));
     let untouched = lifecycle(&[]);
     assert!(untouched.stdout.lines().all(|line| line.starts_with('+')), "{}", untouched.stdout);
     let any = lifecycle(&["--keep", "50", "--any-tag"]);
@@ -342,17 +348,17 @@ fn a_lifecycle_policy_is_shown_compared_and_written() {
     );
     assert!(shown.stdout.lines().all(|line| line.starts_with('+')), "{}", shown.stdout);
     assert!(shown.stdout.contains("larder-*") && shown.stdout.contains("untagged"), "{}", shown.stdout);
-    assert!(shown.stderr.contains("nothing is written"), "{}", shown.stderr);
+    assert!(shown.stderr.contains("nothing was written"), "{}", shown.stderr);
     lifecycle(&["--keep", "50", "--apply"]);
     let again = lifecycle(&["--keep", "50", "--apply"]);
-    assert!(again.stderr.contains("has this policy already"), "{}", again.stderr);
+    assert!(again.stderr.contains("already has this policy"), "{}", again.stderr);
     let other = lifecycle(&["--keep", "20"]);
     let changed: Vec<&str> = other.stdout.lines().filter(|line| !line.starts_with(' ')).collect();
     assert_eq!(changed.len(), 2, "{}", other.stdout);
 }
 
 #[test]
-fn a_denied_permission_is_named() {
+fn the_error_for_a_denied_permission_names_it() {
     let ecr = Ecr::start();
     let context = project();
     let front = Front::before(&ecr.host);
@@ -378,7 +384,7 @@ fn a_denied_permission_is_named() {
 }
 
 #[test]
-fn larders_own_tags_can_be_replaced_where_others_cannot() {
+fn in_an_immutable_repository_the_tags_of_larder_stay_mutable() {
     let ecr = Ecr::start();
     let context = project();
     let front = Front::before(&ecr.host);
@@ -392,19 +398,19 @@ fn larders_own_tags_can_be_replaced_where_others_cannot() {
     larder(&["ecr", "login", &front.host]).success();
     front.fail("POST", "/", Fault::Answer("400 Bad Request", "{}"), usize::MAX);
     larder(&["ecr", "push", "--create", "--immutable", &name]).failure(2, "ecr:CreateRepository");
-    // MiniStack does not keep what is excluded.
+    // MiniStack does not store the exclusion filters, so check the request.
     let calls = front.seen();
     let create = calls.iter().find(|call| call.body.contains("repositoryName")).unwrap();
-    let asked: Value = serde_json::from_str(&create.body).unwrap();
-    let filters = asked["imageTagMutabilityExclusionFilters"].as_array().unwrap().iter();
+    let request: Value = serde_json::from_str(&create.body).unwrap();
+    let filters = request["imageTagMutabilityExclusionFilters"].as_array().unwrap().iter();
     let filters: Vec<&str> = filters.map(|filter| filter["filter"].as_str().unwrap()).collect();
     assert_eq!(filters, ["cache*", "buildcache*", "larder-*"]);
 }
 
 #[test]
-fn who_has_no_identity_or_names_no_registry_of_amazons_is_told() {
+fn missing_credentials_and_hosts_that_are_not_ecr_are_reported() {
     let context = TestContext::new(&any_engine());
-    context.larder(&["ecr", "login", "registry.example"]).failure(2, "is no registry of Amazon's");
+    context.larder(&["ecr", "login", "registry.example"]).failure(2, "is not an ECR registry");
     let ecr = Ecr::start();
     let mut command = ecr.command(&context, &["ecr", "lifecycle", &format!("{}/app", ecr.host)]);
     command
@@ -412,12 +418,12 @@ fn who_has_no_identity_or_names_no_registry_of_amazons_is_told() {
         .env_remove("AWS_SECRET_ACCESS_KEY")
         .env("AWS_EC2_METADATA_DISABLED", "true");
     finish(&mut command, None).failure(2, "no usable AWS identity").hint("AWS_PROFILE");
-    // Whatever the environment names, the host in the name is meant.
+    // The host in the repository name decides, whatever endpoint the environment sets.
     let tagged = format!("{}/app:1", ecr.host);
     for (arguments, cause) in [
-        (&["ecr", "clean", "registry.example/app", "--tag", "9"][..], "is no registry of Amazon's"),
-        (&["ecr", "lifecycle", "127.0.0.1:9/app", "--apply"], "is no registry of Amazon's"),
-        (&["ecr", "push", "--create", "127.0.0.1:9/app:1"], "is no registry of Amazon's"),
+        (&["ecr", "clean", "registry.example/app", "--tag", "9"][..], "is not an ECR registry"),
+        (&["ecr", "lifecycle", "127.0.0.1:9/app", "--apply"], "is not an ECR registry"),
+        (&["ecr", "push", "--create", "127.0.0.1:9/app:1"], "is not an ECR registry"),
         (&["ecr", "clean", &tagged, "--tag", "9"], "leave the tag out"),
         (&["ecr", "lifecycle", &tagged], "leave the tag out"),
         (&["--read-only", "ecr", "clean", "a/b", "--tag", "9"], "--read-only"),
@@ -427,10 +433,10 @@ fn who_has_no_identity_or_names_no_registry_of_amazons_is_told() {
     ] {
         ecr.larder(&context, arguments).failure(2, cause);
     }
-    // The SDK would take an empty address for one.
+    // The SDK would use an empty string as an endpoint URL.
     let mut command = context.command(&["ecr", "login", "registry.example"]);
     let run = finish(command.env("AWS_ENDPOINT_URL", "").env("AWS_ENDPOINT_URL_STS", ""), None);
-    run.failure(2, "is no registry of Amazon's");
+    run.failure(2, "is not an ECR registry");
     let mut command = context.command(&["ecr", "login", "123456789012.dkr.ecr.eu-north-1.amazonaws.com"]);
     finish(command.env("AWS_ENDPOINT_URL", "garbage"), None).failure(2, "`garbage` is no address");
     let mut command = context.command(&["ecr", "lifecycle", "127.0.0.1:9/app"]);

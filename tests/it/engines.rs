@@ -1,4 +1,4 @@
-//! The engines that the test command started.
+//! The engines that `make test` started.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -11,7 +11,7 @@ use serde::Deserialize;
 use crate::image::{self, Entry};
 use crate::support::is_full;
 
-/// An engine under test and the client that is its peer.
+/// An engine under test, with the docker client of the same version.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct Engine {
     pub(crate) name: String,
@@ -23,11 +23,10 @@ pub(crate) struct Engine {
     certs: String,
 }
 
-/// A connection.
 trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
-/// Engines for special tests; no ordinary build runs on them.
+/// The engines for special tests. Ordinary tests do not use them.
 const SPECIAL: [&str; 3] = ["tls", "small", "guarded"];
 
 fn all() -> Vec<Engine> {
@@ -40,13 +39,13 @@ fn all() -> Vec<Engine> {
     engines
 }
 
-/// Every engine that ordinary builds are tested on: one for each version and image store.
+/// Returns every engine for ordinary tests: one for each version and image store.
 pub(crate) fn every_engine() -> Vec<Engine> {
     all().into_iter().filter(|engine| !SPECIAL.contains(&engine.name.as_str())).collect()
 }
 
-/// The engines for tests of which neither version nor image store is the subject. They cover both versions and both stores.
-/// `make test-full` takes every combination.
+/// Returns the engines for tests that do not depend on the combination of version and image store. They cover all
+/// versions and both stores. `make test-full` uses every combination.
 pub(crate) fn engines() -> Vec<Engine> {
     let every = every_engine();
     let is_covered = |engine: &Engine| {
@@ -56,39 +55,39 @@ pub(crate) fn engines() -> Vec<Engine> {
     every.iter().filter(|engine| is_full() || !is_covered(engine)).cloned().collect()
 }
 
-/// One engine of each version, for tests of the builder alone: the image store, which costs time, does not matter to it.
+/// Returns one engine of each version, for tests of the builder, which does not depend on the image store.
 pub(crate) fn builders() -> Vec<Engine> {
     every_engine().into_iter().filter(|engine| !engine.is_containerd()).collect()
 }
 
-/// The engines that are reached by upgrading an HTTP/1 request (Docker before 29.2).
+/// Returns the engines that larder connects to by upgrading an HTTP/1 request (Docker before 29.2).
 pub(crate) fn upgraded_engines() -> Vec<Engine> {
     let (upgraded, direct): (Vec<_>, Vec<_>) = every_engine().into_iter().partition(Engine::is_upgraded);
     for engine in direct {
         let mut stdout = std::io::stdout();
-        writeln!(stdout, "SKIPPED on {}: it is spoken to directly", engine.name).expect("stdout");
+        writeln!(stdout, "SKIPPED on {}: it has the direct transport", engine.name).expect("stdout");
     }
     upgraded
 }
 
-/// One engine, for what does not depend on which.
+/// Returns one engine, for tests that do not depend on its version or image store.
 pub(crate) fn any_engine() -> Engine {
     engines().swap_remove(0)
 }
 
-/// A special engine; `None` when the tests run on one given engine only.
+/// Returns a special engine, or `None` if the tests run only on one given engine.
 pub(crate) fn special(name: &str) -> Option<Engine> {
     let engines = all();
     let found = engines.iter().find(|engine| engine.name == name).cloned();
     assert!(
         found.is_some() || engines.iter().any(|engine| engine.name == "given"),
-        "no engine `{name}` runs"
+        "the engine `{name}` is not running"
     );
     found
 }
 
 impl Engine {
-    /// No engine, for what needs none.
+    /// Returns the address of an engine that does not exist, for tests that need no engine.
     pub(crate) fn none() -> Self {
         Self {
             name: "none".to_owned(),
@@ -101,7 +100,7 @@ impl Engine {
         }
     }
 
-    /// Whether it keeps images in containerd's store.
+    /// Returns `true` if it stores images in containerd.
     pub(crate) fn is_containerd(&self) -> bool {
         self.store == "containerd"
     }
@@ -111,22 +110,22 @@ impl Engine {
         (self.major(), minor) < (29, 2)
     }
 
-    /// Major version of the product: 20, 28, ….
+    /// Returns the major version, such as 20 or 28.
     pub(crate) fn major(&self) -> u32 {
         self.version.split('.').next().and_then(|major| major.parse().ok()).expect("a version")
     }
 
-    /// The same under another name and address: an engine behind a proxy, or one with its tools.
+    /// Returns the same engine with a different name and address, such as that of a proxy.
     pub(crate) fn at(&self, name: &str, host: &str) -> Self {
         Self { name: name.to_owned(), host: host.to_owned(), ..self.clone() }
     }
 
-    /// The folder with `ca.pem`, `cert.pem` and `key.pem`, for an engine with TLS.
+    /// Returns the directory with `ca.pem`, `cert.pem` and `key.pem`, if the engine uses TLS.
     pub(crate) fn certificates(&self) -> Option<PathBuf> {
         Some(PathBuf::from(&self.certs)).filter(|path| !path.as_os_str().is_empty())
     }
 
-    /// What a client needs in its environment to reach it.
+    /// Returns the environment variables that a client needs to connect to it.
     pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         let mut variables = vec![("DOCKER_HOST", self.host.clone())];
         if let Some(certs) = self.certificates() {
@@ -136,7 +135,7 @@ impl Engine {
         variables
     }
 
-    /// The engine's own client, set to build with BuildKit: the peer.
+    /// Returns a command of the engine's docker client, which builds with BuildKit. Tests compare larder with it.
     pub(crate) fn docker(&self) -> Command {
         let mut command = Command::new(&self.docker);
         command.env("DOCKER_CONFIG", &self.docker_config).env("DOCKER_BUILDKIT", "1");
@@ -144,26 +143,26 @@ impl Engine {
         command
     }
 
-    /// Returns the body of the API's answer to a GET, or `None` if the engine refuses. Not for an engine with TLS.
+    /// Returns the response body of a GET request to the API, or `None` if the status is not 200. Does not support TLS.
     ///
-    /// A process of docker's for each would take a good part of the suite's time.
+    /// This is much faster than a docker process for each request.
     fn get(&self, path: &str) -> Option<Vec<u8>> {
-        let mut answer = Vec::new();
-        let mut ask = |mut stream: Box<dyn ReadWrite>| {
+        let mut response = Vec::new();
+        let mut exchange = |mut stream: Box<dyn ReadWrite>| {
             write!(stream, "GET {path} HTTP/1.0\r\nHost: engine\r\n\r\n")?;
-            stream.read_to_end(&mut answer)
+            stream.read_to_end(&mut response)
         };
-        let asked = match self.host.split_once("://").expect("an address") {
-            ("unix", path) => UnixStream::connect(path).and_then(|stream| ask(Box::new(stream))),
-            (_, host) => TcpStream::connect(host).and_then(|stream| ask(Box::new(stream))),
+        let sent = match self.host.split_once("://").expect("an address") {
+            ("unix", path) => UnixStream::connect(path).and_then(|stream| exchange(Box::new(stream))),
+            (_, host) => TcpStream::connect(host).and_then(|stream| exchange(Box::new(stream))),
         };
-        asked.expect("the engine answers");
-        let end = answer.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
-        let body = answer.split_off(end);
-        answer.starts_with(b"HTTP/1.0 200").then_some(body)
+        sent.expect("the engine answers");
+        let end = response.windows(4).position(|end| end == b"\r\n\r\n").expect("a head") + 4;
+        let body = response.split_off(end);
+        response.starts_with(b"HTTP/1.0 200").then_some(body)
     }
 
-    /// `docker inspect` of an image; null when there is none.
+    /// Returns the output of `docker inspect` for an image, or null if the image does not exist.
     pub(crate) fn inspect(&self, image: &str) -> serde_json::Value {
         if self.certificates().is_some() {
             let output = self.docker().args(["image", "inspect", image]).output().expect("docker runs");
@@ -173,15 +172,16 @@ impl Engine {
             .map_or_else(Default::default, |json| serde_json::from_slice(&json).expect("JSON"))
     }
 
-    /// `docker save` of an image: a tar archive.
+    /// Returns the tar archive of an image, as `docker save` writes it.
     #[track_caller]
     pub(crate) fn save(&self, image: &str) -> Vec<u8> {
         self.get(&format!("/images/{image}/get"))
-            .unwrap_or_else(|| panic!("{} does not save {image}", self.name))
+            .unwrap_or_else(|| panic!("{} cannot save {image}", self.name))
     }
 
-    /// What an image has at `path`, a file or a folder. The output of a program run in it would not
-    /// do: an engine under load gives up on that two seconds after the program's end.
+    /// Returns the entries of an image below `path`, which is a file or a directory.
+    ///
+    /// It does not run a program in the image, because an engine under load may lose the end of a program's output.
     #[track_caller]
     pub(crate) fn entries(&self, image: &str, path: &str) -> Vec<Entry> {
         let docker = |arguments: &[&str]| {
@@ -196,7 +196,7 @@ impl Engine {
         image::entries(&archive)
     }
 
-    /// The content of a file in an image.
+    /// Returns the content of a file in an image.
     #[track_caller]
     pub(crate) fn read(&self, image: &str, path: &str) -> Vec<u8> {
         self.entries(image, path).swap_remove(0).content

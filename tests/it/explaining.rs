@@ -1,4 +1,4 @@
-//! What `larder key --explain` and `larder why` say, and what they never say.
+//! The output of `larder key --explain` and `larder why`, and the secrets that no output or file may contain.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -29,11 +29,11 @@ fn parsed(text: &str) -> Value {
     serde_json::from_str(text).expect("JSON")
 }
 
-/// An edit of the project at a path.
+/// A function that edits the project, whose directory it gets as well.
 type Edit = fn(&TestContext, &Path);
 
 #[test]
-fn the_prefixes_are_named_with_what_has_changed_in_them() {
+fn why_lists_the_prefixes_and_what_changed_in_each() {
     let context = TestContext::new(&any_engine());
     let dockerfile = |dependency: &str, step: &str| {
         format!(
@@ -51,7 +51,7 @@ fn the_prefixes_are_named_with_what_has_changed_in_them() {
     );
     context.build(&["-t", &tag, "."]);
     let (deep, shallow) = ("prefix up to line 5", "prefix up to line 3");
-    // After an edit: the state of the deepest prefix, and of the other one.
+    // An edit, and then the states of the longer and of the shorter prefix.
     let table: [(&str, String, &str, &str); 4] = [
         ("README.md", "new\n".to_owned(), "unchanged", "unchanged"),
         ("src/main.py", "print(1)\n".to_owned(), "changed: src/main.py changed", "unchanged"),
@@ -63,13 +63,13 @@ fn the_prefixes_are_named_with_what_has_changed_in_them() {
             "changed: requirements.txt flask 3.0.0 → 3.1.0",
         ),
     ];
-    for (path, text, of_deep, of_shallow) in table {
+    for (path, text, deep_state, shallow_state) in table {
         let before = std::fs::read_to_string(context.project().join(path)).unwrap();
         context.write(path, text);
-        let said = why();
-        for (prefix, state) in [(deep, of_deep), (shallow, of_shallow)] {
-            let line = said.lines().find(|line| line.starts_with(prefix));
-            assert!(line.is_some_and(|line| line.contains(&format!("): {state}"))), "{path}: {said}");
+        let output = why();
+        for (prefix, state) in [(deep, deep_state), (shallow, shallow_state)] {
+            let line = output.lines().find(|line| line.starts_with(prefix));
+            assert!(line.is_some_and(|line| line.contains(&format!("): {state}"))), "{path}: {output}");
         }
         context.write(path, before);
     }
@@ -78,15 +78,15 @@ fn the_prefixes_are_named_with_what_has_changed_in_them() {
     assert_eq!(why["prefixes"][1]["unchanged"], false);
     assert_eq!(why["prefixes"][1]["changes"][0]["kind"], "requirement");
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY src /srv\n"));
-    let said = context.larder(&["why", "-t", &tag, "."]).success().stdout;
+    let output = context.larder(&["why", "-t", &tag, "."]).success().stdout;
     assert!(
-        said.contains("no prefix: the target stage runs nothing and copies from no other stage\n"),
-        "{said}"
+        output.contains("no prefix: the target stage has no RUN and copies from no other stage\n"),
+        "{output}"
     );
 }
 
 #[test]
-fn why_names_what_changed_since_the_build_before() {
+fn why_lists_the_changes_since_the_previous_build() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let tag = context.tag("app");
@@ -94,7 +94,7 @@ fn why_names_what_changed_since_the_build_before() {
         let arguments = [&["why", "-t", &tag], flags, &["."]].concat();
         context.larder(&arguments).success().stdout
     };
-    assert!(why(&[]).contains("no other build of"), "nothing to compare with");
+    assert!(why(&[]).contains("no earlier build of"), "nothing to compare with");
     context.build(&["-t", &tag, "."]);
 
     let root = context.project();
@@ -169,20 +169,20 @@ fn why_names_what_changed_since_the_build_before() {
     ];
     for (what, flags, edit, expected) in table {
         edit(&context, &root);
-        let said = why(flags);
+        let output = why(flags);
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let found = said.lines().any(|line| words(line) == words(expected));
-        assert!(found, "{what}: {expected:?} is not in\n{said}");
-        assert!(!said.contains("hunter2"), "{said}");
+        let found = output.lines().any(|line| words(line) == words(expected));
+        assert!(found, "{what}: {expected:?} is not in\n{output}");
+        assert!(!output.contains("hunter2"), "{output}");
         std::fs::remove_dir_all(root.join("src")).unwrap();
         project(&context);
     }
     context.write("README.md", "edited\n");
-    assert!(why(&[]).contains("an image was built for it on"), "nothing that counts has changed");
+    assert!(why(&[]).contains("an image was built for it on"), "no input of the key has changed");
 }
 
 #[test]
-fn a_miss_says_what_changed_and_a_name_without_its_tag_tells_builds_apart() {
+fn a_miss_reports_the_changes_since_the_last_build_of_the_same_repository() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let first = context.tag("app");
@@ -199,11 +199,11 @@ fn a_miss_says_what_changed_and_a_name_without_its_tag_tells_builds_apart() {
     assert_eq!(why["changes"][0]["after"]["name"], "src/main.py");
     let other = context.tag("other");
     let why = parsed(&context.larder(&["why", "--format", "json", "-t", &other, "."]).success().stdout);
-    assert!(why["compared_with"].is_null(), "another image has its own history");
+    assert!(why["compared_with"].is_null(), "images of different repositories are not compared");
 }
 
 #[test]
-fn a_build_that_was_a_hit_is_compared_with_like_one_that_was_built() {
+fn why_also_compares_with_a_build_that_was_a_hit() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let tag = context.tag("app");
@@ -222,22 +222,22 @@ fn a_build_that_was_a_hit_is_compared_with_like_one_that_was_built() {
 }
 
 #[test]
-fn another_target_is_named_instead_of_all_that_its_stages_are_made_of() {
+fn a_different_target_is_reported_as_the_only_change() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let tag = context.tag("app");
     context.build(&["-t", &tag, "--target", "deps", "."]);
-    let said = context.larder(&["why", "-t", &tag, "."]).success().stdout;
-    let changes: Vec<&str> = said.lines().filter(|line| line.starts_with("  ")).map(str::trim).collect();
+    let output = context.larder(&["why", "-t", &tag, "."]).success().stdout;
+    let changes: Vec<&str> = output.lines().filter(|line| line.starts_with("  ")).map(str::trim).collect();
     assert_eq!(
         changes,
-        ["target  deps → app", "the instructions and files of two targets are not compared"],
-        "{said}"
+        ["target  deps → app", "instructions and files of different targets are not compared"],
+        "{output}"
     );
 }
 
 #[test]
-fn a_fresh_agent_explains_by_what_the_remote_store_knows() {
+fn why_on_a_new_agent_uses_the_remote_store() {
     let engine = any_engine();
     let context = TestContext::archiving(&engine);
     project(&context);
@@ -251,21 +251,21 @@ fn a_fresh_agent_explains_by_what_the_remote_store_knows() {
         let flags = ["why", "-t", &tag, "--cache-dir", &fresh, "--remote", &remote, "."];
         context.larder(&flags).success().stdout
     };
-    let said = why();
-    assert!(said.contains("a build takes it from the archive tier"), "{said}");
+    let output = why();
+    assert!(output.contains("a build uses it from the archive tier"), "{output}");
     context.write("src/main.py", "2\n").write("Dockerfile", dockerfile("RUN echo more\n"));
-    let said = why();
-    assert!(said.contains("no cache has an image of it\ncompared with"), "{said}");
-    let changes: Vec<String> = said
+    let output = why();
+    assert!(output.contains("no cache contains an image for it\ncompared with"), "{output}");
+    let changes: Vec<String> = output
         .lines()
         .filter(|line| line.starts_with("  "))
         .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
         .collect();
-    assert_eq!(changes, ["Dockerfile line 7 changed to RUN echo more", "src/main.py changed"], "{said}");
+    assert_eq!(changes, ["Dockerfile line 7 changed to RUN echo more", "src/main.py changed"], "{output}");
 }
 
 #[test]
-fn the_lane_of_a_job_is_compared_with_itself_first() {
+fn why_compares_with_a_build_of_the_same_lane_if_there_is_one() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let tag = context.tag("app");
@@ -280,7 +280,7 @@ fn the_lane_of_a_job_is_compared_with_itself_first() {
     context.write("src/main.py", "5");
     assert_eq!(compared("pr-1"), "pr-1");
     assert_eq!(compared("main"), "main");
-    assert_eq!(compared("new"), "pr-2", "the most recent of any lane");
+    assert_eq!(compared("new"), "pr-2", "the most recent build of any lane");
 }
 
 #[test]
@@ -309,15 +309,15 @@ fn explain_lists_every_input_with_a_digest() {
     assert_eq!(context.larder(&["key", "."]).success().stdout.lines().count(), 4, "no inputs");
 }
 
-/// Everything that is stored below a directory.
-fn stored(directory: &Path) -> String {
+/// Returns the contents of all files below a directory.
+fn all_contents(directory: &Path) -> String {
     let files =
         WalkDir::new(directory).into_iter().map(Result::unwrap).filter(|entry| entry.file_type().is_file());
     files.map(|file| String::from_utf8_lossy(&std::fs::read(file.path()).unwrap()).into_owned()).collect()
 }
 
 #[test]
-fn no_value_of_an_argument_or_secret_and_no_plain_digest_of_one_is_kept_or_shown() {
+fn values_of_arguments_and_secrets_and_their_plain_digests_are_not_stored_or_shown() {
     const ARGUMENT: &str = "hunter2";
     const SECRET: &str = "s3cr3t-value";
     let context = TestContext::new(&any_engine());
@@ -333,27 +333,31 @@ fn no_value_of_an_argument_or_secret_and_no_plain_digest_of_one_is_kept_or_shown
     let other = [&flags[..4], &["--build-arg", "PIN=1234", "--build-arg", "DIR=gone-hunter2"]].concat();
     let why = context.larder(&[&["why", "--format", "json"], &other[..], &["."]].concat()).success();
     let failed = context.larder(&[&["build"], &other[..], &["."]].concat());
-    assert_eq!(failed.code, 1, "the directory that the argument names is not there: {}", failed.stderr);
+    assert_eq!(failed.code, 1, "the directory in the argument does not exist: {}", failed.stderr);
     let metadata = std::fs::read_to_string(context.path("metadata.json")).unwrap();
 
-    let kept =
-        stored(&context.path("home")) + &metadata + &key.stdout + &why.stdout + &key.stderr + &why.stderr;
+    let stored = all_contents(&context.path("home"))
+        + &metadata
+        + &key.stdout
+        + &why.stdout
+        + &key.stderr
+        + &why.stderr;
     for value in [ARGUMENT, SECRET, "gone-hunter2"] {
-        assert!(!kept.contains(value), "{value} in {kept}");
-        assert!(!kept.contains(&larder::digest::Digest::of(value.as_bytes()).hex()), "digest of {value}");
+        assert!(!stored.contains(value), "{value} in {stored}");
+        assert!(!stored.contains(&larder::digest::Digest::of(value.as_bytes()).hex()), "digest of {value}");
     }
-    // Nor the digest of the argument as an input of a key.
+    // The digest of the argument as an input of a key would reveal the value, too.
     for kind in [larder::key::InputKind::StageArg, larder::key::InputKind::BuildArg] {
         let plain = larder::key::Input::of_values(kind, "1/PIN", &[b"set", ARGUMENT.as_bytes()]);
-        assert!(!kept.contains(&plain.digest.hex()));
+        assert!(!stored.contains(&plain.digest.hex()));
     }
     let error = json(&context.path("metadata.json"))["error"].clone();
-    assert_eq!(error, Value::Null, "the metadata are of the build that worked");
-    assert!(kept.contains("since it may quote a build argument"), "{kept}");
+    assert_eq!(error, Value::Null, "the metadata is of the successful build");
+    assert!(stored.contains("because it may quote a build argument"), "{stored}");
 }
 
 #[test]
-fn credentials_of_addresses_and_what_an_engine_makes_of_an_argument_are_kept_nowhere() {
+fn credentials_in_urls_and_parts_of_arguments_in_engine_errors_are_not_stored() {
     let context = TestContext::new(&any_engine());
     let steps = "RUN echo https://ci:hunter2@pypi.invalid/simple && \\\n  echo https://u:hunt\\\ner2@h\nRUN false || echo https://ci:hunter2@h\n";
     context.write("Dockerfile", format!("FROM {BUSYBOX}\n{steps}"));
@@ -363,19 +367,19 @@ fn credentials_of_addresses_and_what_an_engine_makes_of_an_argument_are_kept_now
         let run = context.larder(&arguments);
         (run.code, std::fs::read_to_string(&metadata).unwrap())
     };
-    let (code, mut kept) = build(&[]);
+    let (code, mut stored) = build(&[]);
     assert_eq!(code, 0);
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN exit 3; echo https://ci:hunter2@h\n"));
     let (code, failed) = build(&[]);
     assert!(code == 1 && failed.contains("exit code: 3"), "{failed}");
-    kept += &failed;
-    // The engine takes the path out of the reference, so that the value itself is not in its words.
+    stored += &failed;
+    // The engine's error contains only the path of the reference, so searching it for the whole value is not enough.
     context.write("Dockerfile", "ARG BASE\nFROM $BASE\n");
     let (code, failed) = build(&["--build-arg", "BASE=127.0.0.1:9/acme/hunter2:v7"]);
     assert_eq!(code, 1, "{failed}");
-    kept += &failed;
-    kept += &stored(&context.path("home"));
+    stored += &failed;
+    stored += &all_contents(&context.path("home"));
     for part in ["hunter2", "er2@", "hunt"] {
-        assert!(!kept.contains(part), "{part} in {kept}");
+        assert!(!stored.contains(part), "{part} in {stored}");
     }
 }

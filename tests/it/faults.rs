@@ -1,4 +1,4 @@
-//! A proxy before an HTTP server that does to requests what it is told to, in order, and then passes them on.
+//! A proxy in front of an HTTP server that makes the first requests fail in given ways and forwards the others.
 
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -9,24 +9,24 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 
-/// What happens to a request.
+/// What the proxy does with a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fate {
-    /// It is passed on.
+    /// Forwards it.
     Pass,
-    /// It is answered with this status.
+    /// Answers it with this status.
     Answer(u16),
-    /// It is never answered.
+    /// Never answers it.
     Stall,
-    /// Its connection is reset.
+    /// Resets the connection.
     Reset,
-    /// Its answer announces this many bytes, and the connection ends after ten.
+    /// Announces a response of this many bytes, and closes the connection after ten.
     Cut(u64),
-    /// Its answer announces this many bytes, and no more than ten come.
+    /// Announces a response of this many bytes, sends ten, and keeps the connection open.
     StallAfterTen(u64),
 }
 
-/// A running proxy; what it has open ends with the test's process.
+/// A running proxy. It runs until the test's process ends.
 pub(crate) struct FaultyProxy {
     pub(crate) port: u16,
     state: Arc<State>,
@@ -35,18 +35,19 @@ pub(crate) struct FaultyProxy {
 struct State {
     target: u16,
     fates: Mutex<VecDeque<Fate>>,
-    /// What happens when there is no fate left.
+    /// What happens to the requests after those in `fates`.
     last: Fate,
     seen: Mutex<Vec<String>>,
 }
 
 impl FaultyProxy {
-    /// A proxy before the server at `target` that does this to the first requests and passes the others on.
+    /// Starts a proxy for the server at the port `target`. It treats the first requests like this and forwards the
+    /// others.
     pub(crate) fn first(target: u16, fates: &[Fate]) -> Self {
         Self::start(target, fates, Fate::Pass)
     }
 
-    /// A proxy that does this to all requests.
+    /// Starts a proxy that treats all requests like this.
     pub(crate) fn always(fate: Fate) -> Self {
         Self::start(0, &[], fate)
     }
@@ -60,21 +61,21 @@ impl FaultyProxy {
         thread::spawn(move || {
             while let Ok((client, _)) = listener.accept() {
                 let state = Arc::clone(&serving);
-                // A connection that breaks is the client's business.
+                // The client reports a broken connection.
                 thread::spawn(move || drop(state.serve(&client)));
             }
         });
         Self { port, state }
     }
 
-    /// The first lines of the requests so far.
+    /// Returns the request lines so far.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.state.seen.lock().expect("no panic").clone()
     }
 }
 
 impl State {
-    /// Takes one request from a connection.
+    /// Handles one request of a connection.
     fn serve(&self, mut client: &TcpStream) -> io::Result<()> {
         let (head, body) = read_request(client)?;
         self.seen.lock().expect("no panic").push(head.lines().next().unwrap_or_default().to_owned());
@@ -87,7 +88,7 @@ impl State {
                 io::copy(&mut server, &mut client)?;
             }
             Fate::Answer(status) => {
-                let text = "<Error><Code>TestsWish</Code></Error>";
+                let text = "<Error><Code>InjectedFault</Code></Error>";
                 write!(
                     client,
                     "HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}",

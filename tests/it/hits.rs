@@ -1,4 +1,4 @@
-//! When a second build is an exact hit, when it is not, and what is recorded of it.
+//! When a build is an image hit, when it is not, and what is recorded.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ fn project(context: &TestContext) {
             format!("FROM {BUSYBOX}\nARG WHO=world\nCOPY app /app\nRUN echo hello $WHO > /hello\n"),
         )
         .write("app/main.py", "print('hello')\n")
-        // Images of one content are one image, whoever builds them.
+        // Images with the same content have the same id, so a unique file keeps the tests apart.
         .write("app/test", context.tag("unique"))
         .write("notes.txt", "not copied\n");
 }
@@ -25,7 +25,7 @@ fn outcome(metadata: &Value) -> (&str, Option<&str>) {
 }
 
 #[test]
-fn an_unchanged_project_is_an_exact_hit_that_names_the_same_image() {
+fn a_build_of_an_unchanged_project_is_a_hit_and_tags_the_same_image() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         project(&context);
@@ -45,7 +45,7 @@ fn an_unchanged_project_is_an_exact_hit_that_names_the_same_image() {
 }
 
 #[test]
-fn what_changes_the_image_makes_it_miss_and_what_does_not_does_not() {
+fn only_changes_that_affect_the_image_cause_a_miss() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let build = |arguments: &[&str]| {
@@ -77,7 +77,7 @@ fn an_image_that_was_removed_is_built_again() {
     let again = context.build(&["--tiers", "engine", "-t", &tag, "."]);
     assert_eq!(outcome(&again), ("built", None));
     assert_eq!(again["tiers"][0]["outcome"], "miss");
-    assert!(again["tiers"][0]["reason"].as_str().unwrap().contains("gone from the engine"));
+    assert!(again["tiers"][0]["reason"].as_str().unwrap().contains("no longer has the image"));
 }
 
 #[test]
@@ -96,8 +96,8 @@ fn a_forced_rebuild_and_no_cache_run_every_step() {
 }
 
 #[test]
-fn an_input_edited_during_the_build_does_not_put_the_image_under_the_old_key() {
-    // Frontends know named contexts from Docker 23.0 on.
+fn an_image_whose_input_changed_during_the_build_is_not_stored_under_the_old_key() {
+    // Named contexts require Docker 23.0.
     for (input, edited, since) in [
         ("app/main.py", "print('edited')\n", 20),
         (".dockerignore", "*.md\napp/test\n", 20),
@@ -120,9 +120,9 @@ fn an_input_edited_during_the_build_does_not_put_the_image_under_the_old_key() {
         running.await_said("RUN sleep");
         let before = std::fs::read(context.project().join(input)).ok();
         context.write(input, edited);
-        let said = running.end(Duration::from_mins(1)).success().stderr;
-        let warned = said.lines().find(|line| line.contains("changed while the image was built"));
-        assert!(warned.is_some_and(|line| line.contains(input)), "{input}:\n{said}");
+        let output = running.end(Duration::from_mins(1)).success().stderr;
+        let warned = output.lines().find(|line| line.contains("changed while the image was built"));
+        assert!(warned.is_some_and(|line| line.contains(input)), "{input}:\n{output}");
         match before {
             Some(before) => drop(context.write(input, before)),
             None => std::fs::remove_file(context.project().join(input)).unwrap(),
@@ -132,7 +132,7 @@ fn an_input_edited_during_the_build_does_not_put_the_image_under_the_old_key() {
 }
 
 #[test]
-fn the_key_is_the_one_that_the_build_has_and_needs_no_build() {
+fn larder_key_prints_the_keys_of_the_next_build() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let key = context.larder(&["key", "--format", "json", "-t", "x", "."]).success();
@@ -150,7 +150,7 @@ fn the_key_is_the_one_that_the_build_has_and_needs_no_build() {
 }
 
 #[test]
-fn the_id_goes_to_stdout_when_quiet_and_to_the_iidfile() {
+fn a_quiet_build_prints_only_the_image_id_and_writes_it_to_the_iidfile() {
     let context = TestContext::new(&any_engine());
     project(&context);
     for _ in ["built", "hit"] {
@@ -163,7 +163,7 @@ fn the_id_goes_to_stdout_when_quiet_and_to_the_iidfile() {
 }
 
 #[test]
-fn statistics_count_what_the_builds_were() {
+fn statistics_count_builds_by_outcome() {
     let context = TestContext::new(&any_engine());
     assert!(context.larder(&["stats"]).success().stdout.contains("No build has been recorded yet"));
     project(&context);
@@ -187,20 +187,20 @@ fn statistics_count_what_the_builds_were() {
 }
 
 #[test]
-fn a_cached_step_behind_a_copy_saves_the_time_that_it_last_took() {
+fn a_cached_step_after_a_copy_saves_its_last_duration() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         let unique = context.tag("saves");
         let last = |step: &str| format!("FROM {BUSYBOX}\nCOPY seed /\nRUN sleep 2 # {unique}\nRUN {step}\n");
         context.write("seed", "seed");
-        // As CI does it: the tag is the number of the build. What the engine caches is its own affair, and beside other
-        // builds it may lose a layer; what larder makes of it is tested here.
+        // As in CI, the tag is the number of the build. The engine may evict a cached layer during other builds, so try
+        // several times.
         let is_cached = (0..5).any(|number| {
             context.write("Dockerfile", last(&format!("echo {number}")));
             let record = context.build(&["-t", &format!("saves-test:{number}"), "."]);
             record["steps"]["cached"] == 2
         });
-        assert!(is_cached, "{} caches nothing", engine.name);
+        assert!(is_cached, "{} did not cache the steps", engine.name);
         let stats: Value =
             serde_json::from_str(&context.larder(&["stats", "--format", "json"]).success().stdout).unwrap();
         let saved = stats["sums"]["saved_millis"].as_i64().unwrap();
@@ -209,7 +209,7 @@ fn a_cached_step_behind_a_copy_saves_the_time_that_it_last_took() {
 }
 
 #[test]
-fn no_value_of_a_build_argument_is_kept() {
+fn values_of_build_arguments_are_not_stored() {
     let context = TestContext::new(&any_engine());
     context.write(
         "Dockerfile",
@@ -221,15 +221,15 @@ fn no_value_of_a_build_argument_is_kept() {
     for entry in walkdir::WalkDir::new(context.path("home")).into_iter().map(Result::unwrap) {
         if entry.file_type().is_file() {
             files += 1;
-            let kept = std::fs::read(entry.path()).unwrap();
-            assert!(!String::from_utf8_lossy(&kept).contains("hunter2"), "{}", entry.path().display());
+            let bytes = std::fs::read(entry.path()).unwrap();
+            assert!(!String::from_utf8_lossy(&bytes).contains("hunter2"), "{}", entry.path().display());
         }
     }
-    assert!(files >= 2, "the store and the ledger are there");
+    assert!(files >= 2, "the store and the ledger were not written");
 }
 
 #[test]
-fn a_damaged_cache_costs_a_warning_and_under_strict_the_build() {
+fn a_damaged_cache_causes_a_warning_and_with_strict_an_error() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let built = context.build(&["."]);
@@ -240,11 +240,11 @@ fn a_damaged_cache_costs_a_warning_and_under_strict_the_build() {
     std::fs::write(&entry, "{").unwrap();
     let run = context.larder(&["build", "."]).success();
     assert!(run.stderr.contains("warning: ") && run.stderr.contains("was damaged"), "{}", run.stderr);
-    assert_eq!(outcome(&context.build(&["."])).0, "image-hit", "the entry was written anew");
+    assert_eq!(outcome(&context.build(&["."])).0, "image-hit", "the entry was not replaced");
 }
 
 #[test]
-fn an_edit_that_keeps_size_and_time_is_built_and_not_taken_for_the_old_file() {
+fn an_edit_that_preserves_size_and_modification_time_is_detected() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         let epoch = filetime::FileTime::from_unix_time(1_000_000_000, 0);
@@ -262,7 +262,7 @@ fn an_edit_that_keeps_size_and_time_is_built_and_not_taken_for_the_old_file() {
 }
 
 #[test]
-fn where_another_frontend_reads_the_dockerfile_everything_counts() {
+fn with_a_custom_frontend_every_file_of_the_contexts_changes_the_key() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let dockerfile = std::fs::read_to_string(context.project().join("Dockerfile")).unwrap();
@@ -273,18 +273,18 @@ fn where_another_frontend_reads_the_dockerfile_everything_counts() {
         let output = context.larder(&arguments).success().stdout;
         serde_json::from_str::<Value>(&output).unwrap()["image_key"].clone()
     };
-    let flags = ["--build-arg", "BUILDKIT_SYNTAX=registry.invalid/another/frontend"];
-    let (known, asked) = (key(&[]), key(&flags));
-    context.write("Dockerfile", format!("# syntax=registry.invalid/another/frontend\n{dockerfile}"));
-    let written = key(&[]);
+    let flags = ["--build-arg", "BUILDKIT_SYNTAX=registry.invalid/custom/frontend"];
+    let (default, by_argument) = (key(&[]), key(&flags));
+    context.write("Dockerfile", format!("# syntax=registry.invalid/custom/frontend\n{dockerfile}"));
+    let by_directive = key(&[]);
     for (path, content) in [("notes.txt", "edited\n"), ("named/file", "2")] {
         context.write(path, content);
         let now = key(&[]);
-        assert_ne!(now, written, "{path}");
+        assert_ne!(now, by_directive, "{path}");
         context.write("Dockerfile", &dockerfile);
-        assert_ne!(key(&flags), asked, "{path}");
-        assert_eq!(key(&[]), known, "docker's own frontend does not look at {path}");
-        context.write("Dockerfile", format!("# syntax=registry.invalid/another/frontend\n{dockerfile}"));
+        assert_ne!(key(&flags), by_argument, "{path}");
+        assert_eq!(key(&[]), default, "the default frontend does not read {path}");
+        context.write("Dockerfile", format!("# syntax=registry.invalid/custom/frontend\n{dockerfile}"));
         context.write("notes.txt", "not copied\n").write("named/file", "1");
     }
 }

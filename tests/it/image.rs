@@ -1,4 +1,4 @@
-//! An image as its engine tells of it and gives it away: what two images are compared by.
+//! Reads images from an engine and compares them.
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 
 use crate::engines::Engine;
 
-/// Everything that an image consists of, but its names.
+/// The contents of an image, without its names.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Image {
-    /// What `docker inspect` says.
+    /// The fields of `docker inspect` that describe the image.
     pub(crate) inspected: Value,
-    /// The whole image config; null where the engine does not give it away.
+    /// The image config, or null if the engine cannot save the image.
     pub(crate) config: Value,
     /// The entries of each layer's archive.
     layers: Vec<Vec<Entry>>,
 }
 
-/// An entry of a tar archive: its time in seconds, its content, and all the rest in one line.
+/// An entry of a tar archive: its time in seconds, its content, and its other attributes in one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Entry {
     pub(crate) time: u64,
@@ -28,7 +28,7 @@ pub(crate) struct Entry {
 }
 
 impl Image {
-    /// The image called `name`.
+    /// Reads the image `name` from an engine.
     #[track_caller]
     pub(crate) fn of(engine: &Engine, name: &str) -> Self {
         let inspected = engine.inspect(name);
@@ -37,16 +37,17 @@ impl Image {
         let inspected: Value =
             fields.iter().map(|field| ((*field).to_owned(), inspected[field].clone())).collect();
         if inspected["RootFS"]["Layers"].is_null() {
-            // Engines of old refuse to save an image without layers.
+            // Old engines cannot save an image without layers.
             return Self { inspected, config: Value::Null, layers: Vec::new() };
         }
         let archive = Archive::saved(engine, name);
         Self { inspected, config: archive.config(), layers: archive.layers() }
     }
 
-    /// The same without the times that tell when its steps ran: those after `start`.
+    /// Removes the times after `start`, which depend on when the steps ran.
     ///
-    /// A layer without any keeps its digest. Sizes go: those of compressed layers depend on times.
+    /// The digest of a layer with such times is removed, too, and so are all sizes, because the sizes of compressed
+    /// layers depend on times.
     pub(crate) fn timeless(mut self, start: SystemTime) -> Self {
         let start = start.duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs();
         self.inspected["Size"] = Value::Null;
@@ -55,12 +56,12 @@ impl Image {
             entry["created"] = Value::Null;
         }
         for (index, layer) in self.layers.iter_mut().enumerate() {
-            let made = layer.iter_mut().filter(|entry| entry.time >= start);
-            let made = made.map(|entry| entry.time = start).count();
-            // The engine makes and takes away the files in /etc that it mounts a step's hosts and names over.
-            // Whether the directory's new time gets into the layer is a matter of its own timing.
+            let recent = layer.iter_mut().filter(|entry| entry.time >= start);
+            let recent = recent.map(|entry| entry.time = start).count();
+            // For each step, the engine creates and removes mount points in /etc. Whether the new time of /etc becomes
+            // part of the layer depends on timing.
             layer.retain(|entry| !(entry.time == start && entry.rest.starts_with("etc Directory")));
-            if made > 0 || layer.is_empty() {
+            if recent > 0 || layer.is_empty() {
                 self.inspected["RootFS"]["Layers"][index] = Value::Null;
                 self.config["rootfs"]["diff_ids"][index] = Value::Null;
             }
@@ -68,7 +69,7 @@ impl Image {
         self
     }
 
-    /// The lines of `self` that `other` has not.
+    /// Returns the lines of `self` that `other` does not have.
     fn without(&self, other: &Self) -> String {
         let lines = |image: &Self| -> Vec<String> {
             let json = serde_json::to_string_pretty(&[&image.inspected, &image.config]).expect("JSON");
@@ -87,15 +88,18 @@ impl Image {
             .fold(String::new(), |text, line| text + "    " + line + "\n")
     }
 
-    /// Asserts that larder's image is docker's, and says what differs, not more.
+    /// Asserts that larder's image equals docker's. The failure message contains only the differences.
     #[track_caller]
     pub(crate) fn assert_is(&self, peer: &Self, label: &str) {
-        let (ours, theirs) = (self.without(peer), peer.without(self));
-        assert!(self == peer, "{label}: the images differ\n  larder has\n{ours}  docker has\n{theirs}");
+        let (larder_only, docker_only) = (self.without(peer), peer.without(self));
+        assert!(
+            self == peer,
+            "{label}: the images differ\n  larder has\n{larder_only}  docker has\n{docker_only}"
+        );
     }
 }
 
-/// The entries of a tar archive, packed with gzip or not, in their order.
+/// Returns the entries of a tar archive, which may be compressed with gzip, in their order.
 pub(crate) fn entries(archive: &[u8]) -> Vec<Entry> {
     let mut unpacked = Vec::new();
     let archive = if archive.starts_with(&[0x1f, 0x8b]) {
@@ -130,7 +134,7 @@ pub(crate) fn entries(archive: &[u8]) -> Vec<Entry> {
     found
 }
 
-/// A tar archive of an image: of `docker save`, `type=docker` or `type=oci`.
+/// The files of an image archive, as written by `docker save` or by an output of `type=docker` or `type=oci`.
 pub(crate) struct Archive(BTreeMap<String, Vec<u8>>);
 
 impl Archive {
@@ -142,7 +146,7 @@ impl Archive {
             let mut content = Vec::new();
             entry.read_to_end(&mut content).expect("the entry's content");
             if entry.header().entry_type().is_symlink() {
-                // Engines of old save equal layers once.
+                // Old engines save equal layers only once.
                 let target =
                     entry.link_name().expect("a link").expect("a target").to_string_lossy().into_owned();
                 content.clone_from(&files[target.trim_start_matches("../")]);
@@ -152,7 +156,7 @@ impl Archive {
         Self(files)
     }
 
-    /// What the engine saves of an image.
+    /// Returns the archive of an image in an engine.
     #[track_caller]
     pub(crate) fn saved(engine: &Engine, name: &str) -> Self {
         Self::read(&engine.save(name))
@@ -166,7 +170,7 @@ impl Archive {
         serde_json::from_slice(self.file(path)).expect("JSON")
     }
 
-    /// The config of the one image.
+    /// Returns the config of the image.
     pub(crate) fn config(&self) -> Value {
         self.json(self.json("manifest.json")[0]["Config"].as_str().expect("a config"))
     }
@@ -182,7 +186,7 @@ impl Archive {
         self.json(&format!("blobs/{}", digest.replace(':', "/")))
     }
 
-    /// The descriptors of all manifests, those of attestations too, in an OCI layout.
+    /// Returns the descriptors of all manifests, including attestations. The archive must be an OCI layout.
     pub(crate) fn descriptors(&self) -> Vec<Value> {
         let mut waiting = vec![self.json("index.json")];
         let mut found = Vec::new();
@@ -198,7 +202,8 @@ impl Archive {
         found
     }
 
-    /// The one manifest that is no attestation, in an OCI layout.
+    /// Returns the manifest of the image, which is the first one that is not an attestation. The archive must be an OCI
+    /// layout.
     pub(crate) fn manifest(&self) -> Value {
         let unknown = json!("unknown");
         let descriptors = self.descriptors();

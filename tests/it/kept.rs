@@ -1,4 +1,5 @@
-//! Whole images that are kept in the store: on another agent, after a clean-up, beside damage, within limits.
+//! Images in the archive: loaded on a different agent, after removal from the engine, from a damaged store, within
+//! limits.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,10 +17,10 @@ use crate::running::Running;
 use crate::support::{self, BUSYBOX, TestContext, finish};
 use crate::waiting::await_true;
 
-/// A seed of zeros in base64, as `LARDER_SIGNING_KEY` takes it.
+/// 32 zero bytes in base64, a valid value of `LARDER_SIGNING_KEY`.
 const SIGNING_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
-/// An image with a large layer, a small one and a command, unlike that of any other test.
+/// Writes a project whose image has a large layer, a small layer and a command, and is unique to the test.
 fn project(context: &TestContext) {
     context
         .write(
@@ -49,7 +50,7 @@ fn tier<'a>(metadata: &'a Value, name: &str) -> &'a Value {
         .unwrap()
         .iter()
         .find(|tier| tier["tier"] == name)
-        .expect("the tier was asked")
+        .expect("the tier was queried")
 }
 
 fn remove(engine: &Engine, tag: &str) {
@@ -57,7 +58,7 @@ fn remove(engine: &Engine, tag: &str) {
     assert!(removed.status.success(), "{}", String::from_utf8_lossy(&removed.stderr));
 }
 
-/// The entries of images.
+/// Returns the cache entries that are images.
 fn entries(context: &TestContext) -> Vec<Value> {
     let list = context.larder(&["cache", "list", "--format", "json"]).success();
     let list: Value = serde_json::from_str(&list.stdout).unwrap();
@@ -69,8 +70,8 @@ fn cache(context: &TestContext) -> PathBuf {
     context.path("home/.cache/larder/v1")
 }
 
-/// Changes each file below a directory of the store.
-fn harm(directory: &Path) {
+/// Flips a bit in each file below a directory of the store.
+fn corrupt(directory: &Path) {
     for entry in walkdir::WalkDir::new(directory) {
         let entry = entry.unwrap();
         if entry.file_type().is_file() {
@@ -83,7 +84,7 @@ fn harm(directory: &Path) {
 }
 
 #[test]
-fn an_image_comes_to_any_engine_from_any_other() {
+fn an_archived_image_loads_into_every_other_engine() {
     for from in every_engine() {
         let saving = TestContext::archiving(&from);
         project(&saving);
@@ -112,26 +113,26 @@ fn an_image_comes_to_any_engine_from_any_other() {
             for setting in ["Env", "Cmd", "WorkingDir"] {
                 assert_eq!(inspected["Config"][setting], original["Config"][setting], "{pair}");
             }
-            // What is loaded is known as well as what is built.
+            // The load wrote a note, so that the next build hits in the engine.
             assert_eq!(outcome(&context.build(&["-t", &tag, "."])), ("image-hit", Some("engine")), "{pair}");
             if !to.is_containerd() && !from.is_containerd() {
                 assert_eq!(hit["image_id"], built["image_id"], "{pair}");
             }
             remove(&to, &tag);
         }
-        // Back on the first one, which still has all of it.
+        // The image was never removed from the first engine.
         assert_eq!(outcome(&saving.build(&["-t", &tag, "."])), ("image-hit", Some("engine")));
     }
 }
 
 #[test]
-fn after_a_removal_only_what_the_engine_lacks_is_sent() {
+fn loading_an_image_sends_only_layers_missing_from_the_engine() {
     for engine in engines() {
         let context = TestContext::archiving(&engine);
         project(&context);
         let (tag, other) = (context.tag("app"), context.tag("other"));
         let built = context.build(&["-t", &tag, "."]);
-        // An image that shares the large layer keeps that in the engine.
+        // The second image keeps the shared large layer in the engine.
         context.write("app/own", "another");
         context.build(&["-t", &other, "."]);
         remove(&engine, &tag);
@@ -146,7 +147,7 @@ fn after_a_removal_only_what_the_engine_lacks_is_sent() {
 }
 
 #[test]
-fn a_large_image_that_comes_in_two_parts_is_one_in_the_end() {
+fn a_large_image_is_loaded_in_two_parts_and_no_extra_image_remains() {
     let graph_drivers = builders();
     let [from, to] = [&graph_drivers[0], &graph_drivers[graph_drivers.len() - 1]];
     let context = TestContext::archiving(from);
@@ -174,7 +175,7 @@ fn a_large_image_that_comes_in_two_parts_is_one_in_the_end() {
     if builder_is_other {
         let sent = tier(&hits[0], "archive")["bytes"].as_u64().unwrap();
         assert!((80_000_000..90_000_000).contains(&sent), "{sent} bytes: each part once");
-        // The lower part has no history, as no image has that anyone built.
+        // The lower part was loaded as an image of its own, which must be removed afterwards.
         let mut listed = to.docker();
         listed.args(["images", "--all", "--no-trunc", "--quiet", "--filter", "dangling=true"]);
         let listed = listed.output().unwrap();
@@ -187,7 +188,7 @@ fn a_large_image_that_comes_in_two_parts_is_one_in_the_end() {
 }
 
 #[test]
-fn a_name_that_was_given_to_another_image_by_hand_comes_back() {
+fn a_hit_restores_a_name_that_was_moved_to_a_different_image() {
     let engine = any_engine();
     let context = TestContext::archiving(&engine);
     project(&context);
@@ -195,23 +196,23 @@ fn a_name_that_was_given_to_another_image_by_hand_comes_back() {
     let built = context.build(&["-t", &tag, "."]);
     assert!(engine.docker().args(["tag", BUSYBOX, &tag]).status().unwrap().success());
     let hit = context.build(&["-t", &tag, "."]);
-    // Without its name the engine may keep the image or not: either way it is the right one.
+    // The engine may remove an image that has no name. The hit comes from the engine or from the archive.
     assert_eq!(hit["outcome"], "image-hit");
     assert_eq!(engine.inspect(&tag)["Id"], built["image_id"]);
 }
 
 #[test]
-fn a_damaged_entry_is_built_anew_and_healed() {
+fn a_damaged_entry_causes_a_rebuild_that_repairs_it() {
     for damaged in ["chunks", "entries"] {
         let engine = any_engine();
         let context = TestContext::archiving(&engine);
         project(&context);
         let tag = context.tag("app");
-        // Prefixes would have entries, too.
+        // Without the prefix tier, which would add entries of its own.
         let tiers = ["--tiers", "engine,archive,layers,mounts"];
         context.build(&[&tiers[..], &["-t", &tag, "."]].concat());
         remove(&engine, &tag);
-        harm(&cache(&context).join(damaged));
+        corrupt(&cache(&context).join(damaged));
         let run = context.larder(&[&["build"], &tiers[..], &["-t", &tag, "."]].concat()).success();
         assert!(
             run.stderr.contains("warning: ") && run.stderr.contains("built in"),
@@ -224,19 +225,19 @@ fn a_damaged_entry_is_built_anew_and_healed() {
         assert_eq!(
             outcome(&hit),
             ("image-hit", Some("archive")),
-            "{damaged} are whole again: {}",
+            "{damaged} were repaired: {}",
             hit["tiers"]
         );
         context.larder(&["cache", "verify"]).success();
 
-        harm(&cache(&context).join(damaged));
+        corrupt(&cache(&context).join(damaged));
         remove(&engine, &tag);
         context.larder(&["build", "--strict", "-t", &tag, "."]).failure(3, "");
     }
 }
 
 #[test]
-fn an_entry_that_was_evicted_elsewhere_is_a_miss_and_no_fault() {
+fn an_evicted_entry_is_a_miss_without_an_error() {
     let engine = any_engine();
     let context = TestContext::archiving(&engine);
     project(&context);
@@ -247,8 +248,8 @@ fn an_entry_that_was_evicted_elsewhere_is_a_miss_and_no_fault() {
     remove(&engine, &tag);
     let built = context.build(&["-t", &tag, "."]);
     assert_eq!(outcome(&built), ("built", None));
-    assert_eq!(tier(&built, "archive")["reason"], "no image of this key is kept");
-    assert_eq!(entries(&context).len(), 1, "it is kept again");
+    assert_eq!(tier(&built, "archive")["reason"], "no image of this key is archived");
+    assert_eq!(entries(&context).len(), 1, "it is archived again");
     let stats = context.larder(&["stats", "--format", "json"]).success();
     let stats: Value = serde_json::from_str(&stats.stdout).unwrap();
     let sums = &stats["sums"];
@@ -256,7 +257,7 @@ fn an_entry_that_was_evicted_elsewhere_is_a_miss_and_no_fault() {
 }
 
 #[test]
-fn the_image_used_least_recently_makes_room_for_the_sixth() {
+fn the_least_recently_used_image_is_evicted() {
     let engine = any_engine();
     let context = TestContext::archiving(&engine);
     project(&context);
@@ -267,7 +268,7 @@ fn the_image_used_least_recently_makes_room_for_the_sixth() {
     for name in ["a", "b", "c", "d", "e"] {
         assert_eq!(outcome(&keep(name)), ("built", None), "{name}");
     }
-    assert_eq!(outcome(&keep("a")), ("image-hit", Some("engine")), "the first one is used again");
+    assert_eq!(outcome(&keep("a")), ("image-hit", Some("engine")), "the first image is used again");
     keep("f");
     let titles: Vec<String> =
         entries(&context).iter().map(|entry| entry["image"].as_str().unwrap().to_owned()).collect();
@@ -276,53 +277,56 @@ fn the_image_used_least_recently_makes_room_for_the_sixth() {
 }
 
 #[test]
-fn an_image_that_is_too_old_is_built_anew_with_every_step() {
+fn an_image_older_than_max_age_is_rebuilt_with_every_step() {
     let context = TestContext::archiving(&any_engine());
     project(&context);
     let tag = context.tag("app");
-    for asked in ["engine", "archive"] {
-        let build = |age: &str| context.build(&["-t", &tag, "--tiers", asked, "--max-age", age, "."]);
+    for tier_name in ["engine", "archive"] {
+        let build = |age: &str| context.build(&["-t", &tag, "--tiers", tier_name, "--max-age", age, "."]);
         build("1h");
-        assert_eq!(outcome(&build("1h")), ("image-hit", Some(asked)));
+        assert_eq!(outcome(&build("1h")), ("image-hit", Some(tier_name)));
         std::thread::sleep(std::time::Duration::from_millis(2100));
-        let anew = build("2s");
-        assert_eq!(outcome(&anew), ("built", None), "{anew:#}");
-        assert!(tier(&anew, asked)["reason"].as_str().unwrap().contains("before --max-age"), "{anew:#}");
+        let rebuilt = build("2s");
+        assert_eq!(outcome(&rebuilt), ("built", None), "{rebuilt:#}");
+        assert!(
+            tier(&rebuilt, tier_name)["reason"].as_str().unwrap().contains("before --max-age"),
+            "{rebuilt:#}"
+        );
         assert_eq!(
-            (&anew["steps"]["cached"], &tier(&anew, "layers")["reason"]),
+            (&rebuilt["steps"]["cached"], &tier(&rebuilt, "layers")["reason"]),
             (&0.into(), &"--max-age".into())
         );
-        // It is a new one, whatever its id.
-        let birthday = if asked == "engine" {
-            let note = format!("image/{}.json", anew["image_key"].as_str().unwrap());
+        // The creation time is new, even if the id is the same.
+        let created = if tier_name == "engine" {
+            let note = format!("image/{}.json", rebuilt["image_key"].as_str().unwrap());
             let note: Value =
                 serde_json::from_slice(&std::fs::read(cache(&context).join(note)).unwrap()).unwrap();
             note["images"][0]["created"].clone()
         } else {
             entries(&context)[0]["created"].clone()
         };
-        assert!(birthday.as_str() > anew["started"].as_str(), "{birthday} {}", anew["started"]);
-        assert_eq!(outcome(&build("1h")), ("image-hit", Some(asked)));
+        assert!(created.as_str() > rebuilt["started"].as_str(), "{created} {}", rebuilt["started"]);
+        assert_eq!(outcome(&build("1h")), ("image-hit", Some(tier_name)));
     }
 }
 
 #[test]
-fn an_image_beyond_the_size_limit_is_not_kept_and_says_so() {
+fn an_image_beyond_the_size_limit_is_not_archived_and_causes_a_warning() {
     let context = TestContext::archiving(&any_engine());
     project(&context);
     let run = context.larder(&["build", "--cache-max-size-gb", "0.001", "."]).success();
-    assert!(run.stderr.contains("warning: the image is not kept"), "{}", run.stderr);
+    assert!(run.stderr.contains("warning: cannot archive the image"), "{}", run.stderr);
     assert!(run.stderr.contains("more than the limit of 1 MB for the whole cache"), "{}", run.stderr);
     assert!(!context.path("home/.cache/larder/v1/chunks").exists(), "it is refused before any of it is read");
     assert_eq!(entries(&context), [] as [Value; 0]);
 }
 
 #[test]
-fn a_forced_rebuild_replaces_what_is_kept() {
+fn a_forced_rebuild_replaces_the_archived_image() {
     let engine = any_engine();
     let context = TestContext::archiving(&engine);
     project(&context);
-    // Another image each time.
+    // Each build of this Dockerfile makes a different image.
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN cat /proc/sys/kernel/random/uuid > /own\n"));
     let tag = context.tag("app");
     let old = context.build(&["-t", &tag, "."]);
@@ -348,7 +352,7 @@ fn a_forced_rebuild_replaces_what_is_kept() {
 }
 
 #[test]
-fn where_no_kept_image_was_of_use_only_some_are_kept() {
+fn if_no_archived_image_was_ever_loaded_only_some_are_archived() {
     let context = TestContext::archiving(&any_engine());
     project(&context);
     let kept: Vec<bool> = (0..14)
@@ -361,26 +365,34 @@ fn where_no_kept_image_was_of_use_only_some_are_kept() {
     let expected = [true, true, true, true, true, true, true, true, false, true, false, false, false, false];
     assert_eq!(kept, expected);
     let run = context.larder(&["build", "--force-rebuild", "."]).success();
-    assert!(run.stderr.contains("the image is kept as entry"), "every fifth: {}", run.stderr);
+    assert!(
+        run.stderr.contains("archived the image as entry"),
+        "every fifth image is archived: {}",
+        run.stderr
+    );
     context.write("app/own", context.tag("another"));
     let run = context.larder(&["build", "--force-rebuild", "."]).success();
     assert!(run.stderr.contains("--enable-cache archives it"), "{}", run.stderr);
 }
 
 #[test]
-fn an_image_that_takes_too_long_is_done_without() {
+fn archiving_and_loading_stop_at_the_archive_timeout() {
     let engine = any_engine();
     let context = TestContext::archiving(&engine);
     project(&context);
     let tag = context.tag("app");
-    let late = ["build", "--archive-timeout", "1ms", "-t", &tag, "."];
-    let run = context.larder(&late).success();
-    assert!(run.stderr.contains("warning: the image is not kept: it took longer than 1ms"), "{}", run.stderr);
+    let with_timeout = ["build", "--archive-timeout", "1ms", "-t", &tag, "."];
+    let run = context.larder(&with_timeout).success();
+    assert!(
+        run.stderr.contains("warning: cannot archive the image: it took longer than 1ms"),
+        "{}",
+        run.stderr
+    );
     assert_eq!(entries(&context).len(), 0);
     remove(&engine, &tag);
     context.build(&["-t", &tag, "."]);
     remove(&engine, &tag);
-    let run = context.larder(&late).success();
+    let run = context.larder(&with_timeout).success();
     assert!(run.stderr.contains("warning: loading the image took longer than 1ms"), "{}", run.stderr);
     assert!(run.stderr.contains("built in "), "{}", run.stderr);
     assert_eq!(engine.read(&tag, "/app/own"), context.tag("own").as_bytes());
@@ -423,12 +435,12 @@ fn an_image_that_was_not_archived_is_archived_for_its_export() {
         assert!(run.stdout.contains(&context.tag("own")), "{}: {}", engine.name, run.stdout);
         let export = |name: &str| context.larder(&["cache", "export", name, "-o", file]);
         export("nonesuch:1").failure(2, "there is no cache entry `nonesuch:1`");
-        export(BUSYBOX).failure(2, "was not built by larder here").hint("--enable-cache");
+        export(BUSYBOX).failure(2, "was not built by larder on this machine").hint("--enable-cache");
     }
 }
 
 #[test]
-fn an_image_is_archived_where_the_engines_files_may_not_be_read() {
+fn an_image_is_archived_without_read_access_to_the_engines_files() {
     for engine in builders() {
         let proxy = Proxy::unix(&engine.host);
         let context = TestContext::archiving(&engine.at(&engine.name, proxy.host()));
@@ -459,7 +471,7 @@ fn an_image_is_archived_where_the_engines_files_may_not_be_read() {
 }
 
 #[test]
-fn a_layer_is_kept_once_however_many_images_have_it() {
+fn a_layer_shared_by_several_images_is_stored_once() {
     let context = TestContext::archiving(&any_engine());
     project(&context);
     let added = |number: u32| {
@@ -491,7 +503,7 @@ fn an_image_is_archived_only_on_request() {
         let built: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         assert_eq!(outcome(&built), ("built", None), "{flags:?} {variables:?} {file}");
         let has_line = built["tiers"].as_array().unwrap().iter().any(|tier| tier["tier"] == "archive");
-        assert_eq!(has_line, built["kept"].is_object(), "a tier that is off by default has no line");
+        assert_eq!(has_line, built["kept"].is_object(), "a tier that is off by default is not listed");
         built["kept"].is_object()
     };
     let remote = format!("file://{}", context.path("remote").display());
@@ -507,7 +519,7 @@ fn an_image_is_archived_only_on_request() {
 }
 
 #[test]
-fn an_image_of_the_engine_is_archived_once_that_is_typed() {
+fn an_engine_hit_archives_the_image_if_the_archive_is_enabled() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let tag = context.tag("app");
@@ -516,11 +528,11 @@ fn an_image_of_the_engine_is_archived_once_that_is_typed() {
     let hit = context.build(&["-t", &tag, "--enable-cache", "."]);
     assert_eq!(outcome(&hit), ("image-hit", Some("engine")));
     assert_eq!(entries(&context).len(), 1);
-    assert!(context.build(&["-t", &tag, "--enable-cache", "."])["kept"].is_null(), "it is there already");
+    assert!(context.build(&["-t", &tag, "--enable-cache", "."])["kept"].is_null(), "it is archived already");
 }
 
 #[test]
-fn an_export_by_an_images_name_takes_the_entry_of_its_build() {
+fn an_export_by_image_name_exports_the_entry_of_its_build() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let (tag, file) = (context.tag("app"), context.path("app.larder"));
@@ -532,7 +544,7 @@ fn an_export_by_an_images_name_takes_the_entry_of_its_build() {
 }
 
 #[test]
-fn an_archived_image_is_found_by_a_build_that_archives_none() {
+fn an_archived_image_is_a_hit_for_a_build_that_does_not_archive() {
     let engine = any_engine();
     let context = TestContext::new(&engine);
     project(&context);
@@ -544,13 +556,14 @@ fn an_archived_image_is_found_by_a_build_that_archives_none() {
 }
 
 #[test]
-fn what_is_switched_off_is_neither_looked_for_nor_kept() {
+fn disabled_tiers_are_neither_queried_nor_written() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let reasons = |metadata: &Value| -> Vec<(String, String)> {
         let tiers = metadata["tiers"].as_array().unwrap().iter();
-        let told = tiers.filter(|tier| tier["outcome"] == "skipped");
-        told.map(|tier| (tier["tier"].as_str().unwrap().into(), tier["reason"].as_str().unwrap().into()))
+        let skipped_tiers = tiers.filter(|tier| tier["outcome"] == "skipped");
+        skipped_tiers
+            .map(|tier| (tier["tier"].as_str().unwrap().into(), tier["reason"].as_str().unwrap().into()))
             .collect()
     };
     for flags in [["--enable-cache=false"], ["--tiers=mounts"], ["--tiers=engine"], ["--read-only"]] {
@@ -573,14 +586,14 @@ fn what_is_switched_off_is_neither_looked_for_nor_kept() {
     let both =
         context.command(&["build", "--enable-cache", "."]).env("LARDER_ENABLED", "0").output().unwrap();
     assert!(both.status.success());
-    assert_eq!(entries(&context).len(), 1, "a flag comes before a variable");
+    assert_eq!(entries(&context).len(), 1, "a flag overrides a variable");
     context
         .larder(&["build", "--tiers", "engine,disk", "."])
         .failure(2, "`disk` is none of engine, registry, prefix, graft, archive, layers, mounts");
 }
 
 #[test]
-fn a_remote_store_hands_images_to_machines_that_have_nothing() {
+fn a_remote_store_serves_images_to_machines_with_an_empty_cache() {
     let [from, to] = [engines().swap_remove(0), engines().pop().unwrap()];
     let first = TestContext::new(&from);
     project(&first);
@@ -596,11 +609,11 @@ fn a_remote_store_hands_images_to_machines_that_have_nothing() {
     let tier = if to.name == from.name { "engine" } else { "archive" };
     assert_eq!(outcome(&hit), ("image-hit", Some(tier)), "{}", hit["tiers"]);
     assert_eq!(hit["image_key"], built["image_key"]);
-    assert_eq!(entries(&second).len(), 1, "the local store has it now");
+    assert_eq!(entries(&second).len(), 1, "the hit was copied to the local store");
 }
 
 #[test]
-fn a_remote_that_fails_is_reported_once_and_named_in_the_summary() {
+fn a_failing_remote_is_reported_once_and_named_in_the_summary() {
     let context = TestContext::archiving(&any_engine());
     let mark = context.tag("mark");
     context.write(

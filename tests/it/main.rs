@@ -1,11 +1,10 @@
-//! The command line against real engines.
+//! Runs the command line program with real engines.
 //!
-//! `make test` starts the engines and names them in `LARDER_TEST_ENGINES`
-//! (see `scripts/test.sh`). Without that these tests fail: a suite that quietly
-//! tests nothing is worse than none.
+//! `make test` starts the engines and sets `LARDER_TEST_ENGINES` to a file that lists them (see `scripts/test.sh`).
+//! Without this variable the tests fail, so that no test is skipped unnoticed.
 
-#![allow(unused_crate_dependencies, reason = "one binary of several")]
-#![allow(clippy::unwrap_used, reason = "what a test relies on must be so")]
+#![allow(unused_crate_dependencies, reason = "each test binary uses only some of the dependencies")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod actions_cache_server;
 mod archived_prefixes;

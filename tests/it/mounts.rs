@@ -1,4 +1,5 @@
-//! Cache mounts on real engines: what one builder has is seen by the RUN that should see it on another, and by no other.
+//! Cache mounts on real engines: files saved from one builder are restored on a different one, and only into the same
+//! mount.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,7 +10,7 @@ use serde_json::Value;
 use crate::engines::{Engine, any_engine, engines, special};
 use crate::support::{BUSYBOX, TestContext, json};
 
-/// A context whose project has this Dockerfile.
+/// Creates a context with this Dockerfile.
 fn project(engine: &Engine, dockerfile: &str) -> TestContext {
     let context = TestContext::new(engine);
     context.write("Dockerfile", dockerfile);
@@ -17,7 +18,7 @@ fn project(engine: &Engine, dockerfile: &str) -> TestContext {
 }
 
 impl TestContext {
-    /// `larder mount ACTION` of the project with a cache of this name beside it; its report.
+    /// Runs `larder mount ACTION` on the project with this cache directory and returns the report.
     fn mount(&self, action: &str, cache: &std::path::Path, more: &[&str]) -> Value {
         let cache = cache.to_string_lossy();
         let arguments = ["mount", action, "--cache-dir", &cache, "--mount-scope", "test", "--format", "json"];
@@ -25,7 +26,7 @@ impl TestContext {
         serde_json::from_str(&run.stdout).expect("a report in JSON")
     }
 
-    /// Builds the project's target `out`, a file system; the text of its files by their names.
+    /// Builds the project with a local output and returns the text of each file by its name.
     fn files(&self, more: &[&str]) -> BTreeMap<String, String> {
         let out = self.path("out");
         drop(std::fs::remove_dir_all(&out));
@@ -46,20 +47,22 @@ fn outcomes(report: &Value) -> Vec<(&str, &str)> {
     mounts.iter().map(|mount| (mount["id"].as_str().unwrap(), mount["outcome"].as_str().unwrap())).collect()
 }
 
-/// A test engine and the next one, so that each is written to and read from once; none where there is just one engine.
+/// Returns pairs of engines in which each engine is once the writer and once the reader. Returns nothing, and prints
+/// that the test is skipped, if there is only one engine.
 fn pairs() -> Vec<(Engine, Engine)> {
     let engines = engines();
     if engines.len() == 1 {
         let mut stdout = std::io::stdout();
-        writeln!(stdout, "SKIPPED: it takes two engines").expect("stdout");
+        writeln!(stdout, "SKIPPED: needs two engines").expect("stdout");
         return Vec::new();
     }
     let others = engines.iter().cycle().skip(1);
     engines.iter().cloned().zip(others.cloned()).collect()
 }
 
-/// Ways to name a mount, each with the path at which its RUN sees it; `U` stands for what no other test uses.
-const WAYS: [(&str, &str); 27] = [
+/// Options of cache mounts, each with the path at which its RUN sees the mount. `U` is replaced by a name that is
+/// unique to the test.
+const MOUNT_OPTIONS: [(&str, &str); 27] = [
     ("target=/U/default", "/U/default"),
     ("target=/U/./x/../unclean/", "/U/unclean"),
     ("id=U-named,target=/U/named", "/U/named"),
@@ -89,13 +92,14 @@ const WAYS: [(&str, &str); 27] = [
     ("id=U-$NAME-image,target=/U/image,from=larder-test/busybox:1,source=/root", "/U/image"),
 ];
 
-/// A Dockerfile with a RUN for each way that means the same to both engines; it does what `step` says.
-fn ways(unique: &str, used: &[usize], step: impl Fn(usize, &str) -> String) -> String {
+/// Returns a Dockerfile with a RUN for each of the `used` entries of [`MOUNT_OPTIONS`]. `step` returns its command for
+/// the number of the entry and the path of the mount.
+fn dockerfile_with_mounts(unique: &str, used: &[usize], step: impl Fn(usize, &str) -> String) -> String {
     let mut text = format!(
         "FROM {BUSYBOX} AS seed\nRUN mkdir /seed /other\nFROM {BUSYBOX} AS work\nARG NAME=value\nENV FROM_ENV=env\nWORKDIR /work\nRUN mkdir /seen\n"
     );
     for number in used {
-        let (options, place) = WAYS[*number];
+        let (options, place) = MOUNT_OPTIONS[*number];
         let (options, place) = (options.replace('U', unique), place.replace('U', unique));
         let _ = writeln!(text, "RUN --mount=type=cache,{options} {}", step(*number, &place));
     }
@@ -103,17 +107,20 @@ fn ways(unique: &str, used: &[usize], step: impl Fn(usize, &str) -> String) -> S
 }
 
 #[test]
-fn each_mount_is_seen_on_another_builder_by_the_run_that_means_it_and_by_no_other() {
+fn each_mount_is_restored_on_a_different_builder_and_seen_by_its_run_only() {
     for (one, other) in pairs() {
         let writer = TestContext::new(&one);
         let unique = writer.tag("x").replace(['/', ':'], "-");
-        // Old frontends take variables as they are written, so that these mean another mount to them.
+        // Old frontends do not expand variables in mount options, so these options name a different mount there.
         let literal = [&one, &other].iter().any(|engine| engine.version.starts_with("20."));
-        let used: Vec<usize> =
-            (0..WAYS.len()).filter(|number| !(literal && WAYS[*number].0.contains('$'))).collect();
+        let used: Vec<usize> = (0..MOUNT_OPTIONS.len())
+            .filter(|number| !(literal && MOUNT_OPTIONS[*number].0.contains('$')))
+            .collect();
         writer.write(
             "Dockerfile",
-            ways(&unique, &used, |number, place| format!("echo {number} > {place}/of-{number}")),
+            dockerfile_with_mounts(&unique, &used, |number, place| {
+                format!("echo {number} > {place}/of-{number}")
+            }),
         );
         let cache = writer.path("carried");
         writer.files(&["--target", "out"]);
@@ -121,10 +128,10 @@ fn each_mount_is_seen_on_another_builder_by_the_run_that_means_it_and_by_no_othe
         let saved_all = outcomes(&saved).iter().filter(|(_, outcome)| *outcome == "saved").count();
         assert_eq!((saved_all, saved["faults"].as_array().unwrap().len()), (used.len(), 0), "{saved:#}");
 
-        // Nothing but a restore can have brought these mounts there.
+        // The reader's engine never ran the writer's steps, so these files can come only from the restore.
         let reader = project(
             &other,
-            &ways(&unique, &used, |number, place| {
+            &dockerfile_with_mounts(&unique, &used, |number, place| {
                 format!(
                     "ls -A {place} > /seen/{number} && ls -dln {place} >> /seen/{number} && cat {place}/* >> /seen/{number}"
                 )
@@ -133,7 +140,7 @@ fn each_mount_is_seen_on_another_builder_by_the_run_that_means_it_and_by_no_othe
         let restored = reader.mount("restore", &cache, &["--target", "out"]);
         assert!(outcomes(&restored).iter().all(|(_, outcome)| *outcome == "hit"), "{restored:#}");
         let seen = reader.files(&["--target", "out"]);
-        for (number, (options, _)) in used.iter().map(|number| (number, WAYS[*number])) {
+        for (number, (options, _)) in used.iter().map(|number| (number, MOUNT_OPTIONS[*number])) {
             let text = &seen[&number.to_string()];
             let lines: Vec<&str> = text.lines().collect();
             let names = (lines[0].to_owned(), (*lines.last().unwrap()).to_owned());
@@ -153,11 +160,11 @@ fn each_mount_is_seen_on_another_builder_by_the_run_that_means_it_and_by_no_othe
 }
 
 #[test]
-fn a_mount_made_from_a_stage_keeps_what_the_stage_has_and_the_stage_is_built_once() {
+fn a_mount_with_from_gets_the_files_of_the_stage_and_the_stage_is_built_once() {
     for (one, other) in pairs() {
         let writer = TestContext::new(&one);
         let unique = writer.tag("from").replace(['/', ':'], "-");
-        // The stage takes a file of the context, and its text ends without an end of line.
+        // The stage copies a file of the context. The Dockerfile ends without a newline.
         let text = |seed: &str, step: &str| {
             format!(
                 "FROM {BUSYBOX} AS seed\nCOPY seed /seed/seed\nRUN echo {seed} > /seed/version # {unique}\n\
@@ -184,22 +191,24 @@ fn a_mount_made_from_a_stage_keeps_what_the_stage_has_and_the_stage_is_built_onc
         );
         let steps = second["step_list"].as_array().unwrap();
         let seeded = steps.iter().find(|step| step["name"].as_str().unwrap().contains("seed 3/3")).unwrap();
-        assert_eq!(seeded["cached"], false, "it has run, if before the build itself: {second:#}");
+        assert_eq!(seeded["cached"], false, "it ran, during the restore before the build: {second:#}");
 
-        // Of a stage that fails the build speaks, not the cache.
+        // A failing stage is reported as a failure of the build (exit code 1), not of the cache (exit code 3).
         reader.write("Dockerfile", text("three && exit 9", "true"));
         let failed = reader
             .larder(&[&["build", "--strict"], &carried[..], &["."]].concat())
             .failure(1, "exit code: 9");
-        assert!(failed.stderr.contains("cannot be built"), "{}", failed.stderr);
+        assert!(failed.stderr.contains("cannot build the initial content"), "{}", failed.stderr);
         let alone = ["mount", "restore", "--strict"];
-        let alone = reader.larder(&[&alone, &carried[..], &["."]].concat()).failure(3, "cannot be built");
+        let alone = reader
+            .larder(&[&alone, &carried[..], &["."]].concat())
+            .failure(3, "cannot build the initial content");
         assert!(alone.stderr.contains("exit code: 9"), "{}", alone.stderr);
     }
 }
 
 #[test]
-fn two_mounts_of_one_id_are_one() {
+fn two_mounts_with_the_same_id_share_their_files() {
     for (one, other) in pairs() {
         let writer = TestContext::new(&one);
         let unique = writer.tag("twice").replace(['/', ':'], "-");
@@ -223,7 +232,7 @@ fn two_mounts_of_one_id_are_one() {
 }
 
 #[test]
-fn an_old_frontend_takes_variables_in_options_as_they_are_written() {
+fn an_old_frontend_does_not_expand_variables_in_mount_options() {
     for engine in engines().iter().filter(|engine| engine.version.starts_with("20.")) {
         let writer = TestContext::new(engine);
         let unique = writer.tag("old").replace(['/', ':'], "-");
@@ -238,14 +247,14 @@ fn an_old_frontend_takes_variables_in_options_as_they_are_written() {
         writer.files(&[]);
         let saved = writer.mount("save", &writer.path("carried"), &[]);
         assert_eq!(outcomes(&saved), [(format!("/{unique}-$NAME").as_str(), "saved")]);
-        // The same mount, although the variable has another value.
+        // The same mount, although the value of the variable differs.
         writer.write("Dockerfile", text("b", "ls /c > /seen/files"));
         assert_eq!(writer.files(&[])["files"], "file\n");
     }
 }
 
 #[test]
-fn the_namespace_argument_keeps_mounts_apart() {
+fn the_namespace_build_argument_separates_mounts() {
     for (one, other) in pairs() {
         let writer = TestContext::new(&one);
         let target = format!("/{}", writer.tag("ns").replace(['/', ':'], "-"));
@@ -272,7 +281,7 @@ fn the_namespace_argument_keeps_mounts_apart() {
 }
 
 #[test]
-fn a_build_carries_its_mounts_and_reads_only_what_is_new() {
+fn a_build_restores_and_saves_its_mounts_and_reads_only_new_files() {
     for (one, other) in pairs() {
         let writer = TestContext::new(&one);
         let target = format!("/{}/.cache/pip", writer.tag("build").replace(['/', ':'], "-"));
@@ -301,22 +310,22 @@ fn a_build_carries_its_mounts_and_reads_only_what_is_new() {
         assert_eq!((&tier["outcome"], &tier["bytes"]), (&"hit".into(), &8.into()), "{second:#}");
 
         let again = reader.build(&[&carried[..], &["--build-arg", "BUILDKIT_INLINE_CACHE=1", "."]].concat());
-        assert_eq!(again["mounts"][0]["saved_files"], 0, "no step has run: {again:#}");
+        assert_eq!(again["mounts"][0]["saved_files"], 0, "no step ran: {again:#}");
     }
 }
 
-/// Stands in for a tool that unpacks a module once, and takes the directory for whole from then on.
+/// Simulates a tool that unpacks a module once and from then on assumes that the directory is complete.
 const MODULE: &str = "m=/$PLACE/lib@v1; [ -d $m ] || { mkdir -p $m; echo a > $m/a; echo b > $m/b; }; \
                       for part in $(cat /parts); do cat $m/$part >> /seen/parts || exit 1; done";
 
 #[test]
-fn a_part_of_a_directory_that_many_builds_did_not_need_is_there_when_one_does() {
+fn files_that_many_builds_did_not_read_are_still_restored() {
     for (one, other) in pairs() {
         let builders = [TestContext::new(&one), TestContext::new(&other)];
         let place = builders[0].tag("module").replace(['/', ':'], "-");
         let cache = builders[0].path("carried");
         for (number, parts) in ["a"; 7].into_iter().chain(["a b"]).enumerate() {
-            // What the builder had is lost each time.
+            // The builders take turns, so that each build depends on files that the other builder saved.
             let context = &builders[number % 2];
             let step = MODULE.replace("$PLACE", &place);
             context.write("parts", parts).write(
@@ -338,7 +347,7 @@ fn a_part_of_a_directory_that_many_builds_did_not_need_is_there_when_one_does() 
 }
 
 #[test]
-fn what_a_killed_step_has_left_in_a_mount_is_not_saved() {
+fn a_mount_that_a_killed_step_used_is_not_saved() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         let unique = context.tag("killed").replace(['/', ':'], "-");
@@ -362,7 +371,7 @@ fn what_a_killed_step_has_left_in_a_mount_is_not_saved() {
 }
 
 #[test]
-fn a_mount_that_outgrows_its_limit_begins_anew_and_says_so() {
+fn a_mount_that_outgrew_its_limit_is_not_restored_and_the_reason_is_reported() {
     let context = TestContext::new(&any_engine());
     let place = context.tag("outgrown").replace(['/', ':'], "-");
     let cache = context.path("carried");
@@ -387,7 +396,7 @@ fn a_mount_that_outgrows_its_limit_begins_anew_and_says_so() {
 }
 
 #[test]
-fn a_mount_is_said_to_be_dropped_only_by_a_builder_that_is_known_to_have_had_it() {
+fn a_dropped_mount_is_reported_only_if_the_builder_is_known_to_have_had_it() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         let target = format!("/{}/.cache/pip", context.tag("dropped").replace(['/', ':'], "-"));
@@ -396,15 +405,15 @@ fn a_mount_is_said_to_be_dropped_only_by_a_builder_that_is_known_to_have_had_it(
         context.write("Dockerfile", text(&format!("echo one > {target}/one")));
         context.build(&["--cache-dir", &cache.to_string_lossy(), "--mount-scope", "test", "."]);
         let warnings_once_empty = |step: &str| {
-            // What larder notes of the builder is in another cache.
+            // The build uses a different cache directory, so that the builder's note is not updated.
             context.write("Dockerfile", text(&format!("rm {target}/one && echo {step}")));
             context.build(&["--cache-dir", &other.to_string_lossy(), "--read-only", "."]);
             context.mount("restore", &cache, &[])["warnings"].to_string()
         };
         let warned = warnings_once_empty("1");
-        assert!(warned.contains("has dropped the cache mount"), "{}: {warned}", engine.name);
+        assert!(warned.contains("has deleted the cache mount"), "{}: {warned}", engine.name);
 
-        // The same notes with an earlier time are those of an engine that was replaced.
+        // Notes with an earlier time look like those of an engine that was replaced.
         for file in walkdir::WalkDir::new(&cache).into_iter().map(Result::unwrap) {
             let is_builder =
                 std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains("larder.builder.v1"));
@@ -417,12 +426,12 @@ fn a_mount_is_said_to_be_dropped_only_by_a_builder_that_is_known_to_have_had_it(
             }
         }
         let warned = warnings_once_empty("2");
-        assert!(!warned.contains("has dropped"), "{}: {warned}", engine.name);
+        assert!(!warned.contains("has deleted"), "{}: {warned}", engine.name);
     }
 }
 
 #[test]
-fn a_mount_whose_steps_are_layers_already_is_left_alone() {
+fn a_mount_whose_steps_are_cached_as_layers_is_skipped() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         let unique = context.tag("unneeded").replace(['/', ':'], "-");
@@ -436,7 +445,8 @@ fn a_mount_whose_steps_are_layers_already_is_left_alone() {
         context.write("requirements.txt", "x==1\n");
         let build = |app: &str| {
             context.write("app", app);
-            // Names of their own: a containerd store can lose layers of an image whose name moves on at once.
+            // Each build has its own image name: a containerd store can lose layers of an image if its name is moved at
+            // once.
             let record = context.build(&["-t", &format!("{unique}:{app}"), "."]);
             let tiers = record["tiers"].as_array().unwrap();
             let tier = tiers.iter().find(|tier| tier["tier"] == "mounts").unwrap();
@@ -445,7 +455,7 @@ fn a_mount_whose_steps_are_layers_already_is_left_alone() {
         };
         assert_eq!(build("1"), ("miss".into(), Value::Null, 1.into()), "{}", engine.name);
         assert_eq!(build("2"), ("skipped".into(), "right".into(), 0.into()), "{}", engine.name);
-        // The same requirements in another file: the same dependency key, but another layer.
+        // The same requirements in a file with a different digest: the same dependency key, but a new layer.
         context.write("requirements.txt", "x==1 # a comment\n");
         assert_eq!(build("3"), ("hit".into(), Value::Null, 1.into()), "{}", engine.name);
         assert_eq!(build("4"), ("skipped".into(), "right".into(), 0.into()), "{}", engine.name);
@@ -459,12 +469,13 @@ fn a_mount_whose_steps_are_layers_already_is_left_alone() {
     }
 }
 
-/// A command that runs another one in a network of its own, if this machine lets us.
-fn elsewhere() -> Option<std::process::Command> {
+/// Returns a command that runs a program in a separate network namespace. Returns `None`, and prints that the test is
+/// skipped, if this machine does not allow that.
+fn in_network_namespace() -> Option<std::process::Command> {
     let mut command = std::process::Command::new("unshare");
     let works = command.args(["--net", "true"]).status().is_ok_and(|status| status.success());
     if !works {
-        writeln!(std::io::stdout(), "SKIPPED: it takes the right to make a network namespace")
+        writeln!(std::io::stdout(), "SKIPPED: needs the right to create a network namespace")
             .expect("stdout");
     }
     works.then(|| {
@@ -475,10 +486,10 @@ fn elsewhere() -> Option<std::process::Command> {
 }
 
 #[test]
-fn where_a_courier_cannot_reach_larder_by_itself_it_speaks_through_the_engine() {
+fn a_courier_that_cannot_reach_larder_connects_through_the_engine() {
     let guarded = special("guarded").map(|engine| (engine, false));
     let ordinary = engines().into_iter().map(|engine| (engine, true));
-    for (engine, is_elsewhere) in ordinary.chain(guarded) {
+    for (engine, is_isolated) in ordinary.chain(guarded) {
         let context = TestContext::new(&engine);
         let unique = context.tag("through").replace(['/', ':'], "-");
         let text =
@@ -486,8 +497,8 @@ fn where_a_courier_cannot_reach_larder_by_itself_it_speaks_through_the_engine() 
         context.write("Dockerfile", text);
         context.build(&["--read-only", "."]);
         let larder = context.command(&["mount", "save", "--format", "json", "."]);
-        let mut command = if is_elsewhere {
-            let Some(mut command) = elsewhere() else { continue };
+        let mut command = if is_isolated {
+            let Some(mut command) = in_network_namespace() else { continue };
             command.arg(larder.get_program()).args(larder.get_args());
             command.current_dir(context.project());
             for (name, value) in larder.get_envs() {
@@ -505,7 +516,7 @@ fn where_a_courier_cannot_reach_larder_by_itself_it_speaks_through_the_engine() 
 }
 
 #[test]
-fn mounts_of_one_name_in_two_projects_are_kept_apart() {
+fn mounts_with_the_same_name_in_two_projects_are_separate() {
     let context = TestContext::new(&any_engine());
     let target = format!("/{}", context.tag("scope").replace(['/', ':'], "-"));
     context.write(
@@ -531,7 +542,7 @@ fn mounts_of_one_name_in_two_projects_are_kept_apart() {
 }
 
 #[test]
-fn no_cache_empties_mounts_and_larder_says_so() {
+fn no_cache_skips_the_mounts_tier_and_reports_the_reason() {
     let context = TestContext::new(&any_engine());
     let target = format!("/{}", context.tag("prune").replace(['/', ':'], "-"));
     context.write(
@@ -548,12 +559,12 @@ fn no_cache_empties_mounts_and_larder_says_so() {
 }
 
 #[test]
-fn a_builder_that_cannot_be_visited_costs_a_warning_and_strict_makes_it_an_error() {
+fn a_failed_save_is_a_warning_and_with_strict_an_error() {
     let context = TestContext::new(&any_engine());
     let target = format!("/{}", context.tag("late").replace(['/', ':'], "-"));
     let text = format!("FROM {BUSYBOX}\nRUN --mount=type=cache,target={target} echo x > {target}/x\n");
     context.write("Dockerfile", text);
-    // A millisecond is too short for any step.
+    // No step can finish within a millisecond.
     let run = context.larder(&["build", "--mount-timeout", "0.001s", "."]).success();
     assert!(run.stderr.contains("saving cache mounts failed: it took longer than"), "{}", run.stderr);
     let strict = context.larder(&["mount", "save", "--strict", "--mount-timeout", "0.001s", "."]);
@@ -565,7 +576,7 @@ fn a_builder_that_cannot_be_visited_costs_a_warning_and_strict_makes_it_an_error
 }
 
 #[test]
-fn mounts_are_added_to_runs_that_have_none_and_no_line_moves() {
+fn auto_mounts_adds_mounts_without_moving_lines() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         let scope = context.tag("auto");
@@ -573,7 +584,7 @@ fn mounts_are_added_to_runs_that_have_none_and_no_line_moves() {
             "FROM {BUSYBOX}\nCOPY pip /bin/pip\nRUN pip install \\\n    flask\nRUN pip install --no-cache-dir gunicorn\n"
         );
         context.write("Dockerfile", &text).write("Dockerfile.dockerignore", "secret\n").write("secret", "x");
-        // No other test's, so that its steps are not cached.
+        // The script contains the scope, which is unique to the test, so that its steps are not cached.
         let script = "mkdir -p /root/.cache/pip && echo $2 > /root/.cache/pip/$(echo $* | tr ' ' -)";
         context.write("pip", format!("#!/bin/sh\n# {scope}\n{script}\n"));
         std::fs::set_permissions(
@@ -594,13 +605,13 @@ fn mounts_are_added_to_runs_that_have_none_and_no_line_moves() {
         assert_eq!(
             std::fs::read_to_string(context.project().join("Dockerfile")).unwrap(),
             text,
-            "not in place"
+            "the Dockerfile itself is not changed"
         );
         assert_eq!(context.build(&arguments)["outcome"], "image-hit");
         assert_eq!(
             context.build(&["--mount-scope", &scope, "."])["outcome"],
             "built",
-            "another build than that"
+            "a build without --auto-mounts has a different key"
         );
 
         context.write("Dockerfile", text.replace("flask", "flask && false"));
@@ -611,10 +622,10 @@ fn mounts_are_added_to_runs_that_have_none_and_no_line_moves() {
     }
 }
 
-/// A mount of 40 files of a megabyte, kept, and a project on another engine that mounts it, too.
+/// A saved mount of 40 files of one megabyte each, and a project on a different engine that uses the same mount.
 struct LargeMount {
     cache: std::path::PathBuf,
-    /// The digests of its files, and how to ask for them on the other engine.
+    /// The output of `md5sum` for its files.
     sums: String,
     reader: TestContext,
     _writer: TestContext,
@@ -640,14 +651,14 @@ impl LargeMount {
         Self { cache, sums, reader: project(other, &text(&sum)), _writer: writer }
     }
 
-    /// Starts to restore it.
+    /// Starts a restore in the background.
     fn start(&self) -> std::process::Child {
         let cache = self.cache.to_string_lossy();
         let arguments = ["mount", "restore", "--cache-dir", &cache, "--mount-scope", "test", "."];
         self.reader.command(&arguments).stderr(std::process::Stdio::piped()).spawn().unwrap()
     }
 
-    /// How many of its files a step finds.
+    /// Returns the number of its files that a step on the reader's engine sees.
     fn seen(&self, nonce: u64) -> usize {
         let text = std::fs::read_to_string(self.reader.project().join("Dockerfile")).unwrap();
         self.reader.write("Dockerfile", text.replace("cd /", &format!(": {nonce}; cd /")));
@@ -658,7 +669,7 @@ impl LargeMount {
         count
     }
 
-    /// Restores it to the end, at once, and sees that all of it is there.
+    /// Restores the mount without an interruption and asserts that all of its files are there.
     fn assert_completes(&self) {
         let restored = self.reader.mount("restore", &self.cache, &["--mount-timeout", "20s"]);
         assert_eq!(restored["mounts"][0]["outcome"], "hit", "{restored:#}");
@@ -671,20 +682,20 @@ impl LargeMount {
     }
 }
 
-/// Moments of a restore: before its step, in the middle of it, at its end.
-const MOMENTS: [u64; 5] = [40, 90, 160, 250, 400];
+/// Delays in milliseconds until a restore is interrupted: before its step, during the step, at its end.
+const DELAYS_MS: [u64; 5] = [40, 90, 160, 250, 400];
 
 #[test]
-fn a_larder_that_is_killed_leaves_nothing_running_and_no_mount_in_part() {
+fn killing_larder_leaves_no_running_step_and_no_partly_restored_mount() {
     for (one, other) in pairs() {
-        // Whoever comes next to a locked mount has to wait until the one before has gone.
+        // With `sharing=locked`, the next step waits until a step that still runs has ended.
         let mount = LargeMount::new(&one, &other, "locked");
-        for millis in MOMENTS {
+        for millis in DELAYS_MS {
             let mut child = mount.start();
             std::thread::sleep(std::time::Duration::from_millis(millis));
             child.kill().unwrap();
             child.wait().unwrap();
-            // A tool that found some of the files would take them for all.
+            // A tool that finds some of the files would assume that they are all of the files.
             let seen = mount.seen(millis);
             assert!(seen == 0 || seen == 40, "after {millis} ms: {seen}");
         }
@@ -693,34 +704,36 @@ fn a_larder_that_is_killed_leaves_nothing_running_and_no_mount_in_part() {
 }
 
 #[test]
-fn an_interrupt_ends_a_restore_wherever_it_is_and_is_told_as_that() {
+fn an_interrupt_ends_a_restore_at_any_moment_and_is_reported() {
     for (one, other) in pairs() {
         let mounts = ["locked", "shared"].map(|sharing| LargeMount::new(&one, &other, sharing));
-        let mut is_any_told = false;
-        for (mount, millis) in mounts.iter().flat_map(|mount| MOMENTS.map(|millis| (mount, millis))) {
+        let mut is_any_handled = false;
+        for (mount, millis) in mounts.iter().flat_map(|mount| DELAYS_MS.map(|millis| (mount, millis))) {
             let child = mount.start();
             std::thread::sleep(std::time::Duration::from_millis(millis));
             let process = rustix::process::Pid::from_child(&child);
             rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
             let output = child.wait_with_output().unwrap();
-            let told = String::from_utf8_lossy(&output.stderr);
-            is_any_told |= output.status.code().is_some();
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            is_any_handled |= output.status.code().is_some();
             match output.status.code() {
-                Some(130) => assert!(told.contains("error: interrupted"), "after {millis} ms: {told}"),
-                // It was faster.
-                Some(0) => assert!(told.contains("restored plain") && !told.contains("warning"), "{told}"),
-                // Before larder listens the system ends it, which on a busy machine takes longer to start.
-                None if told.is_empty() => {}
-                code => panic!("{code:?} after {millis} ms: {told}"),
+                Some(130) => assert!(stderr.contains("error: interrupted"), "after {millis} ms: {stderr}"),
+                // The restore finished before the signal.
+                Some(0) => {
+                    assert!(stderr.contains("restored plain") && !stderr.contains("warning"), "{stderr}");
+                }
+                // The signal arrived before larder had installed its handler, which takes longer on a busy machine.
+                None if stderr.is_empty() => {}
+                code => panic!("{code:?} after {millis} ms: {stderr}"),
             }
         }
-        assert!(is_any_told, "larder listens to interrupts");
+        assert!(is_any_handled, "larder handles at least one of the interrupts");
         mounts.iter().for_each(LargeMount::assert_completes);
     }
 }
 
 #[test]
-fn a_user_who_cannot_write_to_the_mount_is_warned_of() {
+fn a_mount_that_the_user_cannot_write_to_causes_a_warning() {
     let context = TestContext::new(&any_engine());
     let target = format!("/{}", context.tag("user").replace(['/', ':'], "-"));
     let warning = format!("line 4: app cannot use the cache mount {target}, which belongs to 0:0 (0755)");
@@ -744,10 +757,10 @@ fn a_user_who_cannot_write_to_the_mount_is_warned_of() {
 }
 
 #[test]
-fn a_mistake_in_the_dockerfile_is_told_with_its_reason_and_place() {
+fn a_dockerfile_error_is_reported_with_its_reason_and_position() {
     let context = project(&any_engine(), "FROM scratch\nRUN --mount=type=cash,target=/c true\n");
     let run = context
         .larder(&["mount", "list", "."])
-        .failure(2, "the Dockerfile has an error: a mount's `type` is ");
+        .failure(2, "the Dockerfile has an error: the mount option `type` must be ");
     assert!(run.stderr.contains("Dockerfile:2:13") && run.stderr.contains("not `cash`"), "{}", run.stderr);
 }

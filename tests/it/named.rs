@@ -1,11 +1,11 @@
-//! Images that `larder.yaml` describes: built and run by their names, several at once.
+//! Images that are defined in `larder.yaml`: built and run by name, several at once.
 
 use serde_json::Value;
 
 use crate::engines::{Engine, any_engine, engines};
 use crate::support::{BUSYBOX, TestContext};
 
-/// Three images in directories of their own, of which two have a tag in common.
+/// Writes a project with three images, each with its own context. Two of them have a tag in common.
 fn shop(context: &TestContext) {
     let own = context.tag("own");
     let file = format!(
@@ -43,29 +43,29 @@ fn who(engine: &Engine, image: &str) -> String {
 }
 
 #[test]
-fn an_image_is_built_by_its_name_with_what_the_file_says_of_it() {
+fn an_image_is_built_by_name_with_its_settings_from_larder_yaml() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         shop(&context);
         let built = context.build(&["bert"]);
         assert_eq!((&built["outcome"], &built["names"][0]), (&"built".into(), &context.tag("bert").into()));
         assert_eq!(who(&engine, &context.tag("bert")), "bert\n", "{}", engine.name);
-        // The same from elsewhere, where the file is named.
+        // The same from a different directory, with `--config`.
         let file = context.project().join("larder.yaml");
         let mut elsewhere = context.command(&["build", "--config", file.to_str().unwrap(), "bert"]);
         let output = elsewhere.current_dir(context.path("")).output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && told.contains("image hit (engine)"), "{told}");
-        // Flags come before the file, and the environment where the file says so.
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && stderr.contains("image hit (engine)"), "{stderr}");
+        // Flags override the file. An argument with the value `null` comes from the environment.
         let other = context.tag("other");
         let mut typed = context.command(&["build", "--build-arg", "WHO=me", "-t", &other, "bert"]);
         assert!(typed.env("FROM_OUTSIDE", "here").output().unwrap().status.success());
         assert_eq!(who(&engine, &other), "me here\n", "{}", engine.name);
-        // The file's directory is where its paths begin, however it is named.
+        // Paths in the file are relative to its directory, even if `--config` is a relative path.
         let mut below = context.command(&["run", "--config", "../larder.yaml", "bert"]);
         let ran = below.current_dir(context.project().join("docker")).output().unwrap();
         assert_eq!(String::from_utf8_lossy(&ran.stdout), "bert\ndata\n", "{ran:?}");
-        // What it is made for is an argument, too; a tier that is not used keeps nothing.
+        // `additional_context` sets build arguments. An image without the archive tier is not archived.
         context.larder(&["build", "gpt"]).success();
         assert_eq!(who(&engine, &context.tag("gpt")), "gpt\n", "{}", engine.name);
         let kept = entries(&context).len();
@@ -78,7 +78,7 @@ fn an_image_is_built_by_its_name_with_what_the_file_says_of_it() {
 }
 
 #[test]
-fn several_are_built_at_once_and_each_line_says_whose_it_is() {
+fn several_images_are_built_in_parallel_and_each_line_has_the_image_name() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         shop(&context);
@@ -90,7 +90,7 @@ fn several_are_built_at_once_and_each_line_says_whose_it_is() {
             assert!(!engine.inspect(&context.tag(model)).is_null(), "{}: {model}", engine.name);
             assert!(run.stderr.contains(&format!("{model} |   built in ")), "{}", run.stderr);
         }
-        // A summary is in one piece, whatever the others say meanwhile.
+        // The lines of a summary are not interleaved with lines of other images.
         let lines: Vec<&str> = run.stderr.lines().collect();
         for model in ["bert", "gpt", "resnet"] {
             let start = lines.iter().position(|line| *line == format!("{model} | larder")).unwrap();
@@ -101,7 +101,7 @@ fn several_are_built_at_once_and_each_line_says_whose_it_is() {
         }
         let again = context.larder(&["build", "gpt", "bert"]).success();
         assert_eq!(again.stderr.matches("image hit (engine)").count(), 2, "{}", again.stderr);
-        // One that fails stops none of the others.
+        // An image that fails does not stop the others.
         std::fs::write(context.project().join("models/gpt/own"), "changed").unwrap();
         std::fs::remove_file(context.project().join("models/bert/own")).unwrap();
         let run = context.larder(&["build", "bert", "gpt"]).failure(1, "1 of 2 images failed: bert");
@@ -114,26 +114,26 @@ fn several_are_built_at_once_and_each_line_says_whose_it_is() {
 }
 
 #[test]
-fn a_tag_selects_the_images_that_are_run() {
+fn a_tag_selects_the_images_to_run() {
     let context = TestContext::new(&any_engine());
     shop(&context);
     let run = context.larder(&["run", "--tags", "nlp", "--enable-cache"]).success();
     assert_eq!(run.stdout, "bert\ndata\ngpt\ngpt\n");
     let again = context.larder(&["run", "--tags", "nlp"]).success();
     assert_eq!((again.stdout, again.stderr.matches("image hit (engine)").count()), (run.stdout, 2));
-    // By its name it is the same image, and runs with the command that was typed.
+    // Selected by its name it is the same image. It runs the command of the command line.
     let named = context.larder(&["run", "bert", "--", "sh", "-c", "cat /who; echo $MODE"]).success();
     assert_eq!(named.stdout, "bert\nfast\n");
     assert!(named.stderr.contains("image hit (engine)"), "{}", named.stderr);
     let entry = entries(&context).into_iter().find(|entry| entry["image"] == context.tag("bert")).unwrap();
     assert_eq!(entry["tags"], serde_json::json!(["nlp", "pytorch"]));
-    // The second one fails, after the first has run.
+    // A container that fails does not stop the next image from being run.
     let failing = context.larder(&["run", "--tags", "nlp", "--", "sh", "-c", "cat /who; exit 3"]);
     assert_eq!((failing.code, &*failing.stdout), (3, "bert\ngpt\n"), "{}", failing.stderr);
 }
 
 #[test]
-fn what_the_file_does_not_have_is_an_error_that_says_where() {
+fn errors_in_larder_yaml_and_unknown_names_are_reported_with_their_position() {
     let context = TestContext::new(&any_engine());
     shop(&context);
     context
@@ -142,20 +142,22 @@ fn what_the_file_does_not_have_is_an_error_that_says_where() {
         .hint("bert, gpt, resnet");
     context
         .larder(&["run", "--tags", "audio"])
-        .failure(2, "no image of larder.yaml has the tag audio")
+        .failure(2, "no image in larder.yaml has the tag audio")
         .hint("bert");
     for command in ["build", "run", "key"] {
         let none = "larder.yaml: `bertt` is no directory, and none of its images (bert, gpt, resnet)";
         context.larder(&[command, "bertt"]).failure(2, none);
     }
-    context.larder(&["build", "bert", "bert"]).failure(2, "bert and bert would both be called").hint("names");
+    context.larder(&["build", "bert", "bert"]).failure(2, "bert and bert have the same name").hint("names");
     for flag in [&["-t", "x"][..], &["--iidfile", "x"], &["--metadata-file", "x"], &["-f", "x"], &["-o", "x"]]
     {
-        context.larder(&[&["build", "bert", "gpt"], flag].concat()).failure(2, "is for one image, not for 2");
+        context
+            .larder(&[&["build", "bert", "gpt"], flag].concat())
+            .failure(2, "supports a single image, but 2 are given");
     }
     let run = context.larder(&["build", "bert", "gpt", "--progress", "json"]);
     assert_eq!(run.code, 2, "{}", run.stderr);
-    let error = r#""level":"error","text":"progress in JSON is for one image, not for 2""#;
+    let error = r#""level":"error","text":"progress in JSON supports a single image, but 2 are given""#;
     assert!(run.stderr.contains(error), "{}", run.stderr);
     for (text, cause) in [
         ("images:\n  a:\n    contexxt: .\n", "images.a: unknown field `contexxt`"),
@@ -177,14 +179,14 @@ fn what_the_file_does_not_have_is_an_error_that_says_where() {
     context.write("larder.yaml", "images:\n  b:\n    timeout: 3m\n");
     context.larder(&["build", "--build-arg", "=x", "b"]).failure(2, "error: --build-arg: ");
     let mut command = context.command(&["build", "b"]);
-    let told = command.env("LARDER_TIMEOUT", "soon").output().unwrap();
-    assert!(String::from_utf8_lossy(&told.stderr).starts_with("error: LARDER_TIMEOUT: "), "{told:?}");
+    let output = command.env("LARDER_TIMEOUT", "soon").output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("error: LARDER_TIMEOUT: "), "{output:?}");
     context.write("larder.yaml", "images:\n  b:\n    run: {gpus: some}\n");
     context.larder(&["run", "b"]).failure(2, "images.b.run.gpus: `some`");
 }
 
 #[test]
-fn the_file_says_which_tiers_are_used_and_for_how_long() {
+fn larder_yaml_sets_the_tiers_and_the_archive_timeout() {
     let context = TestContext::new(&any_engine());
     shop(&context);
     let build = |file: &str| {
@@ -193,15 +195,15 @@ fn the_file_says_which_tiers_are_used_and_for_how_long() {
         (built["outcome"].clone(), built["kept"].is_null())
     };
     assert_eq!(build("enabled: false\n"), ("built".into(), true));
-    assert_eq!(build("tiers: [engine]\n"), ("built".into(), true), "nothing was noted before");
-    assert_eq!(build("tiers: [archive]\n"), ("built".into(), false), "the engine is not asked");
+    assert_eq!(build("tiers: [engine]\n"), ("built".into(), true), "there is no note yet");
+    assert_eq!(build("tiers: [archive]\n"), ("built".into(), false), "the engine is not queried");
     assert_eq!(build("tiers: [engine]\n").0, "image-hit");
     context.write("models/bert/own", context.tag("changed"));
     assert_eq!(build("archive_timeout: 1ms\n"), ("built".into(), true));
 }
 
 #[test]
-fn what_one_image_has_in_its_cache_mounts_the_others_of_the_file_have_too() {
+fn images_of_one_larder_yaml_share_their_cache_mounts() {
     let context = TestContext::new(&any_engine());
     let target = format!("/{}", context.tag("mount").replace(['/', ':'], "-"));
     for (name, script) in [("first", "echo wheel > T/wheel"), ("second", "test -e T/wheel")] {

@@ -1,4 +1,4 @@
-//! Several engines: an image is handed to all of them and run on all.
+//! Runs on several engines: an image is built once, loaded into every engine, and run on all of them.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ fn project(context: &TestContext) {
         .write("own", context.tag("own"));
 }
 
-/// larder with each of these engines named, and none in the environment.
+/// Runs larder with a `--host` for each of these engines.
 fn larder(context: &TestContext, hosts: &[&str], arguments: &[&str]) -> Run {
     let hosts: Vec<&str> = hosts.iter().flat_map(|host| ["--host", host]).collect();
     context.larder(&[arguments[..1].to_vec(), hosts, arguments[1..].to_vec()].concat())
@@ -33,7 +33,7 @@ fn info(context: &TestContext, image: &str) -> Value {
     serde_json::from_str(&info.stdout).unwrap()
 }
 
-/// The lines of each host, without its name.
+/// Returns the lines that start with this host's name, without the name.
 fn lines_of(text: &str, host: &str) -> Vec<String> {
     let prefix = format!("{host} | ");
     text.lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_owned).collect()
@@ -64,32 +64,36 @@ fn an_image_is_built_once_and_run_on_every_engine() {
     let first = larder(&context, &hosts, &command).success();
     for engine in &engines {
         assert_eq!(lines_of(&first.stdout, &engine.host), ["me", &context.tag("own")], "{}", first.stdout);
-        let told = lines_of(&first.stderr, &engine.host);
-        assert!(told.contains(&"err".to_owned()), "{}", first.stderr);
-        assert!(told.iter().any(|line| line.contains("exit status 0")), "{}", first.stderr);
-        assert_eq!(engine.read(&tag, "/own"), context.tag("own").as_bytes(), "it has its name there");
+        let lines = lines_of(&first.stderr, &engine.host);
+        assert!(lines.contains(&"err".to_owned()), "{}", first.stderr);
+        assert!(lines.iter().any(|line| line.contains("exit status 0")), "{}", first.stderr);
+        assert_eq!(
+            engine.read(&tag, "/own"),
+            context.tag("own").as_bytes(),
+            "the image has its name on every engine"
+        );
     }
     assert_eq!(first.stderr.matches("built in ").count(), 1, "{}", first.stderr);
-    let told = std::fs::read_to_string(&rows).unwrap();
-    let rows: Vec<Vec<&str>> = told.lines().skip(1).map(|row| row.split(',').collect()).collect();
-    assert_eq!(rows.iter().map(|row| row[9]).collect::<Vec<_>>(), hosts, "{told}");
+    let text = std::fs::read_to_string(&rows).unwrap();
+    let rows: Vec<Vec<&str>> = text.lines().skip(1).map(|row| row.split(',').collect()).collect();
+    assert_eq!(rows.iter().map(|row| row[9]).collect::<Vec<_>>(), hosts, "{text}");
     assert_eq!(
         rows.iter().map(|row| row[3]).collect::<Vec<_>>()[1..],
         vec!["archive"; hosts.len() - 1],
-        "{told}"
+        "{text}"
     );
     let entry = info(&context, &tag);
     assert_eq!(entry["nodes"], hosts.len(), "{entry:#}");
     let shown = context.larder(&["cache", "info", entry["id"].as_str().unwrap()]).success().stdout;
     assert!(shown.contains(&format!("nodes      {}", hosts.len())), "{shown}");
-    // Nothing is sent to those that have it.
+    // An engine that already has the image receives nothing.
     let again = larder(&context, &hosts, &command).success();
-    assert!(!again.stderr.contains("was loaded"), "{}", again.stderr);
+    assert!(!again.stderr.contains("loaded the image"), "{}", again.stderr);
     assert_eq!(again.stderr.matches("is in the engine already").count(), hosts.len() - 1, "{}", again.stderr);
 }
 
 #[test]
-fn an_image_that_only_the_first_engine_has_is_kept_to_be_handed_on() {
+fn an_image_in_the_first_engine_is_archived_to_load_it_into_the_others() {
     let engines = engines();
     let hosts: Vec<&str> = engines[..2].iter().map(|engine| engine.host.as_str()).collect();
     let context = TestContext::new(&engines[0]);
@@ -98,25 +102,25 @@ fn an_image_that_only_the_first_engine_has_is_kept_to_be_handed_on() {
     context.larder(&["build", "-t", &tag, "--tiers", "engine", "."]).success();
     let run = larder(&context, &hosts, &["run", "-t", &tag, ".", "--", "cat", "/own"]).success();
     assert!(
-        run.stderr.contains("image hit (engine)") && run.stderr.contains("kept as entry "),
+        run.stderr.contains("image hit (engine)") && run.stderr.contains("archived the image as entry "),
         "{}",
         run.stderr
     );
     for host in &hosts {
         assert_eq!(lines_of(&run.stdout, host), [context.tag("own")], "{}", run.stdout);
     }
-    // What cannot be handed on is known before anything is built.
+    // Settings that prevent the transfer to other engines are reported before anything is built.
     for (flags, cause) in
         [(["--tiers", "engine"], "archive tier is off"), (["--read-only", "--strict"], "read-only")]
     {
         let arguments = [&["run", "-t", &tag][..], &flags, &["."]].concat();
-        larder(&context, &hosts, &arguments).failure(2, cause).hint("name one engine");
+        larder(&context, &hosts, &arguments).failure(2, cause).hint("use a single engine");
     }
     let mut off = context.command(&["run", "-H", hosts[0], "-H", hosts[1], "-t", &tag, "."]);
     let off = off.env("LARDER_ENABLED", "0").output().unwrap();
-    let told = String::from_utf8_lossy(&off.stderr);
-    assert!(off.status.code() == Some(2) && told.contains("caching is switched off"), "{told}");
-    // Too large to be kept: the engine that has it runs it.
+    let stderr = String::from_utf8_lossy(&off.stderr);
+    assert!(off.status.code() == Some(2) && stderr.contains("caching is switched off"), "{stderr}");
+    // The image is too large for the archive: only the engine that has it can run it.
     context.write("own", context.tag("other"));
     let arguments = ["run", "-t", &tag, "--cache-max-size-gb", "0.0001", ".", "--", "cat", "/own"];
     let run =
@@ -143,28 +147,29 @@ fn an_interrupt_stops_the_containers_on_all_engines() {
     assert_eq!((run.code, run.stdout.matches(" | stopped\n").count()), (130, 2), "{}", run.stderr);
     for engine in &engines[..2] {
         let filter = format!("name={name}");
-        let left = engine.docker().args(["ps", "--all", "--quiet", "--filter", &filter]).output().unwrap();
-        assert_eq!(left.stdout, b"", "{}", engine.name);
+        let containers =
+            engine.docker().args(["ps", "--all", "--quiet", "--filter", &filter]).output().unwrap();
+        assert_eq!(containers.stdout, b"", "{}", engine.name);
     }
 }
 
 #[test]
-fn an_engine_that_is_down_is_named_and_stops_none_of_the_others() {
+fn an_engine_that_is_down_is_reported_and_does_not_stop_the_others() {
     let engines = engines();
     let down = "tcp://127.0.0.1:9";
-    for place in [0, 1] {
+    for position in [0, 1] {
         let context = TestContext::new(&engines[0]);
         project(&context);
         let tag = context.tag("app");
         let mut hosts: Vec<&str> = engines[..2].iter().map(|engine| engine.host.as_str()).collect();
-        hosts.insert(place, down);
+        hosts.insert(position, down);
         let run = larder(&context, &hosts, &["run", "-t", &tag, ".", "--", "cat", "/own"]);
         let run = run.failure(1, &format!("1 of 3 engines failed: {down}"));
         for engine in &engines[..2] {
             assert_eq!(lines_of(&run.stdout, &engine.host), [context.tag("own")], "{}", run.stderr);
         }
         assert!(lines_of(&run.stderr, down).iter().any(|line| line.starts_with("error: ")), "{}", run.stderr);
-        // The user's own failure tells more than an engine's.
+        // The exit code of the user's command takes precedence over the failure of an engine.
         let run = larder(&context, &hosts, &["run", "-t", &tag, ".", "--", "sh", "-c", "exit 7"]);
         assert_eq!(run.code, 7, "{}", run.stderr);
         assert!(run.stderr.contains(&format!("1 of 3 engines failed: {down}")), "{}", run.stderr);
@@ -176,7 +181,7 @@ fn an_engine_that_is_down_is_named_and_stops_none_of_the_others() {
     larder(&context, &["bad://x"], &["run", "."]).failure(2, "--host");
     for command in [&["build", "."][..], &["stats"], &["cache", "list"]] {
         larder(&context, &[down, down], command)
-            .failure(2, "several engines are for larder run and larder cache load");
+            .failure(2, "only larder run and larder cache load support several engines");
     }
 }
 
@@ -208,7 +213,7 @@ fn an_entry_is_loaded_into_every_engine() {
     let run = load(&[hosts[0], down]).failure(1, &format!("1 of 2 engines failed: {down}"));
     assert!(run.stdout.starts_with(hosts[0]), "{}", run.stdout);
     context.larder(&["cache", "load", "0000"]).failure(2, "there is no cache entry `0000`");
-    // An entry that is run from the cache on several engines is the same.
+    // An entry that is run with `--from-cache` is loaded into every engine, too.
     let run = larder(&context, &hosts, &["run", "--from-cache", &id, "--", "cat", "/own"]).success();
     for host in hosts {
         assert_eq!(lines_of(&run.stdout, host), [context.tag("own")], "{}", run.stdout);

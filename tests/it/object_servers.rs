@@ -1,6 +1,6 @@
-//! Servers that keep objects, each a test's own; they end when dropped.
+//! Object stores (S3 and WebDAV), each a child process of one test that ends when it is dropped.
 //!
-//! `scripts/object-stores.sh` installs them, `scripts/test.sh` says where they are.
+//! `scripts/object-stores.sh` installs them. `scripts/test.sh` sets the variables with their paths.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -12,17 +12,16 @@ use tempfile::TempDir;
 
 use crate::waiting::await_true;
 
-/// The user of every server, and the id of its access key.
+/// The user name on every server, and the id of the access key.
 pub(crate) const USER: &str = "ci-user";
-/// Its password, and its secret access key.
+/// The password of [`USER`], and the secret access key.
 pub(crate) const PASSWORD: &str = "s3cret+pass/word";
 
-/// A running server.
 pub(crate) struct ObjectServer {
     process: Child,
     pub(crate) name: &'static str,
     pub(crate) port: u16,
-    /// The address of a store in it, for a server at `{port}`.
+    /// The URL of a store on the server, with the placeholder `{port}`.
     url: &'static str,
     _directory: TempDir,
 }
@@ -33,7 +32,7 @@ fn program(variable: &str) -> PathBuf {
         .into()
 }
 
-/// A port that is free now. Kernels hand out higher ones, so that no other test listens there before the server does.
+/// Returns a free port below the ephemeral range, so that no other test gets it before the server listens.
 pub(crate) fn free_port() -> u16 {
     loop {
         let mut random = [0; 2];
@@ -46,7 +45,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 impl ObjectServer {
-    /// S3 on a directory, with real signatures.
+    /// Starts s3s-fs, an S3 server on a directory that verifies signatures.
     pub(crate) fn s3s_fs() -> Self {
         let (port, directory) = (free_port(), TempDir::with_prefix("larder-s3-").unwrap());
         std::fs::create_dir(directory.path().join("bucket")).unwrap();
@@ -64,7 +63,7 @@ impl ObjectServer {
         )
     }
 
-    /// S3 in memory, by other hands.
+    /// Starts ministack, an independent implementation of S3 in memory.
     pub(crate) fn ministack() -> Self {
         let (port, directory) = (free_port(), TempDir::with_prefix("larder-s3-").unwrap());
         let mut command = Command::new(program("LARDER_TEST_MINISTACK"));
@@ -79,12 +78,12 @@ impl ObjectServer {
             directory,
             command,
         );
-        let made = server.ask("PUT /bucket HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let made = server.send("PUT /bucket HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
         assert!(made.starts_with("HTTP/1.1 200"), "{made}");
         server
     }
 
-    /// WebDAV on a directory, with a password.
+    /// Starts wsgidav, a WebDAV server on a directory, with a password.
     pub(crate) fn wsgidav() -> Self {
         let (port, directory) = (free_port(), TempDir::with_prefix("larder-dav-").unwrap());
         let root = directory.path().join("root");
@@ -125,23 +124,23 @@ impl ObjectServer {
         server
     }
 
-    /// The address of an empty store in it.
+    /// Returns the URL of an empty store on the server.
     pub(crate) fn url(&self) -> String {
         self.url_at(self.port)
     }
 
-    /// The same for who is between it and the test at another port.
+    /// Returns the same URL with the port of a proxy in front of the server.
     pub(crate) fn url_at(&self, port: u16) -> String {
         self.url.replace("{port}", &port.to_string())
     }
 
-    /// Sends this and answers what comes back.
-    fn ask(&self, request: &str) -> String {
+    /// Sends a raw HTTP request and returns the response.
+    fn send(&self, request: &str) -> String {
         let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response
     }
 }
 

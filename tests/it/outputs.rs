@@ -1,4 +1,4 @@
-//! Results that are not an image in the engine: directories, archives, pushes that cannot be.
+//! Outputs other than an image in the engine: directories, archives, and pushes that fail.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
@@ -11,7 +11,7 @@ use crate::engines::{Engine, any_engine, engines, every_engine};
 use crate::image::{Archive, entries};
 use crate::support::{BUSYBOX, TestContext, is_full};
 
-/// A result with a script, a link, a hard link, an empty directory and something in a directory.
+/// Creates a project whose result has a script, a symbolic link, a hard link, an empty directory and a nested file.
 fn project(engine: &Engine) -> TestContext {
     let context = TestContext::new(engine);
     context
@@ -29,7 +29,7 @@ fn project(engine: &Engine) -> TestContext {
     context
 }
 
-/// Kind, mode, time and content or target of everything below a directory.
+/// Returns mode, time, and digest or link target of everything below a directory, by path.
 fn tree(root: &Path) -> BTreeMap<String, String> {
     walkdir::WalkDir::new(root)
         .min_depth(1)
@@ -45,7 +45,7 @@ fn tree(root: &Path) -> BTreeMap<String, String> {
                 String::new()
             };
             let path = entry.path().strip_prefix(root).unwrap().to_string_lossy().into_owned();
-            // Docker's older client leaves a directory the time of its last entry.
+            // The older Docker client leaves a directory with the time at which its last entry was written.
             let time = if metadata.is_dir() { 0 } else { metadata.mtime() };
             (path, format!("{:o} {time} {content}", metadata.mode()))
         })
@@ -53,7 +53,7 @@ fn tree(root: &Path) -> BTreeMap<String, String> {
 }
 
 #[test]
-fn a_directory_receives_what_dockers_does_and_keeps_what_it_had() {
+fn a_local_output_equals_dockers_and_keeps_existing_files() {
     for engine in engines() {
         let context = project(&engine);
         let theirs = context.path("theirs");
@@ -67,7 +67,10 @@ fn a_directory_receives_what_dockers_does_and_keeps_what_it_had() {
         std::fs::write(ours.join("run.sh"), "old").unwrap();
         let metadata = context.build(&["-o", "../ours", "."]);
         assert_eq!(metadata["outcome"], "built");
-        assert_eq!(metadata["tiers"][0]["outcome"], "skipped", "files are no image of the engine");
+        assert_eq!(
+            metadata["tiers"][0]["outcome"], "skipped",
+            "a local output is not an image in the engine"
+        );
         assert_eq!(std::fs::read(ours.join("stranger")).unwrap(), b"mine");
         std::fs::remove_file(ours.join("stranger")).unwrap();
         assert_eq!(tree(&ours), tree(&theirs), "{}", engine.name);
@@ -75,7 +78,7 @@ fn a_directory_receives_what_dockers_does_and_keeps_what_it_had() {
 }
 
 #[test]
-fn a_tar_archive_goes_to_a_file_or_to_stdout() {
+fn a_tar_output_is_written_to_a_file_or_to_stdout() {
     for engine in engines() {
         let context = project(&engine);
         context.larder(&["build", "-o", "type=tar,dest=../out.tar", "."]).success();
@@ -84,12 +87,12 @@ fn a_tar_archive_goes_to_a_file_or_to_stdout() {
         assert!(listed.iter().any(|entry| entry.content.len() == 3 << 20), "{}", engine.name);
         let stdout = context.command(&["build", "-o", "-", "."]).stderr(Stdio::null()).output().unwrap();
         assert!(stdout.status.success());
-        assert!(entries(&stdout.stdout) == listed, "{}: stdout carries the same archive", engine.name);
+        assert!(entries(&stdout.stdout) == listed, "{}: stdout receives the same archive", engine.name);
     }
 }
 
 #[test]
-fn image_archives_are_made_where_the_engine_can_and_refused_with_what_would_do_it() {
+fn image_archives_need_a_containerd_image_store_and_the_hint_names_it() {
     for engine in engines() {
         let context = project(&engine);
         let name = context.tag("archive");
@@ -106,20 +109,20 @@ fn image_archives_are_made_where_the_engine_can_and_refused_with_what_would_do_i
             assert_eq!(Archive::read(&archive).manifest()["layers"].as_array().unwrap().len(), 1);
             let path = context.path(&format!("{kind}.tar"));
             let loaded = engine.docker().arg("load").arg("-i").arg(path).stdout(Stdio::null()).status();
-            assert!(loaded.unwrap().success(), "docker load takes the {kind} archive");
+            assert!(loaded.unwrap().success(), "docker load accepts the {kind} archive");
         }
     }
 }
 
 #[test]
-fn several_outputs_are_made_where_the_engine_can() {
+fn several_outputs_need_a_recent_engine() {
     for engine in engines() {
         let context = project(&engine);
         let name = context.tag("both");
         let arguments = ["build", "-t", &name, "--load", "-o", "type=tar,dest=../both.tar", "."];
         let run = context.larder(&arguments);
         if engine.major() < 26 {
-            run.failure(2, "one output a build").hint("build once for each output");
+            run.failure(2, "one output per build").hint("build once for each output");
         } else {
             run.success();
             assert!(
@@ -132,7 +135,7 @@ fn several_outputs_are_made_where_the_engine_can() {
 }
 
 #[test]
-fn a_failed_build_leaves_the_output_as_it_was() {
+fn a_failed_build_does_not_change_the_output_file() {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN false\n"));
     std::fs::write(context.path("out.tar"), "the last good one").unwrap();
@@ -143,14 +146,14 @@ fn a_failed_build_leaves_the_output_as_it_was() {
 }
 
 #[test]
-fn a_build_for_the_cache_only_makes_no_image() {
+fn a_cacheonly_output_makes_no_image() {
     let context = project(&any_engine());
     let metadata = context.build(&["-o", "type=cacheonly", "."]);
     assert_eq!((&metadata["outcome"], &metadata["image_id"]), (&json!("built"), &json!(null)));
 }
 
 #[test]
-fn a_push_without_a_name_or_a_registry_says_what_is_missing() {
+fn a_push_without_a_name_or_to_an_unreachable_registry_is_an_error() {
     let context = project(&any_engine());
     context.larder(&["build", "--push", "."]).failure(2, "the image needs a name");
     let run = context.larder(&["build", "--push", "-t", "127.0.0.1:9/app:1", "."]);
@@ -158,7 +161,7 @@ fn a_push_without_a_name_or_a_registry_says_what_is_missing() {
 }
 
 #[test]
-fn any_number_of_small_files_goes_in_and_out() {
+fn many_small_files_are_sent_and_received() {
     const DIRECTORIES: usize = 50;
     let files = if is_full() { 1000 } else { 200 };
     for engine in if is_full() { every_engine() } else { engines() } {

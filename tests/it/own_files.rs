@@ -1,4 +1,4 @@
-//! What larder writes into a build context is no input of a build.
+//! Files that larder writes into a build context are not an input of the build.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use crate::engines::{Engine, any_engine, engines};
 use crate::support::{BUSYBOX, Run, TestContext, finish, json};
 
 impl TestContext {
-    /// A project that copies all of its context.
+    /// Creates a project whose image contains a copy of the whole context.
     fn copies_all(engine: &Engine) -> Self {
         let context = Self::new(engine);
         context.write("Dockerfile", format!("FROM {BUSYBOX} AS build\nCOPY . /all/\nFROM scratch AS files\nCOPY --from=build /all /\nFROM build\n"));
@@ -17,13 +17,13 @@ impl TestContext {
         context
     }
 
-    /// What the metadata file that was written last says.
+    /// Returns the outcome in the metadata file.
     fn outcome(&self) -> String {
         let metadata: Value = json(&self.project().join("build.json"));
         metadata["outcome"].as_str().unwrap().to_owned()
     }
 
-    /// What an image has below /all.
+    /// Returns the paths below `/all` in an image.
     fn copied(&self, image: &str) -> BTreeSet<String> {
         let entries = self.engine.entries(image, "/all");
         let path = |rest: &str| rest.split(' ').next()?.strip_prefix("all/").map(str::to_owned);
@@ -34,13 +34,13 @@ impl TestContext {
 fn left_out(run: &Run) -> Option<&str> {
     run.stderr
         .lines()
-        .find_map(|line| line.strip_prefix("left out of the build context, for larder wrote it: "))
+        .find_map(|line| line.strip_prefix("left out of the build context because larder wrote it: "))
 }
 
 #[test]
-fn the_cache_and_results_are_in_no_image_and_an_unchanged_project_is_a_hit() {
+fn the_cache_and_result_files_are_excluded_and_an_unchanged_project_is_a_hit() {
     for engine in engines() {
-        // The places as variables, flags and what the second build names as left out.
+        // Each case: its name, the directory of the cache, and more flags.
         let project = |context: &TestContext| context.project().to_string_lossy().into_owned();
         for (case, cache, flags) in [
             ("a cache in the project, as in the GitLab example", ".larder-cache", &[][..]),
@@ -65,7 +65,7 @@ fn the_cache_and_results_are_in_no_image_and_an_unchanged_project_is_a_hit() {
             assert_eq!(context.copied(&tag), BTreeSet::from(expected), "{} {case}", engine.name);
             let run = build(&with_results);
             assert_eq!(context.outcome(), "image-hit", "{} {case}: {}", engine.name, run.stderr);
-            // Another command of the pipeline meets what the first one has written.
+            // A later command without these flags finds the files that the earlier one wrote.
             let run = build(&[]);
             assert!(run.stderr.contains("image hit"), "{} {case}: {}", engine.name, run.stderr);
             assert!(
@@ -73,7 +73,7 @@ fn the_cache_and_results_are_in_no_image_and_an_unchanged_project_is_a_hit() {
                 "{case}: {}",
                 run.stderr
             );
-            // What the user writes there is the user's.
+            // Once the user writes to the file, it is an input of the build.
             context.write("build.json", "{}");
             build(&[]);
             assert!(context.copied(&tag).contains("build.json"), "{} {case}", engine.name);
@@ -82,7 +82,7 @@ fn the_cache_and_results_are_in_no_image_and_an_unchanged_project_is_a_hit() {
 }
 
 #[test]
-fn outputs_are_no_input_of_the_build_that_makes_them() {
+fn outputs_are_not_an_input_of_the_build_that_writes_them() {
     let context = TestContext::copies_all(&any_engine());
     context.write("gen/kept.py", "the user's");
     let names = |directory: &str| -> BTreeSet<String> {
@@ -104,7 +104,7 @@ fn outputs_are_no_input_of_the_build_that_makes_them() {
     }
     fs::remove_dir_all(context.project().join("dist")).unwrap();
     assert_eq!(names("out"), expected);
-    // What a build has put there is there for another one to take.
+    // A different build may copy the output of an earlier build.
     context.write("take.Dockerfile", format!("FROM {BUSYBOX}\nCOPY out/src /all/\n"));
     let tag = context.tag("taken");
     context.larder(&["build", "-t", &tag, "-f", "take.Dockerfile", "-o", "out", "."]).success();
@@ -112,23 +112,29 @@ fn outputs_are_no_input_of_the_build_that_makes_them() {
     assert_eq!(context.copied(&tag), BTreeSet::from(["main.py".to_owned()]));
     fs::remove_file(context.project().join("take.Dockerfile")).unwrap();
     fs::remove_dir_all(context.project().join("out")).unwrap();
-    // A directory with files of the user's stays what it was.
+    // An output directory that also contains files of the user is still an input.
     context.larder(&["build", "--target", "files", "-o", "gen", "."]).success();
     assert!(names("gen").contains("gen/kept.py"), "{:?}", names("gen"));
 }
 
 #[test]
-fn an_instruction_that_names_what_cannot_be_meant_is_refused_and_a_noted_result_is_taken() {
+fn copying_the_cache_or_a_result_of_the_same_build_is_an_error_but_an_earlier_result_is_allowed() {
     let context = TestContext::copies_all(&any_engine());
     let dockerfile = |line: &str| context.write("Dockerfile", format!("FROM {BUSYBOX}\n{line}\n"));
     for (line, cause) in [
-        ("COPY .larder-cache/v1 /", "takes `.larder-cache` from the build context, which is the cache"),
-        ("RUN --mount=source=.larder-cache,target=/c :", "takes `.larder-cache`"),
-        ("COPY build.json /", "takes `build.json` from the build context, which is the --metadata-file"),
+        (
+            "COPY .larder-cache/v1 /",
+            "reads `.larder-cache` from the build context, but that is larder's cache",
+        ),
+        ("RUN --mount=source=.larder-cache,target=/c :", "reads `.larder-cache`"),
+        (
+            "COPY build.json /",
+            "reads `build.json` from the build context, but that is the file of --metadata-file",
+        ),
     ] {
         dockerfile(line);
         let flags = ["build", "--cache-dir", ".larder-cache", "--metadata-file", "build.json", "."];
-        context.larder(&flags).failure(2, cause).hint("leave it out of COPY");
+        context.larder(&flags).failure(2, cause).hint("exclude it from COPY");
     }
     dockerfile("RUN true");
     context.larder(&["build", "--metadata-file", "build.json", "."]).success();
@@ -139,12 +145,12 @@ fn an_instruction_that_names_what_cannot_be_meant_is_refused_and_a_noted_result_
 }
 
 #[test]
-fn a_file_that_the_build_takes_is_not_removed_for_a_result_of_its_name() {
+fn a_result_file_that_is_also_an_input_is_an_error_and_is_not_removed() {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY app.py /\n")).write("app.py", "mine\n");
     for (flag, name, cause) in [
-        ("--metadata-file", "app.py", "which is the --metadata-file"),
-        ("--iidfile", "./app.py", "which is the --iidfile"),
+        ("--metadata-file", "app.py", "that is the file of --metadata-file"),
+        ("--iidfile", "./app.py", "that is the file of --iidfile"),
         ("--metadata-file", "Dockerfile", "Dockerfile is the Dockerfile"),
     ] {
         context.larder(&["build", flag, name, "."]).failure(2, cause);
@@ -153,7 +159,7 @@ fn a_file_that_the_build_takes_is_not_removed_for_a_result_of_its_name() {
 }
 
 #[test]
-fn the_rows_about_runs_are_no_input_of_the_image_that_runs() {
+fn the_csv_file_of_run_output_is_not_an_input_of_the_image() {
     let context = TestContext::copies_all(&any_engine());
     for outcome in ["miss", "hit", "hit"] {
         context.larder(&["run", "--output", "runs.csv", "."]).success();

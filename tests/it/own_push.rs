@@ -1,4 +1,4 @@
-//! Pushes without the engine's own: images of graph drivers, whose layers larder compresses and uploads.
+//! Pushes with `--push-with larder`: images of graph drivers, whose layers larder itself compresses and uploads.
 
 use std::process::Command;
 use std::time::Duration;
@@ -13,10 +13,10 @@ use crate::running::Running;
 use crate::support::{BUSYBOX, Run, TestContext, finish};
 use crate::waiting::await_true;
 
-/// What larder says if it leaves an image to the engine after all.
-const LEFT: &str = "is pushed by the engine, because larder could not";
+/// Part of the warning that larder prints when it leaves a push to the engine.
+const FALLBACK: &str = "is pushed by the engine, because larder could not";
 
-/// A project with two layers of its own, one of which is a few megabytes that do not compress.
+/// Creates a project with two layers, one of which has three megabytes of incompressible data.
 fn project(engine: &Engine) -> TestContext {
     let context = TestContext::new(engine);
     let mut state = 1_u32;
@@ -33,17 +33,17 @@ fn project(engine: &Engine) -> TestContext {
     context
 }
 
-/// `larder build --push --push-with larder` as this name.
+/// Returns a command that runs `larder build --push --push-with larder` with this image name.
 fn push(context: &TestContext, name: &str, more: &[&str]) -> Command {
     let cache = context.path("cache").to_string_lossy().into_owned();
-    // Without grafts, which leave nothing to push.
+    // Without the graft tier: a graft leaves no layers to push.
     let tiers = "engine,registry,prefix,layers,mounts";
     let own =
         ["build", "--cache-dir", &cache, "--tiers", tiers, "--push", "--push-with", "larder", "-t", name];
     context.command(&[&own[..], more, &["."]].concat())
 }
 
-/// Runs a command as the last arguments of another.
+/// Runs a command as the last arguments of an outer command.
 fn inside(outer: &[&str], command: &Command) -> Run {
     let mut outer_command = Command::new(outer[0]);
     let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
@@ -57,7 +57,7 @@ fn inside(outer: &[&str], command: &Command) -> Run {
     finish(&mut outer_command, None)
 }
 
-/// Runs a command where the shell command `mount` has changed what is mounted; nobody else notices.
+/// Runs a command in its own mount namespace, after the shell command `mount` has changed the mounts there.
 fn with_mount(mount: &str, command: &Command) -> Run {
     let script = format!("{mount} && exec \"$@\"");
     inside(&["unshare", "-m", "sh", "-c", &script, "sh"], command)
@@ -90,13 +90,13 @@ fn pull_and_run(engine: &Engine, name: &str, data: &[u8]) {
 }
 
 #[test]
-fn an_image_keeps_its_id_gets_its_digest_and_runs_on_every_engine() {
+fn a_pushed_image_keeps_its_id_has_a_digest_and_runs_on_every_engine() {
     for engine in builders() {
         let registry = Registry::open();
         let context = project(&engine);
         let name = format!("{}/app:1", registry.host);
         let run = finish(&mut push(&context, &name, &[]), None).success();
-        assert!(!run.stderr.contains(LEFT), "{}: {}", engine.name, run.stderr);
+        assert!(!run.stderr.contains(FALLBACK), "{}: {}", engine.name, run.stderr);
         assert!(run.stderr.contains("3 layers sent, 0 already there"), "{}", run.stderr);
         let image = engine.inspect(&name);
         let manifest = manifest(&registry, "1");
@@ -115,7 +115,7 @@ fn an_image_keeps_its_id_gets_its_digest_and_runs_on_every_engine() {
 }
 
 #[test]
-fn the_bytes_are_the_same_for_any_number_of_cores_and_however_the_layers_are_read() {
+fn the_pushed_bytes_do_not_depend_on_the_number_of_cores_or_on_how_layers_are_read() {
     for engine in builders() {
         let registry = Registry::open();
         let context = project(&engine);
@@ -128,7 +128,7 @@ fn the_bytes_are_the_same_for_any_number_of_cores_and_however_the_layers_are_rea
         ];
         for run in runs {
             let run = run.success();
-            assert!(!run.stderr.contains(LEFT), "{}: {}", engine.name, run.stderr);
+            assert!(!run.stderr.contains(FALLBACK), "{}: {}", engine.name, run.stderr);
         }
         let all = registry.manifest("app-all", "1");
         assert!(all.contains("schemaVersion"), "{all}");
@@ -138,7 +138,7 @@ fn the_bytes_are_the_same_for_any_number_of_cores_and_however_the_layers_are_rea
 }
 
 #[test]
-fn layers_that_the_registry_has_keep_their_blobs() {
+fn layers_that_the_registry_already_has_are_reused() {
     for engine in builders() {
         let registry = Registry::open();
         let context = project(&engine);
@@ -155,7 +155,7 @@ fn layers_that_the_registry_has_keep_their_blobs() {
         let layers = |image: &Value| image["layers"].as_array().unwrap().clone();
         let base: Value = serde_json::from_str(&registry.manifest("base", "1")).unwrap();
         let first = layers(&manifest(&registry, "1"));
-        assert_eq!(first[0]["digest"], layers(&base)[0]["digest"], "the base's own blob is mounted");
+        assert_eq!(first[0]["digest"], layers(&base)[0]["digest"], "the base's blob is mounted");
         context.write("code", context.tag("2"));
         let run = finish(&mut push(&context, &name("2"), &[]), None).success();
         assert!(run.stderr.contains("1 layer sent, 2 already there"), "{}: {}", engine.name, run.stderr);
@@ -165,15 +165,15 @@ fn layers_that_the_registry_has_keep_their_blobs() {
 }
 
 #[test]
-fn an_upload_that_is_cut_goes_on() {
+fn an_upload_continues_after_lost_connections() {
     let engine = builders().swap_remove(0);
     let registry = Registry::open();
     let front = Front::before(&registry.host);
     let context = project(&engine);
-    // In the first layer that is larger than what is let through.
+    // The fault hits the first layer that is larger than the part that `Fault::Cut` lets through.
     front.fail("PATCH", "/blobs/uploads/", Fault::Cut, 3);
     let run = finish(&mut push(&context, &format!("{}/app:1", front.host), &[]), None).success();
-    assert!(!run.stderr.contains(LEFT), "{}", run.stderr);
+    assert!(!run.stderr.contains(FALLBACK), "{}", run.stderr);
     let begun = front.begun();
     let count = |method: &str| begun.iter().filter(|line| line.starts_with(method)).count();
     assert!(count("POST") > 3, "{begun:?}");
@@ -184,7 +184,7 @@ fn an_upload_that_is_cut_goes_on() {
 }
 
 #[test]
-fn an_interrupt_ends_it_and_nothing_is_tagged() {
+fn an_interrupt_ends_the_push_and_no_tag_is_written() {
     let engine = builders().swap_remove(0);
     let registry = Registry::open();
     let front = Front::before(&registry.host);
@@ -197,12 +197,12 @@ fn an_interrupt_ends_it_and_nothing_is_tagged() {
     });
     running.signal(Signal::INT);
     let run = running.end(Duration::from_secs(10)).failure(130, "interrupted");
-    assert!(!run.stderr.contains(LEFT), "{}", run.stderr);
+    assert!(!run.stderr.contains(FALLBACK), "{}", run.stderr);
     assert!(registry.manifest("app", "1").contains("MANIFEST_UNKNOWN"));
 }
 
 #[test]
-fn whatever_fails_the_engine_pushes() {
+fn the_engine_pushes_if_larder_cannot() {
     let registry = Registry::open();
     for engine in builders() {
         let front = Front::before(&registry.host);
@@ -210,9 +210,9 @@ fn whatever_fails_the_engine_pushes() {
         let name = |case: &str| format!("{}/app:{case}", front.host);
         let run = |run: Run, cause: &str| {
             let run = run.success();
-            let left = run.stderr.lines().find(|line| line.contains(LEFT));
-            let left = left.unwrap_or_else(|| panic!("{}: {cause}: {}", engine.name, run.stderr));
-            assert!(left.contains(cause), "{}: {left}", engine.name);
+            let warning = run.stderr.lines().find(|line| line.contains(FALLBACK));
+            let warning = warning.unwrap_or_else(|| panic!("{}: {cause}: {}", engine.name, run.stderr));
+            assert!(warning.contains(cause), "{}: {warning}", engine.name);
         };
         let local = context.tag("built");
         context.larder(&["build", "-t", &local, "."]).success();
@@ -221,16 +221,19 @@ fn whatever_fails_the_engine_pushes() {
         std::fs::write(&other, vec![7; 3_000_000]).unwrap();
 
         let wrong = format!("mount --bind {} {upper}/data", other.display());
-        run(with_mount(&wrong, &push(&context, &name("wrong"), &[])), "the engine has other bytes");
+        run(
+            with_mount(&wrong, &push(&context, &name("wrong"), &[])),
+            "the engine returned different content",
+        );
 
         let full = context.path("full");
         std::fs::create_dir(&full).unwrap();
         let mount = format!("mount -t tmpfs -o size=1m larder-test {}", full.display());
         let mut command = push(&context, &name("full"), &["--key-extra", "case=full"]);
         command.env("TMPDIR", &full);
-        // Layers that the registry has by now would need no room.
+        // A layer that the registry already has would need no disk space.
         context.write("data", vec![context.tag("full").len().to_le_bytes()[0]; 3_000_000]);
-        run(with_mount(&mount, &command), "has no room");
+        run(with_mount(&mount, &command), "has no space");
 
         context.write("data", context.tag("refused"));
         front.fail("POST", "/blobs/uploads/", Fault::Answer("403 Forbidden", "{}"), 1);
@@ -247,16 +250,16 @@ fn whatever_fails_the_engine_pushes() {
 }
 
 #[test]
-fn zstd_is_what_newer_engines_pull_and_their_exporters_write() {
+fn engines_from_version_23_pull_pushed_zstd_layers() {
     for engine in every_engine() {
         let registry = Registry::open();
         let context = project(&engine);
         let name = format!("{}/app:1", registry.host);
         let run = finish(&mut push(&context, &name, &["--push-compression", "zstd"]), None).success();
-        assert!(!run.stderr.contains(LEFT), "{}: {}", engine.name, run.stderr);
+        assert!(!run.stderr.contains(FALLBACK), "{}: {}", engine.name, run.stderr);
         let mut image = manifest(&registry, "1");
         if let Some(entry) = image["manifests"][0]["digest"].as_str() {
-            // With attestations, which have entries of their own, an image is an index.
+            // With attestations, which are separate manifests, the pushed image is an index.
             image = manifest(&registry, entry);
         }
         let top = image["layers"].as_array().unwrap().last().unwrap().clone();
@@ -275,7 +278,8 @@ fn zstd_is_what_newer_engines_pull_and_their_exporters_write() {
             }
         }
 
-        // What was pushed for newer engines is no hit for a push that all can pull.
+        // An image that was pushed with zstd is not a hit for a push with the default compression, which every engine can
+        // pull.
         if !engine.is_containerd() {
             let name = format!("{}/app:2", registry.host);
             finish(&mut push(&context, &name, &[]), None).success();

@@ -1,4 +1,4 @@
-//! Where CI runs it: without a home, as a user that the machine does not know, beside unreadable directories.
+//! Unusual environments of CI jobs: no home directory, a user that the machine does not list, unreadable directories.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -9,11 +9,11 @@ use std::process::Command;
 use crate::engines::{Engine, any_engine, engines};
 use crate::support::{BUSYBOX, Run, TestContext, finish, json};
 
-/// A user whom no machine lists.
+/// A user id that no machine lists.
 const STRANGER: u32 = 47_110;
 
 impl TestContext {
-    /// larder, as a user to whom permissions matter and whom the machine does not know.
+    /// Returns a larder command without `HOME`, which runs as [`STRANGER`] if the tests run as root.
     fn stranger(&self, arguments: &[&str]) -> Command {
         let mut command = self.command(arguments);
         if rustix::process::geteuid().is_root() {
@@ -21,8 +21,8 @@ impl TestContext {
             if !program.exists() {
                 let built = env!("CARGO_BIN_EXE_larder");
                 fs::hard_link(built, &program).or_else(|_| fs::copy(built, &program).map(drop)).unwrap();
-                // What is above belongs to root.
-                self.open(&self.path(""), 0o755).open(&self.path("docker"), 0o755);
+                // The test's directory belongs to root and is closed to others.
+                self.set_mode(&self.path(""), 0o755).set_mode(&self.path("docker"), 0o755);
             }
             let mut own = Command::new(program);
             own.args(arguments).current_dir(self.project()).env_clear();
@@ -37,8 +37,8 @@ impl TestContext {
         command
     }
 
-    /// Sets the mode of a file or directory, which is made if need be.
-    fn open(&self, path: &Path, mode: u32) -> &Self {
+    /// Sets the mode of a file or directory. Creates a directory if nothing exists at the path.
+    fn set_mode(&self, path: &Path, mode: u32) -> &Self {
         if !path.exists() {
             fs::create_dir_all(path).unwrap();
         }
@@ -46,17 +46,17 @@ impl TestContext {
         self
     }
 
-    /// A directory that everybody may write to.
+    /// Creates a directory that every user may write to.
     fn public(&self, name: &str) -> PathBuf {
         let path = self.path(name);
-        self.open(&path, 0o777);
+        self.set_mode(&path, 0o777);
         path
     }
 }
 
 type Variables<'a> = &'a [(&'a str, &'a str)];
 
-/// A project that mounts a cache and copies a directory.
+/// Creates a project with a cache mount and a copied directory.
 fn project(engine: &Engine) -> TestContext {
     let context = TestContext::new(engine);
     context
@@ -76,39 +76,39 @@ fn warnings(run: &Run) -> Vec<&str> {
 }
 
 #[test]
-fn a_build_without_a_place_for_the_cache_costs_one_warning() {
+fn a_build_without_a_writable_cache_prints_one_warning() {
     let engine = any_engine();
     let context = project(&engine);
     context.write("requirements.txt", "six\n").write("file", "");
     let (file, sealed) = (context.project().join("file"), context.path("sealed"));
-    context.open(&sealed, 0o555);
+    context.set_mode(&sealed, 0o555);
     let (file, sealed) = (file.to_str().unwrap(), sealed.to_str().unwrap());
     let build = ["build", "-t", "app:1", "--enable-cache", "."];
     let tag = context.tag("app");
     let build = build.map(|argument| if argument == "app:1" { tag.as_str() } else { argument });
-    let places: [(&str, Variables<'_>, &str); 5] = [
+    let cases: [(&str, Variables<'_>, &str); 5] = [
         ("no HOME", &[], "/.cache/larder: "),
         ("HOME is read-only", &[("HOME", sealed)], "sealed/.cache/larder: Permission denied"),
         ("HOME does not exist", &[("HOME", "/nonexistent")], "/nonexistent/.cache/larder: "),
         ("XDG_CACHE_HOME is read-only", &[("HOME", "/"), ("XDG_CACHE_HOME", sealed)], "sealed/larder: "),
         ("the directory is a file", &[("LARDER_CACHE_DIR", file)], "file: Not a directory"),
     ];
-    for (place, variables, warning) in places {
+    for (case, variables, warning) in cases {
         let run = finish(context.stranger(&build).envs(variables.iter().copied()), None).success();
         let warned = warnings(&run);
-        let [one] = warned.as_slice() else { panic!("{place}: {}", run.stderr) };
+        let [one] = warned.as_slice() else { panic!("{case}: {}", run.stderr) };
         assert!(
             one.starts_with("warning: cannot write to the cache at /") && one.contains(warning),
-            "{place}: {one}"
+            "{case}: {one}"
         );
         let strict = [&build[..], &["--strict"]].concat();
         let run = finish(context.stranger(&strict).envs(variables.iter().copied()), None);
         run.failure(3, warning);
-        // What is kept for itself is done without, too.
+        // `larder dir` works without a cache directory, too.
         for verb in ["save", "restore"] {
             let dir = ["dir", verb, "src", "--key-files", "requirements.txt"];
             let run = finish(context.stranger(&dir).envs(variables.iter().copied()), None).success();
-            assert_eq!(warnings(&run).len(), 1, "{place}: {}", run.stderr);
+            assert_eq!(warnings(&run).len(), 1, "{case}: {}", run.stderr);
             assert!(
                 run.stderr.contains("did not save src") || run.stderr.contains("no hit for src"),
                 "{}",
@@ -120,7 +120,7 @@ fn a_build_without_a_place_for_the_cache_costs_one_warning() {
 }
 
 #[test]
-fn a_cache_that_is_only_readable_still_hits_and_a_remote_needs_no_directory() {
+fn a_read_only_cache_still_gives_hits_and_a_remote_needs_no_cache_directory() {
     let engine = any_engine();
     let context = project(&engine);
     let (home, remote) = (context.public("own"), context.public("remote"));
@@ -137,14 +137,14 @@ fn a_cache_that_is_only_readable_still_hits_and_a_remote_needs_no_directory() {
         for entry in
             walkdir::WalkDir::new(&home).into_iter().filter_map(Result::ok).filter(|e| e.file_type().is_dir())
         {
-            context.open(entry.path(), mode);
+            context.set_mode(entry.path(), mode);
         }
     };
     seal(0o555);
     let (run, outcome) = build(&home, &[]);
     assert_eq!((warnings(&run).len(), outcome.as_str()), (1, "image-hit"), "{}", run.stderr);
     seal(0o755);
-    // Another agent, without a directory of its own.
+    // A different agent, without a cache directory.
     let remote = format!("file://{}", remote.display());
     let variables = [("LARDER_REMOTE", remote.as_str())];
     build(Path::new("/nonexistent"), &variables);
@@ -154,7 +154,7 @@ fn a_cache_that_is_only_readable_still_hits_and_a_remote_needs_no_directory() {
 }
 
 #[test]
-fn temporary_files_find_another_place_and_no_working_directory_is_needed() {
+fn larder_runs_with_a_missing_tmpdir_and_without_a_working_directory() {
     let context = project(&any_engine());
     let home = context.public("own");
     let dockerfile = format!("FROM {BUSYBOX}\nENV A={}\n", context.tag("x"));
@@ -163,7 +163,7 @@ fn temporary_files_find_another_place_and_no_working_directory_is_needed() {
     let run = finish(&mut command, Some(dockerfile.as_bytes())).success();
     let warned = warnings(&run);
     assert!(warned.len() == 1 && warned[0].contains("/nonexistent"), "{}", run.stderr);
-    // The working directory is removed by what runs before larder.
+    // The shell removes the working directory before it starts larder.
     let (gone, project) = (context.public("gone"), context.project());
     let program = context.stranger(&["build", project.to_str().unwrap()]);
     let mut shell = Command::new("sh");
@@ -177,7 +177,7 @@ fn temporary_files_find_another_place_and_no_working_directory_is_needed() {
 }
 
 #[test]
-fn what_is_unreadable_matters_only_to_a_step_that_takes_it() {
+fn an_unreadable_file_is_an_error_only_if_a_step_copies_it() {
     for engine in engines() {
         let context = project(&engine);
         let home = context.public("own");
@@ -188,7 +188,7 @@ fn what_is_unreadable_matters_only_to_a_step_that_takes_it() {
         context.write("key.Dockerfile", format!("FROM {BUSYBOX}\nCOPY private.key /\n"));
         context.write("inside.Dockerfile", format!("FROM {BUSYBOX}\nCOPY pgdata/base /\n"));
         let (closed, key) = (context.project().join("pgdata"), context.project().join("private.key"));
-        context.open(&closed, 0).open(&key, 0);
+        context.set_mode(&closed, 0).set_mode(&key, 0);
         let tag = context.tag("app");
         let metadata = context.public("results").join("metadata.json");
         let build = |flags: &[&str]| {
@@ -200,7 +200,7 @@ fn what_is_unreadable_matters_only_to_a_step_that_takes_it() {
             let run = build(flags).success();
             assert_eq!(json(&metadata)["outcome"], "image-hit", "{} {what}: {}", engine.name, run.stderr);
         };
-        builds_and_hits("taken by no step", &[]);
+        builds_and_hits("copied by no step", &[]);
         context.write(".dockerignore", "**/pgdata\n*.key\n");
         builds_and_hits("ignored", &["-f", "all.Dockerfile"]);
         context.write(".dockerignore", "*\n!src\n");
@@ -209,10 +209,10 @@ fn what_is_unreadable_matters_only_to_a_step_that_takes_it() {
         build(&["-f", "all.Dockerfile"]).failure(1, "pgdata");
         build(&["-f", "key.Dockerfile"]).failure(1, "private.key: Permission denied");
         build(&["-f", "inside.Dockerfile"]).failure(1, "pgdata/base").hint("pgdata: Permission denied");
-        // An ignore file that cannot be read is not taken for none.
+        // An ignore file that cannot be read is an error, not an empty ignore file.
         context.write(".dockerignore", "pgdata\n*.key\n");
-        context.open(&context.project().join(".dockerignore"), 0);
+        context.set_mode(&context.project().join(".dockerignore"), 0);
         build(&["-f", "all.Dockerfile"]).failure(2, ".dockerignore: Permission denied");
-        context.open(&closed, 0o755);
+        context.set_mode(&closed, 0o755);
     }
 }

@@ -1,8 +1,9 @@
-//! A build that continues from a prefix makes the image that `docker build` makes.
+//! A build that continues from a prefix makes the same image as `docker build`.
 //!
-//! For each cut of the corpus, a first agent pushes the image of everything before the cut, which publishes the prefix; a
-//! second one, which knows nothing, builds the whole Dockerfile and must continue from the prefix. The peer is built by the
-//! engine's own client. Files and the runtime config are the same; times, and entries of the history, are not compared.
+//! For each cut of the corpus, a first agent pushes the image of the instructions before the cut, which publishes the
+//! prefix. A second agent with an empty cache builds the whole Dockerfile and must continue from the prefix. The
+//! engine's own client builds the image to compare with. Files and runtime configuration must be the same. Times and
+//! entries of the history are not compared.
 
 use std::collections::BTreeSet;
 
@@ -17,11 +18,11 @@ mod corpus;
 
 use corpus::Case;
 
-/// Takes the place of the cut, because prefixes end after installations. Nothing is installed.
+/// Replaces the marker of the cut, because prefixes end after installations. It installs nothing.
 const INSTALLATION: &str = "RUN true || pip install flask";
-/// The frontends of this engine and later ones know here-documents and named contexts.
+/// The first major version of an engine whose frontend supports here-documents and named contexts.
 const NEWER_FRONTEND: u32 = 23;
-/// The cuts that `make test` builds, one in so many.
+/// `make test` builds one in this many cuts.
 const SHARE: usize = 10;
 /// The number of cuts that are built on one engine at a time.
 const AT_ONCE: usize = 3;
@@ -30,7 +31,7 @@ const AT_ONCE: usize = 3;
 struct Cut {
     case: Case,
     whole: String,
-    /// The same without what follows the cut in the stage.
+    /// [`Self::whole`] without the instructions of the stage that follow the cut.
     before: String,
 }
 
@@ -68,7 +69,7 @@ impl Cut {
         })
     }
 
-    /// Compares the images of the whole Dockerfile.
+    /// Builds the whole Dockerfile with both tools and asserts that the images are the same.
     fn assert_continues(&self, engine: &Engine, registry: &Registry) {
         let label = format!("{} on {}", self.case.name, engine.name);
         let context = TestContext::new(engine);
@@ -133,12 +134,12 @@ impl Cut {
 
     fn docker(context: &TestContext, arguments: &[&str]) -> Run {
         let mut docker = context.engine.docker();
-        // Of one directory called `.`, 20.10 takes files of the same size and time for those of another.
+        // If the context is `.`, 20.10 confuses files of the same size and time in different directories.
         docker.arg("build").args(arguments).arg(context.project()).current_dir(context.project());
         finish(&mut docker, None)
     }
 
-    /// Returns the flags that the case asks for, for either tool.
+    /// Returns the flags of the case, which are the same for both tools.
     fn options(&self, context: &TestContext) -> Vec<String> {
         let mut options = Vec::new();
         options.extend(self.case.target.iter().map(|target| format!("--target={target}")));
@@ -174,31 +175,31 @@ fn assert_all_continue(topic: &str) {
 }
 
 #[test]
-fn a_build_that_continues_has_the_arguments() {
+fn a_build_from_a_prefix_has_the_same_arguments() {
     assert_all_continue("args");
 }
 
 #[test]
-fn a_build_that_continues_has_the_command_and_entrypoint() {
+fn a_build_from_a_prefix_has_the_same_command_and_entrypoint() {
     assert_all_continue("commands");
 }
 
 #[test]
-fn a_build_that_continues_has_the_settings() {
+fn a_build_from_a_prefix_has_the_same_settings() {
     assert_all_continue("config");
 }
 
 #[test]
-fn a_build_that_continues_has_the_files() {
+fn a_build_from_a_prefix_has_the_same_files() {
     assert_all_continue("files");
 }
 
 #[test]
-fn a_build_that_continues_has_the_files_of_other_stages() {
+fn a_build_from_a_prefix_has_the_same_files_of_other_stages() {
     assert_all_continue("stages");
 }
 
 #[test]
-fn a_build_that_continues_has_the_triggers() {
+fn a_build_from_a_prefix_has_the_same_triggers() {
     assert_all_continue("triggers");
 }

@@ -1,4 +1,4 @@
-//! The forms of progress, as a real engine's builds show them.
+//! The progress modes (plain, JSON, quiet, terminal) with builds of a real engine.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ fn project(context: &TestContext) {
 }
 
 #[test]
-fn plain_progress_numbers_the_steps_and_says_what_was_cached_and_how_long_the_rest_took() {
+fn plain_progress_numbers_the_steps_and_marks_them_as_cached_or_done() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         project(&context);
@@ -32,8 +32,11 @@ fn plain_progress_numbers_the_steps_and_says_what_was_cached_and_how_long_the_re
         assert!(line_with(" to stdout") && line_with(" to stderr"), "{}", first.stderr);
         let done = first.stderr.lines().find(|line| line.starts_with(&format!("{run} DONE "))).unwrap();
         assert!(done.ends_with('s'), "{done}");
-        assert!(!first.stderr.contains('\x1b') && !first.stderr.contains('\r'), "no terminal, no escapes");
-        context.write("unseen", "makes the key another one");
+        assert!(
+            !first.stderr.contains('\x1b') && !first.stderr.contains('\r'),
+            "no escape sequences without a terminal"
+        );
+        context.write("unseen", "changes the key");
         context.write(
             "Dockerfile",
             format!("FROM {BUSYBOX}\nCOPY file /\nRUN echo to stdout; echo to stderr >&2\nENV A=1\n"),
@@ -45,7 +48,7 @@ fn plain_progress_numbers_the_steps_and_says_what_was_cached_and_how_long_the_re
 }
 
 #[test]
-fn json_progress_is_one_object_a_line_whatever_happens() {
+fn json_progress_is_one_object_per_line_whatever_the_outcome() {
     let context = TestContext::new(&any_engine());
     project(&context);
     std::fs::write(context.path("in-the-way"), "").unwrap();
@@ -64,7 +67,7 @@ fn json_progress_is_one_object_a_line_whatever_happens() {
     assert!(built.iter().all(|event| event["schema"] == "larder.progress.v1"));
     assert!(of(&built, "vertex", "name", "[3/3] RUN echo"));
     assert!(of(&built, "log", "data", "to stderr") && of(&built, "log", "stream", "stderr"));
-    // What larder itself has found and done.
+    // Events of larder itself, with the keys, the tiers and the record.
     let named = |events: &[Value], name: &str| -> Vec<Value> {
         events.iter().filter(|event| event["event"] == name).cloned().collect()
     };
@@ -94,7 +97,7 @@ fn json_progress_is_one_object_a_line_whatever_happens() {
 }
 
 #[test]
-fn a_quiet_build_says_nothing_but_errors() {
+fn a_quiet_build_prints_only_errors() {
     let context = TestContext::new(&any_engine());
     project(&context);
     for _ in ["built", "hit"] {
@@ -108,7 +111,7 @@ fn a_quiet_build_says_nothing_but_errors() {
 }
 
 #[test]
-fn a_quiet_build_and_one_in_json_print_no_notes() {
+fn quiet_and_json_builds_print_no_notes() {
     let engine = any_engine();
     for mode in [&["--quiet"][..], &["--progress", "quiet"], &["--progress", "json"]] {
         let context = TestContext::new(&engine);
@@ -121,8 +124,8 @@ fn a_quiet_build_and_one_in_json_print_no_notes() {
                      RUN pip install nothing || true\n"
                 ),
             );
-            // A mount that is saved and restored, an image that is archived, mounts that are looked for, and a file of
-            // larder's own in the context.
+            // Each of these would print a note: a mount that is saved and restored, an image that is archived, automatic
+            // mounts, and a file in the context that larder wrote.
             let flags = ["build", "--metadata-file", "meta.json", "--enable-cache", "--auto-mounts", "."];
             let run = context.larder(&[&flags[..], mode].concat()).success();
             let built = json(&context.project().join("meta.json"));
@@ -148,21 +151,21 @@ fn a_quiet_build_and_one_in_json_print_no_notes() {
 }
 
 #[test]
-fn the_form_comes_from_the_flag_then_the_variables_then_the_file() {
+fn the_mode_comes_from_the_flag_then_the_variables_then_the_file() {
     let context = TestContext::new(&any_engine());
     project(&context);
     context.write("larder.yaml", "progress: quiet\n");
-    let said = |flags: &[&str], variables: &[(&str, &str)]| {
+    let stderr_of = |flags: &[&str], variables: &[(&str, &str)]| {
         let arguments = [&["build", "--no-cache"], flags, &["."]].concat();
         finish(context.command(&arguments).envs(variables.iter().copied()), None).success().stderr
     };
-    assert_eq!(said(&[], &[]), "");
-    assert!(said(&[], &[("BUILDKIT_PROGRESS", "plain")]).contains("#1 "));
-    assert_eq!(said(&[], &[("BUILDKIT_PROGRESS", "plain"), ("LARDER_PROGRESS", "quiet")]), "");
-    assert!(said(&["--progress", "plain"], &[("LARDER_PROGRESS", "quiet")]).contains("#1 "));
+    assert_eq!(stderr_of(&[], &[]), "");
+    assert!(stderr_of(&[], &[("BUILDKIT_PROGRESS", "plain")]).contains("#1 "));
+    assert_eq!(stderr_of(&[], &[("BUILDKIT_PROGRESS", "plain"), ("LARDER_PROGRESS", "quiet")]), "");
+    assert!(stderr_of(&["--progress", "plain"], &[("LARDER_PROGRESS", "quiet")]).contains("#1 "));
 }
 
-/// Runs larder on a terminal of its own and answers what that showed.
+/// Runs larder on a pseudo-terminal and returns what the terminal shows.
 fn on_a_terminal(context: &TestContext, arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let larder = context.command(arguments);
     let words = std::iter::once(larder.get_program()).chain(larder.get_args());
@@ -176,7 +179,7 @@ fn on_a_terminal(context: &TestContext, arguments: &[&str], variables: &[(&str, 
 }
 
 #[test]
-fn a_terminal_shows_a_table_that_redraws_itself_and_then_the_summary() {
+fn a_terminal_shows_a_live_table_and_then_the_summary() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         project(&context);
@@ -194,7 +197,7 @@ fn a_terminal_shows_a_table_that_redraws_itself_and_then_the_summary() {
 }
 
 #[test]
-fn a_terminal_of_a_ci_job_or_without_cursor_movement_gets_lines() {
+fn a_ci_terminal_and_a_dumb_terminal_get_plain_lines() {
     let context = TestContext::new(&any_engine());
     project(&context);
     for variable in [("CI", "true"), ("TERM", "dumb")] {
@@ -204,7 +207,7 @@ fn a_terminal_of_a_ci_job_or_without_cursor_movement_gets_lines() {
 }
 
 #[test]
-fn no_color_is_honoured_on_a_terminal() {
+fn no_color_disables_colors_on_a_terminal() {
     let context = TestContext::new(&any_engine());
     project(&context);
     let arguments = ["build", "--no-cache", "."];
@@ -219,7 +222,7 @@ fn no_color_is_honoured_on_a_terminal() {
 }
 
 #[test]
-fn plain_progress_is_plain_on_a_terminal_too() {
+fn plain_progress_has_no_escape_sequences_on_a_terminal() {
     let context = TestContext::new(&any_engine());
     project(&context);
     std::fs::write(context.path("in-the-way"), "").unwrap();

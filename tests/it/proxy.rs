@@ -1,4 +1,4 @@
-//! A proxy before an engine that notes how each connection begins, and that cuts or freezes connections.
+//! A proxy in front of an engine that records the first line of each connection, and cuts or freezes connections.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
-/// A running proxy; what it has open ends with the test's process.
+/// A running proxy. Its threads end with the process of the test.
 pub(crate) struct Proxy {
     host: String,
     state: Arc<State>,
@@ -28,7 +28,7 @@ struct State {
 }
 
 impl Proxy {
-    /// A proxy on a Unix socket before the engine at `target`.
+    /// Starts a proxy on a Unix socket in front of the engine at `target`.
     pub(crate) fn unix(target: &str) -> Self {
         let directory = TempDir::with_prefix("larder-proxy-").expect("a directory");
         let path = directory.path().join("docker.sock");
@@ -38,7 +38,7 @@ impl Proxy {
         Self::start(host, directory, target, accept)
     }
 
-    /// A proxy on a TCP port of this machine before the engine at `target`.
+    /// Starts a proxy on a TCP port of this machine in front of the engine at `target`.
     pub(crate) fn tcp(target: &str) -> Self {
         let directory = TempDir::with_prefix("larder-proxy-").expect("a directory");
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
@@ -58,29 +58,29 @@ impl Proxy {
         thread::spawn(move || {
             while let Ok(client) = accept() {
                 let state = Arc::clone(&serving);
-                // A connection that breaks is the client's business.
+                // The client reports a broken connection.
                 thread::spawn(move || drop(state.serve(client)));
             }
         });
         Self { host, state, _directory: directory }
     }
 
-    /// Its address, in Docker's notation.
+    /// Returns its address in the form of `DOCKER_HOST`.
     pub(crate) fn host(&self) -> &str {
         &self.host
     }
 
-    /// The first line of each connection so far.
+    /// Returns the first line of each connection so far.
     pub(crate) fn seen(&self) -> Vec<String> {
         self.state.seen.lock().expect("no panic").clone()
     }
 
-    /// The shared key of each session so far, on an engine with an endpoint for sessions.
+    /// Returns the shared key of each session so far. Empty if the engine has no endpoint for sessions.
     pub(crate) fn shared_keys(&self) -> Vec<String> {
         self.state.shared_keys.lock().expect("no panic").clone()
     }
 
-    /// Cuts the open connections that began with this.
+    /// Cuts the open connections whose first line starts with `start`.
     pub(crate) fn cut(&self, start: &str) {
         let open = self.state.open.lock().expect("no panic");
         let matching: Vec<_> = open.iter().filter(|(first, _)| first.starts_with(start)).collect();
@@ -90,7 +90,7 @@ impl Proxy {
         }
     }
 
-    /// Cuts every connection and takes no new one, as an engine that was killed.
+    /// Cuts every connection and serves no new ones, like an engine that was killed.
     pub(crate) fn die(&self) {
         self.state.dead.store(true, Ordering::SeqCst);
         for (_, sockets) in self.state.open.lock().expect("no panic").iter() {
@@ -100,7 +100,7 @@ impl Proxy {
         }
     }
 
-    /// Passes nothing on any more, as a network that lost its way.
+    /// Stops forwarding data without closing connections, like a broken network.
     pub(crate) fn freeze(&self) {
         *self.state.frozen.lock().expect("no panic") = true;
     }
@@ -173,7 +173,7 @@ impl Socket {
     }
 
     fn shutdown(&self, how: Shutdown) {
-        // It may have been shut down by the other side.
+        // The other side may already have shut it down.
         drop(match self {
             Self::Unix(stream) => stream.shutdown(how),
             Self::Tcp(stream) => stream.shutdown(how),

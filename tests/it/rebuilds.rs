@@ -1,4 +1,4 @@
-//! A rebuild that the user forced is final: what it replaced is no hit again, whoever still has it.
+//! A forced rebuild is final: the image that it replaced is never a hit again, in whichever store it still is.
 
 use serde_json::Value;
 
@@ -6,7 +6,7 @@ use crate::engines::{Engine, any_engine};
 use crate::registries::Registry;
 use crate::support::{self, BUSYBOX, TestContext, finish};
 
-/// Agents of one project, each with a cache directory of its own. Every build that runs the step makes another image.
+/// Agents of one project, each with its own cache directory. Every build that runs the step makes a different image.
 struct Agents {
     context: TestContext,
 }
@@ -31,7 +31,7 @@ impl Agents {
         support::json(metadata.as_ref())
     }
 
-    /// Removes images from the engine, and what its builder has made of this project.
+    /// Removes images from the engine.
     fn remove(&self, images: &[&Value]) {
         for image in images {
             let removed =
@@ -46,7 +46,7 @@ fn id(built: &Value) -> &str {
 }
 
 #[test]
-fn an_image_that_was_replaced_does_not_come_back_once_the_new_one_is_removed() {
+fn a_replaced_image_is_not_a_hit_after_the_new_image_is_removed() {
     for flags in
         [&["--force-rebuild"][..], &["--no-cache"], &["--no-cache-filter", "main"], &["--max-age", "1s"]]
     {
@@ -67,7 +67,7 @@ fn an_image_that_was_replaced_does_not_come_back_once_the_new_one_is_removed() {
 }
 
 #[test]
-fn an_archived_image_is_replaced_by_a_rebuild_that_requests_no_archive() {
+fn a_rebuild_without_the_archive_flag_replaces_the_archived_image() {
     let agents = Agents::new(&any_engine());
     let tag = agents.context.tag("app");
     let remote = format!("file://{}", agents.context.path("remote").display());
@@ -75,8 +75,8 @@ fn an_archived_image_is_replaced_by_a_rebuild_that_requests_no_archive() {
     let old = agents.build("a", &["--enable-cache", "--remote", &remote, "-t", &tag]);
     let new = agents.build("a", &["--force-rebuild", "--remote", &remote, "-t", &tag]);
     agents.remove(&[&old, &new]);
-    assert_eq!(id(&agents.build("b", &["--remote", &remote, "-t", &tag])), id(&new), "another agent");
-    // Without a remote the local store is all there is.
+    assert_eq!(id(&agents.build("b", &["--remote", &remote, "-t", &tag])), id(&new), "on a different agent");
+    // Without a remote, the local store is the only one.
     let local = Agents::new(&any_engine());
     let old = local.build("a", &["--enable-cache", "-t", &tag]);
     let new = local.build("a", &["--force-rebuild", "-t", &tag]);
@@ -92,47 +92,47 @@ fn a_rebuild_of_the_trunk_replaces_older_images_of_the_lanes_that_read_it() {
     let name = format!("{}/app:1", registry.host);
     let remote = format!("file://{}", agents.context.path("remote").display());
     std::fs::create_dir(agents.context.path("remote")).unwrap();
-    let places = [&["--push", "-t", &name][..], &["--enable-cache", "--remote", &remote, "-t", "app"]];
-    for place in places {
-        let build = |agent: &str, more: &[&str]| agents.build(agent, &[place, more].concat());
+    let flag_sets = [&["--push", "-t", &name][..], &["--enable-cache", "--remote", &remote, "-t", "app"]];
+    for flags in flag_sets {
+        let build = |agent: &str, more: &[&str]| agents.build(agent, &[flags, more].concat());
         let request = ["--lane", "pr-7", "--trunk", "main"];
         let old = build("request", &request);
         let new = build("trunk", &["--lane", "main", "--trunk", "main", "--force-rebuild"]);
         assert_ne!(id(&old), id(&new));
         agents.remove(&[&old]);
         let fresh = build("fresh-request", &request);
-        assert_eq!((fresh["outcome"].as_str(), id(&fresh)), (Some("image-hit"), id(&new)), "{place:?}");
+        assert_eq!((fresh["outcome"].as_str(), id(&fresh)), (Some("image-hit"), id(&new)), "{flags:?}");
     }
 }
 
 #[test]
-fn an_agent_that_still_has_the_replaced_image_takes_the_new_one() {
+fn an_agent_with_the_replaced_image_gets_the_new_image() {
     let registry = Registry::open();
     let agents = Agents::new(&any_engine());
     let name = format!("{}/app:1", registry.host);
     let remote = format!("file://{}", agents.context.path("remote").display());
     std::fs::create_dir(agents.context.path("remote")).unwrap();
-    for place in [&["--push", "-t", &name][..], &["--remote", &remote, "-t", "app"]] {
-        let build = |agent: &str, more: &[&str]| agents.build(agent, &[place, more].concat());
+    for flags in [&["--push", "-t", &name][..], &["--remote", &remote, "-t", "app"]] {
+        let build = |agent: &str, more: &[&str]| agents.build(agent, &[flags, more].concat());
         let old = build("a", &[]);
         let new = build("b", &["--force-rebuild"]);
         assert_ne!(id(&old), id(&new));
         let hit = build("a", &[]);
-        assert_eq!((hit["outcome"].as_str(), id(&hit)), (Some("image-hit"), id(&new)), "{place:?}");
-        assert_eq!(id(&build("a", &[])), id(&new), "{place:?}: and again");
-        // The registry has the new one still.
-        if place[0] == "--push" {
+        assert_eq!((hit["outcome"].as_str(), id(&hit)), (Some("image-hit"), id(&new)), "{flags:?}");
+        assert_eq!(id(&build("a", &[])), id(&new), "{flags:?}: and again");
+        // The registry still has the new image.
+        if flags[0] == "--push" {
             assert!(registry.config("app", "1").contains(&digest_of_step(&new, &agents.context.engine)));
         }
     }
 }
 
 #[test]
-fn an_image_of_the_engine_does_not_wait_for_a_remote_that_says_nothing() {
+fn an_engine_hit_does_not_wait_for_a_remote_that_does_not_answer() {
     let agents = Agents::new(&any_engine());
     let tag = agents.context.tag("app");
     agents.build("a", &["-t", &tag]);
-    // It takes connections and never answers.
+    // The server accepts connections and never answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let remote = format!("s3://b/p?endpoint=http://{}&region=eu-north-1", silent.local_addr().unwrap());
     let cache = agents.context.path("a-cache").to_string_lossy().into_owned();
@@ -142,11 +142,11 @@ fn an_image_of_the_engine_does_not_wait_for_a_remote_that_says_nothing() {
     let run = finish(&mut command, None).success();
     assert!(run.stderr.contains("image hit (engine)"), "{}", run.stderr);
     let expected =
-        "warning: the remote store does not say in 2s if it has a newer image; going on with the engine's";
+        "warning: the remote store did not answer in 2s whether it has a newer image; using the engine's";
     assert!(run.stderr.contains(expected), "{}", run.stderr);
 }
 
-/// The diff id of the last layer of an image.
+/// Returns the diff id of the last layer of an image.
 fn digest_of_step(built: &Value, engine: &Engine) -> String {
     let layers = engine.inspect(id(built))["RootFS"]["Layers"].as_array().unwrap().clone();
     layers.last().unwrap().as_str().unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! Private registries: pushes, base images behind a login, and inline caches.
+//! Private registries: pushes, base images that need a login, and inline caches.
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -12,11 +12,12 @@ use crate::engines::engines;
 use crate::support::{BUSYBOX, TestContext};
 use crate::waiting::await_true;
 
-/// The user `ci` with the password `s3cret`, as htpasswd writes it, and as Docker's configuration does.
+/// The user `ci` with the password `s3cret`, as a line of an htpasswd file.
 const HTPASSWD: &str = "ci:$2y$05$eMVP7W8u8y0O/wcjhqIBzObBv4hhlXTP4R9C0Ls/uj8f5ytoWsoU6\n";
+/// The same user as an `auth` value in Docker's configuration.
 pub(crate) const LOGIN: &str = "Y2k6czNjcmV0";
 
-/// A registry of the test's own; it ends when dropped.
+/// A registry process that belongs to one test. It ends when it is dropped.
 pub(crate) struct Registry {
     process: Child,
     pub(crate) host: String,
@@ -25,19 +26,19 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// One that asks for a login.
+    /// Starts a registry that requires a login.
     pub(crate) fn start() -> Self {
         Self::with(&htpasswd_auth, None)
     }
 
-    /// One that anybody may use.
+    /// Starts a registry that requires no login.
     pub(crate) fn open() -> Self {
         Self::with(&|_| String::new(), None)
     }
 
-    /// One that speaks TLS and asks for a login; its CA is answered, too.
+    /// Starts a registry that uses TLS and requires a login. Also returns the certificate of its authority.
     pub(crate) fn tls() -> (Self, String) {
-        // An authority and a server in one, as `openssl req -x509` makes them.
+        // One certificate serves as the authority and as the server's, as with `openssl req -x509`.
         let mut parameters = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
         parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().unwrap();
@@ -46,7 +47,7 @@ impl Registry {
         (Self::with(&htpasswd_auth, Some(pair)), authority)
     }
 
-    /// One that anybody may use, with a disk of that many bytes.
+    /// Starts a registry that requires no login and whose disk has this many bytes.
     pub(crate) fn on_disk_of(bytes: u64) -> Self {
         let mut registry = Self::open();
         let data = registry.data();
@@ -56,7 +57,7 @@ impl Registry {
             .arg(data)
             .status()
             .expect("mount");
-        assert!(mount.success(), "this test takes root, as the engines do");
+        assert!(mount.success(), "this test needs root, as the engines do");
         registry.has_own_disk = true;
         registry
     }
@@ -68,7 +69,7 @@ impl Registry {
     fn with(auth: &dyn Fn(&Path) -> String, pair: Option<(String, String)>) -> Self {
         let directory = TempDir::new().unwrap();
         let at = |name: &str| directory.path().join(name);
-        // Free a moment ago; nobody else on this machine asks for just this one.
+        // The port was free a moment ago, and no other program requests this particular port.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         std::fs::write(at("htpasswd"), HTPASSWD).unwrap();
         let tls = pair.map(|(certificate, key)| {
@@ -95,30 +96,30 @@ impl Registry {
         Self { process, host: format!("127.0.0.1:{port}"), directory, has_own_disk: false }
     }
 
-    /// What it answers to a GET, without the head.
+    /// Returns the body of the response to a GET request.
     pub(crate) fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(&self.host).unwrap();
         let accept = "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
                       application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
         let head = format!("GET {path} HTTP/1.0\r\nHost: {}\r\nAccept: {accept}\r\n\r\n", self.host);
         stream.write_all(head.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
+        let mut response = String::new();
+        stream.read_to_string(&mut response).unwrap();
+        response.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default()
     }
 
-    /// What stands under a tag.
+    /// Returns the manifest of a tag.
     pub(crate) fn manifest(&self, repository: &str, tag: &str) -> String {
         self.get(&format!("/v2/{repository}/manifests/{tag}"))
     }
 
-    /// The config of the image under a tag.
+    /// Returns the config of the image of a tag.
     pub(crate) fn config(&self, repository: &str, tag: &str) -> String {
         let manifest: serde_json::Value = serde_json::from_str(&self.manifest(repository, tag)).unwrap();
         self.get(&format!("/v2/{repository}/blobs/{}", manifest["config"]["digest"].as_str().unwrap()))
     }
 
-    /// Whether a repository has a blob.
+    /// Returns `true` if a repository contains a blob.
     pub(crate) fn has_blob(&self, repository: &str, digest: &str) -> bool {
         let hex = digest.strip_prefix("sha256:").expect("a digest");
         let root = self.data().join("docker/registry/v2");
@@ -127,7 +128,7 @@ impl Registry {
         link.exists() && data.exists()
     }
 
-    /// Flips a byte in the middle of all that is no JSON.
+    /// Flips a bit in the middle of each blob that is not JSON.
     pub(crate) fn damage_layers(&self) {
         let blobs = self.data().join("docker/registry/v2/blobs");
         for entry in
@@ -142,7 +143,7 @@ impl Registry {
         }
     }
 
-    /// The file with the digest that a tag names.
+    /// Returns the path of the file with the digest of a tag.
     fn link(&self, repository: &str, tag: &str) -> PathBuf {
         let repositories = self.data().join("docker/registry/v2/repositories");
         repositories.join(repository).join("_manifests/tags").join(tag).join("current/link")
@@ -153,12 +154,12 @@ impl Registry {
         std::fs::remove_dir_all(link.ancestors().nth(2).unwrap()).unwrap();
     }
 
-    /// Lets a tag name the image of another tag.
+    /// Makes a tag refer to the image of a different tag.
     pub(crate) fn move_tag(&self, repository: &str, tag: &str, to: &str) {
         std::fs::copy(self.link(repository, to), self.link(repository, tag)).unwrap();
     }
 
-    /// Removes a blob from the storage, without a trace in the repositories that have it.
+    /// Removes a blob from the storage. The repositories still refer to it.
     pub(crate) fn remove_blob(&self, digest: &str) {
         let hex = digest.strip_prefix("sha256:").unwrap();
         let blobs = self.data().join("docker/registry/v2/blobs/sha256");
@@ -188,7 +189,7 @@ impl Drop for Registry {
 }
 
 #[test]
-fn an_image_is_pushed_with_the_users_login_and_is_a_base_behind_the_same_login() {
+fn pushes_and_base_images_of_a_private_registry_use_the_users_login() {
     for engine in engines() {
         let registry = Registry::start();
         let context = TestContext::new(&engine);
@@ -202,7 +203,7 @@ fn an_image_is_pushed_with_the_users_login_and_is_a_base_behind_the_same_login()
         let run = context.larder(&["build", "--push", "-t", &pushed, "."]).success();
         assert!(run.stderr.contains(&format!("pushed {pushed}")), "{}", run.stderr);
 
-        // A hit is pushed as well; the registry has its layers already.
+        // The image of a hit is pushed, too. The registry already has its layers.
         let again = format!("{}/app:again", registry.host);
         let run = context.larder(&["build", "--push", "-t", &again, "."]).success();
         assert!(
@@ -221,17 +222,21 @@ fn an_image_is_pushed_with_the_users_login_and_is_a_base_behind_the_same_login()
         registry.log_in(&context.path("docker"), LOGIN);
         let built = context.build(&["--no-cache", "."]);
         assert_eq!(built["outcome"], "built", "{}", engine.name);
-        assert_eq!(context.build(&["."])["outcome"], "image-hit", "the base is pinned by its registry");
+        assert_eq!(
+            context.build(&["."])["outcome"],
+            "image-hit",
+            "the base image is pinned to its digest in the registry"
+        );
     }
 }
 
 #[test]
-fn a_push_counts_each_layer_once_and_nothing_but_layers() {
+fn a_push_counts_each_layer_once_and_only_layers() {
     for engine in engines() {
         let registry = Registry::open();
         let context = TestContext::new(&engine);
         let mark = context.tag("mark");
-        // Two layers are the same one on most engines, and attestations are no layers.
+        // On most engines the last two steps make the same layer. Attestations are not layers.
         let lower = format!("FROM {BUSYBOX}\nRUN echo {mark} > /a\nRUN true\nRUN true\n");
         let counted = |dockerfile: &str, tag: &str| {
             context.write("Dockerfile", dockerfile);
@@ -240,14 +245,14 @@ fn a_push_counts_each_layer_once_and_nothing_but_layers() {
             let line = run.stderr.lines().find(|line| line.starts_with("pushed ")).unwrap().to_owned();
             (line.split_once(": ").unwrap().1.to_owned(), layers_in(&registry, "app", tag))
         };
-        let (said, layers) = counted(&lower, "1");
-        assert_eq!(said, format!("{layers} layers sent, 0 already there"), "{}", engine.name);
-        let (said, layers) = counted(&format!("{lower}RUN echo {mark} > /b\n"), "2");
-        assert_eq!(said, format!("1 layer sent, {} already there", layers - 1), "{}", engine.name);
+        let (summary, layers) = counted(&lower, "1");
+        assert_eq!(summary, format!("{layers} layers sent, 0 already there"), "{}", engine.name);
+        let (summary, layers) = counted(&format!("{lower}RUN echo {mark} > /b\n"), "2");
+        assert_eq!(summary, format!("1 layer sent, {} already there", layers - 1), "{}", engine.name);
     }
 }
 
-/// The number of different layers of the image under a tag, whose attestations do not count.
+/// Returns the number of different layers of the image of a tag, without attestations.
 fn layers_in(registry: &Registry, repository: &str, tag: &str) -> usize {
     let parse = |text: String| serde_json::from_str::<serde_json::Value>(&text).unwrap();
     let mut manifest = parse(registry.manifest(repository, tag));
@@ -259,18 +264,18 @@ fn layers_in(registry: &Registry, repository: &str, tag: &str) -> usize {
 }
 
 #[test]
-fn a_push_to_a_registry_that_is_down_says_so() {
+fn a_push_to_a_registry_that_is_down_fails_with_a_hint() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY Dockerfile /\n"));
-        // Nobody listens there.
+        // Nothing listens on this port.
         let run = context.larder(&["build", "--push", "-t", "127.0.0.1:9/app:1", "."]);
         run.failure(1, "cannot push").hint("127.0.0.1:9 is up");
     }
 }
 
 #[test]
-fn layers_of_an_inline_cache_are_taken_from_the_registry() {
+fn layers_of_an_inline_cache_are_imported_from_the_registry() {
     for engine in engines() {
         let registry = Registry::start();
         let context = TestContext::new(&engine);

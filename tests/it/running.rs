@@ -1,4 +1,4 @@
-//! larder while it runs: what it has said so far, signals, and its end.
+//! larder as a running process: its standard error so far, signals, and its end.
 
 use std::io::Read;
 use std::process::{Child, Command, Stdio};
@@ -11,7 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::support::Run;
 use crate::waiting::{await_some, await_true};
 
-/// A started command; killed when the test ends before it.
+/// A started command. It is killed if the test ends first.
 pub(crate) struct Running {
     child: Child,
     stderr: Arc<Mutex<Vec<u8>>>,
@@ -34,12 +34,12 @@ impl Running {
         Self { child, stderr, reading: Some(reading) }
     }
 
-    /// What it has said on standard error so far.
+    /// Returns its standard error so far.
     pub(crate) fn said(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().expect("no panic")).into_owned()
     }
 
-    /// Waits until it has said this.
+    /// Waits until its standard error contains this text.
     #[track_caller]
     pub(crate) fn await_said(&self, text: &str) {
         await_true(Duration::from_mins(1), text, || self.said().contains(text));
@@ -55,10 +55,10 @@ impl Running {
 
     pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).expect("a process id");
-        kill_process(id, signal).expect("it still runs");
+        kill_process(id, signal).expect("the process still runs");
     }
 
-    /// What it came to; the test fails when it does not end within `limit`.
+    /// Waits for its end and returns its exit code and output. Panics if it does not end within `limit`.
     #[track_caller]
     pub(crate) fn end(mut self, limit: Duration) -> Run {
         let status =
@@ -72,7 +72,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // It may have ended.
+        // It may have ended already.
         drop(self.child.kill());
         drop(self.child.wait());
     }

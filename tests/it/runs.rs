@@ -1,4 +1,4 @@
-//! `larder run`: the image is there one way or another, and the container is what was asked for.
+//! `larder run`: the image is built, found or loaded, and the container has the requested settings.
 
 use std::fs;
 use std::io::Read;
@@ -12,7 +12,7 @@ use crate::engines::{Engine, any_engine, engines};
 use crate::running::Running;
 use crate::support::{BUSYBOX, Run, TestContext};
 
-/// The project that the transcripts are about: a model whose image depends on the system it is for.
+/// Writes a project with a model whose image depends on the guest system that it is built for.
 fn model(context: &TestContext) {
     context
         .write(
@@ -42,12 +42,12 @@ fn containers(engine: &Engine, name: &str) -> String {
     String::from_utf8_lossy(&listed.stdout).trim().to_owned()
 }
 
-fn said(run: &Run, text: &str) -> bool {
+fn stderr_contains(run: &Run, text: &str) -> bool {
     run.stderr.contains(text)
 }
 
 #[test]
-fn the_same_command_builds_once_and_another_context_is_another_image() {
+fn a_repeated_run_is_a_hit_and_a_different_additional_context_is_a_different_image() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         model(&context);
@@ -59,19 +59,27 @@ fn the_same_command_builds_once_and_another_context_is_another_image() {
         };
         let first = run(&[]);
         assert_eq!(first.stdout, "model on UBUNTU for nobody\n", "{}", engine.name);
-        assert!(said(&first, "the image is kept as entry ") && said(&first, "built in "), "{}", first.stderr);
+        assert!(
+            stderr_contains(&first, "archived the image as entry ") && stderr_contains(&first, "built in "),
+            "{}",
+            first.stderr
+        );
         let second = run(&[]);
         assert_eq!(second.stdout, first.stdout, "{}", engine.name);
-        assert!(said(&second, "image hit (engine)"), "{}", second.stderr);
+        assert!(stderr_contains(&second, "image hit (engine)"), "{}", second.stderr);
         let other = run(&["--additional-context", "{'guest_os': 'CENTOS'}"]);
         assert_eq!(other.stdout, "model on CENTOS for CENTOS\n", "{}", engine.name);
-        assert!(said(&other, "built in "), "{}", other.stderr);
+        assert!(stderr_contains(&other, "built in "), "{}", other.stderr);
         let back = run(&[]);
         assert_eq!(back.stdout, first.stdout, "{}", engine.name);
-        assert!(said(&back, "image hit "), "{}", back.stderr);
+        assert!(stderr_contains(&back, "image hit "), "{}", back.stderr);
         let again = run(&["--additional-context", r#"{"guest_os": "CENTOS"}"#]);
         assert_eq!(again.stdout, other.stdout, "{}", engine.name);
-        assert!(said(&again, "image hit "), "another notation of the same context: {}", again.stderr);
+        assert!(
+            stderr_contains(&again, "image hit "),
+            "a different notation of the same context: {}",
+            again.stderr
+        );
     }
 }
 
@@ -95,7 +103,7 @@ fn an_entry_runs_by_its_id_without_context_or_dockerfile() {
             "is in the engine already",
             "exit status 0",
         ] {
-            assert!(said(&there, words), "{words}: {}", there.stderr);
+            assert!(stderr_contains(&there, words), "{words}: {}", there.stderr);
         }
         remove(&engine, &tag);
         let (name, rows) = (context.tag("kept").replace(['/', ':'], "-"), context.path("custom.csv"));
@@ -113,11 +121,11 @@ fn an_entry_runs_by_its_id_without_context_or_dockerfile() {
             ])
             .success();
         assert_eq!(loaded.stdout, there.stdout, "{}", engine.name);
-        assert!(said(&loaded, "the image was loaded: "), "{}", loaded.stderr);
-        assert!(said(&loaded, &format!("the container is kept as {name}\n")), "{}", loaded.stderr);
+        assert!(stderr_contains(&loaded, "loaded the image: "), "{}", loaded.stderr);
+        assert!(stderr_contains(&loaded, &format!("the container is kept as {name}\n")), "{}", loaded.stderr);
         assert!(!containers(&engine, &name).is_empty());
         assert!(engine.docker().args(["rm", "--force", &name]).output().unwrap().status.success());
-        assert_eq!(engine.inspect(&tag)["RepoTags"][0], tag.as_str(), "it has its name again");
+        assert_eq!(engine.inspect(&tag)["RepoTags"][0], tag.as_str(), "the image has its name again");
         let rows = fs::read_to_string(rows).unwrap();
         let row: Vec<&str> = rows.lines().nth(1).unwrap().split(',').collect();
         assert_eq!((row[0], row[2], row[3], row[7]), (tag.as_str(), "hit", "archive", "0"), "{rows}");
@@ -125,7 +133,7 @@ fn an_entry_runs_by_its_id_without_context_or_dockerfile() {
 }
 
 #[test]
-fn an_entry_runs_as_the_run_that_it_was_made_for() {
+fn an_entry_runs_with_the_flags_of_the_run_that_created_it() {
     let context = TestContext::archiving(&any_engine());
     model(&context);
     context.write("data/file", "data\n");
@@ -157,14 +165,11 @@ fn an_entry_runs_as_the_run_that_it_was_made_for() {
         script,
     ];
     let first = context.command(&arguments).env("TOKEN", "s3cret-token").output().unwrap();
-    let told = String::from_utf8(first.stderr).unwrap();
+    let stderr = String::from_utf8(first.stderr).unwrap();
     let first = String::from_utf8(first.stdout).unwrap();
     assert!(first.starts_with("data\n1234\n/data\ns3cret-token fast CENTOS\n"), "{first}");
     let id = id(&context, &tag);
-    assert!(
-        told.contains(&format!("kept as entry {id}")),
-        "the id that was told is the one that stays: {told}"
-    );
+    assert!(stderr.contains(&format!("kept as entry {id}")), "the reported id is the final id: {stderr}");
     let info = context.larder(&["cache", "info", &id]).success().stdout;
     for words in [
         "run with",
@@ -188,18 +193,18 @@ fn an_entry_runs_as_the_run_that_it_was_made_for() {
             assert!(!found, "{value} is in {}", entry.path().display());
         }
     }
-    // From anywhere, and without a word about how.
+    // From a different directory, and without flags.
     let run = |more: &[&str]| {
         let mut command = context.command(&[&["run", "--from-cache", &id], more].concat());
         let output = command.current_dir(context.path("")).env("TOKEN", "other").output().unwrap();
-        let told = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{told}");
-        (String::from_utf8(output.stdout).unwrap(), told)
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{stderr}");
+        (String::from_utf8(output.stdout).unwrap(), stderr)
     };
-    let (again, told) = run(&[]);
-    assert_eq!(again, first.replace("s3cret-token fast CENTOS", "other CENTOS"), "{told}");
-    assert!(told.contains("not set here, but in the run before: MODE (give"), "{told}");
-    let (again, told) = run(&[
+    let (again, stderr) = run(&[]);
+    assert_eq!(again, first.replace("s3cret-token fast CENTOS", "other CENTOS"), "{stderr}");
+    assert!(stderr.contains("variables of the earlier run are not set here: MODE (pass"), "{stderr}");
+    let (again, stderr) = run(&[
         "-e",
         "MODE=slow",
         "--additional-context",
@@ -210,11 +215,11 @@ fn an_entry_runs_as_the_run_that_it_was_made_for() {
         "echo $MODE $guest_os",
     ]);
     assert_eq!(again, "slow ANY\n");
-    assert!(!told.contains("not set here"), "{told}");
+    assert!(!stderr.contains("not set here"), "{stderr}");
 }
 
 #[test]
-fn flags_of_another_lane_are_not_obeyed_and_unsigned_entries_not_run_where_signatures_are_wanted() {
+fn flags_of_a_different_lane_are_ignored_and_unsigned_entries_are_refused_if_signatures_are_required() {
     let context = TestContext::archiving(&any_engine());
     model(&context);
     let tag = context.tag("model");
@@ -242,11 +247,14 @@ fn flags_of_another_lane_are_not_obeyed_and_unsigned_entries_not_run_where_signa
         let output = command.env("TOKEN", "s3cret").output().unwrap();
         (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
     };
-    let (said, told) = run(&[]);
-    assert!(said.contains("No such file") && said.ends_with("\n.\n"), "{said}");
-    assert!(told.contains("warning: the flags are left out, for they are of another lane, pr-1"), "{told}");
-    let (said, _) = run(&["--lane", "pr-1"]);
-    assert!(!said.contains("No such file") && said.ends_with("\ns3cret.\n"), "{said}");
+    let (stdout, stderr) = run(&[]);
+    assert!(stdout.contains("No such file") && stdout.ends_with("\n.\n"), "{stdout}");
+    assert!(
+        stderr.contains("warning: ignored the stored flags, because they are from a different lane, pr-1"),
+        "{stderr}"
+    );
+    let (stdout, _) = run(&["--lane", "pr-1"]);
+    assert!(!stdout.contains("No such file") && stdout.ends_with("\ns3cret.\n"), "{stdout}");
     let key = "iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=";
     let demand = ["--require-signature", "--trusted-key", key];
     for command in [&["run", "--from-cache", &id][..], &["cache", "load", &id]] {
@@ -255,7 +263,7 @@ fn flags_of_another_lane_are_not_obeyed_and_unsigned_entries_not_run_where_signa
 }
 
 #[test]
-fn output_that_nobody_takes_is_no_success() {
+fn a_run_whose_output_cannot_be_written_fails() {
     let context = TestContext::new(&any_engine());
     model(&context);
     let (tag, name) = (context.tag("model"), context.tag("run").replace(['/', ':'], "-"));
@@ -263,10 +271,10 @@ fn output_that_nobody_takes_is_no_success() {
     let command =
         |script: &str| context.command(&["run", "-t", &tag, "--name", &name, ".", "--", "sh", "-c", script]);
     let run = command("seq 1 1000; exec sleep 100").stdout(full).stderr(Stdio::piped()).output().unwrap();
-    let told = String::from_utf8(run.stderr).unwrap();
-    assert_eq!(run.status.code(), Some(1), "{told}");
-    assert!(told.contains("error: cannot write the container's output: No space left"), "{told}");
-    // Whoever reads it goes; the container would go on for ever.
+    let stderr = String::from_utf8(run.stderr).unwrap();
+    assert_eq!(run.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("error: cannot write the container's output: No space left"), "{stderr}");
+    // The reader closes the pipe. Without an error, the container would run forever.
     let mut child = command("exec yes").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = [0; 2];
     child.stdout.take().unwrap().read_exact(&mut first).unwrap();
@@ -276,13 +284,13 @@ fn output_that_nobody_takes_is_no_success() {
 }
 
 #[test]
-fn an_unknown_id_is_answered_with_those_there_are() {
+fn an_unknown_id_is_an_error_that_lists_the_entries() {
     let context = TestContext::archiving(&any_engine());
     model(&context);
     context
         .larder(&["run", "--from-cache", "invalid_id"])
         .failure(2, "there is no cache entry `invalid_id`")
-        .hint("the cache holds no entry yet");
+        .hint("the cache has no entries yet");
     let tag = context.tag("model");
     context.larder(&["build", "-t", &tag, "."]).success();
     context
@@ -293,7 +301,7 @@ fn an_unknown_id_is_answered_with_those_there_are() {
     context.write(".pip-cache/wheel", "a wheel").write("requirements.txt", "flask\n");
     context.larder(&["dir", "save", ".pip-cache", "--key-files", "requirements.txt"]).success();
     let directory = id(&context, ".pip-cache");
-    context.larder(&["run", "--from-cache", &directory]).failure(2, "holds no image but a dir");
+    context.larder(&["run", "--from-cache", &directory]).failure(2, "is a dir, not an image");
     context.larder(&["run", "--from-cache", &directory, "."]).failure(2, "cannot be used with");
     for flag in [&["-t", "x"][..], &["--force-rebuild"], &["--build-arg", "A=1"]] {
         context
@@ -303,7 +311,7 @@ fn an_unknown_id_is_answered_with_those_there_are() {
 }
 
 #[test]
-fn an_entry_in_a_file_runs_on_a_machine_that_has_nothing_else() {
+fn an_exported_entry_runs_on_a_machine_with_an_empty_cache() {
     let [from, to] = [engines().swap_remove(0), engines().pop().unwrap()];
     let context = TestContext::archiving(&from);
     model(&context);
@@ -316,14 +324,14 @@ fn an_entry_in_a_file_runs_on_a_machine_that_has_nothing_else() {
     let run = other.larder(&["run", "--from-cache", file]).success();
     assert_eq!(run.stdout, "model on UBUNTU for nobody\n");
     let again = other.larder(&["run", "--from-cache", file]).success();
-    assert!(said(&again, "is in the engine already"), "{}", again.stderr);
+    assert!(stderr_contains(&again, "is in the engine already"), "{}", again.stderr);
     fs::write(other.path("broken"), &fs::read(file).unwrap()[..2000]).unwrap();
     let broken = other.path("broken");
     other.larder(&["run", "--from-cache", broken.to_str().unwrap()]).failure(2, "");
 }
 
 #[test]
-fn the_container_is_what_was_asked_for_and_its_status_is_ours() {
+fn the_container_has_the_requested_settings_and_larder_exits_with_its_status() {
     let engine = any_engine();
     let context = TestContext::new(&engine);
     model(&context);
@@ -365,18 +373,18 @@ fn the_container_is_what_was_asked_for_and_its_status_is_ours() {
         .output()
         .unwrap();
     assert_eq!(run.status.code(), Some(7), "{}", String::from_utf8_lossy(&run.stderr));
-    let told = String::from_utf8(run.stdout).unwrap();
-    assert_eq!(told, "1 two\nread me0\n/own.d\n8192\nlo\n");
+    let stdout = String::from_utf8(run.stdout).unwrap();
+    assert_eq!(stdout, "1 two\nread me0\n/own.d\n8192\nlo\n");
     assert!(String::from_utf8(run.stderr).unwrap().starts_with("lost\n"));
     assert_eq!(fs::read_to_string(data.join("out")).unwrap(), "written\n");
 
-    // Both streams come whole and in order, however much it is.
+    // Both streams are complete and in order, even if the output is large.
     let much = "i=0; while [ $i -lt 20000 ]; do echo line $i of many; i=$((i+1)); done";
     let run = context.larder(&["run", "--progress", "quiet", ".", "--", "sh", "-c", much]).success();
     assert_eq!(run.stdout.lines().count(), 20_000);
     assert_eq!(run.stdout.lines().last(), Some("line 19999 of many"));
 
-    context.larder(&["run", ".", "--", "no-such-program"]).failure(127, "the container cannot be run");
+    context.larder(&["run", ".", "--", "no-such-program"]).failure(127, "cannot run the container");
     context.larder(&["run", "-p", "nowhere:x", "."]).failure(2, "--publish");
     context.larder(&["run", "--gpus", "some", "."]).failure(2, "--gpus");
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN false\n"));
@@ -384,7 +392,7 @@ fn the_container_is_what_was_asked_for_and_its_status_is_ours() {
 }
 
 #[test]
-fn an_interrupt_stops_the_container_and_leaves_none() {
+fn an_interrupt_stops_and_removes_the_container() {
     let engine = any_engine();
     let context = TestContext::new(&engine);
     model(&context);
@@ -405,7 +413,7 @@ fn an_interrupt_stops_the_container_and_leaves_none() {
 }
 
 #[test]
-fn a_row_a_run_tells_what_each_was_worth() {
+fn each_run_appends_a_row_to_the_csv_file() {
     let context = TestContext::new(&any_engine());
     model(&context);
     let (tag, file) = (context.tag("model"), context.path("results.csv"));

@@ -1,4 +1,4 @@
-//! GitHub's cache of Actions as a remote store: whose entries a job sees, what it replaces, what it may not.
+//! The GitHub Actions cache as a remote store: which entries a job sees and replaces, and which permissions it needs.
 
 use std::fs;
 use std::path::Path;
@@ -23,7 +23,7 @@ fn open(url: &str, actions: ActionsJob) -> Arc<dyn Backend> {
     url.parse::<RemoteUrl>().unwrap().open(&settings).unwrap()
 }
 
-/// A store as a job of `reference` has it.
+/// Opens the store of a job that runs for `reference`.
 fn backend(server: &ActionsCacheServer, reference: &str, base: Option<&str>) -> Arc<dyn Backend> {
     open("ghac:///team/x", server.job(reference, base))
 }
@@ -35,7 +35,7 @@ fn paths(backend: &dyn Backend) -> Vec<String> {
 }
 
 #[test]
-fn a_job_sees_what_its_own_ref_its_base_and_the_default_branch_have_and_nothing_else() {
+fn a_job_sees_only_entries_of_its_ref_its_base_and_the_default_branch() {
     let server = ActionsCacheServer::start();
     for (reference, path) in [
         (MAIN, "of/main"),
@@ -55,7 +55,7 @@ fn a_job_sees_what_its_own_ref_its_base_and_the_default_branch_have_and_nothing_
 }
 
 #[test]
-fn what_a_jobs_own_ref_has_goes_first_and_is_listed_once() {
+fn entries_of_the_jobs_ref_take_precedence_and_are_listed_once() {
     let server = ActionsCacheServer::start();
     let main = backend(&server, MAIN, None);
     main.write("a", b"of main").unwrap();
@@ -65,12 +65,12 @@ fn what_a_jobs_own_ref_has_goes_first_and_is_listed_once() {
     assert_eq!(job.read("a", 10).unwrap().as_deref(), Some(&b"own"[..]));
     assert_eq!(main.read("a", 10).unwrap().as_deref(), Some(&b"of main"[..]), "each writes to its own ref");
     job.remove("a").unwrap();
-    assert_eq!(job.read("a", 10).unwrap(), None, "what another ref has does not come back");
+    assert_eq!(job.read("a", 10).unwrap(), None, "a removed object is not read from a different ref");
     assert_eq!(paths(job.as_ref()), Vec::<String>::new());
 }
 
 #[test]
-fn the_default_branch_is_the_one_that_the_event_or_else_the_api_tells() {
+fn the_default_branch_comes_from_the_event_or_else_from_the_api() {
     let server = ActionsCacheServer::start();
     backend(&server, "refs/heads/trunk", None).write("of/trunk", b"1").unwrap();
     backend(&server, MAIN, None).write("of/main", b"1").unwrap();
@@ -84,13 +84,13 @@ fn the_default_branch_is_the_one_that_the_event_or_else_the_api_tells() {
         let job = ActionsJob { event: Some(event.clone()), ..server.job("refs/heads/topic", None) };
         server.seen();
         assert_eq!(paths(open("ghac:///team/x", job).as_ref()), [listed]);
-        let asked = server.seen().iter().any(|call| call == "GET /api/repos/octo/larder");
-        assert_eq!(asked, listed == format!("of/{DEFAULT_BRANCH}"));
+        let is_requested = server.seen().iter().any(|call| call == "GET /api/repos/octo/larder");
+        assert_eq!(is_requested, listed == format!("of/{DEFAULT_BRANCH}"));
     }
 }
 
 #[test]
-fn an_object_is_never_read_for_another_whose_name_begins_like_it_or_has_capitals() {
+fn an_object_is_not_confused_with_one_of_a_longer_name_or_in_capitals() {
     let server = ActionsCacheServer::start();
     let job = backend(&server, MAIN, None);
     job.write("a/b-longer", b"longer").unwrap();
@@ -106,7 +106,7 @@ fn an_object_is_never_read_for_another_whose_name_begins_like_it_or_has_capitals
 }
 
 #[test]
-fn stores_of_one_repository_and_other_programs_keep_out_of_each_others_way() {
+fn stores_and_other_programs_in_one_repository_do_not_interfere() {
     let server = ActionsCacheServer::start();
     let stores =
         ["ghac://", "ghac:///a", "ghac:///a/b", "ghac:///A"].map(|url| open(url, server.job(MAIN, None)));
@@ -126,7 +126,7 @@ fn stores_of_one_repository_and_other_programs_keep_out_of_each_others_way() {
 }
 
 #[test]
-fn an_object_is_replaced_and_one_that_is_the_same_already_stays() {
+fn an_object_is_replaced_only_if_its_content_differs() {
     let server = ActionsCacheServer::start();
     let job = backend(&server, MAIN, None);
     for content in [&b"one"[..], b"two", b"", b"longer"] {
@@ -141,7 +141,7 @@ fn an_object_is_replaced_and_one_that_is_the_same_already_stays() {
 }
 
 #[test]
-fn a_name_that_a_dead_job_keeps_from_being_used_is_told_as_such() {
+fn a_name_reserved_by_a_dead_job_is_reported_as_busy() {
     let server = ActionsCacheServer::start();
     let job = backend(&server, MAIN, None);
     job.write("a", b"1").unwrap();
@@ -160,7 +160,7 @@ fn a_name_that_a_dead_job_keeps_from_being_used_is_told_as_such() {
 }
 
 #[test]
-fn entries_that_go_while_a_listing_is_under_way_hide_no_other() {
+fn entries_removed_during_a_listing_hide_no_other_entries() {
     let server = ActionsCacheServer::start();
     let job = backend(&server, MAIN, None);
     job.write("o/first", b"1").unwrap();
@@ -170,19 +170,19 @@ fn entries_that_go_while_a_listing_is_under_way_hide_no_other() {
     }
     server.lose_one_after_each_page();
     let listed = paths(job.as_ref());
-    let left = paths(job.as_ref());
-    assert!((340..350).contains(&left.len()), "{}", left.len());
-    assert!(left.iter().all(|path| listed.contains(path)));
+    let remaining = paths(job.as_ref());
+    assert!((340..350).contains(&remaining.len()), "{}", remaining.len());
+    assert!(remaining.iter().all(|path| listed.contains(path)));
 }
 
 #[test]
-fn what_the_jobs_token_may_not_is_denied_with_what_it_takes() {
+fn an_operation_without_permission_is_denied_and_names_the_permission() {
     let server = ActionsCacheServer::start();
     backend(&server, MAIN, None).write("a", b"1").unwrap();
     let job = |may| open("ghac:///team/x", server.job_at(server.port, MAIN, None, may));
     let (reader, nobody) = (job(Permission::ReadActions), job(Permission::None));
     assert_eq!(paths(reader.as_ref()), ["a"]);
-    assert_eq!(nobody.read("a", 10).unwrap().as_deref(), Some(&b"1"[..]), "reading takes no permission");
+    assert_eq!(nobody.read("a", 10).unwrap().as_deref(), Some(&b"1"[..]), "reading needs no permission");
     nobody.write("b", b"1").unwrap();
     for error in [
         reader.remove("a").unwrap_err(),
@@ -201,9 +201,9 @@ fn what_the_jobs_token_may_not_is_denied_with_what_it_takes() {
 }
 
 #[test]
-fn no_token_and_no_signed_address_is_shown() {
+fn neither_errors_nor_debug_output_show_tokens_or_signed_urls() {
     let server = ActionsCacheServer::start();
-    let secretive = |backend: &dyn Backend, error: &BackendError| {
+    let assert_no_secret = |backend: &dyn Backend, error: &BackendError| {
         let shown = format!("{}\n{backend:?}\n{}", shown(error), backend.place());
         for secret in [SECRET, "s3cret", "sig=", "Bearer"] {
             assert!(!shown.contains(secret), "{secret} is in\n{shown}");
@@ -224,16 +224,16 @@ fn no_token_and_no_signed_address_is_shown() {
         backend.remove("a").unwrap_err(),
     ] {
         assert_eq!(error.reason, Reason::Denied, "{}", shown(&error));
-        secretive(backend.as_ref(), &error);
+        assert_no_secret(backend.as_ref(), &error);
     }
-    // What comes after the signed address is there fails with it in hand.
+    // This read fails after the signed URL was received.
     let backend = open("ghac:///team/x", server.job(MAIN, None));
     backend.write("large", &[7; 1000]).unwrap();
-    secretive(backend.as_ref(), &backend.read("large", 999).unwrap_err());
+    assert_no_secret(backend.as_ref(), &backend.read("large", 999).unwrap_err());
 }
 
 #[test]
-fn a_limit_of_github_is_waited_for_where_there_is_time_and_else_told_at_once() {
+fn a_rate_limit_is_waited_for_if_there_is_time_and_else_reported_at_once() {
     let server = ActionsCacheServer::start();
     let job = backend(&server, MAIN, None);
     for status in [429, 403] {
@@ -256,7 +256,7 @@ fn a_limit_of_github_is_waited_for_where_there_is_time_and_else_told_at_once() {
     }
 }
 
-/// A machine that runs jobs, with a cache of its own.
+/// A machine that runs jobs, with its own cache.
 struct Machine {
     base: TempDir,
 }
@@ -296,7 +296,7 @@ impl Machine {
     fn dir(&self, job: &ActionsJob, verb: &str) -> Value {
         let arguments = ["dir", verb, "pip", "--key-files", "requirements.txt", "--format", "json"];
         let run = self.larder(job, "", &arguments).success();
-        assert_eq!(run.stderr, "", "nothing is to be warned of");
+        assert_eq!(run.stderr, "", "no warning is expected");
         serde_json::from_str(&run.stdout).unwrap()
     }
 
@@ -306,7 +306,7 @@ impl Machine {
 }
 
 #[test]
-fn what_the_default_branch_saved_is_restored_by_a_pull_request_on_another_machine() {
+fn a_pull_request_on_a_different_machine_restores_what_the_default_branch_saved() {
     let server = ActionsCacheServer::start();
     let (main, pull_request) = (server.job(MAIN, None), server.job("refs/pull/7/merge", Some("main")));
     let first = Machine::new();
@@ -317,7 +317,7 @@ fn what_the_default_branch_saved_is_restored_by_a_pull_request_on_another_machin
     let restored = second.dir(&pull_request, "restore");
     assert_eq!(restored["outcome"], "hit", "{restored}");
     assert_eq!(fs::read(second.pip().as_ref().join("wheel")).unwrap(), vec![7; 3_000_000]);
-    // What a pull request saves is no other's.
+    // Other refs do not see the entries that a pull request saves.
     fs::write(second.base.path().join("requirements.txt"), "flask==3.1\n").unwrap();
     assert_eq!(second.dir(&pull_request, "save")["outcome"], "saved");
     let third = Machine::new();
@@ -326,7 +326,7 @@ fn what_the_default_branch_saved_is_restored_by_a_pull_request_on_another_machin
 }
 
 #[test]
-fn a_variable_that_is_missing_is_named_with_how_a_workflow_provides_it() {
+fn a_missing_variable_is_named_with_a_hint_how_a_workflow_sets_it() {
     let server = ActionsCacheServer::start();
     let (machine, job) = (Machine::new(), server.job(MAIN, None));
     let variables = [

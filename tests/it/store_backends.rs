@@ -1,4 +1,4 @@
-//! Remote stores against real servers, and against servers that fail.
+//! Remote stores against real servers, and against failing servers.
 
 use std::error::Error;
 use std::fmt::Write;
@@ -30,18 +30,18 @@ fn backend(server: &ObjectServer) -> Arc<dyn Backend> {
     open(&server.url(), &settings(Duration::from_mins(1)))
 }
 
-/// A store before which this proxy stands, given four seconds for each operation.
+/// Opens a store through this proxy, with four seconds for each operation.
 fn behind(server: &ObjectServer, proxy: &FaultyProxy) -> Arc<dyn Backend> {
     open(&server.url_at(proxy.port), &settings(Duration::from_secs(4)))
 }
 
-/// GitHub's cache, asked for at this port.
+/// Opens a store in the GitHub Actions cache at this port.
 fn actions_cache(server: &ActionsCacheServer, port: u16, deadline: Duration) -> Arc<dyn Backend> {
     let actions = server.job_at(port, "refs/heads/main", None, Permission::WriteActions);
     open("ghac:///a/prefix", &RemoteSettings { actions, deadline, ..RemoteSettings::default() })
 }
 
-/// Everything that can be seen of an error.
+/// Returns the messages and the debug output of an error and its sources.
 pub(crate) fn shown(error: &BackendError) -> String {
     let mut shown = format!("{error}\n{error:?}");
     let mut source = error.source();
@@ -53,34 +53,34 @@ pub(crate) fn shown(error: &BackendError) -> String {
 }
 
 #[test]
-fn an_s3_store_does_what_every_backend_does() {
+fn s3s_fs_passes_the_conformance_tests() {
     let server = ObjectServer::s3s_fs();
     conformance::check(&backend(&server), backend(&server).as_ref());
 }
 
 #[test]
-fn another_s3_store_does_what_every_backend_does() {
+fn ministack_passes_the_conformance_tests() {
     let server = ObjectServer::ministack();
     conformance::check(&backend(&server), backend(&server).as_ref());
 }
 
 #[test]
-fn a_webdav_server_does_what_every_backend_does() {
+fn wsgidav_passes_the_conformance_tests() {
     let server = ObjectServer::wsgidav();
     conformance::check(&backend(&server), backend(&server).as_ref());
-    let left = backend(&server).list("tmp").unwrap();
-    assert_eq!(left, [], "what was written has been moved");
+    let temporary_files = backend(&server).list("tmp").unwrap();
+    assert_eq!(temporary_files, [], "temporary files were moved to their final paths");
 }
 
 #[test]
-fn githubs_cache_does_what_every_backend_does() {
+fn the_github_actions_cache_passes_the_conformance_tests() {
     let server = ActionsCacheServer::start();
     let backend = actions_cache(&server, server.port, Duration::from_mins(1));
     conformance::check(&backend, actions_cache(&server, server.port, Duration::from_mins(1)).as_ref());
 }
 
 #[test]
-fn a_listing_of_many_pages_of_githubs_cache_is_whole() {
+fn a_listing_of_many_pages_of_the_github_actions_cache_is_complete() {
     let server = ActionsCacheServer::start();
     conformance::check_long_listing(actions_cache(&server, server.port, Duration::from_mins(1)).as_ref());
     let pages = server.seen().into_iter().filter(|call| call.ends_with("/actions/caches")).count();
@@ -88,14 +88,14 @@ fn a_listing_of_many_pages_of_githubs_cache_is_whole() {
 }
 
 #[test]
-fn a_listing_of_many_pages_is_whole() {
+fn a_listing_of_many_pages_is_complete() {
     for server in [ObjectServer::s3s_fs(), ObjectServer::ministack()] {
         conformance::check_long_listing(backend(&server).as_ref());
     }
 }
 
 #[test]
-fn who_is_not_let_in_is_told_so_and_no_credential_with_it() {
+fn a_refused_login_is_reported_without_credentials() {
     for server in [ObjectServer::s3s_fs(), ObjectServer::wsgidav()] {
         let secret = "wrong+Secret/Value";
         let stranger =
@@ -114,12 +114,12 @@ fn who_is_not_let_in_is_told_so_and_no_credential_with_it() {
             assert!(!shown.contains(secret) && !shown.contains(USER), "{shown}");
             assert!(!shown.contains("Signature=") && !shown.contains("Basic"), "{shown}");
         }
-        assert!(started.elapsed() < Duration::from_secs(5), "a refusal is final");
+        assert!(started.elapsed() < Duration::from_secs(5), "a refusal is not retried");
     }
 }
 
 #[test]
-fn a_fault_ends_in_bounded_time_and_is_counted_as_what_it_is() {
+fn a_fault_ends_in_bounded_time_with_the_right_reason() {
     let server = ObjectServer::s3s_fs();
     let faults = [
         (Fate::Stall, Reason::TimedOut, 2),
@@ -144,7 +144,7 @@ fn a_fault_ends_in_bounded_time_and_is_counted_as_what_it_is() {
                 let error = behind(server, &proxy).read("a", 1000).unwrap_err();
                 assert_eq!(error.reason, reason, "{fate:?}: {}", shown(&error));
                 assert!(started.elapsed() < Duration::from_secs(6), "{fate:?} took {:?}", started.elapsed());
-                // Pauses are random, and the last attempt may not fit into the time.
+                // Pauses between attempts are random, so the last attempt may not fit within the deadline.
                 let seen = proxy.seen().len();
                 assert!(seen == requests || requests == 5 && seen == 4, "{fate:?}: {:?}", proxy.seen());
             });
@@ -152,7 +152,7 @@ fn a_fault_ends_in_bounded_time_and_is_counted_as_what_it_is() {
     });
 }
 
-/// An operation on a backend, whatever it is.
+/// An operation on a backend, whose result is discarded.
 type Operation = fn(&dyn Backend) -> Result<(), BackendError>;
 
 const OPERATIONS: [Operation; 8] = [
@@ -166,8 +166,9 @@ const OPERATIONS: [Operation; 8] = [
     |backend| backend.marks("a").map(drop),
 ];
 
-/// Does everything that can be done with a store behind a proxy like this, at once.
-fn everything_fails(fate: Fate, reason: Reason) {
+/// Runs all operations in parallel on each kind of store, through a proxy with this fate, and asserts that each fails
+/// with this reason.
+fn assert_all_operations_fail(fate: Fate, reason: Reason) {
     let proxy = FaultyProxy::always(fate);
     let actions_server = ActionsCacheServer::start();
     let actions = actions_server.job_at(proxy.port, "refs/heads/main", None, Permission::WriteActions);
@@ -191,17 +192,17 @@ fn everything_fails(fate: Fate, reason: Reason) {
 }
 
 #[test]
-fn whatever_is_done_with_a_server_that_stalls_ends_in_bounded_time() {
-    everything_fails(Fate::Stall, Reason::TimedOut);
+fn every_operation_on_a_stalling_server_ends_in_bounded_time() {
+    assert_all_operations_fail(Fate::Stall, Reason::TimedOut);
 }
 
 #[test]
-fn whatever_is_done_with_a_server_that_refuses_is_denied() {
-    everything_fails(Fate::Answer(403), Reason::Denied);
+fn every_operation_on_a_refusing_server_is_denied() {
+    assert_all_operations_fail(Fate::Answer(403), Reason::Denied);
 }
 
 #[test]
-fn a_fault_that_goes_away_is_not_noticed() {
+fn a_temporary_fault_is_retried_without_an_error() {
     let server = ObjectServer::s3s_fs();
     backend(&server).write("a", b"content of a").unwrap();
     let fates =
@@ -215,7 +216,7 @@ fn a_fault_that_goes_away_is_not_noticed() {
 }
 
 #[test]
-fn an_object_takes_one_request_to_read_or_write_and_none_of_it_comes_when_it_is_too_large() {
+fn an_object_is_read_or_written_with_one_request_and_refused_if_it_is_too_large() {
     for server in [ObjectServer::s3s_fs(), ObjectServer::ministack()] {
         let proxy = FaultyProxy::first(server.port, &[]);
         let backend = behind(&server, &proxy);
@@ -229,7 +230,7 @@ fn an_object_takes_one_request_to_read_or_write_and_none_of_it_comes_when_it_is_
 }
 
 #[test]
-fn a_bucket_that_is_not_there_is_a_fault_and_not_an_empty_store() {
+fn a_missing_bucket_is_an_error_and_not_an_empty_store() {
     let server = ObjectServer::ministack();
     let url = server.url().replace("s3://bucket", "s3://other-bucket");
     let backend = open(&url, &settings(Duration::from_secs(4)));
@@ -243,7 +244,7 @@ fn a_bucket_that_is_not_there_is_a_fault_and_not_an_empty_store() {
 }
 
 #[test]
-fn a_bucket_in_another_region_is_said_to_be_there() {
+fn the_error_for_a_bucket_in_a_different_region_names_the_region() {
     let server = ObjectServer::ministack();
     let backend = open(&format!("{}&region=eu-central-1", server.url()), &settings(Duration::from_secs(4)));
     let error = shown(&backend.read("a", 10).unwrap_err());

@@ -1,5 +1,5 @@
-//! The store under fire: killed jobs, full disks, many jobs at once, remotes that fail. Whatever happens, what was
-//! acknowledged restores bit for bit, and every fault is counted with its reason. No engine is needed.
+//! Faults of the store: killed jobs, full disks, many jobs at once, failing remotes. Data whose save was acknowledged
+//! must be restored bit for bit, and every fault must be reported with its reason. No engine is needed.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,28 +15,28 @@ use crate::faults::{Fate, FaultyProxy};
 use crate::object_servers::{ObjectServer, PASSWORD, USER};
 use crate::support::{Run, finish, is_full};
 
-/// Numbers that look random, the same in every run.
-struct Dice(u64);
+/// A pseudo-random number generator (xorshift) that returns the same numbers in every run.
+struct Rng(u64);
 
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+impl Rng {
+    fn below(&mut self, limit: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        self.0 % sides
+        self.0 % limit
     }
 
     fn bytes(&mut self, size: usize) -> Vec<u8> {
-        std::iter::repeat_with(|| self.roll(u64::MAX).to_le_bytes()).flatten().take(size).collect()
+        std::iter::repeat_with(|| self.below(u64::MAX).to_le_bytes()).flatten().take(size).collect()
     }
 }
 
-/// A cache, and directories to keep in it.
-struct Bench {
+/// A machine with a cache, and directories to save in it.
+struct Machine {
     base: TempDir,
 }
 
-impl Bench {
+impl Machine {
     fn new() -> Self {
         Self { base: TempDir::with_prefix("larder-faults-").unwrap() }
     }
@@ -71,18 +71,18 @@ impl Bench {
         serde_json::from_str(&run.stdout).unwrap()
     }
 
-    /// Makes a directory of a few files for the family `name`; answers its content by path.
-    fn fill(&self, name: &str, dice: &mut Dice) -> BTreeMap<String, Vec<u8>> {
+    /// Creates a directory of a few files for the family `name` and returns the content of the files by path.
+    fn fill(&self, name: &str, rng: &mut Rng) -> BTreeMap<String, Vec<u8>> {
         let directory = self.path(name);
         let _ = fs::remove_dir_all(&directory);
         fs::create_dir_all(directory.join("small")).unwrap();
         let mut files = BTreeMap::new();
         for number in 0..5 {
-            let size = usize::try_from(dice.roll(2000)).unwrap();
-            files.insert(format!("small/{number}"), dice.bytes(size));
+            let size = usize::try_from(rng.below(2000)).unwrap();
+            files.insert(format!("small/{number}"), rng.bytes(size));
         }
-        let size = 600_000 + usize::try_from(dice.roll(2_000_000)).unwrap();
-        files.insert("large".to_owned(), dice.bytes(size));
+        let size = 600_000 + usize::try_from(rng.below(2_000_000)).unwrap();
+        files.insert("large".to_owned(), rng.bytes(size));
         for (path, content) in &files {
             fs::write(directory.join(path), content).unwrap();
         }
@@ -93,7 +93,7 @@ impl Bench {
         self.larder(&["dir", "save", name, "--key-files", "key", "--key-extra", &format!("K={key}")])
     }
 
-    /// Restores into an empty directory; the outcome and what is there then.
+    /// Restores into an empty directory and returns the report and the content of the restored files by path.
     fn restore(&self, name: &str, key: &str) -> (Value, BTreeMap<String, Vec<u8>>) {
         let target = format!("restored-{name}-{key}");
         let extra = format!("K={key}");
@@ -113,7 +113,7 @@ impl Bench {
         (report, found)
     }
 
-    fn has_no_damage(&self) {
+    fn assert_no_damage(&self) {
         let verified = self.json(&["cache", "verify"]);
         assert_eq!(verified["faults"], Value::Array(Vec::new()), "{verified}");
         assert_eq!(verified["entries_broken"], Value::Array(Vec::new()), "{verified}");
@@ -131,7 +131,7 @@ fn content(directory: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-/// Kills it after `delay` unless it has ended; whether it ended by itself, and well.
+/// Kills a process after `delay`. Returns `true` if it ended successfully before that.
 fn kill_after(mut child: Child, delay: Duration) -> bool {
     let end = Instant::now() + delay;
     while Instant::now() < end {
@@ -141,99 +141,99 @@ fn kill_after(mut child: Child, delay: Duration) -> bool {
         thread::sleep(Duration::from_millis(1));
     }
     child.kill().unwrap();
-    // It may have ended before the signal came.
+    // It may have ended before the signal arrived.
     child.wait().unwrap().success()
 }
 
 #[test]
 fn kills_at_any_moment_lose_nothing_that_was_acknowledged() {
-    let wanted = if is_full() { 200 } else { 40 };
-    let bench = Bench::new();
-    fs::write(bench.path("key"), "").unwrap();
-    let mut dice = Dice(0x1234_5678_9abc_def1);
-    let mut kept: BTreeMap<String, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
-    // How long a save takes here, so that kills come at every moment of one.
+    let kills_needed = if is_full() { 200 } else { 40 };
+    let machine = Machine::new();
+    fs::write(machine.path("key"), "").unwrap();
+    let mut rng = Rng(0x1234_5678_9abc_def1);
+    let mut acknowledged: BTreeMap<String, BTreeMap<String, Vec<u8>>> = BTreeMap::new();
+    // The usual duration of a save, so that kills happen at every moment of one.
     let start = Instant::now();
-    kept.insert("first".to_owned(), bench.fill("d", &mut dice));
-    assert!(bench.save("d", "first").stderr(Stdio::null()).status().unwrap().success());
+    acknowledged.insert("first".to_owned(), machine.fill("d", &mut rng));
+    assert!(machine.save("d", "first").stderr(Stdio::null()).status().unwrap().success());
     let usual = u64::try_from(start.elapsed().as_millis()).unwrap().max(20);
     let mut kills = 0;
     for round in 0.. {
-        if kills == wanted {
+        if kills == kills_needed {
             break;
         }
         assert!(round < 2000, "only {kills} of {round} runs were killed in time");
-        let delay = Duration::from_millis(dice.roll(usual + usual / 4));
-        if dice.roll(4) > 0 {
-            let files = bench.fill("d", &mut dice);
-            let key = format!("k{}", dice.roll(6));
-            let ended = kill_after(bench.save("d", &key).stderr(Stdio::null()).spawn().unwrap(), delay);
+        let delay = Duration::from_millis(rng.below(usual + usual / 4));
+        if rng.below(4) > 0 {
+            let files = machine.fill("d", &mut rng);
+            let key = format!("k{}", rng.below(6));
+            let ended = kill_after(machine.save("d", &key).stderr(Stdio::null()).spawn().unwrap(), delay);
             if ended {
-                kept.insert(key, files);
+                acknowledged.insert(key, files);
             } else {
                 kills += 1;
-                // It may have been saved before it was told.
-                let (report, found) = bench.restore("d", &key);
+                // The entry may have been saved before the save was acknowledged.
+                let (report, found) = machine.restore("d", &key);
                 if report["outcome"] == "hit" && found == files {
-                    kept.insert(key, files);
+                    acknowledged.insert(key, files);
                 }
             }
         } else {
-            let list = bench.json(&["cache", "list"]);
+            let list = machine.json(&["cache", "list"]);
             let ids = list["entries"].as_array().unwrap();
             if ids.len() < 3 {
                 continue;
             }
             let id =
-                ids[usize::try_from(dice.roll(ids.len() as u64)).unwrap()]["id"].as_str().unwrap().to_owned();
-            let evict = bench.larder(&["cache", "evict", &id]).stdout(Stdio::null()).spawn().unwrap();
+                ids[usize::try_from(rng.below(ids.len() as u64)).unwrap()]["id"].as_str().unwrap().to_owned();
+            let evict = machine.larder(&["cache", "evict", &id]).stdout(Stdio::null()).spawn().unwrap();
             kills += u32::from(!kill_after(evict, delay));
-            let left = bench.json(&["cache", "list"]);
+            let remaining = machine.json(&["cache", "list"]);
             let is_there =
-                |id: &Value| left["entries"].as_array().unwrap().iter().any(|entry| entry["id"] == *id);
+                |id: &Value| remaining["entries"].as_array().unwrap().iter().any(|entry| entry["id"] == *id);
             if !is_there(&id.clone().into()) {
-                // Which key that was is told by what no longer is a hit.
-                kept.retain(|key, _| bench.restore("d", key).0["outcome"] == "hit");
+                // The key that is no longer a hit belongs to the removed entry.
+                acknowledged.retain(|key, _| machine.restore("d", key).0["outcome"] == "hit");
             }
         }
         if round % 25 == 0 {
-            bench.has_no_damage();
+            machine.assert_no_damage();
         }
     }
-    bench.has_no_damage();
-    for (key, files) in &kept {
-        let (report, found) = bench.restore("d", key);
+    machine.assert_no_damage();
+    for (key, files) in &acknowledged {
+        let (report, found) = machine.restore("d", key);
         assert_eq!(report["outcome"], "hit", "{key}: {report}");
-        assert!(found == *files, "{key} came back otherwise");
+        assert!(found == *files, "{key} was restored with different content");
     }
-    bench.run(&["cache", "clear", "-y"]).success();
-    assert_eq!(content(&bench.cache().join("v1/chunks")).len(), 0, "what killed jobs left is swept");
-    assert_eq!(content(&bench.cache().join("v1/saving")).len(), 0, "and so are their marks");
+    machine.run(&["cache", "clear", "-y"]).success();
+    assert_eq!(content(&machine.cache().join("v1/chunks")).len(), 0, "chunks of killed jobs were removed");
+    assert_eq!(content(&machine.cache().join("v1/saving")).len(), 0, "marks of killed jobs were removed");
 }
 
 #[test]
 fn eight_savers_and_two_evictors_at_once_lose_nothing() {
     let seconds = if is_full() { 60 } else { 6 };
-    let bench = Bench::new();
-    fs::write(bench.path("key"), "").unwrap();
+    let machine = Machine::new();
+    fs::write(machine.path("key"), "").unwrap();
     let end = Instant::now() + Duration::from_secs(seconds);
     let job = |number: u64| {
-        let mut dice = Dice(number + 77);
+        let mut rng = Rng(number + 77);
         let name = format!("d{number}");
         let mut saves = 0;
         while Instant::now() < end {
-            // Of three contents all but one chunk are what another job has just evicted, or is about to.
-            let mut shared = Dice(dice.roll(3) + 1);
-            let mut files = bench.fill(&name, &mut shared);
-            files.insert("own".to_owned(), dice.bytes(1000));
-            fs::write(bench.path(&name).join("own"), &files["own"]).unwrap();
-            let run = finish(&mut bench.save(&name, "k"), None).success();
+            // All chunks but one belong to one of three contents, which other jobs save and evict at the same time.
+            let mut shared = Rng(rng.below(3) + 1);
+            let mut files = machine.fill(&name, &mut shared);
+            files.insert("own".to_owned(), rng.bytes(1000));
+            fs::write(machine.path(&name).join("own"), &files["own"]).unwrap();
+            let run = finish(&mut machine.save(&name, "k"), None).success();
             assert!(!run.stderr.contains("warning"), "{}", run.stderr);
             saves += 1;
-            let (report, found) = bench.restore(&name, "k");
-            // The evictors are allowed to have taken it, whole.
+            let (report, found) = machine.restore(&name, "k");
+            // The evictors may have removed the entry, but only as a whole.
             if report["outcome"] == "hit" {
-                assert!(found == files, "{name} came back otherwise");
+                assert!(found == files, "{name} was restored with different content");
             } else {
                 assert_eq!((&report["outcome"], found.len()), (&"miss".into(), 0), "{report}");
             }
@@ -243,7 +243,7 @@ fn eight_savers_and_two_evictors_at_once_lose_nothing() {
     let evictor = || {
         let mut evictions = 0;
         while Instant::now() < end {
-            let run = bench.run(&["cache", "evict", "--cache-max-size-gb", "0.006"]).success();
+            let run = machine.run(&["cache", "evict", "--cache-max-size-gb", "0.006"]).success();
             assert!(!run.stderr.contains("warning"), "{}", run.stderr);
             evictions += 1;
         }
@@ -257,62 +257,66 @@ fn eight_savers_and_two_evictors_at_once_lose_nothing() {
         };
         (ended(savers), ended(evictors))
     });
-    assert!(saves >= 8 && evictions >= 2, "{saves} saves and {evictions} evictions prove nothing");
-    bench.has_no_damage();
-    let list = bench.json(&["cache", "list"]);
+    assert!(saves >= 8 && evictions >= 2, "{saves} saves and {evictions} evictions are too few");
+    machine.assert_no_damage();
+    let list = machine.json(&["cache", "list"]);
     for entry in list["entries"].as_array().unwrap() {
-        assert_eq!(bench.restore(entry["image"].as_str().unwrap(), "k").0["outcome"], "hit", "{entry}");
+        assert_eq!(machine.restore(entry["image"].as_str().unwrap(), "k").0["outcome"], "hit", "{entry}");
     }
 }
 
 #[test]
-fn a_full_disk_costs_the_new_entry_and_no_old_one() {
-    let bench = Bench::new();
-    fs::write(bench.path("key"), "").unwrap();
-    let mut dice = Dice(5);
-    fs::create_dir(bench.cache()).unwrap();
+fn a_full_disk_prevents_the_new_entry_and_keeps_the_old_ones() {
+    let machine = Machine::new();
+    fs::write(machine.path("key"), "").unwrap();
+    let mut rng = Rng(5);
+    fs::create_dir(machine.cache()).unwrap();
     let mount = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=4m", "larder-test"])
-        .arg(bench.cache())
+        .arg(machine.cache())
         .status()
         .expect("mount");
-    assert!(mount.success(), "this test takes root, as the engines do");
-    let unmount = Unmount(bench.cache());
-    let files = bench.fill("fits", &mut Dice(5));
-    bench.json(&["dir", "save", "fits", "--key-files", "key", "--key-extra", "K=1"]);
-    fs::create_dir(bench.path("large")).unwrap();
-    fs::write(bench.path("large/file"), dice.bytes(6_000_000)).unwrap();
+    assert!(mount.success(), "this test needs root, as the engines do");
+    let unmount = Unmount(machine.cache());
+    let files = machine.fill("fits", &mut Rng(5));
+    machine.json(&["dir", "save", "fits", "--key-files", "key", "--key-extra", "K=1"]);
+    fs::create_dir(machine.path("large")).unwrap();
+    fs::write(machine.path("large/file"), rng.bytes(6_000_000)).unwrap();
     let large = ["dir", "save", "large", "--key-files", "key"];
-    let report = bench.json(&large);
+    let report = machine.json(&large);
     assert_eq!(report["faults"][0]["reason"], "full", "{report}");
     assert_ne!(report["outcome"], "saved");
-    bench.run(&[&large[..], &["--strict"]].concat()).failure(3, "No space left on device");
-    bench.has_no_damage();
-    let (report, found) = bench.restore("fits", "1");
+    machine.run(&[&large[..], &["--strict"]].concat()).failure(3, "No space left on device");
+    machine.assert_no_damage();
+    let (report, found) = machine.restore("fits", "1");
     assert!(report["outcome"] == "hit" && found == files, "{report}");
-    assert_eq!(bench.json(&["cache", "stats"])["bytes_unused"], 0, "what the failed save left is gone");
+    assert_eq!(
+        machine.json(&["cache", "stats"])["bytes_unused"],
+        0,
+        "chunks of the failed save were removed"
+    );
     drop(unmount);
 }
 
 #[test]
-fn a_save_stops_before_the_disk_is_full_and_takes_back_what_it_has_written() {
-    let bench = Bench::new();
-    fs::write(bench.path("key"), "").unwrap();
-    fs::create_dir(bench.cache()).unwrap();
+fn a_save_stops_before_the_disk_is_full_and_removes_its_chunks() {
+    let machine = Machine::new();
+    fs::write(machine.path("key"), "").unwrap();
+    fs::create_dir(machine.cache()).unwrap();
     let mount = Command::new("mount")
         .args(["-t", "tmpfs", "-o", "size=64m", "larder-test"])
-        .arg(bench.cache())
+        .arg(machine.cache())
         .status()
         .expect("mount");
-    assert!(mount.success(), "this test takes root, as the engines do");
-    let unmount = Unmount(bench.cache());
-    fs::create_dir(bench.path("d")).unwrap();
-    fs::write(bench.path("d/file"), Dice(7).bytes(40_000_000)).unwrap();
-    let free = || rustix::fs::statvfs(bench.cache()).map(|found| found.f_bavail * found.f_frsize).unwrap();
+    assert!(mount.success(), "this test needs root, as the engines do");
+    let unmount = Unmount(machine.cache());
+    fs::create_dir(machine.path("d")).unwrap();
+    fs::write(machine.path("d/file"), Rng(7).bytes(40_000_000)).unwrap();
+    let free = || rustix::fs::statvfs(machine.cache()).map(|found| found.f_bavail * found.f_frsize).unwrap();
     let before = free();
     for (floor, outcome) in [("", "miss"), ("0.05", "miss"), ("0.01", "saved")] {
-        let mut save = bench.larder(&["dir", "save", "d", "--key-files", "key", "--format", "json"]);
-        // By default a gigabyte stays free, which this disk has not.
+        let mut save = machine.larder(&["dir", "save", "d", "--key-files", "key", "--format", "json"]);
+        // By default a gigabyte must stay free, which is more than this disk has.
         if floor.is_empty() {
             save.env_remove("LARDER_MIN_FREE_GB")
         } else {
@@ -325,23 +329,23 @@ fn a_save_stops_before_the_disk_is_full_and_takes_back_what_it_has_written() {
             continue;
         }
         assert_eq!(report["faults"][0]["reason"], "full", "{report}");
-        assert!(run.stderr.contains("are to stay free (--cache-min-free-gb)"), "{}", run.stderr);
+        assert!(run.stderr.contains("must stay free (--cache-min-free-gb)"), "{}", run.stderr);
         assert!(free() + 100_000 > before, "{floor}: {before} bytes were free, and {} are", free());
     }
     drop(unmount);
 }
 
 #[test]
-fn the_shared_store_has_a_limit_of_its_own() {
-    let bench = Bench::new();
-    fs::write(bench.path("key"), "").unwrap();
-    fs::create_dir(bench.path("share")).unwrap();
-    fs::create_dir(bench.path("d")).unwrap();
-    let url = format!("file://{}", bench.path("share").display());
+fn the_remote_store_has_its_own_size_limit() {
+    let machine = Machine::new();
+    fs::write(machine.path("key"), "").unwrap();
+    fs::create_dir(machine.path("share")).unwrap();
+    fs::create_dir(machine.path("d")).unwrap();
+    let url = format!("file://{}", machine.path("share").display());
     for (number, limits) in [["100", "100"], ["0.003", "100"], ["100", "0.005"]].into_iter().enumerate() {
-        fs::write(bench.path("d/file"), Dice(number as u64 + 1).bytes(2_000_000)).unwrap();
+        fs::write(machine.path("d/file"), Rng(number as u64 + 1).bytes(2_000_000)).unwrap();
         let extra = format!("N={number}");
-        bench.json(&[
+        machine.json(&[
             "dir",
             "save",
             "d",
@@ -356,10 +360,10 @@ fn the_shared_store_has_a_limit_of_its_own() {
             "--remote-max-size-gb",
             limits[1],
         ]);
-        // What a limit has to do with is seen at once.
-        fs::remove_file(bench.path("share/v1/usage.json")).unwrap();
+        // Without this file, the next command measures the size of the store.
+        fs::remove_file(machine.path("share/v1/usage.json")).unwrap();
         let count =
-            |at: &str| bench.json(&["cache", "stats", "--at", at, "--remote", &url])["entries"].clone();
+            |at: &str| machine.json(&["cache", "stats", "--at", at, "--remote", &url])["entries"].clone();
         let expected = [(1, 1), (1, 2), (2, 2)][number];
         assert_eq!((count("local"), count("remote")), (expected.0.into(), expected.1.into()), "{number}");
     }
@@ -370,43 +374,43 @@ struct Unmount(PathBuf);
 impl Drop for Unmount {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg(&self.0).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.0.display());
+        assert!(unmounted.is_ok_and(|status| status.success()), "{} is still mounted", self.0.display());
     }
 }
 
 #[test]
-fn files_that_are_harmed_at_random_never_come_back_wrong() {
-    let bench = Bench::new();
-    fs::write(bench.path("key"), "").unwrap();
-    let mut dice = Dice(99);
-    let (mut harmed, mut noticed, mut saved) = (0, 0, Vec::new());
+fn randomly_damaged_files_never_restore_wrong_content() {
+    let machine = Machine::new();
+    fs::write(machine.path("key"), "").unwrap();
+    let mut rng = Rng(99);
+    let (mut damaged, mut noticed, mut saved) = (0, 0, Vec::new());
     for round in 0..25 {
-        saved.push(bench.fill("d", &mut dice));
-        finish(&mut bench.save("d", "k"), None).success();
-        let stored: Vec<PathBuf> = walkdir::WalkDir::new(bench.cache().join("v1"))
+        saved.push(machine.fill("d", &mut rng));
+        finish(&mut machine.save("d", "k"), None).success();
+        let stored: Vec<PathBuf> = walkdir::WalkDir::new(machine.cache().join("v1"))
             .sort_by_file_name()
             .into_iter()
             .map(Result::unwrap)
             .filter(|entry| {
-                entry.file_type().is_file() && !entry.path().starts_with(bench.cache().join("v1/damaged"))
+                entry.file_type().is_file() && !entry.path().starts_with(machine.cache().join("v1/damaged"))
             })
             .map(walkdir::DirEntry::into_path)
             .collect();
-        for _ in 0..=dice.roll(2) {
-            let path = &stored[usize::try_from(dice.roll(stored.len() as u64)).unwrap()];
+        for _ in 0..=rng.below(2) {
+            let path = &stored[usize::try_from(rng.below(stored.len() as u64)).unwrap()];
             let mut bytes = fs::read(path).unwrap_or_default();
-            let at = usize::try_from(dice.roll(bytes.len().max(1) as u64)).unwrap();
-            match dice.roll(4) {
+            let at = usize::try_from(rng.below(bytes.len().max(1) as u64)).unwrap();
+            match rng.below(4) {
                 0 => bytes.truncate(at),
-                1 => bytes = dice.bytes(bytes.len()),
-                2 if !bytes.is_empty() => bytes[at] ^= 1 << dice.roll(8),
+                1 => bytes = rng.bytes(bytes.len()),
+                2 if !bytes.is_empty() => bytes[at] ^= 1 << rng.below(8),
                 _ => bytes.extend(b"more"),
             }
             fs::write(path, bytes).unwrap();
-            harmed += 1;
+            damaged += 1;
         }
-        let (report, found) = bench.restore("d", "k");
-        // Where the newest entry is harmed an earlier one of the same key will do.
+        let (report, found) = machine.restore("d", "k");
+        // If the newest entry is damaged, an older entry with the same key may be restored.
         let is_newest = saved.last() == Some(&found);
         match report["outcome"].as_str().unwrap() {
             "hit" => assert!(saved.contains(&found), "round {round}: {report}"),
@@ -414,15 +418,15 @@ fn files_that_are_harmed_at_random_never_come_back_wrong() {
                 assert_eq!((outcome, found.len()), ("miss", 0), "round {round}: {report}");
             }
         }
-        let is_told = !report["faults"].as_array().unwrap().is_empty();
-        assert!(is_newest || is_told, "round {round}, another answer has its reason: {report}");
-        noticed += usize::from(is_told);
+        let is_reported = !report["faults"].as_array().unwrap().is_empty();
+        assert!(is_newest || is_reported, "round {round}: no reason is reported: {report}");
+        noticed += usize::from(is_reported);
     }
-    assert!(noticed > 0, "of {harmed} harms {noticed} were in the way: that proves nothing");
+    assert!(noticed > 0, "none of {damaged} damages was noticed, which proves nothing");
 }
 
 #[test]
-fn a_remote_that_fails_costs_a_warning_with_its_reason_and_never_the_job() {
+fn a_failing_remote_causes_one_warning_with_its_reason_and_no_failure() {
     for (fate, reason) in [
         (Fate::Stall, "timed-out"),
         (Fate::Reset, "unreachable"),
@@ -430,13 +434,14 @@ fn a_remote_that_fails_costs_a_warning_with_its_reason_and_never_the_job() {
         (Fate::Answer(500), "unreachable"),
         (Fate::Answer(503), "unreachable"),
     ] {
-        let bench = Bench::new();
-        fs::write(bench.path("key"), "").unwrap();
-        let files = bench.fill("d", &mut Dice(7));
+        let machine = Machine::new();
+        fs::write(machine.path("key"), "").unwrap();
+        let files = machine.fill("d", &mut Rng(7));
         let proxy = FaultyProxy::always(fate);
         let remote = format!("s3://bucket/larder?endpoint=http://127.0.0.1:{}&region=us-east-1", proxy.port);
         let with_remote = |arguments: &[&str]| {
-            let mut command = bench.larder(&[arguments, &["--remote", &remote, "--format", "json"]].concat());
+            let mut command =
+                machine.larder(&[arguments, &["--remote", &remote, "--format", "json"]].concat());
             command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
             finish(command.env("LARDER_REMOTE_TIMEOUT", "2s"), None)
         };
@@ -453,20 +458,20 @@ fn a_remote_that_fails_costs_a_warning_with_its_reason_and_never_the_job() {
         let restored = ["dir", "restore", "back", "--name", "d", "--key-files", "key", "--key-extra", "K=1"];
         let report: Value = serde_json::from_str(&with_remote(&restored).success().stdout).unwrap();
         assert_eq!(report["outcome"], "hit", "{report}");
-        assert!(content(&bench.path("back")) == files);
+        assert!(content(&machine.path("back")) == files);
         assert!(start.elapsed() < Duration::from_secs(40), "{fate:?} took {:?}", start.elapsed());
     }
 }
 
 #[test]
-fn what_one_machine_saves_to_a_bucket_another_restores() {
+fn an_entry_in_a_bucket_is_restored_on_a_different_machine() {
     for server in [ObjectServer::s3s_fs(), ObjectServer::ministack()] {
-        let (here, there) = (Bench::new(), Bench::new());
-        let files = here.fill("d", &mut Dice(8));
-        let on = |bench: &Bench, arguments: &[&str]| {
-            fs::write(bench.path("key"), "").unwrap();
+        let (here, there) = (Machine::new(), Machine::new());
+        let files = here.fill("d", &mut Rng(8));
+        let on = |machine: &Machine, arguments: &[&str]| {
+            fs::write(machine.path("key"), "").unwrap();
             let url = server.url();
-            let mut command = bench.larder(&[arguments, &["--remote", &url, "--format", "json"]].concat());
+            let mut command = machine.larder(&[arguments, &["--remote", &url, "--format", "json"]].concat());
             command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
             let run = finish(&mut command, None).success();
             assert!(!run.stderr.contains("warning"), "{}: {}", server.name, run.stderr);
@@ -490,14 +495,14 @@ fn what_one_machine_saves_to_a_bucket_another_restores() {
 }
 
 #[test]
-fn what_an_outage_kept_from_a_bucket_is_sent_with_the_next_save_or_by_a_push() {
+fn entries_missing_from_a_bucket_after_an_outage_are_sent_by_the_next_save_or_a_push() {
     for server in [ObjectServer::s3s_fs(), ObjectServer::ministack()] {
-        let (here, there) = (Bench::new(), Bench::new());
-        let files = here.fill("d", &mut Dice(9));
-        here.fill("e", &mut Dice(10));
-        let run = |bench: &Bench, url: &str, arguments: &[&str]| {
-            fs::write(bench.path("key"), "").unwrap();
-            let mut command = bench.larder(&[arguments, &["--remote", url]].concat());
+        let (here, there) = (Machine::new(), Machine::new());
+        let files = here.fill("d", &mut Rng(9));
+        here.fill("e", &mut Rng(10));
+        let run = |machine: &Machine, url: &str, arguments: &[&str]| {
+            fs::write(machine.path("key"), "").unwrap();
+            let mut command = machine.larder(&[arguments, &["--remote", url]].concat());
             command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
             finish(command.env("LARDER_REMOTE_TIMEOUT", "2s"), None).success()
         };
@@ -513,7 +518,7 @@ fn what_an_outage_kept_from_a_bucket_is_sent_with_the_next_save_or_by_a_push() {
         let save = |url: &str, name: &str| run(&here, url, &[&["dir", "save", name], &key[..]].concat());
         save(&down, "d");
         assert_eq!(restored("d"), "miss", "{}", server.name);
-        // Another lane's save is no business of this one's entries.
+        // A save in a different lane does not send entries of this lane.
         let other = ["dir", "save", "e", "--key-files", "key", "--lane", "pr-1"];
         assert!(!run(&here, &server.url(), &other).stderr.contains("sent "), "{}", server.name);
         assert_eq!(restored("d"), "miss", "{}", server.name);
@@ -522,8 +527,8 @@ fn what_an_outage_kept_from_a_bucket_is_sent_with_the_next_save_or_by_a_push() {
         assert_eq!(restored("d"), "hit", "{}", server.name);
         assert!(content(&there.path("back-d")) == files);
 
-        // What was saved before there was a remote is sent by hand, and once.
-        here.fill("f", &mut Dice(11));
+        // Entries that were saved before there was a remote are sent by `cache push`, once.
+        here.fill("f", &mut Rng(11));
         finish(&mut here.larder(&["dir", "save", "f", "--key-files", "key"]), None).success();
         let pushed = run(&here, &server.url(), &["cache", "push"]);
         assert!(pushed.stderr.contains("sent 1 entry ("), "{}", pushed.stderr);
@@ -534,16 +539,16 @@ fn what_an_outage_kept_from_a_bucket_is_sent_with_the_next_save_or_by_a_push() {
 }
 
 #[test]
-fn s3s_own_words_are_shown_once_however_many_objects_they_are_about() {
+fn an_s3_error_message_is_printed_once_for_many_objects() {
     let server = ObjectServer::ministack();
-    let bench = Bench::new();
-    fs::write(bench.path("key"), "").unwrap();
-    bench.fill("d", &mut Dice(12));
+    let machine = Machine::new();
+    fs::write(machine.path("key"), "").unwrap();
+    machine.fill("d", &mut Rng(12));
     let url = server.url().replace("s3://bucket", "s3://other-bucket");
-    let mut command = bench.larder(&["dir", "save", "d", "--key-files", "key", "--remote", &url]);
+    let mut command = machine.larder(&["dir", "save", "d", "--key-files", "key", "--remote", &url]);
     command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
     let run = finish(&mut command, None).success();
     assert_eq!(run.stderr.matches("warning: ").count(), 1, "{}", run.stderr);
-    let said = "it answered 404 Not Found (NoSuchBucket: The specified bucket does not exist";
-    assert!(run.stderr.contains(said), "{}", run.stderr);
+    let expected = "it answered 404 Not Found (NoSuchBucket: The specified bucket does not exist";
+    assert!(run.stderr.contains(expected), "{}", run.stderr);
 }

@@ -1,25 +1,25 @@
-//! Waiting for what happens elsewhere: asked again and again until it is so, with a deadline.
+//! Polls a condition outside the test until it holds, with a deadline.
 
 use std::time::{Duration, Instant};
 
-/// How long between two questions.
+/// The time between two polls.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The first answer within `limit`; the test fails without one.
+/// Returns the first value of `probe` within `limit`. Panics if there is none.
 #[track_caller]
-pub(crate) fn await_some<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn await_some<T>(limit: Duration, what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let clock = Instant::now();
     loop {
-        if let Some(answer) = ask() {
-            return answer;
+        if let Some(value) = probe() {
+            return value;
         }
         assert!(clock.elapsed() < limit, "{what}: not within {limit:?}");
         std::thread::sleep(PAUSE);
     }
 }
 
-/// Waits until `ask` says yes; the test fails when it does not within `limit`.
+/// Waits until `probe` returns `true`. Panics if it does not within `limit`.
 #[track_caller]
-pub(crate) fn await_true(limit: Duration, what: &str, mut ask: impl FnMut() -> bool) {
-    await_some(limit, what, || ask().then_some(()));
+pub(crate) fn await_true(limit: Duration, what: &str, mut probe: impl FnMut() -> bool) {
+    await_some(limit, what, || probe().then_some(()));
 }

@@ -1,8 +1,8 @@
-//! Restores a missing or empty directory in a separate place and moves it into place at once.
+//! Restores a missing or empty directory in a temporary one, and moves the complete content into place at once.
 //!
 //! ```text
 //!  missing   <parent>/.larder-restore-<random>      ─▶ renamed to the directory
-//!  empty     <directory>/.larder-restore-<random>/… ─▶ its content is renamed into the directory
+//!  empty     <directory>/.larder-restore-<random>/… ─▶ its content is moved into the directory
 //! ```
 //!
 //! An interrupted restore leaves the directory missing or empty, so that it is not mistaken for a complete one.
@@ -17,7 +17,7 @@ use cap_std::fs::Dir;
 
 use super::staging::{lock_new, remove_stale};
 
-/// The permission bits before the umask.
+/// The permission bits of a created directory, before the umask is applied.
 const MODE: u32 = 0o777;
 
 /// A temporary directory, which is removed with its content when dropped.
@@ -28,13 +28,13 @@ pub(super) struct Aside {
     name: String,
     directory: Dir,
     _lock: File,
-    /// The destination, if it does not exist yet.
+    /// The path of the destination, if it does not exist yet.
     missing: Option<PathBuf>,
 }
 
 impl Aside {
-    /// Creates a temporary directory for the one at `path`; returns `None` if that is not empty. The parent of a
-    /// missing directory must exist.
+    /// Creates a temporary directory for a restore into `path`. Returns `None` if the directory at `path` is not empty.
+    /// The parent of a missing directory must exist.
     pub(super) fn of(path: &Path) -> io::Result<Option<Self>> {
         let is_missing = match path.symlink_metadata() {
             Ok(_) => false,
@@ -57,7 +57,8 @@ impl Aside {
         self.directory.try_clone()
     }
 
-    /// Moves the content into place. Returns `false` if another process has created something there meanwhile.
+    /// Moves the content into place. Returns `false` if another process has created a file or directory there
+    /// meanwhile.
     pub(super) fn put(self) -> io::Result<bool> {
         if let Some(path) = &self.missing {
             let Some(name) = path.file_name() else { return Ok(false) };
@@ -97,7 +98,7 @@ fn is_put(renamed: io::Result<()>) -> io::Result<bool> {
 
 impl Drop for Aside {
     fn drop(&mut self) {
-        // If this fails, the next save or restore removes it.
+        // If this fails, the next save or restore removes the directory.
         let _ = self.root.remove_dir_all(&self.name);
     }
 }

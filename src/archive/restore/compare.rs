@@ -1,4 +1,4 @@
-//! Compares an entry with the directory.
+//! Compares an entry with the directory that it is restored into. Changes nothing.
 
 use std::ffi::OsStr;
 
@@ -11,14 +11,16 @@ use crate::archive::index::Index;
 use crate::archive::listing::{Listing, Node, NodeKind, Time};
 use crate::archive::{path, xattrs};
 
+/// The result of a comparison.
 #[derive(Debug)]
 pub(super) struct Present {
-    /// For each node, `true` if it must be created. The metadata of an existing directory do not count.
+    /// For each node, `true` if it must be created. The metadata of existing directories are not compared.
     pub(super) needed: Vec<bool>,
 }
 
 impl Present {
-    /// Compares each node with its path. Files are equal if kind, size, time, mode, owner and attributes are.
+    /// Compares each node with the file at its path. Files are equal if their kinds, sizes, times, modes, owners and
+    /// attributes are, or if `known` has the stamp of the file.
     pub(super) fn compare(
         listing: &Listing,
         beneath: &mut Beneath,
@@ -49,7 +51,7 @@ impl Present {
                 None
             } else {
                 look(beneath).map_err(|source| PlaceError {
-                    action: "look at",
+                    action: "read the metadata of",
                     path: path::shown(&node.path),
                     source,
                 })?
@@ -65,7 +67,7 @@ impl Present {
                 && match &node.kind {
                     NodeKind::HardLink { target } => {
                         let first = listing.nodes.binary_search_by(|node| path::order(&node.path, target));
-                        // The link must be a name of the present file, not of one that will be replaced.
+                        // The link must be a name of the existing file, not of one that will be replaced.
                         first.is_ok_and(|first| !needed[first] && inodes[first] == inode)
                     }
                     _ => true,
@@ -118,7 +120,7 @@ fn is_same(
     }
 }
 
-/// Returns `true` if time and owner are those of the node.
+/// Returns `true` if the modification time and, for root, the owner are those of the node.
 fn is_marked(node: &Node, metadata: &Metadata, owner: bool) -> bool {
     Time::of(metadata.mtime(), metadata.mtime_nsec()) == node.mtime
         && (!owner || (metadata.uid(), metadata.gid()) == (node.uid, node.gid))

@@ -1,4 +1,4 @@
-//! Moves staged files into place after all of them are complete.
+//! Moves staged files into place after all of them are complete. Writes no content.
 
 use std::ffi::OsStr;
 use std::io;
@@ -14,7 +14,7 @@ use crate::archive::beneath::{Beneath, readable};
 use crate::archive::listing::{Listing, Node, NodeKind, Time};
 use crate::archive::{path, xattrs};
 
-/// Creates the directories, renames everything else, and sets the metadata of directories last.
+/// Creates the directories, moves all other nodes into place, and sets the metadata of the directories last.
 pub(super) fn install(
     listing: &Listing,
     present: &Present,
@@ -50,12 +50,12 @@ pub(super) fn install(
     }
     // The deepest directories come first, because changes in a directory update its modification time.
     for node in listing.nodes.iter().rev().filter(|node| node.kind == NodeKind::Directory) {
-        dress_directory(beneath, node, root).map_err(failed("finish", node))?;
+        dress_directory(beneath, node, root).map_err(failed("set the metadata of", node))?;
     }
     Ok(())
 }
 
-/// Creates a directory and removes a file or link in its place.
+/// Creates a directory, and removes a file or link that exists at its path.
 fn make_directory(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
     let (parent, name) = beneath.parent(path)?;
     match parent.symlink_metadata(name) {
@@ -66,7 +66,7 @@ fn make_directory(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
     }
     let mut builder = cap_std::fs::DirBuilder::new();
     match parent.create_dir_with(name, cap_std::fs::DirBuilderExt::mode(&mut builder, 0o700)) {
-        // A concurrent restore has just created it.
+        // A concurrent restore has just created the directory.
         Err(error)
             if error.kind() == io::ErrorKind::AlreadyExists && parent.symlink_metadata(name)?.is_dir() =>
         {
@@ -76,7 +76,7 @@ fn make_directory(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
     }
 }
 
-/// Makes a directory of the entry writable for this user; its own mode is set at the end.
+/// Makes an existing directory of the entry writable for this user. Its final mode is set at the end.
 fn make_writable(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
     let directory = beneath.directory(path)?;
     let mode = directory.dir_metadata()?.mode() & 0o7777;

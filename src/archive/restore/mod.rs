@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Only the staging directory changes until all content has arrived and been verified. Files that are not in the entry
-//! are kept. A missing or empty directory is moved into place at once (`aside`).
+//! are never removed. A missing or empty directory is restored separately and moved into place at once (`aside`).
 
 mod aside;
 mod compare;
@@ -39,21 +39,21 @@ pub(crate) use staging::remove_stale;
 pub(crate) struct Options<'a> {
     /// `true` if links may lead out of the directory.
     pub(crate) outside_links: bool,
-    /// The files of the directory that are known to be in an entry.
+    /// The files of the directory that are known to be in some entry.
     pub(crate) index: Option<&'a Index>,
 }
 
 #[derive(Debug)]
 pub(crate) struct Restored {
-    /// Files and links of the entry.
+    /// The number of files and links in the entry.
     pub(crate) files: u64,
-    /// Bytes of the files.
+    /// The total size of the entry's files, in bytes.
     pub(crate) bytes: u64,
-    /// Files and links that were written.
+    /// The number of files and links that were written.
     pub(crate) written_files: u64,
-    /// The files that are now known to be in the entry; `None` if the earlier index covers more.
+    /// The files that are now known to be in the entry, or `None` if the earlier index contains more files.
     pub(crate) index: Option<Index>,
-    /// Faults that were recovered from.
+    /// Store errors that did not prevent the restore.
     pub(crate) faults: Vec<StoreError>,
 }
 
@@ -65,15 +65,15 @@ pub(crate) enum RestoreError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Place(#[from] PlaceError),
-    /// A directory is in the place of a file.
-    #[error("{0} is a directory here and none in the entry")]
+    /// A directory exists at the path of a file or link.
+    #[error("{0} is a directory here, but not in the entry")]
     InTheWay(String),
-    #[error("{} are needed, and the file system has {} left", format_size(*needed, DECIMAL), format_size(*free, DECIMAL))]
+    #[error("the restore needs {}, but only {} are free on the file system", format_size(*needed, DECIMAL), format_size(*free, DECIMAL))]
     NoRoom { needed: u64, free: u64 },
     #[error("interrupted")]
     Interrupted,
-    /// Only a part of the files could be moved into place.
-    #[error("{path} is restored in part")]
+    /// Only some of the files could be moved into place.
+    #[error("{path} was restored only partly")]
     Partial {
         path: String,
         #[source]
@@ -81,8 +81,9 @@ pub(crate) enum RestoreError {
     },
 }
 
-/// Restores `entry` into the directory at `path`, which is created if it is missing. Fails if the entry, the store or
-/// the directory is at fault. The directory is unchanged then, except with [`RestoreError::Partial`].
+/// Restores `entry` into the directory at `path`, which is created if it is missing. Fails if the entry cannot be read,
+/// if a node of it is invalid or not allowed, or if the directory cannot be written. The directory is unchanged then,
+/// except with [`RestoreError::Partial`].
 pub(crate) fn restore(
     store: &Store,
     entry: &Entry,
@@ -97,7 +98,7 @@ pub(crate) fn restore(
         let root = aside.directory().map_err(place("open"))?;
         let restored = restore_into(store, entry, &listing, (path, root), options, meter);
         let restored = restored.map_err(|error| match error {
-            // The temporary directory is removed again.
+            // The temporary directory is removed, so that the destination is unchanged.
             RestoreError::Partial { source, .. } => RestoreError::Place(source),
             error => error,
         })?;
@@ -125,7 +126,7 @@ fn restore_into(
     meter: &Meter,
 ) -> Result<Restored, RestoreError> {
     let place = |action| move |source| PlaceError { action, path: path.display().to_string(), source };
-    remove_stale(&root).map_err(place("tidy"))?;
+    remove_stale(&root).map_err(place("remove stale directories from"))?;
     let known = options.index.filter(|index| index.entry == entry.id);
     let mut beneath = Beneath::new(root.try_clone().map_err(place("open"))?);
     let present = Present::compare(listing, &mut beneath, known)?;
@@ -167,8 +168,8 @@ fn restore_into(
     Ok(restored)
 }
 
-/// Returns an index of the files that are now known to be in the entry, unless the earlier index still covers more
-/// files.
+/// Returns an index of the files that are now known to be in the entry, or `None` if the earlier index still covers
+/// more files.
 fn note(
     entry: &Entry,
     listing: &Listing,
@@ -201,13 +202,13 @@ fn note(
 }
 
 fn enough_room(root: &Dir, needed: u64) -> Result<(), RestoreError> {
-    // If free space is not reported, a write fails instead.
+    // If the free space is not reported, a write fails instead.
     let Ok(space) = rustix::fs::fstatvfs(root) else { return Ok(()) };
     let free = space.f_bavail.saturating_mul(space.f_frsize);
     if needed > free { Err(RestoreError::NoRoom { needed, free }) } else { Ok(()) }
 }
 
-/// Directories that were created for a restore, and are removed again if it fails.
+/// The directories that were created for a restore. They are removed on drop unless the restore succeeded.
 struct Made(Vec<PathBuf>);
 
 impl Made {
@@ -228,7 +229,7 @@ impl Made {
 impl Drop for Made {
     fn drop(&mut self) {
         for path in &self.0 {
-            // The directory may have content of other processes.
+            // The directory may contain files of other processes.
             let _ = std::fs::remove_dir(path);
         }
     }

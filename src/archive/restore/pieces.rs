@@ -1,4 +1,4 @@
-//! Maps the chunks of an entry to ranges of files. Pure.
+//! Maps the chunks of an entry to ranges of its files. Pure.
 
 use crate::archive::listing::{Listing, NodeKind};
 
@@ -14,21 +14,22 @@ pub(crate) struct Piece {
     pub(crate) offset: u64,
 }
 
-/// The ranges of the content that are needed.
+/// The ranges of the content that must be restored.
 #[derive(Debug)]
 pub(crate) struct Pieces {
     /// Sorted by offset, without overlaps.
     cuts: Vec<Piece>,
     /// The offset of each chunk, and the end of the last one.
     starts: Vec<u64>,
-    /// The chunks with needed ranges, ascending.
+    /// The indices of the chunks that contain such ranges, ascending.
     pub(crate) chunks: Vec<usize>,
-    /// The sum of all ranges.
+    /// The total size of all ranges.
     pub(crate) bytes: u64,
 }
 
 impl Pieces {
-    /// Creates the ranges of the needed files. `starts` are the offsets of the chunks.
+    /// Creates the ranges of the files for which `needed` is `true`. `starts` contains the offset of each chunk and the
+    /// end of the last one.
     pub(crate) fn new(listing: &Listing, needed: &[bool], starts: &[u64]) -> Self {
         let mut pieces = Vec::new();
         for (node, _) in listing.nodes.iter().enumerate().zip(needed).filter(|(_, needed)| **needed) {
@@ -53,7 +54,7 @@ impl Pieces {
         Self { cuts: pieces, starts: starts.to_owned(), chunks, bytes }
     }
 
-    /// Returns the ranges of a chunk, each with its offset in the chunk.
+    /// Returns the ranges in a chunk, each with its offset in the chunk.
     pub(crate) fn within(&self, chunk: usize) -> impl Iterator<Item = (usize, Piece)> + '_ {
         let (start, end) = (self.starts[chunk], self.starts[chunk + 1]);
         let first = self.cuts.partition_point(|piece| piece.at + piece.size <= start);
@@ -65,7 +66,7 @@ impl Pieces {
         })
     }
 
-    /// Returns the number of needed bytes of a chunk.
+    /// Returns the number of bytes in a chunk that must be restored.
     pub(crate) fn bytes_of(&self, chunk: usize) -> u64 {
         self.within(chunk).map(|(_, piece)| piece.size).sum()
     }

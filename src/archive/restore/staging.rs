@@ -1,7 +1,7 @@
-//! Writes files to a staging directory, each under its number in the listing, until all are complete.
+//! Writes files to a staging directory, each named by its index in the listing, until all are complete.
 //!
-//! The directory is locked while its restore runs; an unlocked one is left from an interrupted run. A file is written
-//! only if it is the one that was created here, whatever other processes put there.
+//! The directory is locked while the restore runs; an unlocked one is left over from an interrupted run. Data is only
+//! written to files that were created here, even if other processes replace them.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -21,7 +21,7 @@ use crate::archive::beneath::readable;
 use crate::archive::listing::{FileData, Listing, Node, NodeKind};
 use crate::archive::{STAGING, xattrs};
 
-/// How many names are tried, because each concurrent restore may remove a directory before it is locked.
+/// The number of names to try, because a concurrent restore may remove a directory before it is locked.
 const ATTEMPTS: usize = 64;
 
 /// A staging directory, which is removed with its remaining content when dropped.
@@ -33,16 +33,16 @@ pub(super) struct Staging<'a> {
     _lock: File,
     listing: &'a Listing,
     pieces: &'a Pieces,
-    /// The files with content, by their index in the listing.
+    /// The files that have content, by their index in the listing.
     open: HashMap<usize, Open>,
     owner: bool,
 }
 
 #[derive(Debug)]
 struct Open {
-    /// Bytes that have not been written yet.
+    /// The number of bytes that have not been written yet.
     left: AtomicU64,
-    /// The inode of a file that was created; 0 for a file that is written at once.
+    /// The inode of the file, or 0 if it is created when its only chunk arrives.
     inode: AtomicU64,
 }
 
@@ -58,7 +58,7 @@ impl<'a> Staging<'a> {
         &self.directory
     }
 
-    /// Creates all needed nodes without content, and all files that span several chunks.
+    /// Creates all needed nodes that have no content, and all files that span several chunks.
     pub(super) fn prepare(&mut self, needed: &[bool]) -> io::Result<()> {
         let mut chunks_of: HashMap<usize, usize> = HashMap::new();
         for chunk in &self.pieces.chunks {
@@ -101,7 +101,7 @@ impl<'a> Staging<'a> {
     }
 
     fn write_piece(&self, piece: Piece, bytes: &[u8]) -> io::Result<()> {
-        let unknown = || io::Error::other("a file that is not awaited");
+        let unknown = || io::Error::other("a chunk belongs to a file that is not restored");
         let open = self.open.get(&piece.node).ok_or_else(unknown)?;
         let file = match open.inode.load(Ordering::Relaxed) {
             0 => self.create(piece.node)?,
@@ -110,7 +110,7 @@ impl<'a> Staging<'a> {
                 options.write(true).follow(FollowSymlinks::No);
                 let file = self.directory.open_with(piece.node.to_string(), &options)?.into_std();
                 if file.metadata()?.ino() != inode {
-                    return Err(io::Error::other("another file has taken the place of one that was staged"));
+                    return Err(io::Error::other("a staged file was replaced by another process"));
                 }
                 file
             }
@@ -126,7 +126,7 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
-    /// Fails unless every file has all of its content.
+    /// Fails unless all content of every file was written.
     pub(super) fn check_complete(&self) -> io::Result<()> {
         let complete = self.open.values().all(|open| open.left.load(Ordering::Acquire) == 0);
         if complete { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
@@ -138,7 +138,7 @@ impl<'a> Staging<'a> {
         Ok(self.directory.open_with(place.to_string(), &options)?.into_std())
     }
 
-    /// Sets size, owner, attributes, mode and times of a file with complete content.
+    /// Sets size, owner, attributes, mode and times of a file whose content is complete.
     fn finish(&self, file: &File, node: &Node, data: &FileData) -> io::Result<()> {
         if data.data.is_some() {
             file.set_len(data.size)?;
@@ -168,12 +168,13 @@ impl<'a> Staging<'a> {
 
 impl Drop for Staging<'_> {
     fn drop(&mut self) {
-        // If this fails, the next save or restore removes it.
+        // If this fails, the next save or restore removes the directory.
         let _ = self.root.remove_dir_all(&self.name);
     }
 }
 
-/// Creates a directory in `root` that [`remove_stale`] keeps while the lock is held.
+/// Creates a directory in `root` that [`remove_stale`] does not remove while the lock is held. Returns its name, the
+/// directory and the lock.
 pub(super) fn lock_new(root: &Dir, mode: u32) -> io::Result<(String, Dir, File)> {
     for _ in 0..ATTEMPTS {
         let mut random = [0; 8];
@@ -183,7 +184,7 @@ pub(super) fn lock_new(root: &Dir, mode: u32) -> io::Result<(String, Dir, File)>
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
             created => created?,
         }
-        // Until the directory is locked, a concurrent restore may take it for a stale one.
+        // Until the directory is locked, a concurrent restore may mistake it for a stale one.
         let opened = root.open_dir_nofollow(&name).and_then(|made| Ok((readable(&made)?, made)));
         let (lock, directory) = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -202,7 +203,7 @@ pub(super) fn lock_new(root: &Dir, mode: u32) -> io::Result<(String, Dir, File)>
     Err(io::ErrorKind::ResourceBusy.into())
 }
 
-/// Sets owner (as root), attributes and mode, in an order in which none resets another.
+/// Sets owner (as root), attributes and mode, in an order in which no step resets the result of an earlier one.
 pub(super) fn dress(file: &File, node: &Node, owner: bool) -> io::Result<()> {
     if owner {
         tolerate(std::os::unix::fs::fchown(file, Some(node.uid), Some(node.gid)))?;
@@ -211,7 +212,7 @@ pub(super) fn dress(file: &File, node: &Node, owner: bool) -> io::Result<()> {
     file.set_permissions(std::fs::Permissions::from_mode(node.mode))
 }
 
-/// Ignores that the user may not change the owner.
+/// Ignores an error that occurs because the user may not change the owner.
 pub(super) fn tolerate(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error)
@@ -227,8 +228,8 @@ pub(super) fn modified(node: &Node) -> Timespec {
     Timespec { tv_sec: node.mtime.0, tv_nsec: i64::from(node.mtime.1) }
 }
 
-/// Removes the staging directories of interrupted restores. Fails if the directory cannot be read. A staging directory
-/// that cannot be removed is kept.
+/// Removes the staging directories of interrupted restores. Fails if `root` cannot be read. Staging directories that
+/// cannot be removed are ignored.
 pub(crate) fn remove_stale(root: &Dir) -> io::Result<()> {
     for entry in root.entries()? {
         let name = entry?.file_name();

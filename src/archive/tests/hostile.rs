@@ -1,4 +1,4 @@
-//! Tests that an entry is restored completely or not at all, whatever it contains and whatever is in the directory.
+//! Tests that an entry is restored completely or not at all, whatever it and the directory contain.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -24,7 +24,7 @@ fn file(path: &str, at: u64, size: u64) -> Node {
 }
 
 #[test]
-fn a_refused_list_changes_nothing_and_makes_no_directory() {
+fn a_refused_listing_changes_nothing_and_creates_no_directory() {
     let bench = Bench::new();
     for nodes in [
         vec![file("../evil", 0, 4)],
@@ -53,14 +53,14 @@ fn a_damaged_chunk_leaves_the_directory_unchanged() {
     fs::write(&path, bytes).unwrap();
 
     assert!(matches!(bench.restore(&entry), Err(RestoreError::Store(_))));
-    assert!(!bench.path("to").exists(), "a directory that was made for it is gone again");
+    assert!(!bench.path("to").exists(), "the created directory was removed");
 
     fs::create_dir_all(bench.path("to/d")).unwrap();
     fs::write(bench.path("to/d/0"), "mine").unwrap();
     let before = tree(&bench.path("to"));
     assert!(bench.restore(&entry).is_err());
     assert_eq!(tree(&bench.path("to")), before);
-    assert_eq!(fs::read_dir(bench.path("to")).unwrap().count(), 1, "no staging is left");
+    assert_eq!(fs::read_dir(bench.path("to")).unwrap().count(), 1, "the staging directory was removed");
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn links_in_the_directory_are_replaced_and_never_followed() {
 }
 
 #[test]
-fn a_hard_link_to_a_file_outside_is_replaced_and_that_file_is_unchanged() {
+fn a_hard_link_to_a_file_outside_is_replaced_and_the_file_is_unchanged() {
     let bench = Bench::new();
     bench.write("plain", &noise(1, 3_000_000));
     let entry = bench.save(None).saved.entry;

@@ -137,17 +137,17 @@ fn an_invalid_listing_is_refused_with_the_line() {
         ("{\"schema\":\"larder.dir-listing.v2\"}\n", "line 1", "unknown"),
         (&format!("{head}x\n"), "line 2", "expected value"),
         (&format!("{head}\n"), "line 2", "EOF"),
-        (&format!("{head}{{\"kind\":\"directory\",{fields}}}\n"), "line 2", "no path"),
+        (&format!("{head}{{\"kind\":\"directory\",{fields}}}\n"), "line 2", "exactly one of"),
         (
             &format!("{head}{{\"path\":\"a\",\"path_base64\":\"YQ==\",\"kind\":\"directory\",{fields}}}\n"),
             "line 2",
-            "no path",
+            "exactly one of",
         ),
         (&format!("{head}{{\"path\":\"a\",\"kind\":\"directory\",{fields}}}"), "line 2", "ends within"),
         (
             &format!("{head}{{\"path\":\"dev\",\"kind\":\"char-device\",{fields}}}\n"),
             "dev",
-            "`char-device` is no kind",
+            "unknown kind `char-device`",
         ),
         (&format!("{head}{{\"path\":\"a\",\"kind\":\"file\",\"at\":0,{fields}}}\n"), "a", "has no size"),
         (
@@ -162,7 +162,7 @@ fn an_invalid_listing_is_refused_with_the_line() {
                 "{\"path\":\"a\",\"kind\":\"directory\",\"mode\":\"17777\",\"uid\":0,\"gid\":0,\"mtime\":[0,0]}"
             ),
             "a",
-            "`17777` is no mode",
+            "`17777` is not a mode",
         ),
     ] {
         let refused = Listing::parse(text.as_bytes()).unwrap_err();

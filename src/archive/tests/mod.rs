@@ -1,4 +1,4 @@
-//! Tests of entries of directories.
+//! Tests of saving and restoring directories.
 
 mod hostile;
 mod listing;
@@ -22,7 +22,7 @@ use crate::digest::Digest;
 use crate::store::backend::Directory;
 use crate::store::{Entry, EntryKind, Lane, Meter, Store, Subject, Terms};
 
-/// A store, a directory `from` to save and a directory `to` to restore into.
+/// A store, a directory `from` that is saved, and a directory `to` that is restored.
 pub(super) struct Bench {
     base: tempfile::TempDir,
     pub(super) store: Store,
@@ -85,7 +85,7 @@ impl Bench {
     }
 }
 
-/// Returns the content of a directory without access times.
+/// Returns the nodes of a directory without access times, and the content of its files.
 pub(super) fn tree(path: &Path) -> Vec<(Node, Vec<u8>)> {
     let root = Dir::open_ambient_dir(path, ambient_authority()).unwrap();
     let walked = walk(&root).unwrap();

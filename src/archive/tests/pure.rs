@@ -7,17 +7,17 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_chunk_is_taken_over_if_half_of_it_is_wanted() {
+fn a_chunk_is_reused_if_half_of_it_is_needed() {
     // Four chunks of 100 bytes.
     let sizes = [100; 4];
     for (spans, chunks, kept) in [
         (&[(0, 100), (100, 300)][..], &[0, 1, 2, 3][..], &[true, true][..]),
         (&[(0, 50)], &[0], &[true]),
         (&[(0, 49)], &[], &[false]),
-        // The large file would keep its chunks, but the last of them is mostly unwanted.
+        // The large file would keep its chunks, but most of the last one is not needed.
         (&[(0, 210)], &[], &[false]),
         (&[(0, 210), (210, 40)], &[0, 1, 2], &[true, true]),
-        // A file that is read again makes the next chunk unwanted as well.
+        // Reading a file again makes the next chunk unneeded as well.
         (&[(60, 50), (110, 45), (155, 50)], &[], &[false, false, false]),
         (&[(0, 0), (300, 100)], &[3], &[true, true]),
     ] {
@@ -30,7 +30,7 @@ fn a_chunk_is_taken_over_if_half_of_it_is_wanted() {
 
 proptest! {
     #[test]
-    fn kept_spans_are_completely_in_chunks_that_are_half_wanted(
+    fn kept_spans_are_completely_in_chunks_that_are_half_needed(
         sizes in proptest::collection::vec(1_u32..50, 1..12),
         cuts in proptest::collection::vec((0_u64..60, any::<bool>()), 0..20),
     ) {
@@ -110,10 +110,10 @@ fn the_least_recently_used_units_are_left_out_first() {
     let kept = |limit: u64, by_use: bool| kept(files(), limit, by_use);
     let all: Vec<_> = files().iter().map(|found| found.node.path.to_str().unwrap().to_owned()).collect();
     assert_eq!(kept(219, true), (all.join(" "), Trimmed { files: 0, bytes: 0 }));
-    // A directory is left out together with links in it.
+    // A directory is left out together with the links in it.
     let all_but_wheel = format!("http-v2 {old} {new} {head} {body} {unused} wheels");
     assert_eq!(kept(218, true), (all_but_wheel, Trimmed { files: 2, bytes: 2 }));
-    // An unused header is kept for its body.
+    // An unused response is kept for its body.
     assert_eq!(kept(110, true).0, format!("http-v2 {head} {body} wheels"));
     assert_eq!(kept(0, true).0, "http-v2 wheels");
     // Without access times, the modification time decides.

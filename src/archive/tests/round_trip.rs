@@ -58,7 +58,7 @@ fn modes_times_owners_links_attributes_holes_and_odd_names_are_restored() {
     assert_eq!(restored.files, restored.written_files);
     let at = |path: &str| fs::metadata(bench.path("to").join(path)).unwrap();
     assert_eq!(at("bin/run").ino(), at("bin/same").ino());
-    assert!(at("sparse").blocks() * 512 < 1 << 20 && at("hole").blocks() == 0, "holes are no content");
+    assert!(at("sparse").blocks() * 512 < 1 << 20 && at("hole").blocks() == 0, "holes are not stored");
     // Two equal files are stored once.
     let stored: u64 = walkdir::WalkDir::new(bench.path("store/chunks"))
         .into_iter()
@@ -118,10 +118,10 @@ fn sockets_and_pipes_are_left_out_and_reported() {
     let walked = bench.walk();
     let left_out: Vec<String> = walked.left_out.iter().map(ToString::to_string).collect();
     assert_eq!(left_out, ["pipe is a pipe", "s is a socket"]);
-    assert_eq!(walked.found.len(), 1, "a directory that a restore left is no content");
+    assert_eq!(walked.found.len(), 1, "staging directories are not saved");
 }
 
-/// A tree as a list of nodes to create: path components, and the node.
+/// A node to create.
 #[derive(Debug, Clone)]
 enum Made {
     File(Vec<u8>, u32),
@@ -131,7 +131,7 @@ enum Made {
 }
 
 fn made() -> impl Strategy<Value = (Vec<u8>, Made)> {
-    // Few different names, so that paths collide.
+    // Few different names, so that some paths are equal.
     let name = proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'-'), Just(0xff), Just(b'\n')], 1..3);
     let path = proptest::collection::vec(name, 1..4).prop_map(|names| names.join(&b'/'));
     let content = prop_oneof![
@@ -200,7 +200,7 @@ proptest! {
 
         fs::remove_dir_all(bench.path("to")).unwrap();
         make(&bench.path("to"), &before);
-        let strangers = tree(&bench.path("to"));
+        let existing = tree(&bench.path("to"));
         match bench.restore(&entry) {
             Ok(_) => {
                 let (now, wanted) = (tree(&bench.path("to")), tree(&bench.path("from")));
@@ -220,11 +220,11 @@ proptest! {
                     prop_assert_eq!((found, bytes), (node, content));
                 }
                 for path in now_paths {
-                    let was = strangers.iter().any(|(node, _)| node.path == path);
-                    prop_assert!(was || wanted_paths.contains(&path), "{path:?} comes from nowhere");
+                    let was = existing.iter().any(|(node, _)| node.path == path);
+                    prop_assert!(was || wanted_paths.contains(&path), "{path:?} is in neither tree");
                 }
             }
-            Err(RestoreError::InTheWay(_)) => prop_assert_eq!(tree(&bench.path("to")), strangers),
+            Err(RestoreError::InTheWay(_)) => prop_assert_eq!(tree(&bench.path("to")), existing),
             Err(error) => panic!("{error}"),
         }
     }
@@ -268,10 +268,10 @@ fn a_missing_or_empty_directory_is_never_visible_half_restored() {
             is_over.store(true, std::sync::atomic::Ordering::Relaxed);
             watching.join().unwrap()
         });
-        assert!(times > 5, "it was looked at {times} times only");
+        assert!(times > 5, "the directory was checked only {times} times");
         assert_eq!(tree(&to).len(), tree(&bench.path("from")).len());
         let beside: Vec<_> = std::fs::read_dir(to.parent().unwrap()).unwrap().collect();
-        assert_eq!(beside.len(), 1, "nothing is left over: {beside:?}");
+        assert_eq!(beside.len(), 1, "temporary directories remain: {beside:?}");
         std::fs::remove_dir_all(to.parent().unwrap()).unwrap();
     }
 }

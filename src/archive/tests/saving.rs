@@ -1,4 +1,4 @@
-//! Tests of what a save reads, takes over, leaves out and refuses.
+//! Tests of which files a save reads, reuses, leaves out and refuses.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -36,7 +36,7 @@ fn stamps_of_recently_written_files_are_not_trusted() {
 }
 
 #[test]
-fn unchanged_files_are_not_read_and_their_chunks_are_taken_over() {
+fn unchanged_files_are_not_read_and_their_chunks_are_reused() {
     let bench = Bench::new();
     for number in 0..40 {
         bench.write(&format!("small/{number}"), &noise(number, 60_000));
@@ -131,7 +131,7 @@ fn a_file_that_vanishes_is_left_out_with_its_unit() {
 
     bench.write(&gone, b"gone");
     bench.write("of another program", b"x");
-    assert_eq!(save().unwrap_err().to_string(), format!("{gone} was removed meanwhile"));
+    assert_eq!(save().unwrap_err().to_string(), format!("{gone} was removed during the save"));
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! `moby.filesync.v1.Auth`: registry tokens or credentials for a pull or push of the build.
 //!
-//! BuildKit prefers tokens that the client fetched, so that passwords stay in the client. To let only sessions with the
-//! same credentials share a token, it first asks the client to prove with a signature that it has credentials for the
-//! host (`GetTokenAuthority`, `VerifyTokenAuthority`).
+//! BuildKit prefers tokens that the client fetched, so that passwords stay in the client. Only sessions with the same
+//! credentials may share a token. Therefore the client first has to prove with a signature that it has credentials for
+//! the host (`GetTokenAuthority`, `VerifyTokenAuthority`).
 
 use std::io;
 
@@ -98,7 +98,7 @@ impl Auth for Provider {
     ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
         let VerifyTokenAuthorityRequest { host, payload, salt } = request.into_inner();
         let key = self.authority(&host, &salt).await?;
-        // The form of NaCl's `crypto_sign` that BuildKit expects: signature, then message.
+        // BuildKit expects the format of NaCl's `crypto_sign`: the signature, then the message.
         let mut signed = key.sign(&payload).to_bytes().to_vec();
         signed.extend_from_slice(&payload);
         Ok(Response::new(VerifyTokenAuthorityResponse { signed }))

@@ -1,8 +1,8 @@
 //! Coalesces small writes to a connection.
 //!
-//! The HTTP/2 server writes and flushes each frame of 16 KiB separately, and each wakes the engine's reader, which
-//! costs more than the transfer. Here a flush directly after a write only asks to be polled again: at that point there
-//! is either more to write, or the buffer is written out.
+//! The HTTP/2 server writes and flushes each frame of 16 KiB separately. Each write wakes the engine's reader, which
+//! costs more than the transfer. Therefore a flush directly after a write only schedules another poll. If nothing more
+//! was written by then, that poll writes the buffer to the connection.
 
 use std::io;
 use std::pin::Pin;
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Maximum number of bytes in one write.
 const LARGEST: usize = 128 << 10;
 
+/// A connection whose small writes are coalesced.
 pub(super) struct Coalesced<S> {
     inner: S,
     waiting: Vec<u8>,
@@ -110,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn consecutive_frames_are_one_write_and_the_last_is_not_held_back() {
+    fn consecutive_frames_become_one_write_and_the_last_frame_is_not_delayed() {
         let noted = Noted::default();
         let mut stream = Coalesced::new(noted.clone());
         let mut context = Context::from_waker(Waker::noop());

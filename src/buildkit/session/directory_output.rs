@@ -1,8 +1,8 @@
 //! Writes a tree received from BuildKit below one directory.
 //!
 //! The engine is not trusted: cap-std resolves every path below the open directory, so neither `..` nor a link in the
-//! tree leads out of it. Existing files that are not in the result are kept. The owner is the user who runs larder;
-//! mode, times, links and extended attributes come from the result.
+//! tree leads out of it. Existing files that are not in the result must not be removed. The owner is the user who runs
+//! larder; mode, times, links and extended attributes come from the result.
 
 use std::collections::HashMap;
 use std::fs::{File, Permissions};
@@ -73,7 +73,7 @@ impl DirectoryOutput {
 
     /// Writes a piece of a file; an empty one ends it. Returns `true` if the file is complete.
     pub(super) fn write(&mut self, id: u32, data: &[u8]) -> io::Result<bool> {
-        let unknown = || io::Error::other("the engine sent a file that was not asked for");
+        let unknown = || io::Error::other("the engine sent a file that was not requested");
         let (path, _, file) = self.pending.get_mut(&id).ok_or_else(unknown)?;
         let file = match file {
             Some(file) => file,
@@ -108,7 +108,7 @@ impl DirectoryOutput {
             mode_bits::NAMED_PIPE => FileType::Fifo,
             mode if mode & mode_bits::CHAR_DEVICE != 0 => FileType::CharacterDevice,
             mode if mode & mode_bits::DEVICE != 0 => FileType::BlockDevice,
-            _ => return Err(io::Error::other(format!("{} is of an unknown kind", stat.path))),
+            _ => return Err(io::Error::other(format!("{} has an unknown file type", stat.path))),
         };
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let parent = match path.parent() {
@@ -131,7 +131,7 @@ fn relative(path: &str) -> io::Result<PathBuf> {
     } else {
         Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            format!("the engine sent the path {}, which leads out of the output directory", path.display()),
+            format!("the engine sent the path {}, which is outside the output directory", path.display()),
         ))
     }
 }
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tree_keeps_modes_times_and_links_and_other_files_are_kept() {
+    fn modes_times_and_links_are_restored_and_other_files_are_kept() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("stranger"), "mine").unwrap();
         std::fs::write(directory.path().join("d"), "was a file").unwrap();

@@ -62,7 +62,8 @@ impl bytes::FileSend for FileReceiver {
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
         let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut sink = Sink::open(file.ok_or_else(|| Status::already_exists("the output was sent twice"))?)?;
+        let mut sink =
+            Sink::open(file.ok_or_else(|| Status::already_exists("the engine sent the output twice"))?)?;
         let mut incoming = request.into_inner();
         while let Some(message) = incoming.message().await? {
             // Blocking writes: the next message is read only when this one was written.
@@ -136,7 +137,7 @@ impl tree::FileSend for TreeReceiver {
         request: Request<Streaming<Packet>>,
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
         let output = DirectoryOutput::open(&self.0).map_err(|error| failed(&self.0, &error))?;
-        // Reading must not wait for writing: the engine may not read requests until its data is received.
+        // Reading must not wait for writing: the engine may not read requests until its data was received.
         let (outgoing, answers) = mpsc::unbounded_channel();
         let (root, incoming) = (self.0.clone(), request.into_inner());
         tokio::spawn(async move {
@@ -159,7 +160,7 @@ async fn receive(
     mut incoming: Streaming<Packet>,
     outgoing: &mpsc::UnboundedSender<Result<Packet, Status>>,
 ) -> Result<(), Status> {
-    let gone = |_| Status::cancelled("the engine went away");
+    let gone = |_| Status::cancelled("the engine closed the connection");
     let mut next_id = 0;
     let mut listed = false;
     let mut awaited = 0_usize;

@@ -102,7 +102,7 @@ impl FileSync for Directories {
         &self,
         _request: Request<Streaming<Packet>>,
     ) -> Result<Response<Self::TarStreamStream>, Status> {
-        Err(Status::unimplemented("only the diffcopy protocol is served"))
+        Err(Status::unimplemented("only the diffcopy protocol is supported"))
     }
 }
 
@@ -160,7 +160,7 @@ async fn send(
         }
     }
     let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
-    outgoing.send(Ok(fin)).await.map_err(|_| Status::cancelled("the engine went away"))
+    outgoing.send(Ok(fin)).await.map_err(|_| Status::cancelled("the engine closed the connection"))
 }
 
 fn announce(root: &Path, filter: &Filter, announced: &Announced, outgoing: &Outgoing) -> Result<(), Status> {
@@ -236,5 +236,5 @@ fn unreadable(path: &Path, error: &io::Error) -> Status {
 }
 
 fn put(outgoing: &Outgoing, packet: Packet) -> Result<(), Status> {
-    outgoing.blocking_send(Ok(packet)).map_err(|_| Status::cancelled("the engine went away"))
+    outgoing.blocking_send(Ok(packet)).map_err(|_| Status::cancelled("the engine closed the connection"))
 }

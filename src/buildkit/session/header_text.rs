@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_decoded_escaped_or_not() {
+    fn escaped_and_unescaped_text_is_decoded() {
         let mut escaped = metadata(&[b"na%C3%AFve+file", b"100%25"]);
         assert_eq!(texts(&escaped, NAME).unwrap(), ["na%C3%AFve+file", "100%25"]);
         escaped.append("exclude-patterns-encoded", "1".parse().unwrap());

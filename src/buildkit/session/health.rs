@@ -1,4 +1,5 @@
-//! `grpc.health.v1.Health`: without responses BuildKit ends the session within seconds.
+//! `grpc.health.v1.Health`: reports that the session is alive. Without responses, BuildKit ends the session within
+//! seconds.
 
 use bollard_buildkit_proto::health::health_check_response::ServingStatus;
 use bollard_buildkit_proto::health::health_server::{Health, HealthServer};
@@ -14,7 +15,7 @@ pub(super) fn service() -> HealthServer<Alive> {
     HealthServer::new(Alive)
 }
 
-/// Reports itself as serving as long as it is able to answer.
+/// Reports the session as serving for as long as it is able to respond.
 pub(super) struct Alive;
 
 const SERVING: HealthCheckResponse = HealthCheckResponse { status: ServingStatus::Serving as i32 };

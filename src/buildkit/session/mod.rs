@@ -1,7 +1,7 @@
 //! The session: gRPC services that the client provides to BuildKit during a solve.
 //!
 //! BuildKit calls only the methods that were announced when the session was opened, and considers the session dead if
-//! the health service does not answer.
+//! the health service does not respond.
 
 mod auth;
 mod coalesced;
@@ -75,7 +75,7 @@ impl Session {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .serve_connection(TokioIo::new(Coalesced::new(stream)), TowerToHyperService::new(routes));
         let serving = tokio::spawn(async move {
-            // How the connection ends does not matter: the solve reports if that was too early.
+            // The result is not needed: the solve reports a session that ended too early.
             drop(serving.await);
         });
         Ok(Self { id, serving })
@@ -85,6 +85,7 @@ impl Session {
         &self.id
     }
 
+    /// Waits until the connection has ended.
     pub(super) async fn closed(&mut self) {
         // A panic in a handler ends the connection like any other error.
         drop((&mut self.serving).await);
@@ -107,8 +108,8 @@ pub(crate) fn new_id() -> io::Result<String> {
 fn headers(id: &str, shared_key: &str, methods: &[&'static str]) -> HeaderMap {
     let mut headers = HeaderMap::new();
     let mut put = |name: &'static str, value: &str| {
-        // Only ids and digests in ASCII, no user input.
-        let value = HeaderValue::from_str(value).expect("it is made of digits and names of methods");
+        // The values are ids, digests and method names in ASCII, never user input.
+        let value = HeaderValue::from_str(value).expect("header values consist of ids and method names");
         headers.append(HeaderName::from_static(name), value);
     };
     put("x-docker-expose-session-uuid", id);

@@ -30,11 +30,11 @@ const DEFAULT_ID: &str = "default";
 /// An agent that the build may use.
 #[derive(Debug, Clone)]
 pub(crate) enum SshAgent {
-    /// The user's agent, by its socket.
+    /// The socket of the user's agent.
     Socket(PathBuf),
     /// An agent of the session that holds these private keys.
     Keys(Vec<PathBuf>),
-    /// This process: each connection is sent here, and refused if nobody receives it.
+    /// A stream to this process: each connection is sent here, and refused if there is no receiver.
     Streams(mpsc::Sender<StepStream>),
 }
 
@@ -50,7 +50,7 @@ pub(super) fn service(agents: BTreeMap<String, SshAgent>) -> io::Result<SshServe
     Ok(SshServer::new(Agents(agents.into_iter().map(serve).collect::<io::Result<_>>()?)))
 }
 
-/// The agents by id; they end with the session.
+/// The running agents by id; they end with the session.
 pub(super) struct Agents(BTreeMap<String, Agent>);
 
 enum Agent {

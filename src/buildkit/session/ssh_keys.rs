@@ -18,7 +18,7 @@ use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 
-/// A running agent; it ends when dropped.
+/// A running agent, which ends when dropped.
 pub(super) struct KeyAgent {
     directory: TempDir,
     serving: JoinHandle<()>,
@@ -86,16 +86,16 @@ impl Session for Keys {
 /// Signs with SHA-512 or SHA-256, as requested; SHA-1, the protocol's default, is refused.
 ///
 /// ssh-key 0.6 cannot convert RSA keys (it passes one prime twice), so the key is converted here.
-fn sign_rsa(pair: &RsaKeypair, data: &[u8], asked: u32) -> Result<Signature, AgentError> {
+fn sign_rsa(pair: &RsaKeypair, data: &[u8], requested: u32) -> Result<Signature, AgentError> {
     let number = |number: &Mpint| BigUint::try_from(number).map_err(AgentError::other);
     let (public, private) = (&pair.public, &pair.private);
     let primes = vec![number(&private.p)?, number(&private.q)?];
     let key =
         RsaPrivateKey::from_components(number(&public.n)?, number(&public.e)?, number(&private.d)?, primes);
     let key = key.map_err(AgentError::other)?;
-    let (hash, signed) = if asked & flags::RSA_SHA2_512 != 0 {
+    let (hash, signed) = if requested & flags::RSA_SHA2_512 != 0 {
         (HashAlg::Sha512, SigningKey::<Sha512>::new(key).try_sign(data))
-    } else if asked & flags::RSA_SHA2_256 != 0 {
+    } else if requested & flags::RSA_SHA2_256 != 0 {
         (HashAlg::Sha256, SigningKey::<Sha256>::new(key).try_sign(data))
     } else {
         return Err(AgentError::Failure);

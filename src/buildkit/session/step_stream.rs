@@ -19,7 +19,7 @@ const MESSAGE: usize = 256 << 10;
 
 /// A connection that a step opened. It ends with the solve.
 ///
-/// Reading and writing block, so they need a thread of their own.
+/// Reading and writing block, so they need a separate thread.
 #[derive(Debug)]
 pub(crate) struct StepStream {
     pub(crate) reader: StepReader,
@@ -84,7 +84,9 @@ pub(super) fn connect(
         reader: StepReader { messages, current: Bytes::new() },
         writer: StepWriter { messages: to_step, waiting: Vec::with_capacity(MESSAGE) },
     };
-    streams.try_send(stream).map_err(|_| Status::unavailable("nobody waits for this connection"))?;
+    streams
+        .try_send(stream)
+        .map_err(|_| Status::unavailable("no receiver is waiting for this connection"))?;
     tokio::spawn(async move {
         while let Ok(Some(message)) = from_step.message().await {
             if incoming.send(message.data).await.is_err() {

@@ -43,7 +43,7 @@ impl UploadService for Uploads {
     ) -> Result<Response<Self::PullStream>, Status> {
         let path = text(request.metadata(), "urlpath")?;
         let name = path.rsplit('/').next().unwrap_or_default();
-        let unknown = || Status::not_found(format!("this session uploads no `{name}`"));
+        let unknown = || Status::not_found(format!("this session has no upload `{name}`"));
         let chunks: Self::PullStream = match self.0.get(name).ok_or_else(unknown)? {
             Upload::File(path) => {
                 let file = tokio::fs::File::open(path).await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// Length in bytes at which a line is broken, so that a step that never ends its lines cannot exhaust memory.
+/// Length in bytes at which a line is split, so that a step that never ends its lines cannot exhaust memory.
 const LONGEST: usize = 64 * 1024;
 
 /// One line of a step's output.
@@ -98,13 +98,13 @@ impl OpenLine {
         (self.began.take().or(at), line)
     }
 
-    /// Breaks an overlong line, but not in the middle of a character.
+    /// Splits a line that is too long, but not in the middle of a character.
     fn break_off(&mut self) -> Dated {
-        let whole = match std::str::from_utf8(&self.bytes) {
+        let complete = match std::str::from_utf8(&self.bytes) {
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
             _ => self.bytes.len(),
         };
-        let rest = self.bytes.split_off(whole);
+        let rest = self.bytes.split_off(complete);
         let line = (self.began, Self::take_bytes(&mut self.bytes));
         self.bytes = rest;
         line
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endless_line_is_broken_between_characters() {
+    fn a_line_that_is_too_long_is_split_between_characters() {
         let endless = "x€".repeat(LONGEST);
         let broken = lines([endless.as_bytes()]);
         assert!(broken.len() > 1);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_loses_digits_as_it_grows() {
+    fn a_longer_time_has_fewer_decimals() {
         for (millis, shown) in
             [(0, "0.000 x"), (412, "0.412 x"), (9_999, "9.999 x"), (12_345, "12.35 x"), (123_456, "123.5 x")]
         {
@@ -170,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn message_boundaries_do_not_matter(
+        fn message_boundaries_do_not_affect_the_lines(
             text in "[a-c€é\r\n]{0,60}", cuts in prop::collection::vec(0usize..200, 0..8)
         ) {
             let bytes = text.as_bytes();

@@ -1,8 +1,8 @@
 //! The state of a running solve, built from its status stream.
 //!
-//! [`Trace::apply`] takes one message and returns the changes, so that a renderer need not compare. The trace reads no
-//! clock and prints nothing; the same messages give the same trace. Progress rows, warnings and output of an
-//! unannounced vertex are kept under its digest.
+//! [`Trace::apply`] accepts one message and returns the changes, so that a renderer does not have to compare states.
+//! The trace must not read a clock or print anything: the same messages always result in the same trace. Progress rows,
+//! warnings and output of a vertex that was not announced are stored under its digest.
 
 mod log_line;
 mod runs;
@@ -27,6 +27,7 @@ pub(crate) use vertex::{State, VertexTrace};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct VertexId(usize);
 
+/// A change of the trace by one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Change {
     /// The vertex was announced, started, ended or renamed.
@@ -87,8 +88,8 @@ impl Trace {
             touched.insert(id);
             changes.extend(self.vertexes[id.0].write(&log).into_iter().map(|line| Change::Line(id, line)));
         }
-        // A message may contain the end of a vertex together with its last output; only after that is an unfinished
-        // line known to be final.
+        // A message may contain the end of a vertex together with its last output, so unfinished lines are closed only
+        // after both were applied.
         for id in touched.into_iter().filter(|id| self[*id].state().is_over()).collect::<Vec<_>>() {
             changes.extend(self.close_lines(id));
         }
@@ -100,7 +101,7 @@ impl Trace {
         (0..self.vertexes.len()).flat_map(|index| self.close_lines(VertexId(index))).collect()
     }
 
-    /// Marks steps as run that ran in an earlier solve of the same Dockerfile and are cached since.
+    /// Marks cached steps as run if they ran in an earlier solve of the same Dockerfile.
     ///
     /// Steps are identified by name, because some engines include the session in their digests.
     pub(crate) fn credit(&mut self, earlier: &Self) {
@@ -201,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_twenty_lines_are_remembered() {
+    fn the_last_twenty_lines_are_stored() {
         let mut trace = Trace::default();
         let output = (0..50).fold(Script::new(), |script, number| script.log("a", 0, format!("{number}\n")));
         trace.apply(output.start("a", "RUN a", 0).update());

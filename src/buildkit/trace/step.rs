@@ -1,9 +1,9 @@
 //! The kind of work of a vertex, and cache hits by kind.
 //!
 //! BuildKit distinguishes Dockerfile instructions from its internal jobs only by name: `[builder 2/3] RUN make` and
-//! `[internal] load build context`. The form is defined by `prefixCommand` in BuildKit's `dockerfile2llb`: in the
-//! brackets an optional platform, an optional stage and the padded number of the step (`[ 2/10]`); after them an
-//! optional `ONBUILD`.
+//! `[internal] load build context`. The format is defined by `prefixCommand` in BuildKit's `dockerfile2llb`: the
+//! brackets contain an optional platform, an optional stage and the padded number of the step (`[ 2/10]`); an optional
+//! `ONBUILD` follows them.
 //!
 //! Hit statistics count only RUN, COPY and ADD: FROM and WORKDIR take almost no time and would inflate the rate.
 
@@ -30,7 +30,7 @@ pub(crate) enum StepKind {
     Other,
 }
 
-/// Prefixes of BuildKit's jobs without brackets; the first match counts.
+/// Prefixes of BuildKit's jobs without brackets; the first match is used.
 const JOBS: [(&str, StepKind); 8] = [
     ("importing cache manifest", StepKind::CacheImport),
     ("inferred cache manifest", StepKind::CacheImport),
@@ -89,14 +89,14 @@ pub(crate) struct StepRecord {
     pub(crate) digest: String,
     pub(crate) name: String,
     pub(crate) cached: bool,
-    /// The time it was running; overlapping runs count once.
+    /// The time that the vertex was running; overlapping runs count once.
     pub(crate) duration: Duration,
     /// The reason for a failure or cancellation.
     pub(crate) error: Option<String>,
 }
 
 impl StepRecord {
-    /// Returns `true` if it was cancelled or ended by a signal.
+    /// Returns `true` if the step was cancelled or ended by a signal.
     pub(crate) fn is_killed(&self) -> bool {
         let by_signal = |error: &str| {
             let (_, code) = error.rsplit_once("exit code: ")?;

@@ -11,6 +11,7 @@ pub(crate) fn at(millis: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + SignedDuration::from_hours(500_000) + SignedDuration::from_millis(millis)
 }
 
+/// A status message under construction.
 #[derive(Default)]
 pub(crate) struct Script(StatusUpdate);
 
@@ -72,7 +73,7 @@ impl Script {
         self
     }
 
-    /// Adds a row that started at `when.0` and was reported at `when.1`, which is also its end if `over`.
+    /// Adds a progress row that started at `start` and was reported at `when`, which is also its end if `over`.
     pub(crate) fn status(
         mut self,
         digest: &str,

@@ -1,7 +1,8 @@
 //! The state of one vertex, or of a group displayed as one.
 //!
-//! The frontend may ask for several vertexes to be displayed as one (`COPY --link` is a copy and a merge). They become
-//! one [`VertexTrace`], which covers the time of all, is cached if all that ran were, and failed if one did.
+//! The frontend may request that several vertexes are displayed as one (`COPY --link` is a copy and a merge). They
+//! become one [`VertexTrace`]. It covers the time of all of them, is cached if all that ran were cached, and failed if
+//! one failed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use super::log_line::{Dated, LogLine, OpenLine};
 use super::runs::{Runs, covered, elapsed};
 use crate::buildkit::status::{Vertex, VertexLog, VertexStatus, VertexWarning};
 
-/// Number of last lines that a vertex keeps for the failure report.
+/// Number of last lines of a vertex that are stored for the failure report.
 const REMEMBERED_LINES: usize = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +52,7 @@ pub(crate) struct VertexTrace {
 #[derive(Debug, Clone, Default)]
 struct Member {
     vertex: Vertex,
-    /// `true` if it was ever reported as cached.
+    /// `true` if the vertex was ever reported as cached.
     was_cached: bool,
     /// `true` if an error was ever reported: the cached result could not be fetched, even if the step ran afterwards.
     has_failed: bool,
@@ -124,7 +125,7 @@ impl VertexTrace {
         self.members.iter().filter_map(|member| member.runs.last_stop()).max()
     }
 
-    /// Returns the time it was running up to `at`; overlapping runs count once.
+    /// Returns the time that the vertex was running up to `at`; overlapping runs count once.
     pub(crate) fn duration(&self, at: Timestamp) -> Duration {
         covered(self.members.iter().flat_map(|member| member.runs.spans(at)))
     }
@@ -134,8 +135,8 @@ impl VertexTrace {
         &self.statuses
     }
 
-    /// Returns the digest of a layer that was pulled again after its pull had ended: graph drivers retry like that for
-    /// minutes.
+    /// Returns the digest of a layer that was pulled again after its pull had ended. Graph drivers retry a failed pull
+    /// in this way for minutes.
     pub(crate) fn pulled_again(&self) -> Option<&str> {
         self.pulled_again.as_deref()
     }
@@ -145,8 +146,8 @@ impl VertexTrace {
         self.statuses.iter().any(|status| status.completed.is_none() && is_fetched_layer(&status.id))
     }
 
-    /// Returns the bytes of layers that have arrived, if this waits for more and unpacks none at the moment. Graph drivers
-    /// show no row for a layer of which nothing arrives.
+    /// Returns the number of bytes of layers downloaded so far, if the vertex is waiting for more and is not unpacking
+    /// a layer. Graph drivers report no progress row for a layer of which no bytes have arrived.
     pub(crate) fn downloaded(&self) -> Option<i64> {
         let is_unpacked =
             |status: &VertexStatus| status.completed.is_none() && status.id.starts_with("extracting ");
@@ -180,9 +181,9 @@ impl VertexTrace {
             self.members.len() - 1
         });
         let member = &mut self.members[index];
-        // A second request for a vertex announces it again, which does not undo its start.
-        let announced_anew = vertex.started.is_none() && member.runs.first_start().is_some();
-        if announced_anew || member.vertex == vertex {
+        // A second request for a vertex announces it again. It has still started.
+        let is_announced_again = vertex.started.is_none() && member.runs.first_start().is_some();
+        if is_announced_again || member.vertex == vertex {
             return false;
         }
         if let Some(start) = vertex.started {
@@ -194,7 +195,7 @@ impl VertexTrace {
         true
     }
 
-    /// Copies the runs of a vertex that did the same work in an earlier solve.
+    /// Replaces the runs by those of a vertex that did the same work in an earlier solve.
     pub(super) fn ran_before(&mut self, before: &Self) {
         for (member, worked) in self.members.iter_mut().zip(&before.members) {
             member.runs.clone_from(&worked.runs);

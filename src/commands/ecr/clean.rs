@@ -49,7 +49,7 @@ pub(super) async fn run(
 ) -> Result<(), CommandError> {
     let wanted = wanted(args)?;
     if !args.dry_run {
-        may_write(settings, "--dry-run tells what it would remove")?;
+        may_write(settings, "--dry-run lists what would be removed")?;
     }
     let (name, ecr) = repository(&args.repository, settings).await?;
     let mut images = ecr.images(name.path()).await.map_err(|error| fault(&error))?;
@@ -83,11 +83,11 @@ pub(super) async fn run(
             "{} not removed",
             count(number, "tag or image was", "tags and images were")
         ))
-        .hint("an image that an index names is removed with that index only")),
+        .hint("an image that belongs to an index can only be removed together with the index")),
     }
 }
 
-/// Returns the digests of images in tagged indexes, which must not be removed before these.
+/// Returns the digests of images in tagged indexes, which must not be removed before their indexes.
 async fn parts_of_tagged(
     name: &ImageRef,
     images: &[EcrImage],
@@ -108,15 +108,15 @@ async fn parts_of_tagged(
 /// Returns the selection of the flags; an empty one is an error.
 fn wanted(args: &EcrCleanArgs) -> Result<Wanted, CommandError> {
     if args.tag.is_empty() && !args.untagged {
-        return Err(CommandError::config_line("nothing is named that could be removed")
-            .hint("--untagged, --tag 'larder-*' --keep 50, or --tag cache; --dry-run only tells"));
+        return Err(CommandError::config_line("no images are selected for removal")
+            .hint("select them with --untagged, --tag 'larder-*' --keep 50, or --tag cache; --dry-run removes nothing"));
     }
     let before = match &args.older_than {
         Some(text) => {
             let age = duration::parse(text)
                 .map_err(|reason| CommandError::config_line(format!("--older-than: {reason}")))?;
             let before = Timestamp::now().checked_sub(age);
-            Some(before.map_err(|_| CommandError::config_line("--older-than is longer than time itself"))?)
+            Some(before.map_err(|_| CommandError::config_line("--older-than is too long"))?)
         }
         None => None,
     };

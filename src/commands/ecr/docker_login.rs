@@ -16,11 +16,11 @@ use crate::registry::Credentials;
 pub(super) enum DockerLoginError {
     #[error("cannot write {}", .0.display())]
     File(PathBuf, #[source] io::Error),
-    #[error("{} makes no sense", .0.display())]
+    #[error("{} is not valid JSON", .0.display())]
     Malformed(PathBuf, #[source] serde_json::Error),
-    #[error("{} is no object", .0.display())]
+    #[error("{} is not a JSON object", .0.display())]
     NoObject(PathBuf),
-    #[error("{} leaves the logins of {registry} to docker-credential-{helper}", .path.display())]
+    #[error("{} stores the logins of {registry} with docker-credential-{helper}", .path.display())]
     Helper { path: PathBuf, registry: String, helper: String },
 }
 
@@ -76,7 +76,7 @@ mod tests {
         );
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         for (text, reason) in
-            [("{", "makes no sense"), ("[]", "no object"), (r#"{"credsStore":"pass"}"#, "-pass")]
+            [("{", "not valid JSON"), ("[]", "not a JSON object"), (r#"{"credsStore":"pass"}"#, "-pass")]
         {
             fs::write(&path, text).unwrap();
             assert!(keep(&path, "reg.example", &login).unwrap_err().to_string().contains(reason), "{text}");

@@ -36,9 +36,11 @@ pub(super) async fn pull(
         let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
         let looking = within(name.host(), DEADLINE, repository.manifest(reference));
         if looking.await.map_err(refused)?.is_none() {
-            let missing = format!("{} is not there", name.familiar());
+            let missing = format!("{} does not exist", name.familiar());
             if args.strict {
-                return Err(CommandError::build(missing).hint("leave --strict out where it may come later"));
+                return Err(
+                    CommandError::build(missing).hint("remove --strict if the image may be pushed later")
+                );
             }
             printer.note(&format!("{missing} yet\n"));
             continue;
@@ -72,7 +74,7 @@ pub(super) async fn push(
         let found = found.map_err(|error| CommandError::build(chain(&error)))?;
         if found.is_none() {
             return Err(CommandError::build(format!("the engine has no image {}", name.familiar()))
-                .hint("larder build -t makes it; larder build --push pushes it as well"));
+                .hint("larder build -t builds it; larder build --push also pushes it"));
         }
         if args.create.create {
             check_login(registries, &name).await?;
@@ -91,8 +93,9 @@ pub(super) async fn push(
         let pushed = transfer("pushing", pushing, &meter, command.session, &printer).await?;
         let pushed = pushed.map_err(|error| match error {
             PushError::Login(error) => CommandError::config(&error).hint(error.remedy()),
-            error => CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error)))
-                .hint("--create makes a repository that does not exist; pushing takes ecr:PutImage and ecr:UploadLayerPart"),
+            error => CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error))).hint(
+                "--create creates a missing repository; a push requires ecr:PutImage and ecr:UploadLayerPart",
+            ),
         })?;
         printer.note(&summary::pushed(&name.familiar(), pushed, clock.elapsed()));
     }
@@ -117,7 +120,7 @@ async fn check_login(registries: &Registries, name: &ImageRef) -> Result<(), Com
 async fn connected(command: &Invocation<'_>) -> Result<(Arc<EngineConnection>, Engine), CommandError> {
     let connection = command.session.connection(None).await?;
     let engine = connection.engine.clone().ok_or_else(|| {
-        CommandError::config_line("a buildkitd keeps no images").hint("name a Docker engine with --host")
+        CommandError::config_line("a buildkitd stores no images").hint("select a Docker engine with --host")
     })?;
     Ok((connection, engine))
 }

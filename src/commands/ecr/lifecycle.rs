@@ -12,8 +12,8 @@ use crate::settings::Settings;
 const PROTECTED: [&str; 4] = ["cache*", "buildcache*", "latest", "v*"];
 
 /// The hint on protecting releases; a policy cannot select images that have only a key's tag.
-const RELEASES: &str = "ECR removes an image with all of its tags: --protect PATTERN names those of releases, --any-tag lets \
-                        them go too; larder ecr clean --tag 'larder-*' --keep COUNT removes tags of keys alone";
+const RELEASES: &str = "ECR removes an image with all its tags: protect release tags with --protect PATTERN, or use --any-tag to \
+                        remove them too; larder ecr clean --tag 'larder-*' --keep COUNT removes only tags of keys";
 
 pub(super) async fn run(
     args: &EcrLifecycleArgs,
@@ -21,11 +21,10 @@ pub(super) async fn run(
     printer: Printer,
 ) -> Result<(), CommandError> {
     if args.keep.is_some() && args.protect.is_empty() && !args.any_tag {
-        return Err(CommandError::config_line("--keep, and nothing says which tags are those of releases")
-            .hint(RELEASES));
+        return Err(CommandError::config_line("--keep requires --protect or --any-tag").hint(RELEASES));
     }
     if args.apply {
-        may_write(settings, "without --apply it only tells what it would write")?;
+        may_write(settings, "without --apply it only shows the changes")?;
     }
     let (name, ecr) = repository(&args.repository, settings).await?;
     let protected = PROTECTED.map(str::to_owned).into_iter().chain(args.protect.iter().cloned());
@@ -34,8 +33,10 @@ pub(super) async fn run(
     if args.keep.is_some() && !args.any_tag {
         let images = ecr.images(name.path()).await.map_err(|error| fault(&error))?;
         if let Some(tag) = wanted.endangered(&images) {
-            let cause =
-                format!("nothing protects {}:{tag}, whose image has a key's tag too", name.repository());
+            let cause = format!(
+                "{}:{tag} is not protected, and its image also has the tag of a key",
+                name.repository()
+            );
             return Err(CommandError::config_line(cause).hint(RELEASES));
         }
     }
@@ -43,16 +44,16 @@ pub(super) async fn run(
     let after = before.with(&wanted);
     print_text(printer, &before.diff(&after))?;
     if before == after {
-        printer.note("the repository has this policy already\n");
+        printer.note("the repository already has this policy\n");
     } else if args.apply {
         ecr.set_lifecycle(name.path(), &after).await.map_err(|error| fault(&error))?;
-        printer.note("the policy is written\n");
+        printer.note("wrote the policy\n");
     } else {
-        printer.note("nothing is written: --apply does\n");
+        printer.note("nothing was written: --apply writes the policy\n");
     }
     if args.keep.is_some() {
         printer.note(&format!(
-            "an image goes with all of its tags; those with {} stay (--protect names more)\n",
+            "an image is removed with all its tags; images with the tags {} are kept (--protect adds tags)\n",
             wanted.protected.join(", ")
         ));
     }

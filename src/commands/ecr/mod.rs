@@ -29,7 +29,7 @@ pub(super) async fn run(
     }
 }
 
-const NAME_HINT: &str = "images and repositories are named as REGISTRY/NAME, e.g. \
+const NAME_HINT: &str = "names of images and repositories have the form REGISTRY/NAME, e.g. \
                          123456789012.dkr.ecr.eu-central-1.amazonaws.com/shop/app";
 
 async fn login(args: &EcrLoginArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
@@ -76,15 +76,15 @@ async fn repository(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), 
 
 fn may_write(settings: &Settings, hint: &'static str) -> Result<(), CommandError> {
     if settings.job.store.terms.read_only {
-        return Err(CommandError::config_line("--read-only, and this changes a repository").hint(hint));
+        return Err(CommandError::config_line("cannot change a repository with --read-only").hint(hint));
     }
     Ok(())
 }
 
 fn not_ecr(registry: &str) -> CommandError {
-    CommandError::config_line(format!("{registry} is no registry of Amazon's")).hint(
-        "they are called ACCOUNT.dkr.ecr.REGION.amazonaws.com or public.ecr.aws; AWS_ENDPOINT_URL_ECR names what \
-         stands for one",
+    CommandError::config_line(format!("{registry} is not an ECR registry")).hint(
+        "ECR registries are named ACCOUNT.dkr.ecr.REGION.amazonaws.com or public.ecr.aws; AWS_ENDPOINT_URL_ECR sets a \
+         different endpoint",
     )
 }
 

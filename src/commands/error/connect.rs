@@ -26,7 +26,7 @@ impl From<&ConnectError> for CommandError {
             ConnectError::TlsWanted(_) => {
                 "set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the directory of ca.pem, cert.pem and key.pem"
             }
-            ConnectError::Unhealthy { .. } => "look at the engine's log",
+            ConnectError::Unhealthy { .. } => "check the engine's log",
             ConnectError::NoBuildKit { .. } => {
                 "use Docker 20.10 or newer, or a buildkitd; Podman has no BuildKit"
             }
@@ -39,23 +39,23 @@ impl From<&ConnectError> for CommandError {
 fn dial_hint(error: &DialError) -> &'static str {
     match error {
         DialError::NoSocket(_) | DialError::Refused(_) => {
-            "start the engine, or name another one with --host, --context or DOCKER_HOST"
+            "start the engine, or select a different one with --host, --context or DOCKER_HOST"
         }
         DialError::Forbidden(_) => {
             "add this user to the socket's group (usually docker) and log in again, or use a rootless engine"
         }
-        DialError::NoSsh(..) => "install an ssh client, or name the engine by another address",
+        DialError::NoSsh(..) => "install an ssh client, or use a different address of the engine",
         DialError::Tls(_, TlsError::File { .. } | TlsError::NoCertificate(_) | TlsError::Config(_)) => {
-            "DOCKER_CERT_PATH must hold ca.pem, cert.pem and key.pem that belong together"
+            "DOCKER_CERT_PATH must contain matching ca.pem, cert.pem and key.pem"
         }
         DialError::Tls(_, TlsError::NotTls(_)) => {
-            "unset DOCKER_TLS_VERIFY and DOCKER_TLS if that port is in the clear, or name the TLS port (usually 2376)"
+            "unset DOCKER_TLS_VERIFY and DOCKER_TLS if the port does not use TLS, or use the TLS port (usually 2376)"
         }
         DialError::Tls(_, TlsError::Rejected(_)) => {
             "cert.pem in DOCKER_CERT_PATH must be signed by the authority that the engine trusts (its --tlscacert)"
         }
         DialError::Tls(_, TlsError::Handshake(_) | TlsError::ServerName(_)) => {
-            "ca.pem in DOCKER_CERT_PATH must have signed the engine's certificate, which must name this very host"
+            "ca.pem in DOCKER_CERT_PATH must have signed the engine's certificate, which must be valid for this host name"
         }
         DialError::Io(..) => "check the address and that the engine can be reached from here",
     }

@@ -4,7 +4,7 @@ use super::{CommandError, ErrorKind};
 use crate::error_chain::chain;
 use crate::pipeline::container::ContainerError;
 
-/// An error of the engine or of the container's options.
+/// The exit code for errors of the engine or of the container's options.
 const NOT_STARTED: u8 = 125;
 const NOT_INVOKED: u8 = 126;
 const NOT_FOUND: u8 = 127;
@@ -14,13 +14,15 @@ impl From<ContainerError> for CommandError {
         let cause = chain(&error);
         if let ContainerError::OutputLost(_) = error {
             return Self::build(cause)
-                .hint("the container was stopped; make room where its output goes, or send it elsewhere");
+                .hint("the container was stopped; free disk space, or redirect its output");
         }
         let status = status_of(&cause);
         let hint = match status {
-            NOT_FOUND => "name a program that the image has; --entrypoint replaces the image's own",
-            NOT_INVOKED => "a program has to be a file that the container's user may execute",
-            _ => "larder run --help lists what a container can be given",
+            NOT_FOUND => {
+                "use a program that the image contains; --entrypoint replaces the image's entrypoint"
+            }
+            NOT_INVOKED => "the program must be a file that the container's user may execute",
+            _ => "larder run --help lists the options of a container",
         };
         Self { kind: ErrorKind::Container(status), cause, hints: vec![hint.to_owned()] }
     }

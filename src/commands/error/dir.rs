@@ -9,11 +9,10 @@ impl From<DirError> for CommandError {
         let cause = chain(&error);
         match error {
             DirError::Path(_) => Self::config_line(cause),
-            DirError::Cache { .. } => Self::config_line(cause).hint(
-                "name a directory of its own for the cache with --cache-dir, or keep a part of this one",
-            ),
+            DirError::Cache { .. } => Self::config_line(cause)
+                .hint("use --cache-dir with a directory outside this one, or save a part of this one"),
             DirError::KeyFiles(_) => Self::config_line(cause).hint(
-                "names are relative to the working directory; quote a pattern that larder is to expand",
+                "paths are relative to the working directory; quote patterns so that larder expands them",
             ),
             DirError::Interrupted(_) => Self::interrupted(&cause),
             DirError::Pipeline(error) => error.into(),

@@ -9,7 +9,7 @@ use crate::pipeline::keys::NoKeys;
 use crate::pipeline::registries::PushError;
 use crate::store::backend::remote::OpenRemoteFault;
 
-/// Phrases of engines that cannot reach a registry.
+/// Phrases in error messages of engines that cannot reach a registry.
 const UNREACHED: [&str; 5] =
     ["connection refused", "no such host", "timeout", "unreachable", "deadline exceeded"];
 
@@ -24,36 +24,38 @@ impl From<PipelineError> for CommandError {
             PipelineError::Connect(error) => (&**error).into(),
             PipelineError::Build(FailedBuild { hints, .. }) => of_kind(ErrorKind::Build).hints(hints.clone()),
             PipelineError::Interrupted | PipelineError::Cancelled => of_kind(ErrorKind::Interrupted),
-            PipelineError::TimedOut(_) => build("--timeout sets how long it may take"),
-            PipelineError::Broken(_) => {
-                build("look at the engine's log: it may have been stopped, or have run out of memory or disk")
-            }
+            PipelineError::TimedOut(_) => build("--timeout sets the limit"),
+            PipelineError::Broken(_) => build(
+                "check the engine's log: it may have been stopped, or have run out of memory or disk space",
+            ),
             PipelineError::NoImage | PipelineError::Engine(_) | PipelineError::Result { .. } => {
                 of_kind(ErrorKind::Build)
             }
-            PipelineError::Unloadable(_) => build("larder build and larder run make it anew"),
-            PipelineError::NoEngine => config("name a Docker engine with --host or DOCKER_HOST"),
+            PipelineError::Unloadable(_) => build("larder build and larder run rebuild it"),
+            PipelineError::NoEngine => config("select a Docker engine with --host or DOCKER_HOST"),
             PipelineError::Push { name, source, host, is_ecr } => {
                 of_kind(ErrorKind::Push).hint(push_hint(source, name, host, *is_ecr, &cause))
             }
-            PipelineError::Cache(_) => cache("without --strict the build goes on without the cache"),
-            PipelineError::Mounts(_) => cache("without --strict the cache is done without"),
+            PipelineError::Cache(_) => cache("without --strict the build continues without the cache"),
+            PipelineError::Mounts(_) => cache("without --strict this is only a warning"),
             PipelineError::Inputs(error) => config(input_hint(error)),
             PipelineError::TakesOwn(_) => {
-                config("leave it out of COPY, ADD and mounts, or move it out of the build context")
+                config("exclude it from COPY, ADD and mounts, or move it out of the build context")
             }
-            PipelineError::TakesNoBase => config("begin it with ARG BASE_IMAGE and FROM ${BASE_IMAGE}"),
-            PipelineError::AutoMounts(_) => config("make room in the directory for temporary files"),
+            PipelineError::TakesNoBase => {
+                config("start the Dockerfile with ARG BASE_IMAGE and FROM ${BASE_IMAGE}")
+            }
+            PipelineError::AutoMounts(_) => config("free disk space in the directory for temporary files"),
             PipelineError::NoKeys(error) => {
                 of_kind(ErrorKind::Config).hints(keys_hint(error).map(str::to_owned))
             }
             PipelineError::NoEngineForBase => {
-                config("name a repository: --repo, or --base-repo of larder build")
+                config("set a repository with --repo, or with --base-repo of larder build")
             }
             PipelineError::Requirements { .. } => config("paths are relative to the build context"),
             PipelineError::Export(error) => config(error.hint()),
             PipelineError::ResultIsDockerfile { .. } => {
-                config("name another file: it is written anew by each build")
+                config("use a different file: each build overwrites it")
             }
             PipelineError::ResultFile { .. } => {
                 config("the directory must exist and be writable for this user")
@@ -65,7 +67,7 @@ impl From<PipelineError> for CommandError {
                     _ => None,
                 };
                 of_kind(ErrorKind::Config).hints(provided).hint(
-                    "correct --remote or LARDER_REMOTE, or leave it out to use this machine's cache alone",
+                    "correct --remote or LARDER_REMOTE, or remove it to use only the cache of this machine",
                 )
             }
             PipelineError::InvalidTag(_) | PipelineError::RequirementsContext | PipelineError::Machine(_) => {
@@ -79,21 +81,19 @@ fn keys_hint(error: &NoKeys) -> Option<&'static str> {
     match error {
         NoKeys::Syntax(_) | NoKeys::Resolve(_) => None,
         NoKeys::Context(_) => Some("a build reads the same files"),
-        _ => Some("a build of this can work, but is never an exact hit"),
+        _ => Some("a build may succeed, but is never an exact hit"),
     }
 }
 
 fn input_hint(error: &InputError) -> &'static str {
     match error {
-        InputError::NoDockerfile(_) => {
-            "name it with --file, or give the directory that holds it as the build context"
-        }
+        InputError::NoDockerfile(_) => "set it with --file, or use its directory as the build context",
         InputError::EmptyStdin | InputError::TwoDockerfiles => {
-            "larder build - < Dockerfile, or --file - with a directory"
+            "use `larder build - < Dockerfile`, or `--file -` with a directory"
         }
         InputError::Dockerfile(..) | InputError::IgnoreFile(..) => "check the file and its permissions",
         InputError::NotText(_) => {
-            "save it as UTF-8; file and iconv tell and change what a file is written in"
+            "save it as UTF-8; `file` detects the encoding of a file, and `iconv` converts it"
         }
         InputError::Stdin(_) => "larder build - reads a tar archive or a Dockerfile from stdin",
     }
@@ -103,12 +103,12 @@ fn push_hint(error: &PushError, name: &str, host: &str, is_ecr: bool, cause: &st
     match error {
         PushError::Login(error) => error.remedy(),
         PushError::Registry(error) => error.remedy(),
-        PushError::Gone => "push once more; another job may have removed it".to_owned(),
+        PushError::Gone => "push again; a different job may have removed it".to_owned(),
         PushError::Engine(_) if cause.contains("immutable") => {
-            format!("{name} cannot be replaced: push another tag")
+            format!("{name} cannot be replaced: push a different tag")
         }
         PushError::Engine(_) if is_ecr => {
-            "--create-repository makes a repository that does not exist; pushing takes ecr:PutImage, \
+            "--create-repository creates a missing repository; a push requires ecr:PutImage, \
              ecr:InitiateLayerUpload, ecr:UploadLayerPart and ecr:CompleteLayerUpload"
                 .to_owned()
         }
@@ -121,16 +121,16 @@ fn push_hint(error: &PushError, name: &str, host: &str, is_ecr: bool, cause: &st
     }
 }
 
-/// Returns the way to pass this variable to a step in a workflow of GitHub.
+/// Returns a hint on how to pass the variable to a step of a GitHub workflow.
 fn how_provided(variable: &str) -> String {
     match variable {
         "GITHUB_TOKEN" => "give the job `permissions: actions: write`, and the step \
              `env: GITHUB_TOKEN: ${{ github.token }}`"
             .to_owned(),
         actions if actions.starts_with("ACTIONS_") => format!(
-            "GitHub gives it to actions, not to `run:` steps; a step before that `uses: actions/github-script` hands it \
-             on with `script: core.exportVariable('{actions}', process.env.{actions} ?? '')`"
+            "GitHub passes it to actions, but not to `run:` steps; export it in an earlier step that \
+             `uses: actions/github-script` with `script: core.exportVariable('{actions}', process.env.{actions} ?? '')`"
         ),
-        _ => "GitHub sets it in every step of a workflow; this cache is for those alone".to_owned(),
+        _ => "GitHub sets it in every step of a workflow; this cache works only there".to_owned(),
     }
 }

@@ -24,7 +24,7 @@ impl From<SettingsError> for CommandError {
             SettingsError::Refused { instead, .. } => Some((*instead).to_owned()),
             SettingsError::Variable { variable, .. } => Some(format!("correct {variable} or unset it")),
             SettingsError::File { .. } => Some(
-                "docs/flags.md and larder.schema.json list what larder.yaml takes; --config and LARDER_CONFIG name another file"
+                "docs/flags.md and larder.schema.json list the settings of larder.yaml; --config and LARDER_CONFIG select a different file"
                     .to_owned(),
             ),
             SettingsError::Context { .. } => {
@@ -32,7 +32,7 @@ impl From<SettingsError> for CommandError {
             }
             SettingsError::Endpoint(_) => help_of("host"),
             SettingsError::DockerContext(_) => Some(
-                "--context, DOCKER_CONTEXT or currentContext in Docker's config.json named it".to_owned(),
+                "it is set by --context, DOCKER_CONTEXT or currentContext in Docker's config.json".to_owned(),
             ),
         };
         Self::config_line(chain(&error)).hints(hint)

@@ -26,7 +26,7 @@ pub(crate) fn handle(error: &clap::Error, arguments: &[OsString]) -> Result<(), 
     let mut hints: Vec<String> =
         rest.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned).collect();
     let command = subcommand(arguments).map(|name| format!(" {name}")).unwrap_or_default();
-    hints.push(format!("larder{command} --help lists what there is"));
+    hints.push(format!("larder{command} --help lists the commands and options"));
     Err(CommandError { kind: ErrorKind::Config, cause, hints })
 }
 
@@ -83,27 +83,30 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_argument_is_one_line_with_a_suggestion() {
+    fn an_invalid_argument_is_reported_in_one_line_with_a_suggestion() {
         for (arguments, cause, hints) in [
             (
                 &["build", "--tagret", "x", "."][..],
                 "unexpected argument '--tagret' found",
-                &["a similar argument exists: '--target'", "larder build --help lists what there is"][..],
+                &[
+                    "a similar argument exists: '--target'",
+                    "larder build --help lists the commands and options",
+                ][..],
             ),
             (
                 &["biuld", "."],
                 "unrecognized subcommand 'biuld'",
-                &["a similar subcommand exists: 'build'", "larder --help lists what there is"],
+                &["a similar subcommand exists: 'build'", "larder --help lists the commands and options"],
             ),
             (
                 &["build"],
                 "the following required arguments were not provided: <PATH | URL | - | NAME>",
-                &["larder build --help lists what there is"],
+                &["larder build --help lists the commands and options"],
             ),
             (
                 &["build", "--progress", "plian", "."],
                 "invalid value 'plian' for '--progress <FORM>' [possible values: auto, plain, tty, quiet, json]",
-                &["a similar value exists: 'plain'", "larder build --help lists what there is"],
+                &["a similar value exists: 'plain'", "larder build --help lists the commands and options"],
             ),
         ] {
             let error = mistake(arguments);
@@ -115,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flag_that_can_be_malformed_has_its_help() {
+    fn errors_of_flags_include_the_help_of_the_flag() {
         for flag in ["secret", "output", "host", "context", "timeout", "tag", "ulimit"] {
             let help = help_of(flag).unwrap_or_default();
             assert!(help.starts_with(&format!("--{flag} <")) && help.contains(">: "), "{help}");

@@ -1,9 +1,9 @@
-//! The subset of Go's regular expressions that ignore patterns can produce.
+//! The subset of Go's regular expressions that ignore patterns can produce. Contains no rules of ignore patterns.
 //!
-//! moby's matcher rewrites a pattern with wildcards into a regular expression and keeps some characters as they are (`^
-//! | { } \d \b`, classes). Go's `regexp` package (RE2 syntax) determines their meaning, so this module has the same
-//! syntax: literals, escapes, classes, `^ $ \b`, `|`, repetition and groups. Only Unicode classes (`\p{Greek}`) are
-//! refused here and accepted by Go. `.` does not match a newline.
+//! moby's matcher rewrites a pattern with wildcards into a regular expression and copies some characters unchanged
+//! (`^`, `|`, `{`, `}`, `\d`, `\b`, classes). Go's `regexp` package (RE2 syntax) determines their meaning, so this
+//! module has the same syntax: literals, escapes, classes, `^ $ \b`, `|`, repetition and groups. The only difference is
+//! that Unicode classes (`\p{Greek}`), which Go accepts, are refused here. `.` does not match a newline.
 //!
 //! An expression runs as a set of threads over a small program (Thompson's construction), so that matching takes at
 //! most one step for each instruction and character.
@@ -13,13 +13,13 @@ mod parse;
 pub(super) use parse::SyntaxError;
 use parse::{Assertion, Node, Set};
 
-/// A compiled expression. Like Go's `MatchString`, it may match anywhere.
+/// A compiled expression. Like Go's `MatchString`, it may match any part of a text.
 #[derive(Debug, Clone)]
 pub(super) struct Regexp {
     program: Vec<Instruction>,
     /// `true` if every alternative starts with `^`.
     anchored: bool,
-    /// Quick checks that reject most paths: the start, the end, and the longest literal text of any match.
+    /// Literal texts that reject most paths quickly: the start, the end, and the longest part of any match.
     prefix: String,
     suffix: String,
     inside: String,
@@ -29,9 +29,9 @@ pub(super) struct Regexp {
 enum Instruction {
     /// Consumes one character.
     Consume(Set),
-    /// Checks a condition at the position.
+    /// Checks a condition at the current position.
     Assert(Assertion),
-    /// Continues at both places.
+    /// Continues at both instructions.
     Split(usize, usize),
     Jump(usize),
     Accept,
@@ -93,7 +93,7 @@ impl Regexp {
         }
     }
 
-    /// Adds every thread that is reachable from `start` without consuming a character; returns `true` if one of them
+    /// Adds every thread that can be reached from `start` without consuming a character. Returns `true` if one of them
     /// accepts.
     fn follow(&self, start: usize, threads: &mut Threads, around: (Option<char>, Option<char>)) -> bool {
         let mut open = vec![start];

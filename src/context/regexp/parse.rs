@@ -1,4 +1,4 @@
-//! Parses expressions into syntax trees, by the rules of Go's `regexp/syntax`.
+//! Parses expressions into syntax trees, by the rules of Go's `regexp/syntax`. Does not match anything.
 
 use std::ops::RangeInclusive;
 
@@ -14,7 +14,7 @@ pub(super) enum Node {
     Repeat { node: Box<Node>, min: u32, max: Option<u32> },
 }
 
-/// A set of characters, of which one is consumed.
+/// A set of characters. A match consumes one of them.
 #[derive(Debug, Clone)]
 pub(super) enum Set {
     One(char),
@@ -60,7 +60,7 @@ pub(super) fn parse(expression: &str) -> Result<Vec<Vec<Node>>, SyntaxError> {
     if parser.rest.is_empty() { Ok(alternatives) } else { Err(SyntaxError) }
 }
 
-/// The limit of repetition counts, as in Go.
+/// The maximum of repetition counts, as in Go.
 const MOST_REPEATS: u32 = 1000;
 
 struct Parser<'a> {
@@ -83,7 +83,7 @@ impl Parser<'_> {
         self.rest.strip_prefix(text).map(|rest| self.rest = rest).is_some()
     }
 
-    /// Parses up to the end or a closing parenthesis, which is not consumed.
+    /// Parses up to the end of the text or a closing parenthesis, which is not consumed.
     fn alternatives(&mut self) -> Result<Vec<Vec<Node>>, SyntaxError> {
         let mut alternatives = Vec::new();
         let mut sequence = Vec::new();
@@ -117,7 +117,7 @@ impl Parser<'_> {
         Ok(alternatives)
     }
 
-    /// Parses `*`, `+`, `?` or a well-formed `{n,m}`, if it comes next.
+    /// Parses `*`, `+`, `?` or a valid `{n,m}`, if it comes next. Returns the minimum and maximum count.
     fn repetition(&mut self) -> Result<Option<(u32, Option<u32>)>, SyntaxError> {
         let bounds = match self.peek() {
             Some('*') => (0, None),
@@ -179,7 +179,7 @@ impl Parser<'_> {
         Some((ranges, letter.is_ascii_uppercase()))
     }
 
-    /// Parses what follows a backslash that escapes one character.
+    /// Parses what follows a backslash that escapes a single character.
     fn escaped_char(&mut self) -> Result<char, SyntaxError> {
         let char = self.next().ok_or(SyntaxError)?;
         let octal = |char: char| char.to_digit(8);
@@ -252,7 +252,7 @@ impl Parser<'_> {
         Ok(Set::Class { negated, ranges })
     }
 
-    /// Parses `[:alpha:]` or `\d` inside of a class, if it comes next.
+    /// Parses `[:alpha:]` or `\d` inside a class, if it comes next. Returns `false` if it does not.
     fn named_member(&mut self, ranges: &mut Vec<RangeInclusive<char>>) -> Result<bool, SyntaxError> {
         let (members, negated) =
             if let Some((name, rest)) = self.rest.strip_prefix("[:").and_then(|rest| rest.split_once(":]")) {
@@ -280,8 +280,8 @@ impl Parser<'_> {
     }
 }
 
-/// Parses `{n}`, `{n,}` or `{n,m}` at the front of `text`; Go treats anything else as literal text. Numbers that are
-/// too large saturate.
+/// Parses `{n}`, `{n,}` or `{n,m}` at the front of `text`. Returns the counts and the rest, or `None` for anything
+/// else, which Go treats as literal text. Numbers that are too large saturate.
 fn counts(text: &str) -> Option<(u32, Option<u32>, &str)> {
     fn number(text: &str) -> Option<(u32, &str)> {
         let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
@@ -320,7 +320,7 @@ fn named_class(name: &str) -> Option<Vec<RangeInclusive<char>>> {
     Some(ranges.to_vec())
 }
 
-/// Returns all characters outside of the sorted ASCII `ranges`.
+/// Returns the ranges of all characters that are not in the sorted ASCII `ranges`.
 fn complement(ranges: Vec<RangeInclusive<char>>) -> Vec<RangeInclusive<char>> {
     let mut gaps = Vec::new();
     let mut from = '\0';

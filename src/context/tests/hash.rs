@@ -1,3 +1,5 @@
+//! Tests of the digests of entries.
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
@@ -87,7 +89,7 @@ fn attributes_count_except_for_labels_of_security_modules() {
     assert_eq!(super::super::hash::digest_attributes(label), None);
 }
 
-/// A change of a file between the walk and the digest.
+/// Changes a file between the walk and the digest.
 type Change = fn(&Path);
 
 #[test]
@@ -126,7 +128,7 @@ fn a_file_that_changed_since_the_walk_is_reported() {
     }
 }
 
-/// Generates a small tree as paths with content, without a path below a file.
+/// Generates a small tree: paths with content, where no path is below a file.
 fn files() -> impl Strategy<Value = Vec<(String, String)>> {
     let directory = prop::sample::select(vec!["", "a/", "b/", "a.b/", "a/b/c/"]);
     let file = (directory, "[a-z]{3}", "[a-z]{0,9}")

@@ -1,4 +1,4 @@
-//! Tests of the build context through its public interface.
+//! Tests of the build context, mostly through its public interface.
 
 mod hash;
 mod patterns;
@@ -9,7 +9,7 @@ mod walk;
 use std::fs;
 use std::path::Path;
 
-/// Writes `files` (path and content) below `root`, with their parents.
+/// Writes `files` (path and content) below `root`, and creates their parents.
 fn write_files(root: &Path, files: &[(&str, &str)]) {
     for (path, content) in files {
         let path = root.join(path);

@@ -1,8 +1,10 @@
+//! Tests of ignore patterns against moby's `patternmatcher`.
+
 use proptest::prelude::*;
 
 use super::super::patterns::{MatchState, PatternError, PatternMatcher};
 
-/// Matches as a walk does, with the state of each directory passed to its content.
+/// Matches as a walk does: passes the state of each directory to its content.
 fn matches_in_walk(matcher: &PatternMatcher, path: &str) -> bool {
     let mut state = MatchState::default();
     for (at, _) in path.match_indices('/') {
@@ -24,7 +26,7 @@ const MATCHES: &[(&[&str], &str, bool)] = &[
     (&["**/file"], "afile", false),
     (&["**/file"], "file/inside", true),
     (&["**file"], "afile", true),
-    // A byte order mark that is not the first character of a file.
+    // A byte order mark that does not start a file.
     (&["\u{feff}**"], "file", false),
     (&["\u{feff}**"], "\u{feff}**", true),
     (&["\u{feff}a**"], "\u{feff}ab", true),
@@ -167,7 +169,7 @@ fn malformed_patterns_are_reported() {
 
 #[test]
 fn a_walk_ignores_patterns_that_did_not_affect_the_directory() {
-    // The original has the same difference between whole paths and walks.
+    // The original has the same difference between complete paths and walks.
     for (patterns, path, walked) in [(["a/b", "!a", "z"], "a/b", true), (["a", "!a/b", "a"], "a/b", false)] {
         let matcher = PatternMatcher::new(patterns).unwrap();
         assert_eq!(matches_in_walk(&matcher, path), walked, "{patterns:?}");
@@ -177,7 +179,7 @@ fn a_walk_ignores_patterns_that_did_not_affect_the_directory() {
 
 #[test]
 fn only_literal_patterns_rule_out_a_directory() {
-    // Pattern, directory, and whether something in the directory may match.
+    // Pattern, directory, and `true` if something in the directory may match.
     let table = [
         ("a/b/c", "a", true),
         ("a/b/c", "a/b", true),
@@ -216,7 +218,7 @@ fn path() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn without_exceptions_a_walk_matches_what_whole_paths_match(
+    fn without_exceptions_a_walk_matches_the_same_as_complete_paths(
         patterns in prop::collection::vec(pattern(), 0..5),
         path in path(),
     ) {
@@ -236,7 +238,7 @@ proptest! {
 
     #[test]
     fn a_ruled_out_directory_contains_no_match(pattern in pattern(), path in path()) {
-        // The original strips both globs of these.
+        // The original removes both suffixes of these patterns.
         prop_assume!(!pattern.ends_with("/*/**"));
         let matcher = PatternMatcher::new([&pattern]).unwrap();
         for (at, _) in path.match_indices('/') {

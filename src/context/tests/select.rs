@@ -1,3 +1,5 @@
+//! Tests of which entries count for the sources of a build, and under which names.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -5,7 +7,7 @@ use proptest::prelude::*;
 use super::super::{Selected, Shape, select};
 use crate::dockerfile::{ContextPaths, ContextSelector};
 
-/// Directories end in a slash, links have an arrow.
+/// The entries of a context. Directories end in a slash, and links contain an arrow.
 const TREE: &[&str] = &[
     "Dockerfile",
     "a.txt",
@@ -54,7 +56,7 @@ fn paths(source: &str) -> ContextPaths {
     dockerfile.resolve(&crate::dockerfile::Options::default()).unwrap().context
 }
 
-/// Returns the entries of `tree` that count, as `name` or, if the path differs, `name=path`.
+/// Returns the entries of `tree` that count, as `name` or, if the path is different, as `name=path`.
 fn counted(selected: &Selected, tree: &[&str]) -> Vec<String> {
     let paths = tree.iter().map(|line| entry(line).0);
     let mut counted: Vec<String> = paths
@@ -123,7 +125,7 @@ fn only_the_entries_of_a_source_count() {
         ("*/empty", &["*/empty=dir/empty"]),
         ("*.none", &[]),
         ("*/*/x", &["*/*/x=dir/sub/x"]),
-        // Links on the way and at the end are followed, those inside are not.
+        // Links on the way and at the end are followed; those inside a directory are not.
         ("filelink", &["filelink=a.txt"]),
         ("dirlink/sub/x", &["dirlink/sub/x=dir/sub/x"]),
         ("outward", &["outward/x=dir/sub/x", "outward/y.md=dir/sub/y.md", "outward=dir/sub"]),
@@ -152,7 +154,7 @@ fn only_the_entries_of_a_source_count() {
                 "dir/x",
             ],
         ),
-        // Patterns to exclude are relative to the source.
+        // Excluded patterns are relative to the source.
         ("--exclude=*.md dir/sub", &["dir/sub", "dir/sub/x"]),
         ("--exclude=x dir", &["dir", "dir/empty", "dir/link", "dir/sub", "dir/sub/x", "dir/sub/y.md"]),
         ("--exclude=**/x dir", &["dir", "dir/empty", "dir/link", "dir/sub", "dir/sub/y.md"]),
@@ -169,7 +171,7 @@ fn only_the_entries_of_a_source_count() {
         ("--parents ./dir/./sub/x", &["dir", "dir/sub", "dir/sub/x"]),
         ("--parents dir/sub/./x", &["dir/sub", "dir/sub/x"]),
         ("--parents **/*.md", &["dir", "dir/sub", "dir/sub/y.md"]),
-        // The directory of the pivot is copied, whatever is in it.
+        // The directory before the pivot is copied, whatever it contains.
         ("--parents b*/./x", &["b-dir", "b-dir/x", "b.txt"]),
         ("--parents dirlink/./x", &["dirlink/x=dir/x", "dirlink=dir"]),
         ("--parents --exclude=**/x dir/sub", &["dir", "dir/sub", "dir/sub/y.md"]),
@@ -271,7 +273,7 @@ proptest! {
     fn removing_entries_that_do_not_count_changes_nothing(tree in tree(), paths in selectors()) {
         let lines: Vec<&str> = tree.iter().map(String::as_str).collect();
         let selected = select(lines.iter().map(|line| entry(line)), &paths);
-        // Links on the way do not count, but lead to entries that do.
+        // Links on the way do not count, but lead to entries that count.
         let kept = |line: &&String| line.contains(" -> ") || selected.holds(entry(line).0);
         let kept: Vec<String> = tree.iter().filter(kept).cloned().collect();
         prop_assert_eq!(of(&kept, &paths), counted(&selected, &lines));

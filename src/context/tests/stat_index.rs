@@ -1,3 +1,5 @@
+//! Tests of which files the stat index saves from being read, and of its encoding.
+
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -20,7 +22,7 @@ fn keyed(root: &Path, index: &StatIndex, walked: SystemTime) -> (Vec<FileDigest>
     (digests, learnt)
 }
 
-/// Returns a time at which everything written so far is older than the resolution of the clock.
+/// Returns a time at which everything written so far is older than the resolution of time stamps.
 fn later() -> SystemTime {
     SystemTime::now() + Duration::from_mins(1)
 }
@@ -33,15 +35,15 @@ fn an_unchanged_file_is_not_read_again_and_a_changed_one_is() {
     let (first, index) = keyed(root.path(), &StatIndex::default(), later());
     let index = index.unwrap();
 
-    // The index has a different digest for "a", which shows that the file is not read.
-    let mut lying = first.clone();
-    lying[0].digest = Digest::of(b"from the index");
-    let told = StatIndex::default().learn(&entries(root.path()), &lying, later()).unwrap();
-    assert_eq!(keyed(root.path(), &told, later()).0, lying);
+    // The index contains a wrong digest for "a", which shows that the file is not read.
+    let mut wrong = first.clone();
+    wrong[0].digest = Digest::of(b"from the index");
+    let index_with_wrong = StatIndex::default().learn(&entries(root.path()), &wrong, later()).unwrap();
+    assert_eq!(keyed(root.path(), &index_with_wrong, later()).0, wrong);
 
     assert_eq!(keyed(root.path(), &index, later()), (first.clone(), None));
 
-    // Only the change time shows a write of the same size with a reset modification time.
+    // If the size is the same and the modification time is reset, only the change time shows a write.
     let modified = FileTime::from_last_modification_time(&fs::metadata(at("b")).unwrap());
     fs::write(at("b"), "TWO").unwrap();
     filetime::set_file_mtime(at("b"), modified).unwrap();
@@ -69,7 +71,7 @@ fn files_of_other_builds_stay_in_the_index_up_to_a_limit() {
     only_a.retain(|entry| entry.path == "a");
     let digests = digest_entries(&mut only_a, both.as_ref().unwrap()).unwrap();
     let index = both.unwrap().learn(&only_a, &digests, later()).unwrap();
-    assert_eq!(keyed(root.path(), &index, later()).1, None, "b is still known");
+    assert_eq!(keyed(root.path(), &index, later()).1, None, "`b` is still in the index");
 
     for round in 0..20 {
         let _ = fs::remove_file(root.path().join(format!("new-{}", round - 1)));

@@ -1,3 +1,5 @@
+//! Tests of which entries a walk returns, and in which order.
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,7 +12,7 @@ use tempfile::TempDir;
 use super::super::{ContextError, EntryKind, Filter, walk};
 use super::{strings, write_files};
 
-/// Creates a directory with empty files of these names.
+/// Creates a directory that contains empty files at these paths.
 fn tree(files: &[&str]) -> TempDir {
     let root = tempfile::tempdir().unwrap();
     write_files(root.path(), &files.iter().map(|path| (*path, "")).collect::<Vec<_>>());
@@ -34,12 +36,12 @@ fn kinds(root: &Path, filter: &Filter) -> Vec<(String, EntryKind)> {
 fn names_come_in_byte_order_and_depth_first() {
     let root = tree(&["b/z", "b/a/x", "b.txt", "b-1/y", "B", "é", "a"]);
     let expected = ["B", "a", "b", "b/a", "b/a/x", "b/z", "b-1", "b-1/y", "b.txt", "é"];
-    // `b` is sorted by its name, so `b` and its content come before `b-1` although `/` sorts after `-`.
+    // `b` is sorted by its name: `b` and its content come before `b-1`, although `/` sorts after `-`.
     assert_eq!(paths(root.path(), &Filter::default()), expected);
 }
 
 #[test]
-fn filters_select_what_fsutil_selects() {
+fn filters_select_the_same_entries_as_fsutil() {
     let root = tree(&["a/b/c", "a/b/d", "a/e", "a.txt", "x/y/z.py", "x/y/z.pyc", "x/.git/config", "top.py"]);
     let all = [
         "a",
@@ -121,13 +123,13 @@ fn followed_paths_include_the_targets_of_links() {
         (&[], &["apps/l*"], &["apps", "apps/link", "real", "real/other"]),
         (&[], &["apps/*/f"], &["apps", "apps/link", "apps/one", "apps/one/f", "apps/two", "apps/two/f"]),
         (&["plain"], &["to-file"], &["plain", "real", "real/file", "to-file"]),
-        // The context itself is among them: no restriction, or only the given one.
+        // The context itself is among the followed paths: no restriction, or only that of the include list.
         (&[], &["."], &everything),
         (&[], &[""], &everything),
         (&[], &["here"], &everything),
         (&["plain"], &["."], &["plain"]),
         (&["."], &["plain"], &everything),
-        // The second path through a link is lost, as upstream.
+        // The second path through a link is lost, as in upstream.
         (&[], &["to-dir/file", "to-dir/other"], &["real", "real/file", "to-dir"]),
     ];
     for (include, follow, expected) in table {
@@ -137,7 +139,7 @@ fn followed_paths_include_the_targets_of_links() {
 }
 
 #[test]
-fn hard_links_refer_to_the_first_wanted_name() {
+fn hard_links_refer_to_the_first_selected_path() {
     let root = tree(&["b/first", "other"]);
     write_files(root.path(), &[("b/first", "content")]);
     for name in ["c", "d"] {
@@ -238,7 +240,7 @@ fn an_unreadable_directory_is_an_error_only_if_it_is_wanted() {
         assert!(
             matches!(found.last(), Some(Err(ContextError::Unreadable { path, .. })) if path.ends_with("closed"))
         );
-        // The exception could be in there, so it is listed.
+        // The directory may contain an exception, so it is listed.
         assert_eq!(paths(root.path(), &filter(&[], &["closed", "!**/x"], &[])), ["open"]);
     }
     assert_eq!(paths(root.path(), &filter(&[], &["closed"], &[])), ["open"]);
@@ -248,7 +250,7 @@ fn an_unreadable_directory_is_an_error_only_if_it_is_wanted() {
 #[test]
 fn an_unreadable_path_is_an_error_only_for_a_source_that_copies_it() {
     let root = tree(&["src/file", "data/file", "other/file"]);
-    // Even root cannot read a name that is not UTF-8.
+    // Not even root can send a name that is not UTF-8.
     fs::create_dir(root.path().join("data").join(OsStr::from_bytes(b"caf\xE9"))).unwrap();
     symlink("data", root.path().join("link")).unwrap();
     let reads = |copied: &str| {

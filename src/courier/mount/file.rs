@@ -20,7 +20,7 @@ pub(super) fn moment(seconds: i64, nanoseconds: i64) -> Moment {
     Moment { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or_default() }
 }
 
-/// Converts a moment; one out of range becomes 1970.
+/// Converts a moment to a system time. A moment out of range becomes the start of 1970.
 pub(super) fn time(moment: Moment) -> SystemTime {
     let fraction = Duration::from_nanos(u64::from(moment.nanoseconds));
     let whole = Duration::from_secs(moment.seconds.unsigned_abs());
@@ -29,17 +29,17 @@ pub(super) fn time(moment: Moment) -> SystemTime {
     seconds.and_then(|seconds| seconds.checked_add(fraction)).unwrap_or(UNIX_EPOCH)
 }
 
-/// Opens the file with the expected metadata; fails if it was replaced.
+/// Opens a file; fails if it is not the same file as the one with the metadata `expected`.
 pub(super) fn open(place: &Path, expected: &Metadata) -> io::Result<File> {
     let file = File::open(place)?;
     let found = file.metadata()?;
     if (found.dev(), found.ino()) == (expected.dev(), expected.ino()) {
         return Ok(file);
     }
-    Err(io::Error::other("it changed meanwhile"))
+    Err(io::Error::other("the file was replaced while it was read"))
 }
 
-/// Resets the access time of a file, as if it had not been read since it was written.
+/// Resets the access time of a file to its modification time, as if it had not been read since.
 pub(super) fn forget_use(file: &File, modified: Moment) -> io::Result<()> {
     file.set_times(FileTimes::new().set_accessed(time(modified)))
 }

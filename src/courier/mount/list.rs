@@ -13,13 +13,14 @@ use super::super::protocol::{FoundKind, FoundNode, LONGEST_PATH, MOST_NODES, Not
 use super::STAGING;
 use super::file::{accessed, forget_use, modified, open, unique};
 
+/// The listing of a directory in progress.
 pub(super) struct Walk<'a> {
     root: &'a Path,
     pub(super) found: Vec<FoundNode>,
     pub(super) notes: Notes,
-    /// The first path of each file with several names.
+    /// The first path of each file with several hard links, by device and inode.
     linked: HashMap<(u64, u64), OsString>,
-    /// `true` if everything is listed by name, and nothing is changed.
+    /// `true` if the directory must not be changed, and each hard link is listed as a separate file.
     is_scan: bool,
 }
 
@@ -32,6 +33,7 @@ impl<'a> Walk<'a> {
         Self { is_scan: true, ..Self::new(root) }
     }
 
+    /// Lists the content of a directory, recursively. `path` is its path below the root.
     pub(super) fn enter(&mut self, directory: &Path, path: &OsStr) {
         let names = fs::read_dir(directory)
             .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>());
@@ -61,7 +63,7 @@ impl<'a> Walk<'a> {
         let place = self.root.join(path);
         let metadata = fs::symlink_metadata(&place)?;
         if path.len() > LONGEST_PATH || self.found.len() == MOST_NODES {
-            return Err(io::Error::other("it is beyond what is listed"));
+            return Err(io::Error::other("the path is too long, or the mount has too many files"));
         }
         let kind = if metadata.is_dir() {
             FoundKind::Directory
@@ -115,10 +117,10 @@ fn node(path: &OsStr, kind: FoundKind, metadata: &Metadata) -> FoundNode {
     }
 }
 
-/// Returns `true` if reading a file changes its access time.
+/// Returns `true` if the file system of the mount records access times.
 pub(super) fn notes_uses(root: &Path) -> bool {
     let path = root.join(format!("{STAGING}probe-{}", unique()));
-    let try_it = || -> io::Result<bool> {
+    let probe = || -> io::Result<bool> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(b"x")?;
         let old = UNIX_EPOCH + Duration::from_secs(1);
@@ -126,7 +128,7 @@ pub(super) fn notes_uses(root: &Path) -> bool {
         File::open(&path)?.read_exact(&mut [0])?;
         Ok(fs::symlink_metadata(&path)?.atime() != 1)
     };
-    let noted = try_it().unwrap_or(false);
+    let is_recorded = probe().unwrap_or(false);
     let _ = fs::remove_file(&path);
-    noted
+    is_recorded
 }

@@ -1,4 +1,4 @@
-//! Creates what a mount lacks, completely or not at all.
+//! Creates nodes that are missing in a mount. Either all of them are created, or none.
 //!
 //! ```text
 //!  <mount>/.larder-restore-<random>/<number>   a file whose bytes are still arriving
@@ -6,11 +6,11 @@
 //! ```
 //!
 //! Programs assume that a directory is complete. The mount therefore does not change until everything has arrived. Then
-//! each directory that the mount lacks is renamed into place with its content. If the courier is killed or disconnected
-//! earlier, the mount is unchanged except for the staging directory. It is locked while its courier runs, and the next
-//! courier removes an unlocked one.
+//! each directory that is missing in the mount is renamed into place with its content. If the courier is killed or
+//! disconnected earlier, the mount is unchanged except for the staging directory. A staging directory is locked while
+//! its courier runs, and the next courier removes it if it is not locked.
 //!
-//! A path with a parent that is not a directory is not created.
+//! This module must not follow links: a path with a parent that is not a directory is not created.
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -26,19 +26,20 @@ use super::{STAGING, unexpected};
 
 /// The directory of complete nodes in a staging directory.
 const TREE: &str = "tree";
-/// How many names are tried, because each new courier may remove a staging directory before it is locked.
+/// The number of names that are tried. A different courier may remove a staging directory before it is locked.
 const ATTEMPTS: usize = 64;
 
+/// The creation of nodes in a mount.
 pub(super) struct Making<'a> {
     root: &'a Path,
     staging: Option<Staging>,
     /// Files whose bytes are still arriving.
     open: HashMap<u32, Incoming>,
-    /// Files that cannot be created; their bytes are discarded.
+    /// Files that cannot be created, so that their bytes are discarded.
     given_up: HashSet<u32>,
     /// Paths in the mount or the tree that are known to be directories.
     ways: HashSet<PathBuf>,
-    /// Directories whose metadata are set at the end.
+    /// Directories whose metadata is set at the end.
     directories: Vec<FoundNode>,
     /// Hard links, which are created after their targets.
     links: Vec<FoundNode>,
@@ -53,9 +54,12 @@ struct Staging {
     _lock: File,
 }
 
+/// A file whose bytes are still arriving.
 struct Incoming {
     node: FoundNode,
+    /// The open file; `None` if too many files are open.
     file: Option<File>,
+    /// The number of bytes that are missing.
     left: u64,
 }
 
@@ -74,6 +78,7 @@ impl<'a> Making<'a> {
         }
     }
 
+    /// Creates a node in the staging directory. A file with content is completed by [`Self::add`].
     pub(super) fn begin(&mut self, number: u32, node: FoundNode) -> io::Result<()> {
         match &node.kind {
             FoundKind::Directory => {
@@ -104,8 +109,7 @@ impl<'a> Making<'a> {
                         return Err(error);
                     }
                 };
-                // Limits the open files, to stay below the limits of other processes. Further files are opened for each
-                // piece.
+                // The number of open files is limited by the system. Additional files are opened for each piece.
                 let keep = self.open.len() < 64;
                 let known = self.open.insert(number, Incoming { node, file: keep.then_some(file), left });
                 if known.is_some() {
@@ -119,7 +123,7 @@ impl<'a> Making<'a> {
         }
     }
 
-    /// Writes bytes of a file; fails only on a protocol violation.
+    /// Writes bytes of a file. Fails only if the peer violates the protocol.
     pub(super) fn add(&mut self, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
         if self.given_up.contains(&number) {
             return Ok(());
@@ -217,8 +221,8 @@ impl<'a> Making<'a> {
         Ok(())
     }
 
-    /// Moves everything into place if all of it could be created. Returns the number of files, and what could not be
-    /// created.
+    /// Moves everything into place if all nodes could be created. Returns the number of files, and the nodes that could
+    /// not be created.
     pub(super) fn finish(mut self) -> (u64, Notes) {
         for (number, link) in std::mem::take(&mut self.links).into_iter().enumerate() {
             if let Err(error) = self.link(number, &link) {
@@ -226,13 +230,13 @@ impl<'a> Making<'a> {
             }
         }
         for incoming in std::mem::take(&mut self.open).into_values() {
-            self.notes.add(&incoming.node.path, &"not all of it has come");
+            self.notes.add(&incoming.node.path, &"its content is incomplete");
         }
         let Some(Staging { tree, .. }) = &self.staging else { return (0, self.notes) };
         // The deepest directories come first, because changes in a directory update its modification time.
         for node in self.directories.iter().rev() {
-            let dressed = File::open(tree.join(&node.path)).and_then(|directory| dress(&directory, node));
-            if let Err(error) = dressed {
+            let result = File::open(tree.join(&node.path)).and_then(|directory| dress(&directory, node));
+            if let Err(error) = result {
                 self.notes.add(&node.path, &error);
             }
         }
@@ -250,7 +254,7 @@ impl<'a> Making<'a> {
         let FoundKind::HardLink(target) = &link.kind else { return Err(unexpected()) };
         let Staging { path, tree, .. } = self.staging()?;
         let (staged, made) = (path.join(format!("link-{number}")), tree.join(target));
-        // The target may be in the mount already.
+        // The target may already exist in the mount.
         let (top, first) = match fs::symlink_metadata(&made) {
             Ok(_) => (tree.clone(), made),
             Err(_) => (self.root.to_owned(), self.root.join(target)),
@@ -270,7 +274,7 @@ impl Staging {
         for _ in 0..ATTEMPTS {
             let path = root.join(format!("{STAGING}{}", unique()));
             fs::create_dir(&path)?;
-            // Until the directory is locked, another courier may take it for abandoned.
+            // Until the directory is locked, a different courier may treat it as abandoned.
             let lock = match File::open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 opened => opened?,
@@ -297,17 +301,19 @@ impl Drop for Staging {
 }
 
 fn in_the_way() -> io::Error {
-    io::Error::other("there is something other than a directory")
+    io::Error::other("something other than a directory exists at this path")
 }
 
+/// The two passes of [`merge`].
 #[derive(Clone, Copy, PartialEq)]
 enum Act {
+    /// Checks that nothing is in the way.
     Check,
     Move,
 }
 
-/// Moves the content of the directory `from` into the directory `to`. Directories that `to` lacks are moved at once,
-/// and the content of others piece by piece. Fails with the path that cannot be moved.
+/// Moves the content of the directory `from` into the directory `to`. A directory that does not exist in `to` is moved
+/// as a whole; an existing one is merged. Fails with the path that cannot be moved.
 fn merge(from: &Path, to: &Path, act: Act) -> Result<(), (PathBuf, io::Error)> {
     let at = |place: &Path| {
         let place = place.to_owned();
@@ -317,20 +323,20 @@ fn merge(from: &Path, to: &Path, act: Act) -> Result<(), (PathBuf, io::Error)> {
         let entry = entry.map_err(at(to))?;
         let (part, place) = (entry.path(), to.join(entry.file_name()));
         let is_directory = entry.file_type().map_err(at(&place))?.is_dir();
-        let there = match fs::symlink_metadata(&place) {
-            Ok(there) => Some(there),
+        let existing = match fs::symlink_metadata(&place) {
+            Ok(existing) => Some(existing),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(at(&place)(error)),
         };
-        match there {
-            Some(there) if is_directory && there.is_dir() => merge(&part, &place, act)?,
+        match existing {
+            Some(existing) if is_directory && existing.is_dir() => merge(&part, &place, act)?,
             Some(_) if is_directory => return Err(at(&place)(in_the_way())),
-            Some(there) if there.is_dir() => {
-                return Err(at(&place)(io::Error::other("there is a directory")));
+            Some(existing) if existing.is_dir() => {
+                return Err(at(&place)(io::Error::other("a directory exists at this path")));
             }
             _ if act == Act::Check => {}
             _ => match fs::rename(&part, &place) {
-                // A concurrent courier has created it.
+                // A concurrent courier has created the directory.
                 Err(error)
                     if is_directory
                         && matches!(
@@ -363,7 +369,7 @@ pub(super) fn remove_abandoned(root: &Path) {
     }
 }
 
-/// Sets owner, mode and times, with an access time that shows no use.
+/// Sets owner, mode and times, with an access time that means that the file was not used.
 fn dress(file: &File, node: &FoundNode) -> io::Result<()> {
     fchown(file, Some(node.uid), Some(node.gid))?;
     file.set_permissions(Permissions::from_mode(node.mode))?;

@@ -9,14 +9,14 @@ use super::{
     ReadOutcome,
 };
 
-/// The kinds of messages with content.
+/// The kinds of the messages whose content is not copied.
 const CONTENT: u8 = 4;
 const PIECE_KIND: u8 = 35;
-/// Bytes of the number and offset of a piece.
+/// The size of the number and offset of a piece, in bytes.
 const PIECE_HEAD: usize = 12;
 
 fn malformed(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the other side sent {what}"))
+    io::Error::new(io::ErrorKind::InvalidData, format!("the peer sent {what}"))
 }
 
 /// Sends a message.
@@ -93,10 +93,10 @@ pub fn receive(from: &mut impl Read) -> io::Result<Option<Message>> {
     }
     let mut body = Body(&rest);
     let message = decode(kind[0], &mut body)?;
-    if body.0.is_empty() { Ok(Some(message)) } else { Err(malformed("more than its message has")) }
+    if body.0.is_empty() { Ok(Some(message)) } else { Err(malformed("a message with trailing bytes")) }
 }
 
-/// Returns an upper bound of the bytes of a node in a frame.
+/// Returns an upper bound of the size of a node in a frame, in bytes.
 pub(crate) fn size_of(node: &FoundNode) -> usize {
     let target = match &node.kind {
         FoundKind::Symlink(target) | FoundKind::HardLink(target) => target.len(),
@@ -105,7 +105,7 @@ pub(crate) fn size_of(node: &FoundNode) -> usize {
     64 + node.path.len() + target
 }
 
-/// Returns the kind of a message, and the bytes that follow `body`.
+/// Encodes a message into `body`. Returns its kind, and the bytes that follow `body`.
 fn encode<'a>(message: &'a Message, body: &mut Vec<u8>) -> (u8, &'a [u8]) {
     let kind = match message {
         Message::Hello { version, mount } => {
@@ -184,7 +184,7 @@ fn decode(kind: u8, body: &mut Body<'_>) -> io::Result<Message> {
             [0] => ReadOutcome::Whole,
             [1] => ReadOutcome::Changed,
             [2] => ReadOutcome::Unreadable,
-            _ => return Err(malformed("an outcome that is none")),
+            _ => return Err(malformed("an invalid read result")),
         }),
         6 => Message::Made { files: body.large()?, notes: body.notes()? },
         32 => Message::List,
@@ -199,7 +199,7 @@ fn decode(kind: u8, body: &mut Body<'_>) -> io::Result<Message> {
         36 => Message::Finish,
         37 => Message::Bye,
         38 => Message::Scan,
-        _ => return Err(malformed("a message of no known kind")),
+        _ => return Err(malformed("a message of an unknown kind")),
     })
 }
 
@@ -230,18 +230,19 @@ fn encode_notes(notes: &Notes, body: &mut Vec<u8>) {
     }
 }
 
-/// Encodes text after its length; truncates it at the maximum length.
+/// Encodes the length of a text and the text, truncated to the maximum length.
 fn encode_text(text: &[u8], body: &mut Vec<u8>) {
     let size = u16::try_from(text.len()).unwrap_or(u16::MAX);
     body.extend(size.to_le_bytes());
     body.extend(&text[..usize::from(size)]);
 }
 
+/// The bytes of a message that are not decoded yet.
 struct Body<'a>(&'a [u8]);
 
 impl<'a> Body<'a> {
     fn bytes(&mut self, count: usize) -> io::Result<&'a [u8]> {
-        let (bytes, rest) = self.0.split_at_checked(count).ok_or_else(|| malformed("half a message"))?;
+        let (bytes, rest) = self.0.split_at_checked(count).ok_or_else(|| malformed("a truncated message"))?;
         self.0 = rest;
         Ok(bytes)
     }
@@ -264,14 +265,14 @@ impl<'a> Body<'a> {
         match self.take()? {
             [0] => Ok(false),
             [1] => Ok(true),
-            _ => Err(malformed("a switch that is neither on nor off")),
+            _ => Err(malformed("an invalid boolean")),
         }
     }
 
     fn text(&mut self, longest: usize) -> io::Result<&'a [u8]> {
         let size = usize::from(u16::from_le_bytes(self.take()?));
         if size > longest {
-            return Err(malformed("a text that is too long"));
+            return Err(malformed("a string that is too long"));
         }
         self.bytes(size)
     }
@@ -280,7 +281,7 @@ impl<'a> Body<'a> {
         let seconds = i64::from_le_bytes(self.take()?);
         let nanoseconds = self.number()?;
         if nanoseconds >= 1_000_000_000 {
-            return Err(malformed("a time that is none"));
+            return Err(malformed("an invalid time"));
         }
         Ok(Moment { seconds, nanoseconds })
     }
@@ -292,14 +293,14 @@ impl<'a> Body<'a> {
         let path = self.text(LONGEST_PATH)?;
         let target = OsString::from_vec(self.text(LONGEST_PATH)?.to_vec());
         if mode > 0o7777 || !is_below(path) {
-            return Err(malformed("a node that stands nowhere below the mount"));
+            return Err(malformed("a node with an invalid mode or a path outside the mount"));
         }
         let kind = match (kind, target.as_bytes()) {
             (0, b"") => FoundKind::Directory,
             (1, b"") => FoundKind::File(size),
             (2, text) if !text.is_empty() && !text.contains(&0) => FoundKind::Symlink(target),
             (3, text) if is_below(text) => FoundKind::HardLink(target),
-            _ => return Err(malformed("a node of no known kind")),
+            _ => return Err(malformed("a node of an unknown kind or with an invalid target")),
         };
         Ok(FoundNode { kind, path: OsString::from_vec(path.to_vec()), mode, uid, gid, modified, used })
     }
@@ -316,7 +317,7 @@ impl<'a> Body<'a> {
     }
 }
 
-/// Returns `true` if a path leads below the mount, with names that a file can have.
+/// Returns `true` if a path is below the mount and consists of valid file names.
 fn is_below(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/')
         .all(|name| !matches!(name, b"" | b"." | b"..") && name.len() <= 255 && !name.contains(&0))

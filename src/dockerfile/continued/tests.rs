@@ -1,4 +1,4 @@
-//! The rules of a continued stage. The corpus has more of each, and `tests/it/prefix_equality.rs` builds it.
+//! Tests of the rules for continued stages. The corpus contains more cases, which `tests/it/prefix_equality.rs` builds.
 
 use super::*;
 use crate::dockerfile::{BaseStart, Onbuild, Options};
@@ -10,7 +10,7 @@ use corpus::{BUSYBOX, Case};
 
 const REFERENCE: &str = "r/app@sha256:1";
 
-/// The name of the image that a case calls BASE.
+/// The image that a case refers to as BASE.
 const BASE: &str = "base:1";
 
 fn case(text: &str) -> Case {
@@ -49,7 +49,7 @@ fn options(case: &Case) -> Options {
     options
 }
 
-/// Rewrites a case at the cut in this line, and checks what holds for all of them.
+/// Rewrites a case at the cut on `line`, and checks the properties that hold for every case.
 fn rewrite(case: &Case, line: usize, command: &[&str]) -> Result<String, NotContinued> {
     let text = case.text.replace("BASE", BASE);
     let mut options = options(case);
@@ -68,7 +68,7 @@ fn rewrite(case: &Case, line: usize, command: &[&str]) -> Result<String, NotCont
     let label = format!("{}:\n{continued}", case.name);
     assert_eq!(continued.split('\n').count(), text.split('\n').count(), "{label}");
     let last = *own[cut.instructions - 1].lines.end();
-    assert!(continued.lines().skip(last).eq(text.lines().skip(last)), "what follows the cut: {label}");
+    assert!(continued.lines().skip(last).eq(text.lines().skip(last)), "lines after the cut: {label}");
     let rewritten = Dockerfile::parse(&continued).unwrap();
     assert_eq!(rewritten.directives, dockerfile.directives, "{label}");
     assert_eq!(rewritten.global_args, dockerfile.global_args, "{label}");
@@ -95,7 +95,7 @@ fn rewrite(case: &Case, line: usize, command: &[&str]) -> Result<String, NotCont
     Ok(continued)
 }
 
-/// Returns the environment of the prefix's config: the base's, and what ENV has set.
+/// Returns the environment in the config of the prefix: the variables of the base and those that ENV sets.
 fn environment(dockerfile: &Dockerfile, resolution: &Resolution, options: &Options, cut: Cut) -> Vec<String> {
     let Some(inherited) = Inherited::of(resolution, cut) else { return Vec::new() };
     let mut environment = match &inherited.stages[0].base {
@@ -114,13 +114,13 @@ fn environment(dockerfile: &Dockerfile, resolution: &Resolution, options: &Optio
     environment
 }
 
-/// Rewrites a text at its only cut.
+/// Rewrites a case at its only cut.
 fn rewritten(case: &Case, command: &[&str]) -> Result<String, NotContinued> {
     rewrite(case, case.cuts().next().unwrap(), command)
 }
 
 #[test]
-fn every_case_of_the_corpus_continues_or_says_why_not() {
+fn every_corpus_case_continues_or_reports_the_expected_reason() {
     let cases = corpus::cases();
     assert!(cases.len() > 150, "only {} cases were read", cases.len());
     for case in cases {
@@ -139,7 +139,7 @@ fn every_case_of_the_corpus_continues_or_says_why_not() {
 }
 
 #[test]
-fn the_stage_starts_from_the_prefix_and_other_lines_stay() {
+fn the_stage_starts_from_the_prefix_and_other_lines_are_unchanged() {
     let text = "# syntax=docker/dockerfile:1\nARG G=1\nFROM BUSYBOX AS b\nRUN b\nFROM \\\n  BUSYBOX AS Final\n\
                 # why\nWORKDIR /w\nRUN <<E\nx\nE\n# cut\nCOPY --from=0 x y\nWORKDIR z\nCOPY c d\n";
     assert_eq!(
@@ -161,7 +161,7 @@ fn arguments_are_repeated_as_written_on_their_lines() {
 }
 
 #[test]
-fn arguments_of_parents_and_triggers_move_to_the_stage_and_may_push_its_own_down() {
+fn arguments_of_parent_stages_and_triggers_move_into_the_stage_and_shift_its_own_arguments() {
     let text = "FROM BASE AS b\nARG two=2\nFROM b\nARG three=$two\nCOPY a \\\n  b\n# cut\nRUN s";
     let base = Some("FROM BUSYBOX\nONBUILD ARG one\n".replace("BUSYBOX", BUSYBOX));
     assert_eq!(
@@ -171,7 +171,7 @@ fn arguments_of_parents_and_triggers_move_to_the_stage_and_may_push_its_own_down
 }
 
 #[test]
-fn the_platform_is_that_of_the_stage_based_on_an_image() {
+fn the_platform_is_that_of_the_first_parent_stage() {
     let text = "FROM --platform=$BUILDPLATFORM BUSYBOX AS b\nFROM --platform=linux/s390x b AS c\nRUN r\n# cut\nRUN s";
     let continued = rewritten(&case(text), &[]).unwrap();
     assert_eq!(continued.lines().nth(1), Some("FROM --platform=$BUILDPLATFORM r/app@sha256:1 AS c"));
@@ -198,7 +198,7 @@ fn a_command_is_repeated_only_where_an_entrypoint_would_reset_it() {
 }
 
 #[test]
-fn own_triggers_are_repeated_and_those_of_others_are_not() {
+fn triggers_of_the_stage_are_repeated_and_triggers_of_other_stages_are_not() {
     let text = "FROM BASE AS b\nONBUILD RUN b\nFROM b\nONBUILD RUN \\\n  c\nRUN d\n# cut\nONBUILD RUN e\n";
     let base = Some("FROM BUSYBOX\nONBUILD RUN a\n".replace("BUSYBOX", BUSYBOX));
     assert_eq!(
@@ -208,7 +208,7 @@ fn own_triggers_are_repeated_and_those_of_others_are_not() {
 }
 
 #[test]
-fn a_base_with_unknown_triggers_is_refused() {
+fn a_base_with_unknown_triggers_is_rejected() {
     let text = format!("FROM {BUSYBOX}\nRUN a\nRUN b\n");
     let dockerfile = Dockerfile::parse(&text).unwrap();
     let outcome = |options: &Options| {
@@ -222,7 +222,7 @@ fn a_base_with_unknown_triggers_is_refused() {
 }
 
 #[test]
-fn a_command_longer_than_a_line_is_refused() {
+fn a_command_longer_than_a_line_is_rejected() {
     let text = case("FROM BUSYBOX\nCMD x\n# cut\nENTRYPOINT y\n");
     let word = "x".repeat(65_000);
     assert!(rewritten(&text, &[&word]).is_ok());

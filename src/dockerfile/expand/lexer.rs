@@ -1,4 +1,4 @@
-//! One pass over a word or a line: quotes, escapes, words.
+//! Reads a word or a line in one pass: handles quotes and escapes, inserts variables, and splits words.
 
 use std::collections::BTreeSet;
 
@@ -33,9 +33,9 @@ pub(super) struct Lexer<'a> {
     lookup: &'a dyn Fn(&str) -> Option<String>,
     pub(super) keep_quotes: bool,
     pub(super) keep_escapes: bool,
-    /// Keeps `$x` as written if `x` is unset.
+    /// `true` if `$x` is kept as written when `x` is unset.
     pub(super) keep_unset: bool,
-    /// `false` if quotes are characters like any others.
+    /// `true` if quotes are special characters.
     pub(super) has_quotes: bool,
     /// Unset variables that were looked up.
     pub(super) unmatched: BTreeSet<String>,
@@ -121,7 +121,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn append(&self, text: &mut String, value: &str) -> Result<(), ExpandError> {
-        // Without values nothing grows, and a line may be longer than a word.
+        // If variables are kept as written, the text does not grow, and a line may be longer than a word.
         if !self.keep_unset && text.len() + value.len() > LONGEST {
             return Err(ExpandError::TooLong);
         }
@@ -137,7 +137,7 @@ impl<'a> Lexer<'a> {
         value
     }
 
-    /// Everything between single quotes is literal.
+    /// Reads a single-quoted string, in which every character is literal.
     fn single_quoted(&mut self) -> Result<String, ExpandError> {
         self.chars.next();
         let mut text = String::new();
@@ -157,7 +157,7 @@ impl<'a> Lexer<'a> {
         Ok(text)
     }
 
-    /// Between double quotes only variables are special, and the escape before `"`, `$` and itself.
+    /// Reads a double-quoted string, in which only variables are special, and the escape before `"`, `$` and itself.
     fn double_quoted(&mut self) -> Result<String, ExpandError> {
         self.chars.next();
         let mut text = String::new();
@@ -201,7 +201,7 @@ impl<'a> Lexer<'a> {
         Ok(text)
     }
 
-    /// `<<` keeps the blanks after it, so that `<< EOF` is one word.
+    /// Reads `<` or `<<`. `<<` includes the blanks after it, so that `<< EOF` is one word.
     fn angle(&mut self) -> String {
         self.chars.next();
         let mut text = String::from('<');

@@ -9,8 +9,8 @@
 //! A pure function of the word and a lookup. The same lexer splits a line into words to detect here-documents, keeping
 //! quotes, escapes and variables.
 //!
-//! Unlike the original it is bounded: substitutions nest at most [`DEEPEST`] levels, and a word is at most [`LONGEST`]
-//! bytes long, which is also the limit for starting a process.
+//! Unlike the frontend's implementation, it is bounded: substitutions nest at most [`DEEPEST`] levels, and a word is at
+//! most [`LONGEST`] bytes long, which is also the limit for arguments of a process.
 //!
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/shell/lex.go`.
 
@@ -54,7 +54,7 @@ pub enum ExpandError {
     #[error("unsupported modifier `{0}` in a substitution")]
     UnsupportedModifier(String),
     /// `${x//…/…}` with a `$` in the replacement.
-    #[error("a `$` in what replaces all matches of a pattern")]
+    #[error("`$` is not supported in the replacement of `${{x//pattern/replacement}}`")]
     DollarInReplacement,
     /// `${x?…}` of an unset variable.
     #[error("{name}: {message}")]
@@ -62,7 +62,7 @@ pub enum ExpandError {
     /// A pattern with an escape of a character that cannot be escaped.
     #[error("invalid pattern `{pattern}` in a substitution")]
     InvalidPattern { pattern: String },
-    #[error("substitutions are nested more than {DEEPEST} deep")]
+    #[error("substitutions are nested more than {DEEPEST} levels deep")]
     TooDeep,
     #[error("the word expands to more than {} kB", LONGEST / 1000)]
     TooLong,
@@ -70,8 +70,8 @@ pub enum ExpandError {
 
 /// Expands `word`, with `escape` as the escape character.
 ///
-/// Fails where the frontend would: unbalanced quotes and braces, unknown modifiers, invalid patterns, and
-/// `${x?message}` of an unset `x`; and for a word that exceeds the bounds.
+/// Fails where the frontend would: for unbalanced quotes and braces, unknown modifiers, invalid patterns, and
+/// `${x?message}` of an unset `x`. Also fails for a word that exceeds the bounds.
 pub(crate) fn expand(
     word: &str,
     escape: char,
@@ -93,7 +93,7 @@ pub(crate) fn expand_content(
     Ok(Expanded { text, unmatched: lexer.unmatched })
 }
 
-/// Splits `line` into words; quotes and escapes are kept if `raw`, unset variables always are.
+/// Splits `line` into words. Quotes and escapes are kept if `raw` is `true`; unset variables are always kept.
 pub(super) fn words(line: &str, raw: bool) -> Result<Vec<String>, ExpandError> {
     let mut lexer = Lexer::new(line, '\\', &|_| None);
     lexer.keep_quotes = raw;
@@ -102,7 +102,7 @@ pub(super) fn words(line: &str, raw: bool) -> Result<Vec<String>, ExpandError> {
     Ok(lexer.run(None, raw)?.1)
 }
 
-/// As [`words`], with quotes kept and escapes removed.
+/// Splits like [`words`], but keeps quotes and removes escapes.
 pub(super) fn words_with_quotes(line: &str) -> Result<Vec<String>, ExpandError> {
     let mut lexer = Lexer::new(line, '\\', &|_| None);
     lexer.keep_quotes = true;

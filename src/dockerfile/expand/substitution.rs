@@ -57,7 +57,7 @@ impl Lexer<'_> {
         let unset = value.is_none();
         let value = value.filter(|value| !(empty_is_unset && value.is_empty()));
         if !matches!(modifier, '-' | '+' | '?') {
-            // Bash's `${x:0:3}`: valid for the shell, but an error anywhere else.
+            // For example Bash's `${x:0:3}`, which is valid only for the shell.
             return Err(ExpandError::UnsupportedModifier(format!(":{modifier}")));
         }
         match (modifier, value) {
@@ -96,8 +96,8 @@ impl Lexer<'_> {
             value => value.unwrap_or_default(),
         };
         if all && replacement.contains('$') {
-            // The frontend interprets this `$` as its regular expression library's template, which is never intended:
-            // refuse it.
+            // The frontend interprets this `$` as a template of its regular expression library, which is never
+            // intended.
             return Err(ExpandError::DollarInReplacement);
         }
         Pattern::compile(&pattern)?.replace(&value, &replacement, all)

@@ -1,4 +1,4 @@
-//! Words and their expansion by the frontend.
+//! Tests that words expand as in the frontend.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn expanded(word: &str) -> Option<String> {
 }
 
 #[test]
-fn words_expand_as_the_frontend_expands_them() {
+fn words_expand_as_in_the_frontend() {
     let table: &[(&str, &str)] = &[
         // quotes and escapes
         ("hello", "hello"),
@@ -89,7 +89,7 @@ fn words_expand_as_the_frontend_expands_them() {
 }
 
 #[test]
-fn what_the_frontend_refuses_is_refused() {
+fn words_that_the_frontend_rejects_are_rejected() {
     for word in [
         "he'llo",
         r"he\\'llo",
@@ -124,7 +124,7 @@ fn the_escape_character_can_be_the_backtick() {
 }
 
 #[test]
-fn unset_variables_are_named() {
+fn unset_variables_are_reported() {
     let expanded = expand("$PWD ${A:-x} $B", '\\', &lookup).unwrap();
     assert_eq!(expanded.text, "/home x ");
     assert_eq!(expanded.unmatched, BTreeSet::from(["A".to_owned(), "B".to_owned()]));
@@ -137,13 +137,13 @@ fn a_required_variable_fails_with_the_dockerfiles_message() {
 }
 
 #[test]
-fn substitutions_that_only_a_shell_supports_are_left_to_it() {
+fn substitutions_that_only_a_shell_supports_are_kept_as_written() {
     let words = words("cat >/x-${V:0:3} <<EOF", true).unwrap();
     assert_eq!(words, ["cat", ">/x-${V:0:3}", "<<EOF"]);
 }
 
 #[test]
-fn words_stay_within_bounds() {
+fn overlong_words_and_deep_nesting_are_rejected() {
     let nested = |levels: usize| format!("{}x{}", "${a:-".repeat(levels), "}".repeat(levels));
     assert_eq!(expanded(&nested(DEEPEST)).as_deref(), Some("x"));
     assert_eq!(expand(&nested(DEEPEST + 1), '\\', &lookup), Err(ExpandError::TooDeep));

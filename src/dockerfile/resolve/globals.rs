@@ -20,7 +20,7 @@ pub(crate) const PLATFORM_ARGS: [&str; 11] = [
     "TARGETSTAGE",
 ];
 
-/// The scope before the first FROM, and the target platform.
+/// The scope before the first FROM, and the platforms.
 pub(super) struct Globals {
     pub(super) scope: Scope,
     pub(super) platform: Platform,

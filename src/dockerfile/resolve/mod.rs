@@ -1,10 +1,10 @@
 //! Resolves what a build of one target reaches: stages, images, files, arguments.
 //!
 //! ```text
-//!  globals   platform arguments, ARGs before FROM
-//!  plan      each stage's expanded base: a stage, an image, a context, scratch
-//!  reach     from the target back over FROM, COPY --from and mounts' from=
-//!  walk      the reached instructions in order, with the variables they see
+//!  globals   platform arguments, ARGs before the first FROM
+//!  plan      each stage's expanded base (a stage, an image, a context or scratch), and the stages
+//!            that the target reaches through FROM, COPY --from and from= of mounts
+//!  walk      the reached instructions in order, with the variables that they see
 //! ```
 //!
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/dockerfile2llb/convert.go`.
@@ -31,9 +31,9 @@ impl Dockerfile {
     ///
     /// # Errors
     ///
-    /// Fails for an unknown target, and where the frontend would fail before it ran anything: a word that cannot be
-    /// expanded, a blank base, a `--from` with a variable or an index out of range, an invalid platform. Callers should
-    /// leave all errors except the unknown target to the engine, which knows the rules of its own version.
+    /// Fails for an unknown target, and where the frontend would fail before it runs a step: for a word that cannot be
+    /// expanded, an empty base, a `--from` with a variable or an index out of range, or an invalid platform. Callers
+    /// should let the engine report all errors except the unknown target, because the rules depend on its version.
     pub fn resolve(&self, options: &Options) -> Result<Resolution, ResolveError> {
         let globals = globals::Globals::of(self, options)?;
         let plan = plan::Plan::of(self, options, &globals)?;

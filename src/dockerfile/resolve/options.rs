@@ -7,26 +7,26 @@ use crate::dockerfile::scope::Unexpandable;
 use crate::dockerfile::{ExpandError, SyntaxError};
 use crate::platform::InvalidPlatform;
 
-/// The options of a build that determine what is reached.
+/// The options of a build that determine the reached stages, images and files.
 ///
 /// `Debug` shows the names of build arguments, never their values.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Options {
     /// `--target`: a stage's name in any case; `None` means the last stage.
     pub target: Option<String>,
-    /// `--build-arg`.
+    /// The build arguments (`--build-arg`), by name.
     pub build_args: BTreeMap<String, String>,
-    /// `--platform`: one platform. A build for several platforms is several resolutions.
+    /// `--platform`: one platform. A build for several platforms needs one resolution for each.
     pub platform: Option<String>,
     /// The builder's default platform.
     pub build_platform: String,
     /// The names given with `--build-context`.
     pub named_contexts: BTreeSet<String>,
-    /// The ONBUILD triggers of base images, by expanded reference (or context name); an empty list means that there are
-    /// none. For a base that is not listed, triggers are assumed to read the whole context and all build arguments.
+    /// The ONBUILD triggers of base images, by expanded reference (or context name). For a base that is not listed,
+    /// triggers are assumed to read the whole context and all build arguments.
     pub triggers: BTreeMap<String, Vec<String>>,
-    /// The initial settings of RUNs by expanded reference of the base image. For a base that is not listed, any
-    /// variable may be set, and the working directory is assumed to be the root.
+    /// The initial settings of RUN instructions, by expanded reference of the base image. For a base that is not
+    /// listed, any variable may be set, and the working directory is assumed to be the root.
     pub starts: BTreeMap<String, BaseStart>,
 }
 
@@ -71,11 +71,11 @@ impl fmt::Debug for Options {
     }
 }
 
-/// A target that cannot be resolved.
+/// An error that prevents the resolution of a target.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum ResolveError {
-    #[error("no stage `{target}`; {}{}", named(stages), meant(suggestion.as_ref()))]
+    #[error("there is no stage `{target}`; {}{}", named(stages), meant(suggestion.as_ref()))]
     UnknownTarget { target: String, stages: Vec<String>, suggestion: Option<String> },
     #[error("line {line}: cannot expand a variable")]
     Expand {
@@ -84,7 +84,7 @@ pub enum ResolveError {
         #[source]
         source: ExpandError,
     },
-    #[error("line {line}: `{written}` expands to nothing")]
+    #[error("line {line}: `{written}` expands to an empty string")]
     Blank { line: usize, written: String },
     #[error("invalid platform")]
     Platform(#[from] InvalidPlatform),
@@ -95,11 +95,11 @@ pub enum ResolveError {
         #[source]
         source: InvalidPlatform,
     },
-    #[error("line {line}: --from takes no variable: name a stage and use that")]
+    #[error("line {line}: variables are not allowed in --from: declare a stage and use its name")]
     VariableInFrom { line: usize, written: String },
-    #[error("line {line}: there is no stage {written}")]
+    #[error("line {line}: there is no stage with index {written}")]
     NoSuchStage { line: usize, written: String },
-    #[error("an ONBUILD trigger of `{base}` cannot be read")]
+    #[error("cannot parse an ONBUILD trigger of `{base}`")]
     Trigger {
         base: String,
         #[source]
@@ -112,7 +112,7 @@ fn named(stages: &[String]) -> String {
         return "no stage has a name".to_owned();
     }
     let stages: Vec<String> = stages.iter().map(|name| format!("`{name}`")).collect();
-    format!("there are {}", stages.join(", "))
+    format!("the named stages are {}", stages.join(", "))
 }
 
 fn meant(suggestion: Option<&String>) -> String {
@@ -124,17 +124,23 @@ impl ResolveError {
         Self::Expand { line, written: fault.word, source: fault.source }
     }
 
-    /// Returns the position in `text`, the Dockerfile, or `None` if the error is in the options.
+    /// Returns the error with its position in `text`, the Dockerfile, or `None` if the error is in the options.
     pub fn place(&self, text: &str) -> Option<SyntaxError> {
         let (line, written, message) = match self {
             Self::UnknownTarget { .. } | Self::Platform(_) | Self::Trigger { .. } => return None,
             Self::Expand { line, written, source } => (line, written, source.to_string()),
-            Self::Blank { line, written } => (line, written, format!("`{written}` expands to nothing")),
-            Self::FromPlatform { line, written, source } => (line, written, source.to_string()),
-            Self::VariableInFrom { line, written } => {
-                (line, written, "--from takes no variable: name a stage and use that".to_owned())
+            Self::Blank { line, written } => {
+                (line, written, format!("`{written}` expands to an empty string"))
             }
-            Self::NoSuchStage { line, written } => (line, written, format!("there is no stage {written}")),
+            Self::FromPlatform { line, written, source } => (line, written, source.to_string()),
+            Self::VariableInFrom { line, written } => (
+                line,
+                written,
+                "variables are not allowed in --from: declare a stage and use its name".to_owned(),
+            ),
+            Self::NoSuchStage { line, written } => {
+                (line, written, format!("there is no stage with index {written}"))
+            }
         };
         let behind = text.split_inclusive('\n').skip(line.saturating_sub(1)).collect::<String>();
         let flag = matches!(self, Self::VariableInFrom { .. } | Self::NoSuchStage { .. });

@@ -9,7 +9,7 @@ use crate::dockerfile::reference::familiar;
 use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, suggest};
 use crate::platform::Platform;
 
-/// The source that a name refers to, before images are numbered.
+/// The source that a name refers to. Images have no index yet, see [`super::Source`].
 #[derive(Clone)]
 pub(super) enum Origin {
     Stage(usize),
@@ -20,7 +20,7 @@ pub(super) enum Origin {
 
 pub(super) struct StagePlan {
     pub(super) base: Origin,
-    /// The platform requested by its FROM.
+    /// The platform that the FROM requests.
     pub(super) asked: Option<Platform>,
     /// The named context that replaces the whole stage.
     pub(super) replaced: Option<String>,
@@ -34,7 +34,7 @@ pub(super) struct Plan {
     pub(super) stages: Vec<StagePlan>,
     pub(super) target: usize,
     pub(super) reached: BTreeSet<usize>,
-    /// `true` if the image's timestamps come from a stage or a context.
+    /// `true` if the timestamps of the image come from a stage or a context (`SOURCE_DATE_EPOCH`).
     pub(super) epoch_from_elsewhere: bool,
     names: BTreeMap<String, usize>,
     platform: Platform,
@@ -103,22 +103,22 @@ impl Plan {
             Some(base) => Origin::Stage(*base),
             None => self.elsewhere(stage.base.clone(), reference, platform),
         };
-        let (told, name) = match &base {
+        let (known_triggers, name) = match &base {
             Origin::Scratch => (Some(Vec::new()), String::new()),
             Origin::Stage(base) if self.stages[*base].replaced.is_some() => (None, stage.base.clone()),
             Origin::Stage(base) => {
-                let held = dockerfile.stages[*base].instructions.iter();
-                let held = held.filter_map(|instruction| match &instruction.kind {
+                let onbuild = dockerfile.stages[*base].instructions.iter();
+                let onbuild = onbuild.filter_map(|instruction| match &instruction.kind {
                     InstructionKind::Onbuild(onbuild) => Some(onbuild.expression.clone()),
                     _ => None,
                 });
-                (Some(held.collect()), stage.base.clone())
+                (Some(onbuild.collect()), stage.base.clone())
             }
             Origin::Image { reference, .. } => (options.triggers.get(reference).cloned(), stage.base.clone()),
             Origin::Context(name) => (options.triggers.get(name).cloned(), name.clone()),
         };
-        let untold = told.is_none().then(|| name.clone());
-        let triggers = told.unwrap_or_default().into_iter().map(|trigger| {
+        let untold = known_triggers.is_none().then(|| name.clone());
+        let triggers = known_triggers.unwrap_or_default().into_iter().map(|trigger| {
             let error = |source| ResolveError::Trigger { base: name.clone(), source };
             let from = &stage.instructions[0].lines;
             Instruction::of_trigger(&trigger, from).map_err(error)
@@ -137,7 +137,7 @@ impl Plan {
         }
     }
 
-    /// Returns the named context that replaces `name`, as it was given.
+    /// Returns the named context that replaces `name`, as named in the options.
     fn context(&self, name: &str, platform: &Platform) -> Option<String> {
         if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
             return None;

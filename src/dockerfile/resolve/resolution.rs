@@ -9,7 +9,7 @@ use crate::platform::Platform;
 /// The parts of a Dockerfile that a build of one target reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolution {
-    /// The target's index among the Dockerfile's stages.
+    /// The index of the target among the stages of the Dockerfile.
     pub target: usize,
     /// The platform to build for.
     pub platform: Platform,
@@ -26,36 +26,36 @@ pub struct Resolution {
     pub named_contexts: BTreeSet<String>,
     /// The parts of each named context that the reached stages can see.
     pub(crate) named_paths: BTreeMap<String, ContextPaths>,
-    /// The bases whose ONBUILD triggers are unknown. If there are any, all build arguments count as visible and the
-    /// whole context as read.
+    /// The bases whose ONBUILD triggers are unknown. If there are any, all build arguments are assumed to be visible,
+    /// and the whole context to be read.
     pub untold_triggers: BTreeSet<String>,
-    /// The ids of the secrets that RUNs mount.
+    /// The ids of the secrets that RUN instructions mount.
     pub secrets: BTreeSet<String>,
-    /// The ids of the SSH agents that RUNs mount.
+    /// The ids of the SSH agents that RUN instructions mount.
     pub ssh: BTreeSet<String>,
-    /// `true` if a mount's type or id depends on a variable that a base image may set: then any secret and any SSH
-    /// agent may be in use.
+    /// `true` if the type or id of a mount depends on a variable that a base image may set, so that any secret and any
+    /// SSH agent may be used.
     pub any_secret: bool,
-    /// `true` if an ADD fetches something remote, which can change while every input stays the same.
+    /// `true` if an ADD fetches a remote source, which can change while all inputs stay the same.
     pub remote: bool,
     /// The cache mounts of the reached RUNs, in order.
     pub cache_mounts: Vec<CacheMount>,
-    /// `true` if an ARG's name contains a variable, as old frontends allow.
+    /// `true` if the name of an ARG contains a variable, which old frontends allow.
     pub(crate) any_arg: bool,
 }
 
 /// A reached stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvedStage {
-    /// The index among the Dockerfile's stages.
+    /// The index among the stages of the Dockerfile.
     pub index: usize,
     pub(crate) name: Option<String>,
-    /// The base. A [`Source::Context`] without instructions is a stage that a named context replaces.
+    /// The base. If it is a [`Source::Context`] and there are no instructions, a named context replaces the stage.
     pub base: Source,
-    /// The platform requested by its FROM, expanded.
+    /// The platform that the FROM of the stage requests, expanded.
     pub platform: Option<Platform>,
-    /// The FROM, then the triggers of the base, then the other instructions of the stage. Empty for a stage that a
-    /// named context replaces.
+    /// The FROM, the triggers of the base, and the other instructions of the stage, in this order. Empty if a named
+    /// context replaces the stage.
     pub instructions: Vec<ResolvedInstruction>,
 }
 
@@ -85,8 +85,8 @@ pub struct ResolvedInstruction {
     pub context: Vec<ContextSource>,
     /// The variables after the instruction.
     pub(crate) scope: Scope,
-    /// The working directory of the instruction, cleaned and without a leading slash. That of a base image is assumed
-    /// to be the root.
+    /// The working directory after the instruction, cleaned and without a leading slash. If that of the base image is
+    /// unknown, it is assumed to be the root.
     pub(crate) workdir: String,
 }
 
@@ -99,7 +99,7 @@ pub struct ContextSource {
     pub destination: String,
 }
 
-/// The use of a base image.
+/// The way in which a stage uses an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum BaseUse {
     /// The base of a stage.
@@ -113,13 +113,13 @@ pub enum BaseUse {
 /// An image that is not built by the Dockerfile.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseImage {
-    /// The reference as the Dockerfile writes it.
+    /// The reference as written in the Dockerfile.
     pub written: String,
     /// The expanded reference.
     pub reference: String,
     /// The requested platform.
     pub platform: Platform,
-    /// All uses of the image.
+    /// The ways in which the reached stages use the image.
     pub uses: BTreeSet<BaseUse>,
 }
 
@@ -138,17 +138,17 @@ pub struct CacheMount {
     pub stage: usize,
     /// The first source line of the RUN; for a trigger, of the FROM.
     pub line: usize,
-    /// `id`, expanded.
+    /// The option `id`, expanded.
     pub id: Option<String>,
-    /// `target`, expanded.
+    /// The option `target`, expanded.
     pub target: String,
     /// All options, expanded, by normalised key.
     pub options: BTreeMap<String, String>,
-    /// All options as written, which is how frontends before Dockerfile 1.3 use them.
+    /// All options as written. Frontends before Dockerfile 1.3 do not expand them.
     pub written: BTreeMap<String, String>,
     /// The source of the initial content.
     pub from: Option<Source>,
-    /// `false` if a variable of a base image could change the mount.
+    /// `true` if no variable of a base image can change the options.
     pub certain: bool,
 }
 
@@ -163,14 +163,14 @@ impl fmt::Debug for CacheMount {
     }
 }
 
-/// Arguments that pass proxies, in any case.
+/// The build arguments that set a proxy, in upper or lower case.
 const PROXY_ARGS: [&str; 5] = ["HTTP_PROXY", "HTTPS_PROXY", "FTP_PROXY", "NO_PROXY", "ALL_PROXY"];
 
 impl Resolution {
-    /// Returns `true` if a build argument can affect the build other than through an ARG of a reached stage or a
-    /// variable in a FROM.
+    /// Returns `true` if a build argument can affect the build without an ARG of a reached stage or a variable in a
+    /// FROM.
     ///
-    /// A proxy cannot. `BUILDKIT_*`, `SOURCE_DATE_EPOCH` and the platform arguments always can.
+    /// Proxy arguments cannot. `BUILDKIT_*`, `SOURCE_DATE_EPOCH` and the platform arguments always can.
     pub(crate) fn sees_undeclared_arg(&self, name: &str) -> bool {
         !Self::is_proxy_arg(name)
             && (self.any_arg
@@ -180,7 +180,7 @@ impl Resolution {
                 || super::globals::PLATFORM_ARGS.contains(&name))
     }
 
-    /// Returns `true` if an argument passes a proxy.
+    /// Returns `true` if an argument sets a proxy.
     pub(crate) fn is_proxy_arg(name: &str) -> bool {
         PROXY_ARGS.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
     }
@@ -192,16 +192,16 @@ impl Resolution {
         Some((stage, stage.instructions.iter().position(begins)?))
     }
 
-    /// Returns the user of the instruction at `place` of a reached stage, without its group, or `None` if no USER
+    /// Returns the user of the instruction at `position` of a reached stage, without its group, or `None` if no USER
     /// before it defines one.
-    pub(crate) fn user_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
-        let user = self.user_and_group_at(stage, place)?;
+    pub(crate) fn user_at(&self, stage: &ResolvedStage, position: usize) -> Option<String> {
+        let user = self.user_and_group_at(stage, position)?;
         Some(user.split(':').next().unwrap_or(&user).to_owned())
     }
 
-    /// As [`Self::user_at`], with the group if there is one.
-    pub(crate) fn user_and_group_at(&self, stage: &ResolvedStage, place: usize) -> Option<String> {
-        let (mut stage, mut before) = (stage, &stage.instructions[..place]);
+    /// Like [`Self::user_at`], but includes the group if there is one.
+    pub(crate) fn user_and_group_at(&self, stage: &ResolvedStage, position: usize) -> Option<String> {
+        let (mut stage, mut before) = (stage, &stage.instructions[..position]);
         loop {
             let user = before.iter().rev().find_map(|at| match &at.instruction.kind {
                 InstructionKind::User(user) => Some((user, &at.scope)),
@@ -216,8 +216,11 @@ impl Resolution {
         }
     }
 
-    /// Returns a stage that is based on one of the stages below `target`, and sets labels, volumes or ports. `BuildKit`
-    /// before 0.27 copies a stage's config without these maps, so they become the target's too (`clone` in `image.go`).
+    /// Returns a stage other than the target and its parent stages that is based on one of them and sets labels,
+    /// volumes or ports.
+    ///
+    /// `BuildKit` before 0.27 does not copy these maps with the config of a stage, so that they also change the config
+    /// of the target (`clone` in `image.go`).
     pub(crate) fn shares_settings(&self, target: usize) -> Option<usize> {
         let parent = |index| self.stages.iter().find(|stage| stage.index == index);
         let mut own = BTreeSet::new();

@@ -1,3 +1,5 @@
+//! Tests of the resolution of targets.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
@@ -7,8 +9,8 @@ fn strings<'a>(items: impl IntoIterator<Item = &'a str>) -> BTreeSet<String> {
     items.into_iter().map(str::to_owned).collect()
 }
 
-/// Returns options under which none of the usual bases has a trigger.
-fn told() -> Options {
+/// Returns options in which the usual base images have no triggers.
+fn known_bases() -> Options {
     let names = ["a", "b", "c", "python:3.11", "python:3.12", "golang", "alpine"];
     let triggers = names.map(|name| (name.to_owned(), Vec::new()));
     Options { triggers: triggers.into(), ..Options::default() }
@@ -16,7 +18,7 @@ fn told() -> Options {
 
 fn with_args<const N: usize>(args: [(&str, &str); N]) -> Options {
     let build_args = args.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Options { build_args: build_args.into(), ..told() }
+    Options { build_args: build_args.into(), ..known_bases() }
 }
 
 fn resolved(text: &str, options: &Options) -> Resolution {
@@ -44,7 +46,7 @@ fn a_target_reaches_its_bases_copies_and_mounts() {
         (Some(""), vec![0, 5]),
     ];
     for (target, reached) in table {
-        let options = Options { target: target.map(str::to_owned), ..told() };
+        let options = Options { target: target.map(str::to_owned), ..known_bases() };
         assert_eq!(stages(&resolved(text, &options)), reached, "{target:?}");
     }
 }
@@ -52,11 +54,11 @@ fn a_target_reaches_its_bases_copies_and_mounts() {
 #[test]
 fn an_unknown_target_lists_the_existing_stages() {
     let dockerfile = Dockerfile::parse("FROM a AS builder\nFROM b\nFROM c AS runtime").unwrap();
-    let options = Options { target: Some("biulder".to_owned()), ..told() };
+    let options = Options { target: Some("biulder".to_owned()), ..known_bases() };
     let error = dockerfile.resolve(&options).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no stage `biulder`; there are `builder`, `runtime`; did you mean `builder`?"
+        "there is no stage `biulder`; the named stages are `builder`, `runtime`; did you mean `builder`?"
     );
 }
 
@@ -65,7 +67,7 @@ fn images_are_listed_once_with_variables_and_platform_expanded() {
     let text = "ARG PY=3.11\nARG BASE=python:${PY}\nFROM ${BASE} AS x\nFROM --platform=$BUILDPLATFORM golang AS y\n\
                 FROM scratch\nCOPY --from=x /a /a\nCOPY --from=y /b /b\nCOPY --from=alpine /c /c\n\
                 RUN --mount=from=alpine,target=/m true\nRUN --mount=type=bind,from=y,target=/n true";
-    let options = Options { platform: Some("linux/arm64".to_owned()), ..told() };
+    let options = Options { platform: Some("linux/arm64".to_owned()), ..known_bases() };
     let found = resolved(text, &options);
     assert_eq!(bases(&found), ["python:3.11 linux/arm64", "golang linux/amd64", "alpine linux/arm64"]);
     assert_eq!(found.bases[0].written, "${BASE}");
@@ -77,25 +79,25 @@ fn images_are_listed_once_with_variables_and_platform_expanded() {
 #[test]
 fn global_arguments_expand_in_order_and_build_arguments_override_them() {
     let base = |text: &str, options: &Options| resolved(text, options).bases[0].reference.clone();
-    assert_eq!(base("ARG A=1\nARG A=${A}2\nFROM a:$A", &told()), "a:12");
+    assert_eq!(base("ARG A=1\nARG A=${A}2\nFROM a:$A", &known_bases()), "a:12");
     assert_eq!(base("ARG A=1 B=$A\nFROM a:$B", &with_args([("A", "9")])), "a:9");
-    assert_eq!(base("ARG V\nFROM a:${V:-latest}", &told()), "a:latest");
+    assert_eq!(base("ARG V\nFROM a:${V:-latest}", &known_bases()), "a:latest");
     assert_eq!(base("ARG V\nFROM a:${V:-latest}", &with_args([("V", "")])), "a:latest");
-    assert_eq!(base("FROM a-$TARGETARCH", &told()), "a-amd64");
+    assert_eq!(base("FROM a-$TARGETARCH", &known_bases()), "a-amd64");
     assert_eq!(base("FROM a-$TARGETARCH", &with_args([("TARGETARCH", "riscv64")])), "a-riscv64");
-    assert_eq!(base("FROM a-$TARGETSTAGE AS x", &told()), "a-x");
-    // Not declared, so not visible.
+    assert_eq!(base("FROM a-$TARGETSTAGE AS x", &known_bases()), "a-x");
+    // A build argument that is not declared is not visible.
     assert_eq!(base("FROM a:${V:-latest}", &with_args([("V", "1")])), "a:latest");
 }
 
 #[test]
 fn a_stage_can_be_selected_by_an_argument() {
     let text = "ARG VARIANT=slim\nFROM a AS slim\nFROM b AS full\nFROM $VARIANT\nRUN x";
-    assert_eq!(stages(&resolved(text, &told())), [0, 2]);
+    assert_eq!(stages(&resolved(text, &known_bases())), [0, 2]);
     assert_eq!(stages(&resolved(text, &with_args([("VARIANT", "full")]))), [1, 2]);
 }
 
-/// Renders the selectors as text: the path, followed by whether it is a pattern, and by included and excluded patterns.
+/// Renders selectors as text: the path, `pattern` if it is one, and the included and excluded patterns.
 fn selectors(paths: &ContextPaths) -> Vec<String> {
     if paths.is_everything() {
         return vec!["everything".to_owned()];
@@ -111,7 +113,7 @@ fn selectors(paths: &ContextPaths) -> Vec<String> {
 }
 
 #[test]
-fn the_context_is_read_only_where_files_come_from_it() {
+fn only_sources_in_the_context_are_selected() {
     let table: &[(&str, &[&str])] = &[
         ("RUN x", &[]),
         ("COPY f /", &["f"]),
@@ -130,7 +132,7 @@ fn the_context_is_read_only_where_files_come_from_it() {
         ("RUN --mount=type=secret,id=s x", &[]),
         ("ARG D=dir\nCOPY $D/x /", &["dir/x"]),
         ("ENV D=dir\nCOPY ${D} /", &["dir"]),
-        // A variable that the base image may set: any path can be read.
+        // The base image may set the variable, so that any path may be read.
         ("COPY $D /", &["everything"]),
         ("COPY *.txt d?r/x /", &["*.txt pattern", "d?r/x pattern"]),
         ("COPY --exclude=*.md --exclude=$V . /", &[" -*.md -$V"]),
@@ -138,16 +140,16 @@ fn the_context_is_read_only_where_files_come_from_it() {
         ("COPY --parents=false a/./b /", &["a/b"]),
     ];
     for (body, expected) in table {
-        let found = resolved(&format!("FROM a\n{body}"), &told());
+        let found = resolved(&format!("FROM a\n{body}"), &known_bases());
         assert_eq!(found.context.is_empty(), expected.is_empty(), "{body}");
         assert_eq!(selectors(&found.context), *expected, "{body}");
     }
-    let unreached = resolved("FROM a AS x\nCOPY . .\nFROM b", &told());
+    let unreached = resolved("FROM a AS x\nCOPY . .\nFROM b", &known_bases());
     assert!(unreached.context.is_empty());
 }
 
 #[test]
-fn a_named_context_is_read_only_where_files_come_from_it() {
+fn only_sources_in_a_named_context_are_selected() {
     let table: &[(&str, &[&str])] = &[
         ("FROM a\nCOPY --from=data f d/* /", &["d/* pattern", "f"]),
         ("FROM a\nRUN --mount=from=data,source=f,target=/f x", &["f"]),
@@ -164,7 +166,7 @@ fn a_named_context_is_read_only_where_files_come_from_it() {
         ("FROM a\nCOPY f /", &[]),
     ];
     for (text, expected) in table {
-        let mut options = Options { named_contexts: strings(["data"]), ..told() };
+        let mut options = Options { named_contexts: strings(["data"]), ..known_bases() };
         options.triggers.insert("data".to_owned(), Vec::new());
         let found = resolved(text, &options);
         let paths = found.named_paths.get("data").map(selectors).unwrap_or_default();
@@ -173,8 +175,8 @@ fn a_named_context_is_read_only_where_files_come_from_it() {
 }
 
 #[test]
-fn remote_sources_are_noted() {
-    let remote = |body: &str| resolved(&format!("FROM a\n{body}"), &told()).remote;
+fn remote_sources_are_reported() {
+    let remote = |body: &str| resolved(&format!("FROM a\n{body}"), &known_bases()).remote;
     assert!(remote("ADD https://x/y /"));
     assert!(remote("ARG U=http://x\nADD $U /"));
     assert!(remote("ADD git@github.com:a/b.git /"));
@@ -184,14 +186,14 @@ fn remote_sources_are_noted() {
 }
 
 #[test]
-fn an_unknown_trigger_may_read_everything_and_a_known_one_is_run() {
+fn unknown_triggers_select_everything_and_known_triggers_are_resolved() {
     let text = "FROM mine/onbuild\nRUN x";
-    let untold = resolved(text, &told());
-    assert_eq!(untold.untold_triggers, strings(["mine/onbuild"]));
-    assert!(untold.context.is_everything() && untold.sees_undeclared_arg("ANY"));
-    assert!(!untold.sees_undeclared_arg("HTTP_PROXY"));
+    let unknown = resolved(text, &known_bases());
+    assert_eq!(unknown.untold_triggers, strings(["mine/onbuild"]));
+    assert!(unknown.context.is_everything() && unknown.sees_undeclared_arg("ANY"));
+    assert!(!unknown.sees_undeclared_arg("HTTP_PROXY"));
 
-    let mut options = told();
+    let mut options = known_bases();
     let triggers = ["ARG NODE_ENV", "COPY package.json /app/", "RUN npm ci"].map(str::to_owned);
     options.triggers.insert("mine/onbuild".to_owned(), triggers.into());
     let found = resolved(text, &options);
@@ -205,11 +207,11 @@ fn an_unknown_trigger_may_read_everything_and_a_known_one_is_run() {
 #[test]
 fn triggers_of_a_stage_run_in_the_stages_based_on_it() {
     let text = "FROM a AS base\nONBUILD COPY --from=tools /t /t\nONBUILD COPY f /f\nFROM b AS tools\nFROM base\nRUN x";
-    let found = resolved(text, &told());
+    let found = resolved(text, &known_bases());
     assert_eq!(stages(&found), [0, 1, 2]);
     assert_eq!(selectors(&found.context), ["f"]);
     assert_eq!(found.steps(), 3);
-    let alone = resolved(text, &Options { target: Some("base".to_owned()), ..told() });
+    let alone = resolved(text, &Options { target: Some("base".to_owned()), ..known_bases() });
     assert!(alone.context.is_empty());
     assert_eq!((stages(&alone), alone.steps()), (vec![0], 0));
 }
@@ -217,7 +219,7 @@ fn triggers_of_a_stage_run_in_the_stages_based_on_it() {
 #[test]
 fn named_contexts_replace_stages_and_images() {
     let text = "FROM alpine AS base\nRUN expensive\nFROM base\nCOPY --from=docker.io/library/golang:latest /x /x\nCOPY --from=data /y /y";
-    let given = |names: &[&str]| Options { named_contexts: strings(names.iter().copied()), ..told() };
+    let given = |names: &[&str]| Options { named_contexts: strings(names.iter().copied()), ..known_bases() };
     let none = resolved(text, &given(&[]));
     assert_eq!(none.bases.len(), 3);
     let some = resolved(text, &given(&["golang", "data", "unused"]));
@@ -233,8 +235,8 @@ fn named_contexts_replace_stages_and_images() {
 }
 
 #[test]
-fn some_arguments_count_without_a_declaration() {
-    let found = resolved("ARG G\nFROM a AS x\nARG ONLY_X\nFROM b\nARG S\nRUN y", &told());
+fn some_arguments_affect_the_build_without_a_declaration() {
+    let found = resolved("ARG G\nFROM a AS x\nARG ONLY_X\nFROM b\nARG S\nRUN y", &known_bases());
     for seen in ["BUILDKIT_INLINE_CACHE", "SOURCE_DATE_EPOCH", "TARGETARCH"] {
         assert!(found.sees_undeclared_arg(seen), "{seen}");
     }
@@ -250,7 +252,7 @@ fn stage_arguments_come_from_the_build_the_default_or_the_global_scope() {
         let found = resolved(text, options);
         found.stages.last().unwrap().instructions.last().unwrap().scope.get(name).map(str::to_owned)
     };
-    let plain = told();
+    let plain = known_bases();
     for (name, value) in
         [("G", "global"), ("D", "stage"), ("E", "global-stage"), ("G2", "global"), ("N", "env")]
     {
@@ -266,20 +268,20 @@ fn secrets_and_ssh_agents_are_listed_by_id() {
     let text = "FROM a\nARG ID=four\nRUN --mount=type=secret,id=one --mount=type=secret,target=/run/two \
                 --mount=type=secret,source=three,target=/x --mount=type=secret,id=$ID --mount=type=ssh \
                 --mount=type=ssh,id=deploy x";
-    let found = resolved(text, &told());
+    let found = resolved(text, &known_bases());
     assert_eq!(found.secrets, strings(["one", "two", "three", "four"]));
     assert_eq!(found.ssh, strings(["default", "deploy"]));
     assert!(!found.any_secret);
-    assert!(resolved("FROM a\nRUN --mount=type=secret,id=$FROM_BASE x", &told()).any_secret);
-    assert!(!resolved("FROM scratch\nRUN --mount=type=secret,id=x$FROM_BASE x", &told()).any_secret);
+    assert!(resolved("FROM a\nRUN --mount=type=secret,id=$FROM_BASE x", &known_bases()).any_secret);
+    assert!(!resolved("FROM scratch\nRUN --mount=type=secret,id=x$FROM_BASE x", &known_bases()).any_secret);
 }
 
 #[test]
-fn cache_mounts_come_with_their_options_expanded() {
+fn options_of_cache_mounts_are_expanded() {
     let text = "FROM a AS x\nARG U=1000\nRUN --mount=type=cache,id=pip-$TARGETARCH,target=/root/.cache/pip,uid=$U \
                 --mount=type=cache,dst=/c,from=b,source=/seed,ro pip install x\nARG TARGETARCH\n\
                 RUN --mount=type=cache,id=pip-$TARGETARCH,target=/d y";
-    let found = resolved(text, &told());
+    let found = resolved(text, &known_bases());
     let [pip, seeded, late] = &found.cache_mounts[..] else { panic!("three mounts") };
     assert_eq!((pip.id.as_deref(), pip.certain), (Some("pip-"), false), "TARGETARCH is not declared yet");
     assert_eq!(pip.options["uid"], "1000");
@@ -292,11 +294,11 @@ fn cache_mounts_come_with_their_options_expanded() {
 fn steps_are_counted_over_the_reached_stages() {
     let text =
         "FROM a AS x\nRUN a\nCOPY b /\nENV C=d\nFROM b AS y\nRUN e\nFROM x\nADD f /\nWORKDIR /w\nCMD g";
-    assert_eq!(resolved(text, &told()).steps(), 3);
+    assert_eq!(resolved(text, &known_bases()).steps(), 3);
 }
 
 #[test]
-fn what_the_frontend_refuses_is_refused() {
+fn dockerfiles_that_the_frontend_rejects_are_rejected() {
     for text in [
         "ARG A\nFROM $A",
         "FROM ${A",
@@ -309,13 +311,13 @@ fn what_the_frontend_refuses_is_refused() {
         "ARG S\nFROM a\nCOPY --from=$S x y",
         "FROM a\nENV A=${B:?}",
     ] {
-        assert!(Dockerfile::parse(text).unwrap().resolve(&told()).is_err(), "{text}");
+        assert!(Dockerfile::parse(text).unwrap().resolve(&known_bases()).is_err(), "{text}");
     }
 }
 
 #[test]
-fn stages_that_copy_from_each_other_terminate() {
-    let found = resolved("FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nCOPY --from=x / /", &told());
+fn resolution_terminates_for_stages_that_copy_from_each_other() {
+    let found = resolved("FROM a AS x\nCOPY --from=y / /\nFROM b AS y\nCOPY --from=x / /", &known_bases());
     assert_eq!(stages(&found), [0, 1]);
 }
 

@@ -65,7 +65,7 @@ pub(super) fn walk(
     Ok(walk.found)
 }
 
-/// The variables and working directory at some point of a stage.
+/// The variables and the working directory at one point of a stage.
 #[derive(Clone)]
 struct Place {
     scope: Scope,
@@ -113,7 +113,7 @@ impl Walk<'_> {
             };
         }
         if let Source::Stage(base) = base {
-            // A stage can only be based on an earlier one, which was walked already.
+            // A stage can only be based on an earlier stage, which was already resolved.
             place = ends.get(&base).cloned().unwrap_or(place);
         }
         let mut instructions = Vec::new();
@@ -224,7 +224,7 @@ impl Walk<'_> {
         Ok(context)
     }
 
-    /// Records the sources that a COPY takes from a named context.
+    /// Records the sources that a COPY reads from a named context.
     fn copy(&mut self, transfer: &Transfer, place: &Place, context: &str) -> Result<(), Fault> {
         for source in &transfer.sources {
             let Word { text, certain } = place.scope.expand(source, self.escape)?;
@@ -233,7 +233,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Records a source in a named context, or in the main one; `None` if the source is not certain.
+    /// Records a selector for a named context, or for the main context. `None` selects everything, because the source
+    /// is not certain.
     fn select(&mut self, context: Option<&str>, selector: Option<ContextSelector>) {
         let paths = self.paths(context);
         match selector {
@@ -318,7 +319,7 @@ impl Walk<'_> {
         Ok(None)
     }
 
-    /// Numbers an image, and records its use.
+    /// Returns the source for `origin`. Records named contexts and images, with their use.
     fn source(&mut self, origin: Origin, used_as: BaseUse) -> Source {
         match origin {
             Origin::Stage(index) => Source::Stage(index),
@@ -340,7 +341,7 @@ impl Walk<'_> {
     }
 }
 
-/// Creates the selector of a COPY's or ADD's source from its flags. Old frontends refuse both flags, and no frontend
+/// Creates the selector of a source of COPY or ADD from the flags. Old frontends reject both flags, and no frontend
 /// expands variables in them.
 fn copied(transfer: &Transfer, source: &str) -> ContextSelector {
     let given = |name: &'static str| transfer.flags.iter().filter(move |flag| flag.name == name);

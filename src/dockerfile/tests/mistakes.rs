@@ -1,10 +1,10 @@
-//! Mistakes and their positions.
+//! Tests of the messages for mistakes and their positions.
 
 use super::*;
 
-/// Files that the engine's parser refuses.
+/// Dockerfiles that the parser of the engine rejects.
 const UNREADABLE: &[&str] = &[
-    // The file as a whole.
+    // The whole file.
     "",
     "# only a comment\n",
     "ARG A=1\n",
@@ -75,14 +75,14 @@ const UNREADABLE: &[&str] = &[
     "FROM a\nCOPY <<EOF /x\n  EOF\n",
     "FROM a\nCOPY x <<EOF\nEOF",
     "FROM a\nRUN cat <<${x \nEOF",
-    // Columns that differ from bytes.
+    // Columns that differ from byte offsets.
     "FROM a\n\t\tCOPY\t--lnk x y",
     "FROM a\nCOPY été.txt <<EOF\nEOF",
     "\u{feff}FORM a",
     "FROM a\r\nCOPY --link \\\r\n  --form=b x y\r\n",
 ];
 
-/// Files that can be parsed, but not resolved.
+/// Dockerfiles that can be parsed, but not resolved.
 const UNRESOLVABLE: &[&str] = &[
     "FROM a:${TAG",
     "ARG A=${}\nFROM a",
@@ -107,7 +107,7 @@ fn mistakes_are_shown_where_they_are() {
     let mut shown = String::new();
     let read = |text: &str| match Dockerfile::parse(text) {
         Err(error) => error.caret("Dockerfile", text),
-        Ok(_) => panic!("it can be read:\n{text}"),
+        Ok(_) => panic!("the Dockerfile was parsed:\n{text}"),
     };
     let resolved = |text: &str| match Dockerfile::parse(text).map(|file| file.resolve(&Options::default())) {
         Ok(Err(error)) => error.place(text).unwrap().caret("Dockerfile", text),

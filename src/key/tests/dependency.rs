@@ -1,7 +1,9 @@
+//! Tests of the dependency key.
+
 use super::*;
 
 #[test]
-fn the_dependency_key_follows_the_installation_and_its_files() {
+fn the_dependency_key_depends_on_the_installation_and_its_files() {
     let before = keys(&case()).dependency;
     let same = [
         ("code", rewritten("src/app.py", "print(1)")),
@@ -16,23 +18,23 @@ fn the_dependency_key_follows_the_installation_and_its_files() {
     let other = [
         ("a requirement", rewritten("requirements.txt", "flask==3.1\n-r more.txt\n")),
         ("an included requirement", rewritten("more.txt", "pandas==2.2.0\n")),
-        ("a requirement file less", changed(|case| _ = case.files.remove(0))),
-        ("an included file less", changed(|case| _ = case.files.remove(1))),
+        ("one requirement file less", changed(|case| _ = case.files.remove(0))),
+        ("one included file less", changed(|case| _ = case.files.remove(1))),
         ("the installing RUN", edited("pip install -i", "pip install --pre -i")),
         ("an earlier ENV", edited("NO_CACHE_DIR=1", "NO_CACHE_DIR=0")),
-        ("an argument that it sees", changed(|case| case.build_args.extend(map([("INDEX", "x")])))),
+        ("an argument that the RUN sees", changed(|case| case.build_args.extend(map([("INDEX", "x")])))),
         ("a base's digest", changed(|case| case.pins = map([("python:3.11", "sha256:bb")]))),
         ("the base", changed(|case| case.build_args.extend(map([("PY", "3.12")])))),
         ("the platform", changed(|case| case.platform = Some("linux/arm64".to_owned()))),
         ("the network", changed(|case| case.network = Some("none".to_owned()))),
-        ("the user's own", changed(|case| case.extra = map([("week", "1")]))),
+        ("a user-defined input", changed(|case| case.extra = map([("week", "1")]))),
     ];
     for (what, case) in other {
         assert_ne!(keys(&case).dependency, before, "{what}");
     }
 }
 
-/// Returns the dependency files in a Dockerfile's key; missing ones with a `?`.
+/// Returns the dependency files in the key of a Dockerfile. Missing ones have a `?`.
 fn dependency_files(body: &str, files: &[&str]) -> Vec<String> {
     let case = Case {
         text: format!("FROM scratch AS first\n{body}"),
@@ -76,7 +78,7 @@ fn dependency_files_are_found_in_the_context() {
             &["svc/r.txt"],
         ),
         ("WORKDIR /w\nRUN --mount=target=. pip install -r a/r.txt", &["a/r.txt"], &["a/r.txt"]),
-        // By name: named by a pattern, moved by a command, or a directory from a different stage.
+        // By name: named by a pattern, moved by a command, or in a directory from a different stage.
         (
             "COPY reqs /r\nRUN for f in /r/*.txt; do pip install -r $f; done",
             &["reqs/a.txt", "reqs/b.txt", "reqs/c.md"],
@@ -98,13 +100,13 @@ fn dependency_files_are_found_in_the_context() {
             &["deep/r.txt", "other.txt"],
             &["deep/r.txt"],
         ),
-        // Based on the stage that copied it.
+        // Based on the stage that copied the file.
         ("COPY a/r.txt /x/\nFROM first\nRUN pip install -r /x/r.txt", &["a/r.txt"], &["a/r.txt"]),
         ("RUN pip install -r /opt/r.txt", &["other"], &["/opt/r.txt?"]),
         ("ARG R=dev\nCOPY . /s\nRUN pip install -r /s/$R.txt", &["dev.txt"], &["dev.txt"]),
         ("COPY . /s\nRUN pip install -r /s/$(arch).txt", &["dev.txt"], &["/s/$.txt?"]),
         ("ENV PIP_CONSTRAINT=/s/c.txt\nCOPY . /s\nRUN pip install flask", &["c.txt"], &["c.txt"]),
-        // A script before an installation belongs to it.
+        // A script that is copied before an installation belongs to it.
         ("COPY setup.sh /\nRUN /setup.sh && apt-get install -y x", &["setup.sh", "b"], &["setup.sh"]),
         ("COPY . /s\nRUN [\"pip\", \"install\", \"-r\", \"/s/r.txt\"]", &["r.txt"], &["r.txt"]),
         ("COPY . /s\nRUN <<E\ncd /s\npip install -r r.txt\nE", &["r.txt"], &["r.txt"]),
@@ -129,7 +131,7 @@ fn dependency_files_are_found_in_the_context() {
     }
 }
 
-/// As [`dependency_files`], with the text of each file.
+/// Like [`dependency_files`], with the text of each file.
 fn included_files(body: &str, build_args: &[(&str, &str)], files: &[(&str, &str)]) -> Vec<String> {
     let case = Case {
         text: format!("FROM scratch\n{body}"),
@@ -150,7 +152,7 @@ fn included_files(body: &str, build_args: &[(&str, &str)], files: &[(&str, &str)
 fn includes_are_found_where_the_command_sees_them() {
     let base = ("reqs/base.txt", "flask\n");
     for (body, files, found) in [
-        // Copied to one directory, they are in different directories of the context.
+        // The files are copied to one directory, but come from different directories of the context.
         (
             "COPY requirements.txt reqs/base.txt /app/\nWORKDIR /app\nRUN pip install -r requirements.txt",
             &[("requirements.txt", "-r base.txt\n"), base][..],
@@ -161,7 +163,7 @@ fn includes_are_found_where_the_command_sees_them() {
             &[("r.txt", "-r reqs/base.txt"), base],
             &["r.txt", "reqs/base.txt"],
         ),
-        // Moved by a command: relative to the including file in the context.
+        // Moved by a command: the include is relative to the including file in the context.
         (
             "COPY . /app\nRUN mv /app /b && pip install -r /b/r.txt",
             &[("r.txt", "-c reqs/base.txt"), base],
@@ -226,7 +228,7 @@ fn a_stage_that_an_installation_copies_from_is_included_in_full() {
 }
 
 #[test]
-fn the_key_determines_a_layer_if_no_other_part_of_the_context_precedes_it() {
+fn the_key_determines_a_layer_if_no_other_part_of_the_context_was_copied_before() {
     let decided = |body: &str| -> Vec<usize> {
         let case = Case {
             text: format!("FROM scratch AS first\n{body}"),
@@ -260,7 +262,7 @@ fn the_key_determines_a_layer_if_no_other_part_of_the_context_precedes_it() {
     assert_eq!(digest(&rewritten("src/app.py", "print(1)")), before);
 }
 
-/// Returns which of these files a Dockerfile's dependency key depends on.
+/// Returns those of these files that affect a Dockerfile's dependency key.
 fn files_that_count(body: &str, files: &[(&str, &str)]) -> Vec<String> {
     let case = |changed: &str| {
         let text = |path: &str, text: &str| match path {
@@ -310,7 +312,7 @@ fn the_installations_of_a_script_or_recipe_are_those_of_the_run() {
         ("COPY . .\nRUN make deps", with(&["Makefile", "bin/setup.sh"])),
         ("COPY . .\nRUN make -f Makefile tools deps", with(&["Makefile", "bin/setup.sh"])),
         ("COPY package.json .\nRUN npm run deps\nCOPY . .", vec!["package.json"]),
-        // The words of the command line and its mounts.
+        // The words of the command line, and the mounts.
         (
             "COPY bin/* /usr/local/bin/\nRUN --mount=src=reqs/,dst=reqs/ pip-install -r reqs/main.txt\nCOPY src /src",
             with(&["bin/pip-install", "reqs/lint.txt"]),

@@ -1,8 +1,10 @@
+//! Tests of the encoding of keys.
+
 use super::*;
 
 #[test]
 fn the_encoding_is_the_documented_one() {
-    // Computed by a separate program from the module's documentation.
+    // The expected values were computed by a separate program from the module's documentation.
     let input = |kind, name, values: &[&[u8]]| Input::of_values(kind, name, values);
     let app = input(
         InputKind::File,
@@ -29,7 +31,7 @@ fn the_encoding_is_the_documented_one() {
 }
 
 #[test]
-fn keys_that_are_finished_together_are_those_that_are_finished_alone() {
+fn keys_are_the_same_if_they_are_finished_together_or_alone() {
     let key = |inputs: &[(InputKind, &str)]| {
         let mut key = KeyBuilder::default();
         for (kind, name) in inputs {
@@ -81,7 +83,7 @@ fn kinds_are_stored_under_the_names_that_are_hashed() {
 }
 
 #[test]
-fn two_inputs_with_one_name_are_refused() {
+fn two_inputs_with_one_name_are_rejected() {
     let mut key = KeyBuilder::default();
     key.add_values(InputKind::File, "a", &[b"1"]).unwrap();
     key.add_values(InputKind::Label, "a", &[b"1"]).unwrap();

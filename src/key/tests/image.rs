@@ -1,21 +1,23 @@
+//! Tests of the image key.
+
 use super::*;
 
 /// Returns changes that may change the image.
 fn relevant() -> Vec<(&'static str, Case)> {
     let context = |text: &str| NamedContext::Files(Digest::of(text.as_bytes()));
     vec![
-        ("nothing", case()),
+        ("no change", case()),
         ("a RUN", edited("> version", "> /version")),
         ("a metadata instruction", edited("CMD [", "ENTRYPOINT [")),
-        ("the base a stage stands on", edited("FROM deps AS app", "FROM base AS app")),
+        ("the base of a stage", edited("FROM deps AS app", "FROM base AS app")),
         ("a stage's platform", edited("FROM deps AS app", "FROM --platform=linux/arm64 deps AS app")),
         ("the syntax", edited("docker/dockerfile:1", "docker/dockerfile:1.7")),
         ("the escape character", changed(|case| case.text = format!("# escape=`\n{TEXT}"))),
         ("an argument's default", edited("VERSION=dev", "VERSION=prod")),
         ("an argument of a stage", changed(|case| case.build_args.extend(map([("VERSION", "1")])))),
         ("an argument's value", changed(|case| case.build_args.extend(map([("INDEX", "https://y")])))),
-        ("an argument that is gone", changed(|case| _ = case.build_args.remove("INDEX"))),
-        ("an argument that is empty", changed(|case| case.build_args.extend(map([("INDEX", "")])))),
+        ("one argument less", changed(|case| _ = case.build_args.remove("INDEX"))),
+        ("an empty argument", changed(|case| case.build_args.extend(map([("INDEX", "")])))),
         ("an argument of a FROM", changed(|case| case.build_args.extend(map([("PY", "3.12")])))),
         (
             "an argument to BuildKit",
@@ -24,16 +26,16 @@ fn relevant() -> Vec<(&'static str, Case)> {
             }),
         ),
         ("a base's digest", changed(|case| case.pins = map([("python:3.11", "sha256:bb")]))),
-        ("a base without digest", changed(|case| case.pins = BTreeMap::new())),
+        ("a base without a digest", changed(|case| case.pins = BTreeMap::new())),
         ("the platform", changed(|case| case.platform = Some("linux/arm64".to_owned()))),
         (
-            "the builder's platform, asked for",
+            "the builder's platform, given explicitly",
             changed(|case| {
                 case.platform = Some("linux/amd64".to_owned());
             }),
         ),
         ("the target", changed(|case| case.target = Some("deps".to_owned()))),
-        ("another target", changed(|case| case.target = Some("base".to_owned()))),
+        ("a different target", changed(|case| case.target = Some("base".to_owned()))),
         ("a file's content", rewritten("src/app.py", "print(1)")),
         ("a file's mode", changed(|case| case.files[2].2 = 0o755)),
         ("a file's kind", changed(|case| case.files[2].1 = "symlink".to_owned())),
@@ -41,8 +43,8 @@ fn relevant() -> Vec<(&'static str, Case)> {
         ("one more file", changed(|case| case.files.push(file("src/b.py", "")))),
         ("one file less", changed(|case| _ = case.files.remove(2))),
         ("a comment in a file", rewritten("requirements.txt", "flask==3.0\n-r more.txt\n")),
-        ("a secret less", changed(|case| _ = case.secrets.remove("pip"))),
-        ("an agent less", changed(|case| case.ssh.clear())),
+        ("one secret less", changed(|case| _ = case.secrets.remove("pip"))),
+        ("one SSH agent less", changed(|case| case.ssh.clear())),
         ("a named context", changed(|case| _ = case.contexts.insert("data".to_owned(), context("cc")))),
         (
             "a named context by address",
@@ -52,13 +54,13 @@ fn relevant() -> Vec<(&'static str, Case)> {
             }),
         ),
         (
-            "a context for a base",
+            "a context that replaces a base",
             changed(|case| {
                 case.contexts.insert("base".to_owned(), context("cc"));
             }),
         ),
         ("a label", changed(|case| case.labels = map([("a", "b")]))),
-        ("another label", changed(|case| case.labels = map([("a", "c")]))),
+        ("a different value of a label", changed(|case| case.labels = map([("a", "c")]))),
         ("the network", changed(|case| case.network = Some("host".to_owned()))),
         (
             "a host",
@@ -78,12 +80,12 @@ fn relevant() -> Vec<(&'static str, Case)> {
                 case.image_options.insert("add-host".to_owned(), vec!["a:1".to_owned()]);
             }),
         ),
-        ("the user's own", changed(|case| case.extra = map([("week", "1")]))),
-        ("the user's own value", changed(|case| case.extra = map([("week", "2")]))),
-        ("a tag of the user's", changed(|case| case.tags = ["bert".to_owned()].into())),
+        ("a user-defined input", changed(|case| case.extra = map([("week", "1")]))),
+        ("a different value of a user-defined input", changed(|case| case.extra = map([("week", "2")]))),
+        ("a user-defined tag", changed(|case| case.tags = ["bert".to_owned()].into())),
         ("an additional context", changed(|case| case.additional_context = Some("{}".to_owned()))),
-        ("triggers that nobody told", changed(|case| case.triggers = false)),
-        ("a frontend of someone else", edited("docker/dockerfile:1", "me/frontend")),
+        ("unknown triggers", changed(|case| case.triggers = false)),
+        ("an unknown frontend", edited("docker/dockerfile:1", "me/frontend")),
         ("a text that does not parse", changed(|case| case.text.push_str("INCLUDE x\n"))),
     ]
 }
@@ -98,7 +100,7 @@ fn every_relevant_change_makes_a_different_image_key() {
 }
 
 #[test]
-fn irrelevant_changes_keep_both_keys() {
+fn irrelevant_changes_change_neither_key() {
     let before = anywhere(keys(&case()));
     let table = [
         ("a comment", edited("FROM deps", "# about deps\n\nFROM deps")),
@@ -113,7 +115,7 @@ fn irrelevant_changes_keep_both_keys() {
         ("a stage's name and its uses", changed(|case| case.text = TEXT.replace("deps", "wheels"))),
         ("a global argument that nothing uses", edited("FROM python", "ARG MORE=1\nFROM python")),
         (
-            "another name of the same base",
+            "a different name of the same base",
             changed(|case| {
                 case.build_args.extend(map([("PY", "3.12")]));
                 case.pins.extend(map([("python:3.12", "sha256:aa")]));
@@ -130,7 +132,7 @@ fn irrelevant_changes_keep_both_keys() {
         ("a file of an unreached stage", rewritten("web/package.json", "[]")),
         ("the order of files", changed(|case| case.files.reverse())),
         ("the target by name", changed(|case| case.target = Some("APP".to_owned()))),
-        ("another base's digest", changed(|case| case.pins.extend(map([("node", "sha256:cc")])))),
+        ("the digest of an unused base", changed(|case| case.pins.extend(map([("node", "sha256:cc")])))),
     ];
     for (what, case) in table {
         assert_eq!(anywhere(keys(&case)), before, "{what}");
@@ -143,7 +145,7 @@ fn no_value_of_a_build_argument_can_be_read_from_the_keys() {
     assert!(!format!("{keys:?}").contains("hunter2"));
     let all = keys.inputs.iter().chain(&keys.dependency_inputs);
     assert!(all.clone().all(|input| !input.name.contains("hunter2")));
-    // Published digests distinguish values but are not plain digests of them.
+    // Published digests differ for different values, but are not plain digests of them.
     let seal = Seal::default();
     let published = |case: &Case| -> Vec<(String, Digest, Digest)> {
         let arguments = super::keys(case).inputs.into_iter();
@@ -160,7 +162,7 @@ fn no_value_of_a_build_argument_can_be_read_from_the_keys() {
 }
 
 #[test]
-fn a_key_with_values_is_sealed_and_depends_on_the_secret() {
+fn a_key_with_build_arguments_depends_on_the_secret() {
     let mut key = KeyBuilder::default();
     key.add_values(InputKind::File, "a", &[b"1"]).unwrap();
     let finish = |key: &KeyBuilder, seal: &Seal| key.finish(KeyRole::Image, seal);

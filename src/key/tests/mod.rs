@@ -1,4 +1,4 @@
-//! Changes that affect a key, and changes that do not.
+//! Tests of changes that affect a key, and of changes that do not.
 
 mod dependency;
 mod encoding;
@@ -100,7 +100,7 @@ fn case() -> Case {
     }
 }
 
-/// Removes the positions of RUNs, so that keys can be compared.
+/// Removes the positions of RUNs, so that keys of different texts can be compared.
 fn anywhere(keys: Keys) -> Keys {
     Keys { layers: DependencyLayers::none(), ..keys }
 }
@@ -115,7 +115,7 @@ fn keys(case: &Case) -> Keys {
     };
     let dockerfile = Dockerfile::parse(&case.text).ok();
     if case.triggers {
-        // As a caller does: resolve, inspect the bases, resolve again.
+        // As in the pipeline: resolve, inspect the bases, resolve again.
         let first = dockerfile.as_ref().and_then(|file| file.resolve(&options).ok());
         let bases = first.into_iter().flat_map(|found| found.bases);
         let triggers = |reference: &String| case.onbuild.get(reference).cloned().unwrap_or_default();

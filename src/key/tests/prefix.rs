@@ -1,4 +1,4 @@
-//! The cuts of prefixes, and the changes that affect their keys.
+//! Tests of the cuts of prefixes, and of the changes that affect their keys.
 
 use super::*;
 
@@ -33,10 +33,10 @@ fn cut_lines(case: &Case) -> Result<Vec<usize>, String> {
 const NOTHING: &[usize] = &[];
 
 #[test]
-fn a_prefix_ends_after_the_last_step_of_a_builder_and_after_the_last_installation() {
+fn prefixes_end_after_the_last_step_of_a_builder_and_after_the_last_installation() {
     const PIP: &str = "RUN pip install -r requirements.txt";
     let table: &[(&str, &[usize])] = &[
-        // Nothing that a builder must make.
+        // No instruction needs a builder.
         ("FROM python\nCOPY . .\nCMD x", NOTHING),
         ("FROM scratch\nCOPY . .", NOTHING),
         ("FROM python\nENV A=b\nWORKDIR /app", NOTHING),
@@ -77,7 +77,7 @@ fn a_prefix_ends_after_the_last_step_of_a_builder_and_after_the_last_installatio
     for (text, lines) in table {
         let text = text.replace("{PIP}", PIP);
         let expected = if lines.is_empty() {
-            Err("the target stage runs nothing and copies from no other stage".to_owned())
+            Err("the target stage has no RUN and copies from no other stage".to_owned())
         } else {
             Ok(lines.to_vec())
         };
@@ -86,7 +86,7 @@ fn a_prefix_ends_after_the_last_step_of_a_builder_and_after_the_last_installatio
 }
 
 #[test]
-fn a_trigger_of_the_base_belongs_to_its_from() {
+fn a_trigger_of_the_base_image_belongs_to_the_from_instruction() {
     let triggered = |text: &str, triggers: &[&str]| {
         let mut case = build(text);
         case.onbuild =
@@ -282,14 +282,14 @@ fn a_change_of_anything_else_affects_the_prefixes_that_can_see_it() {
         ("a later argument", |case| case.build_args.extend(map([("MODE", "1")])), Deepest),
         ("an argument of a stage", |case| case.build_args.extend(map([("FLAVOUR", "1")])), Deepest),
         ("the last argument", |case| case.build_args.extend(map([("VERSION", "1")])), Nothing),
-        ("a global one that is used late", |case| case.build_args.extend(map([("LATE", "2")])), Nothing),
+        ("a global argument that is used late", |case| case.build_args.extend(map([("LATE", "2")])), Nothing),
         ("an undeclared argument", |case| case.build_args.extend(map([("UNRELATED", "2")])), Nothing),
         ("a proxy", |case| case.build_args.extend(map([("http_proxy", "http://p")])), Nothing),
         ("the epoch", |case| case.build_args.extend(map([("SOURCE_DATE_EPOCH", "1")])), Both),
         ("an argument to BuildKit", |case| case.build_args.extend(map([("BUILDKIT_X", "1")])), Both),
         ("a secret", |case| _ = case.secrets.remove("pip"), Both),
         ("an unused secret", |case| _ = case.secrets.remove("unused"), Nothing),
-        ("an agent", |case| case.ssh.clear(), Deepest),
+        ("an SSH agent", |case| case.ssh.clear(), Deepest),
         (
             "a named context",
             |case| _ = case.contexts.insert("data".to_owned(), NamedContext::Files(Digest::of(b"new"))),
@@ -304,8 +304,8 @@ fn a_change_of_anything_else_affects_the_prefixes_that_can_see_it() {
         ("a platform", |case| case.platform = Some("linux/arm64".to_owned()), Both),
         ("the network", |case| case.network = Some("host".to_owned()), Both),
         ("a host", |case| _ = case.run_options.insert("add-host".to_owned(), vec!["a:1".to_owned()]), Both),
-        ("the user's own", |case| case.extra = map([("week", "1")]), Both),
-        ("the user's own tag", |case| case.tags = ["x".to_owned()].into(), Both),
+        ("a user-defined input", |case| case.extra = map([("week", "1")]), Both),
+        ("a user-defined tag", |case| case.tags = ["x".to_owned()].into(), Both),
         ("an additional context", |case| case.additional_context = Some("{}".to_owned()), Both),
         ("a label", |case| case.labels = map([("a", "b")]), Nothing),
         (
@@ -373,17 +373,17 @@ fn there_is_no_prefix_where_something_is_not_known_exactly() {
         (
             "a different frontend",
             |case| case.text = case.text.replace("docker/dockerfile:1", "me/frontend"),
-            "the Dockerfile is read by the frontend me/frontend, whose rules are not known",
+            "the Dockerfile uses the unknown frontend me/frontend",
         ),
         (
             "a different frontend in an argument",
             |case| case.build_args.extend(map([("BUILDKIT_SYNTAX", "me/frontend")])),
-            "the Dockerfile is read by the frontend given with BUILDKIT_SYNTAX, whose rules are not known",
+            "the Dockerfile uses the unknown frontend given with BUILDKIT_SYNTAX",
         ),
         (
             "a stage that a context replaces",
             |case| _ = case.contexts.insert("app".to_owned(), NamedContext::Files(Digest::of(b"x"))),
-            "the target stage runs nothing and copies from no other stage",
+            "the target stage has no RUN and copies from no other stage",
         ),
     ];
     for (what, change, expected) in table {
@@ -393,8 +393,8 @@ fn there_is_no_prefix_where_something_is_not_known_exactly() {
     }
     let mut case = stages();
     case.text.push_str("INCLUDE x\n");
-    assert_eq!(cut_lines(&case).unwrap_err(), "the instructions of the Dockerfile are not known");
-    // What only the deepest prefix uses does not prevent the other one.
+    assert_eq!(cut_lines(&case).unwrap_err(), "the instructions of the Dockerfile are unknown");
+    // An unknown input of the deepest prefix does not prevent the other one.
     let mut case = stages();
     case.pins = map([("docker/", "sha256:aa"), ("python", "sha256:aa")]);
     assert_eq!(cut_lines(&case).unwrap(), [15]);

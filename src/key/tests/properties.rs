@@ -1,4 +1,4 @@
-//! Properties of keys.
+//! Property tests of keys.
 
 use proptest::prelude::*;
 
@@ -15,7 +15,7 @@ proptest! {
     ) {
         let mut lines: Vec<String> = TEXT.lines().map(str::to_owned).collect();
         for (comment, place) in comments {
-            // At any position after the directive, also within an instruction of several lines.
+            // At any position after the directive, even within an instruction of several lines.
             lines.insert(place % lines.len() + 1, comment);
         }
         lines.insert(blank % lines.len() + 1, String::new());
@@ -109,7 +109,7 @@ proptest! {
     }
 }
 
-/// Each sets one relevant input.
+/// Functions that each set one relevant input.
 const SETTERS: [fn(&mut Case, &str); 11] = [
     |case, value| case.build_args.extend(map([("INDEX", value)])),
     |case, value| case.build_args.extend(map([("VERSION", value)])),

@@ -7,16 +7,17 @@ use crate::context::clean_path;
 pub(super) struct CacheDirectory {
     /// Absolute and cleaned.
     pub(super) path: String,
-    /// The number of leading components that exist in the image anyway. The others are created for the cache, and newer
-    /// builders remove them again after a mount.
+    /// The number of leading components that exist in the image without the cache. The others are created for the
+    /// cache, and newer builders remove them after a mount.
     kept: usize,
 }
 
+/// The relation of a path to a cache directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relation {
-    /// It is a parent of the directories that are created for the cache.
+    /// The path is a parent of the directories that are created for the cache.
     Above,
-    /// It is one of the directories that are created for the cache, or beside or below one.
+    /// The path is one of the directories that are created for the cache, or it is beside or below one.
     Within,
     Unrelated,
 }
@@ -39,31 +40,33 @@ const ALWAYS: [&str; 13] = [
 ];
 
 impl CacheDirectory {
-    /// Creates the cache directory `path` in an image that also has the directories `present`; returns why it cannot be
-    /// mounted otherwise.
+    /// Creates the cache directory `path` in an image that also contains the directories `present`. Fails with a reason
+    /// if it cannot be mounted.
     pub(super) fn new(path: &str, present: &[String]) -> Result<Self, String> {
         if !path.starts_with('/') {
-            return Err(format!("its cache `{path}` is not an absolute path"));
+            return Err(format!("its cache directory `{path}` is not an absolute path"));
         }
         let path = absolute(path);
         if path.contains([',', '"', '\'', '$', ' ', '\\', '`', '*', '?', '[', '{']) {
-            return Err(format!("its cache `{path}` cannot be written as a mount"));
+            return Err(format!(
+                "its cache directory `{path}` contains characters that are not supported in a mount"
+            ));
         }
         let known = || ALWAYS.into_iter().chain(present.iter().map(String::as_str));
         let is_above = |upper: &str, lower: &str| relation_of(upper, lower);
         if path == "/" || (path != "/var/cache/apt/archives" && known().any(|known| is_above(&path, known))) {
-            return Err(format!("{path} holds more than its cache"));
+            return Err(format!("{path} contains more than its cache"));
         }
         let kept = known().map(|known| common(known, &path)).max().unwrap_or_default();
         Ok(Self { path, kept })
     }
 
-    /// Records a directory that exists in the image from here on.
+    /// Records a directory that exists in the image from now on.
     pub(super) fn note_present(&mut self, path: &str) {
         self.kept = self.kept.max(common(path, &self.path));
     }
 
-    /// Returns the relation of an absolute path, which may end in a pattern.
+    /// Returns the relation of an absolute path, which may end with a pattern.
     pub(super) fn relation(&self, path: &str) -> Relation {
         let path = absolute(path);
         let own: Vec<&str> = components(&self.path);
@@ -82,7 +85,7 @@ impl CacheDirectory {
         (self.kept + 1).min(components(&self.path).len())
     }
 
-    /// Returns `true` if `text` contains the path, or its part below a home directory.
+    /// Returns `true` if `text` contains the path, or the part of it below a home directory.
     pub(super) fn is_mentioned(&self, text: &str) -> bool {
         let hidden = components(&self.path).into_iter().find(|part| part.starts_with('.') && part.len() > 1);
         text.contains(&self.path)
@@ -109,6 +112,7 @@ fn components(path: &str) -> Vec<&str> {
     path.split('/').filter(|part| !part.is_empty()).collect()
 }
 
+/// Returns the number of leading components that two paths have in common.
 fn common(known: &str, path: &str) -> usize {
     let (known, path) = (components(known), components(path));
     known.iter().zip(&path).take_while(|(a, b)| a == b).count()

@@ -8,10 +8,10 @@ use crate::requirements::{Command, PREFIXES, RUNNERS, commands, is_versioned, pr
 /// A program that a RUN starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Invocation {
-    /// The path as written.
+    /// The path of the program as written.
     pub(super) program: String,
     pub(super) arguments: Vec<String>,
-    /// The variables that the RUN sets for it; `None` for a value that only the shell knows.
+    /// The variables that the RUN sets for it; `None` for a value that is known only to the shell.
     pub(super) variables: BTreeMap<String, Option<String>>,
     /// The command that starts it as a different user or in a different environment.
     pub(super) foreign: Option<String>,
@@ -37,7 +37,7 @@ pub(super) fn invocations(run: &Run, scope: &Scope) -> Vec<Invocation> {
                 })
             };
             let script = run.script().unwrap_or_default();
-            // A here-document that is written to a file or read by a different program is not a command.
+            // A here-document that is written to a file, or read by a program other than a shell, is not a script.
             let is_whole = run.heredocs.first().is_some_and(|heredoc| heredoc.content == script);
             if run.heredocs.is_empty() || is_whole {
                 if is_shell(&script) {
@@ -60,11 +60,13 @@ pub(super) fn invocations(run: &Run, scope: &Scope) -> Vec<Invocation> {
 /// Shells whose syntax [`commands`] supports.
 pub(super) const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"];
 
+/// The analysis of a script.
 struct Reading<'a> {
     scope: &'a Scope,
     /// The variables that the script has exported so far, and those that it has only set.
     exported: BTreeMap<String, Option<String>>,
     set: BTreeMap<String, Option<String>>,
+    /// `true` after `set -a`.
     exports_all: bool,
     found: Vec<Invocation>,
 }
@@ -180,7 +182,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// Reads `sh -c SCRIPT`. Its exports do not affect the outer script.
+    /// Analyzes `sh -c SCRIPT`. The exports of SCRIPT do not affect the outer script.
     fn shell(
         &mut self,
         arguments: &[String],
@@ -203,7 +205,7 @@ impl<'a> Reading<'a> {
     fn value(&self, value: &str, own: &BTreeMap<String, Option<String>>) -> Option<String> {
         expanded(value, &|name| {
             let given = own.get(name).or_else(|| self.set.get(name)).or_else(|| self.exported.get(name));
-            // Only steps of root get mounts.
+            // Mounts are only added to steps that run as root.
             let home = || (name == "HOME").then(|| "/root".to_owned());
             given.cloned().unwrap_or_else(|| self.scope.get(name).map(str::to_owned).or_else(home))
         })

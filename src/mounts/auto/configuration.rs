@@ -1,5 +1,5 @@
-//! Configuration files, commands that write them, and scripts that affect the cache of a program, besides its arguments
-//! and variables.
+//! Finds configuration files, commands that write them, and scripts that affect the cache of a program. Its arguments
+//! and variables are checked elsewhere.
 
 use super::Surroundings;
 use super::cache::CacheDirectory;
@@ -10,7 +10,7 @@ use super::step::is_program;
 use crate::dockerfile::{InstructionKind, ResolvedInstruction, Scope, Transfer};
 use crate::requirements::program as name;
 
-/// Returns why installed files may be links into the cache.
+/// Returns the reason why installed files may be links into the cache, if there is one.
 pub(super) fn links(program: &Program, calls: &[Invocation], scope: &Scope) -> Option<String> {
     let is_symlink = |value: &str| value.eq_ignore_ascii_case("symlink");
     calls.iter().find_map(|call| {
@@ -27,19 +27,20 @@ pub(super) fn links(program: &Program, calls: &[Invocation], scope: &Scope) -> O
                     None => scope.get(setting)?.to_owned(),
                 },
             };
-            is_symlink(&given).then(|| format!("`{setting}` makes what it installs point into its cache"))
+            is_symlink(&given).then(|| format!("with `{setting}`, installed files are links into its cache"))
         })
     })
 }
 
-/// Returns the configuration file that sets, or may set, the cache of the program, as a reason.
+/// Returns a reason if a configuration file, a variable or a command sets, or may set, the cache directory of the
+/// program.
 pub(super) fn set_by_files<'a>(
     program: &Program,
     surroundings: &Surroundings<'_>,
     before: impl Iterator<Item = &'a ResolvedInstruction>,
     own: &'a ResolvedInstruction,
 ) -> Option<String> {
-    let is_told = |text: &str| {
+    let mentioned = |text: &str| {
         let text = text.to_lowercase();
         program.config_words.iter().copied().find(|word| text.contains(&word.to_lowercase()))
     };
@@ -58,16 +59,16 @@ pub(super) fn set_by_files<'a>(
             && !value.starts_with("/run/secrets/")
     });
     if let Some((name, _)) = variable {
-        return Some(format!("what `{name}` says is not known"));
+        return Some(format!("the configuration that `{name}` sets is not known"));
     }
     let Some(files) = surroundings.files else {
-        return Some("what is in the build context is not known".to_owned());
+        return Some("the content of the build context is not known".to_owned());
     };
     for file in files.iter().filter(|file| named(file).is_some()) {
         match (surroundings.read)(file) {
             Some(text) => {
-                if let Some(word) = is_told(&text) {
-                    return Some(format!("{file} says something of `{word}`"));
+                if let Some(word) = mentioned(&text) {
+                    return Some(format!("{file} mentions `{word}`"));
                 }
             }
             None => return Some(format!("{file} cannot be read")),
@@ -88,20 +89,24 @@ pub(super) fn set_by_files<'a>(
                 let copied = copied.map(|source| (surroundings.read)(&source.path));
                 let foreign = (!at.sources.is_empty()).then_some(None);
                 for content in contents.chain(copied).chain(foreign) {
-                    match content.as_deref().map(is_told) {
+                    match content.as_deref().map(mentioned) {
                         Some(None) => {}
                         Some(Some(word)) => {
-                            return Some(format!("the file of line {line} says something of `{word}`"));
+                            return Some(format!("the file that line {line} adds mentions `{word}`"));
                         }
-                        None => return Some(format!("the configuration file of line {line} is not known")),
+                        None => {
+                            return Some(format!(
+                                "the configuration file that line {line} adds is not known"
+                            ));
+                        }
                     }
                 }
             }
             InstructionKind::Run(run) => {
                 let text = at.instruction.text.as_str();
                 let writes = program.config_files.iter().find(|file| text.contains(**file));
-                if let (Some(file), Some(word)) = (writes, is_told(text)) {
-                    return Some(format!("line {line} says something of `{word}` and {file}"));
+                if let (Some(file), Some(word)) = (writes, mentioned(text)) {
+                    return Some(format!("line {line} mentions `{word}` and {file}"));
                 }
                 let configures = invocations(run, &at.scope).into_iter().find(|call| {
                     let is_set = |words: &[String]| {
@@ -112,16 +117,19 @@ pub(super) fn set_by_files<'a>(
                     };
                     program.is_named(&call.program)
                         && is_set(&call.arguments)
-                        && (is_told(&call.arguments.join(" ")).is_some()
+                        && (mentioned(&call.arguments.join(" ")).is_some()
                             || call.arguments.iter().any(|word| word == "edit"))
                 });
                 if let Some(call) = configures {
                     let text = format!("{} {}", call.program, call.arguments.join(" "));
-                    return Some(format!("`{}` in line {line} may move its cache", shortened(&text)));
+                    return Some(format!(
+                        "`{}` in line {line} may change its cache directory",
+                        shortened(&text)
+                    ));
                 }
                 if program.config_words.contains(&"dir::cache") && text.to_lowercase().contains("dir::cache")
                 {
-                    return Some(format!("line {line} says something of `Dir::Cache`"));
+                    return Some(format!("line {line} mentions `Dir::Cache`"));
                 }
             }
             _ => {}
@@ -141,7 +149,7 @@ pub(super) fn of_cache(program: &Program, at: &ResolvedInstruction) -> Option<St
     })
 }
 
-/// Returns a file of the context that a RUN names and that mentions the cache.
+/// Returns a file of the context that is named in a RUN and that mentions the cache.
 pub(super) fn in_named_files(
     cache: &CacheDirectory,
     program: &Program,
@@ -172,24 +180,30 @@ pub(super) fn in_named_files(
         .cloned()
 }
 
-/// Returns why a stage may use Yarn 2 or later, which links installed files into its cache.
+/// Returns the reason why a stage may use Yarn 2 or later, which may link installed files to its cache.
 pub(super) fn yarn<'a>(
     surroundings: &Surroundings<'_>,
     instructions: impl Iterator<Item = &'a ResolvedInstruction>,
 ) -> Option<String> {
     let files = surroundings.files?;
     if let Some(file) = files.iter().find(|file| name(file) == ".yarnrc.yml") {
-        return Some(format!("{file} is of Yarn 2 or later, which may link to its cache"));
+        return Some(format!(
+            "{file} belongs to Yarn 2 or later, which may link installed files to its cache"
+        ));
     }
     let mut manifests = files.iter().filter(|file| name(file) == "package.json").peekable();
     if manifests.peek().is_none() {
-        return Some("no package.json in the build context says which version of Yarn it is".to_owned());
+        return Some(
+            "the version of Yarn is not known, because the build context contains no package.json".to_owned(),
+        );
     }
     for file in manifests {
         let text: String = (surroundings.read)(file).unwrap_or_default().split_whitespace().collect();
         let version = text.split_once("\"packageManager\":\"yarn@").map(|(_, version)| version);
         if text.contains("\"pnp\"") || version.is_some_and(|version| !version.starts_with('1')) {
-            return Some(format!("{file} asks for a Yarn that may link to its cache"));
+            return Some(format!(
+                "{file} requires a version of Yarn that may link installed files to its cache"
+            ));
         }
     }
     instructions.into_iter().find_map(|at| {
@@ -203,6 +217,7 @@ pub(super) fn yarn<'a>(
                 && words.get(1).is_some_and(|word| word == "set")
         };
         let is_newer = words().any(|words| words.iter().any(newer) || sets(&words));
-        is_newer.then(|| format!("line {} chooses a version of Yarn", at.instruction.lines.start()))
+        is_newer
+            .then(|| format!("line {} may select a different version of Yarn", at.instruction.lines.start()))
     })
 }

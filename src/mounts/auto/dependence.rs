@@ -1,5 +1,5 @@
-//! Finds what depends on the cache directory of a program in a stage, so that a mount could change the image or fail
-//! the build.
+//! Finds commands that depend on the cache directory of a program in a stage. With a mount, they could change the image
+//! or fail.
 
 use super::cache::{CacheDirectory, Relation, absolute};
 use super::commands::{assignment, expanded, of_run};
@@ -16,7 +16,7 @@ pub(super) enum When {
     After,
 }
 
-/// Commands that do not read the parents of a cache that they name.
+/// Commands that do not read directories recursively, so that they may name a parent of a cache.
 const SHALLOW: [&str; 38] = [
     "cd", "pushd", "mkdir", "echo", "printf", "export", "ln", "touch", "install", "unzip", "useradd",
     "adduser", "usermod", "groupadd", "addgroup", "git", "curl", "wget", "test", "[", "[[", "set", "make",
@@ -24,7 +24,7 @@ const SHALLOW: [&str; 38] = [
     "source", ".",
 ];
 
-/// Returns the command of an instruction that uses a cache directory, if there is one.
+/// Returns the first command of an instruction that uses a cache directory, shortened for a message.
 pub(super) fn in_commands(
     cache: &CacheDirectory,
     program: &Program,
@@ -64,8 +64,8 @@ pub(super) fn in_commands(
         // A bare word may not be a path.
         let is_deep =
             *is_deep && when != When::Before && (path.contains(['/', '*']) || path.starts_with('.'));
-        let whole = [String::new()];
-        let directories = if path.starts_with('/') { &whole[..] } else { &directories };
+        let root = [String::new()];
+        let directories = if path.starts_with('/') { &root[..] } else { &directories };
         directories.iter().any(|directory| match cache.relation(&absolute(&format!("{directory}/{path}"))) {
             Relation::Within => true,
             Relation::Above => is_deep,
@@ -77,7 +77,7 @@ pub(super) fn in_commands(
     Some(shortened(&used.words.iter().cloned().chain(outputs).collect::<Vec<_>>().join(" ")))
 }
 
-/// Returns the start of a command for a message.
+/// Returns the beginning of a command for a message.
 pub(super) fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(60) {
@@ -86,7 +86,8 @@ pub(super) fn shortened(text: &str) -> String {
     }
 }
 
-/// Returns the words of a command that may be paths that it depends on, with `true` if it reads below them.
+/// Returns the words of a command that may be paths on which it depends. The boolean is `true` if it also reads the
+/// directories below the path.
 fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)> {
     let mut named: Vec<(String, bool)> = command.outputs.iter().map(|file| (file.clone(), false)).collect();
     let Some(start) = command.words.iter().position(|word| assignment(word).is_none()) else { return named };
@@ -98,7 +99,7 @@ fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)
             .any(|word| word.starts_with('-') && !word.starts_with("--") && word.contains(letter))
     };
     let is_harmless = match own {
-        // Missing files count as removed, but a mount cannot be removed.
+        // `rm -f` accepts missing files, but it cannot remove the mount in the same RUN.
         "rm" => when != When::Same && has('f'),
         "mkdir" => words[1..].iter().all(|word| word == "-p" || !word.starts_with('-')) && has('p'),
         "export" => true,
@@ -120,7 +121,7 @@ fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)
     for (index, word) in words.iter().enumerate() {
         let option = word.split_once('=').map_or(word.as_str(), |(option, _)| option);
         let is_place = program.place_options.contains(&option);
-        // A program without a directory is searched elsewhere.
+        // The name of a program without a directory is resolved by `PATH`.
         let is_program = index == 0 && !word.contains('/');
         let places = |name: &str| {
             matches!(name, "HOME" | "XDG_CACHE_HOME")
@@ -145,7 +146,7 @@ fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)
     named
 }
 
-/// Returns the word of a command, or the variable, that restricts a program to its cache.
+/// Returns the option or variable that restricts a program to the files in its cache, if there is one.
 pub(super) fn offline(program: &Program, at: &ResolvedInstruction) -> Option<String> {
     let commands = match &at.instruction.kind {
         InstructionKind::Run(run) => of_run(run),
@@ -176,7 +177,7 @@ pub(super) fn offline(program: &Program, at: &ResolvedInstruction) -> Option<Str
         .find_map(|(name, value)| found(name, value))
 }
 
-/// Returns `true` if a RUN has no network, so that programs depend on existing files.
+/// Returns `true` if a RUN has no network, so that its programs depend on the files in their caches.
 pub(super) fn is_cut_off(run: &Run) -> bool {
     run.network.as_deref() == Some("none")
 }

@@ -1,8 +1,8 @@
-//! Adds cache mounts to RUN instructions that can use them. Pure.
+//! Adds cache mounts to RUN instructions that can use them. Does no I/O.
 //!
 //! ```text
 //!  RUN ─▶ commands    which programs it starts, with which variables
-//!      ─▶ programs    where each has its cache, and what changes that
+//!      ─▶ programs    where the cache of each program is, and which settings change that
 //!      ─▶ step        is the image the same with a mount there?  ◀─ dependence: what else uses that directory
 //! ```
 //!
@@ -25,11 +25,11 @@ use commands::{assignment, of_run};
 use programs::{PROGRAMS, Program};
 use step::{Left, Step};
 
-/// What is known besides the Dockerfile.
+/// The information besides the Dockerfile from which mounts are planned.
 pub(crate) struct Surroundings<'a> {
     /// The settings of base images, by the expanded reference.
     pub(crate) starts: &'a BTreeMap<String, BaseStart>,
-    /// The files of the main context that the build sees; `None` if they are not known.
+    /// The files of the main context without those that `.dockerignore` excludes; `None` if they are not known.
     pub(crate) files: Option<&'a [String]>,
     /// Reads one of these files.
     pub(crate) read: &'a dyn Fn(&str) -> Option<String>,
@@ -40,11 +40,11 @@ pub(crate) struct Surroundings<'a> {
 pub(crate) struct AutoMounts {
     /// The `--mount` flags, by the first line of the RUN.
     pub(crate) flags: BTreeMap<usize, Vec<String>>,
-    /// The RUNs that are left unchanged although a program in them has a cache, and why, one line each.
+    /// The reasons why RUNs are left unchanged although they start a program with a cache, one line each.
     pub(crate) left: Vec<String>,
 }
 
-/// Returns `true` if a RUN starts a program that could use a cache mount.
+/// Returns `true` if any RUN starts a program that could use a cache mount.
 pub(crate) fn has_candidates(resolution: &Resolution) -> bool {
     let instructions = resolution.stages.iter().flat_map(|stage| &stage.instructions);
     instructions.filter(|at| !at.triggered).any(|at| match &at.instruction.kind {
@@ -76,9 +76,10 @@ pub(crate) fn auto_mounts(resolution: &Resolution, surroundings: &Surroundings<'
                     }
                     Err(Left::Silently) => {}
                     Err(Left::Because(reason)) => {
-                        found
-                            .left
-                            .push(format!("line {line}: no cache mount for {}: {reason}", program.kind));
+                        found.left.push(format!(
+                            "line {line}: cannot add a cache mount for {}: {reason}",
+                            program.kind
+                        ));
                     }
                 }
             }

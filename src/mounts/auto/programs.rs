@@ -1,50 +1,52 @@
-//! The programs whose RUNs get cache mounts: where each has its cache, and what changes that.
+//! The programs for which cache mounts are added: the location of their caches, and the settings that change it.
 
 use super::super::kinds::Kind;
 
+/// A program with a cache.
 pub(super) struct Program {
     pub(super) kind: Kind,
     pub(super) names: &'static [&'static str],
-    /// The words that make it fill its cache, each list from the first argument that is not an option.
+    /// The subcommands that fill the cache: the words that follow the leading options.
     pub(super) actions: &'static [&'static [&'static str]],
-    /// Actions that get no mount, and why.
+    /// Subcommands for which no mount is added, with the reasons.
     pub(super) unsafe_actions: &'static [(&'static [&'static str], &'static str)],
     pub(super) place: Place,
-    /// The directories below `place` that contain only what can be fetched again.
+    /// The directories below `place` that contain only files that can be downloaded again.
     pub(super) parts: &'static [&'static str],
-    /// Variables and options that set a different directory. Variables of npm are case-insensitive.
+    /// Variables and options that set a different cache directory. Variables of npm are case-insensitive.
     pub(super) place_variables: &'static [&'static str],
     pub(super) place_options: &'static [&'static str],
     /// Options and variables that disable the cache.
     pub(super) off: &'static [&'static str],
     pub(super) off_variables: &'static [&'static str],
-    /// Options and variables that restrict it to the content of the cache.
+    /// Options and variables that restrict the program to the files in its cache.
     pub(super) offline: &'static [&'static str],
     pub(super) offline_variables: &'static [&'static str],
     /// Options and variables whose value `symlink` makes installed files links into the cache.
     pub(super) link_settings: &'static [&'static str],
-    /// Its configuration files, variables that name one, and words of settings that affect the cache.
+    /// Configuration files, variables that refer to one, and words of settings that affect the cache.
     pub(super) config_files: &'static [&'static str],
     pub(super) config_variables: &'static [&'static str],
     pub(super) config_words: &'static [&'static str],
-    /// `true` if its builds depend on the libraries of the image, so that images with different bases must not share a
-    /// cache.
+    /// `true` if the cache contains builds that depend on the libraries of the image, so that images with different
+    /// bases must not share it.
     pub(super) builds: bool,
 }
 
 /// The cache directory of a program that runs as root.
 #[derive(Clone, Copy)]
 pub(super) enum Place {
-    /// Below `XDG_CACHE_HOME`, else below this directory of `HOME`, under this name.
+    /// The directory with the second name below `XDG_CACHE_HOME`, or else below the first directory of `HOME`.
     Cache(&'static str, &'static str),
-    /// Below `HOME`.
+    /// This directory below `HOME`.
     Home(&'static str),
-    /// Below `XDG_CACHE_HOME` under this name, else this path, whatever `HOME` is.
+    /// The directory with this name below `XDG_CACHE_HOME`, or else this path, independent of `HOME`.
     CacheOr(&'static str, &'static str),
-    /// This path.
+    /// A fixed path.
     Fixed(&'static str),
 }
 
+/// The values that most programs have in common.
 const NONE: Program = Program {
     kind: Kind::Plain,
     names: &[],
@@ -65,8 +67,8 @@ const NONE: Program = Program {
     builds: false,
 };
 
-const LINKS: &str = "what it installs is linked to its store";
-const ENVIRONMENTS: &str = "it keeps environments in its cache";
+const LINKS: &str = "installed files are links to its store";
+const ENVIRONMENTS: &str = "it stores environments in its cache";
 
 pub(super) const PROGRAMS: [Program; 8] = [
     Program {
@@ -136,7 +138,7 @@ pub(super) const PROGRAMS: [Program; 8] = [
         names: &["npm"],
         actions: &[&["ci"], &["install"], &["i"]],
         place: Place::Home(".npm"),
-        // The other directory has the packages of npx.
+        // The other directory contains the packages of npx.
         parts: &["_cacache"],
         place_variables: &["npm_config_cache"],
         place_options: &["--cache"],
@@ -168,7 +170,8 @@ pub(super) const PROGRAMS: [Program; 8] = [
         kind: Kind::Apt,
         names: &["apt-get", "apt"],
         actions: &[&["install"], &["upgrade"], &["dist-upgrade"], &["full-upgrade"], &["build-dep"]],
-        // Neither the package lists, which later steps may need, nor the state, which is part of the image.
+        // The package lists and the state are not mounted: later steps may need the lists, and the state is part of the
+        // image.
         place: Place::Fixed("/var/cache/apt/archives"),
         offline: &["--no-download", "--download-only", "-d"],
         config_files: &["apt.conf"],
@@ -183,7 +186,7 @@ impl Program {
         PROGRAMS.iter().find(|program| program.kind == kind)
     }
 
-    /// Returns `true` if a word of a command is the program: `pip`, `/opt/venv/bin/pip3.12`.
+    /// Returns `true` if a word of a command is the program, for example `pip` or `/opt/venv/bin/pip3.12`.
     pub(super) fn is_named(&self, word: &str) -> bool {
         let name = word.rsplit('/').next().unwrap_or(word);
         let is_version = |rest: &str| rest.chars().all(|char| char.is_ascii_digit() || char == '.');
@@ -198,7 +201,7 @@ impl Program {
     }
 }
 
-/// Returns `true` if these arguments start with the action, apart from options and their values.
+/// Returns `true` if the arguments start with the action. Options and their values are skipped.
 pub(super) fn acts(arguments: &[String], action: &[&str]) -> bool {
     if arguments.iter().any(|word| matches!(word.as_str(), "--help" | "-h" | "--version")) {
         return false;

@@ -12,7 +12,7 @@ use crate::dockerfile::{
 use crate::mounts::kinds::Kind;
 use crate::requirements::program as name;
 
-/// A RUN and its position.
+/// A RUN with its position in the build.
 pub(super) struct Step<'a> {
     pub(super) resolution: &'a Resolution,
     pub(super) surroundings: &'a Surroundings<'a>,
@@ -22,9 +22,9 @@ pub(super) struct Step<'a> {
     pub(super) run: &'a Run,
 }
 
-/// Why a RUN gets no mount for a program.
+/// The reason why no mount for a program is added to a RUN.
 pub(super) enum Left {
-    /// It does not use the cache of the program, or has a mount for it.
+    /// The RUN does not use the cache of the program, or already has a mount for it. This is not reported.
     Silently,
     /// The image may change, for this reason.
     Because(String),
@@ -35,7 +35,7 @@ fn because<T>(reason: impl Into<String>) -> Result<T, Left> {
 }
 
 impl Step<'_> {
-    /// Returns the calls of the program in a RUN that fill its cache, or would.
+    /// Returns the calls of the program in a RUN that use its cache, including unsafe actions.
     pub(super) fn called(run: &Run, at: &ResolvedInstruction, program: &Program) -> Vec<Invocation> {
         let mut calls = invocations(run, &at.scope);
         calls.retain(|call| {
@@ -50,7 +50,7 @@ impl Step<'_> {
         calls
     }
 
-    /// Returns the directories to mount for a program, besides those `mounted` for other programs.
+    /// Returns the directories to mount for a program, in addition to those `mounted` for other programs.
     pub(super) fn directories(&self, program: &Program, mounted: &[String]) -> Result<Vec<String>, Left> {
         let calls = Self::called(self.run, self.at, program);
         if calls.is_empty() || switched_off(program, self.at).is_some() || self.has_mount_of(program.kind) {
@@ -72,7 +72,10 @@ impl Step<'_> {
                     .iter()
                     .any(|other| relation_of(other, &cache.path) || relation_of(&cache.path, other))
                 {
-                    return because(format!("another program of the step keeps its cache in {}", cache.path));
+                    return because(format!(
+                        "a different program of the RUN has its cache in {}",
+                        cache.path
+                    ));
                 }
                 self.is_independent(program, &cache, &self.home(call))?;
                 if !directories.contains(&cache.path) {
@@ -83,6 +86,7 @@ impl Step<'_> {
         Ok(directories)
     }
 
+    /// Returns the `--mount` flag for a directory.
     pub(super) fn flag(&self, program: &Program, directory: &str) -> String {
         let base = match &self.chain()[0].base {
             Source::Image(index) => self.resolution.bases[*index].written.as_str(),
@@ -137,7 +141,9 @@ impl Step<'_> {
                     Ok,
                 )
             }
-            Source::Context(name) => because(format!("what the named context `{name}` holds is not known")),
+            Source::Context(name) => {
+                because(format!("the content of the named context `{name}` is not known"))
+            }
             Source::Stage(_) => because("the base of its stage is not known"),
         }
     }
@@ -155,7 +161,7 @@ impl Step<'_> {
         });
         let shell = shells.next_back().unwrap_or(&start.shell).first();
         if let Some(shell) = shell.filter(|shell| !SHELLS.contains(&name(shell))) {
-            return because(format!("what its shell `{shell}` does is not known"));
+            return because(format!("its shell `{shell}` is not supported"));
         }
         let unsafe_action = program.unsafe_actions.iter().find(|(action, _)| {
             calls.iter().any(|call| acts(&call.arguments, action) || name(&call.program) == "uvx")
@@ -167,13 +173,13 @@ impl Step<'_> {
             return because(format!("`{foreign}` runs it as a different user or in a different environment"));
         }
         if is_cut_off(self.run) {
-            return because("without network it needs what earlier steps left in its cache");
+            return because("without network it needs the files that earlier steps have stored in its cache");
         }
         if let Some(word) = offline(program, self.at) {
-            return because(format!("with `{word}` it needs what is in its cache"));
+            return because(format!("with `{word}` it needs the files in its cache"));
         }
         if invocations(self.run, &self.at.scope).iter().any(|call| name(&call.program) == "umask") {
-            return because("`umask` decides the modes of the directories that it makes");
+            return because("`umask` affects the modes of the directories that it creates");
         }
         configuration::links(program, calls, &self.at.scope).map_or(Ok(()), because)
     }
@@ -250,7 +256,7 @@ impl Step<'_> {
         present
     }
 
-    /// Returns `true` if the Dockerfile keeps packages, which Debian's images delete, before or in the RUN.
+    /// Returns `true` if the RUN or an instruction before it disables the deletion of packages in Debian's images.
     fn keeps_packages(&self) -> bool {
         self.before().chain([self.at]).any(|at| at.instruction.text.contains("docker-clean"))
     }
@@ -260,7 +266,7 @@ impl Step<'_> {
         self.run.mounts.iter().any(of_kind)
     }
 
-    /// Returns `true` if a mount of the user is, or may be, at, above or below a directory.
+    /// Returns `true` if a mount of the Dockerfile is, or may be, at, above or below a directory.
     fn covers(&self, mount: &Mount, directory: &str) -> bool {
         let Some(target) = mount.get("target") else { return false };
         let Some(target) = self.at.scope.known(target, '\\') else { return true };
@@ -269,7 +275,7 @@ impl Step<'_> {
         relation_of(&target, directory) || relation_of(directory, &target)
     }
 
-    /// Checks that nothing else reads or writes the cache.
+    /// Checks that no other instruction or program reads or writes the cache.
     fn is_independent(&self, program: &Program, cache: &CacheDirectory, home: &str) -> Result<(), Left> {
         let path = &cache.path;
         let line = |at: &ResolvedInstruction| *at.instruction.lines.start();
@@ -284,7 +290,7 @@ impl Step<'_> {
         if let Some((name, _)) =
             self.at.scope.variables().find(|(name, value)| elsewhere(name) && holds(value))
         {
-            return because(format!("`{name}` is in {path}, too"));
+            return because(format!("the path in `{name}` is also in {path}"));
         }
         set_by_files(program, self.surroundings, self.before(), self.at).map_or(Ok(()), because)?;
         if program.kind == Kind::Yarn {
@@ -324,8 +330,8 @@ impl Step<'_> {
         let destination =
             if destination.starts_with('/') { destination } else { format!("/{}/{destination}", at.workdir) };
         let destination = absolute(&destination);
-        // A destination is not a pattern, whatever its characters.
-        let brings = match cache.path.strip_prefix(destination.trim_end_matches('/')) {
+        // A destination is never a pattern, even if it contains special characters.
+        let adds_files = match cache.path.strip_prefix(destination.trim_end_matches('/')) {
             Some(below) if below.starts_with('/') && at.context.is_empty() => !at.sources.is_empty(),
             Some(below) if below.starts_with('/') => {
                 let below = below.trim_start_matches('/');
@@ -334,7 +340,7 @@ impl Step<'_> {
                 at.context.iter().any(|source| {
                     let inside = |file: &String| match file.strip_prefix(&source.path) {
                         Some(rest) => rest.trim_start_matches('/').split('/').next() == first,
-                        // A pattern.
+                        // The source is a pattern or a different path.
                         None => {
                             source.path.contains(['*', '?', '['])
                                 && file.split('/').any(|part| Some(part) == first)
@@ -345,13 +351,13 @@ impl Step<'_> {
             }
             _ => relation_of(&cache.path, &destination),
         };
-        if brings {
-            return because(format!("line {} puts files into {}", at.instruction.lines.start(), cache.path));
+        if adds_files {
+            return because(format!("line {} adds files to {}", at.instruction.lines.start(), cache.path));
         }
         Ok(())
     }
 
-    /// Checks that no other stage copies the cache or a parent of it.
+    /// Checks that no other stage copies or mounts the cache or a parent of it.
     fn is_not_copied(&self, cache: &CacheDirectory) -> Result<(), Left> {
         let mut stages: Vec<usize> = self.above().iter().map(|stage| stage.index).collect();
         stages.push(self.stage.index);
@@ -378,7 +384,7 @@ impl Step<'_> {
             };
             if taken.iter().any(holds) {
                 return because(format!(
-                    "line {} takes {} from the stage",
+                    "line {} reads {} from the stage",
                     at.instruction.lines.start(),
                     cache.path
                 ));
@@ -399,16 +405,17 @@ fn needs_it(program: &Program, at: &ResolvedInstruction, cache: &CacheDirectory)
             }
         }
         InstructionKind::Run(run) if is_cut_off(run) && !Step::called(run, at, program).is_empty() => {
-            return because(format!("line {line} has no network and needs what is in {}", cache.path));
+            return because(format!("line {line} has no network and needs the files in {}", cache.path));
         }
         _ => {}
     }
     match offline(program, at) {
-        Some(word) => because(format!("with `{word}` line {line} needs what is in {}", cache.path)),
+        Some(word) => because(format!("with `{word}` line {line} needs the files in {}", cache.path)),
         None => Ok(()),
     }
 }
 
+/// Returns a stage and the stages that it is built on, lowest first.
 fn chain<'a>(resolution: &'a Resolution, stage: &'a ResolvedStage) -> Vec<&'a ResolvedStage> {
     let mut chain = vec![stage];
     while let Source::Stage(below) = chain[0].base {

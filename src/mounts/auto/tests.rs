@@ -1,8 +1,10 @@
+//! Tests of the planned mounts.
+
 use super::*;
 use crate::dockerfile::{Dockerfile, Options};
 
-/// Plans mounts for a Dockerfile with these files in its context, on bases that set no variables other than those of
-/// `ENV`.
+/// Plans mounts for a Dockerfile with these files in its context. A base `env/NAME--VALUE` sets a variable; the user of
+/// the base `of-app` is `app`, and the settings of the base `unknown` are not known.
 fn planned(text: &str, files: &[(&str, &str)]) -> AutoMounts {
     let start = |reference: &str| {
         let environment = reference.strip_prefix("env/").map(|variable| variable.replace("--", "="));
@@ -37,7 +39,7 @@ fn added(text: &str, files: &[(&str, &str)]) -> Vec<(usize, Vec<String>)> {
     planned.map(|(line, flags)| (line, flags.into_iter().map(target).collect())).collect()
 }
 
-/// Returns the mounted directories of the last RUN that has some, separated by spaces.
+/// Returns the mounted directories of the last RUN with mounts, separated by spaces.
 fn of(run: &str) -> String {
     let from = if run.starts_with("FROM") { "" } else { "FROM python:3\n" };
     let files = [("package.json", "{}"), ("requirements.txt", "flask\n")];
@@ -151,28 +153,31 @@ fn a_run_whose_image_could_differ_is_left_unchanged_with_a_reason() {
         ("RUN pip install --no-index a", "with `--no-index` it needs"),
         ("ENV PIP_NO_INDEX=1\nRUN pip install a", "with `PIP_NO_INDEX`"),
         ("RUN npm ci --prefer-offline", "with `--prefer-offline`"),
-        ("RUN umask 077 && pip install a", "`umask` decides"),
+        ("RUN umask 077 && pip install a", "`umask` affects"),
         ("ENV PIP_CACHE_DIR=relative\nRUN pip install a", "`relative` is not an absolute path"),
         ("RUN pip install --cache-dir=$(mktemp -d) a", "is not known"),
         ("RUN export HOME=$(mktemp -d) && pip install a", "the value of `HOME` is not known"),
-        ("RUN pip install --cache-dir /tmp a", "/tmp holds more than its cache"),
-        ("WORKDIR /src/app\nRUN pip install --cache-dir /src a", "/src holds more than its cache"),
-        ("ENV UV_LINK_MODE=symlink\nRUN uv sync", "`UV_LINK_MODE` makes"),
-        ("FROM env/UV_LINK_MODE--symlink\nRUN uv sync", "`UV_LINK_MODE` makes"),
-        ("RUN UV_LINK_MODE=symlink uv sync", "`UV_LINK_MODE` makes"),
-        ("RUN uv pip install --link-mode=symlink a", "`--link-mode` makes"),
-        ("RUN uv run app.py", "it keeps environments in its cache"),
-        ("RUN uvx ruff", "it keeps environments in its cache"),
-        ("RUN pnpm install", "linked to its store"),
-        ("ENV PDM_INSTALL_CACHE=1\nRUN pdm install", "what `PDM_INSTALL_CACHE` says"),
-        ("ENV PIP_CONFIG_FILE=/etc/x\nRUN pip install a", "what `PIP_CONFIG_FILE` says is not known"),
-        ("RUN pip config set global.cache-dir /x\nRUN pip install a", "may move its cache"),
-        ("RUN npm config set cache /x && npm ci", "may move its cache"),
+        ("RUN pip install --cache-dir /tmp a", "/tmp contains more than its cache"),
+        ("WORKDIR /src/app\nRUN pip install --cache-dir /src a", "/src contains more than its cache"),
+        ("ENV UV_LINK_MODE=symlink\nRUN uv sync", "with `UV_LINK_MODE`"),
+        ("FROM env/UV_LINK_MODE--symlink\nRUN uv sync", "with `UV_LINK_MODE`"),
+        ("RUN UV_LINK_MODE=symlink uv sync", "with `UV_LINK_MODE`"),
+        ("RUN uv pip install --link-mode=symlink a", "with `--link-mode`"),
+        ("RUN uv run app.py", "it stores environments in its cache"),
+        ("RUN uvx ruff", "it stores environments in its cache"),
+        ("RUN pnpm install", "links to its store"),
+        ("ENV PDM_INSTALL_CACHE=1\nRUN pdm install", "the configuration that `PDM_INSTALL_CACHE` sets"),
+        (
+            "ENV PIP_CONFIG_FILE=/etc/x\nRUN pip install a",
+            "the configuration that `PIP_CONFIG_FILE` sets is not known",
+        ),
+        ("RUN pip config set global.cache-dir /x\nRUN pip install a", "may change its cache directory"),
+        ("RUN npm config set cache /x && npm ci", "may change its cache directory"),
         ("RUN printf '[global]\\ncache-dir=/x' > /etc/pip.conf\nRUN pip install a", "`cache` and pip.conf"),
-        ("COPY moved.conf /etc/pip.conf\nRUN pip install a", "the file of line 2 says something of `cache`"),
+        ("COPY moved.conf /etc/pip.conf\nRUN pip install a", "the file that line 2 adds mentions `cache`"),
         (
             "COPY --from=conf /etc/pip.conf /etc/\nRUN pip install a",
-            "the configuration file of line 2 is not known",
+            "the configuration file that line 2 adds is not known",
         ),
         // Other commands that use the directory.
         ("RUN pip install a && rm -rf /root/.cache", "`rm -rf /root/.cache` in line 2 uses /root/.cache/pip"),
@@ -191,20 +196,23 @@ fn a_run_whose_image_could_differ_is_left_unchanged_with_a_reason() {
         ("RUN npm ci\nCMD [\"npm\", \"ci\", \"--offline\"]", "with `--offline` line 3"),
         ("RUN mkdir -m 700 /root/.cache\nRUN pip install a", "`mkdir -m 700 /root/.cache`"),
         ("RUN ln -s /data /root/.cache\nRUN pip install a", "`ln -s /data /root/.cache`"),
-        ("COPY x /root/.cache/pip/\nRUN pip install a", "holds more than its cache"),
-        ("COPY x /root/.cache\nRUN pip install a", "line 2 puts files into"),
+        ("COPY x /root/.cache/pip/\nRUN pip install a", "contains more than its cache"),
+        ("COPY x /root/.cache\nRUN pip install a", "line 2 adds files to"),
         ("ENV HOME=/home/app\nRUN pip install a\nUSER app", "`USER app` in line 4 may need"),
         ("ENV HOME=/app\nRUN pip install a\nRUN touch /app/x", "`touch /app/x`"),
-        ("ENV PIP_CACHE_DIR=/c DATA=/c/data\nRUN pip install a", "`DATA` is in /c, too"),
+        ("ENV PIP_CACHE_DIR=/c DATA=/c/data\nRUN pip install a", "the path in `DATA` is also in /c"),
         ("COPY run.sh /\nRUN pip install a\nRUN sh /run.sh", "`run.sh` in line 4 uses"),
         (
             "FROM a AS b\nRUN pip install a\nFROM a\nCOPY --from=b /root/.cache /c",
-            "line 4 takes /root/.cache/pip",
+            "line 4 reads /root/.cache/pip",
         ),
-        ("FROM a AS b\nRUN pip install a\nFROM a\nCOPY --from=b / /", "line 4 takes"),
-        ("FROM a AS b\nRUN pip install a\nFROM a\nRUN --mount=from=b,target=/b ls /b", "line 4 takes"),
+        ("FROM a AS b\nRUN pip install a\nFROM a\nCOPY --from=b / /", "line 4 reads"),
+        ("FROM a AS b\nRUN pip install a\nFROM a\nRUN --mount=from=b,target=/b ls /b", "line 4 reads"),
         ("FROM a AS b\nRUN pip install a\nFROM b\nRUN ls /root/.cache", "`ls /root/.cache` in line 4"),
-        ("RUN corepack enable\nCOPY package.json /\nRUN yarn", "line 2 chooses a version of Yarn"),
+        (
+            "RUN corepack enable\nCOPY package.json /\nRUN yarn",
+            "line 2 may select a different version of Yarn",
+        ),
         (
             "RUN rm /etc/apt/apt.conf.d/docker-clean\nRUN apt-get install -y a\nRUN dpkg -i /var/cache/apt/archives/a.deb",
             "`dpkg -i /var/cache/apt/archives/a.deb`",
@@ -247,7 +255,7 @@ fn configuration_files_count_if_they_mention_the_cache() {
 }
 
 #[test]
-fn images_with_different_bases_do_not_share_a_cache_of_builds() {
+fn images_with_different_bases_do_not_share_a_cache_that_contains_builds() {
     let text = "FROM python:3 AS one\nRUN pip install a\nFROM python:3-alpine\nRUN pip install a\nRUN npm ci\nCOPY --from=one /x /x\n";
     let flags: Vec<String> = planned(text, &[]).flags.into_values().flatten().collect();
     assert_eq!(
@@ -261,7 +269,7 @@ fn images_with_different_bases_do_not_share_a_cache_of_builds() {
 }
 
 #[test]
-fn apt_gets_a_mount_for_kept_packages_and_never_for_its_lists() {
+fn a_mount_is_added_for_the_packages_of_apt_but_not_for_its_lists() {
     let text = "FROM debian AS base\nUSER 0\nRUN rm -f /etc/apt/apt.conf.d/docker-clean\n\
                 FROM base\nRUN apt-get update && \\\n apt-get install -y git\nRUN apt-get update\n";
     let flags = planned(text, &[]).flags;

@@ -1,4 +1,4 @@
-//! Tests of what is restored, kept, and left out.
+//! Tests of saving and restoring mounts: which files are restored, kept and left out.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -57,7 +57,7 @@ fn content(mount: &Path) -> Vec<String> {
         let found = found.unwrap();
         let data = found.path().symlink_metadata().unwrap();
         let path = found.path().strip_prefix(mount).unwrap().display().to_string();
-        let told = if data.is_file() {
+        let details = if data.is_file() {
             let digest = Digest::of(&fs::read(found.path()).unwrap());
             format!("{} {}.{} {digest}", data.len(), data.mtime(), data.mtime_nsec())
         } else if data.is_symlink() {
@@ -65,7 +65,13 @@ fn content(mount: &Path) -> Vec<String> {
         } else {
             "directory".to_owned()
         };
-        all.push(format!("{path} {:o} {}:{} {} {told}", data.mode(), data.uid(), data.gid(), data.nlink()));
+        all.push(format!(
+            "{path} {:o} {}:{} {} {details}",
+            data.mode(),
+            data.uid(),
+            data.gid(),
+            data.nlink()
+        ));
     }
     all
 }
@@ -138,7 +144,7 @@ fn files_that_builds_no_longer_read_are_left_out_by_unit() {
     let mount = bench.mount("mount");
     fill_pip(&mount);
     if !records_access_times(&bench.mount("probe")) {
-        // Without access times, the courier does not guess.
+        // Without access times, no file counts as unused.
         return;
     }
     let mut kept = entry(bench.save(&mount, None, &terms()));
@@ -156,7 +162,7 @@ fn files_that_builds_no_longer_read_are_left_out_by_unit() {
     bench.restore(&to, &kept);
     assert!(to.join(response(1) + ".body").exists(), "it belongs to its header, which was read");
     assert!(!to.join(response(2)).exists() && !to.join(wheel()).exists());
-    assert!(mount.join(response(2)).exists(), "nothing is taken from the builder");
+    assert!(mount.join(response(2)).exists(), "nothing is removed from the builder");
 }
 
 #[test]
@@ -259,12 +265,12 @@ fn a_link_in_a_path_is_not_followed() {
     let entry = entry(bench.save(&from, None, &terms()));
     symlink(&outside, to.join("d")).unwrap();
     let refused = bench.try_restore(&to, &entry).unwrap_err().to_string();
-    assert_eq!(refused, "d: there is something other than a directory; nothing was restored");
+    assert_eq!(refused, "d: something other than a directory exists at this path; nothing was restored");
     assert_eq!(content(&outside), Vec::<String>::new());
 }
 
 #[test]
-fn packages_are_counted_among_what_a_build_used_and_added() {
+fn packages_are_counted_among_the_files_that_a_build_used_and_added() {
     let bench = Bench::new();
     let mount = bench.mount("mount");
     let wheel = |number: u64, size| [b"PK\x03\x04".as_slice(), &noise(number, size)].concat();
@@ -317,13 +323,13 @@ fn an_incomplete_restore_changes_nothing() {
         }
     });
     assert_eq!(content(&to), before);
-    assert_eq!(fs::read_dir(&to).unwrap().count(), 1, "nothing is left over");
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 1, "no staging directory remains");
 
     // A directory is in the place of one of many files.
     fs::create_dir_all(to.join("http-v2/two")).unwrap();
     let before = content(&to);
     let refused = bench.try_restore(&to, &entry).unwrap_err().to_string();
-    assert_eq!(refused, "http-v2/two: there is a directory; nothing was restored");
+    assert_eq!(refused, "http-v2/two: a directory exists at this path; nothing was restored");
     assert_eq!(content(&to), before);
 }
 

@@ -41,14 +41,14 @@ fn impossible_listings_are_refused() {
     for (nodes, count, reason) in [
         (vec![file("b"), file("a")], 2, "twice or out of order"),
         (vec![file("a"), file("a")], 2, "twice or out of order"),
-        (vec![file("a/b")], 1, "no directory of the list is its parent"),
-        (vec![node("a", FoundKind::Symlink("/".into())), file("a/b")], 2, "no directory of the list"),
-        (vec![node("a", FoundKind::HardLink("b".into()))], 1, "no file listed before it"),
-        (vec![file("a")], 2, "another number of files"),
-        (vec![node("a", FoundKind::File(u64::MAX))], 1, "more than a file may have"),
+        (vec![file("a/b")], 1, "its parent is not listed as a directory"),
+        (vec![node("a", FoundKind::Symlink("/".into())), file("a/b")], 2, "its parent is not listed"),
+        (vec![node("a", FoundKind::HardLink("b".into()))], 1, "is not a file listed before it"),
+        (vec![file("a")], 2, "a different number of files than announced"),
+        (vec![node("a", FoundKind::File(u64::MAX))], 1, "exceeds the limit"),
     ] {
-        let told = refusal(&[Message::Nodes(nodes), listed(count)]);
-        assert!(told.contains(reason), "{told}");
+        let refusal = refusal(&[Message::Nodes(nodes), listed(count)]);
+        assert!(refusal.contains(reason), "{refusal}");
     }
 }
 
@@ -56,14 +56,14 @@ fn impossible_listings_are_refused() {
 fn content_that_was_not_announced_is_refused() {
     let list = |size| [Message::Nodes(vec![node("a", FoundKind::File(size))]), listed(1)];
     let whole = Message::Done(ReadOutcome::Whole);
-    for (said, reason) in [
-        (vec![Message::Content(vec![0; 11])], "more bytes than it says"),
-        (vec![Message::Content(vec![0; 9]), whole.clone()], "fewer bytes than it says"),
-        (vec![Message::Finish], "something else than content"),
-        (vec![listed(0)], "something else than content"),
+    for (messages, reason) in [
+        (vec![Message::Content(vec![0; 11])], "more bytes than announced"),
+        (vec![Message::Content(vec![0; 9]), whole.clone()], "fewer bytes than announced"),
+        (vec![Message::Finish], "unexpected message in the content"),
+        (vec![listed(0)], "unexpected message in the content"),
     ] {
-        let told = refusal(&[list(10).as_slice(), &said].concat());
-        assert!(told.contains(reason), "{told}");
+        let refusal = refusal(&[list(10).as_slice(), &messages].concat());
+        assert!(refusal.contains(reason), "{refusal}");
     }
     let cut = told(&[list(10).as_slice(), &[Message::Content(vec![0; 9])]].concat());
     assert!(matches!(cut, Err(MountError::Conversation(ConversationError::Ended))), "{cut:?}");
@@ -72,7 +72,7 @@ fn content_that_was_not_announced_is_refused() {
 
 #[test]
 fn an_incomplete_unit_is_not_saved() {
-    let tell = |paths: [&str; 4]| {
+    let listing = |paths: [&str; 4]| {
         let mut nodes: Vec<FoundNode> =
             (paths[0].match_indices('/').map(|(end, _)| node(&paths[0][..end], FoundKind::Directory)))
                 .collect();
@@ -83,11 +83,11 @@ fn an_incomplete_unit_is_not_saved() {
     let [first, head, body, last] =
         ["0", "1", "1.body", "2"].map(|end| format!("{}{end}", &response[..response.len() - 1]));
     let whole = || [Message::Content(vec![1, 2]), Message::Done(ReadOutcome::Whole)];
-    let said = |outcome| {
+    let content = |outcome| {
         [whole().as_slice(), &[Message::Content(vec![1]), Message::Done(outcome)], &whole(), &whole()]
             .concat()
     };
-    let saved = |paths, outcome| told(&[tell(paths).as_slice(), &said(outcome)].concat()).unwrap();
+    let saved = |paths, outcome| told(&[listing(paths).as_slice(), &content(outcome)].concat()).unwrap();
     for outcome in [ReadOutcome::Changed, ReadOutcome::Unreadable] {
         // In pip's cache, a response and its body are one unit.
         let SaveOutcome::Saved(entry) = saved([&first, &head, &body, &last], outcome).outcome else {
@@ -97,7 +97,7 @@ fn an_incomplete_unit_is_not_saved() {
         let SaveOutcome::Incomplete(reason) = saved(["x/a", "x/b", "x/c", "x/d"], outcome).outcome else {
             panic!("{outcome:?}")
         };
-        assert_eq!(reason, "x/b changed or could not be read meanwhile");
+        assert_eq!(reason, "x/b was changed or could not be read");
     }
     let mut notes = Notes::default();
     notes.add(std::ffi::OsStr::new("x"), &"no");
@@ -112,9 +112,9 @@ fn an_endless_stream_is_read_no_further_than_one_frame() {
     send(&mut bytes, &Message::Hello { version: VERSION, mount: 0 }).unwrap();
     let endless = Cursor::new(bytes).chain(std::io::repeat(0xff));
     let (_, mut talk) = Conversation::greet(endless, std::io::sink()).unwrap();
-    let told = talk.list().unwrap_err().to_string();
-    assert!(told.contains("a frame that is too large"), "{told}");
+    let error = talk.list().unwrap_err().to_string();
+    assert!(error.contains("a frame that is too large"), "{error}");
     let other = [1, 6, 0, 0, 0, 9, 0, 0, 0, 0, 0];
-    let told = Conversation::greet(Cursor::new(other), std::io::sink()).err().unwrap().to_string();
-    assert!(told.contains("it speaks version 9"), "{told}");
+    let error = Conversation::greet(Cursor::new(other), std::io::sink()).err().unwrap().to_string();
+    assert!(error.contains("it uses version 9 of the protocol"), "{error}");
 }

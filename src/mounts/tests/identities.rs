@@ -64,7 +64,7 @@ fn each_mount_of_the_target_is_listed_once() {
                 FROM base\nRUN --mount=type=cache,target=/c,sharing=locked true\n\
                 RUN --mount=type=cache,id=/c,target=/elsewhere true\n";
     let mounts = found(text, &[]);
-    let told: Vec<_> = (mounts.carried.iter())
+    let listed: Vec<_> = (mounts.carried.iter())
         .map(|mount| {
             (
                 mount.id.wire.as_str(),
@@ -73,7 +73,7 @@ fn each_mount_of_the_target_is_listed_once() {
             )
         })
         .collect();
-    assert_eq!(told, [("//c", Sharing::Locked, vec![4, 6, 7]), ("/o", Sharing::Shared, vec![4])]);
+    assert_eq!(listed, [("//c", Sharing::Locked, vec![4, 6, 7]), ("/o", Sharing::Shared, vec![4])]);
     assert_eq!(mounts.passed, []);
 }
 
@@ -87,8 +87,8 @@ fn mounts_that_cannot_be_identified_are_skipped_with_the_reason() {
     assert_eq!(
         reasons,
         [
-            (2, "a variable of its options may come from the base image"),
-            (3, "it is made from a directory of an empty file system, which has none"),
+            (2, "its options depend on a variable that the base image may set"),
+            (3, "its source is a directory of an empty file system"),
         ]
     );
 }
@@ -102,11 +102,11 @@ fn options_that_make_a_mount_useless_are_reported() {
     assert_eq!(
         found(text, &[]).defeats,
         [
-            "line 2: `--no-cache-dir` keeps pip from using the cache mount /root/.cache/pip; leave it out",
-            "line 3: `rm -rf /root/.cache/pip/x` keeps pip from using the cache mount /root/.cache/pip; leave it out",
-            "line 6: `PIP_NO_CACHE_DIR` keeps pip from using the cache mount /root/.cache/pip; leave it out",
-            "line 4: the cache mount /p is read-only there, so that nothing is added to it",
-            "line 4: sharing=private gives a build that runs beside another one an empty /p, of which larder may see either",
+            "line 2: `--no-cache-dir` prevents pip from using the cache mount /root/.cache/pip; remove it",
+            "line 3: `rm -rf /root/.cache/pip/x` prevents pip from using the cache mount /root/.cache/pip; remove it",
+            "line 6: `PIP_NO_CACHE_DIR` prevents pip from using the cache mount /root/.cache/pip; remove it",
+            "line 4: the cache mount /p is read-only, so nothing is added to it",
+            "line 4: with sharing=private, a concurrent build gets a separate, empty /p, and larder may save either of them",
         ]
     );
     let fine = "FROM python:3\nRUN --mount=type=cache,target=/root/.cache/pip pip install flask\n";

@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_read_as_docker_prints_them() {
+    fn bytes_are_formatted_as_in_docker() {
         for (count, text) in [
             (-1, "0B"),
             (0, "0B"),

@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_step_without_an_excerpt_is_still_named() {
+    fn a_step_without_output_and_excerpt_is_named() {
         let failure = Failure { name: "[2/3] RUN false", lines: Vec::new(), source: None };
         assert_eq!(report(&failure), "------\n > [2/3] RUN false:\n------\n");
     }

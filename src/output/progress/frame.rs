@@ -10,8 +10,8 @@
 //! ```
 //!
 //! A frame never exceeds the given size and leaves the last row to the cursor. If rows are scarce, running and failed
-//! vertexes are preferred to ended ones and younger to older ones, and every running vertex gets one more line of
-//! detail before any gets two. An ended vertex is one line without details.
+//! vertexes are preferred to ended ones, and younger to older ones. Every running vertex gets one line of detail before
+//! any gets a second one. An ended vertex is one line without details.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub(crate) struct Line {
 /// A vertex's line and the lines of detail below it.
 struct Block {
     main: Line,
-    /// `true` if running or failed; these are dropped last.
+    /// `true` if the vertex is running or failed; such blocks are dropped last.
     urgent: bool,
     /// In display order.
     details: Vec<(Rank, Line)>,

@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn larders_messages_are_events() {
+    fn messages_of_larder_are_events() {
         assert_eq!(
             message("warning", "a \"b\"\nc", None),
             "{\"schema\":\"larder.progress.v1\",\"event\":\"message\",\"level\":\"warning\",\"text\":\"a \\\"b\\\"\\nc\"}\n"

@@ -55,7 +55,7 @@ pub(crate) struct Options {
 
 #[cfg(test)]
 impl Options {
-    /// A terminal that keeps its size.
+    /// Returns the options for a terminal with a constant size.
     fn fixed(color: bool, size: Size) -> Self {
         Self { color, size: Box::new(move || size) }
     }
@@ -105,7 +105,7 @@ impl Display {
     }
 }
 
-/// One way to show a trace.
+/// A format in which a trace is shown.
 trait Renderer: Send {
     /// Called with a message before it is applied to the trace.
     fn message(&mut self, _update: &StatusUpdate, _out: &mut dyn Write) -> io::Result<()> {

@@ -13,7 +13,7 @@ mod tests {
     use crate::buildkit::trace::testing::{Script, at};
 
     #[test]
-    fn a_quiet_build_writes_nothing_and_still_keeps_the_trace() {
+    fn a_quiet_build_writes_nothing_but_returns_the_trace() {
         let captured = Captured::default();
         let options = Options::fixed(true, Size { cols: 80, rows: 24 });
         let mut display = Display::new(Mode::Quiet, options, captured.boxed());

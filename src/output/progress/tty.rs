@@ -1,9 +1,9 @@
 //! The live table on a terminal, painted by overwriting the previous frame.
 //!
 //! It redraws at most ten times a second, and only over its own lines: it moves the cursor up by the rows that its last
-//! frame occupies at the terminal's current width, rewrites them and clears what is left below. At the end it leaves
-//! the complete table. The builder's clock may differ from the local one; the table uses the builder's, by the
-//! difference observed when the first vertex started.
+//! frame occupies at the terminal's current width, rewrites them and clears the rows below. At the end it leaves the
+//! complete table. The builder's clock may differ from the local one; the table uses the builder's, by the difference
+//! observed when the first vertex started.
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn each_frame_is_painted_over_the_one_before() {
+    fn each_frame_overwrites_the_previous_one() {
         let (mut display, captured) = display(true, || Size { cols: 40, rows: 24 });
         display
             .update(Script::new().start("a", "[2/2] RUN false", 0).log("a", 5, "boo\n").update(), at(0))
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_table_is_redrawn_ten_times_a_second_at_most() {
+    fn the_table_is_redrawn_at_most_ten_times_a_second() {
         let (mut display, captured) = display(false, || Size { cols: 40, rows: 24 });
         display.update(Script::new().start("a", "RUN a", 0).update(), at(0)).unwrap();
         for millis in 1..=1_000 {
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_made_narrower_is_cleared_to_the_top_of_the_old_frame() {
+    fn a_narrowed_window_is_cleared_to_the_top_of_the_previous_frame() {
         use std::sync::atomic::{AtomicUsize, Ordering};
         static COLS: AtomicUsize = AtomicUsize::new(60);
         let (mut display, captured) =

@@ -1,4 +1,4 @@
-//! Carries the cache mounts of a build between a builder and the store.
+//! Saves the cache mounts of a build to the store, and restores them in the builder.
 
 mod record;
 mod seen;
@@ -33,7 +33,7 @@ fn present(mount: &TargetMount) -> Present {
 /// The reason why a mount with an empty entry is not restored.
 const OUTGROWN: &str = "it was larger than --max-mount-size when it was saved last";
 
-/// Returns `true` if this is the empty entry that is saved for a mount that was too large.
+/// Returns `true` if this is the empty entry that is stored for a mount that was too large.
 fn is_outgrown(entry: &Entry) -> bool {
     entry.manifest.subject.files == 0
 }
@@ -47,12 +47,12 @@ pub(crate) struct Carrier<'a> {
     reporter: &'a dyn Reporter,
     started: Instant,
     report: MountsReport,
-    /// The steps that were built for a visit.
+    /// The build steps that had to run before the mounts could be accessed.
     prepared: Trace,
     /// The time that these steps took.
     preparing: Duration,
     notes: Notes,
-    /// A build follows, and will report by itself what cannot be built.
+    /// `true` if a build follows. The build itself reports steps that fail.
     build_follows: bool,
 }
 
@@ -104,7 +104,7 @@ impl<'a> Carrier<'a> {
         Ok(self.finish(mounts))
     }
 
-    /// Restores the mounts in the builder. Also returns the trace of the steps that were built for that.
+    /// Restores the mounts in the builder. Also returns the trace of the build steps that this required.
     pub(crate) async fn restore(mut self, mounts: &Mounts) -> Result<(MountsReport, Trace), PipelineError> {
         self.report.warnings.clone_from(&mounts.defeats);
         let found = self.find(&mounts.carried).await?;
@@ -154,12 +154,12 @@ impl<'a> Carrier<'a> {
         done: Option<Result<RestoredMount, MountError>>,
     ) {
         match done {
-            // The reason was reported when the visit failed.
-            None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
+            // The reason was reported when accessing the mounts failed.
+            None => record.reason = Some("the builder's mounts cannot be accessed".to_owned()),
             Some(Ok(restored)) => {
                 let touch_fault = self.store.touch(entry).err();
                 self.report_faults(restored.faults.iter().chain(&touch_fault));
-                self.report_remarks("not looked at", &restored.notes);
+                self.report_remarks("not read", &restored.notes);
                 self.note_misfits(mount, restored.root);
                 record.outcome = MountOutcome::Hit;
                 record.moved = Tally { files: restored.sent_files, bytes: restored.sent_bytes };
@@ -192,7 +192,7 @@ impl<'a> Carrier<'a> {
                 set_entry(&mut record, before);
             }
             match done.next().flatten() {
-                None => record.reason = Some("the builder's mounts cannot be reached".to_owned()),
+                None => record.reason = Some("the builder's mounts cannot be accessed".to_owned()),
                 Some(Ok(saved)) => {
                     if matches!(saved.outcome, SaveOutcome::Saved(_)) {
                         seen.push(Seen::of(mount, false));
@@ -248,10 +248,10 @@ impl<'a> Carrier<'a> {
                 }
                 record.outcome = MountOutcome::Refused;
                 let size = humansize::format_size(bytes, humansize::DECIMAL);
-                record.reason = Some(format!("{size} are more than --max-mount-size"));
+                record.reason = Some(format!("{size} exceed --max-mount-size"));
                 self.reporter.warn(&format!(
-                    "the cache mount {} is not saved: its {size} are more than --max-mount-size, and no part of it can be \
-                     left out without the rest; an empty builder will begin anew",
+                    "the cache mount {} is not saved: its {size} exceed --max-mount-size, and it cannot be reduced by \
+                     leaving out files; a new builder will start with an empty mount",
                     record.id
                 ));
             }
@@ -264,7 +264,7 @@ impl<'a> Carrier<'a> {
                 record.outcome = MountOutcome::Refused;
                 record.reason = Some(shrunk.to_string());
                 self.reporter.warn(&format!(
-                    "the cache mount {} is not saved: {shrunk}; --allow-shrink saves it all the same",
+                    "the cache mount {} is not saved: {shrunk}; --allow-shrink saves it anyway",
                     record.id
                 ));
             }
@@ -295,7 +295,7 @@ impl<'a> Carrier<'a> {
     }
 
     fn no_entry(&self) -> String {
-        format!("nothing is kept of it for {} in {}", self.mount_settings().scope, self.store.lanes())
+        format!("no entry for {} in {}", self.mount_settings().scope, self.store.lanes())
     }
 
     async fn find(&mut self, mounts: &[TargetMount]) -> Result<Vec<Option<Entry>>, PipelineError> {
@@ -323,7 +323,7 @@ impl<'a> Carrier<'a> {
         self.report.faults.extend(report_faults(faults, self.reporter));
     }
 
-    /// Counts and reports a problem outside the store.
+    /// Reports a problem outside the store, and adds it to the report.
     fn report_problem(&mut self, message: String) {
         self.reporter.warn(&message);
         self.report.faults.push(FaultRecord { reason: "other".to_owned(), message });
@@ -345,7 +345,7 @@ impl<'a> Carrier<'a> {
 
     fn finish(mut self, mounts: &Mounts) -> MountsReport {
         self.report.mounts.extend(mounts.passed.iter().map(passed_record));
-        // The steps that were built for a visit cost the build nothing, because it finds them cached.
+        // The steps in `prepared` cost no additional time, because the build then finds them cached.
         let own = self.started.elapsed().saturating_sub(self.preparing);
         self.report.millis = millis(own);
         self.report

@@ -1,9 +1,9 @@
-//! Makes the records of mounts for reports.
+//! Creates the records of mounts for reports.
 
 use crate::mounts::{CarriedMount, Kind, MountOutcome, Passed, Tally, TargetMount};
 use crate::store::Entry;
 
-/// Returns the record of a mount before it is carried.
+/// Returns the record of a mount that has not been saved or restored yet.
 pub(super) fn record(mount: &TargetMount) -> CarriedMount {
     let mut targets: Vec<String> = mount.uses.iter().map(|used| used.target.clone()).collect();
     targets.dedup();

@@ -1,4 +1,4 @@
-//! Detects mounts that the builder has dropped: they are empty, but were not at the last visit.
+//! Detects mounts that the builder has deleted: they are empty, but larder filled or saved them before.
 
 use jiff::Timestamp;
 
@@ -11,7 +11,7 @@ pub(super) struct Seen {
     /// The name for messages.
     id: String,
     key: Digest,
-    /// It was empty at the beginning of the visit.
+    /// `true` if it was empty before larder accessed it.
     was_empty: bool,
 }
 
@@ -22,7 +22,7 @@ impl Seen {
 }
 
 impl Carrier<'_> {
-    /// Warns of the mounts that the builder has dropped, and records that all of them have content now.
+    /// Warns of the mounts that the builder has deleted, and records that all of these mounts have content now.
     pub(super) async fn remember(&mut self, seen: &[Seen]) {
         if seen.is_empty() {
             return;
@@ -46,7 +46,7 @@ impl Carrier<'_> {
         let dropped = seen.iter().filter(|_| is_same).filter(|mount| mount.was_empty).filter_map(|mount| {
             let last = builder.entry.mount_seen(mount.key)?.strftime("%Y-%m-%d %H:%M:%SZ");
             Some(format!(
-                "the builder has dropped the cache mount {} that was filled there {last}: its garbage collector did, or a prune",
+                "the builder has deleted the cache mount {}, which larder last filled at {last}: by garbage collection or a prune",
                 mount.id
             ))
         });

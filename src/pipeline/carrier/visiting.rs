@@ -1,4 +1,5 @@
-//! Visits the mounts of a carrier in groups, with progress and interrupts.
+//! Accesses the mounts of a build in groups, with progress and interrupts. A visit is a solve in which the courier runs
+//! in the builder with the mounts attached.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use crate::pipeline::stages::{WAITING, is_of_visit, show};
 use crate::pipeline::transfers::TICK;
 use crate::store::{FaultRecord, Meter};
 
-/// The work in one mount, given by its index among the carried mounts.
+/// The work in one mount, which is given by its index.
 type Work<T> = dyn Fn(usize, Conversation, &Meter) -> T + Send + Sync;
 
 enum Shown {
@@ -26,7 +27,7 @@ enum Shown {
 }
 
 impl Carrier<'_> {
-    /// Does `work` in each mount. Where the builder cannot be visited, this is reported and the result is `None`.
+    /// Does `work` in each mount. If the builder cannot be visited, reports this and returns `None` for the mount.
     pub(super) async fn visit<T: Send + 'static>(
         &mut self,
         what: &str,
@@ -37,7 +38,7 @@ impl Carrier<'_> {
         let mut done: Vec<Option<T>> = mounts.iter().map(|_| None).collect();
         let (own, of_build): (Vec<usize>, Vec<usize>) =
             (0..mounts.len()).partition(|place| mounts[*place].id.origin.is_none());
-        // The build steps for the second group may have mounts of the first one.
+        // The build steps for the second group may use mounts of the first group.
         for places in [own, of_build].into_iter().filter(|places| !places.is_empty()) {
             let values = self.visit_some(what, mounts, &places, Arc::clone(&work)).await?;
             for (place, value) in places.into_iter().zip(values) {
@@ -47,7 +48,7 @@ impl Carrier<'_> {
         Ok(done)
     }
 
-    /// Visits the mounts at `places`, either all with an origin or all without one.
+    /// Visits the mounts at `places`. Either all of them have an origin, or none.
     async fn visit_some<T: Send + 'static>(
         &mut self,
         what: &str,
@@ -64,7 +65,7 @@ impl Carrier<'_> {
         };
         let mut shown = Shown::Bytes(self.reporter.transfer(what));
         let mut within = Within::Nothing;
-        // The build reads these files until the visit is over.
+        // Keep these files until the visit is over, because the build reads them.
         let mut _files = None;
         let is_of_build = visited.iter().any(|mount| mount.id.origin.is_some());
         if is_of_build {
@@ -91,7 +92,7 @@ impl Carrier<'_> {
             &terms,
         );
         tokio::pin!(visiting);
-        // `true` after a second interrupt, which leaves without waiting.
+        // `true` after a second interrupt, which returns without waiting.
         let mut is_left = false;
         let done = loop {
             tokio::select! {
@@ -117,7 +118,7 @@ impl Carrier<'_> {
             Shown::Bytes(progress) => progress.finish(),
             Shown::Steps(showing) if is_left => showing.abort(),
             Shown::Steps(showing) => {
-                // The task ends with the visit; even if it panicked, what was carried counts.
+                // The task ends with the visit. Even if it panicked, the visit's result is valid.
                 self.prepared = showing.await.unwrap_or_default();
                 let steps = self.prepared.steps().into_iter();
                 self.preparing =
@@ -128,9 +129,9 @@ impl Carrier<'_> {
             Ok(done) => Ok(done),
             Err(VisitError::Interrupted) => Err(PipelineError::Interrupted),
             Err(error @ VisitError::Solve { .. }) if is_of_build => {
-                // The message of the user's own step may contain the value of a build argument: it is shown but not
-                // recorded.
-                let message = format!("{what} failed: what some are made from cannot be built");
+                // The message of the user's own step may contain the value of a build argument: show it, but do not
+                // record it.
+                let message = format!("{what} failed: cannot build the initial content of some of them");
                 if self.build_follows {
                     self.reporter.warn(&format!("{message}; going on without those"));
                 } else {

@@ -11,11 +11,11 @@ pub(crate) enum DirError {
     #[error(transparent)]
     Path(#[from] io::Error),
     /// One of the two directories contains the other.
-    #[error("{} {relation} the cache's own directory {}", path.display(), cache.display())]
+    #[error("{} {relation} the cache directory {}", path.display(), cache.display())]
     Cache { path: PathBuf, relation: &'static str, cache: PathBuf },
     #[error(transparent)]
     KeyFiles(#[from] KeyFileError),
-    /// The work was undone after an interrupt.
+    /// The user interrupted, and the work was undone.
     #[error("interrupted; nothing was {0}")]
     Interrupted(&'static str),
     #[error(transparent)]

@@ -1,10 +1,10 @@
-//! The files that a directory's key is computed from.
+//! Reads the files that a directory's key is computed from.
 //!
-//! In a pattern `*`, `?` and `[…]` match within a name, and `**` matches any directories. As in a shell, they do not
-//! match names that begin with a dot. Files in the saved directory are not part of its key.
+//! In a pattern, `*`, `?` and `[…]` match within a name, and `**` matches any number of directories. As in a shell,
+//! they do not match names that begin with a dot. Files in the saved directory are not part of its key.
 //!
 //! A missing file, such as a lock file that the build creates, is not an error: the directory then has no key, and the
-//! names are reported.
+//! names of the missing files are reported.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,11 +20,11 @@ use crate::requirements::{FileUse, Format, Found, View, is_requirements_name};
 pub(crate) enum KeyFileError {
     #[error("--key-files: {0} is a directory")]
     Directory(String),
-    #[error("--key-files: `{0}` is no pattern: it has an unclosed class or ends in a backslash")]
+    #[error("--key-files: `{0}` is not a valid pattern: it has an unclosed class or ends in a backslash")]
     Pattern(String),
 }
 
-/// A name or pattern without a readable file.
+/// A name or pattern for which there is no readable file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Missing {
     /// The name as typed, or the path of the file.
@@ -47,8 +47,8 @@ impl std::fmt::Display for Missing {
     }
 }
 
-/// Reads the files that `names` and patterns match, and the files that requirement files among them include. Also
-/// returns the names without a file.
+/// Reads the files that `names` match, and the files that requirement files among them include. Returns the names for
+/// which there is no file.
 pub(super) fn read(
     names: &[String],
     saved: &Path,
@@ -67,7 +67,8 @@ pub(super) fn read(
         if is_requirements_name(name) {
             inputs.requirements.add(&[FileUse::requirements(path)], &WorkingDirectory);
         } else {
-            // Other text files may also be lists of requirements; then their includes count as well.
+            // Other text files may also be lists of requirements. Then the files that they include are part of the key
+            // too.
             let extension = Path::new(&path).extension().and_then(|extension| extension.to_str());
             if matches!(extension, Some("txt" | "in")) {
                 inputs.requirements.add(&[FileUse::requirements(path.clone())], &WorkingDirectory);
@@ -84,13 +85,13 @@ struct WorkingDirectory;
 impl View for WorkingDirectory {
     fn find(&self, path: &str, _: Option<&str>, _: Format) -> Vec<Found> {
         let path = clean_path(path);
-        // An unreadable file counts as missing.
+        // An unreadable file is treated as missing.
         let content = Path::new(&path).is_file().then(|| std::fs::read(&path).ok()).flatten();
         content.into_iter().map(|content| Found { path: path.clone(), seen: path.clone(), content }).collect()
     }
 }
 
-/// Returns the sorted files without duplicates, and the names that match nothing.
+/// Returns the sorted files without duplicates, and the names that match no file.
 fn expand(names: &[String], saved: &Path) -> Result<(BTreeSet<String>, Vec<Missing>), KeyFileError> {
     let saved = clean_path(&saved.to_string_lossy());
     let mut files = BTreeSet::new();

@@ -1,4 +1,4 @@
-//! Saves and restores a directory, such as a package manager's cache, between runs.
+//! Saves and restores a directory, such as a package manager's cache, between runs. No engine is needed.
 
 pub(crate) mod error;
 mod key_files;
@@ -66,7 +66,7 @@ async fn run(
 struct DirKey {
     digest: Digest,
     inputs: Vec<Input>,
-    /// Messages on key files that cannot be read. If there are any, the directory has no key.
+    /// Messages about key files that cannot be read. If there are any, the directory has no key.
     missing: Vec<String>,
 }
 
@@ -77,7 +77,7 @@ struct Job {
     store: Store,
     terms: StoreSettings,
     notes: Notes,
-    /// The reason why nothing is saved, if that is disabled.
+    /// The reason why nothing is saved, if saving is disabled.
     saves_nothing: Option<&'static str>,
     meter: Arc<Meter>,
     report: DirReport,
@@ -96,7 +96,7 @@ impl Job {
         let (absolute_path, cache) =
             (std::path::absolute(&dir.path)?, std::path::absolute(&settings.cache_dir)?);
         if cache.starts_with(&absolute_path) || absolute_path.starts_with(&cache) {
-            let relation = if cache.starts_with(&absolute_path) { "holds" } else { "lies in" };
+            let relation = if cache.starts_with(&absolute_path) { "contains" } else { "is inside" };
             let (path, cache) = (dir.path.clone(), settings.cache_dir.clone());
             return Err(DirError::Cache { path, relation, cache });
         }
@@ -133,7 +133,7 @@ impl Job {
         self.dir.path.display().to_string()
     }
 
-    /// Warns of key files that cannot be read. Returns `true` if the directory has no key because of them.
+    /// Warns of key files that cannot be read. Returns `true` if the directory therefore has no key.
     fn lacks_key(&mut self) -> bool {
         if self.key.missing.is_empty() {
             return false;
@@ -145,7 +145,7 @@ impl Job {
         true
     }
 
-    /// Sends the entries that the remote lacks after an outage, then evicts entries beyond the limits.
+    /// Sends the entries that the remote did not receive during an outage, then evicts entries beyond the limits.
     fn make_room(&mut self) {
         let mut faults = send_unsent(&self.store, &*self.reporter);
         faults.extend(keep_within(&self.store, &self.terms, &*self.reporter));
@@ -170,7 +170,7 @@ impl Job {
         self.report.faults.extend(report_faults(faults, &*self.reporter));
     }
 
-    /// Counts and reports a problem outside the store.
+    /// Reports a problem outside the store, and adds it to the report.
     fn report_problem(&mut self, reason: &str, message: String) {
         self.reporter.warn(&message);
         self.report.faults.push(FaultRecord { reason: reason.to_owned(), message });
@@ -182,7 +182,7 @@ impl Job {
         self.report.created = Some(entry.manifest.created);
     }
 
-    /// Returns how the key differs from an entry's: `requirements.txt changed since the entry of 2026-03-01`.
+    /// Returns how the key differs from an entry's key: `requirements.txt changed since the entry of 2026-03-01`.
     fn difference(&self, entry: &Entry) -> Option<String> {
         let before = inputs_of(&entry.manifest.subject.inputs);
         let brief = changes::brief(&difference(&before, &self.key.inputs))?;

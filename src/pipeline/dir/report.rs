@@ -1,4 +1,4 @@
-//! The report on the save or restore of a directory.
+//! The report on the save or restore of a directory, whose JSON form is a stable interface.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -19,16 +19,16 @@ pub(crate) enum DirOutcome {
     Hit,
     /// The newest entry of the directory was restored.
     Fallback,
-    /// Nothing was restored or saved: there is no usable entry, or the cache failed.
+    /// Nothing was restored or saved: there was no usable entry, or the cache failed.
     Miss,
     Saved,
-    /// The entry of the key already has the content of the directory.
+    /// The entry of the key already had the content of the directory.
     Unchanged,
-    /// Nothing was done because that could be harmful.
+    /// Nothing was done because it could have lost or damaged files.
     Refused,
 }
 
-/// The result of a save or restore. Serializes to the JSON that users get.
+/// The result of a save or restore. It is serialized to the JSON output.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct DirReport {
     schema: &'static str,
@@ -48,15 +48,15 @@ pub(crate) struct DirReport {
 
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub(crate) struct DirAmounts {
-    /// Files and links in the entry.
+    /// The number of files and links in the entry.
     pub(crate) files: u64,
-    /// The size of the entry's files.
+    /// The size of the entry's files in bytes.
     pub(crate) bytes: u64,
-    /// Files that were written to the entry or the directory.
+    /// The number of files that were written to the entry or the directory.
     pub(crate) written: u64,
-    /// Files that did not change.
+    /// The number of files that were unchanged.
     pub(crate) unchanged: u64,
-    /// Files of the directory that were omitted from the entry.
+    /// The number of files in the directory that were left out of the entry.
     pub(crate) skipped: u64,
     pub(crate) added_bytes: u64,
 }

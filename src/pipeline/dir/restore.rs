@@ -1,4 +1,4 @@
-//! Restores a directory.
+//! Restores a directory from the store.
 
 use super::Job;
 use super::error::DirError;
@@ -13,12 +13,12 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Di
     if lacks_key && !settings.fallback {
         return Ok(());
     }
-    // Even if only an exact hit counts, the newest entry shows what has changed since.
+    // Look for the newest entry even if only an exact hit is restored, to report what has changed since that entry.
     let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
     job.report_faults(&found.faults);
     let Some(entry) = found.entry else {
         let fault = job.report.faults.first().map(|fault| fault.message.clone());
-        let no_entry = || format!("nothing is kept of {} in {}", job.dir.family, job.store.lanes());
+        let no_entry = || format!("no entry of {} in {}", job.dir.family, job.store.lanes());
         let missing = job.report.reason.take().map(|missing| format!("{missing}; "));
         job.report.reason = Some(missing.unwrap_or_default() + &fault.unwrap_or_else(no_entry));
         return Ok(());
@@ -70,7 +70,7 @@ fn report_failure(job: &mut Job, error: &RestoreError) {
         RestoreError::Unlisted(UnlistedError::Refused(refused)) => {
             job.report.outcome = DirOutcome::Refused;
             let hint = match refused.fault {
-                Fault::LeadsOut(_) => "; --outside-links restores it all the same",
+                Fault::LeadsOut(_) => "; --outside-links restores it anyway",
                 _ => "",
             };
             job.reporter.warn(&format!("{entry} is refused: {refused}{hint}; nothing was restored"));
@@ -78,7 +78,10 @@ fn report_failure(job: &mut Job, error: &RestoreError) {
             return;
         }
         RestoreError::Partial { .. } => {
-            job.report_problem("other", format!("{reason}; what is there may be of two times"));
+            job.report_problem(
+                "other",
+                format!("{reason}; the directory may now contain a mix of old and restored files"),
+            );
         }
         RestoreError::Place(_)
         | RestoreError::InTheWay(_)

@@ -1,4 +1,4 @@
-//! Saves a directory.
+//! Saves a directory to the store.
 
 use std::io;
 
@@ -57,7 +57,7 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
     }
     let trimmed = leave_out(settings, job, &root, &mut walked);
     if trimmed && walked.bytes() == 0 {
-        let reason = "it is larger than --max-size, and no part of it can be left out without the rest";
+        let reason = "it is larger than --max-size, and it cannot be reduced by leaving out files";
         not_saved(job, reason, "");
         return Ok(());
     }
@@ -107,9 +107,9 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
     Ok(())
 }
 
-/// Reports that the entry is not replaced because the directory has shrunk too much.
+/// Reports that the entry is not replaced because the directory has become much smaller.
 fn refuse(job: &mut Job, shrunk: &Shrunk) {
-    let hint = if *shrunk == Shrunk::Missing { "" } else { "; --allow-shrink saves it all the same" };
+    let hint = if *shrunk == Shrunk::Missing { "" } else { "; --allow-shrink saves it anyway" };
     not_saved(job, &shrunk.to_string(), hint);
 }
 
@@ -119,7 +119,7 @@ fn not_saved(job: &mut Job, reason: &str, hint: &str) {
     job.reporter.warn(&format!("{} is not saved: {reason}{hint}", job.path()));
 }
 
-/// Reports that a file cannot be read, without which the entry may be useless.
+/// Reports that a file cannot be read. The entry could be useless without it.
 fn incomplete(job: &mut Job, reason: &str) {
     job.report.outcome = DirOutcome::Refused;
     job.report.reason = Some(reason.to_owned());
@@ -138,8 +138,8 @@ fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
     Ok(Some((root, walked)))
 }
 
-/// Omits files until the entry is within the limit, and reports these and special files. Returns `true` if it was too
-/// large.
+/// Leaves out files until the entry is within the size limit, and reports these and special files. Returns `true` if
+/// the directory was too large.
 fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut Walked) -> bool {
     let mut is_trimmed = false;
     job.report.amounts.skipped += walked.left_out.len() as u64;
@@ -163,7 +163,7 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
     let outside = walked.outside_links();
     if let Some((named, more)) = named(&outside) {
         job.reporter.note(&format!(
-            "links that lead out of the directory: {named}{more}; restoring the entry takes --outside-links\n"
+            "links that lead out of the directory: {named}{more}; restoring the entry requires --outside-links\n"
         ));
     }
     is_trimmed
@@ -184,7 +184,7 @@ fn named(all: &[impl ToString]) -> Option<(String, String)> {
     (!first.is_empty()).then(|| (first.join(", "), more))
 }
 
-/// Returns the entry that the directory was last saved to or restored from, if it still exists.
+/// Returns the entry that the directory was last saved to or restored from, if the entry still exists.
 fn base(job: &mut Job, newest: Option<Entry>) -> Option<Base> {
     let index = job.index()?;
     let entry = newest.filter(|entry| entry.id == index.entry).or_else(|| {

@@ -1,7 +1,7 @@
-//! Decides whether larder or the engine pushes an image. Pure.
+//! Decides whether larder or the engine pushes an image. A pure function.
 //!
-//! Measured on two cores, with engine and registry on the same machine and other work beside it. Layers are installed
-//! Python packages; the time is that of the whole process, in seconds ("saved" is larder's push through `docker save`):
+//! Measured on two cores, with engine and registry on the same machine and other load. The layers are installed Python
+//! packages. The time is that of the whole process in seconds; "saved" is larder's push through `docker save`:
 //!
 //! | new layers of | 20.10: engine | larder | saved | 28.5: engine | larder | saved |
 //! |---|---|---|---|---|---|---|
@@ -11,16 +11,17 @@
 //! | 371 MB in five | 13.3 | 4.6 | 6.2 | 4.8 | 3.9 | 5.5 |
 
 /// Images below this size in bytes are left to the engine, which compresses all of them in about a second. The size of
-/// the image counts and not that of the new layers: what larder has pushed once, the engine would compress again.
+/// the whole image decides, not that of the new layers, because the engine would compress layers again that larder has
+/// pushed before.
 const LEAST_IMAGE: u64 = 32_000_000;
-/// `docker save` writes all layers of an image about four times as fast as 20.10 compresses some of them.
+/// `docker save` writes all layers of an image about four times as fast as Docker 20.10 compresses some of them.
 const SAVES_FASTER: u64 = 4;
 
-/// What is known of an image before it is pushed. Sizes are of uncompressed layers, in bytes.
+/// Sizes of an image that are known before the push. They are of uncompressed layers, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Estimate {
     pub(super) image: u64,
-    /// The layers that have to be compressed; `None` if that is unknown.
+    /// The size of the layers that have to be compressed; `None` if it is unknown.
     pub(super) missing: Option<u64>,
     /// `true` if larder can read single layers.
     pub(super) is_readable: bool,
@@ -28,7 +29,7 @@ pub(super) struct Estimate {
     pub(super) may_save: bool,
 }
 
-/// Returns `true` if larder is expected to push the image faster than the engine.
+/// Returns `true` if larder is expected to push the image faster than the engine does.
 pub(super) fn pays(Estimate { image, missing, is_readable, may_save }: Estimate) -> bool {
     if image < LEAST_IMAGE {
         false

@@ -1,4 +1,4 @@
-//! Finds blobs of an image's layers in registries.
+//! Finds blobs of an image's layers in registries, so that they need not be compressed and uploaded again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,17 +10,17 @@ use super::ways::{KnownImage, Way};
 use crate::digest::Digest;
 use crate::registry::{ImageRef, LayerBlob, RegistryError, Repository, within};
 
-/// How long the registry that is pushed to may take to return the layers of an image.
+/// The time limit for the registry that is pushed to, for returning the layers of an image.
 const OWN_DEADLINE: Duration = Duration::from_secs(20);
-/// How long other registries may take.
+/// The time limit for other registries.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Looks for the layers of an image: first in the image that has its name, then in related images, and in the base
-/// images only if the lowest layer is in none of these.
+/// images only if the lowest layer was not found in any of these.
 ///
 /// # Errors
 ///
-/// Fails if the registry that is pushed to does; others are left out.
+/// Fails if the registry that is pushed to fails; other registries that fail are skipped.
 pub(super) async fn look_up(
     push: &OwnPush<'_>,
     name: &ImageRef,
@@ -71,7 +71,7 @@ async fn layers_of(
     within(name.host(), deadline, Box::pin(repository.layer_blobs(reference, platform))).await
 }
 
-/// Compresses the layers whose blobs the repository has lost although its manifests name them.
+/// Marks the layers for compression whose blobs the repository has lost although its manifests name them.
 pub(super) async fn check(
     repository: &Repository,
     ways: &mut BTreeMap<Digest, Way>,
@@ -80,11 +80,11 @@ pub(super) async fn check(
         Way::Present(blob) => Some((*diff_id, blob.digest)),
         _ => None,
     });
-    let asked = present.map(|(diff_id, blob)| {
+    let checks = present.map(|(diff_id, blob)| {
         let mut repository = repository.clone();
         async move { repository.has(blob).await.map(|has| (diff_id, has)) }
     });
-    for answer in join_all(asked).await {
+    for answer in join_all(checks).await {
         if let (diff_id, false) = answer? {
             ways.insert(diff_id, Way::Compress);
         }

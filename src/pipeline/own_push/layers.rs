@@ -1,4 +1,5 @@
-//! The layers of an image in an engine with a graph driver: one by one from its data root, or all from `docker save`.
+//! Reads the layers of an image from an engine with a graph driver: one by one from its data root, or all of them from
+//! `docker save`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
@@ -13,19 +14,20 @@ use crate::images::chain_ids;
 /// The largest config that is read, in bytes.
 const LARGEST_CONFIG: u64 = 8 << 20;
 
-/// Receives a layer, and its diff id if that is known before it is read. Returns the diff id that it has.
+/// A callback that receives a layer, and its diff id if that is known before the layer is read. Returns the actual diff
+/// id.
 pub(super) type Take<'a> = dyn FnMut(Option<Digest>, &mut dyn Read) -> io::Result<Digest> + 'a;
 
 /// The layers of an image in a data root.
 pub(super) struct RootLayers {
     root: DataRoot,
     config: Vec<u8>,
-    /// Chain ids and sizes by diff id. The size in bytes is that of the files alone.
+    /// Chain ids and sizes by diff id. The sizes are those of the files alone, in bytes.
     layers: BTreeMap<Digest, (Digest, u64)>,
 }
 
 impl RootLayers {
-    /// Finds the image in a data root; `None` if the directory cannot be read or is not that of its engine.
+    /// Finds the image in a data root. Returns `None` if the directory cannot be read or belongs to a different engine.
     pub(super) fn find(root: DataRoot, id: Digest, diff_ids: &[String]) -> Option<Self> {
         let config = root.config(&id.hex()).ok().filter(|config| Digest::of(config) == id)?;
         let mut layers = BTreeMap::new();
@@ -35,7 +37,7 @@ impl RootLayers {
         Some(Self { root, config, layers })
     }
 
-    /// Returns the config, byte for byte.
+    /// Returns the original bytes of the config.
     pub(super) fn config(&self) -> &[u8] {
         &self.config
     }
@@ -55,9 +57,10 @@ impl RootLayers {
 }
 
 /// Reads the wanted layers and the config of the image `id` from its archive, as `docker save` writes it. Returns the
-/// config, byte for byte.
+/// original bytes of the config.
 ///
-/// Before Docker 25, layers are not named by their diff ids: all of them are taken until none is missing.
+/// Before Docker 25, layers in the archive are not named by their diff ids. Then all of them are passed to `take` until
+/// none is missing.
 pub(super) fn read_saved(
     archive: SavedArchive,
     id: Digest,
@@ -90,7 +93,7 @@ pub(super) fn read_saved(
     }
 }
 
-/// Returns the digest in `blobs/sha256/HEX` or `HEX.json`.
+/// Returns the digest in the path `blobs/sha256/HEX` or `HEX.json`.
 fn named_digest(path: &Path) -> Option<Digest> {
     let name = path.to_str()?;
     let hex = name.strip_prefix("blobs/sha256/").or_else(|| name.strip_suffix(".json"))?;

@@ -1,9 +1,9 @@
 //! Pushes an image of an engine with a graph driver faster than the engine does.
 //!
-//! The engine keeps layers uncompressed, and compresses each of them on one core. Here all cores compress a layer, and
-//! it is uploaded at the same time; layers that a registry has already keep their blobs. The config is pushed byte for
-//! byte, so that the id of the image does not change. Whatever fails, the caller can still let the engine push: nothing
-//! is tagged before everything else is in the registry.
+//! The engine stores layers uncompressed, and compresses each of them on one core. Here all cores compress a layer, and
+//! it is uploaded at the same time; the blobs of layers that a registry already has are reused. The config is pushed
+//! byte for byte, so that the id of the image does not change. After any failure the caller can still let the engine
+//! push: nothing is tagged before everything else is in the registry.
 //!
 //! ```text
 //!  data root or docker save ─▶ layers ─▶ compressed on all cores ─▶ temporary file ─▶ upload
@@ -41,18 +41,18 @@ use crate::registry::{
 };
 use crate::store::Meter;
 
-/// Blobs that are uploaded, mounted or copied at the same time, as docker does it.
+/// The number of blobs that are uploaded, mounted or copied at the same time. The same number as in Docker.
 const TRANSFERS: usize = 5;
 
-/// An image that may be pushed without the engine.
+/// An image that can be pushed without the engine.
 pub(crate) struct OwnPush<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) registries: &'a Registries,
     pub(crate) image: &'a Image,
     pub(crate) settings: PushSettings,
-    /// Images in registries that may share layers with this one, the likeliest first.
+    /// Images in registries that may share layers with this one, the most likely first.
     pub(crate) related: Vec<ImageRef>,
-    /// The base images, which are only asked for if the lowest layer is in no other image.
+    /// The base images. They are only queried if the lowest layer is in no other image.
     pub(crate) bases: Vec<ImageRef>,
     /// `true` if `docker save` of the image may be faster than the engine's push.
     pub(crate) may_save: bool,
@@ -72,7 +72,7 @@ pub(crate) enum OwnPushError {
     Digest(#[from] InvalidDigest),
     #[error("the layers cannot be read and compressed")]
     Layers(#[source] io::Error),
-    #[error("the disk of {place} has no room for {bytes} bytes of layers")]
+    #[error("the file system of {place} has no space for {bytes} bytes of layers")]
     Room { place: String, bytes: u64 },
 }
 
@@ -88,7 +88,7 @@ impl OwnPushError {
 type Grown = (Digest, GrowingBlob);
 
 impl OwnPush<'_> {
-    /// Pushes the image as `name`. Returns `None` if that is left to the engine, because it is expected to be faster.
+    /// Pushes the image as `name`. Returns `None` if the engine is expected to push it faster.
     pub(crate) async fn push(
         &self,
         name: &ImageRef,
@@ -144,8 +144,8 @@ impl OwnPush<'_> {
         Ok(Some(PushProgress { sent: blobs.len() - present, present }))
     }
 
-    /// Mounts or copies the blobs that other repositories have. Returns all blobs that the repository has then; layers
-    /// whose blobs cannot be taken over are compressed.
+    /// Mounts or copies the blobs that other repositories have. Returns all blobs that the repository has afterwards.
+    /// Layers whose blobs cannot be mounted or copied are marked for compression.
     async fn take_over(
         &self,
         repository: &Repository,
@@ -179,7 +179,7 @@ impl OwnPush<'_> {
         taken.into_iter().filter_map(|(diff_id, blob)| Some((diff_id, blob?))).collect()
     }
 
-    /// Uploads layers from `docker save`. Returns the config, too.
+    /// Uploads layers from `docker save`. Also returns the config.
     async fn upload_saved(
         &self,
         repository: &Repository,
@@ -202,8 +202,8 @@ impl OwnPush<'_> {
         uploaded
     }
 
-    /// Uploads layers while they are compressed. `read` passes them on and runs on a thread of its own; `plain` is
-    /// their size in bytes, as far as known.
+    /// Uploads layers while they are compressed. `read` passes them on and runs on a separate thread; `plain` is their
+    /// uncompressed size in bytes, as far as it is known.
     async fn upload<T: Send + 'static>(
         &self,
         repository: &Repository,
@@ -236,7 +236,7 @@ impl OwnPush<'_> {
         let uploading = uploading.buffer_unordered(TRANSFERS).try_collect::<BTreeMap<_, _>>();
         let (compressed, uploaded) = tokio::join!(compressing, uploading);
         match (compressed, uploaded) {
-            // The other end notices that, too.
+            // The other side then fails too, so report the registry's error.
             (_, Err(error @ UploadError::Registry(_))) => Err(error.into()),
             (Err(error), _) => Err(OwnPushError::Layers(error)),
             (_, Err(error)) => Err(error.into()),
@@ -244,7 +244,7 @@ impl OwnPush<'_> {
         }
     }
 
-    /// Returns the size of the layers that have to be compressed, as the engine states it.
+    /// Returns the size of the layers that have to be compressed, or `None` if the engine does not report it.
     async fn missing_bytes(&self, diff_ids: &[Digest], ways: &BTreeMap<Digest, Way>) -> Option<u64> {
         let sizes = self.engine.layer_sizes(&self.image.id).await.ok()?;
         let missing = to_compress(ways);
@@ -253,10 +253,10 @@ impl OwnPush<'_> {
         is_known.then(|| sizes.map(|(_, size)| size).sum())
     }
 
-    /// Lets the engine know by which digest the registry knows its image, as its own push does. It has all layers, so
-    /// that this costs a manifest.
+    /// Makes the engine record the digest of its image in the registry, as its own push does. The engine has all
+    /// layers, so it only fetches a manifest.
     async fn note_digest(&self, name: &ImageRef) {
-        // The image is pushed all the same: only its `RepoDigests` would be missing.
+        // A failure is ignored: the image is pushed, and only the engine's `RepoDigests` is incomplete.
         if let Ok(credentials) = self.registries.credentials(name.host()).await {
             let _ = self.engine.pull(name, &self.image.platform, &credentials, |_, _| {}).await;
         }
@@ -267,8 +267,8 @@ fn to_compress(ways: &BTreeMap<Digest, Way>) -> BTreeSet<Digest> {
     ways.iter().filter(|(_, way)| **way == Way::Compress).map(|(diff_id, _)| *diff_id).collect()
 }
 
-/// Compresses a layer to a blob that is uploaded meanwhile, if it is known which one it is, or else afterwards. Returns
-/// its diff id.
+/// Compresses a layer to a blob. If its diff id is known, the blob is uploaded at the same time, otherwise afterwards.
+/// Returns the diff id.
 fn compress_layer(
     compression: Compression,
     claimed: Option<Digest>,
@@ -276,10 +276,10 @@ fn compress_layer(
     grown: &mpsc::UnboundedSender<Grown>,
     meter: &Meter,
 ) -> io::Result<Digest> {
-    let gone = |_| io::Error::from(io::ErrorKind::BrokenPipe);
+    let closed = |_| io::Error::from(io::ErrorKind::BrokenPipe);
     let (mut writer, blob) = growing_blob()?;
     let waiting = match claimed {
-        Some(diff_id) => grown.send((diff_id, blob)).map(|()| None).map_err(gone)?,
+        Some(diff_id) => grown.send((diff_id, blob)).map(|()| None).map_err(closed)?,
         None => Some(blob),
     };
     let mut read = 0;
@@ -287,18 +287,20 @@ fn compress_layer(
     compress(compression, &mut plain, &mut writer, cores())?;
     let diff_id = plain.digest();
     if claimed.is_some_and(|claimed| claimed != diff_id) {
-        return Err(io::Error::other(format!("the engine has other bytes for the layer {diff_id}")));
+        return Err(io::Error::other(format!(
+            "the engine returned different content for a layer: its diff id is {diff_id}"
+        )));
     }
     let (_, size) = writer.finish();
-    // From now on the bytes that are to be sent are known.
+    // Now the number of bytes to send is known.
     meter.expect((meter.amounts().1 + size).saturating_sub(read));
     if let Some(blob) = waiting {
-        grown.send((diff_id, blob)).map_err(gone)?;
+        grown.send((diff_id, blob)).map_err(closed)?;
     }
     Ok(diff_id)
 }
 
-/// A reader that fails once the user has interrupted.
+/// A reader that fails after the user has interrupted.
 struct Stoppable<'a> {
     inner: &'a mut dyn Read,
     meter: &'a Meter,
@@ -315,9 +317,9 @@ impl Read for Stoppable<'_> {
     }
 }
 
-/// Fails if the file system of a directory on this machine has less than `bytes` bytes left.
+/// Fails if the file system of a directory has less than `bytes` bytes left.
 fn has_room(directory: &Path, bytes: u64) -> Result<(), OwnPushError> {
-    // The directory may be one of another machine.
+    // The directory may be on a different machine.
     let Ok(disk) = rustix::fs::statvfs(directory) else { return Ok(()) };
     if disk.f_bavail.saturating_mul(disk.f_frsize) < bytes {
         return Err(OwnPushError::Room { place: directory.display().to_string(), bytes });

@@ -1,4 +1,4 @@
-//! Decides how each layer of an image gets into a repository. Pure.
+//! Decides how each layer of an image gets into a repository. A pure function.
 
 use std::collections::BTreeMap;
 
@@ -14,16 +14,16 @@ pub(super) struct KnownImage {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Way {
-    /// A manifest of the repository names this blob.
+    /// A manifest of the repository already names this blob.
     Present(LayerBlob),
     /// The blob is mounted or copied from the repository of this image.
     TakeOver(ImageRef, LayerBlob),
-    /// No usable blob is known.
+    /// No usable blob was found.
     Compress,
 }
 
-/// Returns the way of each layer to the repository of `name`. A layer keeps the blob that it has, preferably one in the
-/// same repository, then one in the same registry.
+/// Returns how each layer gets into the repository of `name`. Existing blobs are reused, preferably from the same
+/// repository, then from the same registry.
 pub(super) fn ways(
     diff_ids: &[Digest],
     known: &[KnownImage],
@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_keeps_the_nearest_blob_that_the_manifest_can_name() {
+    fn the_nearest_blob_that_the_manifest_can_name_is_reused() {
         let name = |text: &str| text.parse::<ImageRef>().unwrap();
         let image = |place: &str, layers: &[(&str, &str, Compression)]| KnownImage {
             name: name(place),
@@ -80,13 +80,13 @@ mod tests {
             image("reg.example/app:cache", &[("base", "own", gzip), ("packed", "zstd", zstd)]),
         ];
         let own = name("reg.example/app:2");
-        let apart = name("elsewhere.example/app:2");
+        let other_registry = name("elsewhere.example/app:2");
         let base = name("reg.example/base:1");
         let hub = name("docker.io/library/base:1");
         let table = [
             ("base", &own, gzip, Way::Present(blob("own", gzip))),
             ("base", &name("reg.example/new:1"), gzip, Way::TakeOver(base, blob("near", gzip))),
-            ("base", &apart, gzip, Way::TakeOver(hub.clone(), blob("hub", gzip))),
+            ("base", &other_registry, gzip, Way::TakeOver(hub.clone(), blob("hub", gzip))),
             ("other", &own, gzip, Way::TakeOver(hub, blob("hub other", gzip))),
             ("packed", &own, gzip, Way::Compress),
             ("packed", &own, zstd, Way::Present(blob("zstd", zstd))),

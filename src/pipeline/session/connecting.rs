@@ -1,4 +1,4 @@
-//! Connects to an engine, which may take a while to start.
+//! Connects to an engine, and waits for one that is still starting.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::pipeline::reporter::Reporter;
 
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Connects to an engine. Tries for as long as `wait` if it cannot be reached.
+/// Connects to an engine. If it cannot be reached, retries for the duration of `wait`.
 pub(super) async fn connect(
     endpoint: &Endpoint,
     wait: Option<Duration>,

@@ -1,4 +1,4 @@
-//! Counts the interrupts of the user.
+//! Receives the user's interrupts.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -9,17 +9,17 @@ use tokio::sync::watch;
 
 use crate::pipeline::error::PipelineError;
 
-/// A receiver of the SIGINTs and SIGTERMs of the process. Each clone receives all of them, including those before it
-/// was made, so that an interrupt between two stages ends the second one.
+/// A receiver of the SIGINT and SIGTERM signals of the process. Each clone receives all of them, including those before
+/// the clone was made, so that an interrupt between two stages ends the second stage.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupts {
     count: watch::Receiver<u32>,
     seen: u32,
-    /// The number of interrupts that any receiver has noticed.
+    /// The number of interrupts that any receiver has handled.
     noticed: Arc<AtomicU32>,
 }
 
-/// The time after which an unnoticed interrupt ends the command.
+/// The time after which an interrupt that no receiver handles ends the command.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Interrupts {
@@ -37,7 +37,7 @@ impl Interrupts {
                     counter.send_modify(|count| *count += 1);
                 }
             }
-            // An open channel wakes no receiver.
+            // Keep the channel open: closing it would wake the receivers.
             std::future::pending::<()>().await;
             drop(counter);
         });
@@ -48,7 +48,7 @@ impl Interrupts {
     #[cfg(test)]
     pub(super) fn after(interrupts: u32) -> Self {
         let (counter, count) = watch::channel(interrupts);
-        // The channel stays open as in a process.
+        // Keep the channel open, as in a process.
         std::mem::forget(counter);
         Self { count, seen: 0, noticed: Arc::default() }
     }
@@ -72,7 +72,7 @@ impl Interrupts {
         self.noticed.fetch_max(self.seen, Ordering::Relaxed);
     }
 
-    /// Waits for an interrupt that no other receiver notices within a second, or for a second interrupt.
+    /// Waits for an interrupt that no other receiver handles within a second, or for a second interrupt.
     pub(crate) async fn unnoticed(&mut self) {
         loop {
             let noticed = self.noticed.load(Ordering::Relaxed);
@@ -87,6 +87,7 @@ impl Interrupts {
         }
     }
 
+    /// Runs `work` until the first interrupt.
     pub(crate) async fn bound<T>(mut self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
         tokio::select! {
             // Work that handles the interrupt itself can also clean up.
@@ -102,14 +103,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn an_interrupt_between_two_stages_ends_the_second() {
+    async fn an_interrupt_between_two_stages_ends_the_second_stage() {
         let (counter, count) = watch::channel(0);
         let interrupts = Interrupts { count, seen: 0, noticed: Arc::default() };
         assert!(interrupts.clone().bound(std::future::ready(())).await.is_ok());
         counter.send_modify(|count| *count += 1);
         let endless = std::future::pending::<()>();
         assert!(interrupts.clone().bound(endless).await.is_err());
-        // After the first interrupt is handled, the second one is awaited.
+        // The first interrupt is handled, so `next` waits for the second one.
         let mut handled = interrupts.clone();
         handled.next().await;
         assert!(interrupts.has_come() && !handled.has_come());
@@ -119,14 +120,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unnoticed_interrupt_ends_the_command() {
+    async fn an_interrupt_that_no_receiver_handles_ends_the_command() {
         let (counter, count) = watch::channel(0);
         let interrupts = Interrupts { count, seen: 0, noticed: Arc::default() };
         let mut listener = interrupts.clone();
         let listening = tokio::spawn(async move { listener.next().await });
         let mut command = interrupts.clone();
         counter.send_modify(|count| *count += 1);
-        assert!(tokio::time::timeout(PATIENCE * 2, command.unnoticed()).await.is_err(), "it was noticed");
+        assert!(
+            tokio::time::timeout(PATIENCE * 2, command.unnoticed()).await.is_err(),
+            "the interrupt was handled"
+        );
         listening.await.unwrap();
         counter.send_modify(|count| *count += 1);
         tokio::time::timeout(PATIENCE * 2, command.unnoticed()).await.unwrap();

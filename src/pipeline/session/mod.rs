@@ -26,7 +26,7 @@ use crate::plan::{BuildSettings, JobSettings};
 use crate::platform;
 use crate::store::Store;
 
-/// The state that the commands of a process share. [`Session::on`] makes a copy for a different engine.
+/// The state that the commands of a process share. [`Session::on`] creates a copy for a different engine.
 #[derive(Clone)]
 pub(crate) struct Session<'a> {
     pub(crate) settings: &'a JobSettings,
@@ -40,7 +40,7 @@ struct Shared {
     connections: Mutex<Vec<(Endpoint, Connecting)>>,
 }
 
-/// A connection that the first caller makes and the others wait for.
+/// A connection that the first caller opens and other callers wait for.
 type Connecting = Arc<OnceCell<Result<Arc<EngineConnection>, PipelineError>>>;
 
 impl<'a> Session<'a> {
@@ -48,7 +48,7 @@ impl<'a> Session<'a> {
         Self { settings, shared: Arc::default() }
     }
 
-    /// Returns a session whose user has interrupted.
+    /// Returns a session that the user has already interrupted.
     #[cfg(test)]
     pub(super) fn interrupted(settings: &'a JobSettings) -> Self {
         let session = Self::new(settings);
@@ -56,7 +56,7 @@ impl<'a> Session<'a> {
         session
     }
 
-    /// Returns the same session with other settings, for example those of a different engine.
+    /// Returns the same session with different settings, for example those of a different engine.
     pub(crate) fn on<'b>(&self, settings: &'b JobSettings) -> Session<'b>
     where
         'a: 'b,
@@ -64,12 +64,12 @@ impl<'a> Session<'a> {
         Session { settings, shared: Arc::clone(&self.shared) }
     }
 
-    /// Returns a receiver of all the user's interrupts. Requires a runtime.
+    /// Returns a receiver of all interrupts. Requires a Tokio runtime.
     pub(crate) fn interrupts(&self) -> Interrupts {
         self.shared.interrupts.get_or_init(Interrupts::start).clone()
     }
 
-    /// Returns the store, without reading it. Fails if the remote's address is invalid.
+    /// Returns the store, without reading from it. Fails if the remote's address is invalid.
     pub(crate) fn store(&self) -> Result<Store, PipelineError> {
         let mut opened = self.opened();
         if let Some(opened) = &*opened {
@@ -79,7 +79,7 @@ impl<'a> Session<'a> {
         Ok(opened.insert(new).store.clone())
     }
 
-    /// Returns the location of the remote store and its first fault, if there is one.
+    /// Returns the location of the remote store and its first fault, if it had one.
     pub(crate) fn remote_fault(&self) -> Option<(String, String)> {
         self.opened().as_ref().and_then(Opened::remote_fault)
     }
@@ -88,7 +88,7 @@ impl<'a> Session<'a> {
         self.shared.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the connection to the engine of the settings. Reports if larder has to wait for the engine.
+    /// Returns the connection to the engine of the settings. Reports when larder has to wait for the engine.
     pub(crate) async fn connection(
         &self,
         reporter: Option<&dyn Reporter>,
@@ -132,9 +132,9 @@ impl<'a> Session<'a> {
     }
 }
 
-/// A connected engine: its builder, its API, and the registries as the engine reaches them.
+/// A connected engine: its builder, its API, and the registries with the engine's rules.
 pub(crate) struct EngineConnection {
-    /// The builder, or why it cannot be reached.
+    /// The builder, or the reason why it cannot be reached.
     client: Result<Client, Arc<ConnectError>>,
     /// The API of a Docker engine; `None` for buildkitd.
     pub(crate) engine: Option<Engine>,
@@ -156,7 +156,7 @@ impl EngineConnection {
         Ok(Self::with(Ok(client), engine, settings))
     }
 
-    /// Returns the registries without an engine, which cannot be reached for this reason.
+    /// Returns a connection that provides only registries, for an engine that could not be reached because of `error`.
     pub(crate) fn without_engine(error: Arc<ConnectError>, settings: &JobSettings) -> Self {
         Self::with(Err(error), None, settings)
     }
@@ -180,7 +180,7 @@ impl EngineConnection {
         self.client.as_ref().map_err(Arc::clone)
     }
 
-    /// Returns the platform that the builder builds for by default, and that of this machine without a builder. A local
+    /// Returns the default platform of the builder, or the platform of this machine if there is no builder. A local
     /// socket does not imply the local platform, because it may be forwarded.
     pub(crate) async fn platform(&self) -> Result<String, ConnectError> {
         match &self.client {
@@ -198,19 +198,19 @@ impl EngineConnection {
         }
     }
 
-    /// Returns the builder with what earlier builds have noted of it.
+    /// Returns the builder with the notes of earlier builds about it.
     pub(crate) async fn known_builder<'a>(
         &'a self,
         notes: &'a Notes,
     ) -> Result<KnownBuilder<'a>, UnknownBuilder> {
-        let ask = || async { KnownBuilder::identity(self.client()?, self.engine.as_ref()).await };
-        let identity = self.builder.get_or_try_init(ask).await?;
+        let query = || async { KnownBuilder::identity(self.client()?, self.engine.as_ref()).await };
+        let identity = self.builder.get_or_try_init(query).await?;
         Ok(KnownBuilder::new(identity, self.engine.as_ref(), notes)?)
     }
 
     /// Returns the engine's image store; `GraphDriver` for buildkitd.
     pub(crate) async fn image_store(&self) -> Result<ImageStore, PipelineError> {
-        let ask = || async {
+        let query = || async {
             match &self.engine {
                 // Engines that do not support attestations only have graph drivers.
                 Some(engine) if self.client()?.product().can(Ability::Attestations) => {
@@ -219,6 +219,6 @@ impl EngineConnection {
                 _ => Ok(ImageStore::GraphDriver),
             }
         };
-        self.image_store.get_or_try_init(ask).await.copied()
+        self.image_store.get_or_try_init(query).await.copied()
     }
 }

@@ -38,8 +38,8 @@ impl Opened {
     }
 }
 
-/// Returns `true` if a fault should be reported. Each fault is reported once per run, even if it concerns many objects;
-/// that a remote was given up is not reported.
+/// Returns `true` if a fault should be reported. Each fault is reported once per run, even if it concerns many objects.
+/// That a remote is no longer used after a fault is not reported.
 pub(crate) fn is_news(fault: &StoreError) -> bool {
     static REPORTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let what = match fault {
@@ -50,7 +50,7 @@ pub(crate) fn is_news(fault: &StoreError) -> bool {
     fault.reason() != Reason::GivenUp && reported.insert(what)
 }
 
-/// Sends and reports the entries that earlier saves could not send to the remote. Returns the faults.
+/// Sends the entries that earlier saves could not send to the remote, and reports them. Returns the faults.
 pub(crate) fn send_unsent(store: &Store, reporter: &dyn Reporter) -> Vec<StoreError> {
     let Sent { carried, faults } = store.send_unsent();
     if let (1.., Some(place)) = (carried.entries, store.place(Place::Remote)) {
@@ -60,7 +60,7 @@ pub(crate) fn send_unsent(store: &Store, reporter: &dyn Reporter) -> Vec<StoreEr
     faults
 }
 
-/// Evicts entries beyond the limits after a save, and reports that. Returns the faults.
+/// Evicts entries beyond the limits after a save, and reports them. Returns the faults.
 pub(crate) fn keep_within(
     store: &Store,
     settings: &StoreSettings,
@@ -78,7 +78,7 @@ pub(crate) fn keep_within(
     faults
 }
 
-/// Warns of the faults that should be reported, and returns the records of all.
+/// Warns of the faults that should be reported, and returns the records of all faults.
 pub(crate) fn report_faults<'f>(
     faults: impl IntoIterator<Item = &'f StoreError>,
     reporter: &dyn Reporter,

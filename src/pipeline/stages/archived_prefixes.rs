@@ -1,7 +1,7 @@
-//! Prefixes in the store: they are archived with their image, and builds without a registry continue from them.
+//! Archives prefixes in the store together with their image, and loads them for builds that use no registry.
 //!
-//! The store has the layers of the image already, so that an entry of a prefix adds a config and a list of chunks. A prefix
-//! that is loaded into the engine stays there under a name, as long as it is one of the last that were used.
+//! The store already has the layers of the image, so the entry of a prefix adds only a config and a list of chunks. A
+//! prefix that is loaded into the engine stays there under a name, as long as it is among the last that were used.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +23,9 @@ use crate::registry::{ImageRef, PrefixDocuments, PrefixMark};
 use crate::store::{Entry, Meter, StoreError, Subject};
 use crate::tiers::{Accepted, ArchiveTier, ImageTier, LoadError, Wanted};
 
-/// The repository of the names that loaded prefixes have in the engine.
+/// The repository name that loaded prefixes have in the engine.
 const LOADED: &str = "larder-prefix";
-/// How long archiving the prefixes of an image may take.
+/// The time limit for archiving one prefix of an image.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -100,8 +100,8 @@ impl Prefixes {
         Ok(none)
     }
 
-    /// Prepares a build that continues from the prefix in `entry`, and loads it unless that is impossible. Returns why it
-    /// is, and the bytes that were loaded.
+    /// Prepares a build that continues from the prefix in `entry`, and loads the prefix. Returns the reason if the
+    /// build cannot continue from it, and the number of bytes that were loaded.
     async fn load(
         &mut self,
         job: &Job<'_>,
@@ -117,16 +117,17 @@ impl Prefixes {
             return Ok((Err(reason), 0));
         }
         let loaded = tier.load(entry, std::slice::from_ref(name), meter).await?;
-        // If these notes cannot be written, the image stays.
+        // If these notes cannot be written, the image stays in the engine.
         drop(job.note_loaded(&name.familiar()).await);
         Ok((Ok(()), loaded.bytes))
     }
 
-    /// Archives the prefixes of the image in `entry` that the store lacks, if the build uses no registry for them.
+    /// Archives the prefixes of the image in `entry` that the store lacks, unless the build uses a registry for
+    /// prefixes.
     ///
     /// # Errors
     ///
-    /// Fails with a builder or a store at fault under `--strict`, or when the user interrupts.
+    /// Fails if the builder or the store fails under `--strict`, or if the user interrupts.
     pub(super) async fn archive(
         &self,
         job: &Job<'_>,
@@ -165,7 +166,7 @@ impl Prefixes {
         if is_added { job.settle_store() } else { Ok(()) }
     }
 
-    /// Archives a prefix, and returns faults of the store that did not prevent that.
+    /// Archives a prefix. Returns the faults of the store that did not prevent that.
     async fn archive_one(
         &self,
         job: &Job<'_>,
@@ -185,7 +186,7 @@ impl Prefixes {
 }
 
 impl Job<'_> {
-    /// Returns `false` if the store has no prefix of the image. A remote is not asked.
+    /// Returns `false` if the store has no prefix of the image. A remote is not queried.
     pub(super) async fn may_have_stored_prefix(&self, keys: &BuildKeys) -> Result<bool, PipelineError> {
         if !self.build.tiers.archive || self.faults.is_cache_down() {
             return Ok(false);
@@ -206,20 +207,20 @@ impl Job<'_> {
         Ok(false)
     }
 
-    /// Returns `true` unless the image was loaded into the engine and is no longer there.
+    /// Returns `true` unless the image was loaded into the engine and has been removed since.
     pub(super) async fn still_has(&self, base: &PrefixBase) -> bool {
         let (Some(id), Some(engine)) = (&base.id, self.engine()) else { return true };
         let image = engine.image(&base.name).await.ok().flatten();
         if self.build.source.pull || image.is_none_or(|image| image.id != *id) {
             return false;
         }
-        // If these notes cannot be written, the image stays.
+        // If these notes cannot be written, the image stays in the engine.
         drop(self.note_loaded(&base.name).await);
         true
     }
 
-    /// Records that a loaded prefix is used, and removes names of others that were not used for long. If that fails, the
-    /// engine keeps them.
+    /// Records that a loaded prefix is used, and removes the names of prefixes that have not been used for a long time.
+    /// If that fails, the engine keeps them.
     async fn note_loaded(&self, name: &str) -> Result<(), PipelineError> {
         let mut forgotten = Vec::new();
         self.note_builder(|entry| forgotten = entry.note_loaded(name, Timestamp::now())).await?;

@@ -1,4 +1,4 @@
-//! Archives whole images in the store while the build goes on with other work.
+//! Archives whole images in the store, concurrently with other work of the build.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,8 +22,8 @@ use crate::registry::ImageRef;
 use crate::store::{Entry, Meter, Subject};
 use crate::tiers::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest, ArchiveTier};
 
-/// The maximum number of inputs in an entry. If there are more, the files are omitted, because every lookup in the
-/// store reads them.
+/// The maximum number of inputs in an entry. If there are more, the files are left out, because every lookup in the
+/// store reads the inputs.
 const MAX_INPUTS: usize = 500;
 
 pub(super) struct Archiving {
@@ -35,26 +35,26 @@ pub(super) struct Archiving {
 
 impl Drop for Archiving {
     fn drop(&mut self) {
-        // Nobody waits for the result any more.
+        // No one waits for the result any more.
         self.meter.stop();
     }
 }
 
 impl Job<'_> {
-    /// Returns the tier of archived images, if the engine keeps images.
+    /// Returns the tier of archived images, or `None` if the engine stores no images.
     pub(super) async fn archive_tier(&self) -> Result<Option<ArchiveTier>, PipelineError> {
         let Some(engine) = self.engine().cloned() else { return Ok(None) };
         let (images, deadline) = (self.connection.image_store().await?, self.build.tiers.archive_timeout);
         Ok(Some(ArchiveTier::new(self.session.store()?, engine, images, deadline)))
     }
 
-    /// Returns `true` if archiving the image of these keys was interrupted.
+    /// Returns `true` if an earlier run was interrupted while it archived the image of these keys.
     pub(super) fn was_archiving(&self, keys: &BuildKeys) -> bool {
         // A read fault was reported when the engine's image was looked up.
         self.notes.image(keys.keys.image).ok().flatten().is_some_and(|entry| entry.archiving)
     }
 
-    /// Returns `true` if `--enable-cache` was typed and the store has no image of these keys.
+    /// Returns `true` if `--enable-cache` was given on the command line and the store has no image of these keys.
     pub(super) async fn lacks_archive(&self, keys: &BuildKeys) -> Result<bool, PipelineError> {
         if self.build.tiers.archive_request != ArchiveRequest::Typed
             || !self.build.tiers.archive
@@ -68,7 +68,7 @@ impl Job<'_> {
         Ok(!tier.has(keys.keys.image, platform).await)
     }
 
-    /// Returns the policy for an image that a registry has, or does not have, under its key.
+    /// Returns the archive policy for an image that is, or is not, in a registry under its key.
     pub(super) fn archive_policy(&self, is_in_registry: bool) -> ArchivePolicy {
         ArchivePolicy {
             request: self.build.tiers.archive_request,
@@ -80,7 +80,7 @@ impl Job<'_> {
         }
     }
 
-    /// Starts archiving the image `id` of these keys, if the policy says so.
+    /// Starts to archive the image `id` of these keys, if the policy requires it.
     pub(super) async fn archive_built(
         &self,
         (keys, id): (&BuildKeys, &str),
@@ -101,7 +101,7 @@ impl Job<'_> {
         }
         match engine.image(id).await {
             Ok(Some(image)) => self.start_archiving(image, keys, lookup).await,
-            // The image was removed right after the build.
+            // The image was removed immediately after the build.
             Ok(None) => Ok(None),
             Err(error) => {
                 self.faults.report(&error)?;
@@ -130,16 +130,16 @@ impl Job<'_> {
             ..self.subject(&keys.published(&self.settings.seal).await)
         };
         // The layers of an entry that cannot be loaded must not be reused.
-        let anew = lookup.is_unloadable;
+        let without_reuse = lookup.is_unloadable;
         self.notes.note_archiving(key, true).or_else(|fault| self.faults.report_notes(&fault))?;
         let meter = Arc::new(Meter::default());
         let counter = Arc::clone(&meter);
-        let saving = async move { tier.save(key, &platform, &image, subject, anew, &counter).await };
+        let saving = async move { tier.save(key, &platform, &image, subject, without_reuse, &counter).await };
         Ok(Some(Archiving { key, task: tokio::spawn(saving), meter, started: Instant::now() }))
     }
 
-    /// Returns `true` if the image should be archived. Reports an image that is not archived although that was
-    /// requested.
+    /// Returns `true` if the image should be archived. Reports an image that is not archived because earlier archived
+    /// images were not used.
     pub(super) fn should_archive(&self, policy: ArchivePolicy) -> bool {
         // A fault of the ledger is reported when the build is written to it.
         let builds = || ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
@@ -152,7 +152,7 @@ impl Job<'_> {
         decision == ArchiveDecision::Archive
     }
 
-    /// Sends entries to the remote that it lacks, and keeps the store within its limits.
+    /// Sends missing entries to the remote, and evicts entries beyond the store's limits.
     pub(super) fn settle_store(&self) -> Result<(), PipelineError> {
         let store = self.session.store()?;
         let mut faults = send_unsent(&store, self.reporter);
@@ -209,7 +209,7 @@ impl Archived {
         let Some(mut archiving) = archiving else { return Ok(()) };
         let meter = Arc::clone(&archiving.meter);
         let saved =
-            transfer("keeping the image", &mut archiving.task, &meter, job.session, job.reporter).await?;
+            transfer("archiving the image", &mut archiving.task, &meter, job.session, job.reporter).await?;
         job.notes.note_archiving(archiving.key, false).or_else(|fault| job.faults.report_notes(&fault))?;
         let saved = match saved {
             Ok(Ok(saved)) => saved,

@@ -1,4 +1,5 @@
-//! Implements `--auto-mounts`: adds cache mounts, in memory, to RUN instructions that could use one.
+//! Implements `--auto-mounts`: adds cache mounts to RUN instructions that could use one. The user's Dockerfile is not
+//! changed on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,11 +20,10 @@ use crate::pipeline::witness::Witness;
 use crate::plan::BuildSettings;
 use crate::platform;
 
-/// Larger files are taken for data and not read.
+/// Larger files are assumed to be data, and are not read.
 const MAX_READ_BYTES: u64 = 1 << 20;
 
-/// Adds the mounts if that is requested, and reports the lines. Mistakes in the Dockerfile are reported by the build
-/// itself.
+/// Adds the mounts if requested, and reports the lines. Errors in the Dockerfile are reported by the build itself.
 pub(crate) async fn add(
     inputs: &mut Inputs,
     build: &BuildSettings,
@@ -42,14 +42,14 @@ pub(crate) async fn add(
     let text = text.as_str().to_owned();
     let source = &build.source;
     let reason = if !reads_docker_syntax(&dockerfile, &source.build_args) || !knows_mounts(&dockerfile) {
-        "the frontend that reads the Dockerfile may not know cache mounts"
+        "the frontend that reads the Dockerfile may not support cache mounts"
     } else if source.options.get("force-network-mode").is_some_and(|mode| mode == "none") {
-        "without network, steps need what earlier ones left in their caches"
+        "without a network, steps need the files that earlier steps left in their caches"
     } else {
         ""
     };
     if !reason.is_empty() {
-        reporter.warn(&format!("--auto-mounts: {reason}; none is added"));
+        reporter.warn(&format!("--auto-mounts: {reason}; no cache mounts are added"));
         return Ok(());
     }
     let own = build_platform.unwrap_or_else(|_| platform::own());
@@ -126,7 +126,7 @@ async fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<Strin
         Context::Archive(_) | Context::Remote(_) => return None,
         Context::Directory(directory) => directory,
     };
-    // Changes are detected by the witness of the keys.
+    // The witness of the keys detects changes of these files.
     let exclude = patterns(ignore_files(directory, &inputs.dockerfile), &mut Witness::default()).ok()?;
     let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
     let (directory, context) = (directory.clone(), resolution.context.clone());
@@ -135,13 +135,13 @@ async fn seen(inputs: &Inputs, resolution: &Resolution) -> Option<BTreeMap<Strin
     Some(files.map(|entry| (entry.path.clone(), entry)).collect())
 }
 
-/// Returns the mounts that are the same for two platforms, which share the Dockerfile.
+/// Returns the mounts that are the same for two platforms, because the platforms share the Dockerfile.
 fn intersection(mut one: AutoMounts, other: AutoMounts) -> AutoMounts {
     let AutoMounts { flags, left } = &mut one;
     flags.retain(|line, here| {
         let is_same = other.flags.get(line) == Some(here);
         if !is_same && !other.left.iter().any(|left| left.starts_with(&format!("line {line}:"))) {
-            left.push(format!("line {line}: no cache mount: its place depends on the platform"));
+            left.push(format!("line {line}: cannot add a cache mount: its location depends on the platform"));
         }
         is_same
     });

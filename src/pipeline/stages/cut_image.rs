@@ -1,4 +1,4 @@
-//! The image of a Dockerfile that ends at a cut, as the builder describes it.
+//! Describes the image of a Dockerfile that ends at a cut, with the help of the builder. No steps are run.
 
 use std::io;
 
@@ -29,7 +29,7 @@ impl From<SolveError> for CutError {
 }
 
 impl Job<'_> {
-    /// Returns the Dockerfile up to the cut, as it was built, and the stage that is cut.
+    /// Returns the Dockerfile up to the cut, as it was built, and the index of the stage that contains the cut.
     pub(super) fn cut_text(&self, key: &PrefixKey, prefixes: &Prefixes) -> Result<(String, usize), CutError> {
         let continued = prefixes.continued.as_ref().map(|continued| &continued.text);
         let text = continued.or_else(|| self.inputs.built()).ok_or(CutError::NotLocal)?;
@@ -38,7 +38,7 @@ impl Job<'_> {
         Ok((prefix_text(text.as_str(), dockerfile, cut), cut.stage))
     }
 
-    /// Returns the image of the Dockerfile up to the cut, as the builder describes it.
+    /// Returns the builder's description of the image of the Dockerfile up to the cut.
     pub(super) async fn cut_image(
         &self,
         (keys, key): (&BuildKeys, &PrefixKey),
@@ -58,7 +58,7 @@ impl Job<'_> {
     }
 }
 
-/// Returns where a prefix ends in this version of the Dockerfile, in which instructions before it may be missing.
+/// Returns where a prefix ends in this version of the Dockerfile. Instructions before the end may be missing here.
 fn cut_in(dockerfile: &Dockerfile, key: &PrefixKey) -> Cut {
     let instructions = dockerfile.stages[key.cut.stage].instructions.iter();
     let instructions = instructions.take_while(|at| *at.lines.start() <= key.line).count();
@@ -66,7 +66,7 @@ fn cut_in(dockerfile: &Dockerfile, key: &PrefixKey) -> Cut {
 }
 
 /// Returns the number of entries in the history of a prefix that its base image does not have: one for each instruction
-/// of the target stage and of the stages that it is based on, without ONBUILD.
+/// of the target stage and of the stages that it is based on, except ONBUILD.
 fn own_entries(resolution: &Resolution, cut: Cut) -> usize {
     let find = |index| resolution.stages.iter().find(|stage| stage.index == index);
     let mut count = 0;

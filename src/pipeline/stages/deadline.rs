@@ -7,7 +7,7 @@ use crate::pipeline::error::PipelineError;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
     limit: Duration,
-    /// `None` means never.
+    /// `None` if the deadline never expires.
     end: Option<Instant>,
 }
 
@@ -31,7 +31,7 @@ impl Deadline {
         self.limit
     }
 
-    /// Runs `work` until the deadline. After it, nothing is started.
+    /// Runs `work` until the deadline. Does not start it after the deadline.
     pub(super) async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
         if self.remaining().is_some_and(|remaining| remaining.is_zero()) {
             return Err(PipelineError::TimedOut(self.limit));

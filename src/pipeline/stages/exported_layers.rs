@@ -1,12 +1,13 @@
-//! Exporting the layers of a build to a registry, for other agents.
+//! Exports the layers of a build to a registry, for other agents.
 //!
-//! The image with an inline cache is not the user's image, which is as `docker build` makes it. Its steps are those
-//! that just ran, so the builder makes both of the same layers, and a registry stores each layer once.
+//! The image with an inline cache is not the user's image, which must be the one that `docker build` makes. Its steps
+//! are those that just ran, so the builder makes both images from the same layers, and a registry stores each layer
+//! once.
 //!
-//! Both caches are exported by solves after the build, so that their failure does not fail the build. For steps that a
-//! cache has spared, BuildKit exports what it knows from the place where it found them (observed on 20.10 and 28.5): a
-//! registry cache that is written without importing the last one loses the stages below a hit, and an inline cache that
-//! is written with it loses the steps before a hit.
+//! Both caches are exported by solves after the build, so that their failure does not fail the build. For steps that
+//! were cached, BuildKit exports what it knows from the place where it found them (observed on 20.10 and 28.5): a
+//! registry cache that is written without importing the previous one loses the stages below a hit, and an inline cache
+//! that is written with importing the previous one loses the steps before a hit.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -35,38 +36,38 @@ use crate::store::Meter;
 use crate::tiers::LayerCaches;
 use crate::tiers::MARK;
 
-/// Builds of this process export layers one at a time.
+/// Lets the builds of this process export layers one at a time.
 static KEEPING: Mutex<()> = Mutex::const_new(());
-/// The pause before layers are pushed again after another job took the name away; it doubles each time.
+/// The pause before layers are pushed again after a different job replaced the name. It doubles each time.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long an engine may take to stop exporting.
+/// The time limit for an engine to stop exporting.
 const CANCELLING: Duration = Duration::from_secs(10);
-/// Phrases with which an engine fails when another job gives the same name to its image, or removes it.
+/// Phrases in an engine's errors when a different job gives the same name to its image, or removes it.
 const TAKEN: [&str; 4] = ["No such image", "tag does not exist", "does not exist locally", "already exists"];
 
 #[derive(Debug, thiserror::Error)]
 enum ExportLayersError {
-    #[error("the layers are not kept in the registry")]
+    #[error("the layers were not exported to the registry")]
     Solve(#[from] SolveError),
-    #[error("the layers are not kept in the registry")]
+    #[error("the layers were not exported to the registry")]
     Engine(#[from] EngineError),
-    #[error("the layers are not kept in the registry")]
+    #[error("the layers were not exported to the registry")]
     Push(#[from] PushError),
-    #[error("the layers are not kept in the registry")]
+    #[error("the layers were not exported to the registry")]
     Registry(#[from] RegistryError),
-    #[error("the layers are not kept in the registry: that took longer than {0:?}")]
+    #[error("the layers were not exported to the registry: that took longer than {0:?}")]
     Late(Duration),
 }
 
 impl ExportLayersError {
-    /// Returns `true` if another job on this engine interfered.
+    /// Returns `true` if a different job on this engine interfered.
     fn is_of_another_job(&self) -> bool {
-        let said = chain(self);
+        let message = chain(self);
         matches!(self, Self::Solve(_) | Self::Engine(_) | Self::Push(_))
-            && TAKEN.iter().any(|words| said.contains(words))
+            && TAKEN.iter().any(|words| message.contains(words))
     }
 
-    /// Returns what would help, in one line; `place` is the repository.
+    /// Returns a remedy in one line. `place` is the repository.
     fn remedy(&self, place: &ImageRef) -> String {
         let place = place.repository();
         match self {
@@ -74,16 +75,16 @@ impl ExportLayersError {
             Self::Late(_) => "--archive-timeout sets how long that may take".to_owned(),
             Self::Push(PushError::Login(error)) => error.remedy(),
             Self::Solve(_) | Self::Engine(_) | Self::Push(_) => {
-                let said = chain(self);
-                if said.contains("immutable") {
-                    format!("let tags of {place} that begin with `cache` and `buildcache` be replaced")
+                let message = chain(self);
+                if message.contains("immutable") {
+                    format!("allow tags of {place} that begin with `cache` and `buildcache` to be replaced")
                 } else if ["not known", "name unknown", "does not exist"]
                     .iter()
-                    .any(|words| said.contains(words))
+                    .any(|words| message.contains(words))
                 {
-                    format!("create the repository {place} (--create-repository does on Amazon's)")
+                    format!("create the repository {place} (--create-repository does so on ECR)")
                 } else {
-                    format!("let this login push to {place}, or use --read-only")
+                    format!("allow this login to push to {place}, or use --read-only")
                 }
             }
         }
@@ -92,11 +93,11 @@ impl ExportLayersError {
 
 /// An image whose layers are exported.
 pub(super) struct LayersOf<'a> {
-    /// The id; `None` if the build made no image.
+    /// The id; `None` if the build produced no image.
     pub(super) image: Option<&'a str>,
-    /// The steps that ran or were cached; empty for an image that was not built.
+    /// The steps that ran or were cached; empty for an image that was found in a cache.
     pub(super) steps: &'a [StepEntry],
-    /// The caches that the registry had before.
+    /// The caches that were in the registry before.
     pub(super) layers: &'a LayerCaches,
 }
 
@@ -104,7 +105,7 @@ pub(super) struct LayersOf<'a> {
 #[derive(Default)]
 pub(super) struct ExportedLayers {
     pub(super) record: Option<KeptLayersRecord>,
-    /// Why they were not exported, and what would help.
+    /// The reason why the layers were not exported, and a remedy.
     pub(super) fault: Option<String>,
 }
 
@@ -113,7 +114,7 @@ impl ExportedLayers {
     ///
     /// # Errors
     ///
-    /// Fails with a registry at fault under `--strict`, or when the user interrupts.
+    /// Fails if the registry fails under `--strict`, or if the user interrupts.
     pub(super) async fn export(
         &mut self,
         job: &Job<'_>,
@@ -131,11 +132,11 @@ impl ExportedLayers {
         let named = |tags: Vec<String>| tags.first().and_then(|tag| place.with_tag(tag));
         let Some(inline) = named(tags.inline_caches()) else { return Ok(()) };
         let full = if job.writes_registry_caches().await? { named(tags.registry_caches()) } else { None };
-        // The user's own image of that name is not replaced.
+        // Do not replace an image of the user that has this name.
         if [Some(&inline), full.as_ref()].into_iter().flatten().any(|name| job.build.tags.contains(name)) {
             return Ok(());
         }
-        // Graph drivers cannot push what has no name in the engine.
+        // Graph drivers can only push images that have a name in the engine.
         let is_named =
             job.engine().is_some() && job.connection.image_store().await? == ImageStore::GraphDriver;
         let clock = Instant::now();
@@ -146,8 +147,8 @@ impl ExportedLayers {
             }
             _ => None,
         };
-        // Until the name is given back: builds of several images may share a repository, and the next one would take
-        // the image of that name for the user's.
+        // Hold the lock until the name is restored: builds of several images may share a repository, and the next one
+        // would treat the image of that name as the user's.
         let alone = job.session.interrupts().bound(KEEPING.lock()).await?;
         let (mut borrowed, cancel) = (None, CancellationToken::new());
         let kept = {
@@ -175,7 +176,7 @@ impl ExportedLayers {
             });
             let kept = job.session.interrupts().bound(tokio::time::timeout(deadline, &mut keeping)).await;
             if !matches!(kept, Ok(Ok(_))) {
-                // An engine that still exports would take the name again.
+                // Wait for it, because an engine that still exports would use the name again.
                 cancel.cancel();
                 drop(tokio::time::timeout(CANCELLING, keeping).await);
             }
@@ -200,7 +201,7 @@ impl ExportedLayers {
                 Ok(())
             }
             Err(error) => {
-                self.fault = Some(format!("not kept: {}; {}", chain(&error), error.remedy(&place)));
+                self.fault = Some(format!("{}; {}", chain(&error), error.remedy(&place)));
                 job.faults.report(&error)
             }
         }
@@ -208,8 +209,8 @@ impl ExportedLayers {
 }
 
 impl LayersOf<'_> {
-    /// Returns `true` if the registry has all layers that are worth fetching: only COPY steps ran, and an image with
-    /// the layers below them is there. Another agent copies its own files faster than this one exports them.
+    /// Returns `true` if the registry has all layers that are worth fetching: only COPY steps ran, and the registry has
+    /// an image with the layers below them. Other agents copy their own files faster than this one exports them.
     async fn are_kept(
         &self,
         job: &Job<'_>,
@@ -257,8 +258,8 @@ impl Job<'_> {
         };
         match is_first {
             Ok(true) => self.reporter.note(
-                "only the last stage's layers are kept: Docker 25.0 and newer with containerd's image store \
-                 (\"features\": {\"containerd-snapshotter\": true} in daemon.json) keeps those of all stages\n",
+                "only the layers of the last stage were exported: Docker 25.0 and newer with containerd's image store \
+                 (\"features\": {\"containerd-snapshotter\": true} in daemon.json) exports those of all stages\n",
             ),
             Ok(false) => {}
             Err(error) => return self.faults.report(&error),
@@ -266,7 +267,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Exports a registry cache of all stages, and imports the last one for that.
+    /// Exports a registry cache of all stages. Imports the previous one for that purpose.
     async fn export_cache(
         &self,
         name: &ImageRef,
@@ -293,8 +294,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Builds the image again, with an inline cache and the mark of its layers, and pushes it. If it `is_named`, it gets
-    /// the name in the engine first.
+    /// Builds the image again, with an inline cache and the mark of its layers, and pushes it. If `is_named`, the image
+    /// gets the name in the engine first.
     async fn push_inline_cache(
         &self,
         name: &ImageRef,
@@ -306,14 +307,14 @@ impl Job<'_> {
         let mut attributes = BTreeMap::from([("name".to_owned(), name.to_string())]);
         let kind = if is_named { "moby" } else { "image" };
         if !is_named {
-            // An image that containerd's store removes can break builds that unpack one at that moment.
+            // Do not store the image: removing it from containerd's store can break other builds that unpack one.
             attributes.extend(
                 [("push", "true"), ("store", "false")].map(|(name, value)| (name.into(), value.into())),
             );
         }
         let exporters = vec![Exporter { kind: kind.to_owned(), attributes }];
         let inline = CacheEntry { kind: "inline".to_owned(), attributes: BTreeMap::new() };
-        // An empty label, too, distinguishes this image from the user's while it has that name in the engine.
+        // Even an empty label distinguishes this image from the user's while it has that name in the engine.
         let mark = (MARK, mark.unwrap_or_default());
         let repeat = Repeat {
             exports: Exports { exporters, ..Exports::none() },

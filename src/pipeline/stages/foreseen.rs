@@ -1,5 +1,5 @@
-//! Finds the cache that would have the image of a build. The caches are asked as by a build, but nothing is moved,
-//! named or noted.
+//! Predicts which cache would have the image of a build. Queries the caches like a build, but must not transfer, name
+//! or record anything.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -17,15 +17,15 @@ use crate::plan::BuildSettings;
 use crate::registry::{ImageRef, within};
 use crate::tiers::{Accepted, EngineTier, Fault, ImageTier, RegistryTier};
 
-/// Docker Hub. It is not asked for names without a registry.
+/// Docker Hub. It is not queried for names without a registry.
 const DOCKER_HUB: &str = "docker.io";
 
 #[derive(Debug, Default)]
 pub(crate) struct Foreseen {
     pub(crate) hit: Option<ForeseenHit>,
-    /// An image of the key in a registry that the build does not use.
+    /// The image of the key in a registry that the build does not use.
     pub(crate) elsewhere: Option<ForeseenHit>,
-    /// The newest image under one of the names in a registry, and when it was built.
+    /// The newest image under one of the names in a registry, and its build time.
     pub(crate) last: Option<(ImageRef, Timestamp)>,
 }
 
@@ -70,15 +70,15 @@ impl Job<'_> {
         Ok(foreseen)
     }
 
-    /// Asks the registries of the names, even those that the build does not use.
+    /// Queries the registries of the names, even those that the build does not use.
     async fn foresee_in_registries(
         &self,
         keys: &BuildKeys,
         is_off: bool,
         foreseen: &mut Foreseen,
     ) -> Result<(), PipelineError> {
-        let is_asked = |tag: &&ImageRef| self.wants_push() || tag.host() != DOCKER_HUB;
-        let names: Vec<ImageRef> = self.build.tags.iter().filter(is_asked).cloned().collect();
+        let is_queried = |tag: &&ImageRef| self.wants_push() || tag.host() != DOCKER_HUB;
+        let names: Vec<ImageRef> = self.build.tags.iter().filter(is_queried).cloned().collect();
         let host = names.iter().chain(&self.build.tiers.cache_repo).map(ImageRef::host).next();
         let Some(host) = host.map(str::to_owned) else { return Ok(()) };
         let targets = within(&host, LOGIN_DEADLINE, Box::pin(self.targets_of(names.iter()))).await;
@@ -105,7 +105,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Looks for the image in one tier. Also returns `true` if there was no fault.
+    /// Looks for the image in one tier. The second value is `true` if there was no fault.
     async fn foresee_in<T: ImageTier>(
         &self,
         tier: &mut T,

@@ -1,12 +1,12 @@
-//! The stage that makes an image on a prefix in a registry without a builder, if the image is only to be pushed.
+//! The stage that makes an image on top of a prefix in a registry, without a builder, if the image is only pushed.
 //!
 //! ```text
 //!  prefix ─▶ config, index ─┐
 //!  Dockerfile, context ─────┴─▶ layers, config, manifest ─▶ registry
-//!                               blobs of the prefix ─▶ checked, or taken over
+//!                               blobs of the prefix ─▶ checked, mounted or copied
 //! ```
 //!
-//! Whatever fails, the image can still be built: nothing is named before everything else is in the registry.
+//! After any failure the image can still be built: nothing is tagged before everything else is in the registry.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -43,17 +43,17 @@ use crate::tiers::ArchiveDecision;
 
 /// The tier's name in records and summaries.
 const NAME: &str = "graft";
-/// How long the registry may take to find the prefix.
+/// The time limit for finding the prefix in the registry.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// Takes the place of a config that is not known yet.
+/// The placeholder for a config that is not known yet.
 const NO_CONFIG: &[u8] = br#"{"history":[],"rootfs":{"diff_ids":[]}}"#;
-/// The start of the attributes that annotate a manifest.
+/// The prefixes of the attributes that annotate a manifest.
 const ANNOTATIONS: [&str; 2] = ["annotation.", "annotation-manifest."];
 
 /// An image that was made and pushed.
 pub(super) struct Grafted {
     pub(super) tier: TierRecord,
-    /// The id that the image has in the engine once it is pulled.
+    /// The id that the image will have in the engine when it is pulled.
     pub(super) id: String,
     pub(super) config: Digest,
     pub(super) manifest: Digest,
@@ -63,17 +63,17 @@ pub(super) struct Grafted {
 /// The outcome of trying to make an image without a builder.
 pub(super) enum Attempt {
     Made(Box<Grafted>),
-    /// The image is built, for a reason that was reported.
+    /// The image has to be built. The reason was reported.
     Left {
         tier: TierRecord,
-        /// `true` if a registry is at fault.
+        /// `true` if a registry caused this.
         is_of_registry: bool,
     },
-    /// Nothing about this build is worth reporting.
+    /// Grafting does not apply to this build. Nothing was reported.
     Unfit,
 }
 
-/// Why an image is not made without a builder.
+/// The reason why an image is not made without a builder.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GraftError {
     #[error(transparent)]
@@ -86,7 +86,7 @@ pub(super) enum GraftError {
     Registry(#[from] RegistryError),
     #[error(transparent)]
     Upload(#[from] UploadError),
-    #[error("a layer cannot be made")]
+    #[error("cannot create a layer")]
     Layer(#[from] io::Error),
     #[error(transparent)]
     Pipeline(#[from] PipelineError),
@@ -97,7 +97,7 @@ impl GraftError {
         Self::Unfit(reason.into())
     }
 
-    /// Returns `true` if a registry is at fault.
+    /// Returns `true` if a registry caused the error.
     fn is_of_registry(&self) -> bool {
         matches!(self, Self::Registry(_) | Self::Upload(UploadError::Registry(_)))
     }
@@ -118,7 +118,7 @@ pub(super) struct Planned {
 /// The layers of a graft.
 pub(super) struct Layers {
     pub(super) layers: Vec<FinishedLayer>,
-    /// The prefixes that end after one of them, with its number and the index.
+    /// The prefixes that end after one of the layers, with the layer's index and the encoded index of the prefix.
     pub(super) prefixes: Vec<(PrefixKey, usize, Option<String>)>,
 }
 
@@ -127,14 +127,14 @@ impl Job<'_> {
     ///
     /// # Errors
     ///
-    /// Fails with a registry at fault under `--strict`, when the user interrupts, and at the deadline.
+    /// Fails if a registry fails under `--strict`, if the user interrupts, and at the deadline.
     pub(super) async fn graft(&self, keyed: &Keyed, lookup: &Lookup) -> Result<Attempt, PipelineError> {
         let clock = Instant::now();
         let Some(keys) = keyed.keys().filter(|keys| self.may_graft(keys, lookup)) else {
             return Ok(Attempt::Unfit);
         };
         let grafting = async {
-            // The time limit of the build is not that of pushes.
+            // The time limit of the build does not apply to pushes.
             let planning = async { Ok(Box::pin(self.plan_graft(keys)).await) };
             let Some((planned, layers)) = self.bound(planning).await?? else { return Ok(None) };
             let meter = Arc::new(Meter::default());
@@ -168,7 +168,7 @@ impl Job<'_> {
                 let grafted = Grafted { tier, id: id.to_string(), config, manifest, steps };
                 Ok(Attempt::Made(Box::new(grafted)))
             }
-            // The tier of prefixes reports the same.
+            // The tier of prefixes reports this case.
             Ok(None) => Ok(Attempt::Unfit),
             Err(GraftError::Pipeline(error)) => Err(error),
             Err(error) => {
@@ -182,7 +182,7 @@ impl Job<'_> {
         }
     }
 
-    /// Returns `true` if the image is only to be pushed, and prefixes are used.
+    /// Returns `true` if the image is only pushed, and the build can use prefixes.
     fn may_graft(&self, keys: &BuildKeys, lookup: &Lookup) -> bool {
         let archiving = self.archive_policy(self.will_be_in_registry());
         self.build.tiers.graft
@@ -197,7 +197,7 @@ impl Job<'_> {
             && matches!(self.inputs.context, Context::Directory(_) | Context::Empty(_))
     }
 
-    /// Makes the layers on the deepest prefix; returns `None` if there is no prefix.
+    /// Makes the layers on the deepest prefix. Returns `None` if there is no prefix.
     async fn plan_graft(&self, keys: &BuildKeys) -> Result<Option<(Planned, Layers)>, GraftError> {
         let Some(place) = self.prefix_place() else { return Ok(None) };
         let outputs = self.build.outputs.iter();
@@ -206,10 +206,10 @@ impl Job<'_> {
         }
         let Some(deepest) = keys.keys.prefixes.iter().flatten().next() else { return Ok(None) };
         let created = self.time_of_image()?;
-        // What cannot be made at all is found before anything is requested.
+        // Detect unsupported instructions before any request is sent.
         self.tail(keys, deepest, NO_CONFIG, created)?;
         if self.has_other_images().await {
-            // They are to be replaced, as by any build.
+            // The engine's images of these names must be replaced, which only a build does.
             return Ok(None);
         }
         let mut repository = self.registries().repository(&place).await?;
@@ -226,7 +226,7 @@ impl Job<'_> {
         Ok(Some((planned, layers)))
     }
 
-    /// Returns the time of everything that has no other one.
+    /// Returns the time for everything that has no time of its own.
     fn time_of_image(&self) -> Result<Timestamp, GraftError> {
         match self.build.source.build_args.get("SOURCE_DATE_EPOCH") {
             None => Ok(Timestamp::now()),
@@ -237,7 +237,7 @@ impl Job<'_> {
         }
     }
 
-    /// Returns what the instructions after a prefix do to its config.
+    /// Returns the effect of the instructions after a prefix on its config.
     fn tail(
         &self,
         keys: &BuildKeys,
@@ -297,7 +297,7 @@ impl Job<'_> {
         Ok(None)
     }
 
-    /// Returns how the new layers are compressed.
+    /// Returns the compression of the new layers.
     async fn graft_compression(&self, keys: &BuildKeys, base: &GraftBase) -> Result<Compression, GraftError> {
         let compression = self.build.push.effective();
         let wanted = self.registry_terms(keys).await?.compression;
@@ -305,12 +305,12 @@ impl Job<'_> {
             return Err(GraftError::unfit("the layers of the prefix are compressed with zstd"));
         }
         if compression == Compression::Zstd && base.is_docker() {
-            return Err(GraftError::unfit("the prefix has Docker's media types, which have none for zstd"));
+            return Err(GraftError::unfit("the prefix has Docker's media types, which do not support zstd"));
         }
         Ok(compression)
     }
 
-    /// Returns the annotations of the manifest.
+    /// Returns the annotations for the manifest.
     fn graft_annotations(&self, base: &GraftBase) -> Result<BTreeMap<String, String>, GraftError> {
         // Engines with a graph driver push images without annotations.
         let wanted = self.build.annotations.iter().filter(|_| !base.is_docker());
@@ -318,7 +318,8 @@ impl Job<'_> {
             let name = ANNOTATIONS.iter().find_map(|start| name.strip_prefix(start));
             name.map(|name| (name.to_owned(), value.clone()))
         });
-        own.collect::<Option<_>>().ok_or_else(|| GraftError::unfit("an annotation is not of the manifest"))
+        own.collect::<Option<_>>()
+            .ok_or_else(|| GraftError::unfit("an annotation does not apply to the manifest"))
     }
 
     /// Makes the layers from the files of the context.
@@ -330,7 +331,7 @@ impl Job<'_> {
         };
         let ignored = ignore_files(&directory, &self.inputs.dockerfile);
         let withheld = self.inputs.withheld(&directory);
-        // A builder has only the files that one of its steps names.
+        // A builder receives only the files that the steps name.
         let named = keys.resolution.context.selectors().map(|selector| selector.path.as_str());
         let named = named.map(|path| if path.is_empty() { "." } else { path }.to_owned());
         let follow: Vec<String> =

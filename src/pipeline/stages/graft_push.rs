@@ -1,4 +1,4 @@
-//! Pushes an image that was made without a builder.
+//! Pushes an image that was made without a builder. Nothing is tagged before everything else is in the registry.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -27,24 +27,24 @@ use crate::registry::{
 use crate::store::Meter;
 use crate::tiers::Target;
 
-/// Layers with files of less than this size in bytes are uploaded in a single request.
+/// Layers with files below this size in bytes are uploaded in a single request.
 const SMALL: u64 = 4 << 20;
 
-/// What was pushed.
+/// The outcome of a push.
 pub(super) struct Pushed {
     pub(super) config: Digest,
     pub(super) manifest: Digest,
-    /// The bytes that were uploaded.
+    /// The number of bytes that were uploaded.
     pub(super) bytes: u64,
 }
 
-/// What was uploaded to the first target.
+/// The content that was uploaded to the first target.
 struct Uploaded {
     target: Target,
     manifest: StoredManifest,
     config: Digest,
     layers: Vec<(Digest, LayerBlob)>,
-    /// The number of bytes.
+    /// The number of bytes that were uploaded.
     bytes: u64,
 }
 
@@ -55,7 +55,7 @@ struct Compressing {
 }
 
 impl Job<'_> {
-    /// Uploads the image on its prefix, gives it its names, and publishes the prefixes in it.
+    /// Uploads the image, tags it with its names and its key, and publishes the prefixes that it contains.
     pub(super) async fn push_graft(
         &self,
         (keys, lookup): (&BuildKeys, &Lookup),
@@ -66,7 +66,7 @@ impl Job<'_> {
         let repository = &mut planned.repository.clone();
         let clock = Instant::now();
         let mut targets = self.targets_of(self.build.tags.iter()).await?;
-        // The repository of the prefix comes first, because it has the layers already.
+        // The repository of the prefix comes first, because it already has the layers.
         targets.sort_by_key(|target| target.repository.name() != repository.name());
         let mut targets = targets.into_iter();
         let first = targets.next().ok_or_else(|| GraftError::Unfit("the image has no name".to_owned()))?;
@@ -77,7 +77,7 @@ impl Job<'_> {
         if !changed.is_empty() {
             let names = changes::first_names(&changed);
             self.reporter.warn(&format!(
-                "files of the context changed while the image was made ({names}): it is not kept as a hit"
+                "files of the context changed while the image was made ({names}): it is not recorded under its key"
             ));
         }
         let is_kept = changed.is_empty() && self.build.tiers.registry && !self.settings.store.terms.read_only;
@@ -107,7 +107,7 @@ impl Job<'_> {
         Ok(Pushed { config, manifest: manifest.digest, bytes })
     }
 
-    /// Publishes the prefixes that end after larger layers, in the repository of the prefix.
+    /// Publishes the prefixes that end after large layers, in the repository of the prefix.
     async fn publish_grafted(
         &self,
         keys: &BuildKeys,
@@ -143,7 +143,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Uploads everything but the manifest to the first target.
+    /// Uploads everything except the manifest to the first target.
     async fn upload_graft(
         &self,
         mut target: Target,
@@ -187,7 +187,7 @@ impl Job<'_> {
             let manifest = planned.base.image(&config, &layers, &planned.annotations);
             let manifest = manifest.ok_or(Refusal::Config)?;
             let config = Bytes::from(config);
-            // Together with the config, small layers take no longer than the config alone.
+            // Uploading small layers concurrently with the config takes no longer than uploading the config.
             let small = blobs.iter().filter(|layer| layer.is_small);
             let small = try_join_all(small.map(|layer| upload(&target.repository, layer)));
             let mut repository = target.repository.clone();
@@ -216,7 +216,7 @@ async fn upload(repository: &Repository, layer: &Compressing) -> Result<(), Graf
     Ok(())
 }
 
-/// Tags the image with its names and its key. All of its parts are in the repository.
+/// Tags the image with its names and its key. All of its blobs must be in the repository.
 async fn put_names(
     target: &Target,
     manifest: &StoredManifest,

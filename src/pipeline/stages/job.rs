@@ -1,5 +1,5 @@
-//! A build and the resources that its stages use. A job does not change while it runs; the results of a stage are in
-//! its outcome.
+//! Defines a build together with the resources that its stages use. A job must not change while it runs: the results of
+//! a stage are in the stage's outcome.
 
 use std::collections::BTreeSet;
 use std::error::Error;
@@ -37,7 +37,7 @@ pub(super) struct Job<'a> {
     pub(super) connection: &'a EngineConnection,
     pub(super) notes: Notes,
     pub(super) reporter: &'a dyn Reporter,
-    /// The time limit for building the image, but not for the stages after that.
+    /// The time limit for producing the image. It does not apply to later stages.
     pub(super) deadline: Deadline,
     pub(super) started: Timestamp,
     pub(super) faults: Arc<Faults<'a>>,
@@ -76,7 +76,7 @@ impl<'a> Job<'a> {
         self.connection.client()
     }
 
-    /// Returns `true` if the builder has any layers; `None` if it cannot be queried.
+    /// Returns `true` if the builder has any layers, or `None` if it cannot be queried.
     pub(super) async fn builder_has_layers(&self) -> Option<bool> {
         self.client().ok()?.has_layers().await.ok()
     }
@@ -118,7 +118,7 @@ impl<'a> Job<'a> {
         noted.or_else(|fault| self.faults.report_notes(&fault))
     }
 
-    /// Returns `true` if the builder has built the image and, as far as known, still has its layers.
+    /// Returns `true` if the builder has built the image and, as far as is known, still has its layers.
     pub(super) async fn builder_has_layers_of(&self, id: &str) -> bool {
         let has_built = match (self.known_builder().await, id.parse()) {
             (Ok(builder), Ok(id)) => builder.entry.has_made(id),
@@ -132,6 +132,7 @@ impl<'a> Job<'a> {
         self.notes.note_result(path).or_else(|fault| self.faults.report(&fault))
     }
 
+    /// Runs `work` until the deadline or the user's first interrupt.
     pub(super) async fn bound<T>(
         &self,
         work: impl Future<Output = Result<T, PipelineError>>,
@@ -139,7 +140,7 @@ impl<'a> Job<'a> {
         self.deadline.bound(self.session.interrupts().bound(work)).await??
     }
 
-    /// Reports the answer of a tier, and returns it.
+    /// Reports the answer of a tier, and returns the answer.
     pub(super) fn report_answer(&self, answer: TierRecord) -> TierRecord {
         self.reporter.report(&Event::Tier(&answer));
         answer
@@ -164,7 +165,7 @@ pub(super) struct Faults<'a> {
 }
 
 impl Faults<'_> {
-    /// Warns of a fault of a cache. Under `--strict`, fails with it instead.
+    /// Warns of a fault of a cache. Under `--strict`, returns it as an error instead.
     pub(super) fn report(&self, fault: &(dyn Error + 'static)) -> Result<(), PipelineError> {
         if self.strict {
             return Err(PipelineError::cache(fault));
@@ -181,8 +182,8 @@ impl Faults<'_> {
         Ok(())
     }
 
-    /// Reports a fault of the notes. If these cannot be read or written, the cache's directory is not used for anything
-    /// else.
+    /// Reports a fault of the notes. If the notes cannot be read or written, the cache directory is not used for
+    /// anything else.
     pub(super) fn report_notes(&self, fault: &NotesError) -> Result<(), PipelineError> {
         if !matches!(fault, NotesError::Damaged { .. }) {
             self.has_no_notes.store(true, Ordering::Relaxed);
@@ -190,7 +191,7 @@ impl Faults<'_> {
         self.report(fault)
     }
 
-    /// Returns `true` if the cache's directory cannot be used.
+    /// Returns `true` if the cache directory cannot be used.
     pub(super) fn is_cache_down(&self) -> bool {
         self.has_no_notes.load(Ordering::Relaxed)
     }

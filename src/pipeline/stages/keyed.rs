@@ -1,4 +1,4 @@
-//! The stage that computes the keys of a build, if they can be known before it runs.
+//! The stage that computes the keys of a build, if they can be computed before it runs.
 
 use super::job::Job;
 use crate::context::ContextError;
@@ -10,7 +10,7 @@ use crate::pipeline::reporter::Event;
 
 pub(super) enum Keyed {
     Known(Box<BuildKeys>),
-    /// The build itself may still succeed.
+    /// The keys cannot be computed. The build itself may still succeed.
     Unknown(NoKeys),
 }
 
@@ -38,7 +38,7 @@ impl Keyed {
     pub(super) fn report(&self, job: &Job<'_>) -> Result<(), PipelineError> {
         let keys = match self {
             Self::Known(keys) => keys,
-            // The build itself reports this.
+            // The build itself reports this error.
             Self::Unknown(NoKeys::Context(ContextError::NotUtf8 { .. })) => return Ok(()),
             Self::Unknown(error @ NoKeys::Context(_)) if job.build.strict => {
                 return Err(PipelineError::cache(error));
@@ -47,7 +47,7 @@ impl Keyed {
         };
         if !keys.unpinned.is_empty() {
             job.reporter.warn(&format!(
-                "no digest is known of the base image {}: a newer one would go unnoticed",
+                "the digest of the base image {} is unknown: a newer version would not be detected",
                 keys.unpinned.join(", ")
             ));
         }
@@ -56,7 +56,7 @@ impl Keyed {
         }
         if !keys.withheld.is_empty() {
             job.reporter.note(&format!(
-                "left out of the build context, for larder wrote it: {}\n",
+                "left out of the build context because larder wrote it: {}\n",
                 keys.withheld.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
             ));
         }

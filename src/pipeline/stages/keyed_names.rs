@@ -1,6 +1,6 @@
-//! Names that contain a key: those of base images.
+//! Names images whose name contains a key: base images.
 //!
-//! The key is computed before the build, and everyone who finds the image by it later relies on it. The image is
+//! The key is computed before the build, and later builds that find the image by its key rely on it. The image is
 //! therefore built without a name, and named only after the inputs were verified. If they have changed, the image gets
 //! a name without a key, so that it can still be used.
 
@@ -24,13 +24,13 @@ pub(crate) struct KeyedNames {
     files: Vec<(PathBuf, Digest)>,
     /// The settings of the build without a name.
     nameless: BuildSettings,
-    /// The settings of the build with a name that contains no key.
+    /// The settings of the build with a name that does not contain a key.
     unkeyed: BuildSettings,
 }
 
 impl KeyedNames {
-    /// Returns the names of `build`, which were computed from `keys` and `files`; `unkeyed` is the fallback.
-    /// `has_images` is `true` if the engine keeps images.
+    /// Returns the names of `build`, which contain the key computed from `keys` and `files`. `unkeyed` is the fallback.
+    /// `has_images` is `true` if the engine stores images.
     pub(crate) fn new(
         build: &BuildSettings,
         unkeyed: ImageRef,
@@ -40,7 +40,7 @@ impl KeyedNames {
         let mut nameless = BuildSettings { tags: Vec::new(), ..build.clone() };
         for output in nameless.outputs.iter_mut().filter(|_| !has_images) {
             if output.kind == (OutputKind::Image { push: true }) {
-                // buildkitd pushes directly, and keeps no image that could be named later.
+                // buildkitd pushes directly, and stores no image that could be named later.
                 output.attributes.insert("name".to_owned(), unkeyed.repository());
                 output.attributes.insert("push-by-digest".to_owned(), "true".to_owned());
             }
@@ -61,12 +61,12 @@ impl KeyedNames {
 }
 
 impl<'a> Job<'a> {
-    /// Returns the settings for the export, without names that are given after the build.
+    /// Returns the settings for the export, without the names that are given after the build.
     pub(super) fn exported(&self) -> &'a BuildSettings {
         self.purpose.keyed.as_deref().map_or(self.build, |keyed| &keyed.nameless)
     }
 
-    /// Returns the job with a name that contains no key, if inputs have changed since the key was computed.
+    /// Returns the job with a name that does not contain a key, if inputs have changed since the key was computed.
     pub(super) async fn renamed(&self) -> Option<Self> {
         let purpose: &'a Purpose = self.purpose;
         let keyed = purpose.keyed.as_deref().filter(|keyed| self.build.tags != keyed.unkeyed.tags)?;
@@ -76,15 +76,15 @@ impl<'a> Job<'a> {
         }
         let names: Vec<String> = keyed.unkeyed.tags.iter().map(ImageRef::familiar).collect();
         self.reporter.warn(&format!(
-            "files changed while the base image was built ({}): it is named {} and not by its key, and the next \
-             build makes it anew",
+            "files changed while the base image was built ({}): it is named {} instead of by its key, and the next \
+             build builds it again",
             changes::first_names(&changed),
             names.join(", "),
         ));
         Some(Self { build: &keyed.unkeyed, ..self.clone() })
     }
 
-    /// Gives the image `id` its names, if they were left out of the build.
+    /// Gives the image `id` its names, if the build left them out.
     pub(super) async fn give_names(&self, id: Option<&str>) -> Result<(), PipelineError> {
         let (Some(_), Some(id)) = (&self.purpose.keyed, id) else { return Ok(()) };
         for tag in &self.build.tags {
@@ -102,8 +102,8 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Tags an image in the registry that it was pushed to by its digest. Returns `false` if the registry does not have
-    /// it.
+    /// Tags an image that was pushed to a registry by its digest. Returns `false` if the registry does not have the
+    /// image.
     async fn tag_pushed(&self, digest: &str, tag: &ImageRef) -> Result<bool, RegistryError> {
         let mut repository = self.registries().repository(tag).await?;
         let Some(manifest) = repository.manifest(digest).await? else { return Ok(false) };

@@ -1,4 +1,4 @@
-//! The caches of layers in a registry that a build imports.
+//! Finds the caches of layers in a registry that a build imports, and determines which layers were imported.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::pipeline::keys::BuildKeys;
 use crate::registry::ImageRef;
 use crate::tiers::{LayerCaches, LayersTier, Stages};
 
-/// What is wrong with layers that were imported, if the build ended for that.
+/// Returns the fault of imported layers, if it ended the build.
 pub(super) fn import_fault(
     imports: &[CacheEntry],
     result: &Result<ExporterResponse, Ended>,
@@ -32,11 +32,11 @@ pub(super) fn import_fault(
 }
 
 impl Job<'_> {
-    /// Looks for caches of layers, unless the build is not to import any.
+    /// Looks for caches of layers, unless the build must not import any.
     ///
     /// # Errors
     ///
-    /// Fails with a registry at fault under `--strict`, when the user interrupts, or the time of the build is over.
+    /// Fails if a registry fails under `--strict`, if the user interrupts, and at the deadline.
     pub(super) async fn look_for_layers(
         &self,
         keyed: &Keyed,
@@ -52,17 +52,17 @@ impl Job<'_> {
             LayerCaches::none_of(place.clone(), fault.map(str::to_owned), is_unreachable)
         };
         if lookup.runs_every_step(self).is_some() {
-            // No cache is imported; the new one replaces the old one.
+            // No cache is imported. The new cache replaces the old one.
             return Ok(none(None));
         }
         if self.settings.store.terms.trust.is_strict() {
-            return Ok(none(Some("caches of layers have no signatures")));
+            return Ok(none(Some("layer caches have no signatures")));
         }
         if lookup.has_registry_failed {
-            return Ok(none(Some("the registry has failed before")));
+            return Ok(none(Some("the registry failed earlier")));
         }
         let clock = Instant::now();
-        // Marks only decide which mounts are skipped.
+        // Marks are only used to decide which mounts are skipped.
         let keys = keyed.keys().filter(|keys| !keys.keys.layers.runs.is_empty() && self.build.tiers.mounts);
         let tier = LayersTier {
             place: &place,
@@ -79,7 +79,7 @@ impl Job<'_> {
             }
         };
         if !caches.found.is_empty() {
-            // A builder that cannot be queried is assumed to have layers.
+            // If the builder cannot be queried, assume it has layers.
             caches.is_only_source = !self.builder_has_layers().await.unwrap_or(true);
         }
         caches.elapsed = clock.elapsed();
@@ -100,11 +100,11 @@ impl Job<'_> {
         Ok(None)
     }
 
-    /// Marks the cached steps that were imported: those that the builder is not known to have had before.
+    /// Marks the cached steps that were imported, which are those that the builder is not known to have had before.
     ///
     /// # Errors
     ///
-    /// Fails with a cache at fault under `--strict`.
+    /// Fails if a cache fails under `--strict`.
     pub(super) async fn mark_imported(
         &self,
         caches: &LayerCaches,
@@ -126,7 +126,7 @@ impl Job<'_> {
         noted.or_else(|fault| self.faults.report_notes(&fault))
     }
 
-    /// Returns the repository for caches of layers, if the build uses one.
+    /// Returns the repository for caches of layers, or `None` if the build uses none.
     pub(super) fn layers_place(&self) -> Option<ImageRef> {
         let first = || self.build.tags.first().filter(|_| self.wants_push());
         self.build.tiers.cache_repo.as_ref().or_else(first).filter(|_| self.build.tiers.layers).cloned()
@@ -136,8 +136,9 @@ impl Job<'_> {
         self.client().is_ok_and(|client| client.product().can(Ability::RegistryCaches))
     }
 
-    /// Returns the mark of the layers that the dependency key decides, for a registry cache of all stages or an inline
-    /// cache of the last one. Other builders know the layers by other keys.
+    /// Returns the mark of the layers that the dependency key covers, for a registry cache of all stages or an inline
+    /// cache of the last one. The mark depends on the builder, because other builders identify the layers by other
+    /// keys.
     pub(super) async fn layers_mark(&self, keys: &BuildKeys, is_full: bool) -> Result<String, PipelineError> {
         let store = self.connection.image_store().await?;
         let text = format!("{}\n{}\n{store:?}\n{is_full}", keys.layers(), self.client()?.product());

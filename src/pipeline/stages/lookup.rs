@@ -1,4 +1,4 @@
-//! The stage that looks for the whole image in one tier after the other.
+//! The stage that looks for the whole image in each tier in turn, and gives it its names.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,20 +23,20 @@ use crate::tiers::{
     TransferError, Wanted,
 };
 
-/// The time for which a hit in the engine waits for a remote store, or for a registry that the image is not pushed to.
+/// How long a hit in the engine waits for a remote store, or for a registry that the image is not pushed to.
 const NEWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Default)]
 pub(super) struct Lookup {
     pub(super) tiers: Vec<TierRecord>,
     pub(super) hit: Option<Hit>,
-    /// `true` if a tier has an image of the key, or a prefix of it, that is too old.
+    /// `true` if a tier has an image of the key, or one of its prefixes, that is too old.
     is_expired: bool,
     /// `true` if the store has an image of the key that cannot be loaded.
     pub(super) is_unloadable: bool,
-    /// `true` if a registry failed; nothing more is fetched from it then.
+    /// `true` if a registry failed. Nothing else is fetched from it then.
     pub(super) has_registry_failed: bool,
-    /// `true` if a registry cannot be reached; nothing is pushed to it then.
+    /// `true` if a registry cannot be reached. Nothing is pushed to it then.
     pub(super) is_registry_unreachable: bool,
 }
 
@@ -52,11 +52,11 @@ impl Lookup {
         let tiers = &job.build.tiers;
         let no_images = match (job.engine(), job.client()) {
             (Some(_), _) => None,
-            (None, Ok(_)) => Some("buildkitd keeps no images"),
+            (None, Ok(_)) => Some("buildkitd stores no images"),
             (None, Err(_)) => Some("no engine can be reached"),
         };
         let is_one = keyed.keys().is_none_or(|keys| keys.sole_platform().is_some());
-        let no_archive = no_images.or((!is_one).then_some("an image for several platforms is not kept"));
+        let no_archive = no_images.or((!is_one).then_some("an image for several platforms is not archived"));
         let wanted = |is_used, reason: Option<&'static str>| {
             if is_used {
                 reason.map(str::to_owned).or_else(|| off.clone())
@@ -69,7 +69,7 @@ impl Lookup {
         {
             self.in_engine(job, keys).await?;
         }
-        // A build without registries gets no message about them.
+        // A build that uses no registries reports nothing about them.
         if self.hit.is_none()
             && job.registries_disabled().is_none()
             && let Some(keys) = self.keys_for(job, keyed, RegistryTier::NAME, wanted(tiers.registry, None))
@@ -108,7 +108,7 @@ impl Lookup {
         keyed.keys()
     }
 
-    /// Returns the same lookup for an image whose layers are too old, so that every step is run.
+    /// Returns the same lookup for an image whose layers are too old, so that every step runs.
     pub(super) fn expired(&self) -> Self {
         let Self { is_unloadable, has_registry_failed, is_registry_unreachable, .. } = *self;
         Self {
@@ -126,11 +126,13 @@ impl Lookup {
         job.build.runs_every_step().or(self.is_expired.then_some("--max-age"))
     }
 
-    /// Returns `true` if the new image replaces those of its key, because the user wanted steps to run again.
+    /// Returns `true` if the new image replaces earlier images of its key, because the user requested that steps run
+    /// again.
     pub(super) fn replaces_images(&self, job: &Job<'_>) -> bool {
         self.runs_every_step(job).is_some() || !job.build.no_cache_filter.is_empty()
     }
 
+    /// Records and reports the answer of a tier.
     fn note(&mut self, job: &Job<'_>, tier: &str, answer: &Answer<Hit>, clock: Instant) {
         self.is_expired |= answer.is_too_old;
         self.tiers.push(job.report_answer(answer.record(tier, clock.elapsed())));
@@ -169,7 +171,7 @@ impl Lookup {
         Ok(())
     }
 
-    /// Asks a registry and the remote store for a newer image of the key, which a different machine may have built.
+    /// Queries a registry and the remote store for a newer image of the key, which a different machine may have built.
     async fn newer_elsewhere(
         &mut self,
         job: &Job<'_>,
@@ -179,7 +181,7 @@ impl Lookup {
         let built = hit.age.map_or(Timestamp::UNIX_EPOCH, |age| age.built);
         let late = |what: &str| {
             format!(
-                "{what} does not say in {NEWER_TIMEOUT:?} if it has a newer image; going on with the engine's"
+                "{what} did not answer in {NEWER_TIMEOUT:?} whether it has a newer image; using the engine's"
             )
         };
         if job.registries_disabled().is_none() {
@@ -218,8 +220,8 @@ impl Lookup {
         Ok(Newer::No { is_named: false })
     }
 
-    /// Looks for the image in the registries that it is pushed to, names it there, and pulls it if it is wanted in the
-    /// engine.
+    /// Looks for the image in the registries that it is pushed to and names it there. Pulls it if the engine should
+    /// have it.
     async fn in_registry(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
         let clock = Instant::now();
         let request = async {
@@ -244,7 +246,7 @@ impl Lookup {
         Ok(())
     }
 
-    /// Reports faults of registries, and remembers not to use these again.
+    /// Reports faults of registries, and records them so that these registries are not used again.
     fn registry_faults(&mut self, job: &Job<'_>, faults: &[Fault]) -> Result<(), PipelineError> {
         for fault in faults {
             self.has_registry_failed = true;
@@ -263,7 +265,7 @@ impl Lookup {
         let loading = Box::pin(transfer("loading the image", taking, &meter, job.session, job.reporter));
         let answer = job.bound(loading).await?;
         self.is_unloadable = answer.found.is_none() && !answer.faults.is_empty();
-        // If nothing requests archiving, the lookup is only worth reporting if it found something.
+        // If archiving was not requested, the lookup is only reported if it found something.
         let is_news = answer.found.is_some() || !answer.faults.is_empty() || answer.is_too_old;
         if is_news || job.archive_policy(false).is_requested() {
             self.note(job, ArchiveTier::NAME, &answer, clock);
@@ -275,23 +277,23 @@ impl Lookup {
 }
 
 impl Job<'_> {
-    /// Returns the reason why whole images are not looked for, if they are not.
+    /// Returns the reason why whole images are not looked for, if there is one.
     pub(super) fn image_tiers_disabled(&self) -> Option<&'static str> {
         let images = self.build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. }));
         if !images {
-            Some("the result is not just an image")
+            Some("the build has outputs that are not images")
         } else if let Some(flag) = self.build.runs_every_step() {
             Some(flag)
         } else if !self.build.no_cache_filter.is_empty() {
             Some("--no-cache-filter")
         } else if self.build.cache_to.iter().any(|cache| cache.kind != "inline") {
-            Some("--cache-to wants a build")
+            Some("--cache-to requires a build")
         } else {
             None
         }
     }
 
-    /// Returns the earliest time at which a hit may have been built.
+    /// Returns the earliest build time of an acceptable hit, or `None` if its age does not matter.
     pub(super) fn youngest(&self) -> Option<Timestamp> {
         let age = self.settings.store.limits.max_age?;
         Timestamp::now().checked_sub(age).ok()
@@ -307,7 +309,7 @@ impl Job<'_> {
         Accepted { since: self.youngest(), base_layers: self.base_layers(keys), noted }
     }
 
-    /// Returns the number of layers of the image that the target is based on, if it is known.
+    /// Returns the number of layers of the target's base image, or `None` if it is unknown.
     pub(super) fn base_layers(&self, keys: &BuildKeys) -> Option<usize> {
         let stages = &keys.resolution.stages;
         let mut index = keys.target;
@@ -322,7 +324,7 @@ impl Job<'_> {
         }
     }
 
-    /// Records the image under its key, and when it was built if that is known.
+    /// Records the image under its key, with its build time if that is known.
     pub(super) fn note(
         &self,
         keys: &BuildKeys,

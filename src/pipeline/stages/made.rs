@@ -1,4 +1,4 @@
-//! The stage of a build whose image no tier has.
+//! The stages of a build whose image no tier has: restore, build, save, push and export.
 
 use super::archiving::{Archived, Archiving};
 use super::exported_layers::{ExportedLayers, LayersOf};
@@ -21,25 +21,25 @@ pub(super) struct Made {
     pub(super) saved_mounts: SavedMounts,
     pub(super) archived: Archived,
     pub(super) exported_layers: ExportedLayers,
-    /// The names of the image, if they differ from the settings.
+    /// The names of the image, if they differ from those in the settings.
     pub(super) names: Option<Vec<ImageRef>>,
 }
 
-/// What was noted of the image that was built.
+/// The outcome of recording the image that was built.
 #[derive(Default)]
 struct Noted {
-    /// `true` if the inputs did not change during the build, so that this is the image of its keys.
+    /// `true` if the inputs did not change during the build, so that the image belongs to its keys.
     is_of_key: bool,
     archiving: Option<Archiving>,
 }
 
 impl Made {
-    /// Restores what the builder lacks, builds, and saves the result.
+    /// Restores what the builder lacks, builds the image, and saves the result.
     ///
     /// # Errors
     ///
-    /// Fails if the build or a push fails, if the user interrupts, and if a cache fails under `--strict`. The outcome
-    /// then contains what was done before.
+    /// Fails if the build or a push fails, if the user interrupts, and if a cache fails under `--strict`. `self` then
+    /// contains the outcomes of the stages before.
     pub(super) async fn make(
         &mut self,
         job: &Job<'_>,
@@ -49,7 +49,7 @@ impl Made {
         self.prefixes = Prefixes::look(job, keyed, lookup).await?;
         let expired = self.prefixes.are_too_old.then(|| lookup.expired());
         let lookup = expired.as_ref().unwrap_or(lookup);
-        // No cache has the steps after a prefix: BuildKit does not know them as those of the Dockerfile.
+        // No cache has the steps after a prefix, because BuildKit does not identify them as those of the Dockerfile.
         let needs_layers = self.prefixes.continued.as_ref().is_none_or(|continued| continued.reaches_stages);
         if needs_layers {
             self.solved.layers = job.look_for_layers(keyed, lookup).await?;
@@ -73,7 +73,7 @@ impl Made {
             Err(error) => Err(error),
         };
         let noted = if built.is_ok() { self.note(job, keyed, lookup).await } else { Ok(Noted::default()) };
-        // After a failed build, too: the next build can use what this one has downloaded.
+        // Save the mounts after a failed build too: the next build can use the downloaded files.
         let saved = match &built {
             Err(error) if error.is_interrupt() => Ok(()),
             built => {
@@ -93,7 +93,7 @@ impl Made {
         }
     }
 
-    /// Returns the fault of the prefix that the build should continue from, if nothing was built for that reason.
+    /// Restores mounts and runs the build. Returns the fault of the prefix if the build could not continue from it.
     async fn restore_and_solve(
         &mut self,
         job: &Job<'_>,
@@ -101,7 +101,8 @@ impl Made {
         lookup: &Lookup,
     ) -> Result<Option<UnusablePrefix>, PipelineError> {
         let continued = self.prefixes.continued.as_ref();
-        // This is not bounded by the deadline: visits of mounts respect it themselves, so that they can clean up.
+        // The deadline does not apply to this future: visits of mounts respect it themselves, so that they can clean
+        // up.
         self.restored.restore(job, keyed, lookup, &self.solved.layers, continued).await?;
         if job.session.interrupts().has_come() {
             return Err(PipelineError::Interrupted);
@@ -109,6 +110,7 @@ impl Made {
         self.solved.solve(job, keyed, lookup, &self.restored, continued).await
     }
 
+    /// Records the image under its keys if its inputs did not change, and starts to archive it.
     async fn note(&self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<Noted, PipelineError> {
         let has_image = job.build.outputs.iter().any(|output| output.kind.is_image());
         let (Some(keys), Some(id), true) =
@@ -120,7 +122,7 @@ impl Made {
         if !changed.is_empty() {
             let names = changes::first_names(&changed);
             job.reporter.warn(&format!(
-                "files of the context changed while the image was built ({names}): it is not kept as a hit"
+                "files of the context changed while the image was built ({names}): it is not recorded under its key"
             ));
             return Ok(Noted::default());
         }
@@ -137,8 +139,8 @@ impl Made {
         Ok(Noted { is_of_key: true, archiving })
     }
 
-    /// Pushes the image, lets it be found by its key, and exports its layers. Returns `true` if it can be found, also
-    /// if a later step fails.
+    /// Pushes the image, tags it with its key, and exports its layers. The first value is `true` if the image was
+    /// tagged with its key, even if a later step fails.
     async fn push(
         &mut self,
         job: &Job<'_>,
@@ -162,8 +164,8 @@ impl Made {
                     self.prefixes.publish(job, keys, lookup).await?;
                 }
             }
-            // If inputs have changed, the layers do not belong to the keys. A build that has continued has no others than
-            // those of its prefix, which BuildKit does not know as those of the Dockerfile.
+            // If inputs have changed, the layers do not belong to the keys. If the build continued from a prefix,
+            // BuildKit does not identify its layers as those of the Dockerfile.
             let has_all = self.prefixes.continued.is_none() && (keyed.keys().is_none() || is_of_key);
             if !is_unreachable && has_all {
                 let Solved { step_list: steps, layers, .. } = &self.solved;
@@ -176,8 +178,8 @@ impl Made {
         (is_published, pushed)
     }
 
-    /// Waits until the image is archived. An image that was not archived because the registry should have it is
-    /// archived now if the registry has rejected it.
+    /// Waits until the image is archived. If the image was not archived because the registry should have it, but the
+    /// registry has rejected it, archives it now.
     async fn finish_archiving(
         &mut self,
         job: &Job<'_>,

@@ -1,6 +1,6 @@
 //! The stages of a build: inputs → keys → tiers → BuildKit → ledger.
 //!
-//! Each stage takes the outcomes of earlier stages and returns its own; [`flow`] is their order.
+//! Each stage takes the outcomes of earlier stages and returns its own. [`flow`] runs them in order.
 
 mod archived_prefixes;
 mod archiving;
@@ -70,14 +70,15 @@ pub(crate) use visited::{VisitedBuild, is_of_visit};
 /// The build argument that passes a base image to a Dockerfile.
 pub(crate) const BASE_IMAGE: &str = "BASE_IMAGE";
 
+/// The purpose of a build, besides its settings.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Purpose {
     pub(crate) base: Option<BaseRecord>,
-    /// The flags with which the image is run, for its entry.
+    /// The flags that the image is run with, for its entry in the store.
     pub(crate) run: Option<RunFlags>,
-    /// The number of engines that the image is run on, if there are several; they load it by its entry.
+    /// The number of engines that run the image, if there are several. They load it by its entry.
     pub(crate) nodes: Option<NonZeroU32>,
-    /// The names that contain a key, which are given after the build.
+    /// The names that contain a key. They are given after the build.
     pub(crate) keyed: Option<Arc<KeyedNames>>,
 }
 
@@ -93,7 +94,7 @@ pub(crate) struct Built {
 /// # Errors
 ///
 /// Fails if the build or a push fails, if the user interrupts, and if a cache fails under `--strict`. The record is
-/// written in any case, unless the build could not start.
+/// written in each of these cases, unless the build could not start.
 pub(crate) async fn build_image(
     build: &BuildSettings,
     purpose: &Purpose,
@@ -105,7 +106,8 @@ pub(crate) async fn build_image(
     if purpose.base.is_some() && !takes_base(&inputs) {
         return Err(PipelineError::TakesNoBase);
     }
-    // This is late so that inputs are not removed: a Dockerfile that reads one of these files was refused above.
+    // This must come after reading the inputs, so that a file that the Dockerfile reads is not removed: that is an
+    // error above.
     let dockerfile = inputs.dockerfile_path();
     for (flag, path) in [("iidfile", &build.iid_file), ("metadata-file", &build.metadata_file)] {
         path.as_ref().map_or(Ok(()), |path| result_file::clear(flag, path, dockerfile.as_deref()))?;
@@ -121,7 +123,7 @@ pub(crate) async fn build_image(
     Ok(Built { record, entry, names })
 }
 
-/// Returns the connection to the engine, after adding the mounts of `--auto-mounts`, which depend on the base images.
+/// Returns the connection to the engine, after adding the mounts of `--auto-mounts`. They depend on the base images.
 pub(crate) async fn connected(
     inputs: &mut Inputs,
     build: &BuildSettings,
@@ -133,7 +135,7 @@ pub(crate) async fn connected(
     Ok(connection)
 }
 
-/// As [`connected`], but an image that is only pushed may need no engine.
+/// Returns the connection like [`connected`], but allows a missing engine if the image is only pushed.
 async fn connected_if_needed(
     inputs: &mut Inputs,
     build: &BuildSettings,
@@ -163,10 +165,10 @@ async fn add_mounts(
     auto_mounts::add(inputs, build, &lookup, connection.platform().await, reporter).await
 }
 
-/// Returns `true` if the Dockerfile has an argument for a base image in the scope of `FROM`, or cannot be read by
-/// larder.
+/// Returns `true` if the Dockerfile declares an argument for a base image before its first `FROM`, or if larder cannot
+/// read the Dockerfile.
 fn takes_base(inputs: &Inputs) -> bool {
-    // The build itself reports mistakes.
+    // The build itself reports syntax errors.
     let Some(Ok(dockerfile)) = inputs.written().map(|(_, text)| text.parsed()) else { return true };
     dockerfile.global_args.iter().any(|instruction| match &instruction.kind {
         InstructionKind::Arg(declared) => declared.iter().any(|(name, _)| name == BASE_IMAGE),
@@ -175,7 +177,7 @@ fn takes_base(inputs: &Inputs) -> bool {
 }
 
 /// Reads the inputs of a build, without the files that larder writes. Fails if the Dockerfile explicitly uses one of
-/// these.
+/// these files.
 pub(crate) async fn read_inputs(
     build: &BuildSettings,
     settings: &JobSettings,
@@ -189,6 +191,7 @@ pub(crate) async fn read_inputs(
     Ok(inputs)
 }
 
+/// Runs the stages of a build. Also returns the job, whose names may have changed.
 async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
     if let Some(fault) = &job.settings.cache_fault
         && let Err(error) = job.faults.report(&**fault)
@@ -214,7 +217,7 @@ async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
         (Err(error), ..) => (Way::None, Err(error)),
         (Ok(()), Some(hit), Some(keys)) => {
             let mut served = Box::new(Served::new(hit));
-            // `--timeout` is the limit until there is an image.
+            // `--timeout` only limits the time until there is an image.
             let in_time = Job { deadline: Deadline::after(None), ..job.clone() };
             let end = Box::pin(served.serve(&in_time, &keyed, keys, &lookup)).await;
             (Way::Served(served), end)
@@ -227,7 +230,7 @@ async fn flow(job: Job<'_>) -> (Job<'_>, Finished) {
     (job, Finished { keyed: Some(keyed), lookup, way, end })
 }
 
-/// Makes the image that no tier has: on a prefix, or by a build. Fails if neither has begun.
+/// Makes the image that no tier has, on a prefix or with a build. Fails if neither could start.
 async fn made(
     job: &Job<'_>,
     keyed: &Keyed,
@@ -241,7 +244,7 @@ async fn made(
         }
         Attempt::Unfit => {}
     }
-    // Nothing so far has needed an engine.
+    // No earlier stage has needed an engine.
     job.client()?;
     let mut made = Box::<Made>::default();
     let end = Box::pin(made.make(job, keyed, lookup)).await;

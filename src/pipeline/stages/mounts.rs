@@ -25,11 +25,11 @@ const MOUNTS: &str = "mounts";
 pub(super) struct Restored {
     /// The mounts that the build reaches, except the skipped ones.
     mounts: Mounts,
-    /// The mounts that are skipped because their steps are expected to be cached.
+    /// The mounts that are not restored because their steps are expected to be cached.
     skipped: Vec<TargetMount>,
-    /// The steps that were built before the build because mounts depend on them.
+    /// The steps that ran before the build because mounts depend on them.
     pub(super) prepared: Trace,
-    /// The records of the mounts that were carried.
+    /// The records of the mounts that were restored or attempted.
     pub(super) carried: Vec<CarriedMount>,
     pub(super) tier: Option<TierRecord>,
 }
@@ -47,8 +47,8 @@ impl Restored {
             self.tier = Some(job.report_skipped(MOUNTS, job.build.tiers.switch));
             return Ok(());
         }
-        // The build itself reports mistakes in the Dockerfile.
-        // A build that continues runs only the steps after the prefix.
+        // The build itself reports errors in the Dockerfile.
+        // A build that continues from a prefix runs only the steps after the prefix.
         if let Some(text) = continued.map(|continued| &continued.text).or_else(|| job.inputs.built()) {
             self.mounts = reached(job.client()?, &job.build.source, text).await.unwrap_or_default();
         }
@@ -62,7 +62,7 @@ impl Restored {
         }
         if !job.build.no_cache_filter.is_empty() {
             // BuildKit treats rebuilt stages, and mounts that depend on them, as different ones.
-            let reason = "--no-cache-filter may make anew what it is made from";
+            let reason = "--no-cache-filter may rebuild the stage of its initial content";
             for mount in mounts.carried.extract_if(.., |mount| mount.id.origin.is_some()) {
                 mounts.passed.extend(mount.uses.into_iter().map(|used| Passed { used, reason }));
             }
@@ -89,7 +89,7 @@ impl Restored {
                 0 => format!("{hits} of {count} restored"),
                 skipped => {
                     let all = count + skipped;
-                    format!("{hits} of {all} restored, {skipped} not needed: their steps are layers here")
+                    format!("{hits} of {all} restored, {skipped} not needed: their steps are expected to be cached")
                 }
             },
             bytes: self.carried.iter().map(|mount| mount.moved.bytes).sum(),
@@ -107,7 +107,7 @@ pub(super) struct SavedMounts {
 }
 
 impl SavedMounts {
-    /// Saves the builder's mounts, unless no step ran that could have changed them.
+    /// Saves the builder's mounts, unless no step that could have changed them has run.
     pub(super) async fn save(
         &mut self,
         job: &Job<'_>,
@@ -120,7 +120,7 @@ impl SavedMounts {
         job.settle_skipped(&self.skipped, keyed).await?;
         let mut mounts = restored.mounts.clone();
         if has_failed {
-            // Visiting such a mount requires building what it depends on, which may be what failed.
+            // Accessing such a mount requires building the stage of its initial content, which may be what failed.
             mounts.carried.retain(|mount| mount.id.origin.is_none());
         }
         for torn in mounts.carried.extract_if(.., |mount| steps.were_killed_with(mount)) {
@@ -196,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mounts_record_has_what_was_restored_used_and_saved() {
+    fn the_record_of_a_mount_counts_restored_used_and_saved_files() {
         let (amount, none) = (|files, bytes| Tally { files, bytes }, Tally::default());
         let mount = |id: &str, outcome, moved, kept| CarriedMount {
             outcome,
@@ -233,6 +233,6 @@ mod tests {
             [record.restored_files, record.used_files, record.added_files, record.saved_files]
         };
         assert_eq!(records.iter().map(counts).collect::<Vec<_>>(), [[2, 1, 1, 3], [0; 4]]);
-        assert_eq!(tier.unwrap().millis, 8, "saving is part of the price");
+        assert_eq!(tier.unwrap().millis, 8, "the time for saving is included");
     }
 }

@@ -1,7 +1,7 @@
 //! Finds the place in the Dockerfile where a build failed.
 //!
-//! Newer engines report it with the failure. Docker 20.10 reports only the line of a syntax error, in the message, and
-//! the name of a step: `[builder 2/3] RUN make`.
+//! Newer engines report the place with the failure. Docker 20.10 reports only the line of a syntax error, in the
+//! message, and the name of a step: `[builder 2/3] RUN make`.
 
 use crate::buildkit::BuildFailure;
 use crate::dockerfile::Dockerfile;
@@ -15,7 +15,7 @@ pub(super) fn find<'a>(
     dockerfile: Option<(&'a str, &'a DockerfileText)>,
 ) -> Option<Source<'a>> {
     if let Some(location) = &failure.location {
-        // Show the user's text: the text that was built has the same lines, but additions in some of them.
+        // Show the user's text. The text that was built has the same lines, but additions in some of them.
         let written = dockerfile.filter(|(name, text)| {
             *name == location.file && text.as_str().lines().count() == location.text.lines().count()
         });

@@ -1,13 +1,13 @@
-//! The stage that looks for a prefix of the image in a registry or in the store, from which the build then continues.
+//! The stage that looks for a prefix of the image in a registry or in the store. The build then continues from it.
 //!
-//! | the builder | the build |
+//! | The builder | The build |
 //! |---|---|
-//! | has made the layers of the prefix | builds the Dockerfile as it is; nothing is asked |
-//! | has continued from the prefix before | continues from it again; nothing is asked |
-//! | has neither | continues from the deepest prefix in the registry or, without a registry, in the store |
+//! | has made the layers of the prefix | builds the unchanged Dockerfile; nothing is queried |
+//! | has continued from the prefix before | continues from it again; nothing is queried |
+//! | has done neither | continues from the deepest prefix in the registry or, without a registry, in the store |
 //!
-//! The last case must be remembered, because BuildKit knows the steps after `FROM prefix` by other keys than the same
-//! steps after the instructions that made the prefix.
+//! The last case must be recorded, because BuildKit identifies the steps after `FROM prefix` by different keys than the
+//! same steps after the instructions that made the prefix.
 
 use std::collections::BTreeSet;
 use std::time::Instant;
@@ -39,13 +39,13 @@ use crate::tiers::PrefixTier;
 #[derive(Default)]
 pub(super) struct Prefixes {
     pub(super) tier: Option<TierRecord>,
-    /// What the build continues from.
+    /// The prefix that the build continues from.
     pub(super) continued: Option<Continued>,
-    /// The keys of the prefixes that are known to have a tag of the job's own lane.
+    /// The keys of the prefixes that are known to have a tag in the job's own lane.
     pub(super) published: BTreeSet<CacheKey>,
-    /// The keys of prefixes that turned out to be unusable; they are replaced.
+    /// The keys of prefixes that proved to be unusable. They are replaced.
     pub(super) broken: BTreeSet<CacheKey>,
-    /// `true` if the layers of a prefix are older than `--max-age`: every step is run again.
+    /// `true` if the layers of a prefix are older than `--max-age`. Then every step runs again.
     pub(super) are_too_old: bool,
 }
 
@@ -54,21 +54,21 @@ pub(super) struct Continued {
     pub(super) key: PrefixKey,
     base: PrefixBase,
     pub(super) text: DockerfileText,
-    /// Contains the text under the name of the user's Dockerfile.
+    /// The directory that contains the text under the name of the user's Dockerfile.
     pub(super) directory: TempDir,
-    /// `true` if an instruction after the prefix copies from or mounts another stage.
+    /// `true` if an instruction after the prefix copies from or mounts a different stage.
     pub(super) reaches_stages: bool,
     /// `true` if the builder is not known to have had the prefix before.
     pub(super) is_imported: bool,
 }
 
-/// A prefix that cannot be continued from.
+/// The reason why a build cannot continue from a prefix.
 #[derive(Debug, thiserror::Error)]
 #[error("the build cannot continue from {base}: {reason}")]
 pub(super) struct UnusablePrefix {
     base: String,
     reason: String,
-    /// `true` if a layer cannot be fetched.
+    /// `true` if a layer could not be fetched.
     pub(super) is_of_layer: bool,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct UnusablePrefix {
 pub(super) struct Looked {
     pub(super) outcome: TierOutcome,
     pub(super) reason: String,
-    /// The bytes that were loaded from the store.
+    /// The number of bytes that were loaded from the store.
     pub(super) bytes: u64,
 }
 
@@ -89,7 +89,7 @@ impl Looked {
         Self { outcome: TierOutcome::Skipped, ..Self::miss(reason) }
     }
 
-    /// Returns the answer for a prefix that exists: a hit for this reason, unless the build cannot continue from it.
+    /// Returns the answer for a prefix that was found: a hit for this reason, unless the build cannot continue from it.
     pub(super) fn of(continuing: Result<(), String>, reason: String) -> Self {
         match continuing {
             Ok(()) => Self { outcome: TierOutcome::Hit, ..Self::miss(reason) },
@@ -98,7 +98,7 @@ impl Looked {
     }
 }
 
-/// Returns what a build that continues from an image depends on.
+/// Returns the properties of an image that a build that continues from it depends on.
 pub(super) fn base(
     name: String,
     settings: ImageSettings,
@@ -115,7 +115,7 @@ impl Continued {
         &self.base.name
     }
 
-    /// Returns `true` if the history of the image has entries that the Dockerfile as it is does not make.
+    /// Returns `true` if the history of the image has entries that the unchanged Dockerfile would not produce.
     pub(super) fn adds_history(&self) -> bool {
         let Ok(dockerfile) = self.text.parsed() else { return true };
         let stage = &dockerfile.stages[self.key.cut.stage];
@@ -123,7 +123,7 @@ impl Continued {
         repeated.skip(1).any(|at| !matches!(at.kind, InstructionKind::Onbuild(_)))
     }
 
-    /// Returns what is wrong with the prefix, if the build ended for that.
+    /// Returns the fault of the prefix, if it ended the build.
     pub(super) fn fault(&self, result: &Result<ExporterResponse, Ended>) -> Option<UnusablePrefix> {
         let (reason, is_of_layer) = match result {
             Err(Ended::Import(error)) => (error.0.clone(), true),
@@ -148,7 +148,8 @@ impl Prefixes {
         base.filter(|base| base.id.is_none())?.name.parse().ok()
     }
 
-    /// Returns when the oldest RUN step of the prefix was run that the build has continued from, if it says so.
+    /// Returns the time of the oldest RUN step in the prefix that the build has continued from, if the prefix contains
+    /// it.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         self.continued.as_ref()?.base.oldest
     }
@@ -157,7 +158,7 @@ impl Prefixes {
     ///
     /// # Errors
     ///
-    /// Fails with a registry or a store at fault under `--strict`, when the user interrupts, and at the deadline.
+    /// Fails if a registry or the store fails under `--strict`, if the user interrupts, and at the deadline.
     pub(super) async fn look(job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<Self, PipelineError> {
         let clock = Instant::now();
         let mut prefixes = Self::default();
@@ -167,7 +168,7 @@ impl Prefixes {
             Some(reason) => Looked::skipped(reason),
             None => job.bound(Box::pin(prefixes.find(job, keys, place.as_ref()))).await?,
         };
-        // A build without a registry is not told of prefixes that the store could have.
+        // If the build uses no registry, a miss in the store is not reported.
         if place.is_some() || outcome == TierOutcome::Hit {
             prefixes.tier = Some(job.report_answer(TierRecord {
                 tier: PrefixTier::NAME.to_owned(),
@@ -186,7 +187,7 @@ impl Prefixes {
         keys: &BuildKeys,
         place: Option<&ImageRef>,
     ) -> Result<Looked, PipelineError> {
-        // Asking what the builder has takes longer than looking into the store.
+        // Querying the builder takes longer than looking into the store.
         if place.is_none() && job.youngest().is_none() && !job.may_have_stored_prefix(keys).await? {
             return Ok(Looked::miss("the store has no prefix of this image"));
         }
@@ -233,7 +234,8 @@ impl Prefixes {
         Ok(Looked::of(self.continue_from(job, keys, &prefix.key, base, true), answer.reason))
     }
 
-    /// Returns the answer for the deepest of these prefixes that the builder is known to have.
+    /// Returns the answer for the deepest of these prefixes that the builder is known to have, or `None` if it has
+    /// none.
     async fn known(
         &mut self,
         job: &Job<'_>,
@@ -246,7 +248,7 @@ impl Prefixes {
         };
         let known = prefixes.iter().filter_map(|key| Some((key, builder.entry.prefix(key.key.digest())?)));
         let known: Vec<_> = known.collect();
-        // A builder that cannot be queried is assumed to have layers.
+        // If the builder cannot be queried, assume it has layers.
         if known.is_empty() || !job.builder_has_layers().await.unwrap_or(true) {
             return Ok(None);
         }
@@ -278,7 +280,7 @@ impl Prefixes {
         Ok(Some(Looked::of(self.continue_from(job, keys, key, base.clone(), false), reason)))
     }
 
-    /// Prepares a build that continues from this image. Fails with the reason why that is impossible.
+    /// Prepares a build that continues from this image. Fails with the reason if that is impossible.
     pub(super) fn continue_from(
         &mut self,
         job: &Job<'_>,
@@ -293,7 +295,7 @@ impl Prefixes {
         let resolution = &keys.resolution;
         let image = PrefixImage { reference: &base.name, variables: &base.variables, command: &base.command };
         let changed = continued(text.as_str(), dockerfile, resolution, key.cut, image);
-        let changed = changed.map_err(|error| format!("no continuing: {error}"))?;
+        let changed = changed.map_err(|error| format!("cannot continue from a prefix: {error}"))?;
         let directory = job.inputs.with_text(&changed).map_err(|error| error.to_string())?;
         let directory = directory.ok_or("the Dockerfile is in a context that only the engine can read")?;
         let reaches_stages = reaches_stages(resolution, key);
@@ -302,7 +304,7 @@ impl Prefixes {
         Ok(())
     }
 
-    /// Gives up continuing, because of this fault of the prefix.
+    /// Stops continuing from the prefix because of this fault.
     pub(super) async fn give_up(
         &mut self,
         job: &Job<'_>,
@@ -320,7 +322,7 @@ impl Prefixes {
         job.faults.report(fault)
     }
 
-    /// Records which layers the builder has now, after a build.
+    /// Records the layers that the builder has after the build.
     pub(super) async fn note_built(
         &self,
         job: &Job<'_>,
@@ -349,7 +351,7 @@ impl Prefixes {
 }
 
 impl Job<'_> {
-    /// Returns the repository of prefixes, if the build uses them.
+    /// Returns the repository of prefixes, or `None` if the build uses none.
     pub(super) fn prefix_place(&self) -> Option<ImageRef> {
         let first = || self.build.tags.first().filter(|_| self.wants_push());
         self.build.tiers.cache_repo.as_ref().or_else(first).filter(|_| self.build.tiers.prefix).cloned()
@@ -362,7 +364,7 @@ impl Job<'_> {
         every_step().or_else(filter).or_else(|| self.no_prefixes(keys, lookup))
     }
 
-    /// Returns the reason why a build neither continues from prefixes nor publishes them, if there is one.
+    /// Returns the reason why the build neither continues from prefixes nor publishes them, if there is one.
     pub(super) fn no_prefixes(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
         let build = self.build;
         let is_set = |name: &str| build.source.build_args.get(name).map(String::as_str);
@@ -375,7 +377,7 @@ impl Job<'_> {
         } else if self.settings.store.terms.trust.is_strict() {
             "prefixes have no signatures"
         } else if lookup.has_registry_failed {
-            "the registry has failed before"
+            "the registry failed earlier"
         } else if build.outputs.iter().any(rewrites) {
             "rewrite-timestamp changes all layers"
         } else if has_attestations {
@@ -385,9 +387,9 @@ impl Job<'_> {
         } else if is_set(SKIP_CHECKS.0).is_some_and(enforces_checks) {
             "build checks can fail the build"
         } else if !build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. })) {
-            "the result is not just an image"
+            "the build has outputs that are not images"
         } else if build.cache_to.iter().any(|cache| cache.kind != "inline") {
-            "--cache-to wants a build"
+            "--cache-to requires a build"
         } else {
             return None;
         };
@@ -395,12 +397,12 @@ impl Job<'_> {
     }
 }
 
-/// Returns `true` if `--max-age` excludes a prefix whose oldest layer was made then.
+/// Returns `true` if `--max-age` excludes a prefix whose oldest layer was made at this time.
 pub(super) fn is_too_old(job: &Job<'_>, made: Option<Timestamp>) -> bool {
     job.youngest().is_some_and(|since| made.is_none_or(|made| made < since))
 }
 
-/// Returns `true` if an instruction after the prefix copies from or mounts another stage.
+/// Returns `true` if an instruction after the prefix copies from or mounts a different stage.
 fn reaches_stages(resolution: &Resolution, prefix: &PrefixKey) -> bool {
     let stage = resolution.stages.iter().find(|stage| stage.index == prefix.cut.stage);
     let after = stage.into_iter().flat_map(|stage| &stage.instructions);

@@ -1,4 +1,4 @@
-//! The index of a prefix: what is in its file system, as the courier finds it in the builder.
+//! Creates the index of a prefix: the list of the files in its file system, which the courier collects in the builder.
 
 use std::io;
 use std::sync::Arc;
@@ -26,15 +26,15 @@ use crate::pipeline::blocking::blocking;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::request::request_of_stage;
 
-/// How long the courier may take.
+/// The time limit for the courier.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// Why a prefix has no index. A graft is not possible on it then.
+/// The reason why a prefix has no index. Images cannot be grafted on it then.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NoIndex {
     #[error(transparent)]
     Cut(#[from] CutError),
-    #[error("the stage cannot be named")]
+    #[error("cannot give the stage a name")]
     Stage,
     #[error("the Dockerfile cannot be written")]
     Write(#[from] io::Error),
@@ -44,9 +44,9 @@ pub(super) enum NoIndex {
     Visit(Box<VisitError>),
     #[error(transparent)]
     Scan(#[from] ConversationError),
-    #[error("the builder has run steps again")]
+    #[error("the builder ran steps again")]
     RanAgain,
-    #[error("the files that name its users cannot be read")]
+    #[error("its passwd or group file cannot be read")]
     Accounts,
     #[error("the target of a link is not UTF-8")]
     Link,
@@ -61,7 +61,7 @@ impl From<VisitError> for NoIndex {
 }
 
 impl Job<'_> {
-    /// Returns the index of a prefix whose layers the builder has.
+    /// Returns the encoded index of a prefix whose layers the builder has.
     pub(super) async fn prefix_index(
         &self,
         (keys, key): (&BuildKeys, &PrefixKey),
@@ -107,7 +107,7 @@ impl Job<'_> {
     }
 }
 
-/// Returns the Dockerfile with a name for the stage, if it has none, and the name.
+/// Returns the Dockerfile with a name for the stage, which is added if the stage has none, and the name.
 fn with_name(text: &str, stage: usize, name: &str) -> Option<(String, String)> {
     let dockerfile = Dockerfile::parse(text).ok()?;
     if let Some(name) = &dockerfile.stages[stage].name {
@@ -127,7 +127,7 @@ fn with_name(text: &str, stage: usize, name: &str) -> Option<(String, String)> {
     is_named.then(|| (named, name.to_owned()))
 }
 
-/// Returns what a scan has found. Names that are not UTF-8 are left out: no instruction can name them.
+/// Returns the index of the scanned files. Names that are not UTF-8 are left out, because no instruction can name them.
 fn index(Scanned { root, nodes, contents }: &Scanned) -> Result<Index, NoIndex> {
     let directory = |mode, uid, gid, Moment { seconds, .. }| Attributes { mode, uid, gid, modified: seconds };
     let mut tree = Tree::default();

@@ -1,16 +1,16 @@
-//! Bounds the number of prefixes in a repository.
+//! Limits the number of prefixes in a repository. Prefixes of other lanes must not be deleted.
 
 use super::job::Job;
 use crate::pipeline::keys::BuildKeys;
 use crate::registry::{ImageRef, RegistryError};
 use crate::tiers::Tags;
 
-/// The maximum number of prefixes of one lane in a repository; the oldest are deleted.
+/// The maximum number of prefixes of one lane in a repository. The oldest are deleted.
 const MOST: usize = 10;
 
 impl Job<'_> {
-    /// Deletes the oldest prefixes of the job's lane, if there are too many and the registry allows it, and returns those
-    /// that it does not. Those of this image are kept, whenever they were published.
+    /// Deletes the oldest prefixes of the job's lane if there are too many. Prefixes of this image are never deleted.
+    /// Returns the prefixes that the registry does not allow to delete.
     pub(super) async fn prune_prefixes(
         &self,
         keys: &BuildKeys,
@@ -19,7 +19,7 @@ impl Job<'_> {
         let mut repository = self.registries().repository(place).await?;
         let (tags, all) = (self.registry_tags(Some(keys)).await, repository.tags().await?);
         let own = tags.own_prefixes(&all);
-        // Those of other lanes stay recorded while they exist.
+        // Undeleted prefixes of other lanes stay recorded while they exist.
         let recorded =
             self.notes.undeleted().unwrap_or_default().remove(&place.repository()).unwrap_or_default();
         let is_other = |tag: &String| all.contains(tag) && !own.contains(&tag.as_str());
@@ -40,7 +40,7 @@ impl Job<'_> {
         let mut is_refused = false;
         for (_, tag, manifest) in old.into_iter().take(excess) {
             let is_alone = !all.iter().any(|other| other != tag && Tags::is_same_prefix(other, tag));
-            // Once it has refused, it is not asked again.
+            // After the registry has refused one deletion, do not request others.
             if is_refused || !repository.delete_tag(tag, &manifest, is_alone).await? {
                 is_refused = true;
                 undeleted.push(tag.to_owned());
@@ -48,7 +48,7 @@ impl Job<'_> {
         }
         if is_refused {
             self.reporter.note(&format!(
-                "{} keeps old prefixes (larder-prefix-*) that it does not let larder delete; `larder cache stats` names them\n",
+                "{} does not let larder delete old prefixes (larder-prefix-*); `larder cache stats` lists them\n",
                 place.repository()
             ));
         }

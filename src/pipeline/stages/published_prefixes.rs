@@ -1,12 +1,12 @@
-//! The stage that publishes prefixes of an image that was pushed, from which later builds continue.
+//! The stage that publishes prefixes of a pushed image, so that later builds can continue from them.
 //!
 //! ```text
 //!  Dockerfile, cut ─▶ frontend of the builder ─▶ settings, history ─┐
 //!  pushed image ─▶ manifest, config ────────────────────────────────┴─▶ config, manifest, tag
 //! ```
 //!
-//! Only the config and the manifest of a prefix are uploaded: its layers are those of the pushed image. The settings
-//! cannot be taken from the pushed image, because later instructions overwrite them.
+//! Only the config and the manifest of a prefix are uploaded, because its layers are those of the pushed image. The
+//! settings cannot be copied from the pushed image, because later instructions overwrite them.
 
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,7 @@ use crate::registry::{
     UploadError,
 };
 
-/// How long publishing may take.
+/// The time limit for publishing.
 const DEADLINE: Duration = Duration::from_mins(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ impl Prefixes {
     ///
     /// # Errors
     ///
-    /// Fails with a registry or a builder at fault under `--strict`, or when the user interrupts.
+    /// Fails if the registry or the builder fails under `--strict`, or if the user interrupts.
     pub(super) async fn publish(
         &mut self,
         job: &Job<'_>,
@@ -103,7 +103,7 @@ impl Prefixes {
         });
         let published = job.session.interrupts().bound(tokio::time::timeout(DEADLINE, publishing)).await;
         if let Some(tier) = &mut self.tier {
-            // Saving is part of the price.
+            // The time for publishing is part of the tier's cost.
             tier.millis += millis(clock.elapsed());
         }
         let late = |_| Err(Unpublished::new(first, PublishError::Late(DEADLINE)));
@@ -113,7 +113,7 @@ impl Prefixes {
         };
         let noted = job.notes.note_undeleted(&place.repository(), undeleted);
         noted.or_else(|fault| job.faults.report_notes(&fault))?;
-        // A builder that has continued does not know these layers as those of the Dockerfile.
+        // If the build continued from a prefix, the builder does not identify these layers as those of the Dockerfile.
         if self.continued.is_some() {
             return Ok(());
         }
@@ -126,7 +126,7 @@ impl Prefixes {
         .await
     }
 
-    /// Returns `true` if this build has made the layers of the prefix and the history that it would have anyway.
+    /// Returns `true` if this build has made the layers of the prefix and the same history as a build without prefixes.
     pub(super) fn makes(&self, key: &PrefixKey) -> bool {
         self.continued.as_ref().is_none_or(|continued| {
             key.cut.instructions > continued.key.cut.instructions && !continued.adds_history()
@@ -135,7 +135,7 @@ impl Prefixes {
 }
 
 impl Job<'_> {
-    /// Publishes a prefix, unless it exists, and returns its name.
+    /// Publishes a prefix, unless it exists. Returns its name.
     async fn publish_prefix(
         &self,
         (keys, key): (&BuildKeys, &PrefixKey),
@@ -161,7 +161,7 @@ impl Job<'_> {
         if self.wants_index(keys, key) {
             cut.index = self.indexed((keys, key), prefixes).await;
         }
-        // Under the names of the build, another job may have pushed its image in the meantime.
+        // Use the tag of the key: another job may have pushed its image under the names of the build in the meantime.
         let reference = tags.of_image(keys.keys.image).swap_remove(0);
         let (manifest, config) = documents(&mut pushed, &reference, platform).await?;
         let mark = PrefixMark::new(key.key.digest(), Timestamp::now());
@@ -184,7 +184,7 @@ impl Job<'_> {
         self.build.tiers.graft && deepest.is_some_and(|deepest| deepest.key == key.key)
     }
 
-    /// Returns the index of a prefix, or reports why it has none.
+    /// Returns the index of a prefix, or reports the reason why it has none.
     async fn indexed(&self, of: (&BuildKeys, &PrefixKey), prefixes: &Prefixes) -> Option<String> {
         match Box::pin(self.prefix_index(of, prefixes)).await {
             Ok(index) => Some(index),
@@ -197,7 +197,7 @@ impl Job<'_> {
     }
 }
 
-/// Returns the manifest and the config of an image.
+/// Returns the manifest and the config of an image as JSON.
 async fn documents(
     repository: &mut Repository,
     reference: &str,

@@ -1,4 +1,4 @@
-//! The stage that creates repositories and pushes the image under its names.
+//! The stage that creates missing repositories and pushes the image under its names.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -35,7 +35,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Creates the repository of `name` if it does not exist; only ECR needs that.
+    /// Creates the repository of `name` if it does not exist. Only ECR requires this.
     async fn create_repository(&self, name: &ImageRef) -> Result<(), EcrError> {
         let Some(ecr) = self.settings.ecr.registry(name.host()).await? else { return Ok(()) };
         if Box::pin(ecr.create(name.path(), NewRepository::default())).await? {
@@ -44,8 +44,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Pushes the image under all its names. `base` is the image in a registry that the build has continued from, which
-    /// has the lower layers.
+    /// Pushes the image under all its names. `base` is the prefix in a registry that the build has continued from; the
+    /// registry has its layers.
     pub(super) async fn push(&self, base: Option<&ImageRef>) -> Result<(), PipelineError> {
         let Some(engine) = self.engine() else { return Ok(()) };
         for tag in &self.build.tags {
@@ -61,7 +61,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Pushes the image of this name: without the engine where that is asked for or faster, else with it.
+    /// Pushes the image of this name: without the engine if that is requested or faster, otherwise with the engine.
     pub(super) async fn push_image(
         &self,
         engine: &Engine,
@@ -72,7 +72,7 @@ impl Job<'_> {
         match self.push_without_engine(engine, name, base, meter).await {
             Ok(Some(pushed)) => return Ok(pushed),
             Ok(None) => {}
-            // The engine may reach it, and says so if it does not.
+            // The engine may be able to reach the registry, and reports an error if it cannot.
             Err(error) if error.is_of_reach() => {}
             Err(error) => self.reporter.note(&format!(
                 "{} is pushed by the engine, because larder could not: {}\n",
@@ -83,7 +83,7 @@ impl Job<'_> {
         self.registries().push(engine, name, meter).await
     }
 
-    /// Returns `None` if the engine is to push the image.
+    /// Pushes the image without the engine. Returns `None` if the engine should push it.
     async fn push_without_engine(
         &self,
         engine: &Engine,
@@ -118,8 +118,8 @@ impl Job<'_> {
 
     /// Returns `true` if `docker save` of an image may be faster than the engine's push of it.
     ///
-    /// Newer engines compress faster. A kept engine knows the blobs of layers that it has pushed before, but would not
-    /// learn those that it does not push itself.
+    /// Newer engines compress faster. A persistent engine records the blobs of layers that it has pushed, but it would not
+    /// learn those of layers that larder pushes.
     async fn may_save(&self) -> bool {
         self.client().is_ok_and(|client| !client.product().can(Ability::Attestations))
             && self.known_builder().await.is_ok_and(|builder| !builder.entry.is_kept())

@@ -1,4 +1,4 @@
-//! The last stage: writes the record of a build to the ledger and to files, and reports the summary.
+//! The last stage: writes the record of a build to the ledger and to result files, and reports the summary.
 
 use std::path::Path;
 
@@ -49,11 +49,12 @@ fn lanes_record(job: &JobLanes) -> LanesRecord {
     }
 }
 
+/// How the build got its image.
 pub(super) enum Way {
-    /// The build ended before there was an image.
+    /// The build ended without an image.
     None,
     Served(Box<Served>),
-    /// The image was made without a builder.
+    /// The image was made on a prefix, without a builder.
     Grafted(Box<Grafted>),
     Made(Box<Made>),
 }
@@ -156,7 +157,7 @@ pub(super) fn write(
     end: &Result<(), PipelineError>,
 ) -> Result<(), PipelineError> {
     if end.as_ref().is_err_and(PipelineError::is_before_build) {
-        // A build that could not start is not counted.
+        // Such a build is not counted.
         return Ok(());
     }
     if !job.notes.is_read_only() {

@@ -21,17 +21,17 @@ use crate::tiers::{
 
 pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(40);
 
-/// Whether a registry or the remote store has a newer image of a key than the engine.
+/// The result of looking in registries and the remote store for a newer image of a key than the engine's.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Newer {
     Yes(&'static str),
-    /// There is no newer image as far as known. `is_named` is `true` if the same image was found and named.
+    /// No newer image was found. `is_named` is `true` if the same image was found and named in the registry.
     No {
         is_named: bool,
     },
 }
 
-/// Reports the names that the image got without a push.
+/// Reports the names that the image was given without a push.
 pub(super) fn report_named(job: &Job<'_>) {
     for tag in job.build.tags.iter().filter(|_| job.wants_push()) {
         job.reporter.report(&Event::Named(tag));
@@ -44,14 +44,14 @@ impl Job<'_> {
         self.engine().is_some() && is_loaded
     }
 
-    /// Returns the reason why registries are not asked for whole images, if they are not.
+    /// Returns the reason why registries are not queried for whole images, if there is one.
     pub(super) fn registries_disabled(&self) -> Option<&'static str> {
-        let is_asked = self.wants_push() || self.build.tiers.cache_repo.is_some();
-        (!is_asked).then_some("nothing is pushed, and no --cache-repo is given")
+        let is_used = self.wants_push() || self.build.tiers.cache_repo.is_some();
+        (!is_used).then_some("nothing is pushed, and no --cache-repo is given")
     }
 
-    /// Returns the registry tags of this job and its platforms: those of the keys, or of the flags or the builder if
-    /// the keys are unknown.
+    /// Returns the registry tags of this job for its platforms. The platforms are those of the keys, or those of the
+    /// flags or the builder if the keys are unknown.
     pub(super) async fn registry_tags(&self, keys: Option<&BuildKeys>) -> Tags {
         let builder = self.connection.platform().await.unwrap_or_else(|_| platform::own());
         let default: Option<Platform> = builder.parse().ok();
@@ -63,7 +63,7 @@ impl Job<'_> {
         Tags::of(&self.settings.lanes.lanes).on(&parsed.collect())
     }
 
-    /// Returns the repositories of these names, or the one of `--cache-repo`.
+    /// Returns the repositories of these names, or the repository of `--cache-repo` if there are no names.
     pub(super) async fn targets_of(
         &self,
         tags: impl Iterator<Item = &ImageRef>,
@@ -79,14 +79,14 @@ impl Job<'_> {
         for names in grouped {
             targets.push(self.target(&names[0].clone(), names).await?);
         }
-        if let (true, Some(asked)) = (targets.is_empty(), &self.build.tiers.cache_repo) {
-            targets.push(self.target(asked, Vec::new()).await?);
+        if let (true, Some(cache_repo)) = (targets.is_empty(), &self.build.tiers.cache_repo) {
+            targets.push(self.target(cache_repo, Vec::new()).await?);
         }
         Ok(targets)
     }
 
-    /// Returns the repositories that the image is pushed to, or the one of `--cache-repo`, unless the user interrupts
-    /// or logins take too long.
+    /// Returns the repositories that the image is pushed to, or the repository of `--cache-repo`. Fails if the user
+    /// interrupts or if logins take too long.
     async fn timely_targets(&self) -> Result<Result<Vec<Target>, RegistryError>, PipelineError> {
         let names = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
         let host = names.map(ImageRef::host).next().unwrap_or_default();
@@ -99,7 +99,7 @@ impl Job<'_> {
         Ok(Target { repository: self.registries().repository(place).await?, credentials, names })
     }
 
-    /// Returns the terms for this image, without an engine to pull it into.
+    /// Returns the conditions for registry hits of this image, without an engine to pull it into.
     pub(super) async fn registry_terms(&self, keys: &BuildKeys) -> Result<RegistryTerms, PipelineError> {
         let vouched_by =
             if self.settings.store.terms.trust.is_strict() { Some(self.session.store()?) } else { None };
@@ -108,7 +108,7 @@ impl Job<'_> {
             Some(_) => self.connection.image_store().await?,
             None => ImageStore::Containerd,
         };
-        // Other engines keep the layers of the base image as they are.
+        // Other engines do not recompress the layers of the base image.
         let compresses = self.wants_push() && images == ImageStore::GraphDriver;
         Ok(RegistryTerms {
             tags: self.registry_tags(Some(keys)).await,
@@ -122,7 +122,7 @@ impl Job<'_> {
         })
     }
 
-    /// Returns `true` if the engine has an image under one of the names; the registry may have a different one.
+    /// Returns `true` if the engine has an image under one of the names. The registry may have a different one.
     pub(super) async fn has_other_images(&self) -> bool {
         let Some(engine) = self.engine() else { return false };
         let found = self.build.tags.iter().map(|tag| async {
@@ -133,7 +133,7 @@ impl Job<'_> {
     }
 
     /// Gives the engine's image `id`, built at `built`, its names in the registries if they have the same image.
-    /// Returns if they have a newer one, and the faults.
+    /// Returns whether they have a newer image, and the faults.
     pub(super) async fn place_in_registry(
         &self,
         keys: &BuildKeys,
@@ -175,7 +175,7 @@ impl Job<'_> {
         }
     }
 
-    /// Forgets the saved tokens of ECR registries that rejected them. Returns `true` if there were any.
+    /// Removes the saved tokens of ECR registries that rejected them. Returns `true` if there were any.
     pub(super) fn forget_rejected_logins(&self, answer: &Answer<Hit>) -> bool {
         let faults = answer.faults.iter().filter_map(|fault| fault.downcast_ref::<TransferError>());
         if !faults.into_iter().any(TransferError::is_of_login) {
@@ -187,7 +187,7 @@ impl Job<'_> {
         amazons.map(|host| self.registries().login().forget(host)).count() > 0
     }
 
-    /// Tags the image `id`, which was pushed, with its key. Returns `true` if that succeeds.
+    /// Tags the image `id`, which was pushed, with its key. Returns `true` if it was tagged.
     pub(super) async fn publish(&self, keys: &BuildKeys, id: &str) -> Result<bool, PipelineError> {
         if !self.build.tiers.registry || self.settings.store.terms.read_only {
             return Ok(false);
@@ -210,7 +210,7 @@ impl Job<'_> {
             Ok(true) => Ok(true),
             Ok(false) => {
                 self.reporter.warn(
-                    "another job has pushed under the image's name meanwhile: its key's tag is left out",
+                    "another job pushed under the image's name in the meantime: the image is not tagged with its key",
                 );
                 Ok(false)
             }

@@ -1,4 +1,5 @@
-//! Asks the builder again after a build: for other exports, whose steps it now has, or for what a Dockerfile would make.
+//! Sends further requests to the builder after a build: for additional exports of steps that it now has, or for a
+//! description of the image of a Dockerfile.
 
 use std::path::{Path, PathBuf};
 
@@ -13,19 +14,20 @@ use crate::pipeline::exports::Exports;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::request::{self, Conditions};
 
-/// Status messages waiting to be dropped.
+/// The number of status messages that are buffered before they are dropped.
 const WAITING: usize = 256;
 
-/// What differs from the build.
+/// The differences between a repeated solve and the build.
 pub(super) struct Repeat {
     pub(super) exports: Exports,
-    /// A label besides those of the build.
+    /// A label in addition to those of the build.
     pub(super) label: Option<(&'static str, String)>,
     pub(super) cache_imports: Vec<CacheEntry>,
     pub(super) cache_exports: Vec<CacheEntry>,
 }
 
 impl Job<'_> {
+    /// Repeats the build with other exports, and waits for the result.
     pub(super) async fn repeat(
         &self,
         keys: Option<&BuildKeys>,
@@ -44,8 +46,8 @@ impl Job<'_> {
         solved
     }
 
-    /// Returns the config of the image of the Dockerfile in this directory, with its own labels only, as the builder
-    /// describes it.
+    /// Returns the image config that the builder would make from the Dockerfile in this directory. It contains only the
+    /// labels of the Dockerfile itself.
     pub(super) async fn describe(
         &self,
         keys: &BuildKeys,
@@ -71,10 +73,10 @@ impl Job<'_> {
         (request, attachments)
     }
 
-    /// Returns the conditions of a solve whose steps the builder has.
+    /// Returns the conditions of a solve whose steps the builder already has.
     pub(super) fn conditions_again(&self, keys: Option<&BuildKeys>) -> Conditions {
         Conditions {
-            // As in the build: otherwise the context would be sent again, or an older upload used instead.
+            // The same as in the build. Otherwise the context would be sent again, or an older upload would be used.
             ambiguous: keys.and_then(|keys| keys.ambiguous),
             every_step: false,
             engine_images: self.engine().is_some(),

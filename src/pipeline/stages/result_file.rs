@@ -1,7 +1,7 @@
 //! Writes result files for later steps of a CI pipeline: `--iidfile`, `--metadata-file`.
 //!
 //! They are checked before the build, so that a long build does not fail at its end because a directory is missing.
-//! They are also removed then, so that a failed build does not leave a file of an earlier run.
+//! They are also removed before the build, so that a failed build does not leave a file of an earlier run.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::pipeline::error::PipelineError;
 
-/// Checks that a file can be written at the end, and removes the one of an earlier run. Fails if it is the Dockerfile.
+/// Checks that a file can be written later, and removes the file of an earlier run. Fails if it is the Dockerfile.
 pub(super) fn clear(flag: &'static str, path: &Path, dockerfile: Option<&Path>) -> Result<(), PipelineError> {
     let place = |path: &Path| path.canonicalize().ok();
     if dockerfile.and_then(place).is_some_and(|dockerfile| place(path) == Some(dockerfile)) {

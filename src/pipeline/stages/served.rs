@@ -1,4 +1,4 @@
-//! The stage of a build whose image a tier has.
+//! The stage of a build whose image was found in a tier: records the hit, and pushes or archives the image.
 
 use jiff::Timestamp;
 
@@ -24,7 +24,7 @@ impl Served {
         Self { hit, archived, exported_layers: ExportedLayers::default() }
     }
 
-    /// Records the hit, and pushes or archives the image where it is missing.
+    /// Records the hit. Pushes the image to registries and archives it where it is missing.
     pub(super) async fn serve(
         &mut self,
         job: &Job<'_>,
@@ -44,7 +44,7 @@ impl Served {
             && job.build.tiers.archive
             && !job.faults.is_cache_down()
         {
-            // This keeps the archived copy from being evicted first.
+            // Mark the archived copy as used, so that it is not evicted first.
             let touched =
                 job.session.store()?.touch_here(EntryKind::Image, platform, keys.keys.image.digest());
             touched.or_else(|fault| job.faults.report(&fault))?;

@@ -1,8 +1,8 @@
 //! Skips mounts whose steps are expected to be cached in the builder or in a registry.
 //!
-//! This is a prediction: the dependency key covers all inputs of those layers, and the builder has made them under this
-//! key and still has an image on top of them, or such a builder has pushed them to the registry. A wrong prediction
-//! costs what the mount would have saved, and is reported.
+//! This is a prediction. The dependency key covers all inputs of the steps' layers. Either the builder has made the
+//! layers under this key and still has an image that contains them, or such a builder has pushed them to the registry.
+//! A wrong prediction costs the time that the mount would have saved, and is reported.
 
 use jiff::Timestamp;
 
@@ -20,7 +20,7 @@ use crate::tiers::{LayerCaches, Stages};
 
 /// Returns `true` if the text of a step contains this mount.
 fn has_mount(step: &str, mount: &TargetMount) -> bool {
-    // Compare whole words: one path may be a prefix of a different one.
+    // Compare whole words: one path may be a prefix of a different path.
     let contains = |word: &str| {
         step.match_indices(word).any(|(at, _)| {
             let next = step[at + word.len()..].chars().next();
@@ -33,9 +33,9 @@ fn has_mount(step: &str, mount: &TargetMount) -> bool {
 
 #[derive(Default)]
 pub(super) struct MountingSteps {
-    /// The names of the steps with mounts that ran.
+    /// The names of all steps with mounts that ran.
     ran: Vec<String>,
-    /// The subset that was killed.
+    /// The names of those steps that were killed.
     killed: Vec<String>,
 }
 
@@ -59,13 +59,13 @@ impl MountingSteps {
         self.ran.iter().any(|step| has_mount(step, mount))
     }
 
-    /// Returns `true` if a step with this mount was killed, which may have left incomplete files.
+    /// Returns `true` if a step with this mount was killed. The mount may then contain incomplete files.
     pub(super) fn were_killed_with(&self, mount: &TargetMount) -> bool {
         self.killed.iter().any(|step| has_mount(step, mount))
     }
 }
 
-/// Removes the mounts from `mounts` whose steps are expected to be cached, and returns them.
+/// Removes the mounts from `mounts` whose steps are expected to be cached. Returns the removed mounts.
 pub(super) async fn skip_cached(
     mounts: &mut Mounts,
     job: &Job<'_>,
@@ -92,19 +92,19 @@ pub(super) async fn skip_cached(
     let Some(stages) = of_builder.or(job.stages_in_registry(layers, keys).await?) else {
         return Ok(Vec::new());
     };
-    let is_there = |mount: &TargetMount| {
+    let is_cached = |mount: &TargetMount| {
         let is_last = mount.uses.iter().all(|used| used.stage == keys.target);
         is_decided(mount) && (stages == Stages::All || is_last)
     };
-    let (skipped, carried) = std::mem::take(&mut mounts.carried).into_iter().partition(is_there);
+    let (skipped, carried) = std::mem::take(&mut mounts.carried).into_iter().partition(is_cached);
     mounts.carried = carried;
     Ok(skipped)
 }
 
-/// A skipped mount, and if that was right; `None` if the build failed before its steps.
+/// A skipped mount, and whether skipping it was right; `None` if the build failed before its steps.
 pub(super) type Judged = (TargetMount, Option<Prediction>);
 
-/// Judges by the steps that ran if skipping the mounts was right.
+/// Determines from the steps that ran whether skipping the mounts was right.
 pub(super) fn judge(skipped: &[TargetMount], steps: &MountingSteps, has_failed: bool) -> Vec<Judged> {
     let judged = skipped.iter().map(|mount| {
         let prediction = match (steps.ran_with(mount), has_failed) {
@@ -118,14 +118,14 @@ pub(super) fn judge(skipped: &[TargetMount], steps: &MountingSteps, has_failed: 
 }
 
 impl Job<'_> {
-    /// Warns of mounts that were needed after all, and marks the entries of the others as used. Entries are not
-    /// replaced: a mount that was needed contains only what its step has fetched since.
+    /// Warns of mounts that were needed, and marks the entries of the other mounts as used. The entries of needed
+    /// mounts are not replaced, because these mounts contain only what their steps have fetched since.
     pub(super) async fn settle_skipped(&self, judged: &[Judged], keyed: &Keyed) -> Result<(), PipelineError> {
         let is_needed = |judged: &&Judged| judged.1 == Some(Prediction::Wrong);
         let (needed, unused): (Vec<&Judged>, Vec<&Judged>) = judged.iter().partition(is_needed);
         for (mount, _) in &needed {
             self.reporter.warn(&format!(
-                "the cache mount {} was not restored, for the layer of line {} was expected in the builder or a registry, and it is gone",
+                "the cache mount {} was not restored because the layer of line {} was expected in the builder or a registry, but it was missing",
                 mount.id, mount.uses[0].line
             ));
         }
@@ -140,7 +140,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Records that the builder has made the image and, if it `has_mounts`, the layers of these dependencies.
+    /// Records that the builder has made the image and, if `has_mounts`, the layers of these dependencies.
     pub(super) async fn note_layers(
         &self,
         keys: &BuildKeys,
@@ -182,7 +182,7 @@ mod tests {
     use crate::mounts::{Variables, mounts};
 
     #[test]
-    fn a_step_has_a_mount_whose_target_and_id_it_names() {
+    fn a_step_contains_a_mount_if_it_names_the_target_and_the_id() {
         let text = "FROM x\nRUN --mount=type=cache,target=/c a\nRUN --mount=type=cache,id=pip,target=/p b\n";
         let resolution = Dockerfile::parse(text).unwrap().resolve(&Options::default()).unwrap();
         let carried = mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded).carried;
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn skipping_was_wrong_if_a_step_with_the_mount_ran_and_is_not_judged_if_the_build_failed_before() {
+    fn skipping_was_wrong_if_a_step_with_the_mount_ran_and_is_unknown_if_the_build_failed_earlier() {
         let text = "FROM x\nRUN --mount=type=cache,target=/a x\nRUN --mount=type=cache,target=/b x\n";
         let resolution = Dockerfile::parse(text).unwrap().resolve(&Options::default()).unwrap();
         let skipped = mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded).carried;

@@ -36,7 +36,7 @@ use crate::tiers::LayerCaches;
 pub(super) struct Solved {
     pub(super) steps: StepCounts,
     pub(super) step_list: Vec<StepEntry>,
-    /// The record of the layers that the builder or a registry had.
+    /// The record of the layers that the builder or a registry already had.
     pub(super) tier: Option<TierRecord>,
     pub(super) mounting_steps: MountingSteps,
     /// The caches that layers were imported from.
@@ -47,7 +47,7 @@ pub(super) struct Solved {
 }
 
 impl Solved {
-    /// Runs the build. Returns the fault of the prefix that it should continue from, if it did not run for that reason.
+    /// Runs the build. Returns the fault of the prefix if the build could not continue from it.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Solved {
         let exports = plan()?;
         if job.engine().is_none() && exports.exporters.is_empty() && job.build.default_output {
             job.reporter.warn(
-                "buildkitd keeps no images: the result stays in its build cache (--push or --output keep it)",
+                "buildkitd stores no images: the result stays in its build cache (use --push or --output to store it)",
             );
         }
         let Exports { push_after, engine_image, .. } = exports;
@@ -112,9 +112,10 @@ impl Solved {
         if let Err(Ended::Solve(SolveError::Build(failure))) = &result
             && unfetched::is_of_removal(&failure.message)
         {
-            job.reporter
-                .note("the engine removed another image while it unpacked this one: it unpacks it again\n");
-            // Every step is cached now; what the build was like is in the first trace.
+            job.reporter.note(
+                "the engine removed a different image while it unpacked this one; unpacking it again\n",
+            );
+            // Every step is cached now. The first trace shows which steps ran.
             conditions.every_step = false;
             (result, _) = job.solve(plan()?, &conditions, to_stdout, None).await;
         }
@@ -150,7 +151,7 @@ impl Solved {
         let repositories = job.identity().repositories();
         self.step_list = steps::entries(trace, secret, &repositories, job.has_build_args());
         let noted = job.mark_imported(&self.layers, &mut self.step_list).await;
-        // Images that are built at once may share a step.
+        // Images that are built at the same time may share a step.
         let imported = self.step_list.iter().filter(|step| step.imported).count();
         self.steps.imported = imported.min(self.steps.cached);
         noted?;
@@ -158,7 +159,8 @@ impl Solved {
         Ok(())
     }
 
-    /// Counts the steps of a prefix as cached; they are not in the trace. `total` is the number of steps of the image.
+    /// Counts the steps of a prefix as cached, because the trace does not contain them. `total` is the number of steps
+    /// of the image.
     fn add_prefix_steps(&mut self, total: usize, continued: &Continued) {
         let of_prefix = total.saturating_sub(self.steps.total);
         self.steps.total += of_prefix;

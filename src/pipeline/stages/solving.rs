@@ -30,6 +30,7 @@ pub(super) enum Ended {
     Import(ImportError),
 }
 
+/// The conditions that end a solve early.
 pub(super) struct Limits {
     pub(super) deadline: Deadline,
     pub(super) watch: Option<ImportWatch>,
@@ -38,8 +39,8 @@ pub(super) struct Limits {
 
 /// Runs the solve to its end. Also returns the trace of the status stream.
 ///
-/// The first interrupt, or a limit, cancels the build and waits until the engine has stopped its steps. A further
-/// interrupt returns at once.
+/// The first interrupt, or a limit, cancels the build and waits until the engine has stopped its steps. A second
+/// interrupt returns immediately.
 pub(super) async fn solve(
     client: &Client,
     request: SolveRequest,
@@ -56,7 +57,7 @@ pub(super) async fn solve(
         if let Some(fault) = fault
             && let Some(sender) = sender.take()
         {
-            // The receiver is gone if the solve has just ended.
+            // The receiver was dropped if the solve has just ended.
             drop(sender.send(fault));
         }
     };
@@ -75,7 +76,7 @@ pub(super) async fn solve(
             Err(result) => result,
             Ok(ended) => {
                 if let Ended::Solve(_) = ended {
-                    reporter.message("\nlarder: cancelling the build; interrupt again to leave at once\n");
+                    reporter.message("\nlarder: cancelling the build; interrupt again to exit immediately\n");
                 }
                 cancel.cancel();
                 tokio::select! {

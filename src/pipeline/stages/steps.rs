@@ -17,11 +17,11 @@ pub(super) fn counts(trace: &Trace) -> StepCounts {
     StepCounts { total: counts.total, cached: counts.cached, imported: 0 }
 }
 
-/// Returns the steps, marked with the cache's `secret`. Their commands are omitted if they could contain values of
+/// Returns the steps, with marks under the cache's `secret`. Their commands are omitted if they could contain values of
 /// build arguments.
 ///
-/// The mark depends on the text of the step and the images' names, not on BuildKit's digest, which is different in
-/// every session after a COPY from the context.
+/// The mark depends on the text of the step and the names of the image. It does not depend on BuildKit's digest, which
+/// differs in every session for steps after a COPY from the context.
 pub(super) fn entries(
     trace: &Trace,
     secret: Option<[u8; 32]>,
@@ -42,7 +42,7 @@ pub(super) fn entries(
 }
 
 /// Returns the record of the builder's own cache and of the `caches` in a registry. `ignored` is the flag that disabled
-/// them.
+/// both.
 pub(super) fn layers(
     trace: &Trace,
     counts: StepCounts,
@@ -50,7 +50,7 @@ pub(super) fn layers(
     caches: &LayerCaches,
 ) -> TierRecord {
     let StepCounts { total, cached, imported } = counts;
-    // The cost of the caches is the time of the lookup; the steps themselves belong to the build.
+    // The cost of the caches is the time of the lookup. The time of the steps belongs to the build.
     let steps = trace.steps();
     let imports = || steps.iter().filter(|step| step.kind() == StepKind::CacheImport);
     let lookup: Duration = imports().map(|step| step.duration).sum();

@@ -1,7 +1,7 @@
-//! Recognises builds that end because something in a registry cannot be fetched, by what the engine says. BuildKit has no
-//! codes for that: a manifest is resolved first, and a layer is pulled when it is needed.
+//! Recognises builds that failed because something in a registry could not be fetched. BuildKit has no error codes for
+//! this, so the engine's message decides. A manifest is resolved first, and a layer is pulled when it is needed.
 
-/// A layer is missing, cut off, or has other bytes.
+/// Phrases for a layer that is missing, truncated or damaged.
 const OF_LAYER: [&str; 8] = [
     "failed to copy",
     "failed to extract",
@@ -9,7 +9,7 @@ const OF_LAYER: [&str; 8] = [
     "httpReadSeeker",
     "short read",
     "unexpected EOF",
-    // containerd's content store.
+    // From containerd's content store:
     "unexpected commit digest",
     "unlazy",
 ];
@@ -21,23 +21,23 @@ pub(super) fn is_of_layer(message: &str) -> bool {
     says(message, &OF_LAYER)
 }
 
-/// Returns `true` if a cache, or one of its layers, could not be fetched.
+/// Returns `true` if a cache or one of its layers could not be fetched.
 pub(super) fn is_of_cache(message: &str) -> bool {
     is_of_layer(message) || says(message, &OF_CACHE)
 }
 
-/// Returns `true` if an image, or one of its layers, could not be fetched.
+/// Returns `true` if an image or one of its layers could not be fetched.
 pub(super) fn is_of_image(message: &str) -> bool {
     is_of_cache(message) || says(message, &OF_IMAGE)
 }
 
-/// Returns `true` if containerd's store could not unpack the image because it removed another one at that moment.
+/// Returns `true` if containerd's store could not unpack the image because it removed a different one at that moment.
 pub(super) fn is_of_removal(message: &str) -> bool {
     says(message, &["failed to prepare extraction snapshot"])
 }
 
 fn says(message: &str, phrases: &[&str]) -> bool {
-    // A program of the user can print anything.
+    // The output of a user's program may contain any of the phrases.
     !message.contains("exit code") && phrases.iter().any(|phrase| message.contains(phrase))
 }
 
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_could_not_be_fetched_is_told_from_a_step_that_failed() {
+    fn fetch_failures_are_distinguished_from_failed_steps() {
         for (message, layer, cache, image) in [
             ("failed to compute cache key: short read: expected 157 bytes but got 149", true, true, true),
             ("failed to register layer: unexpected EOF", true, true, true),
@@ -63,7 +63,7 @@ mod tests {
             let found = (is_of_layer(message), is_of_cache(message), is_of_image(message));
             assert_eq!(found, (layer, cache, image), "{message}");
         }
-        // As Docker 28.5 says it.
+        // The message of Docker 28.5.
         let removal = "failed to prepare extraction snapshot \"extract-1-a sha256:1\": parent snapshot sha256:2 does not exist: not found";
         assert!(is_of_removal(removal) && !is_of_image(removal));
         assert!(!is_of_removal("failed to resolve source metadata for r/app@sha256:1: not found"));

@@ -1,4 +1,5 @@
-//! Builds up to a visit of cache mounts.
+//! Creates builds that end with a visit of cache mounts. A visit is a stage that larder adds to the Dockerfile, in
+//! which the courier accesses the mounts.
 
 use std::io;
 use std::time::Duration;
@@ -17,10 +18,10 @@ use crate::pipeline::request::{Conditions, request_of_stage};
 use crate::plan::{BuildSettings, JobSettings};
 use crate::registry::Login;
 
-/// The prefix of the names of larder's own stages.
+/// The prefix of the names of the stages that larder adds.
 pub(super) const STAGE: &str = "larder-visit-";
 
-/// Returns `true` if the name of a step is in one of larder's own stages.
+/// Returns `true` if the name of a step shows that it is in a stage that larder added.
 pub(crate) fn is_of_visit(name: &str) -> bool {
     name.strip_prefix('[').is_some_and(|name| name.contains(STAGE))
 }
@@ -34,7 +35,7 @@ pub(crate) struct VisitedBuild<'a> {
 }
 
 impl<'a> VisitedBuild<'a> {
-    /// Returns the build for visits until `deadline`; `ambiguous` as in [`Conditions`].
+    /// Creates the build for visits until `deadline`. `ambiguous` is as in [`Conditions`].
     pub(crate) fn new(
         build: &'a BuildSettings,
         inputs: &'a Inputs,
@@ -59,13 +60,14 @@ impl<'a> VisitedBuild<'a> {
         }
     }
 
-    /// Returns the time limit of a visit: that of mounts, or the remaining time if that is shorter.
+    /// Returns the time limit of a visit: the limit for mounts, or the remaining time if that is shorter.
     pub(crate) fn visit_limit(&self) -> Duration {
         let limit = self.settings.mounts.timeout;
         self.deadline.remaining().map_or(limit, |remaining| limit.min(remaining))
     }
 
-    /// Returns the build up to a visit of `mounts`, and the directory that it needs until then.
+    /// Returns the build up to a visit of `mounts`, and the temporary directory of its Dockerfile. The build needs the
+    /// directory until it ends.
     pub(crate) fn up_to(
         &self,
         mounts: &[TargetMount],

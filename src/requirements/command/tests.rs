@@ -1,6 +1,8 @@
+//! Tests of the files that command lines name.
+
 use super::*;
 
-/// Returns the named paths; pip requirements are marked with `-r`.
+/// Returns the named paths. `-r` marks pip requirements files.
 fn named(command: &str) -> Vec<String> {
     let shown = |found: FileUse| match found.format {
         crate::requirements::Format::PipRequirements => format!("-r {}", found.path),
@@ -36,7 +38,7 @@ fn pip_command_lines_name_their_requirement_files() {
         ("set -ex && apt-get update && pip install \\\n  -r a.txt \\\n  && rm -rf /x", &["-r a.txt"]),
         ("bash -euc 'pip install -r a.txt'", &["-r a.txt"]),
         ("if [ -f a.txt ]; then pip install -r a.txt; fi", &["-r a.txt"]),
-        // In arguments, `#` does not start a comment.
+        // A file whose words become arguments is named in both formats.
         ("cat requirements.txt | xargs -n 1 pip install", &["-r requirements.txt", "requirements.txt"]),
         ("xargs pip install < deps.lst", &["-r deps.lst", "deps.lst"]),
         ("xargs -a deps.lst pip install", &["-r deps.lst", "deps.lst"]),
@@ -145,14 +147,14 @@ fn a_path_is_expanded_with_the_variables_of_the_command_line() {
 }
 
 #[test]
-fn a_use_contains_the_directory_of_its_command() {
+fn a_file_use_contains_the_directory_of_its_command() {
     let uses = named_by("pip install -r a.txt && cd svc && pip install -r ../b.txt").uses;
     let shown: Vec<_> = uses.iter().map(|found| (found.path.as_str(), found.directory.as_str())).collect();
     assert_eq!(shown, [("a.txt", ""), ("svc/../b.txt", "svc")]);
 }
 
 #[test]
-fn installing_by_name_is_installing() {
+fn commands_that_install_packages_by_name_are_detected() {
     for command in [
         "apt-get update && apt-get install -y curl",
         "apk add --no-cache git",
@@ -171,7 +173,7 @@ fn installing_by_name_is_installing() {
 
 proptest::proptest! {
     #[test]
-    fn no_command_line_makes_the_reading_panic(
+    fn no_command_line_makes_the_reader_panic(
         words in proptest::collection::vec("[ -~é\n]{0,8}|pip|install|-r|-m|sudo|xargs|sh|-c|uv", 0..12),
     ) {
         let command = words.join(" ");

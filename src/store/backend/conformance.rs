@@ -13,11 +13,11 @@ use super::{Backend, Object};
 
 /// Runs the suite on an empty backend. `again` is a second handle on the same place, like that of a different job.
 pub fn check(backend: &Arc<dyn Backend>, again: &dyn Backend) {
-    objects_come_back(backend.as_ref(), again);
-    listings_are_whole(backend.as_ref(), again);
-    what_is_set_aside_is_out_of_the_way(backend.as_ref(), again);
-    marks_are_seen_until_they_are_dropped(backend.as_ref(), again);
-    many_writers_of_one_object_leave_one_of_theirs(backend, again);
+    written_objects_can_be_read(backend.as_ref(), again);
+    listings_are_complete(backend.as_ref(), again);
+    set_aside_moves_objects_to_damaged(backend.as_ref(), again);
+    marks_are_visible_until_they_are_dropped(backend.as_ref(), again);
+    concurrent_writes_of_an_object_do_not_mix(backend, again);
     backend.tidy().unwrap();
 }
 
@@ -38,7 +38,7 @@ pub fn check_long_listing(backend: &dyn Backend) {
     assert_eq!(listed, expected);
 }
 
-fn objects_come_back(backend: &dyn Backend, again: &dyn Backend) {
+fn written_objects_can_be_read(backend: &dyn Backend, again: &dyn Backend) {
     assert_eq!(backend.read("a/none", 10).unwrap(), None);
     assert_eq!(backend.size("a/none").unwrap(), None);
     backend.remove("a/none").unwrap();
@@ -49,12 +49,12 @@ fn objects_come_back(backend: &dyn Backend, again: &dyn Backend) {
         assert_eq!(again.size("a/b-c_~2f.json").unwrap(), Some(content.len() as u64));
         assert_eq!(again.read("a/b-c_~2f.json", 3_000_000).unwrap().as_deref(), Some(content));
     }
-    assert!(again.read("a/b-c_~2f.json", 2_999_999).is_err(), "what is too large is not read");
+    assert!(again.read("a/b-c_~2f.json", 2_999_999).is_err(), "an object above the limit is not read");
     backend.remove("a/b-c_~2f.json").unwrap();
     assert_eq!(again.read("a/b-c_~2f.json", 10).unwrap(), None);
 }
 
-fn listings_are_whole(backend: &dyn Backend, again: &dyn Backend) {
+fn listings_are_complete(backend: &dyn Backend, again: &dyn Backend) {
     assert_eq!(backend.list("l").unwrap(), []);
     let mut expected = Vec::new();
     for number in 0..25_u64 {
@@ -62,7 +62,7 @@ fn listings_are_whole(backend: &dyn Backend, again: &dyn Backend) {
         backend.write(&path, &vec![1; usize::try_from(number).unwrap()]).unwrap();
         expected.push(Object { path, size: number });
     }
-    backend.write("lx/no", b"another prefix").unwrap();
+    backend.write("lx/no", b"different prefix").unwrap();
     expected.sort();
     let mut listed = again.list("l").unwrap();
     listed.sort();
@@ -70,7 +70,7 @@ fn listings_are_whole(backend: &dyn Backend, again: &dyn Backend) {
     assert_eq!(again.list("l/01").unwrap().len(), 8);
 }
 
-fn what_is_set_aside_is_out_of_the_way(backend: &dyn Backend, again: &dyn Backend) {
+fn set_aside_moves_objects_to_damaged(backend: &dyn Backend, again: &dyn Backend) {
     backend.write("q/bad", b"bad").unwrap();
     backend.set_aside("q/bad").unwrap();
     assert_eq!(again.read("q/bad", 10).unwrap(), None);
@@ -80,10 +80,10 @@ fn what_is_set_aside_is_out_of_the_way(backend: &dyn Backend, again: &dyn Backen
     backend.set_aside("q/none").unwrap();
     backend.write("q/bad", b"worse").unwrap();
     backend.set_aside("q/bad").unwrap();
-    assert!(again.size("q/bad").unwrap().is_none(), "what was set aside before is not in the way");
+    assert!(again.size("q/bad").unwrap().is_none(), "an object can be set aside twice");
 }
 
-fn marks_are_seen_until_they_are_dropped(backend: &dyn Backend, again: &dyn Backend) {
+fn marks_are_visible_until_they_are_dropped(backend: &dyn Backend, again: &dyn Backend) {
     assert_eq!(backend.marks("m").unwrap(), Vec::<String>::new());
     let first = backend.mark("m", "first\n").unwrap();
     let second = again.mark("m", "").unwrap();
@@ -103,7 +103,7 @@ fn marks_are_seen_until_they_are_dropped(backend: &dyn Backend, again: &dyn Back
     assert_eq!(backend.marks("m").unwrap(), Vec::<String>::new());
 }
 
-fn many_writers_of_one_object_leave_one_of_theirs(backend: &Arc<dyn Backend>, again: &dyn Backend) {
+fn concurrent_writes_of_an_object_do_not_mix(backend: &Arc<dyn Backend>, again: &dyn Backend) {
     let writers: Vec<_> = (0..8_u8)
         .map(|writer| {
             let backend = Arc::clone(backend);

@@ -18,7 +18,7 @@ use rustix::fs::{FlockOperation, flock};
 
 use super::{Backend, BackendError, Mark, Object, Reason, Space};
 
-/// How long a mark without a lock and a temporary file of a dead process are kept.
+/// The time after which a mark without a lock, or a temporary file of a dead process, is removed.
 const MARK_LIFETIME: Duration = Duration::from_hours(1);
 const TEMPORARY: &str = "tmp";
 const DAMAGED: &str = "damaged";
@@ -42,11 +42,11 @@ impl Directory {
         Self { root: root.to_owned(), share: Some(share.to_owned()) }
     }
 
-    /// Fails if the share is not mounted.
+    /// Returns an error if the share is not mounted.
     fn reach(&self, action: &'static str, path: &str) -> Result<(), BackendError> {
         let Some(share) = self.share.as_ref().filter(|share| !share.is_dir()) else { return Ok(()) };
         let source =
-            io::Error::new(io::ErrorKind::HostUnreachable, format!("{} is not there", share.display()));
+            io::Error::new(io::ErrorKind::HostUnreachable, format!("{} does not exist", share.display()));
         Err(self.failed(action, path, source))
     }
 
@@ -97,7 +97,7 @@ impl Directory {
         if file.metadata()?.is_file() {
             return Ok(file);
         }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it is no file"))
+        Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"))
     }
 
     fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
@@ -106,7 +106,7 @@ impl Directory {
         if size > limit {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
-                format!("it has {size} bytes, not up to {limit}"),
+                format!("it has {size} bytes, more than the limit of {limit}"),
             ));
         }
         let mut content = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
@@ -182,8 +182,7 @@ impl Backend for Directory {
             let metadata = entry.and_then(|entry| Ok((entry.metadata()?, entry)));
             match metadata {
                 Ok((_, entry)) if entry.depth() == 0 && !entry.file_type().is_dir() => {
-                    let reason =
-                        io::Error::new(io::ErrorKind::InvalidData, "a file stands where a directory should");
+                    let reason = io::Error::new(io::ErrorKind::InvalidData, "it is a file, not a directory");
                     return Err(self.failed("list", prefix, reason));
                 }
                 Ok((metadata, entry)) if !metadata.is_dir() => {

@@ -1,4 +1,5 @@
-//! A backend that is not used again once it does not respond or denies access, because every try would cost a deadline.
+//! A backend that is not used again once it does not respond or denies access, because each attempt could wait for a
+//! timeout.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,7 +7,8 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Backend, BackendError, Mark, Object, Reason, Space};
 
-/// Passes operations on until one is unanswered or denied; after that, all operations fail at once.
+/// A backend that forwards operations until one fails without a response or is denied. After that, all operations fail
+/// immediately.
 #[derive(Debug)]
 pub(crate) struct Fused {
     inner: Arc<dyn Backend>,
@@ -19,7 +21,7 @@ struct GivenUp;
 
 impl fmt::Display for GivenUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it did not answer or refused before, and is not asked again in this run")
+        f.write_str("it failed before and is not used again in this run")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Backends: places that keep the objects of a store, such as a directory, or a bucket behind a URL.
+//! Backends: places that store the objects of a store, such as a directory, or a bucket behind a URL.
 //!
 //! A backend handles paths and bytes; it does not know entries or chunks. Every backend passes the suite in
 //! `conformance`:
@@ -116,7 +116,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn tidy(&self) -> Result<(), BackendError>;
 }
 
-/// Announces to all jobs what its owner is working on, until it is dropped.
+/// An announcement to all jobs of the objects that its owner works on. It ends when the value is dropped.
 pub trait Mark: fmt::Debug + Send + Sync {
     /// Appends to the text of the mark; all jobs see it when this returns.
     ///

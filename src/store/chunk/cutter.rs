@@ -143,7 +143,7 @@ mod tests {
 
     /// Entries of different versions of larder share chunks only if this holds.
     #[test]
-    fn the_cuts_are_those_of_every_version() {
+    fn cuts_are_the_same_in_every_version() {
         let all: Vec<u8> = chunks(&noise(20_000_000), 1 << 20).iter().flat_map(|d| *d.as_bytes()).collect();
         insta::assert_snapshot!(Digest::of(&all));
     }

@@ -68,13 +68,13 @@ pub(in crate::store) fn decode(frame: &[u8]) -> io::Result<Vec<u8>> {
     let damaged = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
     let size = match zstd::zstd_safe::get_frame_content_size(frame) {
         Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
-        _ => return Err(damaged("it is no zstd frame that tells its size")),
+        _ => return Err(damaged("it is not a zstd frame with a content size")),
     };
     if size > LARGEST {
-        return Err(damaged("it claims to hold more than a chunk may"));
+        return Err(damaged("it declares more content than the limit of a chunk"));
     }
     let chunk = zstd::bulk::decompress(frame, size).map_err(|error| damaged(&error.to_string()))?;
-    if chunk.len() == size { Ok(chunk) } else { Err(damaged("it holds less than it claims")) }
+    if chunk.len() == size { Ok(chunk) } else { Err(damaged("it has less content than it declares")) }
 }
 
 #[cfg(test)]
@@ -112,10 +112,10 @@ mod tests {
     }
 
     #[test]
-    fn a_bomb_is_refused_before_it_is_unpacked() {
+    fn a_decompression_bomb_is_refused_before_it_is_unpacked() {
         let bomb = zstd::bulk::compress(&vec![0; 64 << 20], 3).unwrap();
         assert!(bomb.len() < 100_000);
-        assert!(decode(&bomb).unwrap_err().to_string().contains("more than a chunk may"));
+        assert!(decode(&bomb).unwrap_err().to_string().contains("more content than the limit"));
         let mut liar = bomb.clone();
         // The content size follows the magic number and the descriptor.
         liar[5..9].copy_from_slice(&1000_u32.to_le_bytes());

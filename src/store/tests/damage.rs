@@ -45,7 +45,7 @@ fn a_damaged_chunk_is_a_counted_miss_and_the_next_save_repairs_it() {
         apply(&base.path().join(ChunkRef::path(&entry.manifest.chunks[1].digest)));
         let error = content(&store, &entry).unwrap_err();
         assert_eq!(error.reason(), Reason::Damaged, "{harm}: {error}");
-        assert_eq!(find(&store, "entry"), None, "{harm}: an entry that lacks content is not found again");
+        assert_eq!(find(&store, "entry"), None, "{harm}: an incomplete entry is not found again");
         save(&store, "entry", &bytes);
         let healed = find(&store, "entry").unwrap();
         assert!(content(&store, &healed).unwrap().0 == bytes, "{harm}");
@@ -89,8 +89,8 @@ fn a_damaged_manifest_is_counted_as_a_miss_once() {
 #[test]
 fn a_manifest_at_a_wrong_path_is_not_used() {
     let base = tempfile::tempdir().unwrap();
-    let theirs = open(base.path(), None, terms("pr-7"));
-    save(&theirs, "entry", b"poison");
+    let other = open(base.path(), None, terms("pr-7"));
+    save(&other, "entry", b"poison");
     let from = base.path().join("entries/pr-7");
     std::fs::rename(from, base.path().join("entries/main")).unwrap();
     let ours = open(base.path(), None, terms("main"));

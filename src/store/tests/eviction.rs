@@ -1,4 +1,4 @@
-//! Tests of what is evicted, what is kept, and how many bytes that frees.
+//! Tests of which entries are evicted and kept, and how many bytes an eviction frees.
 
 use super::*;
 use crate::store::manifest::SCHEMA;
@@ -27,7 +27,7 @@ fn the_least_recently_used_entries_are_evicted_with_their_bytes() {
     store.touch(&find(&store, "a").unwrap()).unwrap();
     let plan = store.evict(Place::Local, Victims::Beyond(limits(4_500_000)), true, Timestamp::now()).unwrap();
     assert_eq!(ids(&plan), ["b"]);
-    assert!(on_disk(base.path()) > 6_000_000 && find(&store, "b").is_some(), "a plan changes nothing");
+    assert!(on_disk(base.path()) > 6_000_000 && find(&store, "b").is_some(), "a dry run changes nothing");
     let swept =
         store.evict(Place::Local, Victims::Beyond(limits(4_500_000)), false, Timestamp::now()).unwrap();
     assert_eq!((ids(&swept), swept.freed_bytes), (ids(&plan), plan.freed_bytes));
@@ -60,13 +60,13 @@ fn saves_within_the_limits_do_not_sweep() {
     assert_eq!(
         store.keep_within(limits(100_000_000), Limits::default(), now).0.len(),
         1,
-        "the first time there is a look"
+        "the first save sweeps"
     );
     next_moment();
     save(&store, "b", &noise(53, 2_000_000));
     assert!(
         store.keep_within(limits(100_000_000), Limits::default(), now).0.is_empty(),
-        "far below the limit there is none"
+        "a save far below the limit does not sweep"
     );
     let (swept, faults) = store.keep_within(limits(3_000_000), Limits::default(), Timestamp::now());
     assert!(faults.is_empty(), "{faults:?}");
@@ -76,12 +76,12 @@ fn saves_within_the_limits_do_not_sweep() {
     assert_eq!(
         store.keep_within(limits(100_000_000), Limits::default(), next_day).0.len(),
         1,
-        "once a day there is a look"
+        "there is one sweep a day"
     );
 }
 
 #[test]
-fn chunks_that_a_killed_save_left_are_swept() {
+fn chunks_of_a_killed_save_are_swept() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     save(&store, "kept", b"kept");
@@ -92,7 +92,7 @@ fn chunks_that_a_killed_save_left_are_swept() {
         || store.evict(Place::Local, Victims::Beyond(Limits::default()), false, Timestamp::now()).unwrap();
     sweep();
     let saved = half.commit(Subject::default(), Span { at: 0, size: 0 }).unwrap();
-    assert!(content(&store, &saved.entry).is_ok(), "a sweep spares what a living save needs");
+    assert!(content(&store, &saved.entry).is_ok(), "a sweep spares the chunks of a running save");
     let left = noise(55, 100_000);
     let path = base.path().join(ChunkRef::path(&Digest::of(&left)));
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -6,19 +6,19 @@ use crate::store::backend::Reason;
 #[test]
 fn a_job_reads_its_own_lane_then_the_trunk_and_writes_only_its_own() {
     let base = tempfile::tempdir().unwrap();
-    let (trunk, ours, theirs) = (
+    let (trunk, ours, other) = (
         open(base.path(), None, terms("main")),
         open(base.path(), None, terms("pr-1")),
         open(base.path(), None, terms("pr-2")),
     );
     save(&trunk, "shared", b"trunk's");
-    save(&theirs, "secret", b"theirs");
+    save(&other, "secret", b"other");
     assert_eq!(content(&ours, &find(&ours, "shared").unwrap()).unwrap().0, b"trunk's");
-    assert_eq!(find(&ours, "secret"), None, "another pull request's entry");
+    assert_eq!(find(&ours, "secret"), None, "entries of a different pull request are not found");
     save(&ours, "shared", b"ours");
     assert_eq!(content(&ours, &find(&ours, "shared").unwrap()).unwrap().0, b"ours");
     assert_eq!(content(&trunk, &find(&trunk, "shared").unwrap()).unwrap().0, b"trunk's");
-    assert_eq!(content(&theirs, &find(&theirs, "shared").unwrap()).unwrap().0, b"trunk's");
+    assert_eq!(content(&other, &find(&other, "shared").unwrap()).unwrap().0, b"trunk's");
 }
 
 #[test]
@@ -68,9 +68,9 @@ fn an_unsigned_entry_is_a_counted_miss_if_signatures_are_required() {
     assert_eq!(
         content(&strict, &find(&strict, "entry").unwrap()).unwrap().0,
         b"ours",
-        "an eviction leaves it"
+        "an eviction keeps the signed entry"
     );
-    assert!(find(&unsigned, "entry").is_some(), "who demands nothing uses what is signed, too");
+    assert!(find(&unsigned, "entry").is_some(), "jobs that require no signatures also use signed entries");
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(super) fn next_moment() {
     }
 }
 
-/// Saves `content` under `key` as the whole entry.
+/// Saves an entry with `content` under the key of `name`.
 pub(super) fn save(store: &Store, name: &str, content: &[u8]) -> Saved {
     let mut save = store.save(EntryKind::Dir, "family", key(name)).unwrap();
     save.write(content).unwrap();

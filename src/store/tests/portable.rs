@@ -28,7 +28,7 @@ fn exported_entries_can_be_imported_on_a_different_machine() {
     save(&store, "first", &bytes);
     save(&store, "second", &bytes);
     let file = exported(&store, &["first", "second"]);
-    assert!(file.len() < 3_100_000, "shared chunks are carried once");
+    assert!(file.len() < 3_100_000, "shared chunks are exported once");
     let (other, carried) = import(&file);
     assert_eq!(carried.unwrap().entries, 2);
     let other = open(other.path(), None, terms("main"));
@@ -86,13 +86,13 @@ fn an_invalid_file_is_refused_and_imports_no_entry() {
     forged.last_mut().unwrap().1[10] ^= 1;
     let with = |path: &str| [members(), vec![(path.to_owned(), b"x".to_vec())]].concat();
     let cases = [
-        (pack(&lacking), "needs a chunk that the file lacks"),
+        (pack(&lacking), "needs a chunk that is not in the file"),
         (pack(&flipped), ""),
-        (pack(&headless), "is not how a file begins"),
-        (pack(&cut), "ends too early"),
-        (Vec::new(), "ends too early"),
-        (pack(&renamed), "stands in another place"),
-        (pack(&forged), "another digest"),
+        (pack(&headless), "is not the first member"),
+        (pack(&cut), "is truncated"),
+        (Vec::new(), "is truncated"),
+        (pack(&renamed), "is invalid: its path does not match"),
+        (pack(&forged), "does not match the digest"),
         (pack(&with("../../etc/passwd")), "neither a chunk nor an entry"),
         (pack(&with("/etc/passwd")), "neither a chunk nor an entry"),
         (pack(&with("chunks/aa/x")), "neither a chunk nor an entry"),

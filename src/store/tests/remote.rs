@@ -16,7 +16,7 @@ fn an_entry_of_a_different_machine_is_found_and_kept_locally() {
     let alone = open(there.path(), None, terms("main"));
     assert!(
         content(&alone, &find(&alone, "entry").unwrap()).unwrap().0 == bytes,
-        "the hit filled what is here"
+        "the hit was stored locally"
     );
 }
 
@@ -31,7 +31,7 @@ fn damaged_local_chunks_come_from_the_remote_and_are_counted() {
     let (back, faults) = content(&store, &entry).unwrap();
     assert!(back == bytes);
     assert_eq!(faults.len(), 1, "{faults:?}");
-    assert!(content(&store, &entry).unwrap().1.is_empty(), "it is whole again");
+    assert!(content(&store, &entry).unwrap().1.is_empty(), "the local copy is complete again");
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_failing_remote_is_a_fault_and_the_entry_is_saved_locally() {
 }
 
 #[test]
-fn chunks_that_exist_only_in_the_remote_are_taken_over() {
+fn chunks_that_exist_only_in_the_remote_are_reused() {
     let (here, there, remote) =
         (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let bytes = noise(33, 5_000_000);

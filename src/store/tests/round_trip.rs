@@ -20,8 +20,8 @@ fn saved_content_is_loaded_unchanged() {
         assert!(back == bytes && faults.is_empty(), "{name}: {faults:?}");
     }
     assert_eq!(find(&store, "other"), None);
-    assert!(files(&base.path().join("saving")).is_empty(), "no mark stays behind");
-    assert!(files(&base.path().join("tmp")).is_empty(), "nothing half-written stays behind");
+    assert!(files(&base.path().join("saving")).is_empty(), "marks are removed");
+    assert!(files(&base.path().join("tmp")).is_empty(), "temporary files are removed");
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn equal_content_is_stored_once() {
 }
 
 #[test]
-fn chunks_of_an_earlier_entry_are_taken_over_without_reading_them() {
+fn chunks_of_an_earlier_entry_are_reused_without_reading_them() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let bytes = noise(4, 6_000_000);
@@ -71,7 +71,7 @@ fn chunks_of_an_earlier_entry_are_taken_over_without_reading_them() {
 }
 
 #[test]
-fn missing_chunks_are_not_taken_over() {
+fn missing_chunks_are_not_reused() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
     let before = save(&store, "before", &noise(5, 3_000_000)).entry;

@@ -1,9 +1,9 @@
-//! Transfers an entry's image to an engine.
+//! Loads an entry's image into an engine.
 //!
-//! A graph driver accepts an archive without the layers that it has, and names the first layer that it lacks. The image
-//! is therefore offered without any layers first, then with the layers from the missing one on. The engine reads an
-//! archive to its end before it unpacks the layers one by one, so a large image is sent in two parts: an image of the
-//! lower layers, and, while that is unpacked, the rest.
+//! A graph driver accepts an archive without the layers that it has. If it lacks one of them, its error names the first
+//! such layer. Therefore the image is first sent without any layers, then with the layers from the missing one on. The
+//! engine reads an archive to its end before it unpacks the layers one by one, so a large image is sent in two parts:
+//! an image of the lower layers, and, while that is being unpacked, the rest.
 //!
 //! ```text
 //!  sent      lower layers ─┬─ upper layers ─┐ waits ┌ end
@@ -11,8 +11,8 @@
 //! ```
 //!
 //! containerd's store accepts an archive without layers that it has, but also one without layers that it lacks, which
-//! makes an incomplete image. Layers are omitted only if other images in the store begin with them; if the engine does
-//! not report the result as complete, the whole image is sent.
+//! creates an incomplete image. Layers are omitted only if other images in the store begin with them. If the engine
+//! does not report the result as complete, the whole image is sent.
 
 use std::io;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::engine::EngineError;
 use crate::images::{Form, Listing, Parcel};
 use crate::store::{Entry, Meter, StoreError};
 
-/// The minimum size of each of two parts, in bytes of layers.
+/// The minimum size of each of the two parts, in bytes of layers.
 const WORTH_SPLITTING: u64 = 32 << 20;
 
 pub(super) struct Handover<'a> {
@@ -37,10 +37,10 @@ pub(super) struct Handover<'a> {
     pub(super) bytes: u64,
 }
 
-/// The image's id in the engine, and faults of the store that cost nothing but time.
+/// The image's id in the engine, and the faults of the store that only cost time.
 type Transferred = (String, Vec<StoreError>);
 
-/// How one of two parts waits for the other.
+/// The synchronisation of one part with the other.
 #[derive(Default)]
 struct Ties {
     /// Signalled once everything but the end has been sent.
@@ -66,12 +66,12 @@ impl Handover<'_> {
                 self.send(parcel, Ties::default()).await
             };
             match transferred {
-                // Another job may have removed the image of the lower part, which was also its own.
+                // A concurrent job may have removed the image of the lower part, if it loads the same image.
                 Err(LoadError::Engine(EngineError::Refused(_))) if middle.is_some() => {
                     (may_split, present) = (false, 0);
                 }
-                Err(LoadError::Engine(EngineError::Refused(said))) if present > 0 => {
-                    let missed = self.listing.layers.iter().position(|layer| said.contains(&layer.hex()));
+                Err(LoadError::Engine(EngineError::Refused(message))) if present > 0 => {
+                    let missed = self.listing.layers.iter().position(|layer| message.contains(&layer.hex()));
                     present = missed.filter(|missed| *missed < present).unwrap_or(0);
                 }
                 transferred => return transferred,
@@ -81,9 +81,9 @@ impl Handover<'_> {
 
     async fn run_oci(&mut self) -> Result<Transferred, LoadError> {
         let engine = &self.tier.engine;
-        // If the engine cannot report that, no layer is omitted.
+        // If the engine cannot report its content, no layer is omitted.
         let present = if engine.tells_content() {
-            // That of a prefix is `prefix of NAME`.
+            // The title of a prefix is `prefix of NAME`.
             let name = self.entry.manifest.subject.title.rsplit(' ').next().unwrap_or_default();
             let repository = name.rsplit_once(':').map_or(name, |(repository, _)| repository);
             engine.common_layers(&self.listing.diff_ids, repository).await.unwrap_or_default()
@@ -102,8 +102,8 @@ impl Handover<'_> {
         self.send(Parcel::oci(Arc::clone(&self.listing), 0), Ties::default()).await
     }
 
-    /// Sends the layers from `present` on in two parts. Those below `middle` become an image of their own, which is
-    /// removed afterwards.
+    /// Sends the layers from `present` on in two parts. Those below `middle` become a separate image, which is removed
+    /// afterwards.
     async fn send_in_two(&mut self, present: usize, middle: usize) -> Result<Transferred, LoadError> {
         let layers = self.listing.layers.len();
         let lower = Parcel::docker(Arc::clone(&self.listing), present..middle);
@@ -114,13 +114,13 @@ impl Handover<'_> {
         let first = async {
             let transferred = this.transfer(lower, Ties { sent: Some(sent), end: None }).await;
             if transferred.is_ok() {
-                // The receiver is only dropped if the second part has failed.
+                // The receiver is dropped only if the second part has failed.
                 let _ = unpacked.send(());
             }
             transferred
         };
         let second = async {
-            // An error means that the first part has failed, and the first part returns why.
+            // An error means that the first part has failed, whose result contains the reason.
             let _ = is_sent.await;
             this.transfer(upper, Ties { sent: None, end: Some(is_unpacked) }).await
         };
@@ -152,7 +152,7 @@ impl Handover<'_> {
             let sent = parcel.send(&store, &entry, sink);
             drop(ties.sent);
             let may_end = ties.end.is_none_or(|end| end.blocking_recv().is_ok());
-            // The engine would take a regular end for that of a complete archive.
+            // A regular end would mean to the engine that the archive is complete.
             let end = match (&sent, may_end) {
                 (Ok(_), true) => Ok(Parcel::end()),
                 _ => Err(io::Error::other("the archive cannot be completed")),
@@ -163,7 +163,7 @@ impl Handover<'_> {
         let loaded = self.tier.engine.load_image(archive).await;
         match sending.await? {
             Ok(faults) => Ok((loaded?, faults)),
-            // The engine closed the connection, and returns why.
+            // The engine has closed the connection, and its response contains the reason.
             Err(StoreError::Sink(_)) if loaded.is_err() => Ok((loaded?, Vec::new())),
             Err(error) => Err(error.into()),
         }

@@ -24,10 +24,10 @@ use crate::notes::ImageAge;
 use crate::registry::{ImageConfig, ImageRef, PrefixDocuments, PrefixError};
 use crate::store::{Counted, Entry, EntryKind, Found, Meter, Store, StoreError, Subject};
 
-/// The parts of an archive that are buffered between the store and the engine.
+/// The number of parts of an archive that are buffered between the store and the engine.
 const WAITING: usize = 16;
 
-/// Finds whole images in the store, and archives them there.
+/// A tier that archives whole images in a store, and loads them into an engine.
 #[derive(Debug, Clone)]
 pub struct ArchiveTier {
     store: Store,
@@ -43,34 +43,34 @@ pub enum LoadError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The entry does not hold an image.
+    /// The entry does not contain an image.
     #[error(transparent)]
     Unlisted(#[from] UnlistedError),
     /// The engine rejects the image.
-    #[error("the engine does not take the image")]
+    #[error("the engine rejected the image")]
     Engine(#[from] EngineError),
-    /// The image in the engine is different from the entry's.
-    #[error("the engine has another image than the entry holds")]
+    /// The image in the engine differs from the entry's.
+    #[error("the image in the engine differs from the entry's")]
     Another,
     /// The time limit was exceeded.
     #[error("loading the image took longer than {0:?}")]
     Late(Duration),
     /// A background thread failed.
-    #[error("a thread of larder's own failed")]
+    #[error("a background thread failed")]
     Thread(#[from] JoinError),
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ArchiveError {
-    #[error("the image is not kept")]
+    #[error("cannot archive the image")]
     Save(#[from] SaveError),
-    #[error("the image is not kept: the engine does not hand it out")]
+    #[error("cannot archive the image: the engine does not export it")]
     Engine(#[source] EngineError),
-    #[error("the image is not kept: its id is none")]
+    #[error("cannot archive the image: its id is not a digest")]
     Id(#[from] InvalidDigest),
-    #[error("the image is not kept: it took longer than {0:?}")]
+    #[error("cannot archive the image: it took longer than {0:?}")]
     Late(Duration),
-    #[error("the image is not kept: a thread of larder's own failed")]
+    #[error("cannot archive the image: a background thread failed")]
     Thread(#[from] JoinError),
 }
 
@@ -86,17 +86,17 @@ pub struct Loaded {
 }
 
 impl ArchiveTier {
-    /// Returns a tier between `store` and `engine`, whose image store is `images`. `deadline` limits each transfer.
+    /// Creates a tier between `store` and `engine`, whose image store is `images`. `deadline` limits each transfer.
     pub fn new(store: Store, engine: Engine, images: ImageStore, deadline: Duration) -> Self {
         Self { store, kind: EntryKind::Image, engine, images, deadline }
     }
 
-    /// Returns the same tier for prefixes of images.
+    /// Returns a tier for prefixes of images, with the same store and engine.
     pub(crate) fn of_prefixes(self) -> Self {
         Self { kind: EntryKind::Prefix, ..self }
     }
 
-    /// Loads the image of `entry` into the engine and gives it these names.
+    /// Loads the image of `entry` into the engine, and tags it with these names.
     pub async fn load(
         &self,
         entry: &Entry,
@@ -176,8 +176,9 @@ impl ArchiveTier {
         self.find(key, platform).await.is_ok_and(|found| found.entry.is_some())
     }
 
-    /// Returns `true` if the newest image of `key` for `platform` in the store is newer than `built` and different from
-    /// `id`, which the engine has. Also returns the read faults; what cannot be read counts as not newer.
+    /// Returns `true` if the newest image of `key` for `platform` in the store is newer than `built`, and different
+    /// from the engine's image `id`. Also returns the faults of reading the store; an unreadable image counts as not
+    /// newer.
     pub(crate) async fn has_newer(
         &self,
         key: CacheKey,
@@ -200,8 +201,8 @@ impl ArchiveTier {
         (id == image.id).then_some(entry)
     }
 
-    /// Archives the engine's `image` under `key`. Reuses the layers of earlier entries, unless `anew`. If this fails or
-    /// exceeds the time limit, the store has no entry.
+    /// Archives the engine's `image` under `key`. Reuses the layers of earlier entries, unless `anew` is set. If this
+    /// fails or exceeds the time limit, no entry is created.
     pub(crate) async fn save(
         &self,
         key: CacheKey,
@@ -271,13 +272,14 @@ impl ArchiveTier {
             Ok(saved) => Ok(Some(saved)),
             Err(error @ SaveError::Store(_)) => Err(error.into()),
             Err(error) if meter.is_stopped() => Err(error.into()),
-            // The directory is a different engine's, or the image is being removed: fall back to the engine's archive.
+            // The directory belongs to a different engine, or the image is being removed: fall back to the engine's
+            // archive.
             Err(SaveError::Archive(_) | SaveError::Unusable(_)) => Ok(None),
         }
     }
 
-    /// Archives the first layers of the image in `entry` under `key`; `compose` returns the documents of the prefix for
-    /// the manifest and the config of the image. If this fails, the store has no entry.
+    /// Archives the first layers of the image in `entry` under `key`. `compose` creates the documents of the prefix
+    /// from the manifest and the config of the image. If this fails, no entry is created.
     pub(crate) async fn save_prefix(
         &self,
         key: CacheKey,
@@ -313,7 +315,7 @@ impl ImageTier for ArchiveTier {
 
     async fn look(&mut self, wanted: &Wanted<'_>) -> Answer<Hit> {
         let [platform] = wanted.platforms else {
-            return Answer::miss("an image for several platforms is not kept");
+            return Answer::miss("an image for several platforms is not archived");
         };
         let found = match self.find(wanted.key, platform).await {
             Ok(found) => found,
@@ -321,13 +323,13 @@ impl ImageTier for ArchiveTier {
         };
         let faults: Vec<Fault> = found.faults.into_iter().map(Into::into).collect();
         let answer = match found.entry {
-            None if faults.is_empty() => Answer::miss("no image of this key is kept"),
+            None if faults.is_empty() => Answer::miss("no image of this key is archived"),
             None => Answer::miss("the cache cannot be read"),
             Some(entry) => {
                 let age = ImageAge::new(entry.manifest.created, entry.manifest.subject.oldest);
                 wanted.accepted.refusal(None, age).unwrap_or_else(|| {
                     let hit = Hit::of(Self::NAME, String::new(), Some(age));
-                    Answer::hit(Hit { entry: Some(entry), ..hit }, "the image is kept")
+                    Answer::hit(Hit { entry: Some(entry), ..hit }, "the image is archived")
                 })
             }
         };
@@ -335,7 +337,7 @@ impl ImageTier for ArchiveTier {
     }
 
     async fn fetch(&mut self, hit: Hit, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit> {
-        let Some(entry) = &hit.entry else { return Answer::miss("no image of this key is kept") };
+        let Some(entry) = &hit.entry else { return Answer::miss("no image of this key is archived") };
         let id = entry.short_id();
         match self.load(entry, wanted.names, meter).await {
             Ok(loaded) => {

@@ -1,14 +1,14 @@
-//! Decides which whole images are archived. Saving an image costs seconds, so it is done on request only.
+//! Decides which whole images are archived. Archiving an image takes seconds, so it is only done on request.
 
 use super::super::judge::is_worth_archiving;
 use crate::ledger::BuildRecord;
 
-/// How archiving was requested.
+/// The way in which archiving was requested.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ArchiveRequest {
     #[default]
     None,
-    /// By `enabled`, `LARDER_ENABLED` or a list of tiers that names the archive.
+    /// By `enabled`, `LARDER_ENABLED`, or a list of tiers that contains the archive.
     Configured,
     /// By `--enable-cache` on the command line.
     Typed,
@@ -17,24 +17,24 @@ pub(crate) enum ArchiveRequest {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ArchivePolicy {
     pub(crate) request: ArchiveRequest,
-    /// The store has a remote, from which other machines can load the image.
+    /// `true` if the store has a remote, from which other machines can load the image.
     pub(crate) has_remote: bool,
-    /// Other engines of this run load the image from the store.
+    /// `true` if other engines of this run load the image from the store.
     pub(crate) is_for_several_engines: bool,
-    /// Only images with a signed entry can be hits.
+    /// `true` if only images with a signed entry can be hits.
     pub(crate) needs_signature: bool,
-    /// A registry has the image under its key, or will have it after the push.
+    /// `true` if a registry has the image under its key, or will have it after the push.
     pub(crate) is_in_registry: bool,
-    /// The build ran every step, and the store may have an image of the key that this image replaces.
+    /// `true` if the build ran every step, and the store may have an image of the key that this image replaces.
     pub(crate) replaces_archived: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ArchiveDecision {
     Archive,
-    /// Nothing requests it, or a registry serves the same purpose.
+    /// Archiving is not requested, or a registry serves the same purpose.
     Leave,
-    /// It was requested, but none of the images archived on this machine lately was used again.
+    /// Archiving is requested, but none of the recently archived images on this machine was used again.
     Unused,
 }
 
@@ -47,9 +47,9 @@ impl ArchivePolicy {
             || self.needs_signature
     }
 
-    /// Decides for one image. `builds` reads the ledger and is called only if the decision depends on it.
+    /// Decides for one image. `builds` reads the ledger, and is called only if the decision depends on it.
     ///
-    /// With a remote it does not: this machine's ledger does not show what other machines load.
+    /// With a remote, the decision does not: this machine's ledger does not show what other machines load.
     pub(crate) fn decide(self, builds: impl FnOnce() -> Vec<BuildRecord>) -> ArchiveDecision {
         if self.request == ArchiveRequest::Typed || self.is_for_several_engines || self.replaces_archived {
             ArchiveDecision::Archive
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
     use crate::ledger::{KeptRecord, Outcome};
 
-    /// Nine builds whose archived images were never used.
+    /// Returns nine builds whose archived images were never used.
     fn unused() -> Vec<BuildRecord> {
         let mut build = BuildRecord::started(Timestamp::UNIX_EPOCH);
         build.outcome = Outcome::Built;
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn images_are_archived_on_request_and_not_where_a_registry_serves_them() {
+    fn images_are_archived_on_request_unless_a_registry_has_them() {
         use ArchiveDecision::{Archive, Leave, Unused};
         let none = ArchivePolicy::default();
         let configured = ArchivePolicy { request: ArchiveRequest::Configured, ..none };

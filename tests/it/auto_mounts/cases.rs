@@ -1,48 +1,48 @@
-//! The cases: a Dockerfile, the files beside it, and what `--auto-mounts` does with it.
+//! The test cases: Dockerfiles with their context files, and what `--auto-mounts` must do with them.
 
 /// A Dockerfile that is built with and without `--auto-mounts`.
 ///
-/// It begins with an image that has the stand-ins, unless it has a `FROM` of its own; `base` is the base image, `TOOLS`
-/// copies the stand-ins.
+/// Unless it contains a `FROM`, it starts from an image with the fake package managers. In it, `base` stands for the
+/// base image, and `TOOLS` for an instruction that copies the fake package managers.
 pub(super) struct Case {
-    pub(super) what: &'static str,
+    pub(super) name: &'static str,
     pub(super) dockerfile: &'static str,
     pub(super) files: &'static [(&'static str, &'static str)],
-    pub(super) gets: Gets,
+    pub(super) expected: Expected,
 }
 
-/// What a Dockerfile gets.
-pub(super) enum Gets {
-    /// Mounts at these places, and nothing is left alone.
+/// The expected effect of `--auto-mounts`.
+pub(super) enum Expected {
+    /// Mounts with these targets are added, and no cache is skipped.
     Mounts(&'static [&'static str]),
-    /// None, and this is said.
-    NoneAs(&'static str),
-    /// None, without a word.
-    None,
+    /// No mount is added, and the output contains this reason.
+    Skipped(&'static str),
+    /// No mount is added, and no message is printed.
+    Nothing,
 }
 
-use Gets::{Mounts, NoneAs};
+use Expected::{Mounts, Skipped};
 
-const fn case(what: &'static str, dockerfile: &'static str, gets: Gets) -> Case {
-    with(what, &[], dockerfile, gets)
+const fn case(name: &'static str, dockerfile: &'static str, expected: Expected) -> Case {
+    case_with_files(name, &[], dockerfile, expected)
 }
 
-const fn with(
-    what: &'static str,
+const fn case_with_files(
+    name: &'static str,
     files: &'static [(&'static str, &'static str)],
     dockerfile: &'static str,
-    gets: Gets,
+    expected: Expected,
 ) -> Case {
-    Case { what, dockerfile, files, gets }
+    Case { name, dockerfile, files, expected }
 }
 
-const PIP: Gets = Mounts(&["/root/.cache/pip"]);
-const POETRY: Gets = Mounts(&["/root/.cache/pypoetry/artifacts", "/root/.cache/pypoetry/cache"]);
-const NPM: Gets = Mounts(&["/root/.npm/_cacache"]);
+const PIP: Expected = Mounts(&["/root/.cache/pip"]);
+const POETRY: Expected = Mounts(&["/root/.cache/pypoetry/artifacts", "/root/.cache/pypoetry/cache"]);
+const NPM: Expected = Mounts(&["/root/.npm/_cacache"]);
 const MANIFEST: (&str, &str) = ("package.json", "{\"name\": \"app\"}\n");
 
 pub(super) const CASES: &[Case] = &[
-    // Where the cache is.
+    // The location of the cache.
     case("pip", "RUN pip install six", PIP),
     case("pip in two steps", "RUN pip install six\nRUN pip install six idna", PIP),
     case("HOME", "ENV HOME=/app\nRUN pip install six", Mounts(&["/app/.cache/pip"])),
@@ -52,7 +52,7 @@ pub(super) const CASES: &[Case] = &[
     case("an exported HOME", "RUN export HOME=/srv/app && pip install six", Mounts(&["/srv/app/.cache/pip"])),
     case("HOME before the command", "RUN HOME=/srv/app pip install six", Mounts(&["/srv/app/.cache/pip"])),
     case(
-        "HOME of the stage below",
+        "HOME of the base stage",
         "FROM base AS a\nTOOLS\nENV HOME=/app\nFROM a\nRUN pip install six",
         Mounts(&["/app/.cache/pip"]),
     ),
@@ -64,240 +64,244 @@ pub(super) const CASES: &[Case] = &[
     case("UV_CACHE_DIR", "ENV UV_CACHE_DIR=/u\nWORKDIR /app\nRUN uv sync", Mounts(&["/u"])),
     case("npm_config_cache", "ENV npm_config_cache=/n\nWORKDIR /app\nRUN npm ci", Mounts(&["/n/_cacache"])),
     case("a here-document in a shell", "RUN sh -c 'pip install six'", PIP),
-    // What is beside the cache.
+    // Other files next to the cache.
     case("virtual environments of Poetry", "WORKDIR /app\nRUN poetry install", POETRY),
     case(
-        "those of Poetry in the project",
+        "virtual environments of Poetry in the project",
         "ENV POETRY_VIRTUALENVS_IN_PROJECT=true\nWORKDIR /app\nRUN poetry install",
         POETRY,
     ),
     case(
-        "Poetry without one",
+        "Poetry without a virtual environment",
         "ENV POETRY_VIRTUALENVS_CREATE=false\nWORKDIR /app\nRUN poetry install",
         POETRY,
     ),
     case(
-        "an environment below the cache",
+        "a virtual environment next to the cache",
         "RUN mkdir -p /root/.cache/venv && pip install six && echo x > /root/.cache/venv/x",
-        NoneAs("`echo x > /root/.cache/venv/x`"),
+        Skipped("`echo x > /root/.cache/venv/x`"),
     ),
     case("packages of npx", "WORKDIR /app\nRUN npm ci", NPM),
     case(
-        "files of another program",
+        "files of a different program",
         "RUN mkdir -p /root/.cache/hub && echo model > /root/.cache/hub/model\nRUN pip install six",
-        NoneAs("> /root/.cache/hub/model"),
+        Skipped("> /root/.cache/hub/model"),
     ),
-    // Links to the cache.
+    // Links into the cache.
     case("copies of uv", "WORKDIR /app\nRUN uv sync --link-mode copy", Mounts(&["/root/.cache/uv"])),
     case("hard links of uv", "WORKDIR /app\nRUN uv sync", Mounts(&["/root/.cache/uv"])),
     case(
         "symbolic links of uv",
         "ENV UV_LINK_MODE=symlink\nWORKDIR /app\nRUN uv sync",
-        NoneAs("`UV_LINK_MODE` makes what it installs point into its cache"),
+        Skipped("with `UV_LINK_MODE`, installed files are links into its cache"),
     ),
     case(
-        "those that an option asks for",
+        "symbolic links of uv by option",
         "WORKDIR /app\nRUN uv sync --link-mode symlink",
-        NoneAs("`--link-mode` makes"),
+        Skipped("with `--link-mode`"),
     ),
-    with(
-        "those of uv.toml",
+    case_with_files(
+        "symbolic links of uv by uv.toml",
         &[("uv.toml", "link-mode=symlink\n")],
         "WORKDIR /app\nCOPY uv.toml .\nRUN uv sync",
-        NoneAs("uv.toml says something of `link-mode`"),
+        Skipped("uv.toml mentions `link-mode`"),
     ),
-    case("environments of uv run", "RUN uv run app.py", NoneAs("it keeps environments in its cache")),
+    case("environments of uv run", "RUN uv run app.py", Skipped("it stores environments in its cache")),
     case(
-        "a store that is linked to",
+        "a store with links to it",
         "RUN pnpm fetch\nWORKDIR /app\nRUN pnpm install --offline",
-        NoneAs("what it installs is linked to its store"),
+        Skipped("installed files are links to its store"),
     ),
-    with(
+    case_with_files(
         "Yarn 4",
         &[("package.json", "{\"packageManager\": \"yarn@4.1.0\"}\n")],
         "WORKDIR /app\nCOPY package.json .\nRUN yarn install",
-        NoneAs("asks for a Yarn that may link to its cache"),
+        Skipped("requires a version of Yarn that may link installed files to its cache"),
     ),
-    with(
+    case_with_files(
         "Yarn",
         &[MANIFEST],
         "WORKDIR /app\nCOPY package.json .\nRUN yarn install",
         Mounts(&["/usr/local/share/.cache/yarn"]),
     ),
     // Package lists.
-    case("apt with what Debian deletes", "RUN apt-get update && apt-get install -y git", Gets::None),
+    case("apt with docker-clean", "RUN apt-get update && apt-get install -y git", Expected::Nothing),
     case(
         "apt",
         "RUN rm /etc/apt/apt.conf.d/docker-clean\nRUN apt-get update && apt-get install -y git",
         Mounts(&["/var/cache/apt/archives"]),
     ),
     case(
-        "lists of an earlier step",
+        "package lists of an earlier step",
         "RUN rm /etc/apt/apt.conf.d/docker-clean\nRUN apt-get update\nRUN apt-get install -y git",
         Mounts(&["/var/cache/apt/archives"]),
     ),
     case(
-        "lists that are removed",
+        "package lists that are removed",
         "RUN rm /etc/apt/apt.conf.d/docker-clean\nRUN apt-get update\nRUN apt-get install -y git && rm -rf /var/lib/apt/lists/*",
         Mounts(&["/var/cache/apt/archives"]),
     ),
     case(
-        "packages that are read",
+        "packages that are read later",
         "RUN rm /etc/apt/apt.conf.d/docker-clean\nRUN apt-get update && apt-get install -y git\nRUN cat /var/cache/apt/archives/git.deb > /git",
-        NoneAs("`cat /var/cache/apt/archives/git.deb > /git`"),
+        Skipped("`cat /var/cache/apt/archives/git.deb > /git`"),
     ),
     // Configuration.
-    with(
+    case_with_files(
         "pip.conf",
         &[("pip.conf", "cache-dir=/moved\n")],
         "COPY pip.conf /etc/\nRUN pip install six",
-        NoneAs("pip.conf says something of `cache`"),
+        Skipped("pip.conf mentions `cache`"),
     ),
-    with(
-        "pip.conf of an index",
+    case_with_files(
+        "pip.conf that sets only an index",
         &[("pip.conf", "index-url=https://a\n")],
         "COPY pip.conf /etc/\nRUN pip install six",
         PIP,
     ),
-    with(
-        "pip.conf of another name",
+    case_with_files(
+        "pip.conf copied from a different name",
         &[("moved", "cache-dir=/moved\n")],
         "COPY moved /etc/pip.conf\nRUN pip install six",
-        NoneAs("says something of `cache`"),
+        Skipped("mentions `cache`"),
     ),
     case(
         "pip config",
         "RUN pip config set global.cache-dir /moved\nRUN pip install six",
-        NoneAs("`pip config set global.cache-dir /moved`"),
+        Skipped("`pip config set global.cache-dir /moved`"),
     ),
     case(
         "pip.conf that a step writes",
         "RUN echo cache-dir=/moved > /etc/pip.conf\nRUN pip install six",
-        NoneAs("says something of `cache` and pip.conf"),
+        Skipped("mentions `cache` and pip.conf"),
     ),
-    with(
+    case_with_files(
         ".npmrc",
         &[(".npmrc", "cache=/moved\n")],
         "WORKDIR /app\nCOPY .npmrc .\nRUN npm ci",
-        NoneAs(".npmrc says something of `cache`"),
+        Skipped(".npmrc mentions `cache`"),
     ),
-    with(
+    case_with_files(
         "a script",
         &[("setup.sh", "mkdir -p /data && ln -s /data /root/.cache\n")],
         "COPY setup.sh /\nRUN sh /setup.sh\nRUN pip install six",
-        NoneAs("`setup.sh`"),
+        Skipped("`setup.sh`"),
     ),
-    // The cache in the step itself.
+    // The step itself uses the cache.
     case(
         "a cache that is removed",
         "RUN pip install six && rm -rf /root/.cache",
-        NoneAs("`rm -rf /root/.cache` in line 4 uses /root/.cache/pip"),
+        Skipped("`rm -rf /root/.cache` in line 4 uses /root/.cache/pip"),
     ),
     case(
         "a cache that is removed through HOME",
         "RUN pip install six && rm -rf ~/.cache",
-        NoneAs("`rm -rf ~/.cache`"),
+        Skipped("`rm -rf ~/.cache`"),
     ),
     case(
-        "everything that is hidden, removed",
+        "hidden files that are removed",
         "RUN pip install six && cd /root && rm -rf .c*",
-        NoneAs("`rm -rf .c*`"),
+        Skipped("`rm -rf .c*`"),
     ),
     case("a cache that is removed later", "RUN pip install six\nRUN rm -rf /root/.cache", Mounts(&[])),
-    case("a cache that is emptied", "RUN pip install six && pip cache purge", NoneAs("`pip cache purge`")),
+    case("a cache that is emptied", "RUN pip install six && pip cache purge", Skipped("`pip cache purge`")),
     case(
         "a cache that is emptied later",
         "RUN pip install six\nRUN pip cache purge",
-        NoneAs("`pip cache purge`"),
+        Skipped("`pip cache purge`"),
     ),
     case(
-        "npm's, emptied",
+        "an npm cache that is emptied",
         "WORKDIR /app\nRUN npm ci && npm cache clean --force",
-        NoneAs("`npm cache clean --force`"),
+        Skipped("`npm cache clean --force`"),
     ),
     case(
         "a directory that is made with a mode",
         "RUN mkdir -m 700 /root/.cache && pip install six",
-        NoneAs("`mkdir -m 700 /root/.cache`"),
+        Skipped("`mkdir -m 700 /root/.cache`"),
     ),
-    case("umask", "RUN umask 077 && pip install six", NoneAs("`umask` decides")),
+    case("umask", "RUN umask 077 && pip install six", Skipped("`umask` affects")),
     case(
-        "what is measured",
+        "a cache that is measured",
         "RUN pip install six && du -a /root/.cache > /size",
-        NoneAs("`du -a /root/.cache > /size`"),
+        Skipped("`du -a /root/.cache > /size`"),
     ),
-    // The cache in other steps.
+    // Other steps use the cache.
     case(
-        "what is measured later",
+        "a cache that is searched later",
         "RUN pip install six\nRUN find / -name six > /found",
-        NoneAs("`find / -name six > /found`"),
+        Skipped("`find / -name six > /found`"),
     ),
     case(
-        "a test",
+        "a test for a file in the cache",
         "RUN pip install six\nRUN test -e ~/.cache/pip/http/six",
-        NoneAs("`test -e ~/.cache/pip/http/six`"),
+        Skipped("`test -e ~/.cache/pip/http/six`"),
     ),
     case(
-        "a file beside it",
+        "a file next to the cache",
         "RUN pip install six\nRUN echo x > /root/.cache/x",
-        NoneAs("`echo x > /root/.cache/x`"),
+        Skipped("`echo x > /root/.cache/x`"),
     ),
     case(
-        "without an index",
+        "pip without an index",
         "RUN pip install six\nRUN pip install --no-index six",
-        NoneAs("with `--no-index` line 5 needs"),
+        Skipped("with `--no-index` line 5 needs"),
     ),
-    case("npm offline", "WORKDIR /app\nRUN npm ci\nRUN npm ci --offline", NoneAs("with `--offline`")),
-    case("another owner", "RUN pip install six && chown -R 1000 /root", NoneAs("`chown -R 1000 /root`")),
+    case("npm offline", "WORKDIR /app\nRUN npm ci\nRUN npm ci --offline", Skipped("with `--offline`")),
+    case("a change of owner", "RUN pip install six && chown -R 1000 /root", Skipped("`chown -R 1000 /root`")),
     case(
         "the home of a later user",
         "ENV HOME=/home/app\nRUN pip install six\nUSER app\nRUN mkdir -p ~/x",
-        NoneAs("`USER app` in line 6 may need /home/app/.cache/pip"),
+        Skipped("`USER app` in line 6 may need /home/app/.cache/pip"),
     ),
-    case("another user", "USER app\nRUN HOME=/tmp pip install six || true", NoneAs("it runs as `app`")),
-    with(
-        "files that are copied to it",
+    case("a different user", "USER app\nRUN HOME=/tmp pip install six || true", Skipped("it runs as `app`")),
+    case_with_files(
+        "files that are copied to the cache",
         &[("six", "a wheel\n")],
         "COPY six /root/.cache/pip/http/six\nRUN pip install --no-index six",
-        NoneAs("with `--no-index`"),
+        Skipped("with `--no-index`"),
     ),
-    with(
-        "a directory that holds it",
+    case_with_files(
+        "a copied directory that contains the cache",
         &[("home/.cache/pip/http/six", "a wheel\n")],
         "COPY home /root\nRUN pip install six",
-        NoneAs("puts files into /root/.cache/pip"),
+        Skipped("adds files to /root/.cache/pip"),
     ),
     case(
-        "a stage that takes it",
+        "a stage that copies the cache",
         "FROM base AS a\nTOOLS\nRUN pip install six\nFROM base AS b\nCOPY --from=a /root/.cache /wheels",
-        NoneAs("takes /root/.cache/pip from the stage"),
+        Skipped("reads /root/.cache/pip from the stage"),
     ),
     case(
-        "a stage that takes everything",
+        "a stage that copies everything",
         "FROM base AS a\nTOOLS\nRUN pip install six\nFROM scratch\nCOPY --from=a / /all",
-        NoneAs("takes /root/.cache/pip from the stage"),
+        Skipped("reads /root/.cache/pip from the stage"),
     ),
     case(
-        "a step that mounts it",
+        "a step that mounts the cache",
         "FROM base AS a\nTOOLS\nRUN pip install six\nFROM base AS b\nRUN --mount=from=a,target=/a cp -r /a/root/.cache /c",
-        NoneAs("takes /root/.cache/pip from the stage"),
+        Skipped("reads /root/.cache/pip from the stage"),
     ),
     case(
-        "a stage that takes what was installed",
+        "a stage that copies the installed files",
         "FROM base AS a\nTOOLS\nRUN pip install six\nFROM base AS b\nCOPY --from=a /usr/lib/python /usr/lib/python",
         Mounts(&[]),
     ),
     case(
-        "a stage that is built on it",
+        "a stage that is based on it",
         "FROM base AS a\nTOOLS\nRUN pip install six\nFROM a\nRUN cp -r /root/.cache /c",
-        NoneAs("`cp -r /root/.cache /c`"),
+        Skipped("`cp -r /root/.cache /c`"),
     ),
-    // No cache wanted, or one there.
-    case("a cache that is off", "RUN pip install --no-cache-dir six", Gets::None),
-    case("a mount of the user's", "RUN --mount=type=cache,target=/root/.cache pip install six", Gets::None),
+    // Caching is disabled, or a mount exists.
+    case("a disabled cache", "RUN pip install --no-cache-dir six", Expected::Nothing),
     case(
-        "a directory that is more than a cache",
+        "an existing mount",
+        "RUN --mount=type=cache,target=/root/.cache pip install six",
+        Expected::Nothing,
+    ),
+    case(
+        "a directory that contains more than a cache",
         "RUN pip install --cache-dir /tmp six && echo x > /tmp/x",
-        NoneAs("/tmp holds more than its cache"),
+        Skipped("/tmp contains more than its cache"),
     ),
 ];

@@ -1,9 +1,9 @@
-//! What is typed wrong, and what of docker build's flags cannot be.
+//! Invalid arguments, and flags of docker build that larder does not support.
 
 use crate::engines::any_engine;
 use crate::support::{BUSYBOX, TestContext};
 
-/// A project on no engine: what is typed wrong is found before one is asked.
+/// Creates a project with an unreachable engine, because arguments are checked before larder connects to it.
 fn context() -> TestContext {
     let context = TestContext::new(&any_engine().at("none", "unix:///nonexistent/docker.sock"));
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));
@@ -15,7 +15,7 @@ fn words(flags: &str) -> Vec<&str> {
 }
 
 #[test]
-fn a_flag_that_is_unknown_is_refused_with_the_nearest_known_one() {
+fn the_error_for_an_unknown_flag_suggests_a_similar_one() {
     let context = context();
     for (arguments, cause, hint) in [
         (&["build", "--tagret", "x", "."][..], "unexpected argument '--tagret'", "'--target'"),
@@ -23,7 +23,7 @@ fn a_flag_that_is_unknown_is_refused_with_the_nearest_known_one() {
         (&["build", "--nonesuch", "."], "unexpected argument '--nonesuch'", "larder build --help"),
         (&["biuld", "."], "unrecognized subcommand 'biuld'", "'build'"),
         (&["build"], "required arguments were not provided: <PATH | URL | - | NAME>", "larder build --help"),
-        (&["build", ".", "."], "built several at once, and `.` is none", "larder.yaml"),
+        (&["build", ".", "."], "can be built together, and `.` is not one of them", "larder.yaml"),
         (
             &["build", "--progress", "weird", "."],
             "invalid value 'weird' for '--progress <FORM>'",
@@ -42,7 +42,7 @@ fn a_flag_that_is_unknown_is_refused_with_the_nearest_known_one() {
 }
 
 #[test]
-fn flags_that_buildkit_cannot_honour_are_refused_with_the_reason_and_a_way_out() {
+fn unsupported_flags_are_refused_with_a_reason_and_an_alternative() {
     let context = context();
     let limit = ("BuildKit does not limit single steps", "--cgroup-parent");
     for (flags, name, (reason, instead)) in [
@@ -73,7 +73,7 @@ fn flags_that_buildkit_cannot_honour_are_refused_with_the_reason_and_a_way_out()
 }
 
 #[test]
-fn flags_that_hold_anyway_are_taken() {
+fn flags_that_match_the_default_behaviour_are_accepted() {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));
     for flag in
@@ -84,7 +84,7 @@ fn flags_that_hold_anyway_are_taken() {
 }
 
 #[test]
-fn a_malformed_value_says_what_is_wrong_and_what_the_flag_takes() {
+fn the_error_for_an_invalid_value_describes_it_and_the_expected_format() {
     let context = context();
     for (flags, cause, hint) in [
         (
@@ -177,13 +177,13 @@ fn a_malformed_value_says_what_is_wrong_and_what_the_flag_takes() {
 }
 
 #[test]
-fn an_empty_cache_is_none_as_with_docker_build() {
-    // The build comes as far as looking for the engine.
+fn empty_cache_flags_are_ignored_as_by_docker_build() {
+    // The arguments are valid, so larder tries to connect to the engine.
     context().larder(&["build", "--cache-from=", "--cache-to=", "."]).failure(5, "there is no socket");
 }
 
 #[test]
-fn names_of_images_in_ecr_are_read_before_anything_is_asked() {
+fn ecr_commands_validate_image_names_before_they_connect() {
     let context = context();
     for command in [&["ecr", "pull", "ok", "App"][..], &["ecr", "push", "App"], &["ecr", "lifecycle", "App"]]
     {
@@ -192,7 +192,7 @@ fn names_of_images_in_ecr_are_read_before_anything_is_asked() {
 }
 
 #[test]
-fn help_and_version_are_what_was_asked_for() {
+fn help_and_version_are_printed_to_stdout() {
     let context = context();
     let version = context.larder(&["--version"]).success();
     assert_eq!(
@@ -212,14 +212,14 @@ fn help_and_version_are_what_was_asked_for() {
 }
 
 #[test]
-fn larder_alone_shows_its_help_and_fails() {
+fn larder_without_arguments_prints_its_help_and_fails() {
     let run = context().larder(&[]);
     assert_eq!((run.code, run.stdout.as_str()), (2, ""));
     assert!(run.stderr.contains("Usage: larder") && run.stderr.contains("Exit codes: "), "{}", run.stderr);
 }
 
 #[test]
-fn a_name_that_was_given_as_tags_is_asked_about() {
+fn an_image_name_passed_as_tags_causes_a_warning_that_suggests_tag() {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", format!("FROM {BUSYBOX}\n"));
     let warned = |arguments: &[&str]| {
@@ -236,7 +236,7 @@ fn a_name_that_was_given_as_tags_is_asked_about() {
 }
 
 #[test]
-fn an_error_among_progress_in_json_is_json() {
+fn with_json_progress_errors_are_json_too() {
     let run = context().larder(&["build", "--progress", "json", "nowhere"]);
     assert_eq!(run.code, 2, "{}", run.stderr);
     let lines: Vec<serde_json::Value> =

@@ -1,4 +1,4 @@
-//! `larder.yaml` and environment variables with mistakes in them.
+//! Mistakes in `larder.yaml` and in environment variables.
 
 use crate::engines::any_engine;
 use crate::support::{BUSYBOX, TestContext, finish};
@@ -10,7 +10,7 @@ fn context() -> TestContext {
 }
 
 #[test]
-fn a_mistake_in_the_file_names_the_file_and_the_key() {
+fn the_error_for_a_mistake_in_the_file_names_the_file_and_the_key() {
     let context = context();
     for (text, cause) in [
         ("cach_dir: /x\n", "configuration file larder.yaml: unknown field `cach_dir`"),
@@ -28,7 +28,7 @@ fn a_mistake_in_the_file_names_the_file_and_the_key() {
 }
 
 #[test]
-fn a_mistake_in_the_description_of_an_image_names_its_key_and_line() {
+fn the_error_for_a_mistake_in_an_image_names_its_key_and_line() {
     let context = context();
     for (text, cause) in [
         ("names: [ok, 'app:feature/x']", "names: invalid image reference `app:feature/x`: a tag has"),
@@ -61,7 +61,7 @@ fn a_mistake_in_the_description_of_an_image_names_its_key_and_line() {
 }
 
 #[test]
-fn a_file_that_was_asked_for_and_is_not_there_is_an_error() {
+fn a_configuration_file_from_the_command_line_that_does_not_exist_is_an_error() {
     let context = context();
     context
         .larder(&["build", "--config", "ci.yaml", "."])
@@ -70,7 +70,7 @@ fn a_file_that_was_asked_for_and_is_not_there_is_an_error() {
 }
 
 #[test]
-fn a_mistake_in_a_variable_names_the_variable() {
+fn the_error_for_a_mistake_in_a_variable_names_the_variable() {
     let context = context();
     for (variable, value, cause) in [
         ("LARDER_TIMEOUT", "soon", "LARDER_TIMEOUT: `soon` is no duration"),

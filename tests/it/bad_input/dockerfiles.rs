@@ -1,10 +1,10 @@
-//! Dockerfiles with mistakes, and steps that fail.
+//! Invalid Dockerfiles, and steps that fail.
 
 use crate::engines::{any_engine, engines};
 use crate::support::{BUSYBOX, TestContext};
 
 #[test]
-fn a_syntax_error_is_shown_with_its_place_line_and_a_caret() {
+fn a_syntax_error_is_shown_with_its_position_its_line_and_a_caret() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         for (text, shown) in [
@@ -31,7 +31,7 @@ fn a_syntax_error_is_shown_with_its_place_line_and_a_caret() {
             let finding = shown.lines().next().unwrap().splitn(4, ':').last().unwrap().trim();
             run.failure(1, "").hint(finding);
         }
-        // A newer frontend may know it: the engine is the judge.
+        // A newer frontend may support this flag, so larder leaves the error to the engine.
         context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN --hardened=yes true\n"));
         let run = context.larder(&["build", "."]);
         assert!(
@@ -44,7 +44,7 @@ fn a_syntax_error_is_shown_with_its_place_line_and_a_caret() {
 }
 
 #[test]
-fn what_has_no_keys_says_why() {
+fn the_error_for_a_build_without_a_key_gives_the_reason() {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", format!("FROM {BUSYBOX}\n  RNU make\n"));
     let run = context.larder(&["key", "."]).failure(2, "unknown instruction `RNU`");
@@ -58,7 +58,7 @@ fn what_has_no_keys_says_why() {
 }
 
 #[test]
-fn an_unknown_target_is_answered_with_the_known_ones() {
+fn the_error_for_an_unknown_target_lists_the_stages() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         context.write(
@@ -66,12 +66,12 @@ fn an_unknown_target_is_answered_with_the_known_ones() {
             format!("FROM {BUSYBOX} AS build\nRUN true\nFROM {BUSYBOX} AS app\nRUN true\n"),
         );
         let run = context.larder(&["build", "--target", "biuld", "."]).failure(1, "could not be found");
-        run.hint("no stage `biuld`; there are `build`, `app`; did you mean `build`?");
+        run.hint("there is no stage `biuld`; the named stages are `build`, `app`; did you mean `build`?");
     }
 }
 
 #[test]
-fn a_dockerfile_without_a_build_in_it_is_an_error() {
+fn a_dockerfile_without_stages_is_an_error() {
     let context = TestContext::new(&any_engine());
     for text in ["", "# only a comment\n", "\n\n"] {
         context.write("Dockerfile", text);
@@ -85,7 +85,7 @@ fn a_dockerfile_without_a_build_in_it_is_an_error() {
 }
 
 #[test]
-fn a_failing_step_shows_its_last_output_and_its_lines_on_every_engine() {
+fn the_error_for_a_failing_step_shows_its_last_output_and_its_lines() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         let text = format!(
@@ -111,7 +111,7 @@ fn a_failing_step_shows_its_last_output_and_its_lines_on_every_engine() {
 }
 
 #[test]
-fn what_a_step_lacks_is_said_with_the_flag_that_gives_it() {
+fn the_error_for_a_failing_step_suggests_a_remedy() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         for (line, cause, hint) in [

@@ -1,4 +1,4 @@
-//! No engine, no permission, or something else that listens.
+//! An engine that is not running, not permitted or not healthy, and servers that are not engines.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -20,9 +20,9 @@ fn build(context: &TestContext, host: &str) -> Run {
 }
 
 #[test]
-fn an_engine_that_does_not_run_is_told_by_its_address() {
+fn the_error_for_an_unreachable_engine_contains_its_address() {
     let context = context();
-    let start = "start the engine, or name another one with --host, --context or DOCKER_HOST";
+    let start = "start the engine, or select a different one with --host, --context or DOCKER_HOST";
     build(&context, "unix:///nonexistent/docker.sock")
         .failure(5, "there is no socket at /nonexistent/docker.sock")
         .hint(start);
@@ -44,7 +44,7 @@ fn an_engine_that_does_not_run_is_told_by_its_address() {
 }
 
 #[test]
-fn an_engine_that_comes_up_is_waited_for() {
+fn larder_can_wait_for_the_engine_to_start() {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
     let socket = context.path("late.sock");
@@ -65,13 +65,13 @@ fn an_engine_that_comes_up_is_waited_for() {
     assert!(lines.all(|line| !line.unwrap().contains("waiting")));
     assert!(waiting.wait().unwrap().success());
     build("soon").failure(2, "--wait-for-engine: `soon` is no duration").hint("--wait-for-engine <DURATION>");
-    // What is wrong with an address does not pass.
+    // An invalid address will not become valid, so larder does not wait.
     let wrong = ["build", "--wait-for-engine", "50s", "--host", "weird", "."];
     context.larder(&wrong).failure(2, "`weird` is not an engine address");
 }
 
 #[test]
-fn a_socket_that_this_user_may_not_use_is_told_from_one_that_is_not_there() {
+fn missing_permission_on_the_socket_is_not_reported_as_a_missing_socket() {
     let context = context();
     let socket = context.path("docker.sock");
     let _listener = UnixListener::bind(&socket).unwrap();
@@ -95,7 +95,7 @@ fn a_socket_that_this_user_may_not_use_is_told_from_one_that_is_not_there() {
     run.failure(5, &format!("permission denied on the socket {}", socket.display())).hint("usually docker");
 }
 
-/// A server that treats each connection as `serve` does, by its address.
+/// Starts a server that handles each connection with `serve`. Returns its address.
 fn server(serve: fn(&mut dyn ReadWrite)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = format!("tcp://{}", listener.local_addr().unwrap());
@@ -112,11 +112,11 @@ trait ReadWrite: Read + Write {}
 
 impl<T: Read + Write> ReadWrite for T {}
 
-/// Reads a request and answers it.
+/// Reads a request and writes the response that `reply` returns.
 fn answer(stream: &mut dyn ReadWrite, reply: impl Fn(&str) -> String) {
     let mut request = [0; 4096];
     let read = stream.read(&mut request).unwrap_or_default();
-    // A client that has gone wants no answer.
+    // The client may have closed the connection.
     drop(stream.write_all(reply(&String::from_utf8_lossy(&request[..read])).as_bytes()));
 }
 
@@ -125,7 +125,7 @@ fn http(status: &str, headers: &str, body: &str) -> String {
 }
 
 #[test]
-fn an_engine_without_buildkit_is_told_from_one_that_has_it() {
+fn an_engine_without_buildkit_is_refused() {
     let podman = server(|stream| {
         answer(stream, |request| {
             let headers =
@@ -142,40 +142,40 @@ fn an_engine_without_buildkit_is_told_from_one_that_has_it() {
 }
 
 #[test]
-fn what_is_no_engine_is_said_to_be_none_and_what_it_did_instead() {
+fn the_error_for_a_server_that_is_not_an_engine_describes_its_response() {
     let context = context();
     for (serve, reason) in [
         (
             (|stream| answer(stream, |_| http("200 OK", "Server: nginx\r\n", "hello")))
                 as fn(&mut dyn ReadWrite),
-            "it answers 200 OK to GET /_ping as nginx",
+            "it responds to GET /_ping with 200 OK (nginx)",
         ),
         (
             |stream| answer(stream, |_| http("404 Not Found", "", "")),
-            "it answers 404 Not Found to GET /_ping",
+            "it responds to GET /_ping with 404 Not Found",
         ),
         (
             |stream| {
                 drop(stream.write_all(b"220 mail.example ESMTP\r\n"));
                 answer(stream, |_| "500 what?\r\n".to_owned());
             },
-            "it does not answer in HTTP",
+            "it does not respond with HTTP",
         ),
-        (|stream| answer(stream, |_| String::new()), "it closes the connection without an answer"),
+        (|stream| answer(stream, |_| String::new()), "it closes the connection without a response"),
     ] {
         let host = server(serve);
-        let cause = format!("what listens at {host} is neither a Docker engine nor buildkitd: {reason}");
+        let cause = format!("the server at {host} is neither a Docker engine nor buildkitd: {reason}");
         let run = build(&context, &host).failure(2, &cause).hint("check the address");
         assert!(!run.stderr.contains("source:"), "{}", run.stderr);
     }
 }
 
 #[test]
-fn an_engine_that_is_ill_or_silent_is_no_missing_one() {
+fn an_engine_that_is_unhealthy_or_does_not_respond_is_reported_as_such() {
     let context = context();
-    let ill =
+    let unhealthy =
         server(|stream| answer(stream, |_| http("500 Internal Server Error", "Api-Version: 1.41\r\n", "")));
-    build(&context, &ill).failure(5, "is not healthy: it answered 500").hint("look at the engine's log");
+    build(&context, &unhealthy).failure(5, "is not healthy: it answered 500").hint("check the engine's log");
     let silent = server(|stream| {
         let mut all = Vec::new();
         drop(stream.read_to_end(&mut all));

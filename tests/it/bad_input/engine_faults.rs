@@ -1,4 +1,4 @@
-//! What goes wrong in the engine: its disk, its network.
+//! Failures of the engine: a full disk, and base images that it cannot pull.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::support::{BUSYBOX, TestContext};
 use crate::waiting::await_true;
 
 #[test]
-fn a_full_disk_in_the_engine_is_named_with_what_frees_it_and_heals() {
+fn a_full_disk_of_the_engine_is_reported_with_a_remedy_and_later_builds_work() {
     let Some(engine) = special("small") else { return };
     let context = TestContext::new(&engine);
     let full = |context: &TestContext| {
@@ -19,13 +19,13 @@ fn a_full_disk_in_the_engine_is_named_with_what_frees_it_and_heals() {
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY big /\n")).write("big", vec![1; 130 << 20]);
     full(&context);
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN echo small > /small\n")).write("big", "");
-    // The engine removes what the failed build left a little later.
+    // The engine removes the data of the failed build with a delay.
     let builds = || context.larder(&["build", "--no-cache", "."]).code == 0;
     await_true(Duration::from_secs(30), "a small build works again", builds);
 }
 
 #[test]
-fn a_base_image_that_cannot_be_pulled_is_named() {
+fn the_error_for_a_base_image_that_cannot_be_pulled_names_it() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         context.write("Dockerfile", "FROM registry.invalid/team/app:1\nRUN true\n");

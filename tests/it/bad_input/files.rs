@@ -1,4 +1,4 @@
-//! Files that larder is to write and cannot: results and the cache.
+//! Files that larder cannot write: result files and the cache.
 
 use std::fs;
 
@@ -12,7 +12,7 @@ fn context() -> TestContext {
 }
 
 #[test]
-fn a_result_file_that_cannot_be_written_is_found_before_the_build() {
+fn a_result_file_that_cannot_be_written_is_an_error_before_the_build() {
     let context = context();
     for flag in ["--iidfile", "--metadata-file"] {
         for path in ["missing/file", "Dockerfile/file", "."] {
@@ -26,7 +26,7 @@ fn a_result_file_that_cannot_be_written_is_found_before_the_build() {
 }
 
 #[test]
-fn a_build_that_fails_leaves_no_id_of_an_earlier_one() {
+fn a_failed_build_removes_the_iidfile_of_an_earlier_build() {
     let context = context();
     context.larder(&["build", "--iidfile", "../iid", "."]).success();
     assert!(context.path("iid").exists());
@@ -39,7 +39,7 @@ fn a_build_that_fails_leaves_no_id_of_an_earlier_one() {
 }
 
 #[test]
-fn a_cache_that_cannot_be_written_costs_one_warning_each_and_under_strict_the_build() {
+fn a_cache_that_cannot_be_written_causes_distinct_warnings_and_with_strict_an_error() {
     let context = context();
     fs::write(context.path("file"), "").unwrap();
     for directory in ["../file", "../file/cache", "/proc/larder"] {

@@ -1,4 +1,4 @@
-//! Wrong input, missing parts, faults of the engine: one line of cause, a hint, the right exit code.
+//! Invalid input and failures of the engine: larder prints one line with the cause and a hint, and sets the exit code.
 
 mod command_line;
 mod configuration;

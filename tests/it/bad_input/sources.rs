@@ -1,4 +1,4 @@
-//! Contexts and files that are not what they should be.
+//! Missing and invalid build contexts, Dockerfiles and source files.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -7,7 +7,7 @@ use crate::engines::{any_engine, engines};
 use crate::support::{BUSYBOX, TestContext};
 
 #[test]
-fn a_context_that_is_no_directory_says_what_it_is() {
+fn the_error_for_a_context_that_is_not_a_directory_gives_the_reason() {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", "FROM scratch\n");
     let usual = "the last argument is the build context, usually .";
@@ -19,7 +19,7 @@ fn a_context_that_is_no_directory_says_what_it_is() {
 }
 
 #[test]
-fn a_missing_dockerfile_says_where_it_was_looked_for() {
+fn the_error_for_a_missing_dockerfile_contains_its_path() {
     let context = TestContext::new(&any_engine());
     context.write("sub/app.Dockerfile", "FROM scratch\n");
     for (arguments, cause) in [
@@ -30,11 +30,11 @@ fn a_missing_dockerfile_says_where_it_was_looked_for() {
     ] {
         context.larder(arguments).failure(2, cause);
     }
-    context.larder(&["build", "."]).failure(2, "there is no Dockerfile").hint("name it with --file");
+    context.larder(&["build", "."]).failure(2, "there is no Dockerfile").hint("set it with --file");
 }
 
 #[test]
-fn nothing_on_stdin_is_told_from_something_else() {
+fn an_empty_dockerfile_on_stdin_is_an_error() {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", "FROM scratch\n");
     let empty = "the Dockerfile on stdin is empty";
@@ -45,11 +45,11 @@ fn nothing_on_stdin_is_told_from_something_else() {
         .failure(2, "both the context and the Dockerfile");
     context
         .larder_with_input(&["build", "-f", "other", "-"], b"FROM scratch\n")
-        .failure(2, "--file names another one");
+        .failure(2, "--file names a different one");
 }
 
 #[test]
-fn a_copy_of_a_missing_file_is_told_from_one_that_is_ignored() {
+fn the_error_for_a_missing_source_says_whether_dockerignore_excludes_it() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         context.write("present", "").write(".dockerignore", "ignored\n").write("ignored", "");
@@ -64,16 +64,16 @@ fn a_copy_of_a_missing_file_is_told_from_one_that_is_ignored() {
         };
         build("COPY missing /")
             .failure(1, "COPY missing /: there is no missing in the build context")
-            .hint(&format!("below {}", context.project().display()));
+            .hint(&format!("sources are read from {}", context.project().display()));
         build("COPY ignored /")
             .failure(1, "there is no ignored in the build context")
-            .hint(".dockerignore keeps it out");
+            .hint(".dockerignore excludes it");
         build("COPY --from=base /missing /").failure(1, "there is no missing in base").hint("`base`");
     }
 }
 
 #[test]
-fn a_name_that_is_not_utf_8_is_named_and_can_be_ignored() {
+fn a_file_name_that_is_not_utf_8_is_reported_and_can_be_ignored() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY . /app\n"));

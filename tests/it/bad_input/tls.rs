@@ -1,4 +1,4 @@
-//! Certificates that do not fit, and TLS where there is none.
+//! Wrong certificates, and mismatches between TLS and plain connections.
 
 use std::path::Path;
 
@@ -18,10 +18,10 @@ fn build(context: &TestContext, variables: &[(&str, &str)]) -> Run {
 }
 
 #[test]
-fn each_certificate_fault_is_told_apart() {
+fn each_certificate_problem_has_its_own_error() {
     let Some(engine) = special("tls") else { return };
-    let right = engine.certificates().unwrap();
-    let wrong = right.join("wrong");
+    let valid = engine.certificates().unwrap();
+    let invalid = valid.join("wrong");
     let context = TestContext::new(&engine);
     context.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
     std::fs::write(context.path("junk"), "junk\n").unwrap();
@@ -30,58 +30,58 @@ fn each_certificate_fault_is_told_apart() {
     let file = |directory: &Path, name: &str| directory.join(name);
     for (number, (ca, cert, key, cause, hint)) in [
         (
-            file(&wrong, "ca.pem"),
-            file(&right, "cert.pem"),
-            file(&right, "key.pem"),
+            file(&invalid, "ca.pem"),
+            file(&valid, "cert.pem"),
+            file(&valid, "key.pem"),
             "invalid peer certificate",
             "ca.pem",
         ),
         (
             missing.into(),
-            file(&right, "cert.pem"),
-            file(&right, "key.pem"),
+            file(&valid, "cert.pem"),
+            file(&valid, "key.pem"),
             "invalid peer certificate",
             "ca.pem",
         ),
         (
-            file(&right, "ca.pem"),
-            file(&wrong, "cert.pem"),
-            file(&wrong, "key.pem"),
+            file(&valid, "ca.pem"),
+            file(&invalid, "cert.pem"),
+            file(&invalid, "key.pem"),
             "did not accept the client certificate",
             "cert.pem",
         ),
         (
-            file(&right, "ca.pem"),
+            file(&valid, "ca.pem"),
             missing.into(),
             missing.into(),
             "did not accept the client certificate",
             "cert.pem",
         ),
         (
-            file(&right, "ca.pem"),
-            file(&right, "cert.pem"),
-            file(&wrong, "key.pem"),
+            file(&valid, "ca.pem"),
+            file(&valid, "cert.pem"),
+            file(&invalid, "key.pem"),
             "unusable certificate or key",
-            "belong together",
+            "must contain matching",
         ),
         (
-            file(&right, "ca.pem"),
-            file(&right, "cert.pem"),
+            file(&valid, "ca.pem"),
+            file(&valid, "cert.pem"),
             missing.into(),
             "cannot read certificate or key",
-            "belong together",
+            "must contain matching",
         ),
         (
             junk.clone(),
-            file(&right, "cert.pem"),
-            file(&right, "key.pem"),
+            file(&valid, "cert.pem"),
+            file(&valid, "key.pem"),
             "there is no certificate in",
             "ca.pem",
         ),
         (
-            file(&right, "ca.pem"),
+            file(&valid, "ca.pem"),
             junk.clone(),
-            file(&right, "key.pem"),
+            file(&valid, "key.pem"),
             "there is no certificate in",
             "cert.pem",
         ),
@@ -97,27 +97,29 @@ fn each_certificate_fault_is_told_apart() {
             }
         }
         let run = build(&context, &[("DOCKER_CERT_PATH", &directory.to_string_lossy())]);
-        run.failure(2, &format!("no TLS connection to {}: ", engine.host)).failure(2, cause).hint(hint);
+        run.failure(2, &format!("cannot establish a TLS connection to {}: ", engine.host))
+            .failure(2, cause)
+            .hint(hint);
     }
     let nowhere = build(&context, &[("DOCKER_CERT_PATH", "/nonexistent")]);
     nowhere.failure(2, "DOCKER_CERT_PATH: /nonexistent is not a directory").hint("DOCKER_CERT_PATH");
 }
 
 #[test]
-fn a_tls_port_that_is_spoken_to_in_the_clear_asks_for_tls() {
+fn a_plain_connection_to_a_tls_port_suggests_tls() {
     let Some(engine) = special("tls") else { return };
     let context = TestContext::new(&engine);
     context.write("Dockerfile", "FROM scratch\n");
     let run = build(&context, &[("DOCKER_TLS_VERIFY", ""), ("DOCKER_CERT_PATH", "")]);
-    run.failure(2, "takes TLS connections only").hint("DOCKER_TLS_VERIFY=1");
+    run.failure(2, "accepts only TLS connections").hint("DOCKER_TLS_VERIFY=1");
 }
 
 #[test]
-fn a_port_in_the_clear_that_is_spoken_to_in_tls_says_so() {
+fn a_tls_connection_to_a_plain_port_suggests_to_disable_tls() {
     let engine = any_engine();
     let proxy = Proxy::tcp(&engine.host);
     let context = TestContext::new(&engine);
     context.write("Dockerfile", "FROM scratch\n");
     let run = build(&context, &[("DOCKER_HOST", proxy.host()), ("DOCKER_TLS_VERIFY", "1")]);
-    run.failure(2, "what listens there does not speak TLS").hint("unset DOCKER_TLS_VERIFY");
+    run.failure(2, "the server does not speak TLS").hint("unset DOCKER_TLS_VERIFY");
 }

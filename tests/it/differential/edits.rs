@@ -1,6 +1,6 @@
-//! Random edits, such as people and tools make them.
+//! Random edits like those that people and tools make.
 
-#![allow(clippy::unnecessary_wraps, reason = "every edit has one signature")]
+#![allow(clippy::unnecessary_wraps, reason = "all edits have the same signature")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
@@ -14,7 +14,7 @@ use super::Random;
 use super::projects::{Flags, Project};
 use crate::support::TestContext;
 
-/// What was done to the project, for the report of a failure.
+/// The description of an edit, for the report of a failure.
 #[derive(Debug)]
 pub(super) struct Edit(#[allow(dead_code, reason = "shown by Debug")] String);
 
@@ -53,7 +53,7 @@ const ACTIONS: [Action; 24] = [
     ignore,
 ];
 
-/// Makes an edit that can be made.
+/// Makes a random edit. Actions that are not possible in the current state are skipped.
 pub(super) fn random(
     random: &mut Random,
     context: &TestContext,
@@ -63,14 +63,14 @@ pub(super) fn random(
     let tree = Tree { context, root: context.project() };
     loop {
         let action = *random.pick(&ACTIONS);
-        if let Some(done) = action(random, &tree, project, flags) {
-            return Edit(done);
+        if let Some(description) = action(random, &tree, project, flags) {
+            return Edit(description);
         }
     }
 }
 
 impl Tree<'_> {
-    /// Everything below the root but what the build itself is made of, sorted.
+    /// Returns the sorted paths below the root, without `Dockerfile` and `.dockerignore`.
     fn paths(&self, wanted: impl Fn(&Path) -> bool) -> Vec<String> {
         let entries =
             WalkDir::new(&self.root).min_depth(1).sort_by_file_name().into_iter().map(|e| e.expect("a tree"));
@@ -97,7 +97,7 @@ impl Tree<'_> {
     }
 }
 
-/// Files that an instruction names: without them the build fails.
+/// The files that an instruction names. Without them the build fails.
 const NEEDED: [&str; 9] = [
     "requirements.txt",
     "setup.cfg",
@@ -160,7 +160,7 @@ fn change_owner(random: &mut Random, tree: &Tree<'_>, _: &Project, _: &mut Flags
     let owner = *random.pick(&[0, 1000, 1234]);
     let mode = fs::metadata(tree.at(&path)).expect("a file").permissions();
     chown(tree.at(&path), Some(owner), Some(owner)).expect("root runs the tests");
-    // The kernel takes setuid away.
+    // The kernel removes the setuid bit when the owner changes.
     fs::set_permissions(tree.at(&path), mode).expect("a file");
     Some(format!("chown {owner} {path}"))
 }
@@ -192,11 +192,11 @@ fn remove(random: &mut Random, tree: &Tree<'_>, _: &Project, _: &mut Flags) -> O
     if is_needed(&path) {
         return None;
     }
-    let whole = tree.at(&path);
-    if whole.symlink_metadata().expect("listed").is_dir() {
-        fs::remove_dir_all(whole)
+    let target = tree.at(&path);
+    if target.symlink_metadata().expect("listed").is_dir() {
+        fs::remove_dir_all(target)
     } else {
-        fs::remove_file(whole)
+        fs::remove_file(target)
     }
     .expect("removable");
     Some(format!("remove {path}"))
@@ -267,7 +267,7 @@ fn hard_link(random: &mut Random, tree: &Tree<'_>, _: &Project, _: &mut Flags) -
 fn attribute(random: &mut Random, tree: &Tree<'_>, _: &Project, _: &mut Flags) -> Option<String> {
     let path = random.pick(&tree.paths(|path| !path.is_symlink())).clone();
     let value = *random.pick(&["1", "2"]);
-    // Where the file system of the tests has none, another edit is made.
+    // If the file system does not support attributes, a different edit is made.
     xattr::set(tree.at(&path), "user.larder", value.as_bytes()).ok()?;
     Some(format!("set user.larder of {path} to {value}"))
 }
@@ -282,7 +282,7 @@ fn edit_dockerfile(
     let fitting: Vec<_> = project.rewrites.iter().filter(|(from, _)| text.contains(from)).collect();
     let (from, to) = **random.pick(&fitting);
     let mut edited = text.replace(from, to);
-    // A stage is renamed with what refers to it.
+    // References to a renamed stage are renamed, too.
     for (name, renamed) in [("wheels", "builder"), ("builder", "wheels")] {
         if from == format!("AS {name}") {
             edited = edited.replace(&format!("--from={name}"), &format!("--from={renamed}"));
@@ -328,7 +328,7 @@ fn target(random: &mut Random, tree: &Tree<'_>, _: &Project, flags: &mut Flags) 
         .lines()
         .filter_map(|line| Some(line.split_once(" AS ")?.1.to_owned()))
         .collect();
-    // Now and then, so that most edits meet the whole file.
+    // Set a target only sometimes, so that most edits affect the build.
     flags.target = if random.below(3) == 0 { Some(random.pick(&names).clone()) } else { None };
     Some(format!("--target {:?}", flags.target))
 }

@@ -1,16 +1,13 @@
-//! The image key against the engine's own judgement, over random edits of a project.
+//! Compares changes of the image key with the behaviour of the engine, for random edits of a project.
 //!
-//! After every edit the peer builds the project and larder keys it. The engine
-//! says whether anything changed: it did not if every step is cached and the
-//! image is one that was answered before (an edit of CMD alone runs no step and
-//! makes another image all the same). So over a whole walk of edits, a state
-//! must have a key seen before exactly if the engine finds nothing changed.
+//! After every edit, `docker build` builds the project and larder computes its key. The engine detects no change if
+//! every step is cached and the image has been built before. (An edit of CMD runs no step, but changes the image.) The
+//! key must be one that was seen before if and only if the engine detects no change.
 //!
-//! The peer builds a copy of the project in a new place each time, as on a fresh
-//! agent: in the same place it compares times with what it was sent before, and
-//! takes some edits for none (`pipeline/unnoticed.rs`).
+//! `docker build` gets a copy of the project in a new directory each time, as on a new agent. In the same directory it
+//! compares modification times with the previous build, and does not detect some edits (`pipeline/unnoticed.rs`).
 //!
-//! A walk is determined by its seed, which a failure names with all its edits.
+//! A sequence of edits is determined by its seed. The message of a failure contains the seed and all edits.
 
 mod edits;
 mod projects;
@@ -25,7 +22,7 @@ use crate::support::{TestContext, is_full};
 use edits::Edit;
 use projects::{Flags, Project};
 
-/// A small generator (splitmix64), so that a walk can be taken again from its seed.
+/// A random number generator (splitmix64). A sequence of edits can be repeated with the same seed.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
@@ -56,8 +53,8 @@ fn key(context: &TestContext, flags: &Flags) -> String {
     output["image_key"].as_str().expect("a key").to_owned()
 }
 
-/// The peer's build: the image's id, and whether every step was cached.
-fn judge(context: &TestContext, flags: &Flags, number: usize) -> (String, bool) {
+/// Builds the project with docker. Returns the id of the image, and `true` if every step was cached.
+fn docker_build(context: &TestContext, flags: &Flags, number: usize) -> (String, bool) {
     let iid = context.path("iid");
     let checkout =
         context.path(&format!("checkout-{}-{number}", context.tag("walk").replace(['/', ':'], "-")));
@@ -72,7 +69,7 @@ fn judge(context: &TestContext, flags: &Flags, number: usize) -> (String, bool) 
     (std::fs::read_to_string(&iid).expect("an image id"), is_fully_cached(&log))
 }
 
-/// Whether every step of a plain progress (`#5 [2/7] COPY a b`) is `#5 CACHED`.
+/// Returns `true` if every step of a log in plain format (`#5 [2/7] COPY a b`) is cached (`#5 CACHED`).
 fn is_fully_cached(log: &str) -> bool {
     let numbered = |wanted: fn(&str) -> bool| -> Vec<&str> {
         let lines = log.lines().filter_map(|line| line.strip_prefix('#')?.split_once(' '));
@@ -94,17 +91,17 @@ fn walk(engine: &Engine, project: &Project, seed: u64, length: usize) {
     let mut flags = project.write(&context);
     let mut history: Vec<Edit> = Vec::new();
     let mut image_of: HashMap<String, String> = HashMap::new();
-    let (mut kept, mut changed) = (0, 0);
+    let (mut unchanged, mut changed) = (0, 0);
     for number in 0..=length {
-        let (key, (image, cached)) = (key(&context, &flags), judge(&context, &flags, number));
+        let (key, (image, cached)) = (key(&context, &flags), docker_build(&context, &flags, number));
         let is_known_image = image_of.values().any(|known| *known == image);
         let fault = match image_of.insert(key.clone(), image.clone()) {
             Some(before) if before == image && cached => {
-                kept += 1;
+                unchanged += 1;
                 None
             }
-            Some(before) => Some(format!("A WRONG HIT: the image of the key was {before}, cached: {cached}")),
-            None if cached && is_known_image => Some("a needless miss: every step was cached".to_owned()),
+            Some(before) => Some(format!("wrong hit: the image of this key was {before}, cached: {cached}")),
+            None if cached && is_known_image => Some("unnecessary miss: every step was cached".to_owned()),
             None => {
                 changed += 1;
                 None
@@ -113,14 +110,18 @@ fn walk(engine: &Engine, project: &Project, seed: u64, length: usize) {
         let (name, engine) = (project.name, &engine.name);
         assert!(
             fault.is_none(),
-            "{name} on {engine}, seed {seed}, after {history:#?}\n{fault:?}, is {image}"
+            "{name} on {engine}, seed {seed}, after {history:#?}\n{fault:?}, the image is {image}"
         );
         history.push(edits::random(&mut random, &context, project, &mut flags));
     }
-    assert!(kept > length / 8 && changed > length / 8, "{}: {kept} kept, {changed} changed", project.name);
+    assert!(
+        unchanged > length / 8 && changed > length / 8,
+        "{}: {unchanged} unchanged, {changed} changed",
+        project.name
+    );
 }
 
-/// A walk with each builder. There are two projects.
+/// Tests a sequence of edits with each version of the engine.
 fn walks(project: &Project, seed: u64) {
     for engine in &builders() {
         let length = if is_full() { 50 } else { 14 };
@@ -129,11 +130,11 @@ fn walks(project: &Project, seed: u64) {
 }
 
 #[test]
-fn the_key_of_a_project_with_selective_copies_changes_exactly_when_the_engine_builds() {
+fn the_key_of_a_project_with_selective_copies_changes_only_if_the_engine_detects_a_change() {
     walks(&projects::SELECTIVE, 0x5eed);
 }
 
 #[test]
-fn the_key_of_a_project_that_copies_everything_changes_exactly_when_the_engine_builds() {
+fn the_key_of_a_project_that_copies_everything_changes_only_if_the_engine_detects_a_change() {
     walks(&projects::EVERYTHING, 0xf00d);
 }

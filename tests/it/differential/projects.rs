@@ -1,20 +1,19 @@
-//! The projects that are edited.
+//! The projects of the differential tests.
 
 use std::collections::BTreeMap;
 
 use crate::support::{BUSYBOX, TestContext};
 
-/// A project to be edited.
 pub(super) struct Project {
     pub(super) name: &'static str,
-    /// `@BASE@` and `@UNIQUE@` are filled in; the latter keeps a walk out of the cache of an earlier one.
+    /// The Dockerfile. `@BASE@` is replaced by the base image, and `@UNIQUE@` by a value that prevents cache hits from
+    /// earlier tests.
     dockerfile: &'static str,
     ignore: &'static str,
-    /// Edits that fit: (from, to) in the Dockerfile.
+    /// Possible edits of the Dockerfile, as pairs of old and new text.
     pub(super) rewrites: &'static [(&'static str, &'static str)],
 }
 
-/// The flags of the build.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Flags {
     pub(super) build_args: BTreeMap<String, String>,
@@ -37,7 +36,7 @@ impl Flags {
     }
 }
 
-/// Directories and files of every project.
+/// The files of every project.
 const FILES: [(&str, &str); 14] = [
     ("requirements.txt", "# runtime\nflask==3.0.0\npandas==2.1.4\n"),
     ("requirements-dev.txt", "pytest\n"),
@@ -55,7 +54,7 @@ const FILES: [(&str, &str); 14] = [
     ("README.md", "# app\n"),
 ];
 
-/// A multi-stage project whose every COPY names what it wants.
+/// A project with several stages, in which every COPY names the files that it needs.
 pub(super) const SELECTIVE: Project = Project {
     name: "selective",
     dockerfile: "\
@@ -67,7 +66,7 @@ FROM root AS wheels
 ARG INDEX=pypi
 WORKDIR /wheels
 COPY requirements*.txt ./
-# what the index is comes from outside
+# the index is a build argument
 RUN cat requirements.txt > list \\
     # the index is private
     && echo $INDEX >> list
@@ -117,7 +116,7 @@ CMD [\"sh\", \"/srv/app/main.py\"]
     ],
 };
 
-/// A project that copies its whole context, the Dockerfile included.
+/// A project that copies its whole context, including the Dockerfile.
 pub(super) const EVERYTHING: Project = Project {
     name: "everything",
     dockerfile: "\
@@ -143,7 +142,7 @@ USER app
 };
 
 impl Project {
-    /// Writes the project; answers the flags that it is first built with.
+    /// Writes the project. Returns the flags of the first build.
     pub(super) fn write(&self, context: &TestContext) -> Flags {
         let dockerfile = self.dockerfile.replace("@BASE@", BUSYBOX).replace("@UNIQUE@", &context.tag("walk"));
         context.write("Dockerfile", dockerfile).write(".dockerignore", self.ignore);

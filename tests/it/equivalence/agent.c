@@ -1,4 +1,4 @@
-/* Sends what stdin holds to the SSH agent and writes its one answer, without the length before it, to stdout. */
+/* Sends its standard input to the SSH agent, and writes the agent's response, without its length prefix, to stdout. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

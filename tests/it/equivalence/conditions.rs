@@ -1,9 +1,9 @@
-//! The conditions under which RUN steps work, and what else flags can change.
+//! Flags that change the environment of RUN steps, and `SOURCE_DATE_EPOCH`.
 
 use super::{Bench, NEWER_FRONTEND, Project, assert_all_same, on_engines};
 use crate::image::Image;
 
-/// A step that writes down what it sees of its surroundings.
+/// A step that records the hosts, the size of the shared memory and the limits that it sees.
 const WITNESS: &str = "
 FROM larder-test/busybox:1
 COPY run.sh /
@@ -12,7 +12,7 @@ RUN grep larder /etc/hosts > /hosts; df -k /dev/shm | awk '{print $2}' > /memory
 ";
 
 #[test]
-fn steps_run_under_the_same_conditions() {
+fn steps_have_the_same_hosts_limits_and_network_as_with_docker() {
     let hosts = &["--add-host", "larder-db:10.0.0.7", "--add-host", "larder-cache:10.0.0.8"];
     let limits = &["--shm-size", "32m", "--ulimit", "nofile=512:1024"];
     let networks = "FROM larder-test/busybox:1\nCOPY run.sh /\nRUN ls /sys/class/net > /networks\n";
@@ -29,7 +29,7 @@ fn steps_run_under_the_same_conditions() {
 }
 
 #[test]
-fn newer_engines_are_told_of_hosts_memory_and_limits() {
+fn newer_engines_apply_the_flags_for_hosts_memory_and_limits() {
     on_engines(NEWER_FRONTEND, |engine| {
         let bench = Bench::with_files(engine, WITNESS);
         let name = bench.context.tag("conditions");
@@ -43,7 +43,7 @@ fn newer_engines_are_told_of_hosts_memory_and_limits() {
 }
 
 #[test]
-fn a_source_date_makes_every_time_in_the_config_the_same() {
+fn source_date_epoch_sets_every_time_in_the_config_as_with_docker() {
     let dockerfile = "FROM larder-test/busybox:1\nCOPY src /src\nENV A=b\n";
     on_engines(NEWER_FRONTEND, |engine| {
         for by_variable in [true, false] {
@@ -52,11 +52,11 @@ fn a_source_date_makes_every_time_in_the_config_the_same() {
             if by_variable {
                 bench.variables.push(("SOURCE_DATE_EPOCH", "1000000000".to_owned()));
             }
-            let arguments = [if by_variable { &[][..] } else { &argument[..] }, &[&bench.place]].concat();
-            let anew = bench.assert_same("SOURCE_DATE_EPOCH", &arguments, None);
-            let (anew, peer) = (Image::of(engine, &anew), Image::of(engine, &bench.context.tag("theirs")));
-            assert_eq!(anew.config["created"], "2001-09-09T01:46:40Z", "{}", engine.name);
-            assert_eq!(anew.config, peer.config, "{}", engine.name);
+            let arguments = [if by_variable { &[][..] } else { &argument[..] }, &[&bench.directory]].concat();
+            let name = bench.assert_same("SOURCE_DATE_EPOCH", &arguments, None);
+            let (image, peer) = (Image::of(engine, &name), Image::of(engine, &bench.context.tag("docker")));
+            assert_eq!(image.config["created"], "2001-09-09T01:46:40Z", "{}", engine.name);
+            assert_eq!(image.config, peer.config, "{}", engine.name);
         }
     });
 }

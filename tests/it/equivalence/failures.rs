@@ -1,9 +1,9 @@
-//! Builds that fail do so with docker's exit code and in its words.
+//! Failing builds: larder exits with the same code as docker and prints the same message.
 
 use super::{Bench, NEWER_FRONTEND, on_engines};
 use crate::engines::{Engine, engines};
 
-/// What wraps BuildKit's message, in one version or the other.
+/// The prefixes that versions of docker put before BuildKit's message.
 const WRAPPING: [&str; 9] = [
     "ERROR: ",
     "failed to build: ",
@@ -16,7 +16,7 @@ const WRAPPING: [&str; 9] = [
     "rpc error: code = Unknown desc = ",
 ];
 
-/// Some versions name the snapshot that they looked into, which is a new one each time.
+/// Removes snapshot ids, which some versions print and which differ each time.
 fn without_ids(text: &str) -> String {
     let words: Vec<&str> = text.split_whitespace().filter(|word| !word.contains("::")).collect();
     words.join(" ")
@@ -26,7 +26,7 @@ fn without_ids(text: &str) -> String {
 #[track_caller]
 fn assert_fail_alike(engine: &Engine, dockerfile: &str, arguments: &[&str], word: &str) {
     let bench = Bench::with_files(engine, dockerfile);
-    let arguments = [arguments, &[&bench.place]].concat();
+    let arguments = [arguments, &[&bench.directory]].concat();
     let docker = bench.docker(&arguments, None);
     assert_eq!(docker.code, 1, "docker build of {dockerfile}: {}", docker.stderr);
     let mut message = docker.stderr.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
@@ -34,15 +34,15 @@ fn assert_fail_alike(engine: &Engine, dockerfile: &str, arguments: &[&str], word
         message = rest;
     }
     assert!(message.contains(word), "{}: `{word}` is not in docker's `{message}`", engine.name);
-    // What stands before it says once more which image it is about.
+    // The text before it only repeats the name of the image.
     message = message.rsplit_once("failed to do request: ").map_or(message, |(_, request)| request);
     let larder = bench.larder(&arguments, None).failure(1, "");
     let (cause, message) = (without_ids(&larder.stderr), without_ids(message.trim()));
-    assert!(cause.contains(&message), "{}: docker says `{message}`:\n{}", engine.name, larder.stderr);
+    assert!(cause.contains(&message), "{}: docker prints `{message}`:\n{}", engine.name, larder.stderr);
 }
 
 #[test]
-fn failures_are_told_in_the_same_words() {
+fn failing_builds_print_the_same_message_as_docker() {
     on_engines(0, |engine| {
         for (dockerfile, arguments, word) in [
             ("FROM larder-test/busybox:1\nRUN exit 7\n", &[][..], "exit code: 7"),
@@ -67,7 +67,7 @@ fn failures_are_told_in_the_same_words() {
 }
 
 #[test]
-fn what_an_older_frontend_does_not_know_fails_as_it_does_for_docker() {
+fn syntax_that_an_older_frontend_does_not_support_fails_as_with_docker() {
     for engine in engines().into_iter().filter(|engine| engine.major() < NEWER_FRONTEND) {
         for (instruction, word) in [
             ("RUN <<EOF\n  echo hello\nEOF", "unknown instruction"),

@@ -1,4 +1,4 @@
-//! What a Dockerfile can say.
+//! Dockerfile instructions.
 
 use super::{Bench, NEWER_FRONTEND, Project, assert_all_same, on_engines};
 
@@ -19,13 +19,13 @@ CMD [\"cat\", \"/opt/all\"]
 ";
 
 #[test]
-fn stages_are_the_same() {
+fn stages_give_the_same_image_as_with_docker() {
     let project = |what, arguments| Project::new(what, STAGES).with(arguments);
     assert_all_same(
         &[
             project("the last stage", &[]),
             project("a stage by its name", &["--target", "second"]),
-            project("a stage by its name in other letters", &["--target", "First"]),
+            project("a stage by its name in different case", &["--target", "First"]),
         ],
         0,
     );
@@ -50,15 +50,15 @@ RUN env | grep -v HOSTNAME | sort > /env
 ";
 
 #[test]
-fn arguments_and_variables_are_expanded_the_same() {
+fn arguments_and_variables_are_expanded_as_with_docker() {
     let project = |what, arguments| Project::new(what, ARGUMENTS).with(arguments);
     assert_all_same(
         &[
             project("defaults", &[]),
             project("values", &["--build-arg", "WHO=deep", "--build-arg", "EDITION=full, a=b"]),
             project("an empty value", &["--build-arg", "WHO=", "--build-arg", "UNSET="]),
-            project("one that nobody declares", &["--build-arg", "UNSET=b", "--build-arg", "STRANGER=x"]),
-            project("one that is predefined", &["--build-arg", "HTTP_PROXY=http://127.0.0.1:1"]),
+            project("an undeclared argument", &["--build-arg", "UNSET=b", "--build-arg", "UNDECLARED=x"]),
+            project("a predefined argument", &["--build-arg", "HTTP_PROXY=http://127.0.0.1:1"]),
         ],
         0,
     );
@@ -71,7 +71,7 @@ fn an_argument_without_a_value_comes_from_the_environment() {
     on_engines(0, |engine| {
         let mut bench = Bench::with_files(engine, dockerfile);
         bench.variables.push(("WHO", "the environment".to_owned()));
-        let arguments = ["--build-arg", "WHO", "--build-arg", "OTHER", &bench.place];
+        let arguments = ["--build-arg", "WHO", "--build-arg", "OTHER", &bench.directory];
         let peer = bench.assert_cached("ARG of the environment", &arguments, None);
         let variables = peer.config["config"]["Env"].to_string();
         assert!(variables.contains("A=the environment, kept"), "{variables}");
@@ -97,7 +97,7 @@ CMD echo hello
 ";
 
 #[test]
-fn the_image_config_is_the_same() {
+fn the_image_config_is_the_same_as_with_docker() {
     let this_platform: &[&str] = if cfg!(target_arch = "aarch64") {
         &["--platform", "linux/arm64"]
     } else {
@@ -114,13 +114,13 @@ fn the_image_config_is_the_same() {
                 "org.example.a=b=c",
             ]),
             Project::new(
-                "triggers and what switches off",
+                "triggers, and instructions that reset a value",
                 "FROM larder-test/busybox:1\nONBUILD COPY src /src\nONBUILD RUN echo $WHO\n\
                  HEALTHCHECK NONE\nCMD []\nENTRYPOINT exec top\n",
             ),
             Project::new("an image without layers", "FROM scratch\nLABEL a=b\nCMD [\"/none\"]\n"),
             Project::new(
-                "another platform",
+                "a different platform",
                 "FROM scratch\nCOPY run.sh /\nARG TARGETPLATFORM\nENV P=$TARGETPLATFORM\n",
             )
             .with(&["--platform", "linux/arm/v7"]),
@@ -135,7 +135,7 @@ fn the_image_config_is_the_same() {
 }
 
 #[test]
-fn copies_are_the_same() {
+fn copies_give_the_same_image_as_with_docker() {
     assert_all_same(
         &[
             Project::new(
@@ -160,7 +160,7 @@ fn copies_are_the_same() {
                  COPY --from=one --chown=app /src/deep /deep\n",
             ),
             Project::new(
-                "a file over another one",
+                "a file that replaces a different one",
                 "FROM larder-test/busybox:1\nCOPY src /work\nCOPY run.sh /work/deep/er/c\n",
             ),
         ],
@@ -187,7 +187,7 @@ fn copies_are_the_same() {
 }
 
 #[test]
-fn archives_that_are_added_are_unpacked_the_same() {
+fn added_archives_are_unpacked_as_with_docker() {
     on_engines(0, |engine| {
         let bench = Bench::with_files(
             engine,
@@ -208,7 +208,7 @@ fn archives_that_are_added_are_unpacked_the_same() {
         let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         std::io::Write::write_all(&mut gzip, &tar).unwrap();
         bench.context.write("plain.tar", &tar).write("packed.tgz", gzip.finish().unwrap());
-        let image = bench.assert_same("ADD of archives", &[&bench.place], None);
+        let image = bench.assert_same("ADD of archives", &[&bench.directory], None);
         for path in ["/plain/tool/bin/run", "/packed/tool/README"] {
             let entry = &engine.entries(&image, path)[0].rest;
             assert!(entry.contains(" 1000:"), "{path}: {entry}");
@@ -217,7 +217,7 @@ fn archives_that_are_added_are_unpacked_the_same() {
 }
 
 #[test]
-fn mounts_of_steps_are_the_same() {
+fn mounts_of_run_steps_work_as_with_docker() {
     assert_all_same(
         &[
             Project::new(
@@ -239,7 +239,7 @@ fn mounts_of_steps_are_the_same() {
     );
     assert_all_same(
         &[Project::new(
-            "a mount with arguments in it",
+            "a mount whose options contain arguments",
             "FROM larder-test/busybox:1\nCOPY run.sh /\nARG C=/cache\n\
              RUN --mount=type=cache,id=$C-x,target=$C,gid=5 stat -c %u:%g:%a /cache > /f\n",
         )],
@@ -248,7 +248,7 @@ fn mounts_of_steps_are_the_same() {
 }
 
 #[test]
-fn triggers_of_a_base_are_run_the_same() {
+fn onbuild_triggers_of_a_base_are_run_as_with_docker() {
     on_engines(0, |engine| {
         let bench = Bench::with_files(engine, "");
         let parent = bench.context.tag("parent");
@@ -259,10 +259,10 @@ fn triggers_of_a_base_are_run_the_same() {
         );
         bench.docker(&["-t", &parent, "-f", "Parent", "."], None).success();
         bench.context.write("Dockerfile", format!("FROM {parent}\nCOPY src/b /b\n"));
-        let image = bench.assert_same("ONBUILD", &["--build-arg", "WHO=somebody", &bench.place], None);
+        let image = bench.assert_same("ONBUILD", &["--build-arg", "WHO=somebody", &bench.directory], None);
         assert_eq!(engine.read(&image, "/who"), b"somebody\n");
         assert!(engine.read(&image, "/a").starts_with(b"alpha\n"));
-        // The trigger's file is in the key, though the Dockerfile does not name it.
+        // The key includes the file that only the trigger names.
         bench.context.write("src/a", "changed\n");
         bench.larder(&["--build-arg", "WHO=somebody", "-t", &image, "."], None).success();
         assert_eq!(engine.read(&image, "/a"), b"changed\n");

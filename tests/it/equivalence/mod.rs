@@ -1,15 +1,13 @@
-//! The image of `larder build` is the one that `docker build` makes.
+//! Checks that `larder build` and `docker build` create the same images.
 //!
 //! Each project is built three times on every engine:
 //!
-//! 1. by the engine's own client;
-//! 2. by larder: every step has to come from BuildKit's cache, which proves that
-//!    BuildKit was asked for the very same steps; then even the times in the image
-//!    config and all layers are the same;
-//! 3. by larder with `--no-cache`: now the layers are really made a second time.
-//!    Everything has to be the same but the times at which the steps ran: in the
-//!    config, and of what the steps made. All that comes from the context is
-//!    given a time in the past, so that a difference there shows.
+//! 1. by the engine's docker client,
+//! 2. by larder: every step must come from BuildKit's cache, which proves that larder requests exactly the same steps.
+//!    All layers and all times in the image config are then equal, too,
+//! 3. by larder with `--no-cache`: the layers are created again. Everything must be equal, except the times at which
+//!    the steps ran, in the config and of the files that they created. All files of the context have times in the
+//!    past, so that their times are compared.
 
 mod conditions;
 mod contexts;
@@ -30,13 +28,13 @@ use crate::engines::{Engine, engines};
 use crate::image::Image;
 use crate::support::{Run, TestContext, finish, json};
 
-/// The built-in frontend of this engine and later ones knows heredocs, `COPY --link` and named contexts.
+/// The first engine version whose built-in frontend supports here-documents, `COPY --link` and named contexts.
 const NEWER_FRONTEND: u32 = 23;
 
 /// A Dockerfile and flags.
 #[derive(Clone, Copy)]
 struct Project {
-    /// What it shows.
+    /// What it tests.
     what: &'static str,
     dockerfile: &'static str,
     arguments: &'static [&'static str],
@@ -52,38 +50,38 @@ impl Project {
     }
 }
 
-/// Files that every project of a table has; each gets a last line that no other test has.
+/// The files of every project. Each gets a unique last line.
 ///
-/// Each project has to copy one of them before anything else: else its steps may
-/// be in BuildKit's cache from an earlier run of the tests.
+/// The first step of each project has to copy one of them. Otherwise its steps may be in BuildKit's cache from an
+/// earlier test.
 const FILES: [(&str, &str); 5] = [
     ("src/a", "alpha\n"),
     ("src/b", "beta\n"),
     ("src/deep/er/c", "gamma\n"),
     ("run.sh", "#!/bin/sh\necho hello\n"),
-    ("notes.md", "nobody copies this\n"),
+    ("notes.md", "never copied\n"),
 ];
 
-/// Both tools in one project, on one engine.
+/// A project on one engine that both tools build.
 struct Bench {
     context: TestContext,
-    /// The project's path. Docker's client lets all contexts that it is told of as `.` take turns in one place of
-    /// BuildKit's, where files of one name, size and time pass for the same.
-    place: String,
+    /// The project's path. Tests pass it instead of `.`, because BuildKit reuses the files of one context `.` for the
+    /// next and treats files with the same name, size and time as equal.
+    directory: String,
     start: SystemTime,
-    /// Variables that both tools see.
+    /// Environment variables of both tools.
     variables: Vec<(&'static str, String)>,
 }
 
 impl Bench {
-    /// An empty project.
+    /// Creates an empty project.
     fn new(engine: &Engine) -> Self {
         let context = TestContext::new(engine);
-        let place = context.project().to_string_lossy().into_owned();
-        Self { context, place, start: SystemTime::now(), variables: Vec::new() }
+        let directory = context.project().to_string_lossy().into_owned();
+        Self { context, directory, start: SystemTime::now(), variables: Vec::new() }
     }
 
-    /// A project with [`FILES`] and this Dockerfile.
+    /// Creates a project with [`FILES`] and this Dockerfile.
     fn with_files(engine: &Engine, dockerfile: &str) -> Self {
         let bench = Self::new(engine);
         for (path, content) in FILES {
@@ -98,7 +96,7 @@ impl Bench {
         &self.context.engine
     }
 
-    /// `docker build` in the project.
+    /// Runs `docker build` in the project.
     fn docker(&self, arguments: &[&str], input: Option<&[u8]>) -> Run {
         let mut docker = self.engine().docker();
         docker.arg("build").args(arguments).current_dir(self.context.project());
@@ -107,7 +105,7 @@ impl Bench {
         finish(&mut docker, input)
     }
 
-    /// `larder build` in the project.
+    /// Runs `larder build` in the project.
     fn larder(&self, arguments: &[&str], input: Option<&[u8]>) -> Run {
         let metadata = self.context.path("metadata.json");
         let mut larder = self.context.command(&["build", "--metadata-file", &metadata.to_string_lossy()]);
@@ -116,17 +114,18 @@ impl Bench {
         finish(&mut larder, input)
     }
 
-    /// The record of the last `larder build`.
+    /// Returns the metadata of the last `larder build`.
     fn record(&self) -> Value {
         json(&self.context.path("metadata.json"))
     }
 
-    /// Builds three times, as the module says, and answers the name of the last image.
+    /// Builds the project three times and compares the images, as the module documentation describes. Returns the name
+    /// of the last image.
     #[track_caller]
     fn assert_same(&self, what: &str, arguments: &[&str], input: Option<&[u8]>) -> String {
         let peer = self.assert_cached(what, arguments, input);
-        let label = format!("{what} on {}, built anew", self.engine().name);
-        let name = self.context.tag("anew");
+        let label = format!("{what} on {}, without cache", self.engine().name);
+        let name = self.context.tag("uncached");
         let run = self.larder(&[&["--no-cache", "-t", &name], arguments].concat(), input);
         assert_eq!(run.code, 0, "{label}: {}", run.stderr);
         assert_eq!(self.record()["steps"]["cached"], 0, "{label}");
@@ -135,31 +134,33 @@ impl Bench {
         name
     }
 
-    /// Builds twice: larder, as the second, finds every step in the cache. Answers docker's image.
+    /// Builds the project with docker and then with larder, which must find every step in the cache. Returns docker's
+    /// image.
     #[track_caller]
     fn assert_cached(&self, what: &str, arguments: &[&str], input: Option<&[u8]>) -> Image {
         let label = format!("{what} on {}", self.engine().name);
         age(&self.context.path(""));
-        let (theirs, ours) = (self.context.tag("theirs"), self.context.tag("ours"));
-        let run = self.docker(&[&["-t", &theirs], arguments].concat(), input);
+        let (docker_tag, larder_tag) = (self.context.tag("docker"), self.context.tag("larder"));
+        let run = self.docker(&[&["-t", &docker_tag], arguments].concat(), input);
         assert_eq!(run.code, 0, "{label}: docker build: {}", run.stderr);
-        // The same project from elsewhere would be an exact hit.
+        // Without it, a project that was already built in this test would be an image hit.
         let extra = format!("way={what}");
-        let run = self.larder(&[&["-t", &ours, "--key-extra", &extra], arguments].concat(), input);
+        let run = self.larder(&[&["-t", &larder_tag, "--key-extra", &extra], arguments].concat(), input);
         assert_eq!(run.code, 0, "{label}: larder build: {}", run.stderr);
         let record = self.record();
         assert_eq!(record["outcome"], "built", "{label}");
         assert_eq!(record["steps"]["cached"], record["steps"]["total"], "{label}: {}", run.stderr);
-        let peer = Image::of(self.engine(), &theirs);
-        // Ids are content addresses; with containerd's store that of an attestation, with its time, goes in.
-        if self.engine().inspect(&ours)["Id"] != self.engine().inspect(&theirs)["Id"] {
-            Image::of(self.engine(), &ours).assert_is(&peer, &label);
+        let peer = Image::of(self.engine(), &docker_tag);
+        // Equal ids imply equal images. In containerd's store, the id also depends on the attestation, which contains a
+        // time.
+        if self.engine().inspect(&larder_tag)["Id"] != self.engine().inspect(&docker_tag)["Id"] {
+            Image::of(self.engine(), &larder_tag).assert_is(&peer, &label);
         }
         peer
     }
 }
 
-/// Gives everything below a directory a time in the past that follows from its path.
+/// Sets the times of all files below a directory to times in the past that are derived from their paths.
 fn age(directory: &Path) {
     for entry in walkdir::WalkDir::new(directory).contents_first(true) {
         let entry = entry.expect("an entry");
@@ -172,7 +173,7 @@ fn age(directory: &Path) {
     }
 }
 
-/// Does the same on every engine from `since` on, on all of them at once.
+/// Runs `work` on all engines of version `since` or later, in parallel.
 fn on_engines(since: u32, work: impl Fn(&Engine) + Sync) {
     let engines = engines().into_iter().filter(|engine| engine.major() >= since).collect::<Vec<_>>();
     std::thread::scope(|scope| {
@@ -182,12 +183,12 @@ fn on_engines(since: u32, work: impl Fn(&Engine) + Sync) {
     });
 }
 
-/// Builds each project in a directory of its own, on every engine from `since` on.
+/// Checks each project in its own directory on every engine of version `since` or later.
 fn assert_all_same(projects: &[Project], since: u32) {
     on_engines(since, |engine| {
         for project in projects {
             let bench = Bench::with_files(engine, project.dockerfile);
-            bench.assert_same(project.what, &[project.arguments, &[&bench.place]].concat(), None);
+            bench.assert_same(project.what, &[project.arguments, &[&bench.directory]].concat(), None);
         }
     });
 }

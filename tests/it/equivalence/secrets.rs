@@ -1,17 +1,17 @@
-//! Secrets reach the steps that ask for them, and nothing else.
+//! Secrets: only the steps that mount a secret get it, and it does not change the key.
 
 use larder::digest::Digest;
 
 use super::{Bench, on_engines};
 
-/// `RUN --mount=type=secret,env=` needs a frontend of this engine or a later one.
+/// The first engine version whose frontend supports `RUN --mount=type=secret,env=`.
 const SECRETS_AS_VARIABLES: u32 = 28;
 
-/// Not text, so that a conversion on the way would show.
+/// Binary data, so that the test detects conversions.
 const SECRET: &[u8] = b"s3cr\0\xff\r\n";
 
 #[test]
-fn secrets_reach_a_step_as_files() {
+fn a_step_gets_secrets_as_files() {
     let dockerfile = "FROM larder-test/busybox:1\nCOPY run.sh /\n\
                       RUN --mount=type=secret,id=token sha256sum < /run/secrets/token > /file\n\
                       RUN --mount=type=secret,id=variable,target=/elsewhere,uid=1000,mode=0444,required=true \
@@ -23,7 +23,7 @@ fn secrets_reach_a_step_as_files() {
         std::fs::write(&path, SECRET).unwrap();
         bench.variables.push(("OUR_TOKEN", "from the environment".to_owned()));
         let file = format!("id=token,src={}", path.display());
-        let flags = ["--secret", &file, "--secret", "id=variable,env=OUR_TOKEN", &bench.place];
+        let flags = ["--secret", &file, "--secret", "id=variable,env=OUR_TOKEN", &bench.directory];
         let image = bench.assert_same("secrets", &flags, None);
         let digests = [SECRET, b"from the environment"].map(|secret| Digest::of(secret).hex());
         for (path, expected) in [("/file", &*digests[0]), ("/variable", &digests[1]), ("/mode", "1000:444")] {
@@ -34,14 +34,14 @@ fn secrets_reach_a_step_as_files() {
 }
 
 #[test]
-fn secrets_reach_a_step_as_variables() {
+fn a_step_gets_secrets_as_variables() {
     let dockerfile = "FROM larder-test/busybox:1\nCOPY run.sh /\n\
                       RUN --mount=type=secret,id=token,env=T printf %s \"$T\" | sha256sum > /variable\n";
     on_engines(SECRETS_AS_VARIABLES, |engine| {
         let mut bench = Bench::with_files(engine, dockerfile);
         bench.variables.push(("token", "named by its id".to_owned()));
         for flag in ["id=token", "id=token,type=env", "type=env,id=token,src=token"] {
-            let image = bench.assert_same(flag, &["--secret", flag, &bench.place], None);
+            let image = bench.assert_same(flag, &["--secret", flag, &bench.directory], None);
             let seen = String::from_utf8(engine.read(&image, "/variable")).unwrap();
             assert!(seen.starts_with(&Digest::of(b"named by its id").hex()), "{}: {seen}", engine.name);
         }
@@ -49,7 +49,7 @@ fn secrets_reach_a_step_as_variables() {
 }
 
 #[test]
-fn a_new_value_of_a_secret_is_no_other_image() {
+fn the_value_of_a_secret_does_not_change_the_key() {
     let dockerfile =
         "FROM larder-test/busybox:1\nCOPY run.sh /\nRUN --mount=type=secret,id=a wc -c /run/secrets/a\n";
     let engine = crate::engines::any_engine();

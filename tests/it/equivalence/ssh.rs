@@ -1,4 +1,4 @@
-//! SSH agents that the build is given: the user's own, and one that larder makes of key files.
+//! SSH mounts: with the user's agent, and with an agent that larder runs for key files.
 
 use std::path::Path;
 use std::process::Command;
@@ -9,40 +9,41 @@ use ssh_key::{Algorithm, PublicKey, Signature};
 use super::{Bench, on_engines};
 use crate::engines::Engine;
 
-/// Message numbers of the agent protocol (draft-miller-ssh-agent).
+/// The message numbers of the agent protocol (draft-miller-ssh-agent).
 const REQUEST_IDENTITIES: u8 = 11;
 const IDENTITIES_ANSWER: u8 = 12;
 const SIGN_REQUEST: u8 = 13;
 const SIGN_RESPONSE: u8 = 14;
 const FAILURE: u8 = 5;
-/// Flags of requests to sign with RSA.
+/// The flags of requests to sign with RSA.
 const RSA_SHA2_256: u32 = 2;
 const RSA_SHA2_512: u32 = 4;
 
-/// What the steps want signed.
+/// The data that the steps request a signature of.
 const MESSAGE: &[u8] = b"sign this";
 
 const DOCKERFILE: &str = "
 FROM larder-test/busybox:1
 COPY run.sh /
-COPY requests/ask /ask
+COPY requests/client /client
 COPY requests/list requests/sign-* /requests/
-RUN --mount=type=ssh,id=ID for request in /requests/*; do /ask < $request > /answer-${request##*/} || exit; done
+RUN --mount=type=ssh,id=ID for request in /requests/*; do /client < $request > /response-${request##*/} || exit; done
 RUN --mount=type=ssh,id=absent test ! -e \"$SSH_AUTH_SOCK\"
 ";
 
-/// A project whose step talks to the agent `id`, and the public keys of the pairs made for it.
+/// Creates a project with a step that connects to the agent `id`, and a key pair of each kind. Returns the public keys,
+/// too.
 fn bench(engine: &Engine, id: &str, kinds: &[&str]) -> (Bench, Vec<PublicKey>) {
     let bench = Bench::with_files(engine, &DOCKERFILE.replace("ID", id));
     let requests = bench.context.project().join("requests");
     std::fs::create_dir(&requests).unwrap();
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/equivalence/agent.c");
     let mut compiler = Command::new("cc");
-    run(compiler.args(["-static", "-Os", "-s", "-o"]).arg(requests.join("ask")).arg(source));
+    run(compiler.args(["-static", "-Os", "-s", "-o"]).arg(requests.join("client")).arg(source));
     let keys = kinds.iter().map(|kind| key(&bench.context.path(kind), kind)).collect::<Vec<_>>();
     std::fs::write(requests.join("list"), framed(&[REQUEST_IDENTITIES])).unwrap();
     for key in &keys {
-        for (name, flags) in ways(key) {
+        for (name, flags) in signature_requests(key) {
             let mut request = vec![SIGN_REQUEST];
             request.extend(string(&key.to_bytes().unwrap()));
             request.extend(string(MESSAGE));
@@ -53,15 +54,15 @@ fn bench(engine: &Engine, id: &str, kinds: &[&str]) -> (Bench, Vec<PublicKey>) {
     (bench, keys)
 }
 
-/// The ways to sign with a key: the request's name and flags.
-fn ways(key: &PublicKey) -> &'static [(&'static str, u32)] {
+/// Returns the name and flags of each kind of signature request that a key supports.
+fn signature_requests(key: &PublicKey) -> &'static [(&'static str, u32)] {
     match key.algorithm() {
         Algorithm::Rsa { .. } => &[("sign-rsa-256", RSA_SHA2_256), ("sign-rsa-512", RSA_SHA2_512)],
         _ => &[("sign-ed25519", 0)],
     }
 }
 
-/// Makes a key pair at `path`.
+/// Creates a key pair at `path`. Returns the public key.
 fn key(path: &Path, kind: &str) -> PublicKey {
     run(Command::new("ssh-keygen").args(["-q", "-t", kind, "-N", "", "-C", "", "-f"]).arg(path));
     PublicKey::read_openssh_file(&path.with_extension("pub")).unwrap()
@@ -82,12 +83,12 @@ fn framed(message: &[u8]) -> Vec<u8> {
     string(message)
 }
 
-/// The agent's answer to the request `name`, as the image has it.
-fn answer(engine: &Engine, image: &str, name: &str) -> Vec<u8> {
-    engine.read(image, &format!("/answer-{name}"))
+/// Returns the agent's response to the request `name`, which a step saved in the image.
+fn response(engine: &Engine, image: &str, name: &str) -> Vec<u8> {
+    engine.read(image, &format!("/response-{name}"))
 }
 
-/// Asserts that the agent in the step had just these keys and signed with each.
+/// Asserts that the agent had exactly these keys and signed with each of them.
 fn assert_served(engine: &Engine, image: &str, keys: &[PublicKey], comment: &str) {
     let mut expected = vec![IDENTITIES_ANSWER];
     expected.extend(u32::try_from(keys.len()).unwrap().to_be_bytes());
@@ -95,19 +96,19 @@ fn assert_served(engine: &Engine, image: &str, keys: &[PublicKey], comment: &str
         expected.extend(string(&key.to_bytes().unwrap()));
         expected.extend(string(comment.as_bytes()));
     }
-    assert_eq!(answer(engine, image, "list"), expected, "{}", engine.name);
+    assert_eq!(response(engine, image, "list"), expected, "{}", engine.name);
     for key in keys {
-        for (name, _) in ways(key) {
-            let answer = answer(engine, image, name);
-            assert_eq!(answer[0], SIGN_RESPONSE, "{name} on {}", engine.name);
-            let signature = Signature::try_from(&answer[5..]).unwrap();
+        for (name, _) in signature_requests(key) {
+            let response = response(engine, image, name);
+            assert_eq!(response[0], SIGN_RESPONSE, "{name} on {}", engine.name);
+            let signature = Signature::try_from(&response[5..]).unwrap();
             key.key_data().verify(MESSAGE, &signature).unwrap();
         }
     }
 }
 
 #[test]
-fn the_users_agent_is_reached_from_a_step() {
+fn a_step_can_use_the_agent_of_the_user() {
     on_engines(0, |engine| {
         let (mut bench, keys) = bench(engine, "default", &["ed25519"]);
         let socket = bench.context.path("agent").to_string_lossy().into_owned();
@@ -119,8 +120,8 @@ fn the_users_agent_is_reached_from_a_step() {
         let by_path = format!("default={socket}");
         bench.variables.push(("SSH_AUTH_SOCK", socket));
         for flag in ["default", &by_path] {
-            let image = bench.assert_same(flag, &["--ssh", flag, &bench.place], None);
-            // ssh-add, given a key without a comment, puts its path there.
+            let image = bench.assert_same(flag, &["--ssh", flag, &bench.directory], None);
+            // If a key has no comment, ssh-add sets the comment to its path.
             assert_served(engine, &image, &keys, &bench.context.path("ed25519").to_string_lossy());
         }
         drop(agent);
@@ -128,35 +129,35 @@ fn the_users_agent_is_reached_from_a_step() {
 }
 
 #[test]
-fn key_files_are_served_by_an_agent_of_the_builds_own() {
+fn key_files_are_served_by_an_agent_of_larder() {
     on_engines(0, |engine| {
         let (bench, keys) = bench(engine, "deploy", &["ed25519", "rsa"]);
         let path = |kind: &str| bench.context.path(kind).to_string_lossy().into_owned();
         let flag = format!("deploy={},{}", path("ed25519"), path("rsa"));
-        let image = bench.assert_same("--ssh with keys", &["--ssh", &flag, &bench.place], None);
+        let image = bench.assert_same("--ssh with keys", &["--ssh", &flag, &bench.directory], None);
         assert_served(engine, &image, &keys, "");
     });
 }
 
 #[test]
-fn the_agent_of_key_files_signs_with_no_other_key() {
+fn the_agent_for_key_files_does_not_sign_with_other_keys() {
     let engine = crate::engines::any_engine();
     let (bench, _) = bench(&engine, "deploy", &["ed25519"]);
     key(&bench.context.path("other"), "ed25519");
     let flag = format!("deploy={}", bench.context.path("other").display());
     let image = bench.context.tag("other");
     bench.larder(&["--ssh", &flag, "-t", &image, "."], None).success();
-    assert_eq!(answer(&engine, &image, "sign-ed25519"), [FAILURE]);
+    assert_eq!(response(&engine, &image, "sign-ed25519"), [FAILURE]);
 }
 
-/// A real agent; it ends when dropped.
+/// A running `ssh-agent`. It stops when dropped.
 struct Agent(String);
 
 impl Agent {
     fn start(socket: &str) -> Self {
-        // It goes to the background once it listens, and says its process id.
-        let said = run(Command::new("ssh-agent").args(["-s", "-a", socket]));
-        let pid = said.split_once("SSH_AGENT_PID=").and_then(|(_, rest)| rest.split(';').next());
+        // When it listens, it prints its process id and continues in the background.
+        let output = run(Command::new("ssh-agent").args(["-s", "-a", socket]));
+        let pid = output.split_once("SSH_AGENT_PID=").and_then(|(_, rest)| rest.split(';').next());
         Self(pid.expect("a process id").to_owned())
     }
 }

@@ -1,9 +1,9 @@
-//! A grafted image is the one that `docker build` makes.
+//! Checks that grafted images equal those of `docker build`.
 //!
-//! A first build pushes the image of a prefix, which publishes it. Each tail is then grafted on it by larder and built by
-//! the engine's own client; the grafted image is pulled, and both are compared: files with owners, modes, links,
-//! attributes and times, the config, and the history. Times of parents, here-documents and WORKDIRs differ, as they do
-//! between two builds.
+//! A first build pushes an image, which publishes its prefix. Then each tail (the instructions after the prefix) is
+//! grafted on the prefix by larder and built by the engine's docker client. The grafted image is pulled, and both
+//! images are compared: files with owners, modes, links, attributes and times, the config, and the history. Times of
+//! parent directories, here-documents and WORKDIRs are not compared, because they differ between any two builds.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,41 +18,41 @@ use crate::image::Entry;
 use crate::registries::Registry;
 use crate::support::{Run, TestContext, finish, json};
 
-/// The number of tails that are built on one engine at a time.
-const AT_ONCE: usize = 3;
-/// Engines before this one describe some instructions in other words.
+/// The number of tails that are built on one engine in parallel.
+const PARALLEL_BUILDS: usize = 3;
+/// The first engine version whose history is compared. Older ones describe some instructions differently.
 const NEWEST_HISTORY: u32 = 28;
-/// Times after this one are those of the builds; the context is older.
+/// All files of the context are older than this time in seconds. Files that a build creates are newer.
 const BUILT_AFTER: u64 = 1_600_000_000;
 
-/// Instructions after the prefix.
+/// The instructions after the prefix, and the expected result.
 #[derive(Debug, Clone)]
 pub(super) struct Tail {
     pub(super) name: String,
     pub(super) text: String,
-    /// Further flags of both builds.
+    /// Additional flags of both builds.
     pub(super) flags: Vec<String>,
-    /// The instructions of a first build, if the tail has a prefix of its own.
+    /// The instructions of an additional first build, if the tail has a different prefix.
     pub(super) seed: Option<String>,
-    /// The reason for which the image is built and not grafted.
-    pub(super) refused: Option<String>,
-    /// `true` if the image may be built for any reason.
-    pub(super) may_be_refused: bool,
-    /// `true` if Docker 20.10 does not know the syntax.
-    pub(super) is_newer: bool,
-    /// What differs on Docker 20.10, which then is not compared.
-    pub(super) not_before: Option<String>,
+    /// The expected reason, if the image is built instead of grafted.
+    pub(super) skip_reason: Option<String>,
+    /// `true` if the image may be built instead of grafted for any reason.
+    pub(super) can_be_skipped: bool,
+    /// `true` if Docker 20.10 does not support the syntax.
+    pub(super) has_newer_syntax: bool,
+    /// What differs on Docker 20.10, if anything. The tail is then not built on Docker 20.10.
+    pub(super) old_difference: Option<String>,
 }
 
-/// What became of a tail.
+/// How the image of a tail was created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Ended {
+pub(super) enum TailOutcome {
     Grafted,
     Built,
     Failed,
 }
 
-/// An engine with the prefix in a registry.
+/// An engine, and a registry with the prefix.
 pub(super) struct Bench<'e> {
     engine: &'e Engine,
     registry: Registry,
@@ -75,7 +75,7 @@ impl<'e> Bench<'e> {
         format!("{}/app:{tag}", self.registry.host)
     }
 
-    /// Writes the Dockerfile of a tail; returns its path.
+    /// Writes the Dockerfile of a tail. Returns its path.
     fn dockerfile(&self, tag: &str, tail: &str) -> String {
         let path = self.context.path(&format!("Dockerfile.{tag}"));
         std::fs::write(&path, format!("{}{tail}", self.prefix)).unwrap();
@@ -86,75 +86,87 @@ impl<'e> Bench<'e> {
         let path = |name: &str| self.context.path(&format!("{tag}-{name}")).to_string_lossy().into_owned();
         let (cache, metadata, file) = (path("cache"), path("metadata.json"), self.dockerfile(tag, tail));
         let name = self.name(tag);
-        let own = ["build", "--push", "-t", &name, "-f", &file, "--cache-dir", &cache, "--metadata-file"];
-        self.context.larder(&[&own[..], &[&metadata], flags, &["."]].concat())
+        let base = ["build", "--push", "-t", &name, "-f", &file, "--cache-dir", &cache, "--metadata-file"];
+        self.context.larder(&[&base[..], &[&metadata], flags, &["."]].concat())
     }
 
     fn docker(&self, tag: &str, tail: &str, flags: &[&str]) -> Run {
         let mut docker = self.engine.docker();
-        let (file, name) = (self.dockerfile(tag, tail), self.context.tag(&format!("theirs-{tag}")));
+        let (file, name) = (self.dockerfile(tag, tail), self.context.tag(&format!("docker-{tag}")));
         docker.arg("build").args(["-f", &file, "-t", &name]).args(flags).arg(self.context.project());
         finish(docker.current_dir(self.context.project()), None)
     }
 
-    /// Builds a tail in both ways, and compares.
-    pub(super) fn compare(&self, tail: &Tail) -> Ended {
+    /// Builds a tail with both tools and compares the images.
+    pub(super) fn compare(&self, tail: &Tail) -> TailOutcome {
         let tag = format!("t{}", self.number.fetch_add(1, Ordering::Relaxed));
         let label = format!("{} on {}:\n{}", tail.name, self.engine.name, tail.text);
         let flags: Vec<&str> = tail.flags.iter().map(String::as_str).collect();
         if let Some(seed) = &tail.seed {
             self.larder(&format!("{tag}-seed"), seed, &flags).success();
         }
-        let ours = self.larder(&tag, &tail.text, &flags);
-        let theirs = self.docker(&tag, &tail.text, &flags);
-        assert_eq!(ours.code == 0, theirs.code == 0, "{label}\n{}\n{}", ours.stderr, theirs.stderr);
-        if ours.code != 0 {
-            return Ended::Failed;
+        let larder_run = self.larder(&tag, &tail.text, &flags);
+        let docker_run = self.docker(&tag, &tail.text, &flags);
+        assert_eq!(
+            larder_run.code == 0,
+            docker_run.code == 0,
+            "{label}\n{}\n{}",
+            larder_run.stderr,
+            docker_run.stderr
+        );
+        if larder_run.code != 0 {
+            return TailOutcome::Failed;
         }
         let record = json(&self.context.path(&format!("{tag}-metadata.json")));
         let (outcome, reason) = graft_of(&record);
-        if let Some(expected) = &tail.refused {
+        if let Some(expected) = &tail.skip_reason {
             assert!(
                 outcome == "skipped" && reason.contains(expected.as_str()),
                 "{label}: {outcome}, {reason}"
             );
         }
         if outcome != "hit" {
-            assert!(tail.refused.is_some() || tail.may_be_refused, "{label}: {reason}\n{}", ours.stderr);
-            return Ended::Built;
+            assert!(
+                tail.skip_reason.is_some() || tail.can_be_skipped,
+                "{label}: {reason}\n{}",
+                larder_run.stderr
+            );
+            return TailOutcome::Built;
         }
         let pulled = self.engine.docker().args(["pull", "--quiet", &self.name(&tag)]).output().unwrap();
         assert!(pulled.status.success(), "{label}: {}", String::from_utf8_lossy(&pulled.stderr));
-        self.assert_same(&self.name(&tag), &self.context.tag(&format!("theirs-{tag}")), &label);
-        Ended::Grafted
+        self.assert_same(&self.name(&tag), &self.context.tag(&format!("docker-{tag}")), &label);
+        TailOutcome::Grafted
     }
 
-    fn assert_same(&self, ours: &str, theirs: &str, label: &str) {
+    fn assert_same(&self, name: &str, reference_name: &str, label: &str) {
         for field in ["Architecture", "Author", "Config", "Os", "Variant"] {
-            let (own, peer) = (self.engine.inspect(ours), self.engine.inspect(theirs));
-            assert_eq!(own[field], peer[field], "{label}\n{field}");
+            let (actual, reference) = (self.engine.inspect(name), self.engine.inspect(reference_name));
+            assert_eq!(actual[field], reference[field], "{label}\n{field}");
         }
         let layers = |image: &str| self.engine.inspect(image)["RootFS"]["Layers"].as_array().map(Vec::len);
-        assert_eq!(layers(ours), layers(theirs), "{label}\nlayers");
-        let (own, peer) = (self.history(ours), self.history(theirs));
+        assert_eq!(layers(name), layers(reference_name), "{label}\nlayers");
+        let (actual, reference) = (self.history(name), self.history(reference_name));
         if self.engine.major() >= NEWEST_HISTORY {
-            assert_eq!(own, peer, "{label}\nhistory");
+            assert_eq!(actual, reference, "{label}\nhistory");
         } else {
-            assert_eq!(own.len(), peer.len(), "{label}\nhistory");
+            assert_eq!(actual.len(), reference.len(), "{label}\nhistory");
         }
-        let (own, peer) = (self.files(ours), self.files(theirs));
-        let paths: BTreeSet<_> = own.keys().chain(peer.keys()).collect();
+        let (actual, reference) = (self.files(name), self.files(reference_name));
+        let paths: BTreeSet<_> = actual.keys().chain(reference.keys()).collect();
         for path in paths {
-            match (own.get(path), peer.get(path)) {
-                (Some(own), Some(peer)) => {
-                    assert_eq!(own.rest, peer.rest, "{label}");
-                    assert!(own.content == peer.content, "{label}\n{path}: other content");
-                    // What has no time of its own has that of the build.
-                    if peer.time < BUILT_AFTER {
-                        assert_eq!(own.time, peer.time, "{label}\n{path}: other time");
+            match (actual.get(path), reference.get(path)) {
+                (Some(actual), Some(reference)) => {
+                    assert_eq!(actual.rest, reference.rest, "{label}");
+                    assert!(actual.content == reference.content, "{label}\n{path}: different content");
+                    // Files that a build creates have the time of the build.
+                    if reference.time < BUILT_AFTER {
+                        assert_eq!(actual.time, reference.time, "{label}\n{path}: different time");
                     }
                 }
-                (own, peer) => panic!("{label}\n{path}: we have {own:?}, they have {peer:?}"),
+                (actual, reference) => {
+                    panic!("{label}\n{path}: larder has {actual:?}, docker has {reference:?}")
+                }
             }
         }
     }
@@ -171,26 +183,26 @@ impl<'e> Bench<'e> {
         entries.map(|entry| (entry.rest.split(' ').next().unwrap_or_default().to_owned(), entry)).collect()
     }
 
-    /// Compares all of these tails, and fails after the last of them if any differs. Returns how many were grafted, built,
-    /// and failed.
+    /// Compares all tails. If any image differs, it panics after the last one. Returns the numbers of grafted, built
+    /// and failed images.
     pub(super) fn compare_all(&self, tails: &[Tail]) -> [usize; 3] {
         let counts = [0, 0, 0].map(AtomicUsize::new);
         let different = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            for first in 0..AT_ONCE {
+            for first in 0..PARALLEL_BUILDS {
                 let (counts, different) = (&counts, &different);
                 scope.spawn(move || {
-                    for tail in tails.iter().skip(first).step_by(AT_ONCE) {
-                        let place = match catch_unwind(AssertUnwindSafe(|| self.compare(tail))) {
-                            Ok(Ended::Grafted) => 0,
-                            Ok(Ended::Built) => 1,
-                            Ok(Ended::Failed) => 2,
+                    for tail in tails.iter().skip(first).step_by(PARALLEL_BUILDS) {
+                        let index = match catch_unwind(AssertUnwindSafe(|| self.compare(tail))) {
+                            Ok(TailOutcome::Grafted) => 0,
+                            Ok(TailOutcome::Built) => 1,
+                            Ok(TailOutcome::Failed) => 2,
                             Err(_) => {
                                 different.lock().unwrap().push(tail.name.clone());
                                 continue;
                             }
                         };
-                        counts[place].fetch_add(1, Ordering::Relaxed);
+                        counts[index].fetch_add(1, Ordering::Relaxed);
                     }
                 });
             }
@@ -201,7 +213,7 @@ impl<'e> Bench<'e> {
     }
 }
 
-/// Returns the outcome of the graft and its reason.
+/// Returns the outcome of the `graft` tier and the reason, which are empty if the tier was not used.
 pub(super) fn graft_of(record: &Value) -> (String, String) {
     let tiers = record["tiers"].as_array().unwrap();
     let tier = tiers.iter().find(|tier| tier["tier"] == "graft").unwrap_or(&Value::Null);

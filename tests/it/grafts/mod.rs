@@ -1,4 +1,4 @@
-//! Images that are made on a prefix without a builder.
+//! Grafts: images that larder creates on a prefix without a builder.
 
 mod equality;
 mod generated;
@@ -13,7 +13,7 @@ use filetime::FileTime;
 
 use crate::support::{BUSYBOX, TestContext};
 
-/// The instructions of the prefix: users, links, and directories with owners and modes.
+/// Returns the instructions of the prefix, which create users, links, and directories with owners and modes.
 fn prefix(mark: &str) -> String {
     format!(
         "FROM {BUSYBOX} AS built\nENV BASE=base ROOT=/srv\nWORKDIR /srv\nCMD [\"first\"]\nLABEL of=base\n\
@@ -27,7 +27,8 @@ fn prefix(mark: &str) -> String {
     )
 }
 
-/// Writes the files that the instructions copy. No engine has cached them with other times.
+/// Writes the files that the instructions copy. Their contents are unique, because an engine may have cached the same
+/// content with different times.
 fn write_context(context: &TestContext) {
     let mark = context.tag("mark");
     for (path, content) in [
@@ -48,9 +49,9 @@ fn write_context(context: &TestContext) {
         ("lib/x.py", "x\n"),
         ("lib/y.md", "y\n"),
         ("onto/file/inside", "a directory where the image has a file\n"),
-        ("links/real/file", "behind links\n"),
-        ("links/real/second", "behind links, too\n"),
-        ("odd/file", "beside odd links\n"),
+        ("links/real/file", "target of links\n"),
+        ("links/real/second", "second target of links\n"),
+        ("odd/file", "next to unusual links\n"),
         ("hard/first", "hard\n"),
         (".dockerignore", "**/*.log\nDockerfile*\n"),
         ("passwd/passwd", "app:x:70:80::/:/bin/sh\n"),
@@ -94,7 +95,7 @@ fn write_context(context: &TestContext) {
     age(&context.project(), &mut 1_500_000_000);
 }
 
-/// Gives everything a time of its own.
+/// Sets the time of every file to a different value.
 fn age(directory: &Path, seconds: &mut i64) {
     let mut entries: Vec<_> = directory.read_dir().unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();

@@ -1,4 +1,4 @@
-//! What a graft asks of registries, and what it leaves there whatever happens.
+//! The requests of a graft to registries, and the state of the registry after interrupted and concurrent grafts.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::running::Running;
 use crate::support::{BUSYBOX, Run, TestContext, json};
 use crate::waiting::await_true;
 
-/// A project whose prefix is in a registry, and whose code has changed since.
+/// A project whose prefix is in a registry, and whose code has changed since the push.
 struct Project {
     registry: Registry,
     front: Front,
@@ -47,18 +47,18 @@ impl Project {
         format!("{}/{repository}:{tag}", self.front.host)
     }
 
-    /// The arguments of a build that pushes this tag, on an agent that knows nothing.
+    /// Returns the arguments of a build that pushes this tag, on an agent with an empty cache.
     fn arguments(&self, tag: &str) -> Vec<String> {
         let path = |name: &str| self.context.path(&format!("{tag}-{name}")).to_string_lossy().into_owned();
         let (cache, metadata, name) = (path("cache"), path("metadata.json"), self.name("app", tag));
-        let own = ["build", "--push", "-t", &name, "--cache-dir", &cache, "--metadata-file", &metadata];
-        own.map(str::to_owned).to_vec()
+        let arguments = ["build", "--push", "-t", &name, "--cache-dir", &cache, "--metadata-file", &metadata];
+        arguments.map(str::to_owned).to_vec()
     }
 
     fn push(&self, tag: &str, more: &[&str]) -> Run {
-        let own = self.arguments(tag);
-        let own: Vec<&str> = own.iter().map(String::as_str).collect();
-        self.context.larder(&[&own[..], more, &["."]].concat())
+        let arguments = self.arguments(tag);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        self.context.larder(&[&arguments[..], more, &["."]].concat())
     }
 
     fn record(&self, tag: &str) -> Value {
@@ -82,7 +82,7 @@ impl Project {
         list["tags"].as_array().into_iter().flatten().map(|tag| tag.as_str().unwrap().to_owned()).collect()
     }
 
-    /// Asserts that every tag names an image whose parts are all there.
+    /// Asserts that all tags name complete images.
     #[track_caller]
     fn assert_whole(&self, repository: &str) {
         let mut references = self.tags(repository);
@@ -92,19 +92,19 @@ impl Project {
             let digest = |part: &Value| part["digest"].as_str().unwrap().to_owned();
             references.extend(parts("manifests").iter().map(digest));
             for part in parts("layers").iter().chain(manifest.get("config")) {
-                assert!(self.registry.has_blob(repository, &digest(part)), "{reference} lacks {part}");
+                assert!(self.registry.has_blob(repository, &digest(part)), "{reference}: {part} is missing");
             }
         }
     }
 }
 
-/// The same project where no engine listens.
+/// Returns the same project with the address of an engine that is not running.
 fn without_engine(context: &TestContext, engine: &Engine) -> TestContext {
     let nowhere = format!("unix://{}", context.path("no.sock").display());
     context.on(&engine.at("none", &nowhere))
 }
 
-/// The digests that were uploaded.
+/// Returns the digests of the uploaded blobs.
 fn uploaded(calls: &[Seen]) -> BTreeSet<String> {
     let digest = |call: &Seen| {
         call.path.split(['?', '&']).find_map(|part| part.strip_prefix("digest=").map(str::to_owned))
@@ -113,12 +113,12 @@ fn uploaded(calls: &[Seen]) -> BTreeSet<String> {
 }
 
 #[test]
-fn a_changed_line_takes_few_requests_and_bytes() {
+fn a_graft_after_a_small_change_needs_few_requests_and_bytes() {
     for engine in engines() {
         let project = Project::published(&engine);
         project.front.delay(Duration::from_millis(30));
-        let (with_base, none) = (project.context.on(&engine), without_engine(&project.context, &engine));
-        // Without an engine, the base image is known from its registry.
+        let (with_base, no_engine) = (project.context.on(&engine), without_engine(&project.context, &engine));
+        // Without an engine, the base image is looked up in its registry.
         let base = project.name("base", "1");
         let push = |arguments: &[&str]| assert!(engine.docker().args(arguments).status().unwrap().success());
         push(&["tag", BUSYBOX, &base]);
@@ -129,8 +129,8 @@ fn a_changed_line_takes_few_requests_and_bytes() {
         for (number, (agent, change)) in [
             (&with_base, "the code"),
             (&with_base, "a late line"),
-            (&none, "the code"),
-            (&none, "a late line"),
+            (&no_engine, "the code"),
+            (&no_engine, "a late line"),
         ]
         .into_iter()
         .enumerate()
@@ -143,12 +143,12 @@ fn a_changed_line_takes_few_requests_and_bytes() {
                 project.context.write("Dockerfile", format!("{text}CMD [\"{tag}\"]\n"));
             }
             project.front.seen();
-            let own = project.arguments(&tag);
-            let own: Vec<&str> = own.iter().map(String::as_str).collect();
-            let run = agent.larder(&[&own[..], &["."]].concat());
+            let arguments = project.arguments(&tag);
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let run = agent.larder(&[&arguments[..], &["."]].concat());
             project.assert_grafted(&tag, &run);
-            let is_none = std::ptr::eq(agent, &raw const none);
-            assert_eq!(run.stderr.contains("no engine can be reached"), is_none, "{}", run.stderr);
+            let is_without_engine = std::ptr::eq(agent, &raw const no_engine);
+            assert_eq!(run.stderr.contains("no engine can be reached"), is_without_engine, "{}", run.stderr);
             let calls = project.front.seen();
             let label = format!("{}, {tag}: {change}", engine.name);
             let paths: Vec<String> =
@@ -165,18 +165,18 @@ fn a_changed_line_takes_few_requests_and_bytes() {
 fn without_an_engine_a_build_that_needs_one_fails_with_the_usual_message() {
     let engine = &engines()[0];
     let project = Project::published(engine);
-    let none = without_engine(&project.context, engine);
-    let own = project.arguments("first");
-    let own: Vec<&str> = own.iter().map(String::as_str).collect();
-    // The base image is in the engine only, so the key is not that of a build with it.
+    let no_engine = without_engine(&project.context, engine);
+    let arguments = project.arguments("first");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // The base image is only in the engine, so the key differs from that of a build with the engine.
     for more in [&["--key-extra", "a=1"][..], &["--load"], &["--no-cache"]] {
-        let run = none.larder(&[&own[..], more, &["."]].concat());
+        let run = no_engine.larder(&[&arguments[..], more, &["."]].concat());
         run.failure(5, "there is no socket");
     }
 }
 
 #[test]
-fn a_job_that_is_killed_at_any_request_leaves_nothing_half_written() {
+fn a_job_that_is_killed_at_any_request_leaves_only_complete_images() {
     let project = Project::published(&engines()[0]);
     let mut number = 0;
     loop {
@@ -184,9 +184,9 @@ fn a_job_that_is_killed_at_any_request_leaves_nothing_half_written() {
         project.context.write("app.py", format!("{tag}\n"));
         project.front.begun();
         let begun = project.front.begun_handle();
-        let own = project.arguments(&tag);
-        let own: Vec<&str> = own.iter().map(String::as_str).collect();
-        let mut command = project.context.command(&[&own[..], &["."]].concat());
+        let arguments = project.arguments(&tag);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let mut command = project.context.command(&[&arguments[..], &["."]].concat());
         project.front.delay(Duration::from_millis(5));
         let running = Running::start(&mut command);
         let mut has_ended = false;
@@ -215,7 +215,7 @@ fn a_job_that_is_killed_at_any_request_leaves_nothing_half_written() {
 }
 
 #[test]
-fn two_jobs_that_graft_the_same_commit_at_once_both_push_it() {
+fn concurrent_grafts_of_the_same_commit_all_succeed() {
     for engine in every_engine() {
         let project = Project::published(&engine);
         for round in 0..3 {
@@ -227,7 +227,7 @@ fn two_jobs_that_graft_the_same_commit_at_once_both_push_it() {
                         let run = project.push(&tag, &[]);
                         assert_eq!(run.code, 0, "{}", run.stderr);
                         let record = project.record(&tag);
-                        // The last of them may find the image of the first.
+                        // A later job may find the image of an earlier one.
                         let is_hit = record["hit_tier"] == "registry";
                         assert!(is_hit || graft_of(&record).0 == "hit", "{}", run.stderr);
                     });
@@ -241,7 +241,7 @@ fn two_jobs_that_graft_the_same_commit_at_once_both_push_it() {
 }
 
 #[test]
-fn a_larger_layer_is_a_prefix_that_a_fresh_checkout_takes() {
+fn a_large_grafted_layer_becomes_a_prefix_for_a_fresh_checkout() {
     let project = Project::published(&engines()[0]);
     let large = project.context.project().join("large/data");
     let bytes: Vec<u8> =
@@ -256,7 +256,7 @@ fn a_larger_layer_is_a_prefix_that_a_fresh_checkout_takes() {
     assert_eq!(prefixes(&project), 2, "{}", run.stderr);
     let layer = |tag: &str, index: usize| project.manifest("app", tag)["layers"][index]["digest"].clone();
     let count = project.manifest("app", "large")["layers"].as_array().unwrap().len();
-    // As in a fresh checkout, all files are new.
+    // In a fresh checkout, all files have new modification times.
     filetime::set_file_mtime(&large, FileTime::from_unix_time(1_700_000_000, 0)).unwrap();
     project.context.write("app.py", "3\n");
     project.front.seen();
@@ -272,7 +272,7 @@ fn a_larger_layer_is_a_prefix_that_a_fresh_checkout_takes() {
 }
 
 #[test]
-fn a_prefix_that_has_lost_a_layer_or_its_index_is_not_grafted_on() {
+fn a_prefix_without_all_layers_or_without_an_index_is_not_used_for_a_graft() {
     let project = Project::published(&engines()[0]);
     let prefix = project.tags("app").into_iter().find(|tag| tag.starts_with("larder-prefix-")).unwrap();
     let manifest = project.manifest("app", &prefix);
@@ -285,7 +285,7 @@ fn a_prefix_that_has_lost_a_layer_or_its_index_is_not_grafted_on() {
     assert_eq!(project.record("lost")["outcome"], "built");
     project.assert_whole("app");
 
-    // One that was published without grafts has no index.
+    // A prefix that was published with grafts disabled has no index.
     let without = ["--tiers", "engine,registry,prefix"];
     let other = Project::with(&engines()[0], |mark| {
         format!("FROM {BUSYBOX}\nRUN echo other {mark}\nCOPY app.py /\n")
@@ -299,7 +299,7 @@ fn a_prefix_that_has_lost_a_layer_or_its_index_is_not_grafted_on() {
 }
 
 #[test]
-fn a_graft_has_all_names_and_options_of_a_push() {
+fn a_graft_applies_all_names_and_options_of_the_push() {
     for engine in every_engine() {
         let project = Project::published(&engine);
         let second = Registry::open();
@@ -311,36 +311,36 @@ fn a_graft_has_all_names_and_options_of_a_push() {
         let run = project.push("names", &[&names[..], &more, &[&iid]].concat());
         project.assert_grafted("names", &run);
         let bytes = |registry: &Registry, repository: &str, tag: &str| registry.manifest(repository, tag);
-        let own = bytes(&project.registry, "app", "names");
-        assert_eq!(own, bytes(&project.registry, "app", "beside"));
-        assert_eq!(own, bytes(&project.registry, "other", "1"));
-        assert_eq!(own, bytes(&second, "elsewhere", "1"));
+        let expected = bytes(&project.registry, "app", "names");
+        assert_eq!(expected, bytes(&project.registry, "app", "beside"));
+        assert_eq!(expected, bytes(&project.registry, "other", "1"));
+        assert_eq!(expected, bytes(&second, "elsewhere", "1"));
         project.assert_whole("app");
         project.assert_whole("other");
         let record = project.record("names");
         let digest = |value: &str| record["containerimage.".to_owned() + value].as_str().unwrap().to_owned();
-        let manifest: Value = serde_json::from_str(&own).unwrap();
+        let manifest: Value = serde_json::from_str(&expected).unwrap();
         assert_eq!(digest("config.digest"), manifest["config"]["digest"].as_str().unwrap());
         let is_oci = manifest["mediaType"].as_str().unwrap().contains("oci");
         let annotations = is_oci.then(|| serde_json::json!({ "org.example.a": "b" }));
         assert_eq!(manifest.get("annotations"), annotations.as_ref(), "{}", engine.name);
         let config: Value = serde_json::from_str(&project.registry.config("app", "names")).unwrap();
         assert_eq!(config["config"]["Labels"]["l"], "m");
-        // The image has the id that was reported, and runs.
+        // The pulled image has the reported id.
         let pulled = project.name("app", "names");
         assert!(engine.docker().args(["pull", "--quiet", &pulled]).status().unwrap().success());
         assert_eq!(engine.inspect(&pulled)["Id"], std::fs::read_to_string(&iid).unwrap(), "{}", engine.name);
         assert_eq!(engine.read(&pulled, "/app.py"), b"2\n");
 
-        // A pull request makes its image on the trunk's prefix, and writes its own tags.
+        // A pull request grafts on the trunk's prefix and writes only its own tags.
         project.context.write("app.py", "pull request\n");
         let run = project.push("request", &["--lane", "pr-1", "--trunk", "main"]);
         project.assert_grafted("request", &run);
         let key = record_key(&project.record("request"));
-        let own = project.tags("app").into_iter().filter(|tag| tag.contains(&key)).collect::<Vec<_>>();
-        assert_eq!(own, [format!("larder-{key}-pr-1")], "{}", engine.name);
+        let tags = project.tags("app").into_iter().filter(|tag| tag.contains(&key)).collect::<Vec<_>>();
+        assert_eq!(tags, [format!("larder-{key}-pr-1")], "{}", engine.name);
 
-        // The repository of caches has the prefix; the layers are mounted into the one that is pushed to.
+        // The prefix is in the cache repository. Its layers are mounted into the repository of the push.
         let caches = format!("{}/caches", project.front.host);
         project.push("cached", &["--cache-repo", &caches]).success();
         project.context.write("app.py", "cached\n");

@@ -1,12 +1,14 @@
-//! Tails that were written by hand, one for each rule.
+//! Compares images for hand-written tails, one for each rule of the graft.
+//!
+//! The format of `tails.txt`:
 //!
 //! ```text
-//! ==== the tail's name
-//! = newer              Docker 20.10 does not know its syntax
-//! = not 20.10 WHY      Docker 20.10 makes something else
+//! ==== NAME
+//! = newer              Docker 20.10 does not support the syntax
+//! = not 20.10 REASON   Docker 20.10 creates a different image
 //! = flag FLAG          a flag of both builds
-//! = seed INSTRUCTIONS  it has a prefix of its own, which these make; `\n` is a line break
-//! = refused REASON     the image is built, for this reason
+//! = seed INSTRUCTIONS  the instructions of an additional first build; `\n` is a line break
+//! = refused REASON     the image is built instead of grafted, for this reason
 //! COPY …
 //! ```
 
@@ -15,10 +17,10 @@ use crate::engines::engines;
 use crate::support::is_full;
 
 const TAILS: &str = include_str!("../../corpus/grafts/tails.txt");
-/// The frontends of this engine and later ones know here-documents.
+/// The first engine version whose frontend supports here-documents.
 const NEWER_FRONTEND: u32 = 23;
-/// The tails that `make test` builds on each engine, one in so many.
-const SHARE: usize = 5;
+/// `make test` builds only every `STEP`th tail on each engine.
+const STEP: usize = 5;
 
 fn tails() -> Vec<Tail> {
     let sections = TAILS.split("==== ").skip(1);
@@ -28,21 +30,21 @@ fn tails() -> Vec<Tail> {
             name: name.to_owned(),
             text: String::new(),
             flags: Vec::new(),
-            refused: None,
+            skip_reason: None,
             seed: None,
-            may_be_refused: false,
-            is_newer: false,
-            not_before: None,
+            can_be_skipped: false,
+            has_newer_syntax: false,
+            old_difference: None,
         };
         while let Some((option, rest)) = text.strip_prefix("= ").and_then(|rest| rest.split_once('\n')) {
             let (word, value) = option.split_once(' ').unwrap_or((option, ""));
             match word {
-                "newer" => tail.is_newer = true,
-                "not" => tail.not_before = Some(value.to_owned()),
+                "newer" => tail.has_newer_syntax = true,
+                "not" => tail.old_difference = Some(value.to_owned()),
                 "flag" => tail.flags.push(value.to_owned()),
                 "seed" => tail.seed = Some(value.replace("\\n", "\n") + "\nLABEL seed=1\n"),
-                "refused" => tail.refused = Some(value.to_owned()),
-                _ => panic!("{name}: what is `{option}`?"),
+                "refused" => tail.skip_reason = Some(value.to_owned()),
+                _ => panic!("{name}: unknown option `{option}`"),
             }
             text = rest;
         }
@@ -52,7 +54,7 @@ fn tails() -> Vec<Tail> {
 }
 
 #[test]
-fn an_image_that_is_grafted_is_the_one_that_docker_builds() {
+fn grafted_images_of_written_tails_equal_those_of_docker() {
     let tails = tails();
     assert!(tails.len() >= 60, "{}", tails.len());
     let engines = engines();
@@ -61,11 +63,12 @@ fn an_image_that_is_grafted_is_the_one_that_docker_builds() {
             let tails = &tails;
             scope.spawn(move || {
                 let is_old = engine.major() < NEWER_FRONTEND;
-                let fit = |tail: &&Tail| !is_old || !tail.is_newer && tail.not_before.is_none();
-                // Each engine takes others.
-                let (first, share) = if is_full() { (0, 1) } else { (number, SHARE) };
-                let share = tails.iter().skip(first).step_by(share);
-                let tails: Vec<Tail> = share.filter(fit).cloned().collect();
+                let is_supported =
+                    |tail: &&Tail| !is_old || !tail.has_newer_syntax && tail.old_difference.is_none();
+                // Each engine builds different tails.
+                let (first, step) = if is_full() { (0, 1) } else { (number, STEP) };
+                let selected = tails.iter().skip(first).step_by(step);
+                let tails: Vec<Tail> = selected.filter(is_supported).cloned().collect();
                 let [grafted, built, failed] = Bench::new(engine).compare_all(&tails);
                 assert!(grafted > tails.len() / 2, "{}: {grafted} {built} {failed}", engine.name);
             });

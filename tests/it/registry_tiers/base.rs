@@ -1,4 +1,4 @@
-//! Base images: built once, found by who comes later.
+//! Base images: built once, and found by later builds and by other agents.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::registries::Registry;
 use crate::running::Running;
 use crate::support::{BUSYBOX, Run, finish, json};
 
-/// A project whose dependencies are in an image of their own.
+/// Creates a project whose dependencies are in a separate base image.
 fn project(engine: &Engine) -> Agent {
     let agent = Agent::new(engine);
     let mark = agent.context.tag("base");
@@ -20,7 +20,7 @@ fn project(engine: &Engine) -> Agent {
     agent
 }
 
-/// `larder base build` of an agent.
+/// Runs `larder base build` on an agent.
 fn base(agent: &Agent, more: &[&str]) -> Run {
     let cache = agent.path("cache");
     let own = ["base", "build", "--cache-dir", &cache, "-f", "Dockerfile.base"];
@@ -28,7 +28,7 @@ fn base(agent: &Agent, more: &[&str]) -> Run {
 }
 
 #[test]
-fn a_base_is_built_once_for_its_dependencies_and_main_stands_on_it() {
+fn a_base_is_built_once_for_its_dependencies_and_used_by_the_main_image() {
     for engine in engines() {
         let registry = Registry::open();
         let agent = project(&engine);
@@ -49,7 +49,7 @@ fn a_base_is_built_once_for_its_dependencies_and_main_stands_on_it() {
             second.stderr
         );
 
-        // Other code is no matter of the base, other dependencies are.
+        // A change of the code does not affect the base. A change of the dependencies does.
         agent.context.write("app.py", "2\n");
         let main = |agent: &Agent| {
             let name = format!("{}/app:1", registry.host);
@@ -67,17 +67,22 @@ fn a_base_is_built_once_for_its_dependencies_and_main_stands_on_it() {
         assert_eq!(
             main(&agent).record["base"]["reference"],
             first.stdout.trim(),
-            "a comment asks for nothing else"
+            "a comment does not change the dependencies"
         );
         agent.context.write("requirements.txt", "another\n");
         let built = main(&agent);
         assert_eq!(built.record["base"]["outcome"], "built");
-        assert_eq!(built.run.stderr.matches("\nlarder\n").count(), 2, "both are told: {}", built.run.stderr);
+        assert_eq!(
+            built.run.stderr.matches("\nlarder\n").count(),
+            2,
+            "both builds have a summary: {}",
+            built.run.stderr
+        );
     }
 }
 
 #[test]
-fn the_layers_of_a_base_are_in_its_own_repository_and_a_job_of_no_known_branch_is_warned() {
+fn the_layers_of_a_base_are_cached_in_its_own_repository_and_an_unknown_branch_causes_a_warning() {
     let registry = Registry::open();
     let agent = project(&any_engine());
     let (cache, repository) = (agent.path("cache"), format!("{}/base", registry.host));
@@ -87,12 +92,15 @@ fn the_layers_of_a_base_are_in_its_own_repository_and_a_job_of_no_known_branch_i
     let run = finish(command.env("CI", "true").env_remove("LARDER_LANE"), None).success();
     let tags = tags(&registry, "base");
     assert!(tags.contains(&"cache-local".to_owned()), "{tags:?}");
-    assert!(!registry.get("/v2/_catalog").contains("caches"), "those are for the images on the base");
+    assert!(
+        !registry.get("/v2/_catalog").contains("caches"),
+        "that repository is for images that use the base"
+    );
     assert!(run.stderr.contains("the branch of this job is not known"), "{}", run.stderr);
 }
 
 #[test]
-fn without_a_registry_the_base_stays_in_the_engine() {
+fn without_a_registry_the_base_is_stored_in_the_engine() {
     for engine in engines() {
         let agent = project(&engine);
         let build =
@@ -108,7 +116,7 @@ fn without_a_registry_the_base_stays_in_the_engine() {
 }
 
 #[test]
-fn what_counts_of_the_context_can_be_named() {
+fn requirements_select_the_files_that_are_in_the_key_of_a_base() {
     let registry = Registry::open();
     let agent = project(&any_engine());
     agent.context.write("Dockerfile.base", format!("FROM {BUSYBOX}\nCOPY . /all\n"));
@@ -127,7 +135,7 @@ fn what_counts_of_the_context_can_be_named() {
 }
 
 #[test]
-fn a_base_whose_files_change_while_it_is_built_does_not_get_its_keys_tag_and_is_used_all_the_same() {
+fn a_base_whose_files_change_during_its_build_is_used_but_not_tagged_with_its_key() {
     for engine in engines() {
         let registry = Registry::open();
         let agent = project(&engine);
@@ -136,7 +144,7 @@ fn a_base_whose_files_change_while_it_is_built_does_not_get_its_keys_tag_and_is_
             (agent.path("cache"), agent.path("metadata.json"), agent.context.tag("app"));
         let own = ["build", "--cache-dir", &cache, "--progress", "plain", "--metadata-file", &metadata];
         let of_base = ["--base", "Dockerfile.base", "-t", &tag, "."];
-        // In its registry, and in the engine alone.
+        // Once with a registry, and once in the engine only.
         for repository in [Some(&repository), None] {
             let (place, of_base_build) = match repository {
                 Some(repository) => (vec!["--base-repo", repository], vec!["--repo", repository]),
@@ -160,18 +168,19 @@ fn a_base_whose_files_change_while_it_is_built_does_not_get_its_keys_tag_and_is_
             let keyed = base(&agent, &of_base_build);
             assert!(keyed.stderr.contains("building the base image"), "{}: {}", engine.name, keyed.stderr);
             let name = keyed.stdout.trim();
-            let held = engine.read(name.split_once('@').map_or(name, |(name, _)| name), "/requirements.txt");
-            assert_eq!(held, format!("{mark}\n").into_bytes(), "{}: a wrong hit", engine.name);
+            let content =
+                engine.read(name.split_once('@').map_or(name, |(name, _)| name), "/requirements.txt");
+            assert_eq!(content, format!("{mark}\n").into_bytes(), "{}: a wrong hit", engine.name);
             drop(engine.docker().args(["rmi", &used, name]).output().unwrap());
         }
-        let left = tags(&registry, "base");
-        let unkeyed: Vec<_> = left.iter().filter(|tag| tag.starts_with("unkeyed-")).collect();
-        assert_eq!(unkeyed.len(), 1, "{}: {left:?}", engine.name);
+        let remaining = tags(&registry, "base");
+        let unkeyed: Vec<_> = remaining.iter().filter(|tag| tag.starts_with("unkeyed-")).collect();
+        assert_eq!(unkeyed.len(), 1, "{}: {remaining:?}", engine.name);
     }
 }
 
 #[test]
-fn a_pull_requests_base_is_not_the_trunks() {
+fn a_base_of_a_pull_request_is_not_used_by_the_trunk() {
     let registry = Registry::open();
     let agent = project(&any_engine());
     let repository = format!("{}/base", registry.host);
@@ -192,33 +201,33 @@ fn a_pull_requests_base_is_not_the_trunks() {
 }
 
 #[test]
-fn mistakes_are_told_with_what_to_do() {
+fn errors_have_a_cause_and_a_hint() {
     let agent = project(&any_engine());
     agent.context.write("Dockerfile", format!("FROM {BUSYBOX}\nARG BASE_IMAGE\n"));
     let cache = agent.path("cache");
     let arguments = ["build", "--cache-dir", &cache, "--base", "Dockerfile.base", "."];
-    agent.context.larder(&arguments).failure(2, "does not take the base image").hint("ARG BASE_IMAGE");
-    agent.context.larder(&["build", "--base", "Dockerfile.base", "a", "b"]).failure(2, "several are named");
+    agent.context.larder(&arguments).failure(2, "does not declare ARG BASE_IMAGE").hint("ARG BASE_IMAGE");
+    agent.context.larder(&["build", "--base", "Dockerfile.base", "a", "b"]).failure(2, "several are given");
     agent.context.larder(&["base", "build", "--repo", "app:1"]).failure(2, "leave the tag out");
-    agent.context.larder(&["base", "build", "-t", "app:1"]).failure(2, "--tag is not for").hint("--repo");
+    agent.context.larder(&["base", "build", "-t", "app:1"]).failure(2, "--tag cannot be used").hint("--repo");
     let both = ["build", "--base", "Dockerfile.base", "--build-arg", "BASE_IMAGE=x", "."];
-    agent.context.larder(&both).failure(2, "--base, and --build-arg BASE_IMAGE").hint("leave one");
+    agent.context.larder(&both).failure(2, "--base and --build-arg BASE_IMAGE").hint("remove one");
     agent.context.write("Dockerfile.bad", format!("FROM {BUSYBOX}\nRUN exit 7\n"));
     agent.context.write("Dockerfile", "ARG BASE_IMAGE\nFROM ${BASE_IMAGE}\n");
     let metadata = agent.path("metadata.json");
     let bad = ["build", "--cache-dir", &cache, "--base", "Dockerfile.bad", "--metadata-file", &metadata, "."];
     agent.context.larder(&bad).failure(1, "exit code: 7");
     assert_eq!(json(metadata.as_ref())["outcome"], "failed");
-    // Nobody could pull what was not pushed.
+    // `base build` fails if the push fails, because no other machine could pull the base.
     let down =
         ["base", "build", "-f", "Dockerfile.base", "--cache-dir", &cache, "--repo", "127.0.0.1:9/base"];
     let run = agent.context.larder(&down).failure(1, "cannot push 127.0.0.1:9/base");
     assert_eq!(run.stdout, "");
-    // Here it is of use all the same.
+    // On this machine, the base can be used without the push.
     let tag = agent.context.tag("app");
     let built = agent.build(&["--base", "Dockerfile.base", "--base-repo", "127.0.0.1:9/base", "-t", &tag]);
     assert_eq!(built.record["outcome"], "built");
-    assert!(built.run.stderr.contains("going on with what the engine has"), "{}", built.run.stderr);
+    assert!(built.run.stderr.contains("continuing with the image in the engine"), "{}", built.run.stderr);
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! Registries that fail: the build succeeds, and what went wrong is told with what would help.
+//! Failing registries: the build succeeds, and the cause and a remedy are reported.
 
 use super::front::{Fault, Front};
 use super::{Agent, tags};
 use crate::engines::{any_engine, engines};
 use crate::registries::Registry;
 
-/// Builds without a push, with the caches of a registry whose calls fail like this.
+/// A fault of a registry, and the cause and the remedy that the build must report.
 struct Case {
     method: &'static str,
     path: &'static str,
@@ -19,7 +19,7 @@ fn answer(head: &'static str, body: &'static str) -> Fault {
 }
 
 #[test]
-fn whatever_a_registry_answers_the_build_succeeds_and_cause_and_remedy_are_told() {
+fn a_build_succeeds_whatever_a_registry_answers_and_reports_cause_and_remedy() {
     let registry = Registry::open();
     let front = Front::before(&registry.host);
     let agent = Agent::new(&any_engine());
@@ -104,7 +104,7 @@ fn whatever_a_registry_answers_the_build_succeeds_and_cause_and_remedy_are_told(
 }
 
 #[test]
-fn what_passes_is_asked_for_again() {
+fn temporary_faults_are_retried() {
     let registry = Registry::open();
     let front = Front::before(&registry.host);
     let agent = Agent::new(&any_engine());
@@ -128,9 +128,9 @@ fn what_passes_is_asked_for_again() {
 }
 
 #[test]
-fn a_registry_that_is_down_costs_a_warning() {
+fn a_registry_that_is_down_causes_a_warning() {
     let agent = Agent::new(&any_engine());
-    // Nobody listens there.
+    // Nothing listens on this port.
     let built = agent.build(&["--cache-repo", "127.0.0.1:9/app", "-t", &agent.context.tag("down")]);
     assert_eq!(built.record["outcome"], "built");
     let (outcome, reason) = built.tier("registry");
@@ -139,7 +139,7 @@ fn a_registry_that_is_down_costs_a_warning() {
 }
 
 #[test]
-fn tags_that_cannot_be_replaced_and_a_full_disk_cost_a_warning() {
+fn immutable_tags_and_a_full_disk_cause_a_warning() {
     for engine in engines() {
         let registry = Registry::open();
         let front = Front::before(&registry.host);
@@ -155,7 +155,8 @@ fn tags_that_cannot_be_replaced_and_a_full_disk_cost_a_warning() {
         let built = agent.build(&["--push", "-t", &name]);
         assert_eq!(built.record["outcome"], "built");
         assert!(
-            built.run.stderr.contains("immutable") && built.run.stderr.contains("not kept in the registry"),
+            built.run.stderr.contains("immutable")
+                && built.run.stderr.contains("not exported to the registry"),
             "{}: {}",
             engine.name,
             built.run.stderr
@@ -185,7 +186,7 @@ fn tags_that_cannot_be_replaced_and_a_full_disk_cost_a_warning() {
         ]);
         assert_eq!(built.record["outcome"], "built");
         assert!(
-            built.run.stderr.contains("not kept in the registry"),
+            built.run.stderr.contains("not exported to the registry"),
             "{}: {}",
             engine.name,
             built.run.stderr
@@ -195,9 +196,9 @@ fn tags_that_cannot_be_replaced_and_a_full_disk_cost_a_warning() {
 }
 
 #[test]
-fn a_registry_whose_disk_is_full_costs_a_warning_and_is_no_hit() {
+fn a_registry_with_a_full_disk_causes_a_warning_and_has_no_cache() {
     for engine in engines() {
-        // Less than the base image's one layer.
+        // The disk is smaller than the only layer of the base image.
         let registry = Registry::on_disk_of(256 << 10);
         let repository = format!("{}/app", registry.host);
         let agent = Agent::new(&engine);
@@ -206,7 +207,11 @@ fn a_registry_whose_disk_is_full_costs_a_warning_and_is_no_hit() {
         let built = agent.build(&caches);
         assert_eq!(built.record["outcome"], "built");
         let (_, reason) = built.tier("layers");
-        assert!(reason.contains("not kept: ") && reason.contains("; "), "{}: {reason}", engine.name);
+        assert!(
+            reason.contains("not exported to the registry") && reason.contains("; "),
+            "{}: {reason}",
+            engine.name
+        );
         assert!(built.run.stderr.contains("going on without it"), "{}: {}", engine.name, built.run.stderr);
         assert!(tags(&registry, "app").is_empty(), "{}", engine.name);
         let other = agent.other(&engine, "b").build(&[&caches[..], &["--read-only"]].concat());
@@ -215,7 +220,7 @@ fn a_registry_whose_disk_is_full_costs_a_warning_and_is_no_hit() {
 }
 
 #[test]
-fn an_image_whose_layers_are_damaged_is_built_anew() {
+fn an_image_with_damaged_layers_is_rebuilt() {
     for engine in engines() {
         let registry = Registry::open();
         let front = Front::before(&registry.host);

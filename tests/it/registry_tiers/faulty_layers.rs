@@ -1,24 +1,24 @@
-//! Registries whose layers cannot be had: they are left alone after the first proof.
+//! Registries whose layers cannot be fetched: a build stops using them after the first failure.
 
 use super::front::{Fault, Front};
 use super::{Agent, Built};
 use crate::engines::{any_engine, special};
 use crate::registries::Registry;
 
-const GONE: Fault = Fault::Answer(
+const MISSING: Fault = Fault::Answer(
     "404 Not Found",
     r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}"#,
 );
 
-/// The digest of the layer of the last RUN in the image `tag` of `app`.
+/// Returns the digest of the layer of the last RUN in the image `tag` of `app`.
 fn layer_of_run(registry: &Registry, tag: &str) -> &'static str {
     let manifest: serde_json::Value = serde_json::from_str(&registry.manifest("app", tag)).unwrap();
     let digest = manifest["layers"][2]["digest"].as_str().unwrap().to_owned();
-    // Rules of a front live as long as the tests.
+    // The rules of a front need a `'static` string.
     digest.leak()
 }
 
-/// Steps that are `CACHED` in the engine's last word on them.
+/// Returns the number of steps that the engine reported as `CACHED` in the last solve.
 fn cached_for_engine(built: &Built) -> usize {
     let last_solve = built.run.stderr.rsplit("going on without it").next().unwrap_or_default();
     let is_step = |line: &&str| [" RUN ", " COPY "].iter().any(|word| line.contains(word));
@@ -30,10 +30,10 @@ fn cached_for_engine(built: &Built) -> usize {
 }
 
 #[test]
-fn layers_that_cannot_be_fetched_are_built_and_counted_as_built() {
+fn layers_that_cannot_be_fetched_are_rebuilt_and_not_counted_as_cached() {
     let (from, Some(to)) = (any_engine(), special("guarded")) else { return };
     let faults = [
-        (GONE, "fails to pull the layer"),
+        (MISSING, "fails to pull the layer"),
         (Fault::Answer("500 Internal Server Error", "{}"), "fails to pull the layer"),
         (Fault::Reset, "fails to pull the layer"),
         (Fault::Stall, "takes longer than building them (10 s)"),
@@ -48,12 +48,12 @@ fn layers_that_cannot_be_fetched_are_built_and_counted_as_built() {
                 let name = |tag: &str| format!("{}/app:{tag}", front.host);
                 agent.build_of_layers(&["--push", "-t", &name("1")]);
                 agent.context.write("app.py", "2\n");
-                // The agent knows how long the steps take.
+                // This build records how long the steps take.
                 agent.other(from, "b").build_of_layers(&["--no-cache", "-t", &name("2")]);
                 front.fail("GET", layer_of_run(&registry, "cache"), fault, usize::MAX);
                 let built = agent.other(to, "b").build_of_layers(&["--push", "-t", &name("2")]);
                 let stderr = &built.run.stderr;
-                assert!(stderr.contains("layers of the registry cannot be taken"), "{stderr}");
+                assert!(stderr.contains("cannot use the layers in the registry"), "{stderr}");
                 assert!(stderr.contains(cause), "{cause}: {stderr}");
                 let [total, cached, imported] = built.steps();
                 assert_eq!((total, imported), (5, 0), "{stderr}");
@@ -62,7 +62,7 @@ fn layers_that_cannot_be_fetched_are_built_and_counted_as_built() {
                 let again = agent.other(&any_engine(), "c").build(&["--push", "-t", &name("3")]);
                 assert!(
                     again.is_hit_in_registry(),
-                    "the image was pushed all the same: {}",
+                    "the image was pushed despite the fault: {}",
                     again.run.stderr
                 );
             });
@@ -74,7 +74,7 @@ fn layers_that_cannot_be_fetched_are_built_and_counted_as_built() {
 fn an_image_that_cannot_be_pulled_is_built_without_the_layers_of_its_registry() {
     let (from, Some(to)) = (any_engine(), special("guarded")) else { return };
     std::thread::scope(|scope| {
-        for fault in [GONE, Fault::Reset] {
+        for fault in [MISSING, Fault::Reset] {
             let (from, to) = (&from, &to);
             scope.spawn(move || {
                 let registry = Registry::open();
@@ -88,11 +88,11 @@ fn an_image_that_cannot_be_pulled_is_built_without_the_layers_of_its_registry() 
                 let tag = agent.context.tag("app");
                 let built = agent.other(to, "b").build(&["--cache-repo", &repository, "-t", &tag]);
                 assert!(built.tier("registry").1.contains("cannot pull"), "{}", built.run.stderr);
-                assert!(built.tier("layers").1.contains("the registry has failed before"));
+                assert!(built.tier("layers").1.contains("the registry failed earlier"));
                 assert_eq!(built.steps(), [5, 0, 0], "{}", built.run.stderr);
-                // One look, where the engine would try five times and more.
-                let asked = front.begun().iter().filter(|call| call.contains(layer)).count();
-                assert!(asked <= 2, "{asked} calls");
+                // A single attempt, where the engine itself would try five times or more.
+                let requests = front.begun().iter().filter(|call| call.contains(layer)).count();
+                assert!(requests <= 2, "{requests} calls");
             });
         }
     });

@@ -1,4 +1,4 @@
-//! A server before a registry that notes what is asked, and that fails as registries fail.
+//! A server in front of a registry that records calls and injects faults.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
@@ -9,24 +9,24 @@ use std::time::{Duration, Instant};
 
 use crate::waiting::await_true;
 
-/// What happens to a call instead of what should.
+/// A fault that replaces the normal handling of a call.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    /// This is the answer: status line and headers, and a body.
+    /// Answers with this status line and headers, and this body.
     Answer(&'static str, &'static str),
-    /// The connection breaks in the middle of the answer.
+    /// Closes the connection in the middle of the answer.
     Reset,
-    /// The last byte of the answer is another.
+    /// Changes the last byte of the answer.
     Corrupt,
-    /// The answer stops in its middle, and the connection stays open.
+    /// Stops in the middle of the answer and leaves the connection open.
     Stall,
-    /// The connection breaks when the call was read, and nothing of it is passed on.
+    /// Closes the connection after the call was read, without forwarding it.
     Lost,
-    /// The connection breaks when half of the call's body was passed on.
+    /// Closes the connection after half of the body of the call was forwarded.
     Cut,
 }
 
-/// A call that fails, and how often.
+/// Which calls fail, how, and how often.
 #[derive(Debug, Clone)]
 pub(crate) struct Rule {
     method: &'static str,
@@ -35,22 +35,22 @@ pub(crate) struct Rule {
     times: usize,
 }
 
-/// A call that was made.
+/// A recorded call.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) method: String,
     pub(crate) path: String,
-    /// Bytes of the answer, its head included.
+    /// The size of the answer in bytes, including its head.
     pub(crate) answered: usize,
-    /// Bytes that were sent, the head included.
+    /// The size of the request in bytes, including its head.
     pub(crate) sent: usize,
-    /// What was sent with a call that the front answered itself.
+    /// The body of a call that the front answered itself.
     pub(crate) body: String,
     /// When the call arrived, and when it was answered.
     pub(crate) times: (Instant, Instant),
 }
 
-/// Returns the largest number of calls of which each began after the end of the one before.
+/// Returns the largest number of calls of which each began after the previous one had ended.
 pub(crate) fn in_sequence(calls: &[Seen]) -> usize {
     let mut times: Vec<(Instant, Instant)> = calls.iter().map(|call| call.times).collect();
     times.sort_by_key(|(_, ended)| *ended);
@@ -67,7 +67,7 @@ pub(crate) fn in_sequence(calls: &[Seen]) -> usize {
         .count()
 }
 
-/// The server; it runs as long as the tests.
+/// A running front. It ends with the process of the tests.
 pub(crate) struct Front {
     pub(crate) host: String,
     rules: Arc<Mutex<Vec<Rule>>>,
@@ -78,7 +78,7 @@ pub(crate) struct Front {
 }
 
 impl Front {
-    /// One before the registry at `target` (`HOST:PORT`).
+    /// Starts a front for the registry at `target` (`HOST:PORT`).
     pub(crate) fn before(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
@@ -100,7 +100,7 @@ impl Front {
                 let delay = *delay.lock().unwrap();
                 open.fetch_add(1, Ordering::SeqCst);
                 thread::spawn(move || {
-                    // A connection that breaks is the client's business.
+                    // The client reports a broken connection.
                     drop(serve(&client, &target, (&rules, delay), &seen, &begun));
                     open.fetch_sub(1, Ordering::SeqCst);
                 });
@@ -109,35 +109,37 @@ impl Front {
         front
     }
 
-    /// From now on calls of `method` to a path with `path` in it fail, so many times.
+    /// Makes the next `times` calls of `method` whose path contains `path` fail. Methods are separated by `|`.
     pub(crate) fn fail(&self, method: &'static str, path: &'static str, fault: Fault, times: usize) {
         self.rules.lock().unwrap().push(Rule { method, path, fault, times });
     }
 
-    /// From now on calls, and their answers, take so much longer.
+    /// Delays each later call, and its answer, by `delay`.
     pub(crate) fn delay(&self, delay: Duration) {
         *self.delay.lock().unwrap() = delay;
     }
 
-    /// Nothing fails any more.
+    /// Removes all faults.
     pub(crate) fn heal(&self) {
         self.rules.lock().unwrap().clear();
     }
 
-    /// The first lines of calls since this was last asked, answered or not.
+    /// Returns the first lines of all calls since the last use of this method, answered or not.
     pub(crate) fn begun(&self) -> Vec<String> {
         std::mem::take(&mut self.begun.lock().unwrap())
     }
 
-    /// The first lines of calls, while they are made.
+    /// Returns the list of the first lines of calls, which grows while calls are made.
     pub(crate) fn begun_handle(&self) -> Arc<Mutex<Vec<String>>> {
         Arc::clone(&self.begun)
     }
 
-    /// The calls since this was last asked.
+    /// Returns the answered calls since the last use of this method.
     pub(crate) fn seen(&self) -> Vec<Seen> {
-        // A call is noted once it is answered: its client may have gone on by then.
-        await_true(Duration::from_secs(10), "all calls are noted", || self.open.load(Ordering::SeqCst) == 0);
+        // A call is recorded after it was answered, when its client may already have continued.
+        await_true(Duration::from_secs(10), "all calls are recorded", || {
+            self.open.load(Ordering::SeqCst) == 0
+        });
         std::mem::take(&mut self.seen.lock().unwrap())
     }
 }
@@ -150,7 +152,7 @@ fn serve(
     begun: &Mutex<Vec<String>>,
 ) -> io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
-    // What starts like TLS is answered as servers do that speak plain HTTP alone.
+    // A TLS handshake gets the answer of a server that speaks only plain HTTP.
     if reader.fill_buf()?.first() == Some(&0x16) {
         return (&mut &*client).write_all(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n");
     }
@@ -182,7 +184,7 @@ fn serve(
         seen.lock().unwrap().push(Seen { method, path, answered, sent, body, times });
     };
     if let Some(Fault::Answer(head, body)) = fault {
-        // The whole call is read first, or the client may see a reset instead of the answer.
+        // The whole call is read first. Otherwise the client may see a reset instead of the answer.
         let length = length_of(&text);
         let mut sent = Vec::new();
         reader.take(length).read_to_end(&mut sent)?;
@@ -200,7 +202,7 @@ fn serve(
         rest.split("\r\n").filter(|line| !line.to_lowercase().starts_with("connection:")).collect();
     upstream.write_all(format!("{first}\r\nConnection: close\r\n{}", rest.join("\r\n")).as_bytes())?;
     if let Some(Fault::Cut) = fault {
-        // Of a body whose length is not stated, what has arrived.
+        // If the length of the body is not stated, half of it is the part that has arrived.
         let half = if text.to_lowercase().contains("transfer-encoding: chunked") {
             u64::try_from(reader.fill_buf()?.len()).unwrap_or_default()
         } else {
@@ -228,7 +230,7 @@ fn serve(
     }
     if let Some(Fault::Stall) = fault {
         (&mut &*client).write_all(&answer[..answer.len() - answer.len().min(8)])?;
-        // Until the client gives up, or nothing fails any more.
+        // Until the client gives up, or all faults are removed.
         client.set_read_timeout(Some(Duration::from_millis(100)))?;
         while !rules.lock().unwrap().is_empty() && !is_over((&mut &*client).read(&mut [0])) {}
         return client.shutdown(Shutdown::Both);
@@ -241,7 +243,7 @@ fn serve(
     Ok(())
 }
 
-/// Returns `true` if the other side has closed the connection.
+/// Returns `true` if the other side closed the connection.
 fn is_over(read: io::Result<usize>) -> bool {
     match read {
         Ok(bytes) => bytes == 0,

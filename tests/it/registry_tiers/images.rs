@@ -1,4 +1,4 @@
-//! Whole images that a registry has.
+//! Whole images in a registry.
 
 use super::front::{Fault, Front};
 use super::{Agent, tags};
@@ -6,11 +6,11 @@ use crate::engines::{any_engine, engines, every_engine};
 use crate::registries::Registry;
 use crate::support::{BUSYBOX, json};
 
-/// More than any manifest or config here, less than the one layer of the base image.
-const NO_LAYER: usize = 20_000;
+/// A number of bytes that is larger than any manifest or config here, and smaller than the layer of the base image.
+const BELOW_ANY_LAYER: usize = 20_000;
 
 #[test]
-fn a_pushed_image_is_named_in_its_registry_and_no_layer_moves() {
+fn a_hit_in_the_registry_is_tagged_there_and_no_layer_is_transferred() {
     let all = engines();
     for (index, engine) in all.iter().enumerate() {
         let registry = Registry::open();
@@ -22,9 +22,9 @@ fn a_pushed_image_is_named_in_its_registry_and_no_layer_moves() {
         let kept = if engine.is_containerd() { vec!["1", "buildcache"] } else { vec!["1"] };
         assert_eq!(tags(&registry, "app"), [&kept[..], &["cache", "larder-KEY"]].concat(), "{}", engine.name);
 
-        let (told, what) =
-            (|run: &str| run.contains("only the last stage's layers are kept"), &first.run.stderr);
-        assert_eq!(told(what), !engine.is_containerd(), "{}: {what}", engine.name);
+        let (is_reported, stderr) =
+            (|run: &str| run.contains("only the layers of the last stage were exported"), &first.run.stderr);
+        assert_eq!(is_reported(stderr), !engine.is_containerd(), "{}: {stderr}", engine.name);
 
         let other = agent.other(&all[(index + 1) % all.len()], "b");
         front.seen();
@@ -32,24 +32,24 @@ fn a_pushed_image_is_named_in_its_registry_and_no_layer_moves() {
         assert!(second.is_hit_in_registry(), "{}: {}", engine.name, second.run.stderr);
         let moved = front.seen();
         let largest = moved.iter().map(|call| call.answered.max(call.sent)).max().unwrap();
-        assert!(largest < NO_LAYER, "{moved:?}");
+        assert!(largest < BELOW_ANY_LAYER, "{moved:?}");
         let changed: Vec<&str> =
             moved.iter().filter(|call| call.method != "GET").map(|call| call.path.as_str()).collect();
         assert_eq!(changed, ["/v2/app/manifests/2", "/v2/app/manifests/3"]);
-        // An index with its attestations is taken over as a whole.
+        // An index is copied as a whole, with its attestations.
         for tag in ["2", "3"] {
             assert_eq!(registry.manifest("app", tag), registry.manifest("app", "1"), "{}", engine.name);
         }
         let here = other.context.engine.docker().args(["images", "-q", &name("2")]).output().unwrap();
-        assert!(here.stdout.is_empty(), "it was not asked for here");
+        assert!(here.stdout.is_empty(), "the build was without --load");
         agent.context.write("app.py", "2\n");
         let third = agent.build(&["--push", "-t", &name("4")]);
-        assert!(!told(&third.run.stderr), "it is told once: {}", third.run.stderr);
+        assert!(!is_reported(&third.run.stderr), "it is reported once: {}", third.run.stderr);
     }
 }
 
 #[test]
-fn a_fresh_agent_is_told_what_its_registry_has() {
+fn why_reports_what_the_registry_has_for_a_fresh_agent() {
     let registry = Registry::open();
     let agent = Agent::new(&any_engine());
     let name = format!("{}/app:1", registry.host);
@@ -60,32 +60,35 @@ fn a_fresh_agent_is_told_what_its_registry_has() {
         let all = [&["why", "--cache-dir", &cache, "-t", &name], flags, &["."]].concat();
         fresh.context.larder(&all).success().stdout
     };
-    let said = why(&["--push"]);
-    assert!(said.contains("a build takes it from the registry tier"), "{said}");
-    let said = why(&[]);
-    assert!(said.contains("in a registry where a build looks with --push or --cache-repo"), "{said}");
+    let stdout = why(&["--push"]);
+    assert!(stdout.contains("a build uses it from the registry tier"), "{stdout}");
+    let stdout = why(&[]);
+    assert!(
+        stdout.contains("in a registry that a build searches only with --push or --cache-repo"),
+        "{stdout}"
+    );
     fresh.context.write("app.py", "2\n");
-    let said = why(&["--push"]);
-    assert!(said.contains("no cache has an image of it\nno other build of"), "{said}");
-    assert!(said.contains(&format!("the last image in the registry is {name}, built on ")), "{said}");
+    let stdout = why(&["--push"]);
+    assert!(stdout.contains("no cache contains an image for it\nno earlier build of"), "{stdout}");
+    assert!(stdout.contains(&format!("the last image in the registry is {name}, built on ")), "{stdout}");
     assert_eq!(
         tags(&registry, "app").iter().filter(|tag| *tag == "larder-KEY").count(),
         1,
-        "nothing is left there"
+        "larder why writes no tags"
     );
 }
 
 #[test]
-fn a_pushed_image_is_pulled_where_it_is_wanted() {
-    // Docker 28 with containerd's store does not fetch a layer that it has unpacked already, from an imported base for
-    // instance, and does not describe the image then: nothing goes from the oldest engine to that one here.
+fn a_hit_in_the_registry_is_pulled_into_the_engine_with_load_or_without_push() {
+    // Docker 28 with containerd's store does not fetch a layer that it has already unpacked, for instance from an
+    // imported base, and then does not describe the image. No image goes from the oldest engine to that one here.
     let all = every_engine();
     for (index, engine) in all.iter().enumerate() {
         let registry = Registry::open();
         let agent = Agent::new(engine);
         let name = format!("{}/app:1", registry.host);
         agent.build(&["--push", "-t", &name]);
-        // The other kinds of engines know the image by another id, and have none of its layers.
+        // Engines of the other kind have a different id for the image, and none of its layers.
         let other = agent.other(&all[(index + 1) % all.len()], "b");
         let pulled = other.build(&["--push", "--load", "-t", &name]);
         assert!(pulled.is_hit_in_registry(), "{}", pulled.run.stderr);
@@ -95,7 +98,7 @@ fn a_pushed_image_is_pulled_where_it_is_wanted() {
         let again = other.build(&["-t", &name]);
         assert_eq!(again.record["hit_tier"], "engine", "{}", again.run.stderr);
 
-        // An older image of that name is replaced, as a build would.
+        // An older image with that name is replaced, as by a build.
         let stale = agent.other(&all[(index + 1) % all.len()], "d");
         let docker = |arguments: &[&str]| stale.context.engine.docker().args(arguments).output().unwrap();
         assert!(docker(&["tag", BUSYBOX, &name]).status.success());
@@ -104,7 +107,7 @@ fn a_pushed_image_is_pulled_where_it_is_wanted() {
         let here = String::from_utf8(docker(&["image", "inspect", "-f", "{{.Id}}", &name]).stdout).unwrap();
         assert_eq!(here.trim(), pulled.record["image_id"], "{}", stale.context.engine.name);
 
-        // Without a push, where the repository is named.
+        // Without a push, the repository is named with `--cache-repo`.
         let third = agent.other(&all[(index + 1) % all.len()], "c");
         let repository = format!("{}/app", registry.host);
         let tag = agent.context.tag("here");
@@ -116,7 +119,7 @@ fn a_pushed_image_is_pulled_where_it_is_wanted() {
 }
 
 #[test]
-fn an_image_that_its_registry_serves_is_archived_only_if_that_is_typed() {
+fn an_image_that_its_registry_serves_is_archived_only_on_request() {
     let registry = Registry::open();
     let front = Front::before(&registry.host);
     let agent = Agent::new(&any_engine());
@@ -128,26 +131,26 @@ fn an_image_that_its_registry_serves_is_archived_only_if_that_is_typed() {
     std::fs::create_dir(&remote).unwrap();
     let remote = ["--remote", &format!("file://{remote}")];
     assert!(push("a=1", &[]).is_null());
-    assert!(push("a=2", &remote).is_null(), "its registry serves every machine");
+    assert!(push("a=2", &remote).is_null(), "the registry serves every machine");
     assert!(push("a=3", &["--enable-cache"]).is_object());
     front.fail("PUT", "/manifests/larder-", Fault::Answer("403 Forbidden", "{}"), usize::MAX);
     assert!(push("a=4", &[]).is_null());
-    assert!(push("a=5", &remote).is_object(), "it has no tag of its key");
+    assert!(push("a=5", &remote).is_object(), "the image has no tag with its key");
     let metadata = agent.path("refused.json");
     let down = ["build", "--push", "-t", "127.0.0.1:9/app:1", "--metadata-file", &metadata, "."];
     let down = [&down[..], &remote].concat();
     agent.context.larder(&down).failure(1, "cannot push");
-    assert!(json(metadata.as_ref())["kept"].is_object(), "its registry has refused it");
+    assert!(json(metadata.as_ref())["kept"].is_object(), "the registry refused the image");
 }
 
 #[test]
-fn an_image_that_was_pulled_is_pushed_again_as_it_was() {
+fn a_pulled_image_is_pushed_again_with_the_same_manifest() {
     for engine in engines() {
         let registry = Registry::open();
         let agent = Agent::new(&engine);
         let name = |tag: &str| format!("{}/app:{tag}", registry.host);
         agent.build(&["--push", "-t", &name("1")]);
-        // As on another agent: what was built is gone.
+        // As on a different agent, the engine does not have the image that was built.
         drop(engine.docker().args(["rmi", "-f", &name("1")]).output().unwrap());
         let other = agent.other(&engine, "b");
         let pulled = other.build(&["--push", "--load", "-t", &name("2")]);
@@ -156,7 +159,7 @@ fn an_image_that_was_pulled_is_pushed_again_as_it_was() {
         assert_eq!(again.record["hit_tier"], "engine", "{}", again.run.stderr);
         assert!(!again.run.stderr.contains("warning"), "{}: {}", engine.name, again.run.stderr);
         assert_eq!(registry.manifest("app", "3"), registry.manifest("app", "1"), "{}", engine.name);
-        // Elsewhere it is pushed by the engine, which may have less than an index.
+        // To a different registry the engine pushes, which may have less than the whole index.
         let elsewhere = Registry::open();
         let moved = other.build(&["--push", "-t", &format!("{}/app:4", elsewhere.host)]);
         assert!(!moved.run.stderr.contains("warning"), "{}: {}", engine.name, moved.run.stderr);
@@ -165,7 +168,7 @@ fn an_image_that_was_pulled_is_pushed_again_as_it_was() {
 }
 
 #[test]
-fn an_image_is_taken_over_from_another_repository_of_its_registry() {
+fn an_image_is_copied_from_a_different_repository_of_the_same_registry() {
     let all = engines();
     for (index, engine) in all.iter().enumerate() {
         let registry = Registry::open();
@@ -178,13 +181,13 @@ fn an_image_is_taken_over_from_another_repository_of_its_registry() {
         let second = other.build(&["--push", "-t", &name("app:2"), "-t", &name("mirror/app:2")]);
         assert!(second.is_hit_in_registry(), "{}: {}", engine.name, second.run.stderr);
         let moved = front.seen();
-        assert!(moved.iter().all(|call| call.answered.max(call.sent) < NO_LAYER), "{moved:?}");
+        assert!(moved.iter().all(|call| call.answered.max(call.sent) < BELOW_ANY_LAYER), "{moved:?}");
         assert_eq!(registry.manifest("mirror/app", "2"), registry.manifest("app", "1"), "{}", engine.name);
     }
 }
 
 #[test]
-fn a_pull_request_takes_what_the_trunk_has_and_leaves_it_nothing() {
+fn a_pull_request_reads_images_of_the_trunk_and_the_trunk_reads_none_of_pull_requests() {
     let registry = Registry::open();
     let agent = Agent::new(&any_engine());
     let push = |agent: &Agent, repository: &str, lane: &str| {
@@ -205,18 +208,18 @@ fn a_pull_request_takes_what_the_trunk_has_and_leaves_it_nothing() {
 }
 
 #[test]
-fn a_job_that_only_reads_pushes_its_image_and_nothing_else() {
+fn a_read_only_job_pushes_only_its_image() {
     let registry = Registry::open();
     let agent = Agent::new(&any_engine());
     let name = format!("{}/app:1", registry.host);
     agent.build(&["--push", "-t", &name, "--read-only"]);
     assert_eq!(tags(&registry, "app"), ["1"]);
     agent.build(&["--push", "-t", &format!("{}/other:1", registry.host), "--tiers", "engine,archive"]);
-    assert_eq!(tags(&registry, "other"), ["1"], "the tiers were not asked for");
+    assert_eq!(tags(&registry, "other"), ["1"], "the registry tiers are not enabled");
 }
 
 #[test]
-fn where_signatures_are_demanded_the_store_must_know_the_image() {
+fn with_required_signatures_the_store_must_have_a_signed_entry_for_the_image() {
     let registry = Registry::open();
     let agent = Agent::new(&any_engine());
     let name = format!("{}/app:1", registry.host);
@@ -236,18 +239,18 @@ fn where_signatures_are_demanded_the_store_must_know_the_image() {
     };
     sign(&agent, &url);
     std::fs::remove_dir_all(&cache).unwrap();
-    // The engine's notes are gone with the cache; the registry and the shared store are left.
+    // The engine's notes were removed with the cache. The registry and the shared store remain.
     let known = sign(&agent.other(&any_engine(), "b"), &url);
     assert_eq!(known["hit_tier"], "registry", "{known}");
     let unknown = sign(&agent.other(&any_engine(), "c"), &format!("file://{empty}"));
     assert_eq!(unknown["outcome"], "built", "{unknown}");
-    assert!(unknown["tiers"].to_string().contains("vouches"), "{unknown}");
-    assert!(unknown["tiers"].to_string().contains("caches of layers have no signatures"), "{unknown}");
+    assert!(unknown["tiers"].to_string().contains("no signed entry"), "{unknown}");
+    assert!(unknown["tiers"].to_string().contains("layer caches have no signatures"), "{unknown}");
     assert_eq!(unknown["steps"]["imported"], 0, "{unknown}");
 }
 
 #[test]
-fn an_image_that_is_too_old_is_no_hit_in_a_registry_either() {
+fn an_image_older_than_max_age_is_not_a_hit_in_a_registry() {
     let registry = Registry::open();
     let agent = Agent::new(&any_engine());
     let name = format!("{}/app:1", registry.host);

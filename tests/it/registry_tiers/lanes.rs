@@ -1,4 +1,4 @@
-//! Jobs of branches and pull requests: what they leave for each other, in a registry and in the store.
+//! Jobs of branches and pull requests: which data they share in a registry and in the store.
 
 use serde_json::Value;
 
@@ -8,12 +8,12 @@ use crate::registries::Registry;
 use crate::support::{finish, json};
 
 /// A registry and a store that the jobs of a project share.
-struct Shared {
+struct SharedCaches {
     registry: Registry,
     store: String,
 }
 
-impl Shared {
+impl SharedCaches {
     fn new(agent: &Agent) -> Self {
         let store = agent.path("shared");
         std::fs::create_dir(&store).unwrap();
@@ -44,8 +44,8 @@ impl Shared {
 }
 
 #[test]
-fn a_pull_request_takes_what_the_job_of_its_target_has_left_and_leaves_that_nothing() {
-    // What a job of `master` says, and what pull requests of a fork's `master` say.
+fn a_pull_request_reads_the_lane_of_its_target_branch_and_does_not_write_to_it() {
+    // The variables of a job of `master`, and those of pull requests from `master` of a fork.
     let systems = [
         (
             "JENKINS_URL=http://ci/ BRANCH_NAME=master",
@@ -59,7 +59,7 @@ fn a_pull_request_takes_what_the_job_of_its_target_has_left_and_leaves_that_noth
     ];
     for (of_master, of_request) in systems {
         let agent = Agent::new(&any_engine());
-        let shared = Shared::new(&agent);
+        let shared = SharedCaches::new(&agent);
         let (request, _) = shared.job(&agent, &of_request.replace('#', "7"));
         assert_eq!(request.record["lanes"]["own"], "pr-7", "{of_request}");
         assert_eq!(tags(&shared.registry, "app"), ["a", "cache-pr-7", "larder-KEY-pr-7"], "{of_request}");
@@ -69,8 +69,8 @@ fn a_pull_request_takes_what_the_job_of_its_target_has_left_and_leaves_that_noth
         assert_eq!(restored["outcome"], "miss", "{of_master}: {restored}");
         let all = ["a", "b", "cache", "cache-pr-7", "larder-KEY", "larder-KEY-pr-7"];
         assert_eq!(tags(&shared.registry, "app"), all, "{of_master}");
-        let said = &master.run.stderr;
-        assert!(said.contains("  lane master (") && said.contains("), trunk master ("), "{said}");
+        let stderr = &master.run.stderr;
+        assert!(stderr.contains("  lane master (") && stderr.contains("), trunk master ("), "{stderr}");
 
         let (other, restored) = shared.job(&agent.other(&any_engine(), "c"), &of_request.replace('#', "8"));
         assert!(other.is_hit_in_registry(), "{of_request}: {}", other.run.stderr);
@@ -79,9 +79,9 @@ fn a_pull_request_takes_what_the_job_of_its_target_has_left_and_leaves_that_noth
 }
 
 #[test]
-fn a_ci_job_of_no_known_branch_writes_no_branchs_lane_and_says_how_to_name_one() {
+fn a_ci_job_of_an_unknown_branch_writes_to_the_local_lane_and_is_warned() {
     let agent = Agent::new(&any_engine());
-    let shared = Shared::new(&agent);
+    let shared = SharedCaches::new(&agent);
     let (unknown, _) = shared.job(&agent, "CI=true");
     assert_eq!(tags(&shared.registry, "app"), ["a", "cache-local", "larder-KEY-local"]);
     let warned = "warning: the branch of this job is not known: it saves to lane local, and only reads the trunk \
@@ -90,7 +90,7 @@ fn a_ci_job_of_no_known_branch_writes_no_branchs_lane_and_says_how_to_name_one()
     let (main, restored) = shared.job(&agent.other(&any_engine(), "b"), "CI=true LARDER_LANE=main");
     assert_eq!(main.record["outcome"], "built", "{}", main.run.stderr);
     assert_eq!(restored["outcome"], "miss", "{restored}");
-    // The next job of no known branch has both.
+    // The next job of an unknown branch finds both.
     let (unknown, restored) = shared.job(&agent.other(&any_engine(), "c"), "CI=true");
     assert!(unknown.is_hit_in_registry(), "{}", unknown.run.stderr);
     assert_eq!(restored["lane"], "local", "{restored}");

@@ -1,4 +1,4 @@
-//! Layers that a registry has. That engines which were wiped take them is shown by `scripts/check-registry.sh`.
+//! Layer caches in registries. `scripts/check-registry.sh` tests that engines import them after they were wiped.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use crate::running::Running;
 use crate::support::BUSYBOX;
 use crate::waiting::await_true;
 
-/// How long a build may take to end, or to come as far as a push.
+/// The time limit for a build to end, or to reach a push.
 const LIMIT: Duration = Duration::from_mins(1);
 
 #[test]
-fn another_engine_takes_the_layers_that_the_first_has_made() {
-    // Of the same version and store, for others know steps, or bases, by different keys.
+fn a_second_engine_imports_the_layers_of_the_first() {
+    // Both have the same version and image store. Others use different keys for steps or for base images.
     let (from, to) = (any_engine(), special("guarded"));
     if let (from, Some(to)) = (&from, &to) {
         let registry = Registry::open();
@@ -38,7 +38,7 @@ fn another_engine_takes_the_layers_that_the_first_has_made() {
         assert_eq!(step_list.iter().filter(|step| step["imported"] == true).count(), 4);
         let (outcome, reason) = taken.tier("layers");
         assert!(outcome == "hit" && reason.contains("4 of them from"), "{reason}");
-        // What the builder has had before is no one else's merit.
+        // Layers that the builder already had are not counted as imported.
         agent.context.write("app.py", "3\n");
         let own = agent.other(to, "b").build_of_layers(&["--push", "-t", &name("3")]);
         assert_eq!(own.steps(), [5, 4, 0], "{}", own.run.stderr);
@@ -46,7 +46,7 @@ fn another_engine_takes_the_layers_that_the_first_has_made() {
 }
 
 #[test]
-fn the_image_is_the_one_without_a_cache_and_only_what_changed_is_left() {
+fn layers_are_exported_only_after_a_run_step_and_do_not_change_the_image() {
     for engine in engines() {
         let registry = Registry::open();
         let agent = Agent::new(&engine);
@@ -59,15 +59,15 @@ fn the_image_is_the_one_without_a_cache_and_only_what_changed_is_left() {
         let here = engine.docker().args(["images", "-q", &name("cache")]).output().unwrap();
         assert!(
             here.stdout.is_empty(),
-            "{}: a local image of that name stands before the registry's",
+            "{}: a local image of that name would hide the registry's",
             engine.name
         );
 
-        // Another key, but the same layers.
+        // A different key, but the same layers.
         let again = agent.build(&["--push", "-t", &name("2"), "--provenance=false", "--key-extra", "a=1"]);
         assert_eq!(again.record["outcome"], "built");
         assert!(again.record["kept_layers"].is_null(), "{}: {}", engine.name, again.record);
-        // Nothing but a COPY ran, and then more than that.
+        // First only a COPY ran, and then a RUN as well.
         agent.context.write("app.py", "2\n");
         let copied = agent.build(&["--push", "-t", &name("3"), "--provenance=false"]);
         assert_eq!(copied.steps()[..2], [5, 4], "{}: {}", engine.name, copied.run.stderr);
@@ -79,7 +79,7 @@ fn the_image_is_the_one_without_a_cache_and_only_what_changed_is_left() {
 }
 
 #[test]
-fn the_context_of_a_build_is_the_one_that_its_layers_are_left_from() {
+fn exporting_layers_does_not_send_the_context_again() {
     for engine in upgraded_engines() {
         let registry = Registry::open();
         let proxy = Proxy::unix(&engine.host);
@@ -97,13 +97,13 @@ fn the_context_of_a_build_is_the_one_that_its_layers_are_left_from() {
 }
 
 #[test]
-fn the_users_own_image_keeps_the_name_that_layers_are_pushed_by_however_the_push_ends() {
+fn a_local_image_keeps_its_name_however_the_push_of_layers_by_that_name_ends() {
     for engine in engines() {
         let registry = Registry::open();
         let front = Front::before(&registry.host);
         let agent = Agent::new(&engine);
         let (own, pushed) = (format!("{}/app:cache", front.host), format!("{}/app:1", front.host));
-        // It has no other name, so that nothing else keeps it.
+        // The image has no other name, so that nothing else keeps it in the engine.
         agent.build(&["--tiers", "engine", "-t", &own]);
         let id = engine.inspect(&own)["Id"].clone();
         assert!(id.is_string(), "{}", engine.name);
@@ -119,14 +119,14 @@ fn the_users_own_image_keeps_the_name_that_layers_are_pushed_by_however_the_push
         let is_pushing = || front.begun().iter().any(|call| call.starts_with("PUT /v2/app/manifests/cache"));
 
         let denied = Fault::Answer("403 Forbidden", r#"{"errors":[{"code":"DENIED","message":"denied"}]}"#);
-        for (fault, more, said) in [
-            (denied, &[][..], "not kept in the registry"),
+        for (fault, more, expected) in [
+            (denied, &[][..], "not exported to the registry"),
             (Fault::Stall, &["--archive-timeout", "4s"], "that took longer than 4s"),
         ] {
             front.fail("PUT", "/manifests/cache", fault, usize::MAX);
             let run = start(more).end(LIMIT).success();
-            assert!(run.stderr.contains(said), "{}: {}", engine.name, run.stderr);
-            assert_eq!(engine.inspect(&own)["Id"], id, "{}: {said}: {}", engine.name, run.stderr);
+            assert!(run.stderr.contains(expected), "{}: {}", engine.name, run.stderr);
+            assert_eq!(engine.inspect(&own)["Id"], id, "{}: {expected}: {}", engine.name, run.stderr);
             front.heal();
         }
         front.fail("PUT", "/manifests/cache", Fault::Stall, usize::MAX);
@@ -142,8 +142,13 @@ fn the_users_own_image_keeps_the_name_that_layers_are_pushed_by_however_the_push
         front.heal();
 
         let run = start(&[]).end(LIMIT).success();
-        assert!(run.stderr.contains("the layers are kept as"), "{}: {}", engine.name, run.stderr);
-        assert_eq!(engine.inspect(&own)["Id"], id, "{}: what was killed is made good", engine.name);
+        assert!(run.stderr.contains("cached the layers as"), "{}: {}", engine.name, run.stderr);
+        assert_eq!(
+            engine.inspect(&own)["Id"],
+            id,
+            "{}: the changes of the killed build are undone",
+            engine.name
+        );
         assert!(registry.config("app", "cache").contains("larder.layers"), "{}", engine.name);
         let names =
             engine.docker().args(["images", "--format", "{{.Repository}}:{{.Tag}}"]).output().unwrap();
@@ -154,11 +159,11 @@ fn the_users_own_image_keeps_the_name_that_layers_are_pushed_by_however_the_push
 }
 
 #[test]
-fn who_says_where_layers_go_has_the_word() {
+fn explicit_cache_options_override_the_default_cache() {
     let registry = Registry::open();
     let agent = Agent::new(&any_engine());
     let name = format!("{}/app:cache", registry.host);
-    // The seed of many pipelines: the image itself is the cache.
+    // In many pipelines, the image itself is the cache.
     agent.build(&["--push", "-t", &name, "--cache-to", "type=inline", "--cache-from", &name]);
     assert_eq!(tags(&registry, "app"), ["cache", "larder-KEY"]);
     assert!(registry.config("app", "cache").contains("moby.buildkit.cache"));
@@ -170,7 +175,7 @@ fn who_says_where_layers_go_has_the_word() {
 }
 
 #[test]
-fn a_build_that_runs_every_step_takes_no_layers() {
+fn a_build_that_runs_every_step_imports_no_layers() {
     let registry = Registry::open();
     let agent = Agent::new(&any_engine());
     let name = format!("{}/app:1", registry.host);
@@ -181,7 +186,7 @@ fn a_build_that_runs_every_step_takes_no_layers() {
 }
 
 #[test]
-fn what_was_made_anew_stands_in_for_the_layers_that_were_there() {
+fn a_forced_rebuild_replaces_the_cached_layers() {
     for engine in engines() {
         let registry = Registry::open();
         let agent = Agent::new(&engine);
@@ -196,12 +201,12 @@ fn what_was_made_anew_stands_in_for_the_layers_that_were_there() {
         assert_eq!(first, layers("1"), "{}", engine.name);
         agent.build(&["--push", "-t", &name("2"), "--provenance=false", "--force-rebuild"]);
         assert_ne!(layers("2"), first, "{}", engine.name);
-        assert_eq!(layers("cache"), layers("2"), "{}: the next build would undo it", engine.name);
+        assert_eq!(layers("cache"), layers("2"), "{}: the next build would use the old layers", engine.name);
     }
 }
 
 #[test]
-fn an_image_of_the_engine_leaves_its_layers_when_it_is_pushed() {
+fn pushing_an_engine_hit_exports_its_layers() {
     for engine in engines() {
         let registry = Registry::open();
         let agent = Agent::new(&engine);
@@ -215,7 +220,7 @@ fn an_image_of_the_engine_leaves_its_layers_when_it_is_pushed() {
 }
 
 #[test]
-fn images_that_share_a_repository_leave_their_layers_at_the_same_time() {
+fn images_that_share_a_repository_export_their_layers_in_parallel() {
     for engine in engines() {
         let registry = Registry::open();
         let agent = Agent::new(&engine);

@@ -1,4 +1,4 @@
-//! Caches in registries: whole images that are found again by their key, layers that are taken over, and registries that fail.
+//! Caches in registries: images that are found by their key, layer caches, prefixes, and failing registries.
 
 mod base;
 mod faults;
@@ -18,20 +18,20 @@ use crate::engines::Engine;
 use crate::registries::Registry;
 use crate::support::{BUSYBOX, Run, TestContext, json};
 
-/// An agent: larder on some engine with a cache of its own, in the project that all agents build.
+/// An agent: larder on an engine with its own cache directory, in the project that all agents build.
 struct Agent {
     context: TestContext,
     name: String,
 }
 
-/// What a build came to.
+/// The result of a build.
 struct Built {
     record: Value,
     run: Run,
 }
 
 impl Agent {
-    /// Another agent on `engine`, which knows nothing yet.
+    /// Returns a different agent on `engine`, with an empty cache.
     fn other(&self, engine: &Engine, name: &str) -> Self {
         Self { context: self.context.on(engine), name: name.to_owned() }
     }
@@ -49,12 +49,12 @@ impl Agent {
         Self { context, name: "a".to_owned() }
     }
 
-    /// Builds with these arguments and without prefixes, which would be taken before caches of layers.
+    /// Builds with these arguments and without prefixes, which would be used instead of layer caches.
     fn build_of_layers(&self, arguments: &[&str]) -> Built {
         self.build(&[&["--tiers", "engine,registry,layers,mounts"], arguments].concat())
     }
 
-    /// Builds with these arguments; whatever the registry does, that must succeed.
+    /// Builds with these arguments. The build must succeed, whatever the registry does.
     fn build(&self, arguments: &[&str]) -> Built {
         let (cache, metadata) = (self.path("cache"), self.path("metadata.json"));
         let own = ["build", "--cache-dir", &cache, "--metadata-file", &metadata];
@@ -68,7 +68,7 @@ impl Agent {
 }
 
 impl Built {
-    /// What a tier came to: its outcome and why.
+    /// Returns the outcome and the reason of a tier.
     fn tier(&self, name: &str) -> (String, String) {
         let tiers = self.record["tiers"].as_array().unwrap();
         let tier = tiers.iter().find(|tier| tier["tier"] == name);
@@ -86,7 +86,7 @@ impl Built {
     }
 }
 
-/// The tags of a repository but those of prefixes, sorted, with the digits of keys left out.
+/// Returns the tags of a repository except those of prefixes, sorted. The digits of keys are replaced by `KEY`.
 fn tags(registry: &Registry, repository: &str) -> Vec<String> {
     let answer = registry.get(&format!("/v2/{repository}/tags/list"));
     let list: Value = serde_json::from_str(&answer).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Images for several platforms, which a registry has as one.
+//! Images for several platforms, which a registry stores as one index.
 
 use serde_json::Value;
 
@@ -10,7 +10,7 @@ use crate::support::TestContext;
 
 const BOTH: &str = "linux/arm64,linux/amd64";
 
-/// An agent on an engine that builds for several platforms at once, if there is one; its project runs nothing.
+/// Returns an agent on an engine that can build for several platforms, if there is one. Its project has no RUN steps.
 fn agent() -> Option<Agent> {
     let engine = engines().into_iter().find(Engine::is_containerd)?;
     let context = TestContext::new(&engine);
@@ -23,7 +23,7 @@ fn agent() -> Option<Agent> {
     Some(Agent { context, name: "a".to_owned() })
 }
 
-/// The architectures of an index.
+/// Returns the architectures of an index, sorted.
 fn architectures(index: &str) -> Vec<String> {
     let index: Value = serde_json::from_str(index).unwrap();
     let entries = index["manifests"].as_array().unwrap_or_else(|| panic!("no index: {index}"));
@@ -35,14 +35,14 @@ fn architectures(index: &str) -> Vec<String> {
 }
 
 #[test]
-fn an_image_for_several_platforms_is_found_and_named_as_one() {
+fn an_image_for_several_platforms_is_found_and_tagged_as_one_index() {
     let Some(agent) = agent() else { return };
     let registry = Registry::open();
     let front = Front::before(&registry.host);
     let name = |tag: &str| format!("{}/app:{tag}", front.host);
     let first = agent.build(&["--push", "--enable-cache", "--platform", BOTH, "-t", &name("1")]);
     assert_eq!(first.record["outcome"], "built", "{}", first.run.stderr);
-    assert_eq!(first.tier("archive").1, "an image for several platforms is not kept");
+    assert_eq!(first.tier("archive").1, "an image for several platforms is not archived");
     assert_eq!(architectures(&registry.manifest("app", "1")), ["amd64", "arm64"]);
 
     let engine = agent.context.engine.clone();
@@ -56,10 +56,10 @@ fn an_image_for_several_platforms_is_found_and_named_as_one() {
     assert_eq!(changed, ["/v2/app/manifests/2"]);
     assert_eq!(registry.manifest("app", "2"), registry.manifest("app", "1"));
 
-    // One of them alone is another image.
+    // The image for one of the platforms is a different image.
     let alone = agent.other(&engine, "c").build(&["--push", "--platform", "linux/arm64", "-t", &name("3")]);
     assert_eq!(alone.record["outcome"], "built", "{}", alone.run.stderr);
-    // What is for one platform alone changes the whole.
+    // A file for only one platform changes the key of the whole image.
     agent.context.write("app-arm64", "2");
     let changed = agent.build(&["--push", "--platform", BOTH, "-t", &name("4")]);
     assert_eq!(changed.record["outcome"], "built", "{}", changed.run.stderr);
@@ -67,7 +67,7 @@ fn an_image_for_several_platforms_is_found_and_named_as_one() {
 }
 
 #[test]
-fn an_image_for_several_platforms_is_built_where_it_is_wanted_in_the_engine() {
+fn an_image_for_several_platforms_is_rebuilt_with_load() {
     let Some(agent) = agent() else { return };
     let registry = Registry::open();
     let name = format!("{}/app:1", registry.host);
@@ -75,12 +75,12 @@ fn an_image_for_several_platforms_is_built_where_it_is_wanted_in_the_engine() {
     let engine = agent.context.engine.clone();
     let built = agent.other(&engine, "b").build(&["--push", "--load", "--platform", BOTH, "-t", &name]);
     assert_eq!(built.record["outcome"], "built", "{}", built.run.stderr);
-    assert_eq!(built.tier("registry").1, "no engine pulls all of an image for several platforms");
+    assert_eq!(built.tier("registry").1, "an engine cannot pull an image for several platforms");
     assert_eq!(architectures(&registry.manifest("app", "1")), ["amd64", "arm64"]);
 }
 
 #[test]
-fn builds_for_several_architectures_keep_their_layers_apart_in_one_repository() {
+fn builds_for_different_architectures_have_separate_layer_caches_in_one_repository() {
     for engine in engines() {
         let registry = Registry::open();
         let agent = Agent::new(&engine);
@@ -103,13 +103,13 @@ fn builds_for_several_architectures_keep_their_layers_apart_in_one_repository() 
             let config: Value = serde_json::from_str(&registry.config("app", tag)).unwrap();
             assert_eq!(config["architecture"], architecture, "{}: {tag}", engine.name);
         }
-        // Each is taken by the builds for its platform alone.
+        // A build imports only the layers for its platform.
         let name = format!("{}/app:again", registry.host);
         for (platform, tag) in [("linux/amd64", "cache"), ("linux/arm64/v8", "cache_linux.arm64")] {
             let arguments = ["--push", "--platform", platform, "-t", &name, "--key-extra", "a=1"];
             let (_, reason) = agent.build(&arguments).tier("layers");
-            let taken = reason.rsplit_once(&format!("{}/app:", registry.host)).unwrap().1;
-            assert_eq!(taken.trim_start_matches("build"), tag, "{}: {reason}", engine.name);
+            let imported = reason.rsplit_once(&format!("{}/app:", registry.host)).unwrap().1;
+            assert_eq!(imported.trim_start_matches("build"), tag, "{}: {reason}", engine.name);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Builds that continue from a prefix of their image: what they make, and what they cost the registry.
+//! Builds that continue from a prefix of their image: their results, and their calls to the registry.
 
 mod faults;
 mod options;
@@ -14,7 +14,7 @@ use crate::image::Entry;
 use crate::registries::Registry;
 use crate::support::{BUSYBOX, TestContext};
 
-/// A prefix with two RUNs whose results are never the same twice, and one RUN after it.
+/// Returns a Dockerfile whose prefix ends after two RUN steps, the results of which differ in every run.
 fn dockerfile(mark: &str) -> String {
     format!(
         "FROM {BUSYBOX}\nENV A=1\nWORKDIR /srv\nCOPY requirements.txt .\n\
@@ -24,7 +24,7 @@ fn dockerfile(mark: &str) -> String {
     )
 }
 
-/// A registry, and the agents of a project that push there.
+/// A registry, and a project whose agents push to it.
 struct Project {
     registry: Registry,
     front: Front,
@@ -44,7 +44,7 @@ impl Project {
         Self { registry, front, first: Agent { context, name: "a".to_owned() } }
     }
 
-    /// One whose first agent has pushed the image, and whose code has changed since.
+    /// Creates a project whose first agent has pushed the image, and whose code has changed since.
     fn published(engine: &Engine) -> Self {
         let project = Self::new(engine);
         project.push(&project.first, &[]);
@@ -62,7 +62,7 @@ impl Project {
     }
 
     fn push(&self, agent: &Agent, arguments: &[&str]) -> Built {
-        // Without grafts, which leave nothing to continue.
+        // Without the graft tier: a graft leaves no steps that could continue from a prefix.
         let tiers = ["--tiers", "engine,registry,prefix,layers,mounts"];
         agent.build(&[&["--push", "-t", &self.name(&agent.name)], &tiers[..], arguments].concat())
     }
@@ -77,7 +77,7 @@ impl Project {
         self.prefix_tags().pop()
     }
 
-    /// The manifest of the prefix.
+    /// Returns the manifest of the prefix.
     fn prefix(&self) -> Value {
         let tag = self.prefix_tag().expect("a prefix");
         serde_json::from_str(&self.registry.manifest("app", &tag)).unwrap()
@@ -90,18 +90,18 @@ impl Project {
 
 impl Built {
     #[track_caller]
-    fn continues(&self) {
+    fn assert_continues(&self) {
         let (outcome, reason) = self.tier("prefix");
         assert_eq!(outcome, "hit", "{reason}: {}", self.run.stderr);
     }
 }
 
-/// The number of calls that look for prefixes.
+/// Returns the number of calls that look for prefixes.
 fn lookups(calls: &[Seen]) -> usize {
     calls.iter().filter(|call| call.path.contains("/manifests/larder-prefix-")).count()
 }
 
-/// The number of uploads of each blob.
+/// Returns the number of uploads of each blob.
 fn uploads(calls: &[Seen]) -> BTreeMap<String, usize> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for call in calls.iter().filter(|call| matches!(call.method.as_str(), "PUT" | "POST")) {
@@ -114,7 +114,7 @@ fn uploads(calls: &[Seen]) -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn an_engine_without_the_layers_continues_from_the_prefix_of_another_engine() {
+fn an_engine_without_the_layers_continues_from_the_prefix_of_a_different_engine() {
     let all = every_engine();
     for (index, from) in all.iter().enumerate() {
         let to = &all[(index + 1) % all.len()];
@@ -123,7 +123,7 @@ fn an_engine_without_the_layers_continues_from_the_prefix_of_another_engine() {
         let made = ["/one", "/two"].map(|path| project.image_file(&project.first, path));
         let continuing = project.agent(to, "b");
         let built = project.push(&continuing, &["--load"]);
-        built.continues();
+        built.assert_continues();
         assert_eq!(built.steps()[..2], [4, 3], "{pair}: {}", built.run.stderr);
         assert!(built.run.stderr.contains("3 of 4 steps cached"), "{pair}: {}", built.run.stderr);
         assert_eq!(["/one", "/two"].map(|path| project.image_file(&continuing, path)), made, "{pair}");
@@ -135,12 +135,12 @@ fn an_engine_without_the_layers_continues_from_the_prefix_of_another_engine() {
         assert_eq!(to.inspect(&name)["Config"], to.inspect(&tag)["Config"], "{pair}");
         let entries = |image: &str| {
             let all = to.entries(image, "/").into_iter();
-            // What the RUNs write is never the same twice, and is compared above.
+            // The results of the RUN steps differ in every run. They are compared above.
             let is_fixed = |rest: &str| !rest.starts_with("/one ") && !rest.starts_with("/two ");
             let content = |entry: Entry| (is_fixed(&entry.rest).then_some(entry.content), entry.rest);
             all.map(content).collect::<Vec<_>>()
         };
-        assert!(entries(&name) == entries(&tag), "{pair}: other files");
+        assert!(entries(&name) == entries(&tag), "{pair}: the files differ");
 
         let sent = uploads(&project.front.seen());
         assert!(!sent.is_empty() && sent.values().all(|times| *times == 1), "{pair}: {sent:?}");
@@ -150,12 +150,12 @@ fn an_engine_without_the_layers_continues_from_the_prefix_of_another_engine() {
 }
 
 #[test]
-fn a_kept_engine_asks_no_registry_for_a_prefix_that_it_knows() {
+fn an_engine_that_knows_a_prefix_does_not_query_the_registry_for_it() {
     let all = every_engine();
     for (index, from) in all.iter().enumerate() {
         let project = Project::published(from);
         let continuing = project.agent(&all[(index + 1) % all.len()], "b");
-        project.push(&continuing, &[]).continues();
+        project.push(&continuing, &[]).assert_continues();
         project.front.seen();
         for (agent, outcome, reason) in [
             (&project.first, "skipped", "has made the layers up to line 6"),
@@ -174,11 +174,11 @@ fn a_kept_engine_asks_no_registry_for_a_prefix_that_it_knows() {
 }
 
 #[test]
-fn a_kept_engine_does_not_continue_from_a_prefix_that_is_too_old() {
+fn an_engine_that_knows_a_prefix_does_not_continue_from_it_after_max_age() {
     let all = every_engine();
     let project = Project::published(&all[0]);
     let continuing = project.agent(&all[1], "b");
-    project.push(&continuing, &[]).continues();
+    project.push(&continuing, &[]).assert_continues();
     continuing.context.write("app.py", "3\n");
     let built = project.push(&continuing, &["--max-age", "1ms"]);
     let (outcome, reason) = built.tier("prefix");
@@ -186,7 +186,7 @@ fn a_kept_engine_does_not_continue_from_a_prefix_that_is_too_old() {
 }
 
 #[test]
-fn the_oldest_prefixes_are_deleted_where_the_registry_allows_it() {
+fn the_oldest_prefixes_are_deleted_if_the_registry_allows_it() {
     let all = every_engine();
     let project = Project::new(&all[0]);
     let push = |number: usize| {
@@ -206,7 +206,7 @@ fn the_oldest_prefixes_are_deleted_where_the_registry_allows_it() {
         usize::MAX,
     );
     let refused = push(10);
-    assert!(refused.contains("keeps old prefixes"), "{refused}");
+    assert!(refused.contains("does not let larder delete old prefixes"), "{refused}");
     assert_eq!(project.prefix_tags().len(), 11);
     let undeleted = || {
         let cache = project.first.path("cache");
@@ -223,7 +223,7 @@ fn the_oldest_prefixes_are_deleted_where_the_registry_allows_it() {
 }
 
 #[test]
-fn a_step_that_fails_after_the_cut_is_shown_at_its_line_of_the_users_dockerfile() {
+fn a_step_that_fails_after_the_prefix_is_reported_with_its_line_in_the_users_dockerfile() {
     let all = every_engine();
     let project = Project::published(&all[0]);
     let context = &project.first.context;

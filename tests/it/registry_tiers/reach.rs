@@ -1,4 +1,4 @@
-//! How registries are reached: TLS, logins, mirrors, proxies.
+//! Connections to registries: TLS, logins, mirrors, proxies.
 
 use super::Agent;
 use super::front::Front;
@@ -6,7 +6,7 @@ use crate::engines::{any_engine, engines};
 use crate::registries::{LOGIN, Registry};
 use crate::support::{Run, finish, json};
 
-/// Builds with more of an environment.
+/// Builds with these environment variables.
 fn build(agent: &Agent, variables: &[(&str, &str)], arguments: &[&str]) -> (serde_json::Value, Run) {
     let (cache, metadata) = (agent.path("cache"), agent.path("metadata.json"));
     let own = ["build", "--cache-dir", &cache, "--metadata-file", &metadata];
@@ -16,7 +16,7 @@ fn build(agent: &Agent, variables: &[(&str, &str)], arguments: &[&str]) -> (serd
 }
 
 #[test]
-fn a_registry_with_a_ca_of_its_own_is_held_to_it() {
+fn the_certificate_of_a_registry_is_verified_with_the_configured_ca() {
     for engine in engines() {
         let (registry, authority) = Registry::tls();
         let agent = Agent::new(&engine);
@@ -39,7 +39,7 @@ fn a_registry_with_a_ca_of_its_own_is_held_to_it() {
         let (built, run) = build(&stranger, &[("LARDER_CERTS_DIR", &wrong)], &arguments);
         assert_eq!(built["outcome"], "built", "{}", run.stderr);
         assert!(run.stderr.contains("certificate") && run.stderr.contains("certs.d"), "{}", run.stderr);
-        // As Docker takes a registry of its own machine.
+        // As Docker does for a registry on its own machine, larder accepts the certificate without a CA.
         let trusting = agent.other(&engine, "d");
         let (hit, run) = build(&trusting, &[], &arguments);
         assert_eq!(hit["hit_tier"], "registry", "{}", run.stderr);
@@ -47,19 +47,19 @@ fn a_registry_with_a_ca_of_its_own_is_held_to_it() {
 }
 
 #[test]
-fn other_registries_are_asked_through_the_proxy() {
+fn remote_registries_are_queried_through_the_proxy() {
     let agent = Agent::new(&any_engine());
-    // It answers nothing but notes who is asked for.
+    // This proxy answers no calls. It only records them.
     let proxy = Front::before("127.0.0.1:9");
     let address = format!("http://{}", proxy.host);
     let tag = agent.context.tag("proxy");
     let arguments = ["--cache-repo", "registry.invalid/app", "-t", &tag];
     let (built, run) = build(&agent, &[("HTTPS_PROXY", &address)], &arguments);
     assert_eq!(built["outcome"], "built", "{}", run.stderr);
-    let asked = proxy.begun();
+    let calls = proxy.begun();
     assert!(
-        asked.iter().any(|line| line.starts_with("CONNECT registry.invalid:443")),
-        "{asked:?}: {}",
+        calls.iter().any(|line| line.starts_with("CONNECT registry.invalid:443")),
+        "{calls:?}: {}",
         run.stderr
     );
     let direct = agent.other(&any_engine(), "b");

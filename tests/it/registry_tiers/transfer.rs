@@ -9,12 +9,12 @@ use super::{Agent, Built, tags};
 use crate::engines::any_engine;
 use crate::registries::Registry;
 
-/// Bytes of the largest layer: two parts and a half.
+/// The size of the largest layer in bytes: two and a half parts of an upload.
 const LARGE: usize = 20 << 20;
-/// Heads of calls, and what a layer has around its file.
+/// The allowance in bytes for the heads of calls, and for the archive around the file of a layer.
 const SLACK: usize = 64 << 10;
 
-/// Two registries with a front each; the first has an image, of which `other` wants to push the same to both.
+/// Two registries with a front each. The first has an image, which `other` pushes to both.
 struct Pair {
     registries: [Registry; 2],
     fronts: [Front; 2],
@@ -40,14 +40,14 @@ impl Pair {
         self.other.build(&["--push", "-t", &first, "-t", &second])
     }
 
-    /// The calls of `method` that the registry at `index` saw, and the bytes of what was sent and answered.
+    /// Returns the number of calls of `method` to the registry at `index`, and the bytes of requests and of answers.
     fn moved(&self, index: usize, method: &str) -> [usize; 3] {
         let calls: Vec<Seen> =
             self.fronts[index].seen().into_iter().filter(|call| call.method == method).collect();
         [calls.len(), calls.iter().map(|call| call.sent).sum(), calls.iter().map(|call| call.answered).sum()]
     }
 
-    /// The path of the largest layer in the first registry.
+    /// Returns the path of the largest layer in the first registry.
     fn largest_layer(&self) -> &'static str {
         let manifest: Value = serde_json::from_str(&self.registries[0].manifest("app", "1")).unwrap();
         let layers = manifest["layers"].as_array().unwrap();
@@ -72,14 +72,14 @@ fn an_image_that_one_registry_has_is_copied_to_the_other() {
     let tier = built.record["tiers"].as_array().unwrap().iter().find(|tier| tier["tier"] == "registry");
     let bytes = tier.unwrap()["bytes"].as_u64().unwrap();
     assert!(bytes > LARGE as u64, "{bytes}");
-    // Whatever is there does not move again.
+    // A second push moves no layers.
     pair.fronts[1].seen();
     assert!(pair.push().is_hit_in_registry());
     assert_eq!(pair.moved(1, "PATCH"), [0, 0, 0]);
 }
 
 #[test]
-fn a_copy_goes_on_where_a_connection_broke() {
+fn a_copy_resumes_after_a_broken_connection() {
     let pair = Pair::new();
     let layer = pair.largest_layer();
     pair.fronts[0].fail("GET", layer, Fault::Reset, 1);
@@ -90,7 +90,7 @@ fn a_copy_goes_on_where_a_connection_broke() {
     let read: Vec<usize> =
         pair.fronts[0].seen().iter().filter(|call| call.path == layer).map(|call| call.answered).collect();
     assert!(read.len() == 2 && read[0] > LARGE && read[1] < SLACK, "{read:?}");
-    // Three parts, of which one was refused before it was read, and one was lost on the way.
+    // There are three parts. One was refused before it was read, and one was lost on the way.
     let patched: Vec<usize> =
         pair.fronts[1].seen().iter().filter(|call| call.method == "PATCH").map(|call| call.sent).collect();
     assert!((LARGE..LARGE + SLACK).contains(&patched.iter().sum()), "{patched:?}");
@@ -98,7 +98,7 @@ fn a_copy_goes_on_where_a_connection_broke() {
 }
 
 #[test]
-fn a_registry_that_forgets_an_upload_gets_the_blob_from_its_beginning() {
+fn a_blob_is_sent_from_its_beginning_if_the_registry_loses_the_upload() {
     let pair = Pair::new();
     pair.fronts[1].fail("PATCH", "/blobs/uploads/", Fault::Cut, 1);
     let built = pair.push();
@@ -108,7 +108,7 @@ fn a_registry_that_forgets_an_upload_gets_the_blob_from_its_beginning() {
 }
 
 #[test]
-fn what_is_damaged_on_the_way_is_no_hit() {
+fn an_image_that_is_damaged_on_the_way_is_not_a_hit() {
     let pair = Pair::new();
     pair.registries[0].damage_layers();
     let built = pair.push();
@@ -118,6 +118,6 @@ fn what_is_damaged_on_the_way_is_no_hit() {
     assert_eq!(
         tags(&pair.registries[1], "app").last().unwrap(),
         "larder-KEY",
-        "the image that was built is found again"
+        "the built image is tagged with its key"
     );
 }

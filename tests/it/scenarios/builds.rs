@@ -1,4 +1,4 @@
-//! Builds that end well: a hit of each tier, and everything that makes a build another one.
+//! Builds that succeed: a hit in each tier, and options that change what a build does.
 
 use super::record::{Scenario, recorded_engine};
 use crate::support::BUSYBOX;
@@ -43,18 +43,18 @@ fn an_archived_image_is_loaded_again() {
 }
 
 #[test]
-fn a_remote_store_has_the_image_of_another_agent() {
+fn a_remote_store_has_the_image_of_a_different_agent() {
     let Some(engine) = recorded_engine(OLD) else { return };
     let mut scenario = Scenario::new(&engine).with_store();
     let tag = scenario.context.tag("app");
     scenario.larder(&["build", "-t", &tag, "."]);
     assert!(engine.docker().args(["rmi", "-f", &tag]).output().unwrap().status.success());
     scenario.as_agent("b").larder(&["build", "-t", &tag, "."]);
-    scenario.compare("a_remote_store_has_the_image_of_another_agent");
+    scenario.compare("a_remote_store_has_the_image_of_a_different_agent");
 }
 
 #[test]
-fn cache_mounts_are_carried() {
+fn cache_mounts_are_saved_and_restored() {
     let Some(engine) = recorded_engine(OLD) else { return };
     let mut scenario = Scenario::new(&engine);
     let tag = scenario.context.tag("app");
@@ -70,11 +70,11 @@ fn cache_mounts_are_carried() {
     scenario.context.write("Dockerfile", dockerfile("echo 2 > /root/.cache/pip/b.whl; false"));
     scenario.larder(&["build", "-t", &tag, "."]);
     scenario.larder(&["build", "--progress", "json", "-t", &tag, "."]);
-    scenario.compare("cache_mounts_are_carried");
+    scenario.compare("cache_mounts_are_saved_and_restored");
 }
 
 #[test]
-fn a_base_image_is_built_before() {
+fn a_base_image_is_built_first() {
     let Some(engine) = recorded_engine(OLD) else { return };
     let mut scenario = Scenario::new(&engine).with_registry();
     let (tag, repository) = (scenario.name("1"), format!("{}/base", scenario.front().host));
@@ -87,7 +87,7 @@ fn a_base_image_is_built_before() {
     scenario.larder(&build);
     scenario.context.write("app.py", "2\n");
     scenario.as_agent("b").larder(&build);
-    scenario.compare("a_base_image_is_built_before");
+    scenario.compare("a_base_image_is_built_first");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn several_images_of_larder_yaml() {
         "images:\n  one: {{ names: [\"{one}\"] }}\n  two: {{ names: [\"{two}\"], target: wheels }}\n"
     );
     scenario.context.write("larder.yaml", file);
-    // Whose lines come first is a matter of time.
+    // The order of the lines of a parallel build varies, so each image is recorded separately.
     for name in ["one", "two"] {
         scenario.larder(&["build", name]);
     }
@@ -149,14 +149,14 @@ fn every_step_runs_again() {
 }
 
 #[test]
-fn nothing_is_written_where_that_is_not_wanted() {
+fn disabled_and_read_only_tiers_are_not_written() {
     let Some(engine) = recorded_engine(OLD) else { return };
     let mut scenario = Scenario::new(&engine).with_registry().with_store();
     let (one, two) = (scenario.name("1"), scenario.name("2"));
     scenario.larder(&["build", "--read-only", "--push", "-t", &one, "."]);
     scenario.larder(&["build", "--tiers", "layers", "--push", "-t", &two, "."]);
     scenario.larder(&["build", "--enable-cache=false", "-t", &two, "."]);
-    scenario.compare("nothing_is_written_where_that_is_not_wanted");
+    scenario.compare("disabled_and_read_only_tiers_are_not_written");
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn results_other_than_an_image() {
 }
 
 #[test]
-fn an_image_that_changed_its_inputs_meanwhile_is_not_kept() {
+fn an_image_whose_inputs_changed_during_the_build_is_not_cached() {
     let Some(engine) = recorded_engine(OLD) else { return };
     let mut scenario = Scenario::new(&engine);
     let mark = scenario.context.tag("mark");
@@ -188,5 +188,5 @@ fn an_image_that_changed_its_inputs_meanwhile_is_not_kept() {
     scenario.context.write("app.py", "2\n");
     let run = running.end(std::time::Duration::from_mins(1));
     scenario.record(&arguments, &run);
-    scenario.compare("an_image_that_changed_its_inputs_meanwhile_is_not_kept");
+    scenario.compare("an_image_whose_inputs_changed_during_the_build_is_not_cached");
 }

@@ -1,4 +1,4 @@
-//! Builds that fail or are interrupted, each at another stage.
+//! Builds that fail or are interrupted, each at a different stage.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn a_step_fails() {
 }
 
 #[test]
-fn a_dockerfile_has_a_mistake() {
+fn a_dockerfile_has_an_error() {
     let Some(engine) = recorded_engine(OLD) else { return };
     let mut scenario = Scenario::new(&engine);
     scenario.larder(&["build", "--target", "weels", "."]);
@@ -28,7 +28,7 @@ fn a_dockerfile_has_a_mistake() {
     scenario.larder(&["build", "."]);
     scenario.larder(&["build", "--metadata-file", "none/metadata.json", "."]);
     scenario.larder(&["build", "--file", "Dockerfil", "."]);
-    scenario.compare("a_dockerfile_has_a_mistake");
+    scenario.compare("a_dockerfile_has_an_error");
 }
 
 #[test]
@@ -54,8 +54,13 @@ fn an_interrupt_while_a_step_runs() {
     scenario.compare("an_interrupt_while_a_step_runs");
 }
 
-/// An agent whose registry has an image and stops in the middle of the answers that `method` and `path` name.
-fn stalled(method: &'static str, path: &'static str, recording: &str, arguments: &[&str]) {
+/// Records a build that is interrupted while the registry stalls in its answer to a call of `method` and `path`.
+fn record_interrupt_of_stalled_call(
+    method: &'static str,
+    path: &'static str,
+    recording: &str,
+    arguments: &[&str],
+) {
     let Some(engine) = recorded_engine(OLD) else { return };
     let mut scenario = Scenario::new(&engine).with_registry();
     let tag = scenario.name("1");
@@ -66,34 +71,54 @@ fn stalled(method: &'static str, path: &'static str, recording: &str, arguments:
     scenario.interrupted(&all, |_| {
         await_true(Duration::from_secs(30), &host, || {
             begun.lock().unwrap().iter().any(|line| {
-                let (asked, rest) = line.split_once(' ').unwrap_or_default();
-                method.split('|').any(|one| one == asked) && rest.contains(path)
+                let (called, rest) = line.split_once(' ').unwrap_or_default();
+                method.split('|').any(|one| one == called) && rest.contains(path)
             })
         });
-        // The answer has to be on its way.
+        // Waits until the answer is on its way.
         std::thread::sleep(Duration::from_millis(300));
     });
     scenario.compare(recording);
 }
 
 #[test]
-fn an_interrupt_while_a_registry_is_asked() {
-    stalled("GET|HEAD", "/manifests/larder-", "an_interrupt_while_a_registry_is_asked", &["--push"]);
+fn an_interrupt_while_a_registry_is_queried() {
+    record_interrupt_of_stalled_call(
+        "GET|HEAD",
+        "/manifests/larder-",
+        "an_interrupt_while_a_registry_is_queried",
+        &["--push"],
+    );
 }
 
 #[test]
-fn an_interrupt_while_layers_are_looked_for() {
-    stalled("GET|HEAD", "/manifests/cache", "an_interrupt_while_layers_are_looked_for", &["--push"]);
+fn an_interrupt_while_layer_caches_are_queried() {
+    record_interrupt_of_stalled_call(
+        "GET|HEAD",
+        "/manifests/cache",
+        "an_interrupt_while_layer_caches_are_queried",
+        &["--push"],
+    );
 }
 
 #[test]
 fn an_interrupt_while_the_image_is_pushed() {
-    stalled("POST", "/blobs/uploads/", "an_interrupt_while_the_image_is_pushed", &["--push"]);
+    record_interrupt_of_stalled_call(
+        "POST",
+        "/blobs/uploads/",
+        "an_interrupt_while_the_image_is_pushed",
+        &["--push"],
+    );
 }
 
 #[test]
-fn an_interrupt_while_layers_are_kept() {
-    stalled("PUT", "/manifests/cache", "an_interrupt_while_layers_are_kept", &["--push"]);
+fn an_interrupt_while_layers_are_exported() {
+    record_interrupt_of_stalled_call(
+        "PUT",
+        "/manifests/cache",
+        "an_interrupt_while_layers_are_exported",
+        &["--push"],
+    );
 }
 
 #[test]

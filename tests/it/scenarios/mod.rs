@@ -1,10 +1,10 @@
-//! Recordings of whole builds: exit code, messages, record, and what registry and store were asked.
+//! Recordings of whole builds: exit code, messages, metadata, and the calls to registry and store.
 //!
-//! Each scenario is compared with the recording in `snapshots/`, so that a change to the pipeline that is meant to keep its
-//! behaviour shows what it did not keep. `INSTA_UPDATE=always` writes the recordings anew.
+//! Each scenario is compared with its recording in `snapshots/`, which shows unintended changes of behaviour.
+//! `INSTA_UPDATE=always` rewrites the recordings.
 //!
-//! What differs between runs (digests, times, sizes, ports) is replaced by a word, and what the engine itself says of its
-//! steps is left out.
+//! Values that differ between runs (digests, times, sizes, ports) are replaced by placeholders. The engine's own output
+//! of its steps is left out.
 
 mod builds;
 mod ends;

@@ -1,11 +1,11 @@
-//! Builds whose caches are down, damaged or forbidden.
+//! Builds whose caches, registry or engine are down, damaged or not allowed.
 
 use super::record::{Scenario, recorded_engine};
 use crate::registry_tiers::front::Fault;
 use crate::support::BUSYBOX;
 
 const OLD: &str = "docker-20.10";
-/// Nobody listens there.
+/// An address on which nothing listens.
 const DOWN: &str = "127.0.0.1:9";
 
 #[test]

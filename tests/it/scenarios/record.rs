@@ -1,4 +1,4 @@
-//! What a scenario records, with everything replaced that differs between runs.
+//! The recording of a scenario, in which all values that differ between runs are replaced.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -15,7 +15,7 @@ use crate::registry_tiers::front::{Front, Seen};
 use crate::running::Running;
 use crate::support::{BUSYBOX, Run, TestContext, finish, json};
 
-/// Replaced in this order: a regular expression and its replacement.
+/// Regular expressions and their replacements, which are applied in this order.
 const FILTERS: [(&str, &str); 21] = [
     (r"sha256:[0-9a-f]{64}", "sha256:DIGEST"),
     (r"sha256:[0-9a-f]{12}\b", "sha256:ID"),
@@ -40,28 +40,28 @@ const FILTERS: [(&str, &str); 21] = [
     (r"\n{2,}", "\n"),
 ];
 
-/// An agent with all that a scenario can need.
+/// An agent with everything that a scenario can use, and its recording so far.
 pub(super) struct Scenario {
     pub(super) context: TestContext,
     registry: Option<(Registry, Front)>,
     store: Option<(ObjectServer, Front)>,
-    /// Names the agent, whose cache is its own.
+    /// The name of the agent, which selects its cache directory.
     agent: &'static str,
     text: String,
 }
 
-/// The engine that scenarios run on; `None` where it cannot be had.
+/// Returns the engine with this name. Returns `None`, and prints that the test is skipped, if there is no such engine.
 pub(super) fn recorded_engine(name: &str) -> Option<Engine> {
     let engine = every_engine().into_iter().find(|engine| engine.name == name);
     if engine.is_none() {
         let mut stdout = std::io::stdout();
-        writeln!(stdout, "SKIPPED: there is no engine {name}, on which the recordings were made").unwrap();
+        writeln!(stdout, "SKIPPED: the engine {name} of the recordings is not available").unwrap();
     }
     engine
 }
 
 impl Scenario {
-    /// A project of two stages with dependencies and code.
+    /// Creates a project with two stages, dependencies and code.
     pub(super) fn new(engine: &Engine) -> Self {
         let context = TestContext::new(engine);
         let mark = context.tag("mark");
@@ -75,7 +75,7 @@ impl Scenario {
         Self { context, registry: None, store: None, agent: "a", text: String::new() }
     }
 
-    /// Starts a registry of the scenario's own.
+    /// Starts a registry for this scenario.
     pub(super) fn with_registry(mut self) -> Self {
         let registry = Registry::open();
         let front = Front::before(&registry.host);
@@ -83,7 +83,7 @@ impl Scenario {
         self
     }
 
-    /// Starts an S3 server, in which builds keep their store.
+    /// Starts an S3 server as the remote store of the builds.
     pub(super) fn with_store(mut self) -> Self {
         let server = ObjectServer::s3s_fs();
         let front = Front::before(&format!("127.0.0.1:{}", server.port));
@@ -91,23 +91,23 @@ impl Scenario {
         self
     }
 
-    /// Goes on as an agent with an empty cache.
+    /// Continues as a different agent, with an empty cache.
     pub(super) fn as_agent(&mut self, agent: &'static str) -> &mut Self {
         self.agent = agent;
         self
     }
 
-    /// The server before the registry.
+    /// Returns the front of the registry.
     pub(super) fn front(&self) -> &Front {
         &self.registry.as_ref().unwrap().1
     }
 
-    /// The server before the store.
+    /// Returns the front of the store.
     pub(super) fn store_front(&self) -> &Front {
         &self.store.as_ref().unwrap().1
     }
 
-    /// A name in the registry.
+    /// Returns an image name in the registry.
     pub(super) fn name(&self, tag: &str) -> String {
         format!("{}/app:{tag}", self.front().host)
     }
@@ -116,7 +116,7 @@ impl Scenario {
         self.context.path(&format!("{}-{name}", self.agent)).to_string_lossy().into_owned()
     }
 
-    /// larder as this agent. Of `build` the metadata is asked for, unless the arguments do so.
+    /// Returns a larder command of this agent. Adds `--metadata-file` to `build`, unless it is in the arguments.
     pub(super) fn command(&self, arguments: &[&str]) -> Command {
         let (cache, metadata) = (self.path("cache"), self.path("metadata.json"));
         let mut all = vec![arguments[0], "--cache-dir", &cache];
@@ -136,7 +136,7 @@ impl Scenario {
         command
     }
 
-    /// Runs larder to its end and records that.
+    /// Runs larder to its end and records the result.
     pub(super) fn larder(&mut self, arguments: &[&str]) -> &mut Self {
         let run = finish(&mut self.command(arguments), None);
         self.record(arguments, &run)
@@ -154,16 +154,16 @@ impl Scenario {
         self.record(arguments, &run)
     }
 
-    /// Records what became of a run.
+    /// Records the result of a run.
     pub(super) fn record(&mut self, arguments: &[&str], run: &Run) -> &mut Self {
         let mut text = String::new();
         let shown: Vec<&str> = arguments.iter().map(|argument| argument.trim()).collect();
         writeln!(text, "$ larder {}", shown.join(" ")).unwrap();
         writeln!(text, "exit code {}", run.code).unwrap();
-        for (name, said) in [("stdout", &run.stdout), ("stderr", &run.stderr)] {
-            let mut lines: Vec<&str> = said.lines().filter(|line| !is_of_engine(line)).collect();
+        for (name, output) in [("stdout", &run.stdout), ("stderr", &run.stderr)] {
+            let mut lines: Vec<&str> = output.lines().filter(|line| !is_of_engine(line)).collect();
             if arguments.contains(&"--host") {
-                // Engines work at the same time.
+                // The engines run in parallel.
                 lines.sort_unstable();
             }
             if !lines.is_empty() {
@@ -200,7 +200,7 @@ impl Scenario {
         self
     }
 
-    /// Replaces what the scenario named itself.
+    /// Replaces the names and addresses of this scenario by placeholders.
     fn without_names(&self, text: &str) -> String {
         let mut text = text.to_owned();
         if let Some((_, front)) = &self.registry {
@@ -220,7 +220,7 @@ impl Scenario {
         text.replace(&mark, "MARK")
     }
 
-    /// Compares all of it with the recording.
+    /// Compares the whole text with the recording.
     #[track_caller]
     pub(super) fn compare(&self, name: &str) {
         insta::with_settings!({ filters => FILTERS.to_vec(), omit_expression => true, prepend_module_to_snapshot => false }, {
@@ -229,7 +229,7 @@ impl Scenario {
     }
 }
 
-/// Returns `true` for a line of the engine's progress, and of what belongs to it.
+/// Returns `true` for a line of the engine's own progress output, and for an empty line.
 fn is_of_engine(line: &str) -> bool {
     let is_step =
         line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
@@ -238,7 +238,7 @@ fn is_of_engine(line: &str) -> bool {
     is_step || line.trim().is_empty() || ["vertex", "status", "log"].into_iter().any(is_event)
 }
 
-/// A record by its fields, a line for each element of a list.
+/// Returns the fields of a record, with one line for each element of a list.
 fn fields(record: &Value) -> String {
     let mut lines = Vec::new();
     for (name, value) in record.as_object().into_iter().flatten() {
@@ -246,7 +246,7 @@ fn fields(record: &Value) -> String {
             Value::Array(list) if list.iter().any(Value::is_object) => {
                 let mut list: Vec<&Value> = list.iter().collect();
                 if name == "step_list" {
-                    // Independent steps run at the same time.
+                    // Independent steps run in parallel.
                     list.sort_by_key(|step| step["name"].to_string());
                 }
                 lines.extend(list.iter().map(|element| format!("{name} - {element}")));
@@ -257,11 +257,12 @@ fn fields(record: &Value) -> String {
     lines.join("\n")
 }
 
-/// The calls of a server, each kind once: how often one is repeated is a matter of time.
+/// Returns each kind of call once, because the number of repetitions varies.
 fn calls(seen: &[Seen]) -> String {
     let shape = |call: &Seen| {
         let (path, query) = call.path.split_once('?').unwrap_or((&call.path, ""));
-        // An upload has an id of its own, and may be a mount of a blob that the engine knows from elsewhere; content is in directories that begin as its digests do.
+        // An upload has a random id, and may be a mount of a blob from a different repository. Objects of the store are
+        // in directories that are named after the first digits of their digests.
         let ends = ["/uploads/", "/chunks/", "/saving/", "/sweeping/", "/used/", "/linux~2famd64/"];
         let end = ends.iter().find_map(|end| Some(path.find(end)? + end.len())).unwrap_or(path.len());
         let list = if query.contains("list-type") { " to list" } else { "" };
@@ -275,7 +276,7 @@ fn calls(seen: &[Seen]) -> String {
     shapes.into_iter().collect::<Vec<_>>().join("\n")
 }
 
-/// Where 64 hexadecimal digits begin.
+/// Returns the position of the first 64 hexadecimal digits.
 fn digest_in(text: &str) -> Option<usize> {
     let is_digest = |part: &[u8]| part.iter().all(u8::is_ascii_hexdigit);
     text.as_bytes().windows(64).position(is_digest)

@@ -1,4 +1,4 @@
-//! TCP and TLS, and which address counts.
+//! TCP and TLS addresses, and the precedence of flags and variables.
 
 use crate::engines::{any_engine, special};
 use crate::proxy::Proxy;
@@ -20,10 +20,10 @@ fn build(context: &TestContext, flags: &[&str], variables: &[(&str, &str)]) -> R
     finish(&mut command, None)
 }
 
-const NOBODY: &str = "tcp://127.0.0.1:1";
+const UNUSED_ADDRESS: &str = "tcp://127.0.0.1:1";
 
 #[test]
-fn a_tcp_port_in_the_clear_is_an_engine_like_any() {
+fn a_build_works_over_a_plain_tcp_port() {
     let engine = any_engine();
     let proxy = Proxy::tcp(&engine.host);
     let context = TestContext::new(&engine);
@@ -34,14 +34,15 @@ fn a_tcp_port_in_the_clear_is_an_engine_like_any() {
 }
 
 #[test]
-fn the_host_flag_goes_before_the_context_flag_and_both_before_every_variable() {
+fn the_host_flag_overrides_all_variables_and_conflicts_with_the_context_flag() {
     let engine = any_engine();
     let context = TestContext::new(&engine);
     project(&context);
     let good = engine.host.as_str();
-    build(&context, &["--host", good], &[("DOCKER_HOST", NOBODY)]).success();
-    build(&context, &["-H", good], &[("DOCKER_HOST", NOBODY), ("DOCKER_CONTEXT", "nonesuch")]).success();
-    build(&context, &["--host", NOBODY], &[("DOCKER_HOST", good)])
+    build(&context, &["--host", good], &[("DOCKER_HOST", UNUSED_ADDRESS)]).success();
+    build(&context, &["-H", good], &[("DOCKER_HOST", UNUSED_ADDRESS), ("DOCKER_CONTEXT", "nonesuch")])
+        .success();
+    build(&context, &["--host", UNUSED_ADDRESS], &[("DOCKER_HOST", good)])
         .failure(5, "nothing listens")
         .hint("--host");
     build(&context, &[], &[("DOCKER_HOST", good), ("DOCKER_CONTEXT", "nonesuch")]).success();
@@ -59,7 +60,7 @@ fn mutual_tls_works_with_dockers_variables() {
 }
 
 #[test]
-fn tls_without_verifying_takes_any_server_but_still_shows_the_clients_certificate() {
+fn tls_without_verification_accepts_any_server_and_sends_the_client_certificate() {
     let Some(engine) = special("tls") else { return };
     let certificates = engine.certificates().unwrap();
     let context = TestContext::new(&engine);
@@ -72,5 +73,5 @@ fn tls_without_verifying_takes_any_server_but_still_shows_the_clients_certificat
     let mixed = mixed.to_string_lossy();
     let path = ("DOCKER_CERT_PATH", mixed.as_ref());
     build(&context, &[], &[path, ("DOCKER_TLS_VERIFY", ""), ("DOCKER_TLS", "1")]).success();
-    build(&context, &[], &[path]).failure(2, "no TLS connection").hint("ca.pem");
+    build(&context, &[], &[path]).failure(2, "cannot establish a TLS connection").hint("ca.pem");
 }

@@ -6,16 +6,16 @@ use serde_json::json;
 use crate::engines::{any_engine, special};
 use crate::support::{BUSYBOX, Run, TestContext, finish};
 
-/// A project on an engine that only contexts lead to.
+/// Creates a project with an engine that is reachable only through Docker contexts.
 fn project() -> TestContext {
     let context = TestContext::new(&any_engine());
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));
-    store(&context, "ci", &context.engine.host);
-    store(&context, "gone", "unix:///nonexistent/docker.sock");
+    write_context(&context, "ci", &context.engine.host);
+    write_context(&context, "gone", "unix:///nonexistent/docker.sock");
     context
 }
 
-fn store(context: &TestContext, name: &str, host: &str) {
+fn write_context(context: &TestContext, name: &str, host: &str) {
     let id = Digest::of(name.as_bytes()).hex();
     let directory = context.path(&format!("docker/contexts/meta/{id}"));
     std::fs::create_dir_all(&directory).unwrap();
@@ -30,32 +30,32 @@ fn build(context: &TestContext, flags: &[&str], variables: &[(&str, &str)]) -> R
 }
 
 #[test]
-fn a_context_is_chosen_by_flag_then_variable_then_configuration() {
+fn a_context_is_selected_by_flag_then_variable_then_configuration() {
     let context = project();
     build(&context, &["--context", "ci"], &[]).success();
     build(&context, &[], &[("DOCKER_CONTEXT", "ci")]).success();
     build(&context, &["--context", "ci"], &[("DOCKER_CONTEXT", "gone")]).success();
     build(&context, &["--context", "ci"], &[("DOCKER_HOST", "tcp://127.0.0.1:1")]).success();
-    let choose = |name: &str| {
+    let select = |name: &str| {
         std::fs::write(context.path("docker/config.json"), json!({ "currentContext": name }).to_string())
             .unwrap();
     };
-    choose("ci");
+    select("ci");
     build(&context, &[], &[]).success();
     build(&context, &[], &[("DOCKER_CONTEXT", "gone")])
         .failure(5, "no socket at /nonexistent/docker.sock")
         .hint("start");
-    choose("gone");
+    select("gone");
     build(&context, &[], &[]).failure(5, "no socket at /nonexistent/docker.sock").hint("start the engine");
     build(&context, &[], &[("DOCKER_CONTEXT", "ci")]).success();
 }
 
 #[test]
-fn a_context_brings_its_own_certificates() {
+fn a_context_uses_its_own_certificates() {
     let Some(engine) = special("tls") else { return };
     let context = TestContext::new(&engine);
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));
-    store(&context, "secured", &engine.host);
+    write_context(&context, "secured", &engine.host);
     let tls = context.path(&format!("docker/contexts/tls/{}/docker", Digest::of(b"secured").hex()));
     std::fs::create_dir_all(&tls).unwrap();
     for name in ["ca.pem", "cert.pem", "key.pem"] {
@@ -69,8 +69,8 @@ fn a_context_brings_its_own_certificates() {
 }
 
 #[test]
-fn an_unknown_context_is_answered_with_the_known_ones() {
+fn an_unknown_context_is_an_error_that_lists_the_known_contexts() {
     let context = project();
     let run = build(&context, &["--context", "staging"], &[]);
-    run.failure(2, "no Docker context named `staging` (there are: default, ci, gone)").hint("--context");
+    run.failure(2, "no Docker context named `staging` (available: default, ci, gone)").hint("--context");
 }

@@ -1,5 +1,5 @@
-//! The direct transport (Docker 29.2 and newer, buildkitd), against servers of the tests' own, and
-//! against the endpoint that `LARDER_TEST_BUILDKIT` names.
+//! The direct transport (Docker 29.2 and newer, buildkitd), with servers of the tests and with the endpoint in
+//! `LARDER_TEST_BUILDKIT`.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -15,15 +15,15 @@ use crate::support::{BUSYBOX, TestContext, finish};
 
 /// An endpoint with the direct transport.
 struct Direct {
-    /// As larder is told of it.
+    /// The engine with the address that larder gets.
     engine: Engine,
-    /// The server of the tests' own; `None` for a given endpoint.
+    /// The server of the test; `None` for a given endpoint.
     server: Option<DirectServer>,
-    /// The engine to ask what came of it.
+    /// The engine in which the results are inspected.
     peer: Engine,
 }
 
-/// All endpoints that play or are `product`.
+/// Returns all endpoints of this product, simulated and real ones.
 fn endpoints(product: Product) -> Vec<Direct> {
     let served = engines().into_iter().map(|behind| {
         let server = DirectServer::start(product, &behind.host);
@@ -38,7 +38,7 @@ fn endpoints(product: Product) -> Vec<Direct> {
     served.chain(given).collect()
 }
 
-/// Docker answers a ping in HTTP/1, buildkitd does not.
+/// Returns the product at an address. Docker answers a ping in HTTP/1, buildkitd does not.
 fn product_at(host: &str) -> Product {
     fn ping(mut stream: impl Read + Write) -> bool {
         stream
@@ -56,7 +56,7 @@ fn product_at(host: &str) -> Product {
 }
 
 impl Direct {
-    /// A project whose context holds a root file system, since the endpoint may have no base image.
+    /// Creates a project whose context contains a root file system, because the endpoint may have no base image.
     fn project(&self, dockerfile: &str) -> TestContext {
         let base = TestContext::new(&any_engine());
         base.write("Dockerfile", format!("FROM {BUSYBOX}\n"));
@@ -73,7 +73,7 @@ impl Direct {
         context
     }
 
-    /// Whether its frontend reads named contexts.
+    /// Returns `true` if its frontend supports named contexts.
     fn reads_named_contexts(&self) -> bool {
         self.server.is_none() || self.peer.major() >= 23
     }
@@ -94,7 +94,7 @@ impl Direct {
 }
 
 #[test]
-fn a_whole_build_goes_over_the_direct_transport() {
+fn a_build_with_a_secret_works_over_the_direct_transport() {
     let big: Vec<u8> = (0..5_u32 << 20).map(|n| u8::try_from(n % 251).unwrap()).collect();
     let sum = Digest::of(&big).hex();
     for direct in endpoints(Product::Docker) {
@@ -115,8 +115,8 @@ fn a_whole_build_goes_over_the_direct_transport() {
             assert!(run.stderr.contains(shown), "{shown} on {}:\n{}", direct.engine.name, run.stderr);
         }
         context.build(&["--secret", "id=token,src=../token", "--output", "../out", "."]);
-        let told = std::fs::read_to_string(context.path("out/sum")).unwrap();
-        assert!(told.starts_with(&sum), "{}: {told}", direct.engine.name);
+        let written = std::fs::read_to_string(context.path("out/sum")).unwrap();
+        assert!(written.starts_with(&sum), "{}: {written}", direct.engine.name);
         let hit = context.build(&["--secret", "id=token,src=../token", "-t", &tag, "."]);
         assert_eq!((&hit["outcome"], &hit["hit_tier"]), (&Value::from("image-hit"), &Value::from("engine")));
         assert_eq!(hit["image_id"], direct.peer.inspect(&tag)["Id"], "{}", direct.engine.name);
@@ -125,7 +125,7 @@ fn a_whole_build_goes_over_the_direct_transport() {
 }
 
 #[test]
-fn a_failing_step_over_the_direct_transport_keeps_its_message_and_output() {
+fn a_failing_step_over_the_direct_transport_is_reported_with_its_message_and_output() {
     for product in [Product::Docker, Product::Buildkitd] {
         for direct in endpoints(product) {
             let context = direct.project("RUN echo last words && exit 9\n");
@@ -142,7 +142,7 @@ fn a_failing_step_over_the_direct_transport_keeps_its_message_and_output() {
 }
 
 #[test]
-fn files_come_back_over_the_direct_transport() {
+fn a_local_output_is_received_over_the_direct_transport() {
     for product in [Product::Docker, Product::Buildkitd] {
         for direct in endpoints(product) {
             let context = direct.project(
@@ -158,7 +158,7 @@ fn files_come_back_over_the_direct_transport() {
 }
 
 #[test]
-fn a_named_context_comes_over_the_direct_transport() {
+fn a_named_context_is_sent_over_the_direct_transport() {
     let all = [Product::Docker, Product::Buildkitd].into_iter().flat_map(endpoints);
     for direct in all.filter(Direct::reads_named_contexts) {
         let context = direct.project("FROM scratch\nCOPY --from=extra file /\n");
@@ -175,22 +175,22 @@ fn a_named_context_comes_over_the_direct_transport() {
 }
 
 #[test]
-fn buildkitd_keeps_no_image_and_larder_says_so() {
+fn a_build_with_buildkitd_warns_that_no_image_is_stored() {
     for direct in endpoints(Product::Buildkitd) {
         let context = direct.project("RUN true\n");
         let run = context.larder(&["build", "."]).success();
-        assert!(run.stderr.contains("warning: buildkitd keeps no images"), "{}", run.stderr);
-        assert!(run.stderr.contains("buildkitd keeps no images"), "{}", run.stderr);
+        assert!(run.stderr.contains("warning: buildkitd stores no images"), "{}", run.stderr);
+        assert!(run.stderr.contains("buildkitd stores no images"), "{}", run.stderr);
         let name = context.tag("nowhere");
-        context.larder(&["build", "--load", "-t", &name, "."]).failure(2, "nowhere to load").hint("--push");
+        context.larder(&["build", "--load", "-t", &name, "."]).failure(2, "stores no images").hint("--push");
         if let Some(server) = &direct.server {
-            assert!(server.seen().contains(&"HTTP/1".to_owned()), "it was asked in HTTP/1 first");
+            assert!(server.seen().contains(&"HTTP/1".to_owned()), "the first request was in HTTP/1");
         }
     }
 }
 
 #[test]
-fn an_engine_without_the_direct_transport_is_upgraded_and_never_spoken_to_directly() {
+fn an_engine_without_the_direct_transport_gets_only_upgraded_connections() {
     for engine in upgraded_engines() {
         let proxy = Proxy::unix(&engine.host);
         let context = TestContext::new(&engine);
@@ -205,7 +205,7 @@ fn an_engine_without_the_direct_transport_is_upgraded_and_never_spoken_to_direct
 }
 
 #[test]
-fn the_platform_is_the_builders_also_behind_a_socket_of_this_machine() {
+fn the_platform_is_that_of_the_builder_even_behind_a_local_socket() {
     let engine = any_engine();
     for product in [Product::Docker, Product::Buildkitd] {
         let server = DirectServer::with_architecture(product, &engine.host, "s390x");
@@ -217,8 +217,8 @@ fn the_platform_is_the_builders_also_behind_a_socket_of_this_machine() {
             .write("on-s390x", "");
         let key = context.larder(&["key", "--explain", "."]).success().stdout;
         assert!(key.contains("  on-s390x\n") && !key.contains("  on-a"), "{product:?}:\n{key}");
-        let asked = server.seen().into_iter().filter(|path| path.ends_with("ListWorkers")).count();
-        // A buildkitd is known by that answer, too.
-        assert_eq!(asked, if product == Product::Docker { 1 } else { 2 }, "{product:?}");
+        let queries = server.seen().into_iter().filter(|path| path.ends_with("ListWorkers")).count();
+        // For a buildkitd, the same query is also used to detect the product.
+        assert_eq!(queries, if product == Product::Docker { 1 } else { 2 }, "{product:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Every way to an engine: both BuildKit transports, and all addresses that Docker knows.
+//! All connections to an engine: both BuildKit transports, and all kinds of addresses that Docker supports.
 
 mod addresses;
 mod contexts;

@@ -1,4 +1,4 @@
-//! Contexts that the engine fetches itself: git and http.
+//! Contexts that the engine fetches itself, from git and over HTTP.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,7 +15,7 @@ fn dockerfile() -> String {
     format!("FROM {BUSYBOX}\nCOPY file /\nRUN grep -q remote /file\n")
 }
 
-/// Asserts that a build works, twice, and that it says why it cannot be a hit.
+/// Asserts that a build succeeds twice, and that it reports why it cannot be a hit.
 fn assert_builds_each_time(context: &TestContext, address: &str) {
     let tag = context.tag("remote");
     for _ in ["first", "second"] {
@@ -35,7 +35,7 @@ fn assert_builds_each_time(context: &TestContext, address: &str) {
     assert!(run.stderr.contains("the context is remote"), "{}", run.stderr);
 }
 
-/// `git daemon` on a port of its own; ended with the value.
+/// A `git daemon` on a free port. It ends when it is dropped.
 struct GitDaemon {
     daemon: Child,
     port: u16,
@@ -44,15 +44,15 @@ struct GitDaemon {
 impl GitDaemon {
     fn serve(context: &TestContext) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        // Not as `git daemon`, which would leave the daemon proper behind when it is ended.
-        let programs = Command::new("git").arg("--exec-path").output().expect("git is there").stdout;
+        // The program itself: `git daemon` starts it as a child, which would still run after `git` was killed.
+        let programs = Command::new("git").arg("--exec-path").output().expect("git is installed").stdout;
         let programs = String::from_utf8(programs).unwrap();
         let daemon = Command::new(format!("{}/git-daemon", programs.trim()))
             .args(["--listen=127.0.0.1", &format!("--port={port}"), "--reuseaddr", "--export-all"])
             .arg(format!("--base-path={}", context.path("").display()))
             .stderr(Stdio::null())
             .spawn()
-            .expect("git is there");
+            .expect("git is installed");
         let daemon = Self { daemon, port };
         let listens = || TcpStream::connect(("127.0.0.1", port)).is_ok();
         await_true(Duration::from_secs(10), "git daemon listens", listens);
@@ -80,12 +80,12 @@ fn git(context: &TestContext, arguments: &[&str]) {
         .args(arguments)
         .current_dir(context.path("repository"))
         .output()
-        .expect("git is there");
+        .expect("git is installed");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[test]
-fn a_git_context_is_fetched_by_the_engine_and_never_an_exact_hit() {
+fn a_git_context_is_fetched_by_the_engine_and_is_never_a_hit() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         let repository = context.path("repository");
@@ -98,7 +98,7 @@ fn a_git_context_is_fetched_by_the_engine_and_never_an_exact_hit() {
         git(&context, &["add", "."]);
         git(&context, &["commit", "-q", "-m", "example"]);
         let daemon = GitDaemon::serve(&context);
-        // Directories of a repository came with BuildKit 0.11.
+        // Subdirectories of a repository need BuildKit 0.11.
         let directory = if engine.major() < 23 { "" } else { ":sub" };
         assert_builds_each_time(
             &context,
@@ -107,7 +107,7 @@ fn a_git_context_is_fetched_by_the_engine_and_never_an_exact_hit() {
     }
 }
 
-/// Serves one file, whatever is asked for, to as many as ask.
+/// Serves one file in response to every request and returns its URL.
 fn serve_over_http(content: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/context.tar.gz", listener.local_addr().unwrap());
@@ -121,7 +121,7 @@ fn serve_over_http(content: Vec<u8>) -> String {
                 content.len()
             );
             let body: &[u8] = if request[..read].starts_with(b"HEAD") { &[] } else { &content };
-            // A client that has seen enough may go.
+            // A client that has read enough may close the connection.
             drop(stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body)));
         }
     });
@@ -129,7 +129,7 @@ fn serve_over_http(content: Vec<u8>) -> String {
 }
 
 #[test]
-fn a_tar_archive_over_http_is_fetched_by_the_engine_and_never_an_exact_hit() {
+fn a_tar_archive_over_http_is_fetched_by_the_engine_and_is_never_a_hit() {
     let mut archive =
         tar::Builder::new(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast()));
     for (name, content) in [("Dockerfile", dockerfile()), ("file", "remote".to_owned())] {

@@ -1,11 +1,11 @@
-//! `ssh://`, with an `ssh` of the test's own that reaches the engine beside it.
+//! `ssh://` addresses, with a fake `ssh` that connects to an engine on this machine.
 
 use std::os::unix::fs::PermissionsExt;
 
 use crate::engines::engines;
 use crate::support::{BUSYBOX, Run, TestContext, finish};
 
-/// Puts an `ssh` first in PATH and builds over it.
+/// Puts a script named `ssh` first in `PATH` and builds over it.
 fn build_over(context: &TestContext, script: &str, host: &str) -> Run {
     let directory = context.path("bin");
     std::fs::create_dir_all(&directory).unwrap();
@@ -21,11 +21,11 @@ fn build_over(context: &TestContext, script: &str, host: &str) -> Run {
 }
 
 #[test]
-fn a_build_goes_through_ssh_to_the_dial_stdio_of_the_other_side() {
+fn a_build_over_ssh_runs_docker_system_dial_stdio_on_the_remote_side() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         let log = context.path("ssh.log");
-        // What the remote side would run, with the remote side's environment.
+        // The command that the remote side would run, with the environment of the remote side.
         let docker = engine.docker();
         let variables: String = docker
             .get_envs()
@@ -62,7 +62,7 @@ fn the_last_line_of_a_failing_ssh_is_the_cause() {
 }
 
 #[test]
-fn a_machine_without_ssh_says_so() {
+fn a_missing_ssh_client_is_an_error_with_a_hint() {
     let context = TestContext::new(&engines().swap_remove(0));
     context.write("Dockerfile", "FROM scratch\n");
     let mut command = context.command(&["build", "."]);

@@ -1,23 +1,25 @@
-//! The cases: steps, trees and edits, and whether an edit counts.
+//! The cases: a step, a tree of files, an edit, and whether the edit changes the input of the step.
 
 use super::edit::Edit::{
     self, Alias, Attribute, Dockerfile, Mode, Move, Overwrite, Plant, Remove, Replace, Touch,
 };
 
-/// What it is about, the first engine that knows the syntax, the step, what there is, what happens, whether it counts.
+/// Name, first major version of an engine that supports the syntax, step, tree of files, edit, and `true` if the edit
+/// counts, which means that it changes the input of the step.
 ///
-/// In a step and in what there is, `@` is the case's own directory (in [`WHOLE`] the context), `%` a word of its own.
+/// In a step and a tree, `@` is the directory of the case (the context in [`WHOLE_CONTEXT`]), and `%` a word that no
+/// other case uses.
 pub(super) type Case = (&'static str, u32, &'static str, &'static str, Edit, bool);
 
 const DIRECTORY: &str = "d/x\nd/y\nd/sub/z\nother";
 const WILD: &str = "a.txt\nb.txt\nc.md\nsub/c.txt";
 const PARTS: &str = "a/x\na/y\nb/x\nnone/y\nx";
 const LINKED: &str = "real/x = same\nreal/y\ncopy/x = same\ncopy/y = real/y\nlink -> real\nfile -> real/x";
-const SHOWN: &str = "d/x\nd/x.md\nd/sub/y\nd/sub/y.md\nd/only/z.md\nlink -> d";
+const WITH_MARKDOWN: &str = "d/x\nd/x.md\nd/sub/y\nd/sub/y.md\nd/only/z.md\nlink -> d";
 
 pub(super) const CASES: &[Case] = &[
     ("a file's content", 20, "COPY @/f /%/", "f\ng", Overwrite("f"), true),
-    ("the file beside", 20, "COPY @/f /%/", "f\ng", Overwrite("g"), false),
+    ("a different file", 20, "COPY @/f /%/", "f\ng", Overwrite("g"), false),
     ("a longer name", 20, "COPY @/f /%/", "f\nf2", Overwrite("f2"), false),
     ("a file's mode", 20, "COPY @/f /%/", "f", Mode("f", 0o755), true),
     ("a file's setuid bit", 20, "COPY @/f /%/", "f", Mode("f", 0o4644), true),
@@ -29,7 +31,7 @@ pub(super) const CASES: &[Case] = &[
     ("several sources, neither", 20, "COPY @/other @/d/sub /%/", DIRECTORY, Overwrite("d/x"), false),
     ("a source that is spelled oddly", 20, "COPY ./@/.././@//d/ /%/", DIRECTORY, Overwrite("d/x"), true),
     ("a linked layer", 28, "COPY --link @/d /%/", DIRECTORY, Overwrite("d/x"), true),
-    ("a linked layer, beside", 28, "COPY --link @/d /%/", DIRECTORY, Overwrite("other"), false),
+    ("a linked layer, a different file", 28, "COPY --link @/d /%/", DIRECTORY, Overwrite("other"), false),
     // Directories.
     ("a directory's file", 20, "COPY @/d /%/", DIRECTORY, Overwrite("d/sub/z"), true),
     ("a directory's mode", 20, "COPY @/d /%/", DIRECTORY, Mode("d", 0o700), true),
@@ -37,14 +39,14 @@ pub(super) const CASES: &[Case] = &[
     ("the mode of a directory with a dot", 20, "COPY @/d/. /%/", DIRECTORY, Mode("d", 0o700), true),
     ("the mode of a directory inside", 20, "COPY @/d /%/", DIRECTORY, Mode("d/sub", 0o700), true),
     ("an empty directory inside", 20, "COPY @/d /%/", DIRECTORY, Plant("d/new/"), true),
-    ("an empty directory beside", 20, "COPY @/d /%/", DIRECTORY, Plant("new/"), false),
+    ("an empty directory outside", 20, "COPY @/d /%/", DIRECTORY, Plant("new/"), false),
     ("a new file inside", 20, "COPY @/d /%/", DIRECTORY, Plant("d/new"), true),
-    ("a file that goes", 20, "COPY @/d /%/", DIRECTORY, Remove("d/y"), true),
+    ("a removed file", 20, "COPY @/d /%/", DIRECTORY, Remove("d/y"), true),
     ("a file renamed inside", 20, "COPY @/d /%/", DIRECTORY, Move("d/x", "d/w"), true),
     ("a file moved down", 20, "COPY @/d /%/", DIRECTORY, Move("d/x", "d/sub/x"), true),
     ("a file inside replaced by a directory", 20, "COPY @/d /%/", DIRECTORY, Replace("d/x", "d/x/"), true),
     (
-        "a directory replaced by a link to its like",
+        "a directory replaced by a link to an equal one",
         20,
         "COPY @/real /%/",
         LINKED,
@@ -53,15 +55,15 @@ pub(super) const CASES: &[Case] = &[
     ),
     // Links.
     (
-        "a link inside that leads elsewhere",
+        "a link inside with a new target",
         20,
         "COPY @/d /%/",
         "d/l -> a\nd/a\nd/b",
         Replace("d/l", "d/l -> b"),
         true,
     ),
-    ("what a link inside leads to", 20, "COPY @/d /%/", "d/l -> ../g\nd/x\ng", Overwrite("g"), false),
-    ("what a dangling link inside leads to", 20, "COPY @/d /%/", "d/l -> ../g\nd/x", Plant("g"), false),
+    ("the target of a link inside", 20, "COPY @/d /%/", "d/l -> ../g\nd/x\ng", Overwrite("g"), false),
+    ("the target of a dangling link inside", 20, "COPY @/d /%/", "d/l -> ../g\nd/x", Plant("g"), false),
     (
         "a link inside replaced by its file",
         20,
@@ -70,10 +72,10 @@ pub(super) const CASES: &[Case] = &[
         Replace("d/l", "d/l = g"),
         true,
     ),
-    ("a link's file", 20, "COPY @/file /%/", LINKED, Overwrite("real/x"), true),
-    ("the file beside a link's file", 20, "COPY @/file /%/", LINKED, Overwrite("real/y"), false),
+    ("the target of a link", 20, "COPY @/file /%/", LINKED, Overwrite("real/x"), true),
+    ("a file beside the target of a link", 20, "COPY @/file /%/", LINKED, Overwrite("real/y"), false),
     (
-        "a link to another file of the same content",
+        "a link to a different file with the same content",
         20,
         "COPY @/file /%/",
         LINKED,
@@ -81,7 +83,7 @@ pub(super) const CASES: &[Case] = &[
         false,
     ),
     (
-        "a link to a file of another content",
+        "a link to a file with different content",
         20,
         "COPY @/file /%/",
         LINKED,
@@ -89,10 +91,10 @@ pub(super) const CASES: &[Case] = &[
         true,
     ),
     ("a link replaced by its file", 20, "COPY @/file /%/", LINKED, Replace("file", "file = same"), false),
-    ("a link's directory", 20, "COPY @/link /%/", LINKED, Overwrite("real/y"), true),
-    ("the mode of a link's directory", 20, "COPY @/link /%/", LINKED, Mode("real", 0o700), true),
+    ("the target directory of a link", 20, "COPY @/link /%/", LINKED, Overwrite("real/y"), true),
+    ("the mode of the target directory of a link", 20, "COPY @/link /%/", LINKED, Mode("real", 0o700), true),
     (
-        "a link to another directory of the same content",
+        "a link to a different directory with the same content",
         20,
         "COPY @/link /%/",
         LINKED,
@@ -100,9 +102,9 @@ pub(super) const CASES: &[Case] = &[
         false,
     ),
     ("a file behind a link", 20, "COPY @/link/x /%/", LINKED, Overwrite("real/x"), true),
-    ("the file beside it", 20, "COPY @/link/x /%/", LINKED, Overwrite("real/y"), false),
+    ("a file beside a file behind a link", 20, "COPY @/link/x /%/", LINKED, Overwrite("real/y"), false),
     (
-        "a link on the way, led elsewhere",
+        "a link in the path with a new target",
         20,
         "COPY @/link/x /%/",
         LINKED,
@@ -110,7 +112,14 @@ pub(super) const CASES: &[Case] = &[
         false,
     ),
     ("an absolute link", 20, "COPY @/l/x /%/", "d/x\nl -> /@/d", Overwrite("d/x"), true),
-    ("a link that would lead out", 20, "COPY @/l /%/", "d/x\nl -> ../../../../@/d", Overwrite("d/x"), true),
+    (
+        "a link that would leave the context",
+        20,
+        "COPY @/l /%/",
+        "d/x\nl -> ../../../../@/d",
+        Overwrite("d/x"),
+        true,
+    ),
     ("a link to a link", 20, "COPY @/l /%/", "l -> m\nm -> d/n\nd/n -> f\nd/f", Overwrite("d/f"), true),
     (
         "a link of a copied directory, copied itself",
@@ -128,7 +137,7 @@ pub(super) const CASES: &[Case] = &[
     ("one match less", 20, "COPY @/*.txt /%/", WILD, Remove("b.txt"), true),
     ("a match renamed", 20, "COPY @/*.txt /%/", WILD, Move("b.txt", "z.txt"), true),
     ("the only match renamed", 20, "COPY @/c* /%/", WILD, Move("c.md", "c.txt"), true),
-    ("a start alone", 20, "COPY @/a* /%/", "a1\nb2\nab/c", Overwrite("b2"), false),
+    ("a different first character", 20, "COPY @/a* /%/", "a1\nb2\nab/c", Overwrite("b2"), false),
     ("one character", 20, "COPY @/a? /%/", "a1\na22", Overwrite("a22"), false),
     ("one character, matched", 20, "COPY @/a? /%/", "a1\na22", Overwrite("a1"), true),
     ("a class", 20, "COPY @/[a-c] /%/", "a\nd", Plant("b"), true),
@@ -136,15 +145,15 @@ pub(super) const CASES: &[Case] = &[
     ("a negated class", 20, "COPY @/[^a-c] /%/", "a\nd", Overwrite("a"), false),
     ("a matched directory's file", 20, "COPY @/d* /%/", "d1/x\nd2/y", Overwrite("d2/y"), true),
     ("a matched directory's mode", 20, "COPY @/d* /%/", "d1/x\nd2/y", Mode("d1", 0o700), true),
-    ("a matched directory's empty one", 20, "COPY @/d* /%/", "d1/x\nd2/y", Plant("d1/e/"), true),
-    ("a wild directory, matched", 20, "COPY @/*/x /%/", PARTS, Overwrite("b/x"), true),
-    ("a wild directory's other file", 20, "COPY @/*/x /%/", PARTS, Overwrite("a/y"), false),
-    ("a wild directory's mode", 20, "COPY @/*/x /%/", PARTS, Mode("a", 0o700), false),
-    ("a wild directory more", 20, "COPY @/*/x /%/", PARTS, Plant("c/x"), true),
-    ("a wild directory without it", 20, "COPY @/*/x /%/", PARTS, Plant("c/y"), false),
-    ("above a wild directory", 20, "COPY @/*/x /%/", PARTS, Overwrite("x"), false),
-    ("the only wild directory renamed", 20, "COPY @/*/x /%/", "a/x", Move("a", "b"), false),
-    ("one of two wild directories renamed", 20, "COPY @/*/x /%/", "a/x\nb/x", Move("b", "c"), true),
+    ("an empty directory in a matched directory", 20, "COPY @/d* /%/", "d1/x\nd2/y", Plant("d1/e/"), true),
+    ("a wildcard directory, a match", 20, "COPY @/*/x /%/", PARTS, Overwrite("b/x"), true),
+    ("a wildcard directory, a different file", 20, "COPY @/*/x /%/", PARTS, Overwrite("a/y"), false),
+    ("the mode of a wildcard directory", 20, "COPY @/*/x /%/", PARTS, Mode("a", 0o700), false),
+    ("one more wildcard directory with a match", 20, "COPY @/*/x /%/", PARTS, Plant("c/x"), true),
+    ("one more wildcard directory without a match", 20, "COPY @/*/x /%/", PARTS, Plant("c/y"), false),
+    ("above a wildcard directory", 20, "COPY @/*/x /%/", PARTS, Overwrite("x"), false),
+    ("the only wildcard directory renamed", 20, "COPY @/*/x /%/", "a/x", Move("a", "b"), false),
+    ("one of two wildcard directories renamed", 20, "COPY @/*/x /%/", "a/x\nb/x", Move("b", "c"), true),
     ("a matched link's file", 20, "COPY @/*.txt /%/", "a.txt\nl.txt -> f.md\nf.md", Overwrite("f.md"), true),
     ("a match behind a link", 20, "COPY @/link/x* /%/", LINKED, Overwrite("real/x"), true),
     ("no match behind a link", 20, "COPY @/link/x* /%/", LINKED, Overwrite("real/y"), false),
@@ -159,48 +168,62 @@ pub(super) const CASES: &[Case] = &[
     ("nothing that matches", 20, "COPY @/f @/*.none /%/", "f\ng", Overwrite("g"), false),
     ("a first match", 20, "COPY @/f @/*.none /%/", "f\ng", Plant("g.none"), true),
     // --exclude.
-    ("what is not excluded", 28, "COPY --exclude=*.md @/d /%/", SHOWN, Overwrite("d/x"), true),
-    ("what is excluded", 28, "COPY --exclude=*.md @/d /%/", SHOWN, Overwrite("d/x.md"), false),
+    ("a file that is not excluded", 28, "COPY --exclude=*.md @/d /%/", WITH_MARKDOWN, Overwrite("d/x"), true),
+    ("an excluded file", 28, "COPY --exclude=*.md @/d /%/", WITH_MARKDOWN, Overwrite("d/x.md"), false),
     (
-        "what is excluded higher up only",
+        "a file that is excluded only higher up",
         28,
         "COPY --exclude=*.md @/d /%/",
-        SHOWN,
+        WITH_MARKDOWN,
         Overwrite("d/sub/y.md"),
         true,
     ),
     (
-        "what is excluded everywhere",
+        "a file that is excluded everywhere",
         28,
         "COPY --exclude=**/*.md @/d /%/",
-        SHOWN,
+        WITH_MARKDOWN,
         Overwrite("d/sub/y.md"),
         false,
     ),
-    ("one more excluded file", 28, "COPY --exclude=**/*.md @/d /%/", SHOWN, Plant("d/sub/new.md"), false),
+    (
+        "one more excluded file",
+        28,
+        "COPY --exclude=**/*.md @/d /%/",
+        WITH_MARKDOWN,
+        Plant("d/sub/new.md"),
+        false,
+    ),
     (
         "the mode of a directory of excluded files",
         28,
         "COPY --exclude=**/*.md @/d /%/",
-        SHOWN,
+        WITH_MARKDOWN,
         Mode("d/only", 0o700),
         true,
     ),
-    ("an excluded directory", 28, "COPY --exclude=sub @/d /%/", SHOWN, Overwrite("d/sub/y"), false),
+    ("an excluded directory", 28, "COPY --exclude=sub @/d /%/", WITH_MARKDOWN, Overwrite("d/sub/y"), false),
     (
         "the mode of an excluded directory",
         28,
         "COPY --exclude=sub @/d /%/",
-        SHOWN,
+        WITH_MARKDOWN,
         Mode("d/sub", 0o700),
         false,
     ),
-    ("an exception", 28, "COPY --exclude=sub --exclude=!sub/y @/d /%/", SHOWN, Overwrite("d/sub/y"), true),
+    (
+        "an exception",
+        28,
+        "COPY --exclude=sub --exclude=!sub/y @/d /%/",
+        WITH_MARKDOWN,
+        Overwrite("d/sub/y"),
+        true,
+    ),
     (
         "beside an exception",
         28,
         "COPY --exclude=sub --exclude=!sub/y @/d /%/",
-        SHOWN,
+        WITH_MARKDOWN,
         Overwrite("d/sub/y.md"),
         false,
     ),
@@ -208,30 +231,44 @@ pub(super) const CASES: &[Case] = &[
         "above an exception",
         28,
         "COPY --exclude=sub --exclude=!sub/y @/d /%/",
-        SHOWN,
+        WITH_MARKDOWN,
         Mode("d/sub", 0o700),
         true,
     ),
-    ("a source of the excluded name", 28, "COPY --exclude=x @/d/x /%/", SHOWN, Overwrite("d/x"), true),
-    ("what is excluded of matches", 28, "COPY --exclude=*.md @/d* /%/", SHOWN, Overwrite("d/x.md"), false),
-    ("what is not excluded of matches", 28, "COPY --exclude=*.md @/d* /%/", SHOWN, Overwrite("d/x"), true),
     (
-        "what is not excluded behind a link",
+        "a source of the excluded name",
         28,
-        "COPY --exclude=*.md @/link /%/",
-        SHOWN,
+        "COPY --exclude=x @/d/x /%/",
+        WITH_MARKDOWN,
+        Overwrite("d/x"),
+        true,
+    ),
+    ("an excluded match", 28, "COPY --exclude=*.md @/d* /%/", WITH_MARKDOWN, Overwrite("d/x.md"), false),
+    (
+        "a match that is not excluded",
+        28,
+        "COPY --exclude=*.md @/d* /%/",
+        WITH_MARKDOWN,
         Overwrite("d/x"),
         true,
     ),
     (
-        "what is excluded behind a link",
+        "a file behind a link that is not excluded",
         28,
         "COPY --exclude=*.md @/link /%/",
-        SHOWN,
+        WITH_MARKDOWN,
+        Overwrite("d/x"),
+        true,
+    ),
+    (
+        "an excluded file behind a link",
+        28,
+        "COPY --exclude=*.md @/link /%/",
+        WITH_MARKDOWN,
         Overwrite("d/x.md"),
         false,
     ),
-    ("what ADD excludes", 28, "ADD --exclude=*.md @/d /%/", SHOWN, Overwrite("d/x.md"), false),
+    ("a file that ADD excludes", 28, "ADD --exclude=*.md @/d /%/", WITH_MARKDOWN, Overwrite("d/x.md"), false),
     // Mounts.
     (
         "a mounted directory's file",
@@ -267,7 +304,7 @@ pub(super) const CASES: &[Case] = &[
         false,
     ),
     (
-        "a directory mounted to be written",
+        "a directory mounted read-write",
         20,
         "RUN --mount=source=@/d,target=/m,rw : %",
         DIRECTORY,
@@ -275,7 +312,7 @@ pub(super) const CASES: &[Case] = &[
         true,
     ),
     (
-        "beside one mounted to be written",
+        "beside a directory mounted read-write",
         20,
         "RUN --mount=source=@/d,target=/m,rw : %",
         DIRECTORY,
@@ -291,7 +328,7 @@ pub(super) const CASES: &[Case] = &[
         true,
     ),
     (
-        "behind a link on a mount's way",
+        "behind a link in the path of a mount",
         20,
         "RUN --mount=source=@/link/x,target=/m : %",
         LINKED,
@@ -321,40 +358,33 @@ pub(super) const CASES: &[Case] = &[
     ("the mode to set", 20, "COPY --chmod=600 @/f /%/", "f", Dockerfile("600", "640"), true),
     ("the owner to set", 20, "COPY --chown=1:1 @/f /%/", "f", Dockerfile("1:1", "1:2"), true),
     (
-        "a copy that becomes a second name",
+        "an equal file replaced by a hard link",
         20,
         "COPY @/d /%/",
         "d/x = same\nd/y = same",
         Alias("d/x", "d/y"),
         false,
     ),
-    ("another file that becomes a second name", 20, "COPY @/d /%/", "d/x\nd/y", Alias("d/x", "d/y"), true),
+    ("a different file replaced by a hard link", 20, "COPY @/d /%/", "d/x\nd/y", Alias("d/x", "d/y"), true),
     ("an attribute", 20, "COPY @/f /%/", "f", Attribute("f", "new"), true),
-    ("an attribute of the file beside", 20, "COPY @/f /%/", "f\ng", Attribute("g", "new"), false),
-    (
-        "a file of a second name elsewhere",
-        20,
-        "COPY @/d /%/",
-        "d/x = same\ng = same",
-        Alias("g", "d/x"),
-        false,
-    ),
+    ("an attribute of a different file", 20, "COPY @/f /%/", "f\ng", Attribute("g", "new"), false),
+    ("a hard link to a file outside", 20, "COPY @/d /%/", "d/x = same\ng = same", Alias("g", "d/x"), false),
 ];
 
-/// Cases that need the context for themselves.
-pub(super) const WHOLE: &[Case] = &[
+/// Cases that need a separate context.
+pub(super) const WHOLE_CONTEXT: &[Case] = &[
     ("the whole context", 20, "COPY @ /%/", "d/x\ng", Overwrite("d/x"), true),
-    ("its mode", 20, "COPY @ /%/", "d/x\ng", Mode(".", 0o750), false),
+    ("the mode of the whole context", 20, "COPY @ /%/", "d/x\ng", Mode(".", 0o750), false),
     ("the mode of a directory in it", 20, "COPY @ /%/", "d/x\ng", Mode("d", 0o700), true),
     (
-        "what a link in it leads to, outside",
+        "the target of a link, outside the context",
         20,
         "COPY @ /%/",
         "l -> ../nowhere\ng",
         Replace("l", "l -> ../elsewhere"),
         true,
     ),
-    ("what is ignored", 20, "COPY @ /%/", ".dockerignore = *.log\ng\ng.log", Overwrite("g.log"), false),
+    ("an ignored file", 20, "COPY @ /%/", ".dockerignore = *.log\ng\ng.log", Overwrite("g.log"), false),
     (
         "an ignore file that ignores the same",
         20,
@@ -364,7 +394,7 @@ pub(super) const WHOLE: &[Case] = &[
         false,
     ),
     (
-        "what is no longer ignored",
+        "a file that is no longer ignored",
         20,
         "COPY @/g* /%/",
         ".dockerignore = *.log\ng\ng.log",
@@ -373,11 +403,25 @@ pub(super) const WHOLE: &[Case] = &[
     ),
     ("a link to everything", 28, "COPY l/d /%/", "l -> .\nd/x\ng", Overwrite("g"), false),
     ("everything behind a link", 28, "COPY l /%/", "l -> .\nd/x\ng", Overwrite("g"), true),
-    ("all that is not hidden", 20, "COPY [^.]* /%/", ".hidden\ng", Overwrite(".hidden"), false),
-    ("wild at the root", 20, "COPY */x /%/", "a/x\na/y\nb/x", Overwrite("a/y"), false),
-    ("wild at the root, matched", 20, "COPY */x /%/", "a/x\na/y\nb/x", Overwrite("b/x"), true),
-    ("all but what is excluded", 28, "COPY --exclude=*.md @ /%/", "a\nb.md", Overwrite("b.md"), false),
-    ("all but what is excluded, the rest", 28, "COPY --exclude=*.md @ /%/", "a\nb.md", Overwrite("a"), true),
+    ("all files that are not hidden", 20, "COPY [^.]* /%/", ".hidden\ng", Overwrite(".hidden"), false),
+    ("a wildcard at the root", 20, "COPY */x /%/", "a/x\na/y\nb/x", Overwrite("a/y"), false),
+    ("a wildcard at the root, a match", 20, "COPY */x /%/", "a/x\na/y\nb/x", Overwrite("b/x"), true),
+    (
+        "the whole context, an excluded file",
+        28,
+        "COPY --exclude=*.md @ /%/",
+        "a\nb.md",
+        Overwrite("b.md"),
+        false,
+    ),
+    (
+        "the whole context, a file that is not excluded",
+        28,
+        "COPY --exclude=*.md @ /%/",
+        "a\nb.md",
+        Overwrite("a"),
+        true,
+    ),
     (
         "behind a link at the root, excluded",
         28,
@@ -387,39 +431,46 @@ pub(super) const WHOLE: &[Case] = &[
         false,
     ),
     ("the whole context, mounted", 20, "RUN --mount=target=/m : %", "d/x\ng", Overwrite("d/x"), true),
-    ("the mode of what is mounted whole", 20, "RUN --mount=target=/m : %", "d/x\ng", Mode("d", 0o700), true),
+    (
+        "the whole context, mounted, a directory's mode",
+        20,
+        "RUN --mount=target=/m : %",
+        "d/x\ng",
+        Mode("d", 0o700),
+        true,
+    ),
 ];
 
-/// Where the cache of an engine says otherwise: the case, from and up to which version, and why larder is right.
-pub(super) const OTHERWISE: &[(&str, u32, u32, &str)] = &[
+/// Cases in which the cache of some engines differs: name, first and last major version, and why larder is right.
+pub(super) const ENGINE_DIFFERENCES: &[(&str, u32, u32, &str)] = &[
     (
         "a link of a copied directory, copied itself",
         20,
         u32::MAX,
-        "a source inside another one is not looked at, so that what the link leads to goes stale",
+        "BuildKit does not check a source inside a different source, and misses the change of the link's target",
     ),
     (
-        "one of two wild directories renamed",
+        "one of two wildcard directories renamed",
         20,
         28,
-        "the places of matches are not looked at, so that two of them can change places; mended in BuildKit 0.26",
+        "BuildKit does not check the paths of matches, and misses that two of them were swapped; fixed in BuildKit 0.26",
     ),
     (
         "a match behind a link",
         20,
         20,
-        "a link on the way of a wildcard is copied from but not looked through, so that the match goes stale",
+        "BuildKit follows a link in the path of a wildcard only to copy, and misses the change of the match",
     ),
     (
-        "what is excluded behind a link",
+        "an excluded file behind a link",
         28,
         u32::MAX,
-        "all that a link as a source leads to is looked at, and none of what is excluded copied",
+        "BuildKit checks everything behind a link that is a source, but does not copy excluded files",
     ),
     (
         "behind a link at the root, excluded",
         28,
         u32::MAX,
-        "what links right below the root lead to is looked at, and the links are copied",
+        "BuildKit checks the targets of links directly below the root, but copies the links themselves",
     ),
 ];

@@ -1,4 +1,4 @@
-//! Trees of files, and what happens to them between two builds.
+//! Trees of files, and edits of them between two builds.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -6,32 +6,32 @@ use std::path::Path;
 
 use Edit::{Alias, Attribute, Dockerfile, Mode, Move, Overwrite, Plant, Remove, Replace, Touch};
 
-/// What happens between two builds. Paths are seen from the case's directory.
+/// An edit between two builds. Paths are relative to the directory of the case.
 #[derive(Clone, Copy)]
 pub(super) enum Edit {
-    /// The file gets another content, and stays the same file.
+    /// Changes the content of a file in place.
     Overwrite(&'static str),
-    /// The file or directory gets this mode.
+    /// Sets the mode of a file or directory.
     Mode(&'static str, u32),
-    /// The file gets another time.
+    /// Changes the modification time of a file.
     Touch(&'static str),
-    /// It goes away.
+    /// Removes an entry.
     Remove(&'static str),
-    /// It gets another name.
+    /// Renames an entry.
     Move(&'static str, &'static str),
-    /// These entries are new.
+    /// Creates entries, in the notation of [`plant`].
     Plant(&'static str),
-    /// It goes away, and these entries are new.
+    /// Removes an entry and creates entries.
     Replace(&'static str, &'static str),
-    /// The second becomes another name of the first.
+    /// Makes the second path a hard link to the first.
     Alias(&'static str, &'static str),
-    /// The file gets this value of an extended attribute.
+    /// Sets an extended attribute of a file.
     Attribute(&'static str, &'static str),
-    /// The case's step gets other words.
+    /// Replaces text in the step of the case.
     Dockerfile(&'static str, &'static str),
 }
 
-/// Makes what the lines say: a file, `file = content`, `directory/`, or `link -> target`.
+/// Creates an entry for each line: `file`, `file = content`, `directory/`, or `link -> target`.
 pub(super) fn plant(root: &Path, lines: &str) {
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (name, target) = match line.split_once(" -> ") {
@@ -58,7 +58,7 @@ pub(super) fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// What a file holds: an archive where its name says so.
+/// Returns the content of a file: an archive if the name ends in `.tar`.
 fn content(path: &Path, text: &str) -> Vec<u8> {
     if path.extension().is_none_or(|extension| extension != "tar") {
         return text.as_bytes().to_vec();
@@ -72,8 +72,8 @@ fn content(path: &Path, text: &str) -> Vec<u8> {
 }
 
 impl Edit {
-    /// Makes it, for the case that has this directory of the project.
-    pub(super) fn make(self, project: &Path, directory: &str) {
+    /// Applies the edit for the case in this directory of the project.
+    pub(super) fn apply(self, project: &Path, directory: &str) {
         let at = |name: &str| project.join(directory).join(name);
         let remove = |path: &Path| {
             if path.is_dir() && !path.is_symlink() { fs::remove_dir_all(path) } else { fs::remove_file(path) }

@@ -1,4 +1,4 @@
-//! `.dockerignore` files: the listing of the image that the engine's own client builds is larder's own listing.
+//! `.dockerignore` files: larder lists the same entries of a context as an image that the engine's own client builds.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -30,7 +30,7 @@ const TREE: &str = "
     dangling -> nowhere
 ";
 
-/// What it is about, further entries, the ignore file.
+/// Name, additional entries, and content of the ignore file.
 const CASES: &[(&str, &str, &[u8])] = &[
     ("an empty file", "", b""),
     ("comments and blank lines", "", b"# a.txt\n\n   \n\t\n #b.txt\nb.txt\n"),
@@ -40,9 +40,9 @@ const CASES: &[(&str, &str, &[u8])] = &[
     ("dots", "", b"./a.txt\nsrc/../b.txt\nsrc/./app.py\n"),
     ("the root itself", "", b".\n"),
     ("the root itself, absolute", "", b"/\n"),
-    ("what is outside", "", b"../a.txt\n../../src\n"),
-    ("line ends of Windows", "", b"a.txt\r\nsrc/deep\r\n!src/deep/er/x.py\r\n"),
-    ("separators of Windows", "back\\slash\nsrc/x", b"src\\app.py\nback\\\\slash\n"),
+    ("paths outside the context", "", b"../a.txt\n../../src\n"),
+    ("Windows line ends", "", b"a.txt\r\nsrc/deep\r\n!src/deep/er/x.py\r\n"),
+    ("Windows separators", "back\\slash\nsrc/x", b"src\\app.py\nback\\\\slash\n"),
     ("a byte order mark", "", b"\xEF\xBB\xBFa.txt\nb.txt\n"),
     ("a byte order mark before a comment", "", b"\xEF\xBB\xBF# x\nb.txt\n"),
     ("no line end at the end", "", b"a.txt\nb.txt"),
@@ -59,20 +59,24 @@ const CASES: &[(&str, &str, &[u8])] = &[
     ("classes", "c.txt\n-.txt\n^.txt", b"[a-b].txt\n[^a-z].txt\n"),
     ("classes of odd characters", "].txt\n!.txt", b"[\\]].txt\n[!].txt\n"),
     ("escapes", "star*\nstarry\n#hash\n!bang", b"star\\*\n\\#hash\n\\!bang\n"),
-    ("special to expressions", "a+b\na(b)\na.b\naxb\n{a,b}.txt\na$", b"a+b\na(b)\na.b\n{a,b}.txt\na$\n"),
+    (
+        "special characters of regular expressions",
+        "a+b\na(b)\na.b\naxb\n{a,b}.txt\na$",
+        b"a+b\na(b)\na.b\n{a,b}.txt\na$\n",
+    ),
     ("dots in wildcards", "axtxt\nb.text", b"?.t*t\n"),
     ("all but some", "", b"*\n!src\n!a.txt\n"),
     ("all but a file deep down", "", b"*\n!src/deep/er/x.py\n"),
-    ("all but a kind", "", b"**\n!**/*.py\n"),
-    ("an excepted child of what is excluded", "", b"src\n!src/deep/er\n"),
+    ("all but one file type", "", b"**\n!**/*.py\n"),
+    ("an exception inside an excluded directory", "", b"src\n!src/deep/er\n"),
     ("an exception that comes too early", "", b"!src/app.py\nsrc\n"),
     ("an exception of an exception", "", b"*\n!src\nsrc/deep\n!src/deep/er/x.py\nsrc/*.pyc\n"),
     ("exceptions with white space", "", b"*\n! a.txt\n!  src/app.py \n"),
     ("exceptions with slashes and dots", "", b"*\n!/a.txt\n!./src/../b.txt\n"),
-    ("a directory taken back whole", "", b"docs/*\n!docs/img\n"),
-    ("a directory that is named again", "", b"src\n!src/deep\nsrc\n"),
-    ("a child named before its parent's exception", "", b"src/deep\n!src\nz\n"),
-    ("a pattern that does not matter to the directory", "", b"src/app.py\n!src\nsrc/app.pyc\n"),
+    ("an exception for a whole directory", "", b"docs/*\n!docs/img\n"),
+    ("a directory that is excluded again", "", b"src\n!src/deep\nsrc\n"),
+    ("a child excluded before the exception of its parent", "", b"src/deep\n!src\nz\n"),
+    ("a pattern without effect on the directory", "", b"src/app.py\n!src\nsrc/app.pyc\n"),
     ("links", "", b"srclink\nsrc/link\n"),
     ("behind a link", "", b"srclink/app.py\ndangling/x\n"),
     ("empty directories", "empty/more/", b"empty\ndocs/img/*\n"),
@@ -84,24 +88,25 @@ const CASES: &[(&str, &str, &[u8])] = &[
     ("trailing slashes and stars", "", b"src/*/\ndocs/**/\n"),
 ];
 
-/// Where the client of 20.10, whose matcher is an older one, reads the file otherwise: it does not escape what is
-/// special to expressions, takes two stars in a name for one, does not look for an exception with two stars in what is
-/// excluded, and forgets or keeps patterns of parents in its own way. larder sends that engine what newer clients do.
-const READ_OTHERWISE: [&str; 7] = [
+/// Cases that the client of 20.10 reads differently, because it has an older matcher. It does not escape special
+/// characters of regular expressions, treats two stars in a name as one, ignores exceptions with two stars inside an
+/// excluded directory, and applies patterns of parent directories differently. larder sends that engine the files that
+/// newer clients send.
+const OLD_CLIENT_DIFFERENCES: [&str; 7] = [
     "two stars in a name",
-    "special to expressions",
-    "all but a kind",
+    "special characters of regular expressions",
+    "all but one file type",
     "an exception that comes too early",
-    "a directory that is named again",
-    "a child named before its parent's exception",
-    "a pattern that does not matter to the directory",
+    "a directory that is excluded again",
+    "a child excluded before the exception of its parent",
+    "a pattern without effect on the directory",
 ];
 
-/// A line an entry: path, kind, mode, target.
+/// One line for each entry: path, kind, mode, and target of a link.
 type Listing = BTreeSet<String>;
 
 fn line(path: &str, kind: &str, mode: u32, target: &str) -> String {
-    // The mode of a link is no one's choice.
+    // The mode of a link has no meaning.
     let mode = if kind == "link" { 0 } else { mode & 0o7777 };
     format!("{path} {kind} {mode:o} {target}")
 }
@@ -120,11 +125,11 @@ fn by_larder(project: &Path, ignore: &[u8]) -> Listing {
     lines.collect()
 }
 
-/// What an image that copies everything holds. `arguments` come before the context.
+/// Returns the entries of an image that copies the whole context. `arguments` are put before the context.
 fn by_engine(engine: &Engine, context: &TestContext, what: &str, arguments: &[&str]) -> Listing {
     let output = context.path("image.tar");
     let into = format!("type=tar,dest={}", output.display());
-    if engine.major() == 20 && READ_OTHERWISE.contains(&what) {
+    if engine.major() == 20 && OLD_CLIENT_DIFFERENCES.contains(&what) {
         context.larder(&["build", "-q", "--output", &into, "."]).success();
     } else {
         let mut build = engine.docker();
@@ -151,7 +156,7 @@ fn by_engine(engine: &Engine, context: &TestContext, what: &str, arguments: &[&s
     lines
 }
 
-fn planted(engine: &Engine, more: &str) -> TestContext {
+fn tree_project(engine: &Engine, more: &str) -> TestContext {
     let context = TestContext::new(engine);
     plant(&context.project(), TREE);
     plant(&context.project(), more);
@@ -162,11 +167,11 @@ fn planted(engine: &Engine, more: &str) -> TestContext {
 }
 
 #[test]
-fn the_engine_sees_of_every_tree_what_larder_sees() {
+fn larder_and_the_engine_list_the_same_entries_of_every_tree() {
     for engine in &builders() {
         let mut differences = Vec::new();
         for (what, more, ignore) in CASES {
-            let context = planted(engine, more);
+            let context = tree_project(engine, more);
             context.write(".dockerignore", ignore);
             let (ours, theirs) =
                 (by_larder(&context.project(), ignore), by_engine(engine, &context, what, &[]));
@@ -177,47 +182,62 @@ fn the_engine_sees_of_every_tree_what_larder_sees() {
                 differences.push((*what, only(&ours, &theirs), only(&theirs, &ours)));
             }
         }
-        assert!(differences.is_empty(), "{} (ours alone, theirs alone): {differences:#?}", engine.name);
+        assert!(differences.is_empty(), "{} (only larder, only the engine): {differences:#?}", engine.name);
     }
 }
 
 #[test]
-fn a_dockerfile_brings_its_own_ignore_file() {
+fn a_dockerfile_can_have_its_own_ignore_file() {
     for engine in &builders() {
-        let context = planted(engine, "docker/");
+        let context = tree_project(engine, "docker/");
         context.write(".dockerignore", "src\n").write("Dockerfile.dockerignore", "docs\n");
         context.write("docker/App", "FROM scratch\nCOPY . /\n");
         let ours = by_larder(&context.project(), b"docs\n");
-        assert_eq!(ours, by_engine(engine, &context, "its own before the other", &[]), "{}", engine.name);
+        assert_eq!(
+            ours,
+            by_engine(engine, &context, "its own file instead of .dockerignore", &[]),
+            "{}",
+            engine.name
+        );
         let key = |arguments: &[&str]| {
             let arguments = [&["key", "--format", "json"], arguments, &["."]].concat();
             context.larder(&arguments).success().stdout
         };
         let before = key(&[]);
         context.write("docs/guide.md", "edited");
-        assert_eq!(key(&[]), before, "{}: its own file says what is ignored", engine.name);
+        assert_eq!(key(&[]), before, "{}: its own ignore file applies", engine.name);
         context.write("src/app.py", "edited");
-        assert_ne!(key(&[]), before, "{}: and the other one does not", engine.name);
+        assert_ne!(key(&[]), before, "{}: .dockerignore does not apply", engine.name);
 
         let app = context.project().join("docker/App").display().to_string();
         let ours = by_larder(&context.project(), b"src\n");
-        assert_eq!(ours, by_engine(engine, &context, "none of its own", &["-f", &app]), "{}", engine.name);
+        assert_eq!(
+            ours,
+            by_engine(engine, &context, "no ignore file of its own", &["-f", &app]),
+            "{}",
+            engine.name
+        );
         let before = key(&["-f", "docker/App"]);
         context.write("src/app.py", "edited again");
         assert_eq!(key(&["-f", "docker/App"]), before, "{}", engine.name);
-        // An empty one is one.
+        // An empty ignore file applies, too.
         context.write("docker/App.dockerignore", "");
         let ours = by_larder(&context.project(), b"");
-        assert_eq!(ours, by_engine(engine, &context, "an empty one", &["-f", &app]), "{}", engine.name);
+        assert_eq!(
+            ours,
+            by_engine(engine, &context, "an empty ignore file of its own", &["-f", &app]),
+            "{}",
+            engine.name
+        );
         assert_ne!(key(&["-f", "docker/App"]), before, "{}", engine.name);
     }
 }
 
 #[test]
-fn a_malformed_ignore_file_is_refused_by_both() {
+fn a_malformed_ignore_file_is_rejected_by_larder_and_the_engine() {
     for engine in &builders() {
         for ignore in ["[a-\n", "a\\\n", "!\n"] {
-            let context = planted(engine, "");
+            let context = tree_project(engine, "");
             context.write(".dockerignore", ignore);
             let mut build = engine.docker();
             let run = finish(build.args(["build", "-q"]).arg(context.project()), None);

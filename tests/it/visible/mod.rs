@@ -1,4 +1,4 @@
-//! What of a context a build sees, and what of that its key counts: the engine says, larder must agree.
+//! Which files of a context a build reads, and which edits its key counts: larder must agree with the engine.
 
 mod cases;
 mod counted;

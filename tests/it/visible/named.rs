@@ -1,4 +1,4 @@
-//! Named contexts that are directories: what counts of them.
+//! Named contexts that are directories: which edits count.
 
 use std::fs;
 use std::path::Path;
@@ -13,32 +13,32 @@ use crate::support::{BUSYBOX, TestContext};
 
 const DATA: &str = "d/x\nd/x.md\nd/sub/y\nother\nlink -> d\n.dockerignore = *.log\na.log";
 
-/// What it is about, the step that takes something from the context `data`, what happens there, whether it counts.
+/// Name, step that copies from the context `data`, edit of that context, and `true` if the edit counts.
 const CASES: &[(&str, &str, Edit, bool)] = &[
     ("a file's content", "COPY --from=data d/x /%/", Overwrite("d/x"), true),
-    ("the file beside", "COPY --from=data d/x /%/", Overwrite("other"), false),
+    ("a different file", "COPY --from=data d/x /%/", Overwrite("other"), false),
     ("a directory's file", "COPY --from=data d /%/", Overwrite("d/sub/y"), true),
     ("a directory's mode", "COPY --from=data d /%/", Mode("d", 0o700), true),
     ("beside a directory", "COPY --from=data d /%/", Plant("new/"), false),
     ("no match", "COPY --from=data d/*.md /%/", Overwrite("d/x"), false),
     ("behind a link", "COPY --from=data link/x /%/", Overwrite("d/x"), true),
-    ("what is excluded", "COPY --from=data --exclude=*.md d /%/", Overwrite("d/x.md"), false),
+    ("an excluded file", "COPY --from=data --exclude=*.md d /%/", Overwrite("d/x.md"), false),
     ("everything", "COPY --from=data . /%/", Overwrite("other"), true),
-    ("what its own file ignores", "COPY --from=data . /%/", Overwrite("a.log"), false),
+    ("a file that its own ignore file excludes", "COPY --from=data . /%/", Overwrite("a.log"), false),
     (
-        "what its own file no longer ignores",
+        "a file that its own ignore file no longer excludes",
         "COPY --from=data a* /%/",
         Replace(".dockerignore", ".dockerignore = *.md"),
         true,
     ),
     ("a mounted directory", "RUN --mount=from=data,source=d,target=/m : %", Overwrite("d/x"), true),
     ("beside a mounted directory", "RUN --mount=from=data,source=d,target=/m : %", Overwrite("other"), false),
-    ("what is taken of the stage that it replaces", "COPY --from=stage d /%/", Overwrite("d/x"), true),
-    ("what is not", "COPY --from=stage d /%/", Overwrite("other"), false),
+    ("a file of the context that replaces a stage", "COPY --from=stage d /%/", Overwrite("d/x"), true),
+    ("a different file of that context", "COPY --from=stage d /%/", Overwrite("other"), false),
 ];
 
 #[test]
-fn what_the_engine_counts_of_a_named_context_is_what_the_key_counts() {
+fn the_key_counts_the_same_edits_of_a_named_context_as_the_engine() {
     let mut wrong = Vec::new();
     for engine in builders().iter().filter(|engine| engine.major() > 20) {
         for (what, step, edit, counts) in CASES {
@@ -52,7 +52,7 @@ fn what_the_engine_counts_of_a_named_context_is_what_the_key_counts() {
                 "Dockerfile",
                 format!("FROM {BUSYBOX} AS stage\nRUN false\nFROM {BUSYBOX} AS c0\n{step}\n"),
             );
-            // The main context's file has no say.
+            // The ignore file of the main context does not apply.
             context.write(".dockerignore", "d\nother\n");
             let given = |place: &Path| format!("{name}={}", place.display());
             let key = |place: &Path| {
@@ -62,8 +62,8 @@ fn what_the_engine_counts_of_a_named_context_is_what_the_key_counts() {
             };
             let before = key(&data);
             cached(engine, &context, &context.project(), &["--build-context", &given(&data)]);
-            edit.make(&data, ".");
-            // From elsewhere, so that all of it is sent again.
+            edit.apply(&data, ".");
+            // The directory is renamed, so that BuildKit receives all of it again.
             let elsewhere = data.with_extension("again");
             fs::rename(&data, &elsewhere).unwrap();
             if (before != key(&elsewhere)) != *counts {
@@ -73,8 +73,8 @@ fn what_the_engine_counts_of_a_named_context_is_what_the_key_counts() {
             fs::rename(context.project(), &project).unwrap();
             let cached = cached(engine, &context, &project, &["--build-context", &given(&elsewhere)]);
             if cached.contains(&0) == *counts {
-                let says = if *counts { "cached" } else { "not cached" };
-                wrong.push(format!("{}: {what} is {says} ({step})", engine.name));
+                let state = if *counts { "cached" } else { "not cached" };
+                wrong.push(format!("{}: {what} is {state} ({step})", engine.name));
             }
         }
     }

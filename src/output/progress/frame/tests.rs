@@ -1,3 +1,5 @@
+//! Tests of the live table.
+
 use proptest::prelude::*;
 use unicode_width::UnicodeWidthStr;
 
@@ -47,12 +49,12 @@ fn busy_build() -> Trace {
 }
 
 #[test]
-fn the_table_shows_what_is_at_work_in_detail_and_the_rest_in_a_line() {
+fn running_steps_have_details_and_other_steps_one_line() {
     insta::assert_snapshot!(drawn_frame(&busy_build(), 3_200, 80, 24));
 }
 
 #[test]
-fn a_low_terminal_keeps_what_is_at_work() {
+fn a_low_terminal_shows_the_running_steps() {
     let frames = [10, 6, 4, 3, 2, 1, 0]
         .map(|rows| format!("{rows} rows\n{}", drawn_frame(&busy_build(), 3_200, 80, rows)));
     insta::assert_snapshot!(frames.concat());
@@ -98,7 +100,7 @@ fn the_final_table_lists_every_step_and_warning() {
 }
 
 #[test]
-fn steps_that_are_not_over_keep_the_final_table_from_saying_finished() {
+fn the_final_table_is_not_finished_while_steps_are_running() {
     let lines = summary(&busy_build(), at(3_200), 60);
     assert_eq!(lines[0].text, "[+] Building 3.2s (2/5)");
 }

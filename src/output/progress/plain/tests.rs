@@ -1,3 +1,5 @@
+//! Tests of the plain format.
+
 use proptest::prelude::*;
 
 use super::super::captured::Captured;
@@ -26,7 +28,7 @@ const PIP: &str = "[2/3] RUN pip install";
 const NPM: &str = "[web 2/2] RUN npm ci";
 
 #[test]
-fn a_build_reads_as_docker_prints_it() {
+fn a_build_is_printed_in_the_format_of_docker() {
     let text = rendered([
         (0, Some(Script::new().announce("r", PIP).start("c", CONTEXT, 0))),
         (90, Some(Script::new().status("c", "transferring context:", (1_200_000, 0), (0, 90), true))),
@@ -67,7 +69,7 @@ fn concurrent_steps_take_turns() {
 }
 
 #[test]
-fn a_step_that_merely_started_does_not_interrupt_one_at_work() {
+fn a_started_step_without_output_does_not_interrupt_a_running_one() {
     let text = rendered([
         (0, Some(Script::new().start("r", PIP, 0))),
         (2_000, Some(Script::new().start("n", NPM, 2_000))),
@@ -119,7 +121,7 @@ fn a_transfer_is_shown_again_after_a_twentieth_or_five_seconds() {
 }
 
 #[test]
-fn a_row_that_outlives_its_vertex_does_not_end_it_again_and_again() {
+fn a_row_that_outlives_its_vertex_repeats_the_end_only_once() {
     let import = "importing cache manifest from registry.example/app:cache";
     let row = |current, millis, over| {
         Some(Script::new().status("i", "sha256:abc", (current, 100), (0, millis), over))
@@ -143,7 +145,7 @@ fn a_row_that_outlives_its_vertex_does_not_end_it_again_and_again() {
 }
 
 #[test]
-fn a_progress_bar_leaves_its_last_state() {
+fn only_the_last_state_of_a_progress_bar_is_printed() {
     let text = rendered([
         (0, Some(Script::new().start("r", PIP, 0))),
         (100, Some(Script::new().log("r", 100, "\r 10%").log("r", 200, "\r 50%"))),
@@ -153,7 +155,7 @@ fn a_progress_bar_leaves_its_last_state() {
 }
 
 #[test]
-fn a_vertex_that_runs_again_gets_a_block_of_its_own_under_its_number() {
+fn a_vertex_that_runs_again_gets_a_new_block_with_the_same_number() {
     let text = rendered([
         (0, Some(Script::new().done("r", PIP, 0, 100))),
         (200, Some(Script::new().done("n", NPM, 100, 200))),
@@ -173,7 +175,7 @@ fn a_vertex_that_runs_again_gets_a_block_of_its_own_under_its_number() {
 
 proptest! {
     #[test]
-    fn where_the_output_was_split_does_not_matter(
+    fn the_split_points_of_the_output_do_not_matter(
         text in "[a-c€\u{1b}\r\n]{0,80}", cuts in prop::collection::vec(0usize..240, 0..8)
     ) {
         let bytes = text.as_bytes();

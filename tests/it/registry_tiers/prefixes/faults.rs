@@ -1,19 +1,19 @@
-//! Prefixes that cannot be used: the image is built normally, and the tier's record has the reason.
+//! Prefixes that cannot be used: the image is built without them, and the record of the tier has the reason.
 
 use std::time::{Duration, Instant};
 
 use super::super::front::Fault;
 use super::{Project, every_engine};
 
-const GONE: Fault = Fault::Answer(
+const MISSING: Fault = Fault::Answer(
     "404 Not Found",
     r#"{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}"#,
 );
 
-/// The longest that a build with a broken prefix may take on a machine under load; a plain one takes a few seconds.
+/// The time limit for a build with a broken prefix on a busy machine. A normal build takes a few seconds.
 const BOUND: Duration = Duration::from_secs(40);
 
-/// What happens to a prefix, and what the record says then.
+/// Damage to a prefix, and the reason that the record must contain.
 struct Case {
     name: &'static str,
     damage: fn(&Project),
@@ -30,12 +30,12 @@ fn last_layer(project: &Project) -> String {
 }
 
 fn fail_layer(project: &Project, fault: Fault) {
-    // Rules of a front live as long as the tests.
+    // The rules of a front need a `'static` string.
     project.front.fail("GET", last_layer(project).leak(), fault, usize::MAX);
 }
 
 #[test]
-fn a_prefix_that_cannot_be_used_is_noticed_and_the_image_built_normally() {
+fn a_prefix_that_cannot_be_used_is_detected_and_the_image_is_built_without_it() {
     let cases = [
         Case {
             name: "tag removed",
@@ -62,7 +62,7 @@ fn a_prefix_that_cannot_be_used_is_noticed_and_the_image_built_normally() {
             reason: "the build cannot continue from",
         },
         Case {
-            name: "other bytes",
+            name: "different content",
             damage: |project| fail_layer(project, Fault::Corrupt),
             reason: "the build cannot continue from",
         },
@@ -73,13 +73,13 @@ fn a_prefix_that_cannot_be_used_is_noticed_and_the_image_built_normally() {
         },
         Case {
             name: "refused",
-            damage: |project| fail_layer(project, GONE),
+            damage: |project| fail_layer(project, MISSING),
             reason: "the build cannot continue from",
         },
         Case {
             name: "hangs",
             damage: |project| fail_layer(project, Fault::Stall),
-            reason: "gets nothing of a layer for 5 s",
+            reason: "received no data of a layer for 5 s",
         },
     ];
     let all = every_engine();
@@ -92,17 +92,17 @@ fn a_prefix_that_cannot_be_used_is_noticed_and_the_image_built_normally() {
                     let project = Project::published(from);
                     damage(&project);
                     let agent = project.agent(to, "b");
-                    // The agent knows how long the steps take.
+                    // This build records how long the steps take.
                     let known = project.name(&agent.name);
                     let steps_run = ["--tiers", "engine", "--no-cache", "-t", &known];
                     project.agent(from, "b").build(&steps_run);
                     let clock = Instant::now();
                     let built = project.push(&agent, &[]);
                     let took = clock.elapsed();
-                    let (outcome, told) = built.tier("prefix");
+                    let (outcome, recorded) = built.tier("prefix");
                     let stderr = &built.run.stderr;
-                    println!("{case}: {took:?}: {outcome}: {told}");
-                    assert!(outcome == "miss" && told.contains(reason), "{case}: {told}: {stderr}");
+                    println!("{case}: {took:?}: {outcome}: {recorded}");
+                    assert!(outcome == "miss" && recorded.contains(reason), "{case}: {recorded}: {stderr}");
                     assert!(took < BOUND, "{case}: {took:?}: {stderr}");
                     assert_eq!(built.record["outcome"], "built", "{case}: {stderr}");
                     assert_eq!(built.steps()[0], 4, "{case}: {stderr}");

@@ -1,4 +1,4 @@
-//! Options and lanes, which decide whether prefixes are used and published.
+//! Options and lanes: they decide whether prefixes are used and published.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use super::{Project, dockerfile, every_engine};
 use crate::running::Running;
 use crate::support::BUSYBOX;
 
-/// A key that has signed nothing, in base64.
+/// A public key in base64 that has signed nothing.
 const PUBLIC_KEY: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 
 #[test]
-fn options_that_a_prefix_contradicts_leave_it_alone() {
+fn options_that_conflict_with_a_prefix_neither_use_nor_replace_it() {
     let all = every_engine();
     let project = Project::published(&all[0]);
     let published = project.prefix_tags();
@@ -27,10 +27,10 @@ fn options_that_a_prefix_contradicts_leave_it_alone() {
         let agent = project.agent(&all[1], &format!("case-{index}"));
         agent.context.write("app.py", format!("{arguments:?}\n"));
         let built = project.push(&agent, arguments);
-        let (told, why) = built.tier("prefix");
+        let (actual, why) = built.tier("prefix");
         assert!(
-            told == outcome && why.contains(reason),
-            "{arguments:?}: {told}: {why}: {}",
+            actual == outcome && why.contains(reason),
+            "{arguments:?}: {actual}: {why}: {}",
             built.run.stderr
         );
         assert_eq!(project.prefix_tags(), published, "{arguments:?}");
@@ -53,17 +53,17 @@ fn options_that_a_prefix_contradicts_leave_it_alone() {
         let agent = project.agent(containerd, &format!("other-{index}"));
         agent.context.write("app.py", format!("{arguments:?}\n"));
         let built = agent.build(arguments);
-        let (told, why) = built.tier("prefix");
-        assert!(told == "skipped" && why.contains(reason), "{arguments:?}: {told}: {why}");
+        let (actual, why) = built.tier("prefix");
+        assert!(actual == "skipped" && why.contains(reason), "{arguments:?}: {actual}: {why}");
         assert_eq!(project.prefix(), manifest, "{arguments:?}");
     }
     project.push(&project.agent(&all[1], "rebuild"), &["--force-rebuild"]);
     assert_eq!(project.prefix_tags(), published);
-    assert_ne!(project.prefix(), manifest, "a forced rebuild replaces it");
+    assert_ne!(project.prefix(), manifest, "a forced rebuild replaces the prefix");
 }
 
 #[test]
-fn a_pull_request_reads_the_prefix_of_the_trunk_and_the_trunk_reads_none_of_it() {
+fn a_pull_request_reads_prefixes_of_the_trunk_and_the_trunk_reads_none_of_pull_requests() {
     let all = every_engine();
     let project = Project::new(&all[0]);
     let of = |lane| ["--lane", lane, "--trunk", "main"];
@@ -72,15 +72,15 @@ fn a_pull_request_reads_the_prefix_of_the_trunk_and_the_trunk_reads_none_of_it()
     project.first.context.write("app.py", "2\n");
     let trunk = project.push(&project.agent(&all[1], "b"), &of("main"));
     assert_eq!(trunk.tier("prefix").0, "miss", "{}", trunk.run.stderr);
-    assert_eq!(project.prefix_tags().len(), 2, "each lane has its own");
+    assert_eq!(project.prefix_tags().len(), 2, "each lane has its own prefix");
     project.first.context.write("app.py", "3\n");
     let request = project.push(&project.agent(&all[0], "c"), &of("pr-8"));
-    request.continues();
-    assert_eq!(project.prefix_tags().len(), 2, "it has made no layers of a prefix");
+    request.assert_continues();
+    assert_eq!(project.prefix_tags().len(), 2, "the pull request made no layers of a prefix");
 }
 
 #[test]
-fn a_prefix_that_is_too_old_is_replaced() {
+fn a_prefix_older_than_max_age_is_replaced() {
     let all = every_engine();
     let project = Project::published(&all[0]);
     let old = project.prefix();
@@ -88,12 +88,12 @@ fn a_prefix_that_is_too_old_is_replaced() {
     let agent = project.agent(&all[1], "b");
     let built = project.push(&agent, &["--max-age", "1s", "--load"]);
     assert!(built.tier("prefix").1.contains("before --max-age"), "{}", built.run.stderr);
-    assert_eq!(built.steps()[2], 0, "the caches of layers are as old: {}", built.run.stderr);
+    assert_eq!(built.steps()[2], 0, "the layer caches are too old as well: {}", built.run.stderr);
     assert_ne!(project.prefix(), old);
 
     project.first.context.write("app.py", "3\n");
     let next = project.agent(&all[2], "c");
-    project.push(&next, &["--load"]).continues();
+    project.push(&next, &["--load"]).assert_continues();
     assert_eq!(project.image_file(&next, "/one"), project.image_file(&agent, "/one"));
 }
 
@@ -104,8 +104,8 @@ fn an_image_is_as_old_as_the_prefix_that_it_continues() {
     let project = Project::published(&all[0]);
     sleep(Duration::from_secs(AGE + 2));
     let continuing = project.agent(&all[1], "b");
-    project.push(&continuing, &["--load"]).continues();
-    // The image is younger than that, and its prefix older.
+    project.push(&continuing, &["--load"]).assert_continues();
+    // The image is newer than the maximum age, and its prefix is older.
     let age = format!("{AGE}s");
     for (agent, tier) in [(&continuing, "engine"), (&project.agent(&all[2], "c"), "registry")] {
         let built = project.push(agent, &["--max-age", &age, "--read-only"]);
@@ -115,7 +115,7 @@ fn an_image_is_as_old_as_the_prefix_that_it_continues() {
 }
 
 #[test]
-fn an_image_whose_inputs_changed_meanwhile_publishes_no_prefix() {
+fn an_image_whose_inputs_changed_during_the_build_publishes_no_prefix() {
     let project = Project::new(&every_engine()[0]);
     let context = &project.first.context;
     let slow = dockerfile(&context.tag("mark")).replace("RUN cat", "RUN echo slow; sleep 4; cat");
@@ -131,7 +131,7 @@ fn an_image_whose_inputs_changed_meanwhile_publishes_no_prefix() {
 }
 
 #[test]
-fn an_image_on_a_base_that_moved_has_other_prefixes() {
+fn a_changed_base_image_changes_the_prefixes() {
     let all = every_engine();
     let project = Project::new(&all[0]);
     let context = &project.first.context;
