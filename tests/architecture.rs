@@ -8,10 +8,13 @@ use std::path::{Path, PathBuf};
 
 /// Each domain module and the modules that it may use. `settings`, `output`, `commands` and the crate root, which are
 /// above the domain, are not listed.
-const DOMAIN: [(&str, &[&str]); 25] = [
+const DOMAIN: [(&str, &[&str]); 28] = [
     ("amounts", &[]),
     ("error_chain", &[]),
+    ("http_retry", &[]),
+    ("regular_file", &[]),
     ("screen_text", &[]),
+    ("tls", &[]),
     ("digest", &[]),
     ("platform", &[]),
     ("endpoint", &["digest"]),
@@ -80,7 +83,7 @@ const DOMAIN: [(&str, &[&str]); 25] = [
 ];
 
 /// Small utility modules that every module may use.
-const UTILITIES: [&str; 3] = ["amounts", "error_chain", "screen_text"];
+const UTILITIES: [&str; 6] = ["amounts", "error_chain", "http_retry", "regular_file", "screen_text", "tls"];
 
 /// The modules above the domain, and the modules that they must not use. Commands leave work on files and images to the
 /// pipeline.

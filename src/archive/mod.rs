@@ -46,7 +46,7 @@ pub(crate) use listing::{FileData, Node, Time};
 pub use listing::{Listing, NodeKind};
 pub(crate) use restore::{Options, Pieces, RestoreError, remove_stale, restore};
 pub(crate) use save::{CommitError, Destination, SaveError, commit, save, take_over};
-pub(crate) use trim::{Bounds, Use, left_out, trim};
+pub(crate) use trim::{Bounds, Use, nodes_to_trim, trim};
 #[cfg(test)]
 pub(crate) use units::{response, wheel};
 pub(crate) use units::{units, whole_units};

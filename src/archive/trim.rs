@@ -34,7 +34,7 @@ pub(crate) struct Bounds {
 /// use of a file.
 ///
 /// If leaving out all units is not enough, everything is left out, because a part of a cache may be worse than nothing.
-pub(crate) fn left_out(
+pub(crate) fn nodes_to_trim(
     units: &[Option<u32>],
     file: impl Fn(usize) -> Option<Use>,
     bounds: Bounds,
@@ -106,7 +106,7 @@ pub(crate) fn trim(found: &mut Vec<Found>, limit: u64, by_use: bool) -> Trimmed 
         })
         .collect();
     let bounds = Bounds { bytes: Some(limit), ..Bounds::default() };
-    let left_out = left_out(&units(found.iter().map(|one| &one.node)), |place| uses[place], bounds);
+    let left_out = nodes_to_trim(&units(found.iter().map(|one| &one.node)), |place| uses[place], bounds);
     let mut trimmed = Trimmed::default();
     for one in uses.iter().zip(&left_out).filter_map(|(one, is_left_out)| one.filter(|_| *is_left_out)) {
         trimmed.files += 1;

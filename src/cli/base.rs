@@ -13,7 +13,7 @@ pub(crate) struct BaseArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BaseCommand {
-    /// Build an image for others to stand on, unless its registry has it, and print its reference
+    /// Build a base image unless it already exists, and print its reference
     #[command(mut_arg("context", |context| context.required(false).default_value(".")))]
     Build(Box<BaseBuildArgs>),
 }
@@ -22,13 +22,13 @@ pub(crate) enum BaseCommand {
 pub(crate) struct BaseBuildArgs {
     #[command(flatten)]
     pub(crate) build: BuildArgs,
-    /// Repository that it is kept in [env: LARDER_BASE_REPO] [default: none, it stays in the engine]
+    /// Repository for the base image [env: LARDER_BASE_REPO] [default: none, it stays in the engine]
     #[arg(long, value_name = "REPOSITORY", help_heading = BASE)]
     pub(crate) repo: Option<String>,
-    /// Let of the context these files alone decide whether it is built anew
+    /// Consider only these files of the context when deciding whether to rebuild
     #[arg(long, value_name = "FILE", value_delimiter = ',', help_heading = BASE)]
     pub(crate) requirements: Vec<String>,
-    /// Form of the output
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text, help_heading = BASE)]
     pub(crate) format: Format,
 }

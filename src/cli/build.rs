@@ -1,4 +1,4 @@
-//! `larder build`: docker build's flags by their names, and larder's own.
+//! `larder build`: the flags of `docker build` under the same names, and flags that only larder has.
 
 use std::path::PathBuf;
 
@@ -10,100 +10,102 @@ use super::{CarryArgs, SourceArgs, StepArgs};
 pub(super) const BASE: &str = "Base image";
 
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "Flags of docker build that BuildKit does not know (--squash, --compress, --memory, \
-                        --cpu-*, --isolation, --security-opt) are refused with the reason")]
+#[command(
+    after_help = "Flags of docker build that BuildKit does not support (--squash, --compress, --memory, \
+                        --cpu-*, --isolation, --security-opt) are rejected with the reason"
+)]
 pub(crate) struct BuildCommandArgs {
     #[command(flatten)]
     pub(crate) build: BuildArgs,
-    /// Build this Dockerfile first, once for each set of dependencies, and hand its image on as the build argument BASE_IMAGE
+    /// Build this Dockerfile first, once for each set of dependencies, and pass its image as the build argument BASE_IMAGE
     #[arg(long, value_name = "FILE", help_heading = BASE)]
     pub(crate) base: Option<String>,
-    /// Repository that the base image is kept in [env: LARDER_BASE_REPO] [default: none, it stays in the engine]
+    /// Repository for the base image [env: LARDER_BASE_REPO] [default: none, it stays in the engine]
     #[arg(long, value_name = "REPOSITORY", requires = "base", help_heading = BASE)]
     pub(crate) base_repo: Option<String>,
-    /// Let of the context these files alone decide whether the base image is built anew
+    /// Consider only these files of the context when deciding whether to rebuild the base image
     #[arg(long, value_name = "FILE", value_delimiter = ',', requires = "base", help_heading = BASE)]
     pub(crate) base_requirements: Vec<String>,
-    /// Further images of larder.yaml, built at the same time
+    /// More images of larder.yaml to build at the same time
     #[arg(value_name = "NAME")]
     pub(crate) more: Vec<String>,
 }
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct BuildArgs {
-    /// Build context: a directory, a git or http(s) address, - for a tar or Dockerfile on stdin, or an image of larder.yaml by its name
+    /// Build context: a directory, a git or http(s) URL, - for a tar archive or Dockerfile on stdin, or the name of an image in larder.yaml
     #[arg(value_name = "PATH | URL | - | NAME")]
     pub(crate) context: String,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) steps: StepArgs,
-    /// Name the image
+    /// Name the image, optionally with a tag
     #[arg(long, short, value_name = "NAME[:TAG]")]
     pub(crate) tag: Vec<String>,
-    /// Where the result goes: type=image|local|tar|oci|docker|registry|cacheonly,…; or a directory; or -
+    /// Output destination: type=image|local|tar|oci|docker|registry|cacheonly,…, a directory, or - for a tar archive on stdout
     #[arg(long, short, value_name = "OUTPUT")]
     pub(crate) output: Vec<String>,
     /// Push the image to its registry
     #[arg(long)]
     pub(crate) push: bool,
-    /// Who pushes images of Docker engines with a graph driver: larder, the engine, or auto: whoever is expected to be faster [env: LARDER_PUSH_WITH] [default: auto]
+    /// Select what pushes images of Docker engines with a graph driver: larder, engine, or auto for the one expected to be faster [env: LARDER_PUSH_WITH] [default: auto]
     #[arg(long, value_name = "auto|engine|larder")]
     pub(crate) push_with: Option<String>,
-    /// Compression of pushed layers: gzip or zstd, which Docker before 23.0 cannot pull [env: LARDER_PUSH_COMPRESSION] [default: gzip]
+    /// Compression of pushed layers: gzip, or zstd, which Docker before 23.0 cannot pull [env: LARDER_PUSH_COMPRESSION] [default: gzip]
     #[arg(long, value_name = "gzip|zstd")]
     pub(crate) push_compression: Option<String>,
-    /// Create repositories in Amazon's registry that do not exist
+    /// Create missing repositories in Amazon ECR
     #[arg(long)]
     pub(crate) create_repository: bool,
-    /// Put the image into the engine (the default with a Docker engine)
+    /// Load the image into the engine (the default with a Docker engine)
     #[arg(long)]
     pub(crate) load: bool,
-    /// Take layers from an image or another cache: REF or type=registry,ref=REF
+    /// Import layers from an image or an external cache: REF or type=registry,ref=REF
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_from: Vec<String>,
-    /// Put layers into a cache: type=inline or type=registry,ref=REF,mode=max
+    /// Export layers to an external cache: type=inline or type=registry,ref=REF,mode=max
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
-    /// Run every step again
+    /// Run every step, without the build cache
     #[arg(long)]
     pub(crate) no_cache: bool,
-    /// Run every step of these stages again
+    /// Run every step of these stages, without the build cache
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
-    /// Ignore every cache hit, build anew, and keep the result
+    /// Ignore all cache hits, run every step, and save the result
     #[arg(long)]
     pub(crate) force_rebuild: bool,
-    /// Form of the progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
+    /// Format of the progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
     #[arg(long, value_enum, value_name = "FORM")]
     pub(crate) progress: Option<ProgressArg>,
-    /// Print the image's id, and nothing else but warnings and errors
+    /// Print only the image ID, warnings and errors
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// Write the image's id to a file
+    /// Write the image ID to a file
     #[arg(long, value_name = "FILE")]
     pub(crate) iidfile: Option<PathBuf>,
-    /// Write what the build did, its keys and hits, to a JSON file
+    /// Write a report of the build, with its keys and cache hits, to a JSON file
     #[arg(long, value_name = "FILE")]
     pub(crate) metadata_file: Option<PathBuf>,
-    /// Annotate the image's manifest
+    /// Add an annotation to the image manifest
     #[arg(long, value_name = "[TYPE:]NAME=VALUE")]
     pub(crate) annotation: Vec<String>,
     /// Attach an attestation: type=sbom|provenance,…
     #[arg(long, value_name = "ATTESTATION")]
     pub(crate) attest: Vec<String>,
-    /// Short for --attest=type=provenance
+    /// Shorthand for --attest=type=provenance
     #[arg(long, value_name = "BOOL | ATTRIBUTES", num_args = 0..=1, default_missing_value = "true",
           require_equals = true)]
     pub(crate) provenance: Option<String>,
-    /// Short for --attest=type=sbom
+    /// Shorthand for --attest=type=sbom
     #[arg(long, value_name = "BOOL | ATTRIBUTES", num_args = 0..=1, default_missing_value = "true",
           require_equals = true)]
     pub(crate) sbom: Option<String>,
-    /// Give the build of an image up after this long, counted from its start, e.g. 30m; pushing and saving come after it [env: LARDER_TIMEOUT]
+    /// Time limit for building an image, e.g. 30m; includes cache lookups, but not pushing and saving [env: LARDER_TIMEOUT]
     #[arg(long, value_name = "DURATION")]
     pub(crate) timeout: Option<String>,
-    /// Fail with exit code 3 when a cache is at fault, instead of building without it [env: LARDER_STRICT]
+    /// Fail with exit code 3 if a cache fails, instead of building without it [env: LARDER_STRICT]
     #[arg(long)]
     pub(crate) strict: bool,
     #[command(flatten)]
@@ -116,91 +118,91 @@ pub(crate) struct BuildArgs {
 
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct TierArgs {
-    /// Archive the image in the store, even if it is pushed; =false builds without any of larder's caches [env: LARDER_ENABLED]
+    /// Archive the image in the store, even if it is pushed; =false builds without any cache of larder [env: LARDER_ENABLED]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true)]
     pub(crate) enable_cache: Option<bool>,
-    /// Tiers to use: some of engine, registry, prefix, graft, archive, layers, mounts [env: LARDER_TIERS] [default: all]
+    /// Tiers to use: any of engine, registry, prefix, graft, archive, layers, mounts [env: LARDER_TIERS] [default: all]
     #[arg(long, value_name = "TIER", value_delimiter = ',')]
     pub(crate) tiers: Vec<String>,
-    /// How long moving a whole image into or out of the store, or layers to a registry, may take [env: LARDER_ARCHIVE_TIMEOUT] [default: 10m]
+    /// Time limit for moving a whole image into or out of the store, or layers to a registry [env: LARDER_ARCHIVE_TIMEOUT] [default: 10m]
     #[arg(long, value_name = "DURATION")]
     pub(crate) archive_timeout: Option<String>,
-    /// Repository for what is kept in a registry [env: LARDER_CACHE_REPO] [default: the one that is pushed to]
+    /// Repository for cached images and layers [env: LARDER_CACHE_REPO] [default: the one that is pushed to]
     #[arg(long, value_name = "REPOSITORY")]
     pub(crate) cache_repo: Option<String>,
 }
 
-/// The form of the progress output.
+/// The format of the progress output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressArg {
-    /// tty on a terminal, else plain
+    /// tty on a terminal, plain otherwise
     Auto,
     /// Line by line, for logs
     Plain,
-    /// Live, for a terminal
+    /// Live display, for terminals
     Tty,
-    /// Nothing but warnings and errors
+    /// Only warnings and errors
     Quiet,
-    /// One JSON object a line
+    /// One JSON object per line
     #[value(alias = "rawjson")]
     Json,
 }
 
-/// Flags of docker build that are accepted without effect or refused.
+/// Flags of docker build that are accepted without effect or rejected.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct RefusedArgs {
-    /// Always so with BuildKit
+    /// No effect: always the case with BuildKit
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) rm: Option<String>,
-    /// Always so with BuildKit
+    /// No effect: always the case with BuildKit
     #[arg(long, hide = true)]
     pub(crate) force_rm: bool,
-    /// Always so with BuildKit
+    /// No effect: always the case with BuildKit
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) disable_content_trust: Option<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) squash: bool,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) compress: bool,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) isolation: Option<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) security_opt: Vec<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, short, hide = true)]
     pub(crate) memory: Option<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true, allow_hyphen_values = true)]
     pub(crate) memory_swap: Option<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, short, hide = true)]
     pub(crate) cpu_shares: Option<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) cpu_period: Option<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) cpu_quota: Option<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) cpuset_cpus: Option<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) cpuset_mems: Option<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) builder: Option<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) call: Option<String>,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) check: bool,
-    /// Refused
+    /// Not supported
     #[arg(long, hide = true)]
     pub(crate) policy: Vec<String>,
 }

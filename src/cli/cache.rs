@@ -14,52 +14,52 @@ pub(crate) struct CacheArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
-    /// List the entries, the most recently used first
+    /// List the entries, most recently used first
     #[command(visible_alias = "ls")]
     List(ReadArgs),
-    /// Show all that is known of an entry
+    /// Show the details of an entry
     Info(InfoArgs),
-    /// Bring the image of an entry into the engine, or into several
+    /// Load the image of an entry into one or more engines
     Load(LoadArgs),
-    /// Show how much the cache holds, and what of it is shared
+    /// Show the size of the cache, and how much of it is shared between entries
     Stats(ReadArgs),
-    /// Remove every entry
+    /// Remove all entries
     Clear(ClearArgs),
-    /// Remove entries: these, or what is beyond the limits
+    /// Remove the given entries, or those beyond the limits
     Evict(EvictArgs),
-    /// Read everything again and say what is damaged
+    /// Read all content and report damage
     Verify(VerifyArgs),
-    /// Send what the remote store lacks of what is here, after an outage or before it is first used
+    /// Upload entries that the remote store lacks, after an outage or before its first use
     Push(PushArgs),
-    /// Write entries to one file, for a machine that shares no store
+    /// Write entries to a file, for a machine that does not share the store
     Export(ExportArgs),
-    /// Take over the entries of a file that export wrote
+    /// Import entries from a file that export wrote
     Import(ImportArgs),
 }
 
-/// A place of the store.
+/// A location of the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PlaceArg {
-    /// The cache's directory
+    /// The cache directory
     Local,
-    /// What --remote names
+    /// The shared store that --remote names
     Remote,
 }
 
 /// Options of commands that read the store.
 #[derive(Debug, Args)]
 pub(crate) struct ReadArgs {
-    /// Place to look at
+    /// Store to use
     #[arg(long, value_enum, default_value_t = PlaceArg::Local)]
     pub(crate) at: PlaceArg,
-    /// Form of the output
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
-    /// Id of the entry, or its first digits
+    /// ID of the entry, or its first digits
     pub(crate) id: String,
     #[command(flatten)]
     pub(crate) read: ReadArgs,
@@ -67,17 +67,17 @@ pub(crate) struct InfoArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct LoadArgs {
-    /// Id of the entry, or its first digits; or a file that larder cache export wrote
+    /// ID of the entry, its first digits, or a file that larder cache export wrote
     #[arg(value_name = "ENTRY | FILE")]
     pub(crate) id: String,
-    /// How long it may take [env: LARDER_ARCHIVE_TIMEOUT] [default: 10m]
+    /// Time limit for loading [env: LARDER_ARCHIVE_TIMEOUT] [default: 10m]
     #[arg(long, value_name = "DURATION")]
     pub(crate) archive_timeout: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ClearArgs {
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long, short)]
     pub(crate) yes: bool,
     #[command(flatten)]
@@ -86,9 +86,9 @@ pub(crate) struct ClearArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvictArgs {
-    /// Ids of entries, or their first digits; without any, what is beyond the limits goes
+    /// IDs of entries, or their first digits [default: the entries beyond the limits]
     pub(crate) ids: Vec<String>,
-    /// Show what would go, and remove nothing
+    /// Show what would be removed, and remove nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
@@ -97,7 +97,7 @@ pub(crate) struct EvictArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// Bring what is damaged from the other place, and set aside what cannot be mended
+    /// Replace damaged content from the other store, and set aside what cannot be repaired
     #[arg(long)]
     pub(crate) repair: bool,
     #[command(flatten)]
@@ -106,17 +106,17 @@ pub(crate) struct VerifyArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct PushArgs {
-    /// Form of the output
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
-    /// Ids of entries, or their first digits; or images of the engine that larder has built, which are archived first
+    /// IDs of entries, their first digits, or images in the engine that larder built, which are archived first
     #[arg(required = true, value_name = "ENTRY | IMAGE")]
     pub(crate) ids: Vec<String>,
-    /// File to write; - is standard output
+    /// File to write, or - for standard output
     #[arg(long, short, value_name = "FILE")]
     pub(crate) output: PathBuf,
     #[command(flatten)]
@@ -125,7 +125,7 @@ pub(crate) struct ExportArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct ImportArgs {
-    /// File that export wrote; - is standard input
+    /// File that larder cache export wrote, or - for standard input
     #[arg(value_name = "FILE")]
     pub(crate) input: PathBuf,
     #[command(flatten)]

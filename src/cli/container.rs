@@ -1,6 +1,6 @@
-//! The container options of `larder run`: those of `docker run`, as a table.
+//! The container options of `larder run`, which are those of `docker run`.
 //!
-//! Names, short forms and arities are those of docker/cli's `cli/command/container/opts.go`. The values are interpreted
+//! Names, short forms and arities are the same as in docker/cli's `cli/command/container/opts.go`. The values are interpreted
 //! by `settings::container`; `docs/run.md` lists all options.
 
 use std::collections::BTreeMap;
@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-/// The number of values that an option takes.
+/// The number of values that an option accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arity {
     /// On or off: `--init`, `--init=false`.
     Switch,
-    /// One value; the command line replaces the configuration file.
+    /// One value. A value on the command line replaces the one in the configuration file.
     Once,
-    /// Any number of values; the command line adds to the configuration file.
+    /// Any number of values. Those on the command line are added to those in the configuration file.
     Many,
 }
 
@@ -87,8 +87,8 @@ const fn many(name: &'static str, value: &'static str, help: &'static str) -> Co
 
 /// The options of `docker run` that describe a container.
 pub(crate) static OPTIONS: &[ContainerOption] = &[
-    many("env-file", "FILE", "Set the variables that a file lists, one a line"),
-    many("env", "NAME[=VALUE]", "Set a variable; without a value it comes from the environment").short('e'),
+    many("env-file", "FILE", "Set environment variables from a file, one per line"),
+    many("env", "NAME[=VALUE]", "Set an environment variable; without a value, it is taken from the environment").short('e'),
     many("volume", "SOURCE:PATH[:OPTIONS]", "Mount a directory or a volume").short('v'),
     many("mount", "FIELDS", "Mount a directory, a volume or a tmpfs: type=bind,source=DIR,target=PATH,readonly"),
     many("tmpfs", "PATH[:OPTIONS]", "Mount a tmpfs"),
@@ -97,27 +97,27 @@ pub(crate) static OPTIONS: &[ContainerOption] = &[
     many("publish", "[[IP:]PORT:]PORT[/PROTOCOL]", "Publish a port or a range of ports").short('p'),
     switch("publish-all", "Publish all exposed ports").short('P'),
     many("expose", "PORT[/PROTOCOL]", "Expose a port or a range of ports"),
-    once("gpus", "GPUS", "Graphics processors: all, a count, device=ID[,ID], or fields such as count=2,capabilities=utility"),
-    many("device", "DEVICE[:PATH[:rwm]]", "Add a device of the engine's machine, or one of CDI: VENDOR/CLASS=NAME"),
+    once("gpus", "GPUS", "GPUs: all, a count, device=ID[,ID], or fields such as count=2,capabilities=utility"),
+    many("device", "DEVICE[:PATH[:rwm]]", "Add a device of the engine's host, or a CDI device: VENDOR/CLASS=NAME"),
     many("device-cgroup-rule", "RULE", "Allow devices by number, e.g. 'c 226:* rwm'"),
-    once("user", "USER[:GROUP]", "User and perhaps group").short('u'),
-    many("group-add", "GROUP", "Add the user to a group of the image, by name or number"),
+    once("user", "USER[:GROUP]", "User, and optionally group").short('u'),
+    many("group-add", "GROUP", "Add the user to a group of the image, by name or ID"),
     once("workdir", "DIR", "Working directory").short('w'),
     once("entrypoint", "PROGRAM", "Program to run instead of the image's entrypoint"),
     once("hostname", "NAME", "Host name"),
     once("domainname", "NAME", "NIS domain name"),
     switch("init", "Run an init that forwards signals and reaps processes"),
-    once("stop-signal", "SIGNAL", "Signal that asks the container to end"),
-    once("stop-timeout", "SECONDS", "Seconds that it then has to end [default: 10]"),
-    many("label", "NAME[=VALUE]", "Set a label of the container; --build-label sets one of the image").short('l'),
-    many("label-file", "FILE", "Set the labels that a file lists, one a line"),
+    once("stop-signal", "SIGNAL", "Signal that stops the container"),
+    once("stop-timeout", "SECONDS", "Seconds between the stop signal and killing the container [default: 10]"),
+    many("label", "NAME[=VALUE]", "Set a label on the container; --build-label sets one on the image").short('l'),
+    many("label-file", "FILE", "Set labels from a file, one per line"),
     many("annotation", "NAME=VALUE", "Set an annotation for the runtime"),
-    // Rights.
+    // Permissions.
     many("cap-add", "CAPABILITY", "Add a capability, e.g. SYS_PTRACE, or ALL"),
     many("cap-drop", "CAPABILITY", "Drop a capability, or ALL"),
-    switch("privileged", "Give all capabilities and devices of the engine's machine"),
-    many("security-opt", "OPTION", "seccomp=unconfined, seccomp=FILE, apparmor=PROFILE, label=…, no-new-privileges, systempaths=unconfined"),
-    switch("read-only-rootfs", "Mount the image's file system read-only; --read-only does the same, and saves nothing in the cache"),
+    switch("privileged", "Grant all capabilities and devices of the engine's host"),
+    many("security-opt", "OPTION", "Security option: seccomp=unconfined, seccomp=FILE, apparmor=PROFILE, label=…, no-new-privileges, systempaths=unconfined"),
+    switch("read-only-rootfs", "Mount the root file system read-only; --read-only also does this, and saves nothing in the cache"),
     // Namespaces.
     once("ipc", "MODE", "IPC namespace: none, private, shareable, host or container:NAME"),
     once("pid", "MODE", "PID namespace: host or container:NAME"),
@@ -128,13 +128,13 @@ pub(crate) static OPTIONS: &[ContainerOption] = &[
     once("runtime", "RUNTIME", "Runtime of the engine"),
     many("sysctl", "NAME=VALUE", "Set a kernel parameter of the container's namespaces"),
     // Network.
-    once("network", "NETWORK", "Network of the container: bridge, host, none, container:NAME or a network's name; default, host and none are that of RUN steps, too, unless --build-network names another").alias("net"),
-    many("network-alias", "NAME", "Further name of the container in its network").alias("net-alias"),
+    once("network", "NETWORK", "Network of the container: bridge, host, none, container:NAME or a network's name; default, host and none also apply to RUN steps, unless --build-network is set").alias("net"),
+    many("network-alias", "NAME", "Additional name of the container in its network").alias("net-alias"),
     once("ip", "ADDRESS", "IPv4 address in its network"),
     once("ip6", "ADDRESS", "IPv6 address in its network"),
     many("link-local-ip", "ADDRESS", "Link-local address"),
     once("mac-address", "ADDRESS", "MAC address"),
-    many("link", "CONTAINER[:ALIAS]", "Make another container known by name"),
+    many("link", "CONTAINER[:ALIAS]", "Make another container reachable by name"),
     many("add-host", "HOST:IP", "Add a host to /etc/hosts; the address may be host-gateway"),
     many("dns", "ADDRESS", "DNS server"),
     many("dns-option", "OPTION", "Option of the resolver").alias("dns-opt"),
@@ -142,41 +142,41 @@ pub(crate) static OPTIONS: &[ContainerOption] = &[
     // Resources.
     once("shm-size", "SIZE", "Size of /dev/shm, e.g. 8g"),
     once("memory", "SIZE", "Limit the memory, e.g. 4g").short('m'),
-    once("memory-reservation", "SIZE", "Memory that is left to it when memory is short"),
-    once("memory-swap", "SIZE", "Limit memory and swap together; -1 is no limit"),
-    once("memory-swappiness", "PERCENT", "How readily memory is swapped, 0 to 100"),
-    switch("oom-kill-disable", "Do not kill it when memory is short"),
-    once("oom-score-adj", "SCORE", "How readily it is killed when memory is short, -1000 to 1000"),
-    once("cpus", "COUNT", "Limit the processors, e.g. 1.5"),
-    once("cpuset-cpus", "CPUS", "Processors to run on, e.g. 0-3,8"),
+    once("memory-reservation", "SIZE", "Soft memory limit, which applies when memory is scarce"),
+    once("memory-swap", "SIZE", "Limit the sum of memory and swap; -1 for no limit"),
+    once("memory-swappiness", "PERCENT", "Tendency to swap memory, 0 to 100"),
+    switch("oom-kill-disable", "Do not kill the container when memory is exhausted"),
+    once("oom-score-adj", "SCORE", "Likelihood of being killed when memory is exhausted, -1000 to 1000"),
+    once("cpus", "COUNT", "Limit the number of CPUs, e.g. 1.5"),
+    once("cpuset-cpus", "CPUS", "CPUs to run on, e.g. 0-3,8"),
     once("cpuset-mems", "NODES", "Memory nodes to use, e.g. 0,1"),
-    once("cpu-shares", "SHARES", "Relative weight on the processors").short('c'),
-    once("cpu-period", "MICROSECONDS", "Period of the scheduler"),
-    once("cpu-quota", "MICROSECONDS", "Time in each period"),
-    once("cpu-rt-period", "MICROSECONDS", "Period of the real-time scheduler"),
-    once("cpu-rt-runtime", "MICROSECONDS", "Real time in each period"),
-    once("pids-limit", "COUNT", "Limit the processes; -1 is no limit"),
-    many("ulimit", "NAME=SOFT[:HARD]", "Set a limit of its processes; --build-ulimit is that of RUN steps"),
-    once("blkio-weight", "WEIGHT", "Relative weight on block devices, 10 to 1000"),
-    many("blkio-weight-device", "DEVICE:WEIGHT", "The same on one device"),
-    many("device-read-bps", "DEVICE:SIZE", "Limit reading, bytes a second"),
-    many("device-write-bps", "DEVICE:SIZE", "Limit writing, bytes a second"),
-    many("device-read-iops", "DEVICE:COUNT", "Limit reading, operations a second"),
-    many("device-write-iops", "DEVICE:COUNT", "Limit writing, operations a second"),
+    once("cpu-shares", "SHARES", "Relative CPU weight").short('c'),
+    once("cpu-period", "MICROSECONDS", "Period of the CPU scheduler"),
+    once("cpu-quota", "MICROSECONDS", "CPU time in each period"),
+    once("cpu-rt-period", "MICROSECONDS", "Period of the real-time CPU scheduler"),
+    once("cpu-rt-runtime", "MICROSECONDS", "Real-time CPU time in each period"),
+    once("pids-limit", "COUNT", "Limit the number of processes; -1 for no limit"),
+    many("ulimit", "NAME=SOFT[:HARD]", "Set a ulimit of the container; --build-ulimit sets one of RUN steps"),
+    once("blkio-weight", "WEIGHT", "Relative weight for block I/O, 10 to 1000"),
+    many("blkio-weight-device", "DEVICE:WEIGHT", "Relative weight for block I/O on a device, 10 to 1000"),
+    many("device-read-bps", "DEVICE:SIZE", "Limit the read rate of a device, in bytes per second"),
+    many("device-write-bps", "DEVICE:SIZE", "Limit the write rate of a device, in bytes per second"),
+    many("device-read-iops", "DEVICE:COUNT", "Limit the read rate of a device, in operations per second"),
+    many("device-write-iops", "DEVICE:COUNT", "Limit the write rate of a device, in operations per second"),
     many("storage-opt", "NAME=VALUE", "Option of the storage driver, e.g. size=20G"),
-    once("log-driver", "DRIVER", "Where the engine keeps the output"),
+    once("log-driver", "DRIVER", "Log driver of the container"),
     many("log-opt", "NAME=VALUE", "Option of the log driver"),
     // Health checks.
     once("health-cmd", "COMMAND", "Command that checks the container's health"),
-    once("health-interval", "DURATION", "Time between two checks"),
-    once("health-timeout", "DURATION", "Time that a check may take"),
-    once("health-start-period", "DURATION", "Time during which failures do not count"),
-    once("health-start-interval", "DURATION", "Time between two checks meanwhile"),
-    once("health-retries", "COUNT", "Failures in a row that make it unhealthy"),
-    switch("no-healthcheck", "Run no health check of the image"),
+    once("health-interval", "DURATION", "Time between checks"),
+    once("health-timeout", "DURATION", "Time limit of a check"),
+    once("health-start-period", "DURATION", "Time after the start in which failures do not count"),
+    once("health-start-interval", "DURATION", "Time between checks during the start period"),
+    once("health-retries", "COUNT", "Consecutive failures that make the container unhealthy"),
+    switch("no-healthcheck", "Disable the image's health check"),
 ];
 
-/// An option of `docker run` that is refused.
+/// An option of `docker run` that `larder run` rejects.
 #[derive(Debug)]
 pub(crate) struct RefusedOption {
     /// Without dashes.
@@ -191,10 +191,10 @@ const fn refused(name: &'static str, reason: &'static str, instead: &'static str
 }
 
 const LEAVE_IT_OUT: &str = "leave it out";
-const NO_TERMINAL: &str = "a container of larder run has no terminal and no input";
-const WINDOWS: &str = "it exists for Windows containers only";
+const NO_TERMINAL: &str = "containers of larder run have no terminal and no input";
+const WINDOWS: &str = "it only applies to Windows containers";
 
-/// The options of `docker run` that `larder run` refuses, with the reasons.
+/// The options of `docker run` that `larder run` rejects, with the reasons.
 pub(crate) static REFUSED: &[RefusedOption] = &[
     RefusedOption {
         short: Some('a'),
@@ -204,22 +204,22 @@ pub(crate) static REFUSED: &[RefusedOption] = &[
         short: Some('d'),
         ..refused(
             "detach",
-            "larder run ends with the container's exit status",
-            "docker run --detach with the name that --tag gives the image",
+            "larder run waits for the container and exits with its status",
+            "name the image with --tag and use docker run --detach",
         )
     },
     RefusedOption {
         short: Some('i'),
-        ..refused("interactive", NO_TERMINAL, "docker run -it with the name that --tag gives the image")
+        ..refused("interactive", NO_TERMINAL, "name the image with --tag and use docker run -it")
     },
-    refused("tty", NO_TERMINAL, "docker run -it with the name that --tag gives the image"),
+    refused("tty", NO_TERMINAL, "name the image with --tag and use docker run -it"),
     refused("detach-keys", NO_TERMINAL, LEAVE_IT_OUT),
     refused("sig-proxy", "an interrupt always stops the container", LEAVE_IT_OUT),
-    refused("cidfile", "a container can be known by a name beforehand", "--name NAME"),
-    refused("restart", "a container runs once, and its exit status is that of larder run", LEAVE_IT_OUT),
+    refused("cidfile", "the container can be named in advance instead", "--name NAME"),
+    refused("restart", "the container runs once, and larder run exits with its status", LEAVE_IT_OUT),
     RefusedOption {
         short: Some('q'),
-        ..refused("quiet", "nothing is pulled that would be shown", "--progress quiet hides the build")
+        ..refused("quiet", "there is no pull progress to hide", "--progress quiet hides the build")
     },
     refused(
         "disable-content-trust",
@@ -228,12 +228,12 @@ pub(crate) static REFUSED: &[RefusedOption] = &[
     ),
     refused(
         "kernel-memory",
-        "kernels and engines have dropped it",
-        "--memory counts the kernel's memory, too",
+        "kernels and engines no longer support it",
+        "--memory also limits the kernel's memory",
     ),
     refused(
         "use-api-socket",
-        "the engine's socket is the machine's root",
+        "access to the engine's socket is root access to its host",
         "--volume /var/run/docker.sock:/var/run/docker.sock",
     ),
     refused("isolation", WINDOWS, LEAVE_IT_OUT),
@@ -251,7 +251,6 @@ pub(crate) struct ContainerOptions {
 }
 
 impl ContainerOptions {
-    /// Returns the values of an option.
     pub(crate) fn get(&self, name: &str) -> &[String] {
         self.values.get(name).map_or(&[], Vec::as_slice)
     }
@@ -260,7 +259,7 @@ impl ContainerOptions {
         self.values.entry(name).or_default().push(value);
     }
 
-    /// Removes some values of an option.
+    /// Removes the values of the option `name` for which `is_unwanted` returns `true`.
     #[must_use]
     pub(crate) fn without(mut self, name: &str, is_unwanted: impl Fn(&String) -> bool) -> Self {
         if let Some(values) = self.values.get_mut(name) {
@@ -269,7 +268,7 @@ impl ContainerOptions {
         self
     }
 
-    /// Combines these options with those of `written`, which have lower precedence.
+    /// Combines these options with `written`, which has lower precedence.
     #[must_use]
     pub(crate) fn over(&self, written: &Self) -> Self {
         let mut both = Self { refused: self.refused, ..written.clone() };
@@ -283,7 +282,7 @@ impl ContainerOptions {
         both
     }
 
-    /// Returns the first given option that is refused.
+    /// Returns the first rejected option that was given.
     pub(crate) fn refused(&self) -> Option<&'static RefusedOption> {
         REFUSED.iter().find(|option| Some(option.name) == self.refused)
     }
@@ -293,7 +292,7 @@ impl Args for ContainerOptions {
     fn augment_args(command: Command) -> Command {
         let hidden = REFUSED.iter().map(|option| {
             let arg = Arg::new(option.name).long(option.name).hide(true).num_args(0..=1);
-            // Otherwise a value that follows would be taken for the context.
+            // Without `=`, the next argument is the context, not a value.
             let arg =
                 if option.short.is_some() || option.name == "tty" { arg.require_equals(true) } else { arg };
             let arg = arg.default_missing_value("true").action(ArgAction::Append);

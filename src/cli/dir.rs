@@ -15,31 +15,31 @@ pub(crate) struct DirArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DirCommand {
-    /// Keep a directory under a key
+    /// Save a directory under a key
     Save(DirSaveArgs),
-    /// Bring a directory back that was kept under a key
+    /// Restore a directory that was saved under a key
     Restore(DirRestoreArgs),
 }
 
-/// Options that identify an entry of a directory.
+/// The options that identify the entry of a directory.
 #[derive(Debug, Args)]
 pub(crate) struct DirKeyArgs {
-    /// Directory
+    /// Directory to save or restore
     #[arg(value_name = "PATH")]
     pub(crate) path: PathBuf,
-    /// Files that the key is made of, e.g. requirements.txt or 'services/**/poetry.lock'
+    /// Files whose contents form the key, e.g. requirements.txt or 'services/**/poetry.lock'
     #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
     pub(crate) key_files: Vec<String>,
-    /// Add an input of your own to the key, e.g. python=3.12
+    /// Add a custom input to the key, e.g. python=3.12
     #[arg(long, value_name = "NAME=VALUE")]
     pub(crate) key_extra: Vec<String>,
-    /// What the directory is called, so that entries of it are found under another path [default: PATH]
+    /// Name of the directory, to find its entries under a different path [default: PATH]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
-    /// Fail with exit code 3 when the cache is at fault [env: LARDER_STRICT]
+    /// Fail with exit code 3 if the cache fails [env: LARDER_STRICT]
     #[arg(long)]
     pub(crate) strict: bool,
-    /// Form of the output
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }
@@ -48,10 +48,10 @@ pub(crate) struct DirKeyArgs {
 pub(crate) struct DirSaveArgs {
     #[command(flatten)]
     pub(crate) key: DirKeyArgs,
-    /// Leave out what was used longest ago and can go alone until the rest has this size, e.g. 500MB or 2GB
+    /// Limit the size, e.g. 500MB or 2GB, by leaving out the least recently used files that can be removed independently
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_size: Option<String>,
-    /// Save the directory even if it is empty or much smaller than what was saved last
+    /// Save the directory even if it is empty or much smaller than when it was last saved
     #[arg(long)]
     pub(crate) allow_shrink: bool,
 }
@@ -60,10 +60,10 @@ pub(crate) struct DirSaveArgs {
 pub(crate) struct DirRestoreArgs {
     #[command(flatten)]
     pub(crate) key: DirKeyArgs,
-    /// Take the newest entry of the directory where there is none of this very key
+    /// Use the newest entry of the directory if none has this exact key
     #[arg(long)]
     pub(crate) fallback: bool,
-    /// Restore symbolic links that lead out of the directory, too
+    /// Also restore symbolic links that point outside the directory
     #[arg(long)]
     pub(crate) outside_links: bool,
 }

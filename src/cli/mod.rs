@@ -1,6 +1,6 @@
 //! The command line: clap types and their help texts, nothing else.
 //!
-//! Values stay as typed; `settings` interprets them once.
+//! Values are stored as typed. `settings` parses them, once.
 
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, shown as they are")]
 
@@ -39,17 +39,17 @@ pub(crate) use source::{SourceArgs, StepArgs};
 pub(crate) use stats::StatsArgs;
 pub(crate) use store::StoreArgs;
 
-/// Keep what a Docker build already cooked
+/// Build Docker images fast on CI agents
 ///
-/// larder builds images through BuildKit itself and keeps what the next run can use again.
+/// larder builds images with BuildKit, and stores what later builds can reuse.
 #[derive(Debug, Parser)]
 #[command(
     name = "larder",
     version,
     disable_help_subcommand = true,
-    after_help = "Exit codes: 0 done; 1 the build failed; 2 usage or configuration; 3 a cache fault under \
-                  --strict, or found by cache verify; 5 engine unreachable; 130 interrupted; of run \
-                  the container's own, 125 to 127 where it cannot be started"
+    after_help = "Exit codes: 0 success; 1 build failed; 2 invalid usage or configuration; 3 cache failure with \
+                  --strict, or found by cache verify; 5 engine unreachable; 130 interrupted; larder run \
+                  exits with the container's code, or 125 to 127 if the container cannot be started"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -60,25 +60,25 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Build an image, or take it from a cache when nothing has changed
+    /// Build an image, or take it from a cache if nothing has changed
     Build(Box<BuildCommandArgs>),
-    /// Run an image, built or taken from a cache before
+    /// Build an image or take it from a cache, and run it
     Run(Box<RunArgs>),
-    /// Print the keys that a build of these inputs has
+    /// Print the cache keys of a build
     Key(Box<KeyArgs>),
-    /// Say what has changed since the last build of this image, so that its key is another
+    /// Show what changed since the last build of this image
     Why(Box<WhyArgs>),
-    /// Look at what is kept, remove it, check it, carry it elsewhere
+    /// List, remove, verify and transfer cached entries
     Cache(CacheArgs),
-    /// Print what the last builds hit and how long they took
+    /// Show the cache hits and durations of recent builds
     Stats(StatsArgs),
-    /// Carry cache mounts between a builder and the cache, around a build by any command
+    /// Restore and save cache mounts around a build by any command
     Mount(MountArgs),
-    /// Build images that others stand on, once
+    /// Build base images
     Base(BaseArgs),
-    /// Use Amazon's registry: logins, pulls and pushes, cleaning up
+    /// Log in to, pull from, push to and clean up Amazon ECR
     Ecr(EcrArgs),
-    /// Keep directories, such as a package manager's cache, from one run to the next
+    /// Save and restore directories, such as a package manager's cache
     Dir(DirArgs),
 }
 
@@ -96,22 +96,22 @@ impl Command {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalArgs {
-    /// Address of the engine: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST; larder run and larder cache load take several [env: DOCKER_HOST]
+    /// Address of the engine: unix://PATH, tcp://HOST:PORT or ssh://[USER@]HOST; larder run and larder cache load accept several [env: DOCKER_HOST]
     #[arg(long, short = 'H', global = true, value_name = "ADDRESS", conflicts_with = "context_name")]
     pub(crate) host: Vec<String>,
-    /// Docker context whose engine to use [env: DOCKER_CONTEXT]
+    /// Docker context to use [env: DOCKER_CONTEXT]
     #[arg(long = "context", global = true, value_name = "NAME", id = "context_name")]
     pub(crate) context: Option<String>,
     /// Wait this long for an engine that cannot be reached yet, e.g. 60s [env: LARDER_WAIT_FOR_ENGINE]
     #[arg(long, global = true, value_name = "DURATION")]
     pub(crate) wait_for_engine: Option<String>,
-    /// Directory of the cache [env: LARDER_CACHE_DIR] [default: ~/.cache/larder]
+    /// Cache directory [env: LARDER_CACHE_DIR] [default: ~/.cache/larder]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) cache_dir: Option<PathBuf>,
-    /// Whose builds these are [env: LARDER_LANE] [default: the CI job's pull request, tag or branch, else local]
+    /// Lane that this job writes [env: LARDER_LANE] [default: the CI job's pull request, tag or branch, else local]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) lane: Option<String>,
-    /// Configuration file [env: LARDER_CONFIG] [default: larder.yaml, where there is one]
+    /// Configuration file [env: LARDER_CONFIG] [default: larder.yaml, if it exists]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     #[command(flatten)]
@@ -125,7 +125,7 @@ pub(crate) struct KeyArgs {
     /// List every input of the keys with its digest
     #[arg(long)]
     pub(crate) explain: bool,
-    /// Form of the output
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }
@@ -134,16 +134,16 @@ pub(crate) struct KeyArgs {
 pub(crate) struct WhyArgs {
     #[command(flatten)]
     pub(crate) build: BuildArgs,
-    /// Form of the output
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }
 
-/// The form of a command's output.
+/// The format of a command's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
+    /// Text for people
     Text,
-    /// For programs; the schema is named in the output
+    /// JSON for programs; the output names its schema
     Json,
 }

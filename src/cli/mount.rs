@@ -1,4 +1,4 @@
-//! Cache mounts: `larder mount`, and the flags about them that `larder build` takes.
+//! `larder mount`, and the flags of `larder build` for cache mounts.
 
 use clap::{Args, Subcommand};
 
@@ -7,22 +7,22 @@ use super::{BuildArgs, Format};
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Cache mounts")]
 pub(crate) struct CarryArgs {
-    /// Add cache mounts to RUNs that install packages without one, where the image stays the same [env: LARDER_AUTO_MOUNTS]
+    /// Add cache mounts to RUN steps that install packages without one, if the image stays the same [env: LARDER_AUTO_MOUNTS]
     #[arg(long)]
     pub(crate) auto_mounts: bool,
-    /// Whose cache mounts these are; mounts of one name in two projects are kept apart [env: LARDER_MOUNT_SCOPE] [default: the CI system's name of the project, else the directory of larder.yaml for its images, else the context's]
+    /// Project that shares these cache mounts; projects do not see each other's mounts of the same name [env: LARDER_MOUNT_SCOPE] [default: the CI system's name of the project, else the directory of larder.yaml for its images, else the context's]
     #[arg(long, value_name = "NAME")]
     pub(crate) mount_scope: Option<String>,
-    /// Leave out what was used longest ago of a mount until the rest has this size, e.g. 2GB; the whole mount if no part can go alone [env: LARDER_MAX_MOUNT_SIZE]
+    /// Limit the size of each mount, e.g. 2GB, by leaving out its least recently used files, or the whole mount if no part can be removed independently [env: LARDER_MAX_MOUNT_SIZE]
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_mount_size: Option<String>,
-    /// Leave out what so many builds in a row did not read and can go alone; 0 keeps all [env: LARDER_MOUNT_UNUSED_BUILDS] [default: 5]
+    /// Leave out files that this many builds in a row did not read, if they can be removed independently; 0 keeps all [env: LARDER_MOUNT_UNUSED_BUILDS] [default: 5]
     #[arg(long, value_name = "BUILDS")]
     pub(crate) mount_unused_builds: Option<String>,
-    /// How long carrying mounts in or out may take before it is given up [env: LARDER_MOUNT_TIMEOUT] [default: 5m]
+    /// Time limit for restoring or saving mounts [env: LARDER_MOUNT_TIMEOUT] [default: 5m]
     #[arg(long, value_name = "DURATION")]
     pub(crate) mount_timeout: Option<String>,
-    /// Save a mount even if it is empty or much smaller than what was saved last
+    /// Save a mount even if it is empty or much smaller than when it was last saved
     #[arg(long)]
     pub(crate) allow_shrink: bool,
 }
@@ -36,11 +36,11 @@ pub(crate) struct MountArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum MountCommand {
-    /// List the cache mounts that a build reaches, and what is kept of each
+    /// List the cache mounts that a build uses, and what is stored of each
     List(Box<MountBuildArgs>),
-    /// Bring what is kept into the builder, before a build by any command
+    /// Restore stored mounts into the builder, before a build by any command
     Restore(Box<MountBuildArgs>),
-    /// Keep what the builder has, after a build by any command
+    /// Save the builder's mounts, after a build by any command
     Save(Box<MountBuildArgs>),
 }
 
@@ -49,7 +49,7 @@ pub(crate) enum MountCommand {
 pub(crate) struct MountBuildArgs {
     #[command(flatten)]
     pub(crate) build: BuildArgs,
-    /// Form of the output
+    /// Output format
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub(crate) format: Format,
 }

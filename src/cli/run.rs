@@ -1,4 +1,4 @@
-//! `larder run`: docker run's flags by their names, and the source of the image.
+//! `larder run`: the flags of `docker run` under the same names, and those that select or build the image.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,8 @@ use clap::{Args, Parser};
 
 use super::{BuildArgs, CarryArgs, ContainerOptions, ProgressArg, SourceArgs, StepArgs, TierArgs};
 
-/// Build options whose names `docker run` also has, with their names in `larder run`; the container's options keep
-/// docker's names.
+/// Build options with the same name as an option of `docker run`, and their names in `larder run`, where the name of
+/// `docker run` belongs to the container's option.
 pub(crate) const RENAMED: [(&str, &str); 6] = [
     ("label", "build-label"),
     ("network", "build-network"),
@@ -17,7 +17,7 @@ pub(crate) const RENAMED: [(&str, &str); 6] = [
     ("cgroup-parent", "build-cgroup-parent"),
 ];
 
-/// Container networks that RUN steps can use, too: without `--build-network`, RUN steps use the same network.
+/// Container networks that RUN steps can also use. Without `--build-network`, they use the same network.
 const BUILD_NETWORKS: [&str; 3] = ["default", "host", "none"];
 
 #[derive(Debug, Clone, Args)]
@@ -29,13 +29,13 @@ const BUILD_NETWORKS: [&str; 3] = ["default", "host", "none"];
     override_usage = "larder run [OPTIONS] [PATH] [-- COMMAND...]\n       larder run [OPTIONS] --from-cache ENTRY [-- COMMAND...]"
 )]
 pub(crate) struct RunArgs {
-    /// Build context of the image: a directory, a git or http(s) address, -, or an image of larder.yaml by its name [default: those that --tags selects, else .]
+    /// Build context of the image: a directory, a git or http(s) URL, -, or the name of an image in larder.yaml [default: the images that --tags selects, else .]
     #[arg(value_name = "PATH | URL | - | NAME", conflicts_with = "from_cache")]
     pub(crate) context: Option<String>,
-    /// The command to run in the container, or the arguments of the image's entrypoint
+    /// Command to run in the container, or arguments of the image's entrypoint
     #[arg(last = true, value_name = "COMMAND")]
     pub(crate) command: Vec<String>,
-    /// Run an image that is kept, by its entry's id or from a file that larder cache export wrote; nothing is built
+    /// Run a cached image without a build: the ID of its entry, or a file that larder cache export wrote
     #[arg(long, value_name = "ENTRY | FILE", conflicts_with_all = [
         "tag", "force_rebuild", "no_cache", "file", "build_arg", "target", "platform", "build_context", "secret", "ssh",
         "build-label", "pull", "key_extra", "build-network", "build-add-host", "build-shm-size", "build-ulimit",
@@ -56,26 +56,26 @@ pub(crate) struct RunArgs {
     pub(crate) carry: CarryArgs,
 }
 
-/// How the image of `larder run` is built.
+/// The options of the image that `larder run` builds.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Image")]
 pub(crate) struct ImageArgs {
-    /// Name the image
+    /// Name the image, optionally with a tag
     #[arg(long, short, value_name = "NAME[:TAG]")]
     pub(crate) tag: Vec<String>,
-    /// Ignore every cache hit, build anew, and keep the result
+    /// Ignore all cache hits, run every step, and save the result
     #[arg(long)]
     pub(crate) force_rebuild: bool,
-    /// Run every step again
+    /// Run every step, without the build cache
     #[arg(long)]
     pub(crate) no_cache: bool,
-    /// Form of the build's progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
+    /// Format of the build's progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
     #[arg(long, value_enum, value_name = "FORM")]
     pub(crate) progress: Option<ProgressArg>,
-    /// Give the build of an image up after this long, counted from its start, e.g. 30m; pushing and saving come after it [env: LARDER_TIMEOUT]
+    /// Time limit for building an image, e.g. 30m; includes cache lookups, but not pushing and saving [env: LARDER_TIMEOUT]
     #[arg(long, value_name = "DURATION")]
     pub(crate) timeout: Option<String>,
-    /// Fail with exit code 3 when a cache is at fault, instead of building without it [env: LARDER_STRICT]
+    /// Fail with exit code 3 if a cache fails, instead of building without it [env: LARDER_STRICT]
     #[arg(long)]
     pub(crate) strict: bool,
 }
@@ -83,16 +83,16 @@ pub(crate) struct ImageArgs {
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Container")]
 pub(crate) struct ContainerArgs {
-    /// Show the output as it comes; it always is
+    /// Show the output as it is written (always the case)
     #[arg(long)]
     pub(crate) live_output: bool,
-    /// Leave the container where it is, and print its name
+    /// Do not remove the container, and print its name
     #[arg(long, conflicts_with = "rm")]
     pub(crate) keep_alive: bool,
-    /// Remove the container when it has ended, which is the default
+    /// Remove the container when it exits (the default)
     #[arg(long)]
     pub(crate) rm: bool,
-    /// Append a row about this run to a CSV file
+    /// Append a row with the results of this run to a CSV file
     #[arg(long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Name of the container
@@ -103,7 +103,7 @@ pub(crate) struct ContainerArgs {
 }
 
 impl ContainerArgs {
-    /// Parses flags as they are typed; returns `None` if one is unknown or malformed.
+    /// Parses command-line flags; returns `None` if one is unknown or malformed.
     pub(crate) fn of_flags(flags: &[String]) -> Option<Self> {
         #[derive(Parser)]
         #[command(no_binary_name = true)]
@@ -116,7 +116,7 @@ impl ContainerArgs {
 }
 
 impl RunArgs {
-    /// Returns the build of the image from that context.
+    /// Returns the arguments of the build of the image from `context`.
     pub(crate) fn build(&self, context: &str) -> BuildArgs {
         let Self { source, how, tiers, carry, .. } = self;
         let mut steps = self.steps.clone();

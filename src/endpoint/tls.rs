@@ -5,13 +5,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{AlertDescription, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
+
+use crate::tls::{self, PemError, Verification};
 
 /// The certificate files of one endpoint.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,18 +24,12 @@ pub struct TlsFiles {
 /// A failure to set up or to use TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    #[error("cannot read certificate or key {}", .path.display())]
-    File {
-        path: PathBuf,
-        #[source]
-        source: rustls::pki_types::pem::Error,
-    },
+    #[error(transparent)]
+    Pem(#[from] PemError),
     #[error("unusable certificate or key")]
     Config(#[source] rustls::Error),
     #[error("`{0}` is not a valid server name for TLS")]
     ServerName(String),
-    #[error("there is no certificate in {}", .0.display())]
-    NoCertificate(PathBuf),
     #[error("the server does not speak TLS")]
     NotTls(#[source] io::Error),
     /// The engine rejected the client's certificate, or the lack of one.
@@ -59,43 +50,20 @@ impl TlsFiles {
     }
 
     pub(super) fn config(&self) -> Result<ClientConfig, TlsError> {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .map_err(TlsError::Config)?;
-        let builder = if self.skip_verify {
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
-        } else {
-            builder.with_root_certificates(self.roots()?)
-        };
-        match &self.client {
-            Some((certificate, key)) => {
-                let key_der = PrivateKeyDer::from_pem_file(key)
-                    .map_err(|source| TlsError::File { path: key.clone(), source })?;
-                builder.with_client_auth_cert(certificates(certificate)?, key_der).map_err(TlsError::Config)
-            }
-            None => Ok(builder.with_no_client_auth()),
-        }
+        let verification =
+            if self.skip_verify { Verification::None } else { Verification::Roots(self.roots()?) };
+        let client = self.client.as_ref().map(|(certificate, key)| tls::client_identity(certificate, key));
+        tls::client_config(verification, client.transpose()?).map_err(TlsError::Config)
     }
 
     fn roots(&self) -> Result<RootCertStore, TlsError> {
+        let Some(ca) = &self.ca else { return Ok(tls::system_roots()) };
         let mut roots = RootCertStore::empty();
-        if let Some(ca) = &self.ca {
-            for certificate in certificates(ca)? {
-                roots.add(certificate).map_err(TlsError::Config)?;
-            }
-        } else {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        for certificate in tls::certificates(ca)? {
+            roots.add(certificate).map_err(TlsError::Config)?;
         }
         Ok(roots)
     }
-}
-
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found: Vec<_> = CertificateDer::pem_file_iter(path)
-        .and_then(Iterator::collect)
-        .map_err(|source| TlsError::File { path: path.to_owned(), source })?;
-    if found.is_empty() { Err(TlsError::NoCertificate(path.to_owned())) } else { Ok(found) }
 }
 
 impl TlsError {
@@ -118,44 +86,5 @@ impl TlsError {
             _ if error.kind() == io::ErrorKind::UnexpectedEof => Self::NotTls(error),
             _ => Self::Handshake(error),
         }
-    }
-}
-
-/// Accepts every certificate, provided that the peer holds its key.
-#[derive(Debug)]
-struct AnyServer(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

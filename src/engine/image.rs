@@ -70,12 +70,23 @@ impl Engine {
         }))
     }
 
+    /// Tags an image with the names that it lacks; `present` are the names that it has.
+    pub(crate) async fn add_names(
+        &self,
+        id: &str,
+        present: &[String],
+        names: &[ImageRef],
+    ) -> Result<(), EngineError> {
+        for name in names.iter().filter(|name| !present.contains(&name.familiar())) {
+            self.tag(id, name).await?;
+        }
+        Ok(())
+    }
+
     /// Tags the image `id` with `name`, removing the tag from any other image.
     pub(crate) async fn tag(&self, id: &str, name: &ImageRef) -> Result<(), EngineError> {
-        let options = TagImageOptionsBuilder::default()
-            .repo(&name.repository())
-            .tag(name.tag().unwrap_or("latest"))
-            .build();
+        let options =
+            TagImageOptionsBuilder::default().repo(&name.repository()).tag(name.tag_or_latest()).build();
         let tagged = self.docker.tag_image(id, Some(options)).await;
         tagged.map_err(|error| EngineError::new("tag an image", error))
     }

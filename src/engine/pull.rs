@@ -31,7 +31,7 @@ impl Engine {
         credentials: &Credentials,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<u64, EngineError> {
-        let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
+        let reference = name.digest_or_tag();
         let options = CreateImageOptionsBuilder::default()
             .from_image(&name.repository())
             .tag(reference)

@@ -26,7 +26,7 @@ impl Engine {
         credentials: &Credentials,
         mut progress: impl FnMut(u64, u64),
     ) -> Result<PushProgress, EngineError> {
-        let options = PushImageOptionsBuilder::default().tag(name.tag().unwrap_or("latest")).build();
+        let options = PushImageOptionsBuilder::default().tag(name.tag_or_latest()).build();
         let credentials = api_credentials(name, credentials);
         let mut messages = Box::pin(self.docker.push_image(&name.repository(), Some(options), credentials));
         let mut state = PushProgress::default();

@@ -16,7 +16,7 @@ pub(crate) use record::{
     BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, LanesRecord, MountRecord, Outcome,
     Prediction, RemoteRecord, StepCounts, StepEntry, TierOutcome, TierRecord,
 };
-pub(crate) use sums::Sums;
+pub(crate) use sums::BuildStatistics;
 
 /// The number of bytes at the end of a ledger that are read for its last builds. A build takes one or two kilobytes.
 const LAST_BYTES: u64 = 128 << 10;

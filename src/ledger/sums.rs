@@ -9,7 +9,7 @@ use crate::key::CacheKey;
 
 /// The statistics of a number of builds. Rates are between 0 and 1, and `None` if the divisor is 0.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub(crate) struct Sums {
+pub(crate) struct BuildStatistics {
     pub(crate) builds: usize,
     /// Builds that were not needed because the image existed.
     pub(crate) image_hits: usize,
@@ -41,7 +41,7 @@ pub(crate) struct Sums {
     pub(crate) saved_millis: i64,
 }
 
-impl Sums {
+impl BuildStatistics {
     /// Computes the statistics of the last `last` of `builds` (oldest first). Older ones only contribute durations of
     /// steps.
     pub(crate) fn of(builds: &[BuildRecord], last: usize) -> Self {
@@ -198,7 +198,7 @@ mod tests {
             build("m", Outcome::Failed, 500, &[("install", true, 0)]),
             build("m", Outcome::Interrupted, 500, &[("install", true, 0)]),
         ];
-        let sums = Sums::of(&builds, 10);
+        let sums = BuildStatistics::of(&builds, 10);
         assert_eq!((sums.builds, sums.image_hits, sums.built), (5, 1, 2));
         assert_eq!((sums.failed, sums.interrupted), (1, 1));
         assert_eq!(sums.saved_millis, 8000 + 9000 - 3 * 10);
@@ -214,12 +214,12 @@ mod tests {
             build("k", Outcome::Built, 9000, &[("install", false, 8000)]),
             build("l", Outcome::Built, 100, &[("install", true, 0)]),
         ];
-        let sums = Sums::of(&builds, 1);
+        let sums = BuildStatistics::of(&builds, 1);
         assert_eq!((sums.builds, sums.saved_millis), (1, 7990));
     }
 
     #[test]
     fn an_empty_ledger_has_no_rates() {
-        assert_eq!(Sums::of(&[], 5), Sums::default());
+        assert_eq!(BuildStatistics::of(&[], 5), BuildStatistics::default());
     }
 }

@@ -8,7 +8,7 @@ use super::conversation::{Conversation, Found, Taken};
 use super::error::MountError;
 use super::uses::{Counted, Tally, file, known};
 use crate::archive::{
-    Bounds, CommitError, FileData, Listing, Node, NodeKind, SMALL_FILE, Shrunk, Use, commit, left_out,
+    Bounds, CommitError, FileData, Listing, Node, NodeKind, SMALL_FILE, Shrunk, Use, commit, nodes_to_trim,
     read_listing, take_over, units, whole_units,
 };
 use crate::courier::protocol::{Notes, Owner, ReadOutcome};
@@ -115,7 +115,7 @@ pub(crate) fn save(
         file(&nodes[place]).map(|file| Use { unused: file.unused, used: file.used, bytes: file.size })
     };
     let left_out =
-        left_out(&units, used, Bounds { unused_builds: terms.unused_builds, bytes: terms.max_size });
+        nodes_to_trim(&units, used, Bounds { unused_builds: terms.unused_builds, bytes: terms.max_size });
     let mut wanted: Vec<(u32, Node)> = Vec::with_capacity(nodes.len());
     let mut units_of_wanted = Vec::with_capacity(nodes.len());
     for (((number, node), is_left_out), unit) in (0..).zip(nodes).zip(left_out).zip(units) {

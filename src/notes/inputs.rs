@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{LAYOUT, Notes, NotesError};
 use crate::key::{CacheKey, Input};
+use crate::regular_file;
 use crate::store::Lane;
 
 const SCHEMA: &str = "larder.inputs.v1";
@@ -198,7 +199,7 @@ impl Notes {
 /// Reads the first line of a record.
 fn head(path: &Path) -> Option<RecordHead> {
     let mut line = String::new();
-    BufReader::new(Notes::open(path).ok()?).read_line(&mut line).ok()?;
+    BufReader::new(regular_file::open(path).ok()?).read_line(&mut line).ok()?;
     serde_json::from_str::<RecordHead>(&line).ok().filter(|head| head.schema == SCHEMA)
 }
 

@@ -27,8 +27,8 @@ mod stat_indices;
 mod undeleted;
 
 use std::fs::{self, DirBuilder};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -37,6 +37,8 @@ use serde::de::DeserializeOwned;
 pub(crate) use builders::{BuilderEntry, PrefixBase};
 pub(crate) use images::{ImageAge, ImageEntry};
 pub(crate) use inputs::{PrefixNote, RecordHead};
+
+use crate::regular_file::{self, PRIVATE};
 
 const LAYOUT: &str = "v1";
 
@@ -126,17 +128,6 @@ impl Notes {
         Ok(bytes)
     }
 
-    /// Opens a regular file of the cache. For anything else, such as a pipe without a writer, the error is
-    /// [`InvalidData`](io::ErrorKind::InvalidData).
-    fn open(path: &Path) -> io::Result<fs::File> {
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        if file.metadata()?.is_file() {
-            return Ok(file);
-        }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"))
-    }
-
     /// Reads the JSON file at `path`, if it exists. `mistake` returns what is wrong with its content. A file with a
     /// mistake is moved aside, so that it does not exist afterwards.
     fn entry<T: DeserializeOwned>(
@@ -165,7 +156,7 @@ impl Notes {
 
     fn read(path: &Path) -> io::Result<Vec<u8>> {
         let mut content = Vec::new();
-        Self::open(path)?.read_to_end(&mut content)?;
+        regular_file::open(path)?.read_to_end(&mut content)?;
         Ok(content)
     }
 
@@ -174,15 +165,8 @@ impl Notes {
             return Ok(());
         }
         self.prepare(path)?;
-        let directory = path.parent().unwrap_or(&self.root);
-        let write = || {
-            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
-            file.write_all(content)?;
-            file.as_file().sync_all()?;
-            file.persist(path).map_err(|error| error.error)?;
-            fs::File::open(directory)?.sync_all()
-        };
-        write().map_err(|source| NotesError::Write { path: path.to_owned(), source })
+        regular_file::write(path, content, PRIVATE)
+            .map_err(|source| NotesError::Write { path: path.to_owned(), source })
     }
 
     fn set_aside(&self, path: &Path, reason: String) -> NotesError {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::{LAYOUT, Notes, NotesError};
+use crate::regular_file::{self, PRIVATE, PendingFile};
 
 const LENGTH: usize = 32;
 
@@ -24,20 +25,18 @@ impl Notes {
         self.prepare(&path)?;
         let make = || {
             let secret = new()?;
-            let directory = path.parent().unwrap_or(&self.root);
-            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(directory)?;
+            let mut file = PendingFile::create(&path, PRIVATE)?;
             file.write_all(&secret)?;
-            file.as_file().sync_all()?;
-            match file.persist_noclobber(&path) {
-                Ok(_) => Ok(secret),
+            match file.commit_new() {
+                Ok(()) => Ok(secret),
                 Err(error) => match known() {
                     // A concurrent job has created it.
                     Some(secret) => Ok(secret),
-                    None if error.error.kind() == io::ErrorKind::AlreadyExists => {
+                    None if error.kind() == io::ErrorKind::AlreadyExists => {
                         // The file is not a secret: it was truncated by a full disk, or a user wrote it.
-                        error.file.persist(&path).map(|_| secret).map_err(|error| error.error)
+                        regular_file::write(&path, &secret, PRIVATE).map(|()| secret)
                     }
-                    None => Err(error.error),
+                    None => Err(error),
                 },
             }
         };

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::{LAYOUT, Notes, NotesError};
 use crate::digest::Digest;
+use crate::regular_file::{PRIVATE, PendingFile};
 
 /// The maximum number of indices. CI agents that always work in new directories leave indices behind.
 const MAX_INDICES: usize = 32;
@@ -43,9 +44,9 @@ impl Notes {
         self.prepare(&path)?;
         let place = path.parent().unwrap_or(&self.root);
         let write = || {
-            let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(place)?;
+            let mut file = PendingFile::create(&path, PRIVATE)?;
             file.write_all(index)?;
-            file.persist(&path).map_err(|error| error.error)?;
+            file.replace()?;
             make_room(place)
         };
         write().map_err(|source| NotesError::Write { path: path.clone(), source })

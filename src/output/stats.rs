@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::summary::duration;
 use super::table::{self, Align};
 use crate::amounts::{count, size};
-use crate::ledger::{BuildRecord, Outcome, Sums};
+use crate::ledger::{BuildRecord, BuildStatistics, Outcome};
 
 /// The number of builds in the text.
 const LISTED: usize = 10;
@@ -18,7 +18,7 @@ const LISTED: usize = 10;
 pub(crate) struct Stats<'a> {
     schema: &'static str,
     cache: Cache<'a>,
-    sums: Sums,
+    sums: BuildStatistics,
     builds: &'a [BuildRecord],
 }
 
@@ -34,7 +34,7 @@ impl<'a> Stats<'a> {
         Self {
             schema: "larder.stats.v1",
             cache: Cache { directory, bytes_stored: bytes },
-            sums: Sums::of(builds, last),
+            sums: BuildStatistics::of(builds, last),
             builds: &builds[builds.len().saturating_sub(last)..],
         }
     }

@@ -38,7 +38,7 @@ pub(crate) struct GiveBackError {
 
 impl BorrowedName {
     pub(crate) fn new(engine: &Engine, name: &ImageRef) -> Self {
-        let aside = format!("larder-aside-{}", name.tag().unwrap_or("latest"));
+        let aside = format!("larder-aside-{}", name.tag_or_latest());
         let aside = name.with_tag(&aside).expect("tags of caches have less than 115 letters");
         Self { engine: engine.clone(), name: name.clone(), aside, users_image: None, is_borrowed: false }
     }

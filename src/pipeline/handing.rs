@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error_chain::chain;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Meter, Store};
-use crate::tiers::{ArchiveTier, EngineTier, ImageTier, add_names};
+use crate::tiers::{ArchiveTier, EngineTier, ImageTier};
 
 pub(crate) struct Handed {
     pub(crate) image: String,
@@ -43,7 +43,7 @@ pub(crate) async fn hand(
         reporter.note("  the image is in the engine already\n");
         store.touch(entry).err().into_iter().for_each(|fault| reporter.warn(&chain(&fault)));
         if let Names::These(names) = names {
-            add_names(engine, &image, names).await.map_err(|error| unloadable(&error))?;
+            engine.add_names(&image.id, &image.names, names).await.map_err(|error| unloadable(&error))?;
         }
         return Ok(handed(image.id, EngineTier::NAME));
     }

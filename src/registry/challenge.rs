@@ -7,7 +7,7 @@ use reqwest::header::HeaderValue;
 
 use super::{Credentials, ImageRef, TokenError, TokenRequest};
 
-/// The authentication that a registry requires. The preferred scheme is the greater one.
+/// The authentication that a registry requires. The order is that of preference: the preferred scheme is the greatest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Challenge {
     /// Basic authentication with the credentials themselves.
@@ -38,8 +38,8 @@ impl Challenge {
         (!realm.is_empty()).then_some(Self::Bearer { realm, service, scope })
     }
 
-    /// Returns the `Authorization` header, or `None` if there are no credentials. A token is also for reading the
-    /// repositories at the paths `further`.
+    /// Returns the `Authorization` header, or `None` if basic authentication is required but there are no credentials.
+    /// A requested token also allows reading the repositories at the paths `further`.
     pub(super) async fn answer(
         self,
         (name, further): (&ImageRef, &[String]),
@@ -76,7 +76,7 @@ impl Challenge {
     }
 }
 
-/// Parses `name="value", name=value`; in quotes a backslash escapes.
+/// Parses `name="value", name=value`. In quotes, a backslash escapes the next character.
 fn pairs(text: &str) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     let mut chars = text.chars().peekable();
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn challenges_are_answered_only_with_credentials() {
+    async fn a_basic_challenge_is_answered_only_with_credentials() {
         let name: ImageRef = "reg.example/app".parse().unwrap();
         let login = Credentials { username: "ci".to_owned(), secret: "s3cret".to_owned() };
         let client = crate::registry::Reach::default().client("reg.example").unwrap();

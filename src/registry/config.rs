@@ -124,8 +124,8 @@ pub(super) fn creation_time(json: &[u8]) -> Option<Timestamp> {
     serde_json::from_slice::<Times>(json).ok()?.created?.parse().ok()
 }
 
-/// Returns when the step was run that made each layer, lowest first. Steps that only copy from the context have no time,
-/// because what they make does not age.
+/// Returns the time of the step that made each layer, lowest layer first. Steps that only copy from the context have no
+/// time, because their result does not change over time.
 pub(super) fn layer_times(json: &[u8]) -> Vec<Option<Timestamp>> {
     #[derive(Deserialize)]
     struct File {
@@ -146,18 +146,18 @@ pub(super) fn layer_times(json: &[u8]) -> Vec<Option<Timestamp>> {
     layers.map(time).collect()
 }
 
-/// Returns `true` if the step with this entry in the history could make something different later: a RUN, or an ADD of
-/// something remote.
+/// Returns `true` if the step with this history entry could have a different result when it is run later: a RUN, or an
+/// ADD of a remote source.
 pub(super) fn ages(created_by: &str) -> bool {
     ["RUN ", "ADD http", "ADD git"].iter().any(|start| created_by.starts_with(start))
 }
 
-/// Treats `null` as absent.
+/// Deserializes a value; `null` counts as absent.
 fn or_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
-/// Reads the keys of an object whose values are meaningless.
+/// Deserializes the keys of an object whose values are meaningless.
 fn names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<String>, D::Error> {
     let object: BTreeMap<String, serde_json::Value> = or_empty(from)?;
     Ok(object.into_keys().collect())
@@ -196,7 +196,7 @@ mod tests {
         "rootfs":{"type":"layers","diff_ids":["sha256:a","sha256:b"]},"history":[{"created_by":"x"}]}"#;
 
     #[test]
-    fn only_steps_that_can_age_have_times() {
+    fn only_steps_whose_result_can_change_have_times() {
         let time = "2024-02-03T04:05:06Z";
         let entry = |created_by: &str, is_empty: bool| {
             format!(r#"{{"created":"{time}","created_by":"{created_by}","empty_layer":{is_empty}}}"#)
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_build_inherits_is_the_identity() {
+    fn the_identity_depends_only_on_what_a_build_inherits() {
         let config = ImageConfig::parse(FILE.as_bytes()).unwrap();
         assert_eq!(config.platform(), "linux/arm64/v8");
         assert_eq!(config.settings.on_build, ["RUN x"]);
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_config_is_one_and_a_list_is_not() {
+    fn an_empty_config_is_valid_and_a_list_is_not() {
         assert_eq!(ImageConfig::parse(b"{\"config\":null}").unwrap(), ImageConfig::default());
         assert!(ImageConfig::parse(b"[1]").is_err());
     }

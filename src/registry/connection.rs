@@ -1,27 +1,22 @@
 //! Calls to one repository: protocol, authentication and retries.
 //!
-//! Transient failures (408, 429, 5xx and broken connections) are retried after increasing, randomised pauses, or after
-//! `Retry-After`. A registry to which no connection can be opened counts as down and is not retried.
+//! Temporary failures and broken connections are retried, see `http_retry`. A registry to which no connection can be
+//! opened counts as down and is not retried.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
-use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
 
-use super::error::{may_pass, words};
+use super::error::codes_and_message;
 use super::{Challenge, Identity, ImageRef, Reach, RegistryError};
+use crate::http_retry::{Attempts, is_temporary, requested_pause};
 
 /// Maximum size of a response body in bytes: that of a manifest or a config.
 pub(super) const LARGEST: usize = 8 << 20;
-pub(super) const TRIES: u32 = 4;
-/// The pause before the second attempt; it doubles with each further one.
-pub(super) const PAUSE: Duration = Duration::from_millis(250);
-/// The longest `Retry-After` that is honoured.
-const PATIENCE: Duration = Duration::from_secs(20);
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -30,10 +25,10 @@ pub(super) struct Connection {
     pub(super) name: ImageRef,
     identity: Identity,
     client: Client,
-    /// The result of earlier calls; shared by all clones.
+    /// The protocol and authentication that earlier calls have established; shared by all clones.
     negotiated: Arc<Mutex<Negotiated>>,
     reach: Reach,
-    /// The client for requests whose body takes longer than any answer; made when it is needed.
+    /// The client for requests with a streamed body, which may take longer than the read timeout; created on first use.
     streaming: Arc<OnceLock<Client>>,
 }
 
@@ -43,13 +38,13 @@ struct Negotiated {
     schemes: Vec<&'static str>,
     /// The header that answers the registry's challenge.
     authorization: Option<HeaderValue>,
-    /// Paths of other repositories that are read, for which a token must be valid, too.
+    /// The paths of other repositories that tokens must also allow reading.
     further: Vec<String>,
 }
 
 pub(super) struct Call {
     method: Method,
-    /// Relative to the repository, or an address from the registry, which starts with a slash or a protocol.
+    /// A path relative to the repository, or an address from the registry, which starts with a slash or a protocol.
     path: String,
     headers: Vec<(HeaderName, HeaderValue)>,
     body: Bytes,
@@ -96,7 +91,7 @@ impl Connection {
         Ok(Self { name: name.clone(), identity, client, negotiated, reach, streaming })
     }
 
-    /// Returns the same connection for another name of the repository.
+    /// Returns a copy of this connection with a different name for the repository.
     pub(super) fn named(&self, name: &ImageRef) -> Self {
         Self { name: name.clone(), ..self.clone() }
     }
@@ -105,12 +100,12 @@ impl Connection {
         self.negotiated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for tokens that can also read the repository at `path` in the same registry.
+    /// Makes later tokens also valid for reading the repository at `path` in the same registry.
     pub(super) fn read_also(&mut self, path: &str) {
         let mut negotiated = self.negotiated();
         if !negotiated.further.iter().any(|further| further == path) {
             negotiated.further.push(path.to_owned());
-            // The next call is challenged, and answers with a token for all of them.
+            // Without a header, the next call is challenged and requests a token for all repositories.
             negotiated.authorization = None;
         }
     }
@@ -119,10 +114,10 @@ impl Connection {
     pub(super) async fn stream(&mut self, call: &Call, body: Body) -> Result<Answer, RegistryError> {
         if self.streaming.get().is_none() {
             let client = self.reach.streaming_client(self.name.host())?;
-            // Another upload may have made one meanwhile.
+            // A concurrent upload may have created one meanwhile.
             let _ = self.streaming.set(client);
         }
-        let client = self.streaming.get().expect("it was just made");
+        let client = self.streaming.get().expect("it was set above");
         let scheme = self.negotiated().schemes[0];
         let sending = self.request(client, scheme, call).body(body).send().await;
         let response = sending.map_err(|source| self.http(source))?;
@@ -131,24 +126,19 @@ impl Connection {
 
     /// Makes a call and retries transient failures; returns a response of any status.
     pub(super) async fn call(&mut self, call: &Call) -> Result<Answer, RegistryError> {
-        let mut pause = PAUSE;
-        for _ in 1..TRIES {
+        let mut attempts = Attempts::default();
+        loop {
             let answer = self.once(call).await;
-            let wait = match &answer {
-                Ok(Answer { status, headers, .. }) if may_pass(*status) => {
-                    let told = headers.get(RETRY_AFTER).and_then(|value| told_pause(value, Timestamp::now()));
-                    told.unwrap_or_else(|| jittered(pause))
+            let requested = match &answer {
+                Ok(Answer { status, headers, .. }) if is_temporary(*status) => {
+                    requested_pause(headers, Timestamp::now())
                 }
-                Err(error) if error.may_pass() => jittered(pause),
+                Err(error) if error.is_temporary() => None,
                 _ => return answer,
             };
-            if wait > PATIENCE {
-                return answer;
-            }
-            tokio::time::sleep(wait).await;
-            pause *= 2;
+            let Some(pause) = attempts.next_pause(requested) else { return answer };
+            tokio::time::sleep(pause).await;
         }
-        self.once(call).await
     }
 
     pub(super) async fn once(&mut self, call: &Call) -> Result<Answer, RegistryError> {
@@ -159,10 +149,10 @@ impl Connection {
     /// Makes a call and returns the response unread, because its body may be long.
     pub(super) async fn open(&mut self, call: &Call) -> Result<Response, RegistryError> {
         // A different host never receives credentials.
-        let is_asked = |response: &Response| response.status() == StatusCode::UNAUTHORIZED;
+        let is_challenged = |response: &Response| response.status() == StatusCode::UNAUTHORIZED;
         let mut sent = self.negotiated().authorization.clone();
         let mut response = self.send(call).await?;
-        if !is_asked(&response) || !self.is_own(&call.path) {
+        if !is_challenged(&response) || !self.is_own(&call.path) {
             return Ok(response);
         }
         let now = self.negotiated().authorization.clone();
@@ -171,8 +161,8 @@ impl Connection {
             sent = now;
             response = self.send(call).await?;
         }
-        // The header from another call may not be valid for this one, or may have expired.
-        if is_asked(&response) && self.authorize(&response, sent.as_ref()).await? {
+        // The header from a different call may not be valid for this one, or may have expired.
+        if is_challenged(&response) && self.authorize(&response, sent.as_ref()).await? {
             response = self.send(call).await?;
         }
         Ok(response)
@@ -186,7 +176,8 @@ impl Connection {
     /// Converts a response to the error it represents.
     pub(super) fn refused(&self, answer: &Answer) -> RegistryError {
         let (repository, status) = (self.name.repository(), answer.status);
-        RegistryError::Refused { repository, status, message: words(&answer.body) }
+        let (codes, message) = codes_and_message(&answer.body);
+        RegistryError::Refused { repository, status, codes, message }
     }
 
     pub(super) fn unusable(&self, reason: &'static str) -> RegistryError {
@@ -199,7 +190,7 @@ impl Connection {
         while let Some(chunk) = self.chunk(&mut response).await? {
             body.extend_from_slice(&chunk);
             if body.len() > LARGEST {
-                return Err(self.unusable("it is larger than any manifest or config"));
+                return Err(self.unusable("it is too large for a manifest or config"));
             }
         }
         Ok(Answer { status, headers, body })
@@ -217,7 +208,7 @@ impl Connection {
                 Err(error) => failed = Some(error),
             }
         }
-        Err(self.http(failed.expect("at least one protocol is spoken")))
+        Err(self.http(failed.expect("at least one protocol is allowed")))
     }
 
     async fn send_in(&self, scheme: &str, call: &Call) -> Result<Response, reqwest::Error> {
@@ -237,7 +228,7 @@ impl Connection {
         request
     }
 
-    /// Returns the registry's host name on the network.
+    /// Returns the host and port to connect to.
     fn authority(&self) -> &str {
         match self.name.host() {
             "docker.io" => "registry-1.docker.io",
@@ -245,7 +236,7 @@ impl Connection {
         }
     }
 
-    /// Returns the address of a call, with this protocol unless it leads to another host.
+    /// Returns the address of a call, with this protocol unless the path is an address at a different host.
     fn address(&self, scheme: &str, path: &str) -> String {
         let host = self.authority();
         match path.split_once("://") {
@@ -266,8 +257,8 @@ impl Connection {
             })
     }
 
-    /// Answers the registry's challenge to a call with the header `sent`. Returns `true` if the call should be tried
-    /// again.
+    /// Answers the registry's challenge to a call with the `Authorization` header `sent`. Returns `true` if the call
+    /// should be tried again.
     async fn authorize(
         &mut self,
         response: &Response,
@@ -300,52 +291,19 @@ fn authority_of(address: &str) -> &str {
 /// if one is malformed.
 fn is_same_origin(one: &str, other: &str) -> Option<bool> {
     let (one, other) = (Url::parse(one).ok()?, Url::parse(other).ok()?);
-    // An address with a user name carries credentials of its own.
+    // An address with a user name contains its own credentials.
     let has_login = !one.username().is_empty() || one.password().is_some();
     Some(!has_login && one.origin() == other.origin())
 }
 
-/// Applies the time limits of every registry client.
+/// Sets the timeouts that every registry client uses.
 pub(super) fn patient(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     client.connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT)
-}
-
-/// Parses `Retry-After`: seconds, or a date.
-fn told_pause(value: &HeaderValue, now: Timestamp) -> Option<Duration> {
-    let text = value.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = rfc2822::parse(text).ok()?.timestamp();
-    Some(Duration::try_from(date.duration_since(now)).unwrap_or_default())
-}
-
-/// Returns between half and one and a half times `pause`, so that jobs that were refused together do not retry
-/// together.
-pub(super) fn jittered(pause: Duration) -> Duration {
-    let mut byte = [0];
-    // If no randomness is available, the pause is the shortest.
-    let random = getrandom::fill(&mut byte).map_or(0, |()| u32::from(byte[0]));
-    pause / 2 + pause * random / 255
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn retry_after_is_parsed_as_seconds_or_a_date() {
-        let now: Timestamp = "2024-11-06T08:49:30Z".parse().unwrap();
-        for (text, seconds) in [
-            ("7", Some(7)),
-            ("Wed, 06 Nov 2024 08:49:37 GMT", Some(7)),
-            ("Wed, 06 Nov 2024 08:49:00 GMT", Some(0)),
-            ("soon", None),
-        ] {
-            let told = told_pause(&HeaderValue::from_static(text), now);
-            assert_eq!(told, seconds.map(Duration::from_secs), "{text}");
-        }
-    }
 
     #[test]
     fn addresses_are_compared_by_protocol_host_and_port() {
@@ -382,12 +340,5 @@ mod tests {
             assert_eq!(connection.address(spoken, path), goes_to, "{host} {path}");
             assert_eq!(connection.is_own(path), is_own, "{host} {path}");
         }
-    }
-
-    #[test]
-    fn pauses_are_randomised_around_the_intended_length() {
-        let pauses: std::collections::BTreeSet<Duration> = (0..64).map(|_| jittered(PAUSE)).collect();
-        assert!(pauses.len() > 1);
-        assert!(pauses.iter().all(|pause| *pause >= PAUSE / 2 && *pause <= PAUSE * 3 / 2), "{pauses:?}");
     }
 }

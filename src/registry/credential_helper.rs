@@ -26,13 +26,13 @@ pub(super) enum HelperError {
     Unusable(String, #[source] io::Error),
     #[error("docker-credential-{0} did not answer in {1:?}")]
     Late(String, Duration),
-    #[error("docker-credential-{0} fails: {1}")]
+    #[error("docker-credential-{0} failed: {1}")]
     Failed(String, String),
-    #[error("the answer of docker-credential-{0} is no login")]
+    #[error("docker-credential-{0} returned malformed credentials")]
     Malformed(String),
 }
 
-/// Asks `docker-credential-HELPER` for the credentials of `registry`; returns `None` if it has none.
+/// Returns the credentials that `docker-credential-HELPER` stores for `registry`, or `None` if it has none.
 pub(super) async fn ask(
     helper: &str,
     registry: &str,
@@ -64,10 +64,10 @@ pub(super) async fn ask(
         if stdout.contains(NOT_FOUND) || stderr.contains(NOT_FOUND) {
             return Ok(None);
         }
-        let said = if stderr.trim().is_empty() { stdout } else { stderr };
-        let said: Vec<&str> = said.split_whitespace().collect();
-        let said = if said.is_empty() { output.status.to_string() } else { said.join(" ") };
-        return Err(HelperError::Failed(name(), said.chars().take(MOST_WORDS).collect()));
+        let message = if stderr.trim().is_empty() { stdout } else { stderr };
+        let message: Vec<&str> = message.split_whitespace().collect();
+        let message = if message.is_empty() { output.status.to_string() } else { message.join(" ") };
+        return Err(HelperError::Failed(name(), message.chars().take(MOST_WORDS).collect()));
     }
     let answer = DockerConfigFile::parse(&output.stdout).map_err(|_| HelperError::Malformed(name()))?;
     let (username, secret) = (answer.text("Username"), answer.text("Secret"));

@@ -20,9 +20,9 @@ pub(crate) struct DockerConfigFile(BTreeMap<String, Value>);
 pub(crate) enum DockerConfigError {
     #[error("cannot be read")]
     File(#[from] io::Error),
-    #[error("is no JSON")]
+    #[error("is not JSON")]
     Json(#[from] serde_json::Error),
-    #[error("is no JSON object")]
+    #[error("is not a JSON object")]
     NoObject,
 }
 
@@ -55,12 +55,12 @@ impl DockerConfigFile {
         }
     }
 
-    /// Returns the value of a field, or `None` if it is absent or of another type.
+    /// Returns the value of a field, or `None` if it is absent or of a different type.
     pub(crate) fn field<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_value(self.0.get(&name.to_lowercase())?.clone()).ok()
     }
 
-    /// Returns the string in a field, or an empty one if it is absent or of another type.
+    /// Returns the string in a field, or an empty one if it is absent or of a different type.
     pub(crate) fn text(&self, name: &str) -> String {
         self.field(name).unwrap_or_default()
     }

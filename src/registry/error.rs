@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::TokenError;
 use super::ecr::EcrError;
+use crate::http_retry::is_temporary;
 
 /// Maximum length of a registry's message, in characters.
 const MOST_WORDS: usize = 300;
@@ -14,7 +15,7 @@ const MOST_WORDS: usize = 300;
 /// A failed call to a registry. It never contains credentials or tokens.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegistryError {
-    #[error("cannot ask the registry {host}")]
+    #[error("cannot reach the registry {host}")]
     Http {
         host: String,
         #[source]
@@ -23,8 +24,14 @@ pub(crate) enum RegistryError {
     #[error("the registry {host} did not answer in {patience:?}")]
     Late { host: String, patience: Duration },
     #[error("the registry answered {status} for {repository}{}", said(message))]
-    Refused { repository: String, status: StatusCode, message: String },
-    #[error("no token for {repository}")]
+    Refused {
+        repository: String,
+        status: StatusCode,
+        /// Codes of the OCI distribution specification.
+        codes: Vec<String>,
+        message: String,
+    },
+    #[error("cannot obtain a token for {repository}")]
     Token {
         repository: String,
         #[source]
@@ -33,7 +40,7 @@ pub(crate) enum RegistryError {
     /// The ECR credentials cannot be obtained.
     #[error(transparent)]
     Login(#[from] EcrError),
-    #[error("the registry's answer for {repository} is unusable: {reason}")]
+    #[error("the registry's response for {repository} is unusable: {reason}")]
     Unusable { repository: String, reason: &'static str },
     #[error("the certificate {path} cannot be used: {reason}")]
     Certificate { path: String, reason: String },
@@ -61,17 +68,23 @@ fn said(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
-/// Returns the messages in the body of an error response, on one line.
-pub(super) fn words(body: &[u8]) -> String {
+/// Returns the codes in the body of an error response, and its messages on one line.
+pub(super) fn codes_and_message(body: &[u8]) -> (Vec<String>, String) {
     let Words { errors, message } = serde_json::from_slice(body).unwrap_or_default();
-    let said: Vec<String> = errors
+    let codes = errors.iter().map(|error| error.code.clone()).collect();
+    let messages: Vec<String> = errors
         .into_iter()
         .map(|Word { code, message }| if message.is_empty() { code.to_lowercase() } else { message })
         .chain([message])
         .filter(|words| !words.is_empty())
         .collect();
-    let line = said.join("; ").split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().filter(|char| !char.is_control()).take(MOST_WORDS).collect()
+    let line = messages.join("; ").split_whitespace().collect::<Vec<_>>().join(" ");
+    (codes, line.chars().filter(|char| !char.is_control()).take(MOST_WORDS).collect())
+}
+
+/// Returns `true` for the response to an expired token. ECR sends the code `DENIED` with it, as for missing permissions.
+fn is_token_expired(message: &str) -> bool {
+    message.contains("token has expired")
 }
 
 impl RegistryError {
@@ -84,15 +97,17 @@ impl RegistryError {
                 "put the CA of {host} into /etc/docker/certs.d/{host}/ca.crt, for the engine and for larder"
             ),
             Self::Http { host, .. } => format!("check that {host} is up and can be reached from here"),
-            Self::Refused { repository, status, message } => refused(repository, *status, message),
+            Self::Refused { repository, status, codes, message } => {
+                refused(repository, *status, codes, message)
+            }
             Self::Token { repository, .. } => log_in(repository),
             Self::Login(error) => error.remedy(),
-            Self::Unusable { .. } => "push the image anew, or remove the tag".to_owned(),
+            Self::Unusable { .. } => "push the image again, or remove the tag".to_owned(),
             Self::Certificate { path, .. } => format!("replace or remove {path}"),
         }
     }
 
-    /// Returns `true` if the registry is unreachable or out of order, so that further calls are pointless.
+    /// Returns `true` if the registry is unreachable or fails, so that further calls would fail as well.
     pub(crate) fn is_of_reach(&self) -> bool {
         match self {
             Self::Http { .. } | Self::Late { .. } => true,
@@ -102,10 +117,10 @@ impl RegistryError {
     }
 
     /// Returns `true` if the call may succeed a little later.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Http { source, .. } => !source.is_connect(),
-            Self::Refused { status, .. } => may_pass(*status),
+            Self::Refused { status, .. } => is_temporary(*status),
             _ => false,
         }
     }
@@ -114,7 +129,7 @@ impl RegistryError {
     pub(crate) fn is_of_login(&self) -> bool {
         match self {
             Self::Refused { status, message, .. } => {
-                *status == StatusCode::UNAUTHORIZED || message.contains("token has expired")
+                *status == StatusCode::UNAUTHORIZED || is_token_expired(message)
             }
             Self::Token { .. } => true,
             _ => false,
@@ -122,23 +137,18 @@ impl RegistryError {
     }
 }
 
-/// Limits the duration of a call to a registry.
+/// Runs a call to a registry with a time limit.
 pub(crate) async fn within<T>(
     host: &str,
     patience: Duration,
-    asking: impl Future<Output = Result<T, RegistryError>>,
+    call: impl Future<Output = Result<T, RegistryError>>,
 ) -> Result<T, RegistryError> {
-    let answered = tokio::time::timeout(patience, asking).await;
-    answered.unwrap_or_else(|_| Err(RegistryError::Late { host: host.to_owned(), patience }))
-}
-
-/// Returns `true` if a call with this status may succeed a little later.
-pub(super) fn may_pass(status: StatusCode) -> bool {
-    matches!(status.as_u16(), 408 | 429 | 500 | 502..=504)
+    let result = tokio::time::timeout(patience, call).await;
+    result.unwrap_or_else(|_| Err(RegistryError::Late { host: host.to_owned(), patience }))
 }
 
 fn slow(host: &str) -> String {
-    format!("{host} is slow or cut off: try again, or look at proxies and firewalls")
+    format!("{host} is slow or unreachable: try again, or check proxies and firewalls")
 }
 
 fn is_certificate(error: &reqwest::Error) -> bool {
@@ -154,28 +164,31 @@ fn is_certificate(error: &reqwest::Error) -> bool {
 
 fn log_in(repository: &str) -> String {
     let host = repository.split('/').next().unwrap_or(repository);
-    format!("log in anew: docker login {host}")
+    format!("log in again: docker login {host}")
 }
 
-fn refused(repository: &str, status: StatusCode, message: &str) -> String {
-    if message.contains("immutable") {
+fn refused(repository: &str, status: StatusCode, codes: &[String], message: &str) -> String {
+    // ECR's code for a tag that is immutable.
+    if codes.iter().any(|code| code == "TAG_INVALID") {
         return format!(
-            "push another tag, or let {repository} replace this one; larder's own begin with `cache`, `buildcache` and \
-             `larder-`, and --tiers engine,archive,mounts leaves them out"
+            "push a different tag, or make this tag of {repository} mutable; the tags that larder maintains begin with \
+             `cache`, `buildcache` or `larder-`, and --tiers engine,archive,mounts avoids them"
         );
     }
     match status {
-        _ if message.contains("token has expired") => log_in(repository),
+        _ if is_token_expired(message) => log_in(repository),
         StatusCode::UNAUTHORIZED => log_in(repository),
-        StatusCode::FORBIDDEN => format!("let this login read and write {repository}, or use --read-only"),
+        StatusCode::FORBIDDEN => {
+            format!("give this login read and write access to {repository}, or use --read-only")
+        }
         StatusCode::NOT_FOUND => format!("create the repository {repository}"),
         StatusCode::TOO_MANY_REQUESTS => {
-            "the registry limits requests: log in, or run fewer jobs at a time".to_owned()
+            "the registry limits the request rate: log in, or run fewer jobs at a time".to_owned()
         }
         status if status.is_server_error() => {
-            "the registry is at fault: try again, or ask who runs it".to_owned()
+            "the registry failed: try again, or contact its operator".to_owned()
         }
-        _ => format!("ask who runs the registry of {repository}"),
+        _ => format!("contact the operator of the registry of {repository}"),
     }
 }
 
@@ -193,33 +206,34 @@ mod tests {
             (br#"{"message":"no such thing"}"#, "no such thing"),
             (b"<html>", ""),
         ] {
-            assert_eq!(words(body), line);
+            assert_eq!(codes_and_message(body).1, line);
         }
         let long = format!("{{\"message\":\"{}\"}}", "x".repeat(9999));
-        assert_eq!(words(long.as_bytes()).len(), MOST_WORDS);
+        assert_eq!(codes_and_message(long.as_bytes()).1.len(), MOST_WORDS);
     }
 
     #[test]
-    fn each_refusal_has_a_remedy_that_names_what_is_at_fault() {
-        let refused = |status: u16, message: &str| {
+    fn each_error_status_has_a_specific_remedy() {
+        let refused = |status: u16, code: &str, message: &str| {
             let status = StatusCode::from_u16(status).unwrap();
             let error = RegistryError::Refused {
                 repository: "reg.example/app".to_owned(),
                 status,
+                codes: vec![code.to_owned()],
                 message: message.to_owned(),
             };
             (error.is_of_login(), error.remedy())
         };
-        for (status, message, of_login, remedy) in [
-            (401, "", true, "docker login reg.example"),
-            (403, "", false, "read and write reg.example/app"),
-            (403, "Your authorization token has expired", true, "docker login reg.example"),
-            (404, "", false, "create the repository reg.example/app"),
-            (400, "the tag is immutable", false, "--tiers"),
-            (429, "", false, "fewer jobs"),
-            (503, "", false, "try again"),
+        for (status, code, message, of_login, remedy) in [
+            (401, "UNAUTHORIZED", "", true, "docker login reg.example"),
+            (403, "DENIED", "", false, "write access to reg.example/app"),
+            (403, "DENIED", "Your authorization token has expired", true, "docker login reg.example"),
+            (404, "NAME_UNKNOWN", "", false, "create the repository reg.example/app"),
+            (400, "TAG_INVALID", "", false, "--tiers"),
+            (429, "TOOMANYREQUESTS", "", false, "fewer jobs"),
+            (503, "", "", false, "try again"),
         ] {
-            let (is_of_login, said) = refused(status, message);
+            let (is_of_login, said) = refused(status, code, message);
             assert!(is_of_login == of_login && said.contains(remedy), "{status}: {said}");
         }
     }

@@ -1,4 +1,4 @@
-//! A prefix as the base of a graft, and the manifest of the grafted image.
+//! The base of a graft, which is a prefix in a registry, and the manifest of the grafted image.
 
 use std::collections::BTreeMap;
 
@@ -21,16 +21,15 @@ const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+j
 pub(crate) struct GraftBase {
     pub(crate) manifest: StoredManifest,
     pub(crate) config: Vec<u8>,
-    /// See `graft::Index`.
+    /// The encoded index of the files, see `graft::Index`.
     pub(crate) index: String,
-    /// When its oldest step was run.
+    /// The creation time in the config: the time of the oldest step.
     pub(crate) created: Option<Timestamp>,
     layers: Vec<Descriptor>,
     document: Map<String, Value>,
 }
 
 impl GraftBase {
-    /// Returns the number of layers.
     pub(crate) fn layers(&self) -> usize {
         self.layers.len()
     }
@@ -40,13 +39,14 @@ impl GraftBase {
         self.document.get("mediaType").and_then(Value::as_str) == Some(DOCKER_MANIFEST)
     }
 
-    /// Returns `true` if manifests for this compression can name all layers.
+    /// Returns `true` if a manifest for this compression has media types for all layers.
     pub(crate) fn fits(&self, compression: Compression) -> bool {
         let mut layers = self.layers.iter().filter_map(|layer| Compression::of(&layer.media_type));
         layers.all(|layer| compression.can_name(layer))
     }
 
-    /// Returns the config of a further prefix, which is as old as this one.
+    /// Returns the config of a longer prefix that continues from this one, with the same creation time. Returns `None`
+    /// if that time is unknown or `config` is not a JSON object.
     pub(crate) fn prefix_config(&self, config: &[u8], mark: PrefixMark, index: String) -> Option<Vec<u8>> {
         let mut fields: Map<String, Value> = serde_json::from_slice(config).ok()?;
         fields.insert(MARK.to_owned(), json!(mark));
@@ -55,7 +55,8 @@ impl GraftBase {
         serde_json::to_vec(&fields).ok()
     }
 
-    /// Returns the manifest of the image with this config, which has further layers, with the prefix's media types.
+    /// Returns the manifest of an image that consists of the layers of the prefix and of `layers`, with the media types
+    /// of the prefix. Returns `None` if the manifest of the prefix is malformed.
     pub(crate) fn image(
         &self,
         config: &[u8],
@@ -71,7 +72,7 @@ impl GraftBase {
             json!({ "mediaType": media_type, "size": size, "digest": digest.to_string() })
         });
         document.get_mut("layers")?.as_array_mut()?.extend(further);
-        // Those of the prefix are of the image that it was taken from.
+        // The annotations of the prefix describe the image that it was taken from.
         document.remove("annotations");
         if !annotations.is_empty() {
             document.insert("annotations".to_owned(), json!(annotations));
@@ -81,8 +82,8 @@ impl GraftBase {
 }
 
 impl Repository {
-    /// Returns the prefix with this manifest as the base of a graft. Returns `None` if it has a different key, no index,
-    /// or a form that larder does not know.
+    /// Returns the prefix with this manifest as the base of a graft. Returns `None` if the prefix has a different key,
+    /// no index, or an unknown format.
     pub(crate) async fn graft_base(
         &mut self,
         manifest: StoredManifest,
@@ -96,8 +97,8 @@ impl Repository {
         let Some(config) = self.checked("blobs", &parts[0].digest).await? else { return Ok(None) };
         let document = serde_json::from_slice(&manifest.bytes).ok();
         let is_known = layers.iter().all(|layer| Compression::of(&layer.media_type).is_some());
-        let is_it = prefix_mark(&config).is_some_and(|mark| mark.key == key);
-        let (Some(document), Some(index), true, true) = (document, prefix_index(&config), is_known, is_it)
+        let has_key = prefix_mark(&config).is_some_and(|mark| mark.key == key);
+        let (Some(document), Some(index), true, true) = (document, prefix_index(&config), is_known, has_key)
         else {
             return Ok(None);
         };
@@ -107,14 +108,14 @@ impl Repository {
 
     /// Returns `true` if the repository has all layers of a prefix.
     pub(crate) async fn has_layers(&self, base: &GraftBase) -> Result<bool, RegistryError> {
-        let asked = base.layers.iter().map(|layer| {
+        let checks = base.layers.iter().map(|layer| {
             let mut repository = self.clone();
             async move { repository.has(layer.digest).await }
         });
-        Ok(try_join_all(asked).await?.into_iter().all(|has| has))
+        Ok(try_join_all(checks).await?.into_iter().all(|has| has))
     }
 
-    /// Uploads a blob that the repository is not expected to have.
+    /// Uploads a blob without checking whether the repository already contains it.
     pub(crate) async fn add(&mut self, bytes: &Bytes) -> Result<(), UploadError> {
         self.add_blob(None, Content::Whole(bytes), &mut |_| {}).await.map(drop)
     }

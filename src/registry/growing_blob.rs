@@ -1,7 +1,7 @@
 //! A blob that is uploaded while it is being made.
 //!
-//! Its bytes are written to a temporary file without a name, from which any number of readers follow the writer. So an
-//! upload that breaks is resumed without making the bytes again, and the writer never waits for the network.
+//! Its bytes are written to a temporary file without a name, which any number of readers can read while it grows. A
+//! broken upload can therefore be resumed without making the bytes again, and the writer never waits for the network.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -33,11 +33,11 @@ pub(crate) struct GrowingBlob {
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
     written: u64,
-    /// The digest of all bytes, once nothing more is written.
+    /// The digest of the complete blob, once the writer has finished.
     digest: Option<Digest>,
 }
 
-/// The writer was dropped before the blob was complete.
+/// The error of a reader whose writer was dropped before the blob was complete.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the blob was not completed")]
 pub(crate) struct Abandoned;
@@ -62,7 +62,7 @@ impl BlobWriter {
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.state.is_closed() {
-            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads the blob any more"));
+            return Err(io::Error::new(io::ErrorKind::BrokenPipe, "every reader of the blob was dropped"));
         }
         let written = self.file.write_at(bytes, self.written)?;
         self.hash.update(&bytes[..written]);
@@ -77,7 +77,8 @@ impl Write for BlobWriter {
 }
 
 impl GrowingBlob {
-    /// Returns up to `most` bytes from `at` on as soon as there are any; none at the end of the blob.
+    /// Waits until there are bytes at the offset `at` and returns up to `most` of them; returns none at the end of the
+    /// blob.
     pub(super) async fn read(&mut self, at: u64, most: usize) -> Result<Bytes, Abandoned> {
         let is_readable = |state: &State| state.written > at || state.digest.is_some();
         let written = self.state.wait_for(is_readable).await.map_err(|_| Abandoned)?.written;
@@ -87,11 +88,11 @@ impl GrowingBlob {
             let mut bytes = vec![0; size];
             file.read_exact_at(&mut bytes, at).map(|()| bytes)
         });
-        // A temporary file that cannot be read is as good as none.
+        // A temporary file that cannot be read is treated like a dropped writer.
         Ok(reading.await.map_err(|_| Abandoned)?.map_err(|_| Abandoned)?.into())
     }
 
-    /// Returns up to `most` bytes from `at` on, and fewer only at the end of the blob.
+    /// Returns `most` bytes from the offset `at`, or fewer at the end of the blob.
     pub(super) async fn read_full(&mut self, at: u64, most: usize) -> Result<Bytes, Abandoned> {
         let is_there = |state: &State| state.written >= at + most as u64 || state.digest.is_some();
         self.state.wait_for(is_there).await.map_err(|_| Abandoned)?;

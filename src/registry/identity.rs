@@ -1,4 +1,4 @@
-//! The identity that calls to a registry are made with.
+//! The identity with which larder calls a registry.
 
 use super::ecr::EcrError;
 use super::{Credentials, Login};
@@ -6,7 +6,7 @@ use super::{Credentials, Login};
 #[derive(Debug, Clone)]
 pub(crate) enum Identity {
     Known(Credentials),
-    /// Credentials that are looked up once the registry asks for them.
+    /// Credentials that are looked up when the registry first requires them.
     LookedUp(Login),
 }
 

@@ -9,10 +9,10 @@ use crate::digest::Digest;
 /// How layers are compressed in a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Compression {
-    /// Manifests are Docker's (schema 2), as an engine with a graph driver writes them.
+    /// Gzip. Manifests are Docker's (schema 2), as an engine with a graph driver writes them.
     #[default]
     Gzip,
-    /// Manifests are OCI's, because Docker's have no media type for it.
+    /// Zstandard. Manifests are OCI's, because Docker's have no media type for it.
     Zstd,
 }
 
@@ -31,7 +31,7 @@ impl Compression {
         }
     }
 
-    /// Returns `true` if a manifest for this compression can name layers that have the compression `other`.
+    /// Returns `true` if a manifest for this compression has a media type for layers with the compression `other`.
     pub(crate) fn can_name(self, other: Self) -> bool {
         self == Self::Zstd || other == Self::Gzip
     }
@@ -50,14 +50,14 @@ impl Compression {
         }
     }
 
-    /// Returns the media type of layers with this compression in a manifest with Docker's media types, which have none for
-    /// zstd, or with OCI's.
+    /// Returns the media type of layers with this compression in a manifest with Docker's media types, which have none
+    /// for zstd, or with OCI's.
     pub(super) fn media_type(self, is_docker: bool) -> &'static str {
         let manifest = if is_docker { Self::Gzip } else { Self::Zstd };
         manifest.layer(self)
     }
 
-    /// Returns the media type that such a manifest gives a layer.
+    /// Returns the media type of a layer in a manifest for this compression.
     fn layer(self, layer: Self) -> &'static str {
         match (self, layer) {
             (Self::Gzip, _) => DOCKER_GZIP,
@@ -67,11 +67,11 @@ impl Compression {
     }
 }
 
-/// A layer as a registry has it.
+/// A compressed layer in a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LayerBlob {
     pub(crate) digest: Digest,
-    /// In bytes.
+    /// Size of the compressed layer in bytes.
     pub(crate) size: u64,
     pub(crate) compression: Compression,
 }
@@ -113,7 +113,7 @@ impl StoredManifest {
 
 impl Repository {
     /// Returns the layers of the image of `platform` under a tag or digest, each with its diff id, lowest first.
-    /// Returns none if there is no such image, or if a layer has a form that cannot be pushed again.
+    /// Returns an empty list if there is no such image, or if a layer has a format that cannot be pushed again.
     pub(crate) async fn layer_blobs(
         &mut self,
         reference: &str,
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manifest_has_dockers_media_types_with_gzip_and_ocis_with_zstd() {
+    fn manifests_have_docker_media_types_for_gzip_and_oci_media_types_for_zstd() {
         let blob = |compression| LayerBlob { digest: Digest::of(b"layer"), size: 5, compression };
         let written = |layers: &[LayerBlob], compression| -> Value {
             serde_json::from_slice(&StoredManifest::of_image(b"{}", layers, compression).bytes).unwrap()
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn layers_keep_their_blobs_where_the_manifest_can_name_them() {
+    fn layers_are_reused_if_the_manifest_has_a_media_type_for_them() {
         for (media_type, with_gzip, with_zstd) in [
             (DOCKER_GZIP, true, true),
             (OCI_GZIP, true, true),

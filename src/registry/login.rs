@@ -1,7 +1,7 @@
 //! Credentials as Docker stores them: `DOCKER_AUTH_CONFIG`, `config.json` and credential helpers.
 //!
-//! If credentials cannot be looked up, larder continues without: the registry decides whether it needs them. The reason
-//! is kept, to be shown once.
+//! If credentials cannot be looked up, larder continues without them: the registry decides whether it needs them. The
+//! reason is recorded and reported once.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +39,9 @@ pub(crate) struct Login {
     given: DockerConfigFile,
     /// Credentials for ECR, used if Docker stores none.
     ecr: Option<EcrLogin>,
+    /// The lookups that were started, by the key of the registry.
     known: Arc<Mutex<BTreeMap<String, Shared<BoxFuture<'static, Credentials>>>>>,
+    /// The reasons why lookups failed.
     faults: Arc<Mutex<Vec<String>>>,
 }
 
@@ -100,23 +102,24 @@ impl Login {
     ///
     /// Fails if AWS refuses a token.
     pub(crate) async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
-        let kept = self.kept(host).await;
-        let is_usable = !kept.is_anonymous() && !has_ended(&kept.secret);
-        let Some(ecr) = self.ecr.as_ref().filter(|_| !is_usable) else { return Ok(kept) };
+        let stored = self.kept(host).await;
+        let is_usable = !stored.is_anonymous() && !has_ended(&stored.secret);
+        let Some(ecr) = self.ecr.as_ref().filter(|_| !is_usable) else { return Ok(stored) };
         match Box::pin(ecr.credentials(host)).await {
-            Ok(found) => Ok(found.map_or(kept, |(credentials, _)| credentials)),
+            Ok(found) => Ok(found.map_or(stored, |(credentials, _)| credentials)),
             // Pulling from the public registry needs no credentials.
-            Err(_) if ecr.host(host) == Some(EcrHost::Public) => Ok(kept),
+            Err(_) if ecr.host(host) == Some(EcrHost::Public) => Ok(stored),
             Err(error) => Err(error),
         }
     }
 
-    /// Returns `true` if the registry belongs to ECR.
+    /// Returns `true` if the registry is an ECR registry.
     pub(crate) fn is_amazons(&self, host: &str) -> bool {
         self.ecr.as_ref().and_then(|ecr| ecr.host(host)).is_some()
     }
 
-    /// Forgets the credentials for `host` after the registry rejected them; Docker's own storage is not changed.
+    /// Discards the cached credentials for `host` after the registry rejected them. Docker's own storage is not
+    /// changed.
     pub(crate) fn forget(&self, host: &str) {
         self.known.lock().expect("no panic").remove(key_of(host));
         if let Some(ecr) = &self.ecr {
@@ -129,20 +132,20 @@ impl Login {
         std::mem::take(&mut self.faults.lock().expect("no panic"))
     }
 
-    /// Returns the credentials that Docker stores. The first caller may give up before a helper has answered; the
-    /// others still get the result.
+    /// Returns the credentials that Docker stores. If the first caller is cancelled before a helper has answered, later
+    /// callers still get the result.
     async fn kept(&self, host: &str) -> Credentials {
         let host = key_of(host);
-        let looking = {
+        let lookup = {
             let mut known = self.known.lock().expect("no panic");
             let look = || {
                 let (login, host) = (self.clone(), host.to_owned());
-                let looking = tokio::spawn(async move { login.look_up(&host).await });
-                looking.map(Result::unwrap_or_default).boxed().shared()
+                let task = tokio::spawn(async move { login.look_up(&host).await });
+                task.map(Result::unwrap_or_default).boxed().shared()
             };
             known.entry(host.to_owned()).or_insert_with(look).clone()
         };
-        looking.await
+        lookup.await
     }
 
     async fn look_up(&self, key: &str) -> Credentials {
@@ -167,11 +170,11 @@ impl Login {
     /// Returns the credentials for a registry in `auths`, by its key or by the host in the key.
     fn entry(&self, config: &DockerConfigFile, key: &str, place: &str) -> Option<Credentials> {
         let auths = config.objects("auths");
-        let is_meant = |name: &str| {
+        let is_for_registry = |name: &str| {
             let host = host_of(name);
             host == key || (key == HUB_KEY && HUB_HOSTS.contains(&host))
         };
-        let named = || auths.iter().find(|(name, _)| is_meant(name)).map(|(_, entry)| entry);
+        let named = || auths.iter().find(|(name, _)| is_for_registry(name)).map(|(_, entry)| entry);
         let entry = auths.get(key).or_else(named)?;
         let (token, auth) = (entry.text("identitytoken"), entry.text("auth"));
         if !token.is_empty() {

@@ -5,34 +5,37 @@
 //! repository, never credentials or tokens.
 
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::config::{creation_time, layer_times};
-use super::connection::{Answer, Call, Connection, PAUSE, jittered};
+use super::connection::{Answer, Call, Connection};
 use super::platform::serves;
 use super::prefix::{PrefixMark, prefix_mark};
 use super::{Compression, Credentials, Identity, ImageConfig, ImageRef, Reach, RegistryError};
 use crate::digest::Digest;
+use crate::http_retry::pause_after;
 
 /// Docker Hub as the host of an image reference.
 const HUB: &str = "docker.io";
+/// The maximum nesting of indexes.
 const DEPTH: usize = 3;
-/// Maximum number of manifests without a platform whose configs are read.
+/// The maximum number of index entries without a platform whose configs are read.
 const LOOKED_INTO: usize = 4;
 
 const INDEX: [&str; 2] =
     ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 const MANIFEST: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
-/// The `Accept` header for all of them.
+/// The `Accept` header for the manifests and indexes above.
 const ANY: HeaderValue = HeaderValue::from_static(
     "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json",
 );
-/// Marks an index entry that is not an image.
+/// The annotation of an index entry that is an attestation and not an image.
 const ATTESTATION: &str = "vnd.docker.reference.type";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,19 +51,19 @@ pub(crate) struct RemoteImage {
     /// See [`layer_times`].
     layer_times: Vec<Option<Timestamp>>,
     layer_types: Vec<String>,
-    /// The mark of a prefix that larder has made.
+    /// The mark, if the image is a prefix that larder has made.
     pub(crate) prefix: Option<PrefixMark>,
-    /// `true` if the name resolves to no other image.
+    /// `true` if the name refers to this image only, and not to those of other platforms.
     pub(crate) is_alone: bool,
 }
 
 impl RemoteImage {
-    /// Returns `true` if manifests for this compression can name the layers.
+    /// Returns `true` if a manifest for this compression has media types for all layers.
     pub(crate) fn fits(&self, compression: Compression) -> bool {
         self.layer_types.iter().filter_map(|of| Compression::of(of)).all(|layer| compression.can_name(layer))
     }
 
-    /// Returns when the oldest step was run that made none of the lowest `base_layers`, if the image states it.
+    /// Returns the time of the oldest step that made a layer above the lowest `base_layers`, if the image states it.
     pub(crate) fn oldest(&self, base_layers: usize) -> Option<Timestamp> {
         self.layer_times.get(base_layers..)?.iter().flatten().min().copied()
     }
@@ -81,22 +84,24 @@ pub(super) fn is_index(media_type: &str) -> bool {
 }
 
 impl StoredManifest {
-    /// Returns a manifest of this media type that is not in a registry yet.
+    /// Creates a manifest of this media type, which is not in a registry yet.
     pub(crate) fn new(media_type: &str, bytes: Vec<u8>) -> Self {
         Self { digest: Digest::of(&bytes), told: Some(media_type.to_owned()), bytes: bytes.into() }
     }
 
-    /// Returns a manifest of the same media type that is not in a registry yet.
+    /// Creates a manifest of the same media type, which is not in a registry yet.
     pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> Self {
         Self { digest: Digest::of(&bytes), told: self.told.clone(), bytes: bytes.into() }
     }
 
-    /// Returns the media type: as stated in the manifest, else by the registry, else inferred from the fields.
+    /// Returns the media type: the one in the manifest, else the one that the registry reported, else one that fits the
+    /// fields.
     fn media_type(&self, parsed: &Manifest) -> String {
-        let told = self.told.clone().filter(|told| INDEX.iter().chain(&MANIFEST).any(|known| known == told));
-        let looks = if parsed.config.is_some() { MANIFEST[0] } else { INDEX[0] };
-        let says = Some(parsed.media_type.clone()).filter(|says| !says.is_empty());
-        says.or(told).unwrap_or_else(|| looks.to_owned())
+        let reported =
+            self.told.clone().filter(|told| INDEX.iter().chain(&MANIFEST).any(|known| known == told));
+        let fitting = if parsed.config.is_some() { MANIFEST[0] } else { INDEX[0] };
+        let stated = Some(parsed.media_type.clone()).filter(|stated| !stated.is_empty());
+        stated.or(reported).unwrap_or_else(|| fitting.to_owned())
     }
 }
 
@@ -146,8 +151,8 @@ impl Platform {
     }
 }
 
-/// Queries the registry of `name` for its image of `platform` (`OS/ARCHITECTURE[/VARIANT]`); for Docker Hub, its
-/// mirrors first.
+/// Queries the registry of `name` for its image of `platform` (`OS/ARCHITECTURE[/VARIANT]`). The mirrors of Docker Hub
+/// are queried before it.
 ///
 /// Returns `None` if the name does not exist or has no image for the platform.
 pub(crate) async fn remote_image(
@@ -158,7 +163,7 @@ pub(crate) async fn remote_image(
 ) -> Result<Option<RemoteImage>, RegistryError> {
     let mirrors = if name.host() == HUB { reach.mirrors.as_slice() } else { &[] };
     for mirror in mirrors {
-        // If a mirror fails or has no such image, the hub itself is queried.
+        // If a mirror fails or does not have the image, Docker Hub itself is queried.
         if let Some(mut mirror) = Repository::of_mirror(mirror, name, reach)
             && let Ok(Some(found)) = mirror.tagged(name, platform).await
         {
@@ -185,7 +190,7 @@ impl Repository {
         Ok(Self { connection: Connection::new(name, identity.into(), reach)? })
     }
 
-    /// Creates a client for Docker Hub's `name` in a mirror, if the mirror's address is usable.
+    /// Creates a client for Docker Hub's `name` in a mirror, or returns `None` if the mirror's address is unusable.
     fn of_mirror(mirror: &str, name: &ImageRef, reach: &Reach) -> Option<Self> {
         let (scheme, host) = mirror.trim_end_matches('/').split_once("://")?;
         let scheme = ["https", "http"].into_iter().find(|known| *known == scheme)?;
@@ -195,7 +200,7 @@ impl Repository {
         Some(Self { connection })
     }
 
-    /// Returns the same client for another name of the repository.
+    /// Returns a copy of this client with a different name for the repository.
     pub(crate) fn named(&self, name: &ImageRef) -> Self {
         Self { connection: self.connection.named(name) }
     }
@@ -215,7 +220,7 @@ impl Repository {
         name: &ImageRef,
         platform: &str,
     ) -> Result<Option<RemoteImage>, RegistryError> {
-        let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
+        let reference = name.digest_or_tag();
         let Some(stored) = self.manifest(reference).await? else { return Ok(None) };
         self.image(&stored, platform).await
     }
@@ -229,27 +234,41 @@ impl Repository {
         let Some(Answer { headers, body, .. }) = self.found(&call).await? else { return Ok(None) };
         let digest = Digest::of(&body);
         if reference.contains(':') && reference != digest.to_string() {
-            return Err(self.connection.unusable("a manifest has another digest than its name"));
+            return Err(self.connection.unusable("the manifest does not have the requested digest"));
         }
-        let told = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let told = told.and_then(|value| value.split(';').next()).map(|value| value.trim().to_owned());
-        Ok(Some(StoredManifest { digest, told, bytes: body.into() }))
+        let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let content_type = content_type.and_then(|value| value.split(';').next());
+        let content_type = content_type.map(|value| value.trim().to_owned());
+        Ok(Some(StoredManifest { digest, told: content_type, bytes: body.into() }))
     }
 
-    /// Tags a manifest whose parts are all in the repository. If immutable tags are enabled, a tag that already refers
-    /// to this manifest is accepted.
+    /// Uploads a manifest under several tags at once.
+    pub(crate) async fn put_all(
+        &self,
+        tags: impl Iterator<Item = &str>,
+        manifest: &StoredManifest,
+    ) -> Result<(), RegistryError> {
+        let uploads = tags.map(|tag| {
+            let mut repository = self.clone();
+            async move { repository.put(tag, manifest).await }
+        });
+        try_join_all(uploads).await.map(drop)
+    }
+
+    /// Uploads a manifest under a tag. All its parts must be in the repository. If tags are immutable, a tag that
+    /// already refers to this manifest is accepted.
     pub(crate) async fn put(&mut self, tag: &str, manifest: &StoredManifest) -> Result<(), RegistryError> {
         let parsed = self.parsed(&manifest.bytes)?;
         let media_type = manifest.media_type(&parsed);
-        let media_type =
-            HeaderValue::try_from(media_type).map_err(|_| self.connection.unusable("it is no image"))?;
+        let media_type = HeaderValue::try_from(media_type)
+            .map_err(|_| self.connection.unusable("the media type of the manifest is malformed"))?;
         let call = Call::new(Method::PUT, format!("manifests/{tag}")).header(CONTENT_TYPE, media_type);
         let call = call.body(manifest.bytes.clone());
         let mut answer = self.connection.call(&call).await?;
-        // docker-registry does not know a blob for a moment while another job completes an upload of it.
-        for pause in [PAUSE, 2 * PAUSE] {
+        // For a moment, docker-registry does not find a blob whose upload another job is completing.
+        for attempt in [1, 2] {
             if answer.status == StatusCode::BAD_REQUEST {
-                tokio::time::sleep(jittered(pause)).await;
+                tokio::time::sleep(pause_after(attempt)).await;
                 answer = self.connection.call(&call).await?;
             }
         }
@@ -263,7 +282,7 @@ impl Repository {
         }
     }
 
-    /// Returns the manifest and the config of an image of this repository as they are, or `None` if one was removed.
+    /// Returns the stored manifest and config of an image of this repository, or `None` if one was removed.
     pub(crate) async fn documents(
         &mut self,
         image: &RemoteImage,
@@ -273,7 +292,7 @@ impl Repository {
         Ok(manifest.zip(config))
     }
 
-    /// Returns the mark of a prefix; `None` if it has none, or if its config is missing or damaged.
+    /// Returns the mark of a prefix, or `None` if the image has no mark or its config is missing or damaged.
     pub(crate) async fn prefix_mark(
         &mut self,
         stored: &StoredManifest,
@@ -285,7 +304,7 @@ impl Repository {
         }
     }
 
-    /// Returns the digests of an index's entries; none for a manifest.
+    /// Returns the digests of an index's entries; an empty list for a manifest.
     pub(crate) fn entries(&self, manifest: &StoredManifest) -> Result<Vec<Digest>, RegistryError> {
         Ok(self.parts(manifest)?.0.into_iter().map(|entry| entry.digest).collect())
     }
@@ -320,9 +339,10 @@ impl Repository {
         if let Some(config) = manifest.config {
             let bytes = self.checked("blobs", &config.digest).await?;
             let bytes =
-                bytes.ok_or_else(|| self.connection.unusable("the config of a manifest is not there"))?;
+                bytes.ok_or_else(|| self.connection.unusable("the config of the image is missing"))?;
             let parsed = ImageConfig::parse(&bytes);
-            let parsed = parsed.map_err(|_| self.connection.unusable("a config is no config"))?;
+            let parsed =
+                parsed.map_err(|_| self.connection.unusable("the config of the image is malformed"))?;
             let (created, prefix) = (creation_time(&bytes), prefix_mark(&bytes));
             return Ok(Some(RemoteImage {
                 target,
@@ -355,13 +375,13 @@ impl Repository {
 
     fn parsed(&self, bytes: &[u8]) -> Result<Manifest, RegistryError> {
         let manifest: Manifest = serde_json::from_slice(bytes)
-            .map_err(|_| self.connection.unusable("a manifest is no manifest"))?;
+            .map_err(|_| self.connection.unusable("the manifest is malformed"))?;
         let known = INDEX.iter().chain(&MANIFEST).any(|known| *known == manifest.media_type);
         // OCI manifests may omit their media type; Docker's first format has neither config nor entries.
         if known || manifest.media_type.is_empty() {
             Ok(manifest)
         } else {
-            Err(self.connection.unusable("it is no image"))
+            Err(self.connection.unusable("its media type is not that of an image or index"))
         }
     }
 
@@ -374,7 +394,7 @@ impl Repository {
         let call = Call::new(Method::GET, format!("{kind}/{digest}")).header(ACCEPT, ANY);
         let Some(answer) = self.found(&call).await? else { return Ok(None) };
         if Digest::of(&answer.body) != *digest {
-            return Err(self.connection.unusable("what it sent has another digest than asked for"));
+            return Err(self.connection.unusable("the content does not have the requested digest"));
         }
         Ok(Some(answer.body))
     }
@@ -390,7 +410,7 @@ impl Repository {
     }
 }
 
-/// Returns the index entries that may be the platform's image, best first, followed by some without a platform.
+/// Returns the index entries that may be the image of the platform, best first, followed by some without a platform.
 fn candidates(entries: &[Descriptor], platform: &str) -> Vec<Descriptor> {
     let images = || entries.iter().filter(|entry| !entry.annotations.contains_key(ATTESTATION));
     let ranked = images().filter_map(|entry| {
@@ -399,8 +419,8 @@ fn candidates(entries: &[Descriptor], platform: &str) -> Vec<Descriptor> {
     });
     let mut ranked: Vec<_> = ranked.collect();
     ranked.sort_by_key(|(rank, _)| *rank);
-    let silent = images().filter(|entry| entry.platform.is_none()).take(LOOKED_INTO);
-    ranked.into_iter().map(|(_, entry)| entry).chain(silent).cloned().collect()
+    let unspecified = images().filter(|entry| entry.platform.is_none()).take(LOOKED_INTO);
+    ranked.into_iter().map(|(_, entry)| entry).chain(unspecified).cloned().collect()
 }
 
 #[cfg(test)]

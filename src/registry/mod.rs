@@ -1,8 +1,8 @@
-//! Registries: image references, credentials, tokens, manifests and transfers.
+//! Registries: image references, credentials, tokens, manifests, and transfers of blobs.
 //!
-//! Passwords and tokens never appear in an error, a log or a `Debug` output.
+//! Passwords and tokens must never appear in an error, a log or a `Debug` output.
 
-mod authority;
+mod certificates;
 mod challenge;
 mod config;
 mod connection;

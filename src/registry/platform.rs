@@ -5,7 +5,7 @@
 
 use crate::platform::Platform;
 
-/// Returns the rank of an image of platform `has` where `wanted` is requested: 0 for the best, `None` if it is not
+/// Returns the rank of an image of platform `has` if `wanted` is requested: 0 for the best, `None` if it is not
 /// compatible.
 ///
 /// Both are `OS[(VERSION)]/ARCHITECTURE[/VARIANT]`; the version is compared if both have one.
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_image_serves_its_own_platform_and_newer_variants() {
+    fn an_image_is_compatible_with_its_own_platform_and_newer_variants() {
         let table: &[(&str, &[&str], &[&str])] = &[
             (
                 "linux/amd64",

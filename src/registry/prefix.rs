@@ -1,8 +1,8 @@
-//! The config and the manifest of a prefix: an image of the first layers of another image. Pure.
+//! Composes the config and the manifest of a prefix: an image of the first layers of a different image.
 //!
-//! Layers, and the entries of the history that describe them, are taken from the whole image. The settings are those
-//! that the builder describes at the end of the prefix: they cannot be taken from the whole image, because later
-//! instructions overwrite them.
+//! The layers, and the history entries that describe them, are taken from the complete image. The settings are those
+//! that the builder reports at the end of the prefix, because later instructions overwrite the settings of the complete
+//! image. This module does no input or output.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -11,40 +11,40 @@ use serde_json::{Map, Value, json};
 use super::config::ages;
 use crate::digest::Digest;
 
-/// The comment of entries that BuildKit appends to the history if that of the base image describes too few layers
-/// (moby/buildkit, `exporter/containerimage/writer.go`).
+/// The comment of the entries that BuildKit appends to the history if the history of the base image describes too few
+/// layers (moby/buildkit, `exporter/containerimage/writer.go`).
 const APPENDED: &str = "buildkit.exporter.image.v0";
 /// The field of a prefix's config that contains its [`PrefixMark`].
 pub(super) const MARK: &str = "larder.prefix";
-/// The field that contains the index of its files, as base64.
+/// The field of a prefix's config that contains the index of its files, as base64.
 pub(super) const INDEX: &str = "larder.index";
-/// OCI manifests may omit their media type.
+/// The media type of a manifest that does not state one; only OCI manifests may omit it.
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
-/// The image of a Dockerfile that ends at a cut, as the builder describes it.
+/// An image that ends at a cut in the Dockerfile, as reported by the builder.
 #[derive(Debug, Clone, Deserialize)]
 pub(crate) struct CutImage {
-    /// The settings in the form of the OCI image specification.
+    /// The settings, in the format of the OCI image specification.
     config: Map<String, Value>,
     history: Vec<HistoryEntry>,
     author: Option<String>,
     #[serde(skip)]
     base: CutBase,
-    /// The index of the files, see `graft`.
+    /// The index of the files, see `graft::Index`.
     #[serde(skip)]
     pub(crate) index: Option<String>,
 }
 
-/// What is known of the image that a [`CutImage`] is based on.
+/// The known properties of the base image of a [`CutImage`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CutBase {
-    /// The number of the last entries of the history that are not inherited.
+    /// The number of history entries, counted from the end, that are not inherited from the base image.
     pub(crate) own_entries: usize,
-    /// The number of its layers; `None` if it is not known.
+    /// The number of layers of the base image; `None` if unknown.
     pub(crate) layers: Option<usize>,
-    /// `true` if it is a prefix, whose history describes its layers, and which cannot have been moved.
+    /// `true` if the base image is a prefix. Its history describes all layers, and it is never replaced.
     pub(crate) is_prefix: bool,
-    /// `true` if its history keeps its times.
+    /// `true` if the build keeps the times of the base image's history.
     pub(crate) has_times: bool,
 }
 
@@ -57,10 +57,10 @@ struct HistoryEntry {
     empty_layer: bool,
 }
 
-/// What larder writes into the config of a prefix.
+/// The mark that larder writes into the config of a prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PrefixMark {
-    /// The key. It shows that a tag was not moved to a different image.
+    /// The key of the prefix. If it matches, the tag was not moved to a different image.
     pub(crate) key: Digest,
     pub(crate) published: Timestamp,
     /// `true` if the config also contains an index of the files.
@@ -74,46 +74,46 @@ impl PrefixMark {
     }
 }
 
-/// The documents of a prefix.
+/// The config and the manifest of a prefix.
 #[derive(Debug)]
 pub(crate) struct PrefixDocuments {
     pub(crate) config: Vec<u8>,
     pub(crate) manifest: Vec<u8>,
-    /// That of the manifest.
+    /// The media type of the manifest.
     pub(crate) media_type: String,
-    /// When the oldest of its own RUN steps was run, if that is known.
+    /// The creation time of the prefix, see [`Self::compose`]; `None` if unknown.
     pub(crate) oldest: Option<Timestamp>,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum PrefixError {
-    #[error("the builder describes no image")]
+    #[error("the builder reported a malformed image config")]
     NotDescribed,
-    #[error("the image has ONBUILD triggers there, which would run again")]
+    #[error("the image has ONBUILD triggers at the end of the prefix, which would run again")]
     Triggers,
-    #[error("the history that the builder describes is not the beginning of that of the image")]
+    #[error("the history that the builder reported is not the beginning of the history of the image")]
     History,
     #[error("the history of the base image does not describe its layers")]
     UnknownLayers,
     #[error("the base image was replaced during the build")]
     Moved,
-    #[error("the image has no manifest or config that larder can read")]
+    #[error("the manifest or config of the image is malformed")]
     Unusable,
 }
 
 impl PrefixError {
-    /// Returns `true` if it is the base image that prevents prefixes, which is no fault.
+    /// Returns `true` if the base image does not support prefixes, which is not a fault of the cache.
     pub(crate) fn is_of_base(&self) -> bool {
         matches!(self, Self::UnknownLayers | Self::Moved)
     }
 }
 
 impl CutImage {
-    /// Reads the config that the builder describes.
+    /// Parses the config that the builder reported.
     ///
     /// # Errors
     ///
-    /// Fails if it is no config, and if the image has triggers.
+    /// Fails if the config is malformed or has ONBUILD triggers.
     pub(crate) fn parse(config: &[u8], base: CutBase) -> Result<Self, PrefixError> {
         let described: Self = serde_json::from_slice(config).map_err(|_| PrefixError::NotDescribed)?;
         let triggers = described.config.get("OnBuild").and_then(Value::as_array);
@@ -123,8 +123,9 @@ impl CutImage {
         Ok(Self { base, ..described })
     }
 
-    /// Checks that the entries of the whole image say which layers its instructions have made, and that the base image
-    /// is the one that was built on. `taken` are the entries that the history describes, `rest` the other ones.
+    /// Checks that the history of the complete image shows which layers its instructions have made, and that the base
+    /// image is the one that was built on. `taken` are the entries that belong to the prefix, `rest` the entries after
+    /// them.
     fn check(&self, taken: &[Value], rest: &[Value]) -> Result<(), PrefixError> {
         if rest.iter().any(|entry| text(entry, "comment") == APPENDED) {
             return Err(PrefixError::UnknownLayers);
@@ -141,10 +142,10 @@ impl CutImage {
         {
             return Err(PrefixError::Moved);
         }
-        // BuildKit takes layers from the last entries if there are too many, and from steps that have changed nothing.
-        let are_taken = pairs().any(|(described, entry)| !described.empty_layer && !has_layer(entry));
+        // BuildKit marks an entry as empty if its step changed nothing, and the last entries if there are too many.
+        let is_marked_empty = pairs().any(|(described, entry)| !described.empty_layer && !has_layer(entry));
         let base_layers = layers_of(&taken[..inherited.min(taken.len())]);
-        if are_taken && self.base.layers != Some(base_layers) {
+        if is_marked_empty && self.base.layers != Some(base_layers) {
             return Err(PrefixError::UnknownLayers);
         }
         Ok(())
@@ -171,7 +172,8 @@ pub(super) fn prefix_mark(config: &[u8]) -> Option<PrefixMark> {
 impl PrefixDocuments {
     /// Composes the documents of a prefix of an image with this manifest and config.
     ///
-    /// The creation time of the prefix is that of its oldest own RUN or its last step, because `--max-age` limits it.
+    /// The creation time of the prefix is the time of its oldest own step that can age or of its last step, whichever
+    /// is earlier, because `--max-age` applies to it.
     ///
     /// # Errors
     ///
@@ -185,10 +187,10 @@ impl PrefixDocuments {
         let mut manifest: Value = serde_json::from_slice(manifest).map_err(|_| PrefixError::Unusable)?;
         let mut config: Value = serde_json::from_slice(config).map_err(|_| PrefixError::Unusable)?;
         let layers = manifest.get_mut("layers").and_then(Value::as_array_mut).ok_or(PrefixError::Unusable)?;
-        let whole = config.get("history").and_then(Value::as_array).ok_or(PrefixError::Unusable)?;
-        let (history, rest) = beginning(whole, &cut.history).ok_or(PrefixError::History)?;
+        let complete = config.get("history").and_then(Value::as_array).ok_or(PrefixError::Unusable)?;
+        let (history, rest) = beginning(complete, &cut.history).ok_or(PrefixError::History)?;
         cut.check(&history, rest)?;
-        let (all, count) = (layers_of(whole), layers_of(&history));
+        let (all, count) = (layers_of(complete), layers_of(&history));
         let diff_ids = config
             .pointer_mut("/rootfs/diff_ids")
             .and_then(Value::as_array_mut)
@@ -221,7 +223,7 @@ impl PrefixDocuments {
         if let Some(created) = created {
             fields.insert("created".to_owned(), created.into());
         }
-        // Fields of Docker's older formats, which describe a container.
+        // Fields of older Docker formats that describe a container.
         for name in ["container", "container_config", "moby.buildkit.buildinfo.v1", "moby.buildkit.cache.v0"]
         {
             fields.remove(name);
@@ -250,8 +252,9 @@ fn layers_of(history: &[Value]) -> usize {
     history.iter().filter(|entry| has_layer(entry)).count()
 }
 
-/// Returns the first entries of a history that `described` describes, and the other ones. Entries without a layer may
-/// be missing there: the prefix is built without the ONBUILD instructions of its stage.
+/// Returns the first entries of a history that match `described`, and the entries after them. Returns `None` if they
+/// do not match. Entries without a layer may be missing from `described`, because the prefix is built without the
+/// ONBUILD instructions of its stage.
 fn beginning<'a>(history: &'a [Value], described: &[HistoryEntry]) -> Option<(Vec<Value>, &'a [Value])> {
     let mut rest = history.iter();
     let mut taken = Vec::new();
@@ -308,7 +311,10 @@ mod tests {
         let config: Value = serde_json::from_slice(&made.config).unwrap();
         let manifest: Value = serde_json::from_slice(&made.manifest).unwrap();
         assert_eq!(config["config"], SETTINGS.parse::<Value>().unwrap());
-        assert_eq!(config["created"], "2026-02-02T00:00:00Z", "the oldest layer that is not of the base");
+        assert_eq!(
+            config["created"], "2026-02-02T00:00:00Z",
+            "the oldest layer that is not from the base image"
+        );
         let history: Vec<&str> = config["history"]
             .as_array()
             .unwrap()
@@ -323,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_that_is_not_the_beginning_of_the_image_is_refused() {
+    fn a_cut_that_is_not_the_beginning_of_the_image_is_rejected() {
         let compose = |manifest: &str, config: &str, history: &[&str]| {
             let made = PrefixDocuments::compose(manifest.as_bytes(), config.as_bytes(), cut(history), mark());
             made.map(drop)
@@ -345,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_description_that_is_none_and_triggers_are_refused() {
+    fn malformed_configs_and_triggers_are_rejected() {
         let parse = |config: &str| CutImage::parse(config.as_bytes(), CutBase::default()).map(drop);
         assert_eq!(parse("{}"), Err(PrefixError::NotDescribed));
         assert_eq!(parse(r#"{"config":{},"history":[{}]}"#), Ok(()));
@@ -354,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_whose_layers_are_unknown_or_that_moved_is_refused() {
+    fn a_base_image_that_was_replaced_or_has_unknown_layers_is_rejected() {
         let cut = |created: &str, has_layer: bool, base: CutBase| {
             let config = json!({ "config": {}, "history": [
                 { "created": created, "created_by": "base" },
@@ -369,7 +375,7 @@ mod tests {
         assert_eq!(cut(right, false, base.clone()), Ok(()));
         assert_eq!(cut("2020-01-02T00:00:00Z", false, base.clone()), Err(PrefixError::Moved));
         assert_eq!(cut("2020-01-02T00:00:00Z", false, CutBase { has_times: false, ..base.clone() }), Ok(()));
-        // A step without a layer that should have one: it has changed nothing, or the base has too many entries.
+        // A step without a layer that should have one: it changed nothing, or the base image has too many entries.
         assert_eq!(cut(right, true, base.clone()), Ok(()));
         for layers in [Some(0), None] {
             let base = CutBase { layers, ..base.clone() };

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use reqwest::{Client, ClientBuilder};
 
 use super::RegistryError;
-use super::authority::Certificates;
+use super::certificates::Certificates;
 use super::connection::{CONNECT_TIMEOUT, patient};
+use crate::tls::install_provider;
 
-/// The registry settings of this machine, as Docker has them.
+/// The settings of this machine for access to registries, as in Docker's daemon configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Reach {
     /// Directories like Docker's `certs.d`: `HOST[:PORT]/` contains the registry's CAs (`*.crt`) and larder's client
@@ -44,14 +45,13 @@ impl Reach {
         self.built(host, patient(Client::builder()))
     }
 
-    /// Returns a client for requests whose bodies take longer than [`Self::client`] waits for an answer.
+    /// Creates a client for requests whose bodies take longer than [`Self::client`] waits for a response.
     pub(super) fn streaming_client(&self, host: &str) -> Result<Client, RegistryError> {
         self.built(host, Client::builder().connect_timeout(CONNECT_TIMEOUT))
     }
 
     fn built(&self, host: &str, client: ClientBuilder) -> Result<Client, RegistryError> {
-        // This fails if a provider is installed already, which is then the same one.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        install_provider();
         let mut client = client
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
             .tls_danger_accept_invalid_certs(self.is_insecure(host));
@@ -70,7 +70,7 @@ impl Reach {
     }
 }
 
-/// Parses the IP address that a registry is named by, if any.
+/// Returns the IP address in the name of a registry, or `None` if it has a host name.
 fn address(host: &str) -> Option<IpAddr> {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_certificate_is_named() {
+    fn the_error_for_an_invalid_certificate_names_its_file() {
         let directory = tempfile::tempdir().unwrap();
         let of_host = directory.path().join("reg.example:5000");
         std::fs::create_dir(&of_host).unwrap();

@@ -17,7 +17,7 @@ pub struct ImageRef {
     digest: Option<String>,
 }
 
-/// A string that is not an image reference.
+/// The error for a string that is not an image reference.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("invalid image reference `{text}`: {reason}")]
 pub struct InvalidImageRef {
@@ -46,6 +46,16 @@ impl ImageRef {
         self.tag.as_deref()
     }
 
+    /// Returns the tag, or `latest` for a reference that only has a digest.
+    pub(crate) fn tag_or_latest(&self) -> &str {
+        self.tag.as_deref().unwrap_or("latest")
+    }
+
+    /// Returns the digest, or else the tag.
+    pub(crate) fn digest_or_tag(&self) -> &str {
+        self.digest.as_deref().unwrap_or_else(|| self.tag_or_latest())
+    }
+
     /// Returns the digest that the reference is pinned to.
     pub(crate) fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
@@ -61,13 +71,13 @@ impl ImageRef {
         is_tag(tag).then(|| Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
-    /// Pins the reference to a digest.
+    /// Returns the reference pinned to a digest.
     #[must_use]
     pub(crate) fn pinned(&self, digest: Digest) -> Self {
         Self { digest: Some(digest.to_string()), ..self.clone() }
     }
 
-    /// Returns the same name in another registry (`HOST[:PORT]`), or `None` if the host is invalid.
+    /// Returns the same name in a different registry (`HOST[:PORT]`), or `None` if the host is invalid.
     pub(crate) fn in_registry(&self, host: &str) -> Option<Self> {
         let is_host =
             !host.is_empty() && !host.contains(['/', '@', '?', '#']) && !host.contains(char::is_whitespace);
@@ -96,13 +106,13 @@ impl FromStr for ImageRef {
             _ => (name, None),
         };
         if name.is_empty() {
-            return Err(invalid("it names no repository"));
+            return Err(invalid("the name of the repository is missing"));
         }
         if text.contains("://") {
-            return Err(invalid("it begins with a protocol, which is no part of a name"));
+            return Err(invalid("it begins with a protocol, which is not part of an image reference"));
         }
         let (host, path) = match name.split_once('/') {
-            // Otherwise the engine would take what follows the colon for a port.
+            // Otherwise the engine would treat the text after the colon as a port.
             Some((host, _)) if is_tag_with_slash(host) => {
                 return Err(invalid(TAG_RULE));
             }
@@ -116,7 +126,7 @@ impl FromStr for ImageRef {
             return Err(invalid(TAG_RULE));
         }
         if !is_host(host) {
-            return Err(invalid("a registry is HOST or HOST:PORT, of letters, digits, `.` and `-`"));
+            return Err(invalid("a registry is HOST or HOST:PORT, made of letters, digits, `.` and `-`"));
         }
         if path.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(invalid("a repository name must be lower case"));
@@ -215,7 +225,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_completed_as_docker_does() {
+    fn names_are_normalised_as_docker_does() {
         let digest = Digest::of(b"x");
         for (text, full, familiar) in [
             ("app", "docker.io/library/app:latest", "app:latest"),
@@ -233,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_has_other_names() {
+    fn a_reference_can_be_given_a_different_tag_digest_or_registry() {
         let image: ImageRef = "reg.example/a/app:1".parse().unwrap();
         assert_eq!(image.with_tag("cache").unwrap().to_string(), "reg.example/a/app:cache");
         assert_eq!(image.with_tag("not/a/tag"), None);
@@ -244,11 +254,11 @@ mod tests {
     }
 
     #[test]
-    fn what_docker_refuses_is_refused() {
+    fn references_that_docker_rejects_are_rejected() {
         let id = "a".repeat(64);
         for (text, reason) in [
-            ("", "names no repository"),
-            (":1", "names no repository"),
+            ("", "repository is missing"),
+            (":1", "repository is missing"),
             ("App", "lower case"),
             ("Shop/app:main", "lower case"),
             ("a//b", "a repository name has"),

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::connection::Call;
 use super::{RegistryError, Repository, StoredManifest};
 
-/// The number of tags that one request asks for.
+/// The number of tags per request.
 const PAGE: usize = 1000;
 /// The maximum number of pages that are read.
 const MOST_PAGES: usize = 20;
@@ -18,7 +18,7 @@ struct Page {
 }
 
 impl Repository {
-    /// Returns the tags of the repository; none if it does not exist.
+    /// Returns the tags of the repository; an empty list if it does not exist.
     pub(crate) async fn tags(&mut self) -> Result<Vec<String>, RegistryError> {
         let mut tags = Vec::new();
         let mut next = Some(format!("tags/list?n={PAGE}"));
@@ -31,7 +31,7 @@ impl Repository {
                 _ => return Err(self.connection.refused(&answer)),
             }
             let page: Page = serde_json::from_slice(&answer.body)
-                .map_err(|_| self.connection.unusable("a list of tags is no list"))?;
+                .map_err(|_| self.connection.unusable("the list of tags is malformed"))?;
             tags.extend(page.tags.unwrap_or_default());
             next = answer.headers.get(LINK).and_then(|link| next_page(link.to_str().ok()?));
         }
@@ -40,8 +40,8 @@ impl Repository {
 
     /// Deletes a tag that refers to `manifest`. Returns `false` if the registry does not allow it.
     ///
-    /// Registries that cannot delete a tag alone delete the manifest with all its tags, so `is_alone` must be `true`
-    /// only if no other tag is known to refer to it.
+    /// Some registries cannot delete a tag alone and delete the manifest with all its tags. `is_alone` must therefore
+    /// be `true` only if no other tag is known to refer to the manifest.
     pub(crate) async fn delete_tag(
         &mut self,
         tag: &str,

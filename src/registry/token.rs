@@ -11,6 +11,7 @@ use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::Deserialize;
 
 use super::Credentials;
+use crate::tls::install_provider;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The lifetime of a token that does not state one, in seconds (distribution's specification).
@@ -29,7 +30,7 @@ pub(crate) struct TokenRequest {
 #[derive(Clone)]
 pub(crate) struct Token {
     pub(crate) value: String,
-    /// Lifetime in seconds from its issue.
+    /// Lifetime in seconds, from the time of issue.
     pub(crate) expires_in: i64,
     /// The time of issue, if the server states it.
     pub(crate) issued_at: Option<Timestamp>,
@@ -37,7 +38,7 @@ pub(crate) struct Token {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TokenError {
-    #[error("cannot ask {realm} for a token")]
+    #[error("cannot request a token from {realm}")]
     Http {
         realm: String,
         #[source]
@@ -72,7 +73,7 @@ impl TokenRequest {
         address.split('/').next() == Some(host)
     }
 
-    /// Fetches a token with `client` if given, else with a default client.
+    /// Fetches a token with `client` if given, otherwise with a default client.
     pub(super) async fn fetch_with(
         &self,
         client: Option<&Client>,
@@ -81,8 +82,7 @@ impl TokenRequest {
         if let Some(client) = client {
             return self.fetch_by(client, credentials).await;
         }
-        // This fails if a provider is installed already, which is then the same one.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        install_provider();
         let client = Client::builder()
             .timeout(TIMEOUT)
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
@@ -156,15 +156,15 @@ mod tests {
 
     use super::*;
 
-    /// Starts a server that answers requests in turn with these status lines and bodies, and sends the requests to the
-    /// channel.
+    /// Starts a server that answers requests in turn with these status lines and bodies. Returns its address and a task
+    /// that returns the requests.
     async fn server(
         answers: &'static [(&'static str, &'static str)],
     ) -> (String, tokio::task::JoinHandle<Vec<String>>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let realm = format!("http://{}/token", listener.local_addr().unwrap());
         let serving = tokio::spawn(async move {
-            let mut asked = Vec::new();
+            let mut requests = Vec::new();
             for (status, body) in answers {
                 let (stream, _) = listener.accept().await.unwrap();
                 let mut stream = BufReader::new(stream);
@@ -182,14 +182,14 @@ mod tests {
                 }
                 let mut form = vec![0; length];
                 stream.read_exact(&mut form).await.unwrap();
-                asked.push(head + &String::from_utf8(form).unwrap());
+                requests.push(head + &String::from_utf8(form).unwrap());
                 let answer = format!(
                     "HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                     body.len()
                 );
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
-            asked
+            requests
         });
         (realm, serving)
     }
@@ -207,31 +207,34 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn credentials_are_posted_or_sent_as_basic_if_that_is_unsupported() {
-        let (realm, asked) =
+    async fn credentials_are_posted_or_sent_with_basic_authentication_if_posting_is_unsupported() {
+        let (realm, requests) =
             server(&[("405 Method Not Allowed", ""), ("200 OK", r#"{"token":"t","expires_in":300}"#)]).await;
         let token = request(realm).fetch(&login()).await.unwrap();
         assert_eq!((token.value.as_str(), token.expires_in), ("t", 300));
-        let asked = asked.await.unwrap();
-        assert!(asked[0].starts_with("POST /token") && asked[0].contains("grant_type=password"), "{asked:?}");
+        let requests = requests.await.unwrap();
         assert!(
-            asked[1].starts_with("GET /token?service=reg.example&scope=repository%3Aapp%3Apull"),
-            "{asked:?}"
+            requests[0].starts_with("POST /token") && requests[0].contains("grant_type=password"),
+            "{requests:?}"
         );
-        assert!(asked[1].contains("Basic Y2k6czNjcmV0"), "{asked:?}");
+        assert!(
+            requests[1].starts_with("GET /token?service=reg.example&scope=repository%3Aapp%3Apull"),
+            "{requests:?}"
+        );
+        assert!(requests[1].contains("Basic Y2k6czNjcmV0"), "{requests:?}");
     }
 
     #[tokio::test]
-    async fn without_a_login_a_token_is_asked_for_anonymously() {
-        let (realm, asked) = server(&[("200 OK", r#"{"access_token":"t"}"#)]).await;
+    async fn without_credentials_a_token_is_requested_anonymously() {
+        let (realm, requests) = server(&[("200 OK", r#"{"access_token":"t"}"#)]).await;
         let token = request(realm).fetch(&Credentials::default()).await.unwrap();
         assert_eq!((token.value.as_str(), token.expires_in), ("t", DEFAULT_LIFETIME));
-        assert!(!asked.await.unwrap()[0].to_lowercase().contains("authorization"));
+        assert!(!requests.await.unwrap()[0].to_lowercase().contains("authorization"));
     }
 
     #[tokio::test]
-    async fn a_refusal_names_the_server_and_never_the_password() {
-        let (realm, _asked) = server(&[("401 Unauthorized", ""), ("401 Unauthorized", "")]).await;
+    async fn an_error_names_the_token_server_and_never_the_password() {
+        let (realm, _requests) = server(&[("401 Unauthorized", ""), ("401 Unauthorized", "")]).await;
         let error = request(realm.clone()).fetch(&login()).await.map(|_| ()).unwrap_err().to_string();
         assert_eq!(error, format!("{realm} answered 401 Unauthorized to the request for a token"));
     }

@@ -1,8 +1,8 @@
 //! Copies an image from one repository to another.
 //!
-//! Within a registry, missing blobs are mounted and no data moves; otherwise they are streamed in parts. If a
-//! connection breaks, the upload continues after what the registry has received; if the registry has lost the upload,
-//! the blob is sent again from its beginning.
+//! Within a registry, missing blobs are mounted and no data is transferred; otherwise they are streamed in parts. If a
+//! connection breaks, the upload continues after the bytes that the registry has received; if the registry has lost the
+//! upload, the blob is sent again from its beginning.
 
 use std::mem;
 
@@ -11,14 +11,15 @@ use reqwest::header::{HeaderValue, RANGE};
 use reqwest::{Method, Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 
-use super::connection::{Call, PAUSE, TRIES, jittered};
+use super::connection::Call;
 use super::upload::{Content, PART, UploadError};
 use super::{RegistryError, Repository, StoredManifest};
 use crate::digest::Digest;
+use crate::http_retry::Attempts;
 
-const LOST: &str = "a part of the image is not there";
+const LOST: &str = "a part of the image is missing";
 
-/// Receives the number of bytes transferred and the total known so far.
+/// A callback that receives the number of bytes transferred and the total known so far.
 pub(crate) type Moved<'a> = dyn FnMut(u64, u64) + Send + 'a;
 
 impl Repository {
@@ -50,8 +51,8 @@ impl Repository {
         Ok(bytes)
     }
 
-    /// Mounts or copies a blob from the repository `from` and returns the number of bytes transferred. `moved` receives
-    /// the number of bytes so far.
+    /// Mounts or copies a blob from the repository `from` and returns the number of bytes transferred. Calls `moved`
+    /// with the number of bytes so far.
     pub(crate) async fn take_over_blob(
         &mut self,
         from: &mut Self,
@@ -74,11 +75,11 @@ impl Repository {
 pub(super) struct Source<'a> {
     from: &'a mut Repository,
     pub(super) digest: Digest,
-    /// In bytes.
+    /// Size in bytes.
     size: u64,
-    /// Bytes received.
+    /// The number of bytes received.
     taken: u64,
-    /// Bytes to discard because they are sent a second time.
+    /// The number of bytes to discard because they are received a second time.
     skip: u64,
     response: Option<Response>,
     /// Bytes received that belong to the next part.
@@ -106,23 +107,21 @@ impl<'a> Source<'a> {
     /// Returns the next part; the last one may be shorter.
     pub(super) async fn part(&mut self) -> Result<Bytes, RegistryError> {
         let mut part = BytesMut::from(mem::take(&mut self.rest));
-        let mut pause = PAUSE;
-        let mut failures = 0;
+        let mut attempts = Attempts::default();
         while part.len() < PART && self.taken < self.size {
             match self.chunk().await {
                 Ok(chunk) => part.extend_from_slice(&chunk),
-                Err(error) if error.may_pass() && failures + 1 < TRIES => {
-                    failures += 1;
+                Err(error) => {
+                    let pause = attempts.next_pause(None).filter(|_| error.is_temporary());
+                    let Some(pause) = pause else { return Err(error) };
                     self.response = None;
-                    tokio::time::sleep(jittered(pause)).await;
-                    pause *= 2;
+                    tokio::time::sleep(pause).await;
                 }
-                Err(error) => return Err(error),
             }
         }
         self.rest = part.split_off(part.len().min(PART)).freeze();
         if self.taken == self.size && self.received_digest() != self.digest {
-            return Err(self.from.connection.unusable("what it sent has another digest than asked for"));
+            return Err(self.from.connection.unusable("the content does not have the requested digest"));
         }
         Ok(part.freeze())
     }
@@ -136,17 +135,17 @@ impl<'a> Source<'a> {
         if self.response.is_none() {
             self.response = Some(self.open().await?);
         }
-        let Some(response) = &mut self.response else { unreachable!("it is there") };
+        let Some(response) = &mut self.response else { unreachable!("it was opened above") };
         let connection = &self.from.connection;
         let chunk = connection.chunk(response).await?;
         let mut chunk =
-            chunk.ok_or_else(|| connection.unusable("a layer is shorter than its manifest says"))?;
+            chunk.ok_or_else(|| connection.unusable("a layer is shorter than the manifest states"))?;
         let known = usize::try_from(self.skip).map_or(chunk.len(), |skip| skip.min(chunk.len()));
         self.skip -= known as u64;
         chunk.advance(known);
         self.taken += chunk.len() as u64;
         if self.taken > self.size {
-            return Err(connection.unusable("a layer is longer than its manifest says"));
+            return Err(connection.unusable("a layer is longer than the manifest states"));
         }
         self.hash.update(&chunk);
         Ok(chunk)

@@ -1,8 +1,8 @@
-//! Uploads of blobs to a repository.
+//! Uploads blobs to a repository.
 //!
-//! A blob that is still being made is sent in one streamed request, as docker does it, because not every registry
-//! accepts parts. If the connection breaks, the rest is sent in parts where the registry reports what it has received;
-//! otherwise the upload starts again from its beginning.
+//! A blob that is still being made is sent in one streamed request, as `docker push` does, because not every registry
+//! accepts uploads in parts. If the connection breaks and the registry reports how many bytes it has received, the rest
+//! is sent in parts; otherwise the upload restarts from the beginning.
 
 use std::mem;
 use std::time::Duration;
@@ -16,19 +16,20 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::connection::{Answer, Call, PAUSE, TRIES, jittered};
+use super::connection::{Answer, Call};
 use super::growing_blob::{Abandoned, GrowingBlob};
 use super::transfer::Source;
 use super::{RegistryError, Repository};
 use crate::digest::Digest;
+use crate::http_retry::{Attempts, pause_after};
 
 /// Size of one part in bytes. Registries backed by S3 reject parts under 5 MiB except the last one.
 pub(super) const PART: usize = 8 << 20;
-/// Bytes of a streamed blob that are read together.
+/// Size of one chunk of a streamed blob in bytes.
 const CHUNK: usize = 256 << 10;
-/// How long a registry may take to accept one of them.
+/// The maximum time for a registry to accept one chunk.
 const STALLED: Duration = Duration::from_mins(1);
-/// How long a registry may take to store what it has received.
+/// The maximum time for a registry to store a blob after its last chunk was sent.
 const STORING: Duration = Duration::from_mins(5);
 const BLOB: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -40,7 +41,7 @@ pub(crate) enum UploadError {
     Abandoned(#[from] Abandoned),
 }
 
-/// What an upload is filled with.
+/// The content of an upload.
 pub(super) enum Content<'a> {
     Whole(&'a Bytes),
     Growing(&'a GrowingBlob),
@@ -57,7 +58,7 @@ impl Repository {
         }
     }
 
-    /// Uploads a blob that fits into one request, unless the repository has it. Returns its digest.
+    /// Uploads a blob that fits into one request, unless the repository already contains it. Returns the digest.
     pub(crate) async fn upload(&mut self, bytes: &Bytes) -> Result<Digest, UploadError> {
         let digest = Digest::of(bytes);
         if !self.has(digest).await? {
@@ -66,8 +67,8 @@ impl Repository {
         Ok(digest)
     }
 
-    /// Uploads a blob while it is being made, and returns its digest and its size in bytes. `moved` receives the number
-    /// of bytes sent so far.
+    /// Uploads a blob while it is being made, and returns its digest and its size in bytes. Calls `moved` with the
+    /// number of bytes sent so far.
     pub(crate) async fn upload_growing(
         &mut self,
         blob: &GrowingBlob,
@@ -77,8 +78,8 @@ impl Repository {
         Ok(blob.clone().complete().await?)
     }
 
-    /// Uploads a blob, or mounts it from another repository of the registry: `mount` is its digest and that
-    /// repository's path. Returns `true` if bytes were sent.
+    /// Uploads a blob, or mounts it from a different repository of the registry: `mount` is the digest of the blob and
+    /// the path of that repository. Returns `true` if bytes were sent.
     pub(super) async fn add_blob(
         &mut self,
         mount: Option<(Digest, &str)>,
@@ -92,23 +93,20 @@ impl Repository {
             }
             None => "blobs/uploads/".to_owned(),
         };
-        let mut pause = PAUSE;
-        for last in (0..TRIES).map(|attempt| attempt + 1 == TRIES) {
+        let mut attempts = Attempts::default();
+        loop {
             let answer = self.connection.call(&Call::new(Method::POST, begin.clone())).await?;
             let uploaded = match answer.status {
                 StatusCode::CREATED => return Ok(false),
                 StatusCode::ACCEPTED => Upload::of(self, &answer)?.fill(&mut content, moved).await,
                 _ => return Err(self.connection.refused(&answer).into()),
             };
-            match uploaded {
-                Err(UploadError::Registry(error)) if is_lost(&error) && !last => {
-                    tokio::time::sleep(jittered(pause)).await;
-                }
-                done => return done.map(|()| true),
+            let can_repeat = matches!(&uploaded, Err(UploadError::Registry(error)) if is_lost(error));
+            match attempts.next_pause(None).filter(|_| can_repeat) {
+                Some(pause) => tokio::time::sleep(pause).await,
+                None => return uploaded.map(|()| true),
             }
-            pause *= 2;
         }
-        unreachable!("the last try is answered")
     }
 }
 
@@ -117,14 +115,15 @@ struct Upload<'a> {
     to: &'a mut Repository,
     /// The address for the next request.
     location: String,
-    /// Bytes that the registry has received.
+    /// The number of bytes that the registry has received.
     sent: u64,
 }
 
 impl<'a> Upload<'a> {
     /// Creates an upload from the response that opened it.
     fn of(to: &'a mut Repository, answer: &Answer) -> Result<Self, RegistryError> {
-        let location = location(answer).ok_or_else(|| to.connection.unusable("an upload has no address"))?;
+        let location = location(answer)
+            .ok_or_else(|| to.connection.unusable("the new upload has no `Location` header"))?;
         Ok(Self { to, location, sent: 0 })
     }
 
@@ -147,7 +146,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Sends a blob of another repository in parts.
+    /// Sends a blob of a different repository in parts.
     async fn copy(
         mut self,
         source: &mut Source<'_>,
@@ -170,7 +169,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Sends a whole blob in one request while it is being made.
+    /// Sends a complete blob in one request while it is being made.
     async fn stream(
         &mut self,
         blob: &GrowingBlob,
@@ -180,7 +179,7 @@ impl<'a> Upload<'a> {
         let body = Body::wrap(StreamBody::new(ReceiverStream::new(body)));
         let host = self.to.image_name().host().to_owned();
         let late = |patience| RegistryError::Late { host: host.clone(), patience };
-        // This only ends by failing: the registry's answer ends the upload.
+        // This future ends only with an error. On success, the registry's response ends the `select!` below.
         let feeding = async {
             let (mut blob, mut at) = (blob.clone(), 0);
             loop {
@@ -192,7 +191,7 @@ impl<'a> Upload<'a> {
                 at += chunk.len() as u64;
                 match timeout(STALLED, chunks.send(Ok::<_, Abandoned>(Frame::data(chunk)))).await {
                     Ok(Ok(())) => moved(at),
-                    // The request has failed, which is noticed below.
+                    // The request has failed; the `select!` below returns its error.
                     Ok(Err(_)) => std::future::pending().await,
                     Err(_) => return late(STALLED).into(),
                 }
@@ -214,18 +213,18 @@ impl<'a> Upload<'a> {
     }
 
     /// Sends the rest of a blob in parts after `error` ended the request that streamed it. Fails with `error` if the
-    /// registry does not report what it has received.
+    /// registry does not report how many bytes it has received.
     async fn resume(
         &mut self,
         error: UploadError,
         blob: &mut GrowingBlob,
         moved: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), UploadError> {
-        let may_pass = matches!(&error, UploadError::Registry(error) if error.may_pass());
-        if !may_pass {
+        let is_temporary = matches!(&error, UploadError::Registry(error) if error.is_temporary());
+        if !is_temporary {
             return Err(error);
         }
-        tokio::time::sleep(jittered(PAUSE)).await;
+        tokio::time::sleep(pause_after(1)).await;
         match self.received().await {
             Ok(Some(received)) if received > 0 => self.sent = received,
             _ => return Err(error),
@@ -240,12 +239,12 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Sends a part with retries, without what the registry has already received of it.
+    /// Sends a part, with retries that omit the bytes that the registry has already received.
     async fn send(&mut self, part: Bytes) -> Result<(), RegistryError> {
         let start = self.sent;
         let end = start + part.len() as u64;
-        let mut pause = PAUSE;
-        for last in (0..TRIES).map(|attempt| attempt + 1 == TRIES) {
+        let mut attempts = Attempts::default();
+        loop {
             let rest = part.slice(usize::try_from(self.sent - start).expect("within the part")..);
             let range = HeaderValue::try_from(format!("{}-{}", self.sent, end - 1)).expect("digits");
             let call = Call::new(Method::PATCH, self.location.clone()).header(CONTENT_TYPE, BLOB);
@@ -258,11 +257,9 @@ impl<'a> Upload<'a> {
                 Ok(answer) => self.to.connection.refused(&answer),
                 Err(error) => error,
             };
-            if last || !failed.may_pass() {
-                return Err(failed);
-            }
-            tokio::time::sleep(jittered(pause)).await;
-            pause *= 2;
+            let pause = attempts.next_pause(None).filter(|_| failed.is_temporary());
+            let Some(pause) = pause else { return Err(failed) };
+            tokio::time::sleep(pause).await;
             match self.received().await? {
                 Some(received) if received == end => {
                     self.sent = end;
@@ -273,10 +270,9 @@ impl<'a> Upload<'a> {
                 _ => return Err(failed),
             }
         }
-        unreachable!("the last try is answered")
     }
 
-    /// Queries how many bytes the registry has received; `None` if it does not say.
+    /// Returns the number of bytes that the registry has received, or `None` if it does not report it.
     async fn received(&mut self) -> Result<Option<u64>, RegistryError> {
         let answer = self.to.connection.call(&Call::new(Method::GET, self.location.clone())).await?;
         if !answer.status.is_success() {
@@ -299,11 +295,11 @@ impl<'a> Upload<'a> {
     }
 }
 
-/// Returns `true` if sending the blob again from its beginning may succeed: the connection broke, or the registry does
-/// not know the upload any more.
+/// Returns `true` if sending the blob again from its beginning may succeed: the connection broke, or the registry no
+/// longer knows the upload.
 fn is_lost(error: &RegistryError) -> bool {
     let unknown = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
-    error.may_pass() || matches!(error, RegistryError::Refused { status, .. } if unknown.contains(status))
+    error.is_temporary() || matches!(error, RegistryError::Refused { status, .. } if unknown.contains(status))
 }
 
 /// Returns the address in the `Location` header.

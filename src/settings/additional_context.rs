@@ -1,4 +1,4 @@
-//! `--additional-context`: names and values that describe what an image is built and run for.
+//! `--additional-context`: names and values that describe what an image is for.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ pub(super) struct AdditionalContext {
 }
 
 impl AdditionalContext {
-    /// Parses a mapping in the notation of JSON, YAML or Python (`{'guest_os': 'CENTOS'}`); other text is used as it is.
+    /// Parses a mapping in the notation of JSON, YAML or Python (`{'guest_os': 'CENTOS'}`). Other text is not parsed.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         if !text.trim_start().starts_with('{') {
             return Ok(Self { text: Some(text.to_owned()), values: BTreeMap::new() });

@@ -39,7 +39,7 @@ impl From<ProgressArg> for ProgressMode {
 }
 
 impl ProgressMode {
-    /// Resolves the form of the progress before other flags, because it applies to their errors.
+    /// Resolves the progress mode. This comes before other flags, because their errors are printed in this mode.
     pub(crate) fn resolve(args: &BuildArgs, settings: &Settings) -> Self {
         let typed = if args.quiet { Some(Self::Quiet) } else { args.progress.map(Into::into) };
         typed.or(settings.options.progress).unwrap_or(Self::Auto)
@@ -92,7 +92,7 @@ impl BuildSettings {
             ));
         }
         let mut cache_to = caches("cache-to", &args.cache_to)?;
-        // BuildKit's build argument for the same.
+        // BuildKit's build argument with the same meaning as `--cache-to type=inline`.
         let inline = source.build_args.get("BUILDKIT_INLINE_CACHE");
         if inline.is_some_and(|on| matches!(on.as_str(), "1" | "true"))
             && !cache_to.iter().any(|cache| cache.kind == "inline")
@@ -130,7 +130,7 @@ impl BuildSettings {
     }
 }
 
-/// Refuses flags that are not supported. Flags that ask for the default behaviour (`--rm`) are accepted.
+/// Returns an error for the first unsupported flag. Flags that request the default behaviour (`--rm`) are accepted.
 fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
     const LEAVE_IT_OUT: &str = "leave it out";
     let is_false = |value: &Option<String>| value.as_deref() == Some("false");
@@ -140,7 +140,7 @@ fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
     refuse(
         is_false(&args.rm),
         "rm=false",
-        "BuildKit leaves no intermediate containers that could be kept",
+        "BuildKit creates no intermediate containers",
         "leave it out; the steps before a failed one stay in the build cache",
     )?;
     refuse(
@@ -153,21 +153,21 @@ fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
         args.squash,
         "squash",
         "BuildKit cannot squash layers",
-        "use a multi-stage build: COPY --from takes the result alone along",
+        "use a multi-stage build: COPY --from copies only the result",
     )?;
     refuse(
         args.compress,
         "compress",
-        "BuildKit asks for the changed files only, so there is nothing to compress",
+        "BuildKit requests only changed files, so there is nothing to compress",
         LEAVE_IT_OUT,
     )?;
     let isolation = args.isolation.as_deref().is_some_and(|mode| !matches!(mode, "" | "default"));
-    refuse(isolation, "isolation", "it exists for Windows containers only", LEAVE_IT_OUT)?;
+    refuse(isolation, "isolation", "it only applies to Windows containers", LEAVE_IT_OUT)?;
     refuse(
         !args.security_opt.is_empty(),
         "security-opt",
         "BuildKit has no such option for builds",
-        "leave it out; RUN --security=insecure with --allow security.insecure lifts the sandbox where the engine permits",
+        "leave it out; RUN --security=insecure with --allow security.insecure disables the sandbox if the engine allows it",
     )?;
     for (given, flag) in [
         (args.memory.is_some(), "memory"),
@@ -181,18 +181,18 @@ fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
         refuse(
             given,
             flag,
-            "BuildKit does not limit single steps",
-            "limit a cgroup and name it with --cgroup-parent, or limit the engine",
+            "BuildKit does not limit the resources of steps",
+            "limit a cgroup and pass it with --cgroup-parent, or limit the engine",
         )?;
     }
     refuse(
         args.builder.is_some(),
         "builder",
-        "buildx builders are not known",
-        "give the engine's or the buildkitd's address with --host",
+        "larder does not use buildx builders",
+        "pass the address of the engine or buildkitd with --host",
     )?;
-    let lint = "only builds are run";
-    let elsewhere = "docker buildx build has it";
+    let lint = "larder only runs builds";
+    let elsewhere = "use docker buildx build";
     refuse(args.check, "check", lint, elsewhere)?;
     refuse(args.call.as_deref().is_some_and(|call| call != "build"), "call", lint, elsewhere)?;
     refuse(!args.policy.is_empty(), "policy", "source policies are not evaluated", elsewhere)
@@ -214,7 +214,7 @@ fn reference(text: &str) -> Result<ImageRef, String> {
 
 /// Parses cache entries: `type=…,key=value` or a bare image reference.
 fn caches(flag: &'static str, values: &[String]) -> Result<Vec<CacheEntry>, SettingsError> {
-    // Pipelines pass an empty one for no cache, and docker build accepts it.
+    // Pipelines pass an empty value to disable the cache, and docker build accepts it.
     let values = values.iter().filter(|value| !value.trim().is_empty());
     values.map(|value| cache(value).map_err(|reason| SettingsError::flag(flag, reason))).collect()
 }
@@ -240,10 +240,10 @@ fn cache(value: &str) -> Result<CacheEntry, String> {
         "registry" if !attributes.contains_key("ref") => Err("type=registry needs ref=REFERENCE".to_owned()),
         "registry" | "inline" | "gha" | "s3" | "azblob" => Ok(CacheEntry { kind, attributes }),
         "local" => {
-            Err("type=local needs a directory on the engine's side; use a registry or inline cache"
+            Err("type=local needs a directory on the engine's host; use a registry or inline cache"
                 .to_owned())
         }
-        other => Err(format!("type `{other}` is none of registry, inline, gha, s3, azblob")),
+        other => Err(format!("type `{other}` is not one of registry, inline, gha, s3, azblob")),
     }
 }
 
@@ -319,19 +319,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cache_is_a_reference_or_typed_fields() {
+    fn a_cache_is_a_reference_or_fields_with_a_type() {
         assert_eq!(cache("reg.example/app:cache").unwrap().attributes["ref"], "reg.example/app:cache");
         let typed = cache("type=registry,ref=reg.example/app:cache,mode=max").unwrap();
         assert_eq!((typed.kind.as_str(), typed.attributes["mode"].as_str()), ("registry", "max"));
         for (text, reason) in
-            [("type=registry", "needs ref"), ("ref=a", "has no type"), ("type=nfs,ref=a", "is none of")]
+            [("type=registry", "needs ref"), ("ref=a", "has no type"), ("type=nfs,ref=a", "is not one of")]
         {
             assert!(cache(text).unwrap_err().contains(reason), "{text}");
         }
     }
 
     #[test]
-    fn annotations_without_a_type_go_to_the_manifest() {
+    fn annotations_without_a_type_apply_to_the_manifest() {
         let flags = ["a=1".to_owned(), "index,manifest:b=2".to_owned(), "org:c=3".to_owned()];
         let names: Vec<String> = annotations(&flags).unwrap().into_keys().collect();
         assert_eq!(

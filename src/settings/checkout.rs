@@ -45,7 +45,7 @@ impl Checkout {
     }
 }
 
-/// Returns the git directory of a worktree; its `.git` is that directory or a file that names it.
+/// Returns the git directory of a worktree, whose `.git` is this directory or a file with its path.
 fn git_directory(worktree: &Path) -> Option<PathBuf> {
     let git = worktree.join(".git");
     if git.is_dir() {
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkout_has_its_branch_and_the_remotes_default_branch() {
+    fn the_branch_and_the_default_branch_of_the_remote_are_read() {
         let base = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = base.path().join(path);

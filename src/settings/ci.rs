@@ -11,6 +11,7 @@ use super::{Environment, env_vars};
 /// TeamCity's name of the default branch.
 const DEFAULT: &str = "<default>";
 
+/// What a CI job builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Built {
     Branch(String),
@@ -52,7 +53,7 @@ impl Texts<'_> {
         names.iter().find_map(|name| Some((self.get(name)?, *name)))
     }
 
-    /// Returns the properties of this job, or `None` outside known CI systems.
+    /// Returns the properties of the job, or `None` if no supported CI system is detected.
     pub(super) fn job(&self) -> Option<Job> {
         let system = SYSTEMS.iter().find(|system| self.first(system.marks).is_some())?;
         let of_event = self.event.map(of_event).unwrap_or_default();
@@ -93,7 +94,7 @@ impl Texts<'_> {
             self.first(system.branch).and_then(|(value, from)| Some((reference(value, from)?, from)));
         let event = self.first(system.events).filter(|(event, _)| is_request_event(event));
         match (event, branch) {
-            // The branch is the target of the pull request or belongs to a fork.
+            // The job builds a pull request, so the branch is its target or belongs to a fork.
             (Some((_, from)), Some((Built::Branch(_), _)) | None) => Some((Built::Unknown, from)),
             (_, branch) => {
                 let is_tag =
@@ -146,7 +147,7 @@ fn reference(value: &str, from: &str) -> Option<Built> {
     Some(if short.starts_with("refs/") { Built::Unknown } else { Built::Branch(short.to_owned()) })
 }
 
-/// Parses `pull/7/merge` and the equivalents of other hosts.
+/// Parses a reference such as `pull/7/merge` in the notation of any host.
 fn numbered(reference: &str) -> Option<Built> {
     let mut parts = reference.split('/');
     let kind = parts.next()?;
@@ -164,7 +165,7 @@ fn branch_name(name: &str) -> &str {
     of_remote.or_else(|| name.strip_prefix("refs/heads/")).unwrap_or(name)
 }
 
-/// Reads GitHub's event: the default branch, and the pull request of a job that runs for one under a branch's name.
+/// Reads GitHub's event: the default branch, and the pull request of jobs whose variables only name a branch.
 fn of_event(event: &Value) -> Job {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
     let number = |pointer: &str| event.pointer(pointer).and_then(Value::as_u64);

@@ -1,4 +1,4 @@
-//! The variables in which CI systems describe a job, as documented by their vendors.
+//! The variables with which CI systems describe a job, as documented by their vendors.
 
 use super::env_vars;
 

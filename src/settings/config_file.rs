@@ -43,7 +43,7 @@ use super::origin::Origin;
 
 pub(super) const DEFAULT_NAME: &str = "larder.yaml";
 
-/// A configuration file that was read; without one, the settings are empty.
+/// A configuration file that was read; empty if there is none.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConfigFile {
     pub(super) options: Options,
@@ -170,7 +170,7 @@ mod tests {
             ("images:\n  a:\n    tags: nlp\n", "expected a sequence", "line 3"),
             ("images:\n  a: [1]\n", "images.a: invalid type: sequence, expected a mapping", "line 2"),
             ("strict: true\nstrictt: true\n", "unknown field `strictt`", "at line 2"),
-            ("images:\n  a: {}\n  b: {}\n  a: {}\n", "images: `a` is there twice", "line"),
+            ("images:\n  a: {}\n  b: {}\n  a: {}\n", "images: `a` is defined twice", "line"),
             ("images: {a: \n", "did not find expected", "line 2"),
             ("strict: true\ntimeout: soon\n", "timeout: `soon` is not a duration", "line 2"),
             ("max_age: 30\n", "max_age: ", "line 1"),
@@ -186,7 +186,7 @@ mod tests {
         let message = |image, keys: &[&str]| file.origin(image, keys).error("no").to_string();
         assert!(message("a", &["context"]).ends_with("images.a.context: no at line 4"));
         assert!(message("b", &[]).ends_with("images.b: no at line 2"));
-        // Not those of the next image, nor those that are deeper.
+        // The keys of the next image and nested keys do not match.
         let text = "timeout: soon\nimages:\n  a:\n    args:\n      b: '1'\n      timeout: '2'\n  b:\n    timeout: 3m\n";
         for (path, line) in [
             (&["images", "a", "timeout"][..], None),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_in_the_documentation_is_understood() {
+    fn the_example_in_the_documentation_is_valid() {
         let page = include_str!("../../docs/images.md");
         let example = page.split("```yaml\n").find(|block| block.starts_with("images:\n")).unwrap();
         let options: Options = serde_yaml::from_str(example.split("```").next().unwrap()).unwrap();
@@ -208,9 +208,9 @@ mod tests {
         assert_eq!(options.images["bert"].tags, ["nlp", "pytorch"]);
     }
 
-    /// `LARDER_WRITE_SCHEMA=1 cargo test schema` writes it anew.
+    /// `LARDER_WRITE_SCHEMA=1 cargo test --lib schema` updates the file.
     #[test]
-    fn the_schema_for_editors_is_that_of_the_file() {
+    fn the_schema_for_editors_is_up_to_date() {
         let schema = serde_json::to_string_pretty(&schemars::schema_for!(Options)).unwrap() + "\n";
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("larder.schema.json");
         if std::env::var_os("LARDER_WRITE_SCHEMA").is_some() {
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_given_file_must_exist() {
+    fn a_requested_file_must_exist() {
         assert!(ConfigFile::load(Some(Path::new("/nonexistent/larder.yaml"))).is_err());
     }
 }

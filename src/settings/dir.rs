@@ -13,7 +13,7 @@ impl DirSettings {
             Some(name) if name.is_empty() => return Err(SettingsError::flag("name", "it is empty")),
             Some(name) => name.clone(),
             None => {
-                // With replacement characters, it could equal a different path.
+                // With replacement characters, different paths could have the same name.
                 let path = args.path.to_str().ok_or_else(|| {
                     let path = args.path.display();
                     SettingsError::flag("name", format!("the path {path} is not UTF-8: give it a name"))

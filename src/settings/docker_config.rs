@@ -35,7 +35,7 @@ impl std::fmt::Debug for DockerConfig {
 }
 
 impl DockerConfig {
-    /// Reads the file in Docker's configuration directory, with warnings.
+    /// Reads the file in Docker's configuration directory, and returns warnings.
     pub(super) fn read(directory: &Path) -> (Self, Vec<String>) {
         let path = directory.join("config.json");
         let file = match DockerConfigFile::read(&path) {
@@ -54,7 +54,10 @@ impl DockerConfig {
         let objects = ["auths", "proxies"].map(|name| (name, file.is_other::<Objects>(name)));
         let others = texts.iter().chain(&maps).chain(&objects).filter(|(_, is_other)| *is_other);
         let warnings = others.map(|(name, _)| {
-            format!("`{name}` in {} is not what Docker takes there, and is not used", path.display())
+            format!(
+                "`{name}` in {} does not have the type that Docker expects, and is ignored",
+                path.display()
+            )
         });
         let warnings = warnings.collect();
         (Self { file }, warnings)
@@ -105,7 +108,7 @@ pub(super) fn given_logins(environment: &Environment) -> (DockerConfigFile, Opti
     let text = environment.get(env_vars::DOCKER_AUTH_CONFIG).unwrap_or_default();
     let parsed = DockerConfigFile::parse(text.as_bytes());
     // The warning omits the error, because the text is a secret.
-    let warning = format!("{} is no JSON object, and is not used", env_vars::DOCKER_AUTH_CONFIG);
+    let warning = format!("{} is not a JSON object, and is ignored", env_vars::DOCKER_AUTH_CONFIG);
     let warning = parsed.is_err().then_some(warning);
     (parsed.unwrap_or_default(), warning)
 }
@@ -121,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn proxies_are_those_of_the_engine_or_else_the_default_ones() {
+    fn the_proxies_of_an_engine_override_the_default_ones() {
         let config = |proxies: &str| {
             let (config, warnings) = read(&format!(r#"{{"proxies":{proxies}}}"#));
             assert_eq!(warnings, [""; 0]);
@@ -147,7 +150,7 @@ mod tests {
                 &own,
             ),
             (format!(r#"{{{default},"unix:///b":{{"httpProxy":"o"}}}}"#), "unix:///a", &both),
-            // An engine's own entry counts even if it is empty.
+            // An entry of the engine is used even if it is empty.
             (format!(r#"{{{default},"unix:///a":{{}}}}"#), "unix:///a", &[]),
             (r#"{"tcp://h:2375":{"httpProxy":"o"}}"#.to_owned(), "tcp://h", &own),
             (r#"{"ssh://ci@h":{"httpProxy":"o"}}"#.to_owned(), "ssh://ci@h", &own),
@@ -181,8 +184,8 @@ mod tests {
             (r#"{"currentContext":"ci","proxies":["no"]}"#, Some("ci"), Some("`proxies` in ")),
             (r#"{"currentContext":"ci","credHelpers":{"a":1}}"#, Some("ci"), Some("`credHelpers` in ")),
             (r#"{"currentContext":["ci"]}"#, None, Some("`currentContext` in ")),
-            (r#"{"currentContext":"ci""#, None, Some("is no JSON: EOF")),
-            ("[]", None, Some("is no JSON object")),
+            (r#"{"currentContext":"ci""#, None, Some("is not JSON: EOF")),
+            ("[]", None, Some("is not a JSON object")),
         ] {
             let (config, warnings) = read(text);
             assert_eq!(config.current_context().as_deref(), context, "{text}");

@@ -6,7 +6,7 @@ use jiff::{Span, SpanRelativeTo};
 
 use super::origin::FromText;
 
-/// Much longer ones could overflow when added to a point in time.
+/// The maximum; longer durations could overflow when added to a point in time.
 const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl FromText for Duration {
@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_as_people_write_them() {
+    fn durations_have_a_unit_or_are_in_seconds() {
         for (text, seconds) in
             [("90s", 90), ("30m", 1800), ("1h30m", 5400), ("45", 45), ("7d", 604_800), ("2w", 1_209_600)]
         {

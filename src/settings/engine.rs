@@ -1,7 +1,7 @@
 //! Selects the engine by Docker's rules.
 //!
-//! The first one that is set is used: `--host`, `--context`, `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context of
-//! `config.json`, the default socket (docker/cli, `cli/command/cli.go`, `resolveContextName`).
+//! The first of these that is set is used: `--host`, `--context`, `DOCKER_HOST`, `DOCKER_CONTEXT`, the current context
+//! of `config.json`, the default socket (docker/cli, `cli/command/cli.go`, `resolveContextName`).
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -71,8 +71,8 @@ fn tls(
         return Ok(None);
     }
     let directory = environment.get(env_vars::DOCKER_CERT_PATH).map(PathBuf::from);
-    // docker-in-docker creates its certificates when it starts, the authority's last. Other directories may lack an
-    // authority.
+    // docker-in-docker creates its certificates when it starts, and ca.pem last. Other directories may never contain
+    // ca.pem, so the wait is short once cert.pem exists.
     let begin = Instant::now();
     while let (Some(directory), Some(wait)) = (&directory, wait)
         && !directory.join("ca.pem").exists()
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_flags_variables_and_context_selects_the_engine() {
+    fn flags_override_variables_and_variables_override_the_context() {
         let config = tempfile::tempdir().unwrap();
         let global = |host: &[&str], context: Option<&str>| GlobalArgs {
             host: host.iter().map(|host| (*host).to_owned()).collect(),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_dockers_variables_and_files() {
+    fn tls_uses_dockers_variables_and_files() {
         let certificates = tempfile::tempdir().unwrap();
         std::fs::write(certificates.path().join("ca.pem"), "").unwrap();
         let directory = certificates.path().to_string_lossy().into_owned();

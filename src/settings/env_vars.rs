@@ -64,20 +64,20 @@ pub(super) fn unknown(environment: &Environment) -> Vec<String> {
 pub(crate) const LARDER_CACHE_DIR: &str = "LARDER_CACHE_DIR";
 /// Configuration file; default `larder.yaml` in the working directory, if it exists.
 pub(crate) const LARDER_CONFIG: &str = "LARDER_CONFIG";
-/// Form of the progress: `auto`, `plain`, `tty`, `quiet` or `json`.
+/// Format of the progress: `auto`, `plain`, `tty`, `quiet` or `json`.
 pub(crate) const LARDER_PROGRESS: &str = "LARDER_PROGRESS";
 /// `1` fails the build if a cache fails.
 pub(crate) const LARDER_STRICT: &str = "LARDER_STRICT";
 pub(crate) const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
-/// `1` archives images in the store, `0` builds without any of larder's caches.
+/// `1` archives images in the store, `0` builds without any cache of larder.
 pub(crate) const LARDER_ENABLED: &str = "LARDER_ENABLED";
-/// Tiers to use: some of `engine`, `registry`, `prefix`, `graft`, `archive`, `layers` and `mounts`, separated by commas.
+/// Tiers to use: any of `engine`, `registry`, `prefix`, `graft`, `archive`, `layers` and `mounts`, separated by commas.
 pub(crate) const LARDER_TIERS: &str = "LARDER_TIERS";
-/// How long moving a whole image into or out of the store may take, e.g. `10m`.
+/// Time limit for moving a whole image into or out of the store, e.g. `10m`.
 pub(crate) const LARDER_ARCHIVE_TIMEOUT: &str = "LARDER_ARCHIVE_TIMEOUT";
 /// Lane of this job; by default derived from the branch, tag or pull request that the CI system reports.
 pub(crate) const LARDER_LANE: &str = "LARDER_LANE";
-/// Secret that prevents guessing of build arguments from keys; must be equal wherever keys are shared.
+/// Secret that prevents guessing build arguments from keys; must be the same on all machines that share keys.
 pub(crate) const LARDER_KEY_SECRET: &str = "LARDER_KEY_SECRET";
 /// Address of the shared store, e.g. `s3://bucket/prefix`.
 pub(crate) const LARDER_REMOTE: &str = "LARDER_REMOTE";
@@ -87,7 +87,7 @@ pub(crate) const LARDER_REMOTE_USER: &str = "LARDER_REMOTE_USER";
 pub(crate) const LARDER_REMOTE_PASSWORD: &str = "LARDER_REMOTE_PASSWORD";
 /// Time limit of a request to the shared store, e.g. `30s`; default one minute.
 pub(crate) const LARDER_REMOTE_TIMEOUT: &str = "LARDER_REMOTE_TIMEOUT";
-/// Lane of the default branch, which all jobs read; by default that of the CI system or the checkout.
+/// Lane of the default branch, which all jobs read; by default derived from the CI system or the checkout.
 pub(crate) const LARDER_TRUNK: &str = "LARDER_TRUNK";
 /// `1` saves nothing and removes nothing.
 pub(crate) const LARDER_READ_ONLY: &str = "LARDER_READ_ONLY";
@@ -95,7 +95,7 @@ pub(crate) const LARDER_READ_ONLY: &str = "LARDER_READ_ONLY";
 pub(crate) const LARDER_SIGNING_KEY: &str = "LARDER_SIGNING_KEY";
 /// Public keys whose signatures are trusted, in base64, separated by commas.
 pub(crate) const LARDER_TRUSTED_KEYS: &str = "LARDER_TRUSTED_KEYS";
-/// `1` uses only entries that a trusted key has signed.
+/// `1` uses only entries signed by a trusted key.
 pub(crate) const LARDER_REQUIRE_SIGNATURE: &str = "LARDER_REQUIRE_SIGNATURE";
 /// Maximum size of the cache in gigabytes; 0 for no limit.
 pub(crate) const LARDER_MAX_SIZE_GB: &str = "LARDER_MAX_SIZE_GB";
@@ -105,9 +105,9 @@ pub(crate) const LARDER_MIN_FREE_GB: &str = "LARDER_MIN_FREE_GB";
 pub(crate) const LARDER_REMOTE_MAX_SIZE_GB: &str = "LARDER_REMOTE_MAX_SIZE_GB";
 /// Maximum number of entries in the cache; 0 for no limit.
 pub(crate) const LARDER_MAX_ENTRIES: &str = "LARDER_MAX_ENTRIES";
-/// Time without use after which an entry is evicted, e.g. `30d`.
+/// Age after which images are built again, and time without use after which entries are evicted, e.g. `30d`.
 pub(crate) const LARDER_MAX_AGE: &str = "LARDER_MAX_AGE";
-/// `1` adds cache mounts to RUNs that could use one.
+/// `1` adds cache mounts to RUN steps that install packages without one.
 pub(crate) const LARDER_AUTO_MOUNTS: &str = "LARDER_AUTO_MOUNTS";
 /// Name of the project that shares cache mounts.
 pub(crate) const LARDER_MOUNT_SCOPE: &str = "LARDER_MOUNT_SCOPE";
@@ -115,11 +115,11 @@ pub(crate) const LARDER_MOUNT_SCOPE: &str = "LARDER_MOUNT_SCOPE";
 pub(crate) const LARDER_MAX_MOUNT_SIZE: &str = "LARDER_MAX_MOUNT_SIZE";
 /// Number of builds in a row without a read after which a file of a cache mount is dropped; 0 keeps it.
 pub(crate) const LARDER_MOUNT_UNUSED_BUILDS: &str = "LARDER_MOUNT_UNUSED_BUILDS";
-/// Time limit for loading or saving cache mounts, e.g. `5m`.
+/// Time limit for restoring or saving cache mounts, e.g. `5m`.
 pub(crate) const LARDER_MOUNT_TIMEOUT: &str = "LARDER_MOUNT_TIMEOUT";
 /// Repository for cached images and layers, e.g. `registry.example/app`.
 pub(crate) const LARDER_CACHE_REPO: &str = "LARDER_CACHE_REPO";
-/// Who pushes images of engines with a graph driver: `auto`, `engine` or `larder`.
+/// What pushes images of Docker engines with a graph driver: `auto`, `engine` or `larder`.
 pub(crate) const LARDER_PUSH_WITH: &str = "LARDER_PUSH_WITH";
 /// Compression of pushed layers: `gzip` or `zstd`.
 pub(crate) const LARDER_PUSH_COMPRESSION: &str = "LARDER_PUSH_COMPRESSION";
@@ -196,7 +196,7 @@ pub(crate) const DOCKER_TLS_VERIFY: &str = "DOCKER_TLS_VERIFY";
 pub(crate) const DOCKER_CERT_PATH: &str = "DOCKER_CERT_PATH";
 /// Docker: platform of the image.
 pub(crate) const DOCKER_DEFAULT_PLATFORM: &str = "DOCKER_DEFAULT_PLATFORM";
-/// Docker: form of the progress.
+/// Docker: format of the progress.
 pub(crate) const BUILDKIT_PROGRESS: &str = "BUILDKIT_PROGRESS";
 /// Passed as the build argument of that name (reproducible-builds.org).
 pub(crate) const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
@@ -205,7 +205,7 @@ pub(crate) const SSH_AUTH_SOCK: &str = "SSH_AUTH_SOCK";
 pub(crate) const NO_COLOR: &str = "NO_COLOR";
 /// `dumb` is a terminal that cannot redraw.
 pub(crate) const TERM: &str = "TERM";
-/// Any value except a word for no marks a CI job, in which progress is never redrawn.
+/// Any value that does not mean no marks a CI job, in which progress is never redrawn.
 pub(crate) const CI: &str = "CI";
 /// Home directory; by default that of the user database.
 pub(crate) const HOME: &str = "HOME";
@@ -216,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_variable_that_is_not_known_warns_with_the_nearest_name() {
+    fn an_unknown_variable_causes_a_warning_that_suggests_the_nearest_name() {
         let warning = |name: &str| {
             let environment = [(name.to_owned(), "x".to_owned())].into_iter().collect();
             unknown(&environment).concat()
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn every_variable_of_this_file_is_known() {
+    fn every_variable_of_this_file_is_listed() {
         let file = include_str!("env_vars.rs").split("#[cfg(test)]").next().unwrap_or_default();
         let named = file.split("pub(crate) const LARDER_").skip(1);
         let named: Vec<String> =

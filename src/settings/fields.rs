@@ -1,9 +1,9 @@
 //! Comma-separated `key=value` fields, as in `--output` and `--secret`.
 //!
-//! The format is that of Go's `encoding/csv`, which Docker's flags use: a field in double quotes may contain commas,
-//! and `""` for a quote.
+//! The format is that of Go's `encoding/csv`, which Docker's flags use: a field in double quotes may contain commas and
+//! quotes, which are doubled.
 
-/// Returns the fields of one flag, in order; a field without `=` has no value.
+/// Parses the fields of a flag, in order. Keys are converted to lower case; a field without `=` has no value.
 pub(super) fn parse(text: &str) -> Result<Vec<(String, Option<String>)>, String> {
     let mut fields = Vec::new();
     let mut rest = text;
@@ -41,7 +41,7 @@ fn next_field(text: &str) -> Result<(String, Option<&str>), String> {
         } else if let Some(tail) = tail.strip_prefix(',') {
             return Ok((field, Some(tail)));
         } else {
-            return Err(format!("`{text}` goes on after a closing quote"));
+            return Err(format!("`{text}` has text after a closing quote"));
         }
     }
 }
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_split_as_gos_csv_does() {
+    fn fields_are_split_as_in_gos_csv() {
         let parsed = parse(r#"type=local,"dest=a,""b""",platform-split"#).unwrap();
         let expected = [("type", Some("local")), ("dest", Some("a,\"b\"")), ("platform-split", None)];
         let expected: Vec<_> =

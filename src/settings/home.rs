@@ -1,4 +1,4 @@
-//! The user's home directory if HOME is not set.
+//! The home directory of the user, for environments without HOME.
 
 use std::path::PathBuf;
 
@@ -11,7 +11,7 @@ pub(super) fn of_user() -> PathBuf {
     home.unwrap_or_else(|| PathBuf::from("/"))
 }
 
-/// Returns the home directory of a user in the format of `/etc/passwd`.
+/// Returns the home directory of a user; `users` has the format of `/etc/passwd`.
 fn in_list(users: &str, uid: u32) -> Option<PathBuf> {
     let uid = uid.to_string();
     let homes = users.lines().filter_map(|line| {
@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_user_database_has_the_home_directory() {
+    fn the_home_directory_is_read_from_the_user_database() {
         let users =
             "root:x:0:0:root:/root:/bin/sh\n# comment\nci:x:1000:1000::/home/ci:/bin/sh\nnone:x:2:2:::\n";
         assert_eq!(in_list(users, 1000), Some(PathBuf::from("/home/ci")));

@@ -1,12 +1,12 @@
 //! Resolves the lanes of this job from flags, the CI system and the checkout.
 //!
-//! | what | is the first of these that is known |
+//! | setting | the first of these that is known |
 //! |---|---|
-//! | lane | `--lane`, `LARDER_LANE`; in a CI job its pull request (`pr-7`), tag (`tag-v1`) or branch, then the branch of `HEAD`; `local` |
-//! | trunk | `--trunk`, `LARDER_TRUNK`, `trunk` in `larder.yaml`; the default branch that the CI system reports, else `refs/remotes/origin/HEAD`, else the one of `main` and `master` that the remote has, the job builds or the pull request targets; both of them |
+//! | lane | `--lane`, `LARDER_LANE`; in a CI job, its pull request (`pr-7`), tag (`tag-v1`) or branch, then the branch of `HEAD`; `local` |
+//! | trunk | `--trunk`, `LARDER_TRUNK`, `trunk` in `larder.yaml`; the default branch that the CI system reports; `refs/remotes/origin/HEAD`; the one of `main` and `master` that exists on the remote, that the job builds, or that the pull request targets; both |
 //!
-//! A pull request, and a job whose branch is not known, never write the lane of a branch, because their lanes have
-//! names that no branch's lane has.
+//! Pull requests, and jobs whose branch is not known, never write the lane of a branch: the names of their lanes are
+//! reserved.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ use crate::store::{Lane, Lanes};
 
 /// The lane of jobs whose branch is not known, and of builds outside CI.
 const LOCAL: &str = "local";
-/// Prefixes of lanes that do not simply have the name of a branch.
+/// Prefixes of lanes that are not named like a branch.
 const RESERVED: [&str; 3] = ["pr-", "tag-", "branch-"];
 
 impl JobLanes {
@@ -31,8 +31,8 @@ impl JobLanes {
         let trunk: Vec<String> = self.lanes.trunk().iter().map(Lane::to_string).collect();
         let warning = || {
             format!(
-                "the branch of this job is not known: it saves to lane {}, and only reads the trunk ({}); set {} to its \
-                 branch, and {} to the default branch",
+                "the branch of this job is not known: it saves to lane {} and only reads the trunk ({}); set {} to the \
+                 branch and {} to the default branch",
                 self.lanes.own(),
                 trunk.join(" or "),
                 env_vars::LARDER_LANE,
@@ -82,7 +82,7 @@ pub(super) fn resolve(options: &Options, environment: &Environment, facts: &Fact
     of_job(named(&options.lane), named(&options.trunk), environment, facts)
 }
 
-/// Returns the lanes of a job; `lane` and `trunk` are explicitly configured, with their sources.
+/// Returns the lanes of a job; `lane` and `trunk` are configured explicitly, with the names of their sources.
 fn of_job(
     lane: Option<(Lane, &'static str)>,
     trunk: Option<(Lane, &'static str)>,
@@ -99,7 +99,7 @@ fn of_job(
     let of_built = built.and_then(|(built, from)| Some((lane_of(&built)?, from)));
     let is_unknown = is_ci && lane.is_none() && of_built.is_none();
     let unnamed = || {
-        let local = Lane::try_from(LOCAL.to_owned()).expect("it is a name");
+        let local = Lane::try_from(LOCAL.to_owned()).expect("a valid name of a lane");
         (local, if is_ci { "the branch is not known" } else { "no CI job" })
     };
     let (own, own_from) = lane.or(of_built).unwrap_or_else(unnamed);
@@ -137,7 +137,7 @@ fn lane_of(built: &Built) -> Option<Lane> {
     }
 }
 
-/// Returns the lane of a branch: its name, with a prefix if that could be the lane of something else.
+/// Returns the lane of a branch: its name, with a prefix if the name is reserved.
 fn lane_of_branch(name: &str) -> Option<Lane> {
     let is_taken = name == LOCAL || RESERVED.iter().any(|start| name.starts_with(start));
     let name = if is_taken { format!("branch-{name}") } else { name.to_owned() };

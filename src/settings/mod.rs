@@ -1,6 +1,6 @@
 //! Resolves flags, environment variables and `larder.yaml`, in this order of precedence, into typed settings.
 //!
-//! Modules below this one read none of them. All variables are named in [`env_vars`].
+//! Other modules must not read flags, variables or the file. All variables are named in [`env_vars`].
 
 mod additional_context;
 mod build;
@@ -55,7 +55,7 @@ use crate::key::Seal;
 use crate::registry::Login;
 use crate::registry::ecr::EcrLogin;
 
-/// Where Docker and containers/image look for the certificates of registries.
+/// The directories in which Docker and containers/image search for the certificates of registries.
 const CERTIFICATES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d"];
 
 /// The environment, captured once.
@@ -110,18 +110,18 @@ impl Environment {
         self.values.keys().map(String::as_str)
     }
 
-    /// Returns the names of empty variables with the prefix `start`.
+    /// Returns the names of variables that start with `start` and have an empty value.
     pub(crate) fn empty(&self, start: &str) -> Vec<&str> {
         let empty = self.values.iter().filter(|(name, value)| name.starts_with(start) && value.is_empty());
         empty.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Returns `true` if `name`, a variable of a different program, is set, and not to a word for no.
+    /// Returns `true` if `name`, a variable of a different program, is set, and its value does not mean no.
     pub(crate) fn is_on(&self, name: &str) -> bool {
         self.get(name).is_some_and(|value| switch(value) != Some(false))
     }
 
-    /// Returns the switch that `variable` sets, or `None` if it is not set. Words that mean neither yes nor no are an
+    /// Returns the boolean value of `variable`, or `None` if it is not set. A value that means neither yes nor no is an
     /// error.
     pub(crate) fn switch(&self, variable: &'static str) -> Result<Option<bool>, SettingsError> {
         let read = |value| {
@@ -169,8 +169,8 @@ pub(crate) enum SettingsError {
 }
 
 impl SettingsError {
-    /// Attributes the error of a flag to the image `name` in `larder.yaml`. `keys` returns the keys below the image that
-    /// set a flag, or `None` if the flag was typed.
+    /// Attributes the error of a flag to the image `name` in `larder.yaml`. `keys` returns the path, relative to the
+    /// image, of the key that sets a flag, or `None` if the flag is from the command line.
     fn of_image(self, file: &ConfigFile, name: &str, keys: impl Fn(&str) -> Option<Vec<String>>) -> Self {
         let Self::Flag { flag, reason } = &self else { return self };
         let Some(keys) = keys(flag) else { return self };
@@ -199,7 +199,7 @@ pub(crate) struct Settings {
     file: ConfigFile,
 }
 
-/// Returns the logins for ECR, which are stored in Docker's configuration directory.
+/// Returns the login for ECR, which caches its tokens in Docker's configuration directory.
 fn ecr_login(docker_config: &Path, environment: &Environment) -> EcrLogin {
     let identity: Vec<&str> =
         env_vars::AWS_IDENTITY.iter().map(|variable| environment.get(variable).unwrap_or_default()).collect();
@@ -227,7 +227,7 @@ impl Settings {
         tagged.map(|(name, _)| name.as_str()).collect()
     }
 
-    /// Resolves the options that all commands share. Only a command that `needs_engine` waits for one.
+    /// Resolves the options that all commands share. Waits for an engine only if the command `needs_engine`.
     pub(crate) fn resolve(
         global: &GlobalArgs,
         environment: &Environment,

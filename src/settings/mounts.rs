@@ -10,7 +10,7 @@ const DEFAULT_UNUSED_BUILDS: u32 = 5;
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 
 impl MountSettings {
-    /// Resolves the settings; `directory` is that of `larder.yaml` for one of its images.
+    /// Resolves the settings. For an image of `larder.yaml`, `directory` is the directory of this file.
     pub(super) fn resolve(
         options: &Options,
         allow_shrink: bool,
@@ -47,7 +47,7 @@ fn of_ci(environment: &Environment) -> Option<String> {
     get(env_vars::CI_PROJECT_PATH).or_else(|| get(env_vars::GITHUB_REPOSITORY)).or_else(of_jenkins)
 }
 
-/// Returns the name of the directory of `larder.yaml` for one of its images, so that its images share downloads.
+/// Returns the name of the directory of `larder.yaml`, so that its images share downloads.
 fn of_file(directory: &Path) -> Option<String> {
     Some(directory.file_name()?.to_string_lossy().into_owned())
 }
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_project_has_its_name_in_the_ci_system() {
+    fn the_scope_is_the_name_of_the_project_in_the_ci_system() {
         type Variables = &'static [(&'static str, &'static str)];
         let table: &[(Variables, Option<&str>)] = &[
             (&[], None),

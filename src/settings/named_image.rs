@@ -36,7 +36,7 @@ use super::secret::Secret;
 use super::size::ByteSize;
 use super::source::{SourceLayer, image_name, is_remote, key_tags, named_context, platform, sourced};
 use super::step_options::StepLayer;
-use super::tiers::{Repository, TierNames};
+use super::tiers::{RepositoryName, TierNames};
 use super::{ContextSource, SettingsError};
 use crate::cli::StepArgs;
 
@@ -45,67 +45,68 @@ use crate::cli::StepArgs;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
 pub(super) struct NamedImage {
-    /// Words that `larder run --tags` selects it by; part of its key.
+    /// Tags by which `larder run --tags` selects the image; part of its key.
     pub(super) tags: Vec<String>,
-    /// The build context, relative to this file: a directory, or a git or http(s) address. By default this file's directory.
+    /// The build context: a directory relative to this file, or a git or http(s) URL. By default this file's directory.
     context: Option<String>,
     /// The Dockerfile, relative to this file. By default `Dockerfile` in the context.
     dockerfile: Option<PathBuf>,
-    /// Names of the image in the engine. By default the name that it has here.
+    /// Names of the image in the engine. By default its key below `images`.
     names: Vec<String>,
-    /// Build arguments; one without a value comes from the environment.
+    /// Build arguments; an argument without a value is taken from the environment.
     args: BTreeMap<String, Option<String>>,
-    /// The stage up to which it is built.
+    /// The stage to build.
     target: Option<String>,
-    /// The platforms that it is built for, such as `linux/amd64`.
+    /// Platforms to build for, such as `linux/amd64`.
     platforms: Vec<String>,
-    /// Further contexts by their names, directories relative to this file.
+    /// Additional build contexts by name; directories are relative to this file.
     build_contexts: BTreeMap<String, String>,
-    /// Secrets as `--secret` takes them, such as `id=pip,env=PIP_TOKEN`.
+    /// Secrets in the format of `--secret`, such as `id=pip,env=PIP_TOKEN`.
     secrets: Vec<String>,
     /// Labels of the image.
     labels: BTreeMap<String, String>,
-    /// Network of RUN steps: default, none or host. That of the container is `run.network`.
+    /// Network of RUN steps: default, none or host. The network of the container is `run.network`.
     network: Option<String>,
     /// Hosts in /etc/hosts of RUN steps, as `HOST:IP`.
     add_hosts: Vec<String>,
     /// Size of /dev/shm in RUN steps, such as `64m`.
     shm_size: Option<String>,
-    /// Limits of RUN steps, as `NAME=SOFT[:HARD]`.
+    /// Ulimits of RUN steps, as `NAME=SOFT[:HARD]`.
     ulimits: Vec<String>,
     /// Parent cgroup of RUN steps.
     cgroup_parent: Option<String>,
-    /// What a build may not do by itself: network.host or security.insecure.
+    /// Entitlements of the build: network.host or security.insecure.
     allow: Vec<String>,
-    /// What it is made for: part of the key, arguments of the build, environment of a run.
+    /// What the image is for: part of the key, build arguments, and variables of the container.
     additional_context: Option<BTreeMap<String, String>>,
-    /// How it is run.
+    /// Options of `larder run`.
     pub(super) run: RunOfImage,
-    /// Tiers to use: some of engine, registry, prefix, graft, archive, layers, mounts.
+    /// Tiers to use: any of engine, registry, prefix, graft, archive, layers, mounts.
     #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     tiers: Option<TierNames>,
-    /// Time limit of its build, such as `30m`.
+    /// Time limit for building the image, such as `30m`.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     timeout: Option<Duration>,
-    /// Time limit for moving it into or out of the store, or its layers to a registry.
+    /// Time limit for moving the image into or out of the store, or its layers to a registry.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     archive_timeout: Option<Duration>,
-    /// Repository for its cached images and layers, such as `registry.example/app`.
+    /// Repository for cached images and layers, such as `registry.example/app`.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
-    cache_repo: Option<Repository>,
-    /// Maximum size of each of its cache mounts in the store, such as `2GB`.
+    cache_repo: Option<RepositoryName>,
+    /// Maximum size of each cache mount in the store, such as `2GB`.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     max_mount_size: Option<ByteSize>,
 }
 
 impl NamedImage {
-    /// Returns the inputs of its build. Paths are relative to the directory of `file`. Without `names`, and unless the
-    /// image `is_pushed`, it is named by its key `name`, if that is a valid name: without a registry, it could only be
-    /// pushed to Docker Hub.
+    /// Returns the inputs of the build. Paths are relative to the directory of `file`.
+    ///
+    /// Without `names`, the image is named by its key, `name`, if that is a valid name. This does not apply to an image
+    /// that `is_pushed`: its name has no registry, so it would be pushed to Docker Hub.
     pub(super) fn source(
         &self,
         name: &str,
@@ -198,7 +199,7 @@ pub(super) fn unique<'de, D: Deserializer<'de>>(
             let mut images = BTreeMap::new();
             while let Some((name, image)) = access.next_entry::<String, NamedImage>()? {
                 if images.contains_key(&name) {
-                    return Err(A::Error::custom(format_args!("`{name}` is there twice")));
+                    return Err(A::Error::custom(format_args!("`{name}` is defined twice")));
                 }
                 images.insert(name, image);
             }
@@ -219,7 +220,7 @@ mod tests {
         serde_yaml::from_str(text).unwrap()
     }
 
-    /// Returns the inputs of an image of `/shop/larder.yaml`, below those of these flags.
+    /// Returns the inputs of an image of `/shop/larder.yaml`, overridden by `flags`.
     fn source(image: &NamedImage, flags: &BuildArgs) -> SourceLayer {
         let file = ConfigFile::at("/shop/larder.yaml");
         let typed = SourceLayer::of_flags(flags, true).unwrap();

@@ -16,7 +16,7 @@ use super::named_image::{self, NamedImage};
 use super::origin::{Origin, Sourced, flag, text};
 use super::size::{ByteSize, Gigabytes};
 use super::store::{MaxAge, TrustedKeys};
-use super::tiers::{Repository, TierNames};
+use super::tiers::{RepositoryName, TierNames};
 use super::{Environment, PushWith, SettingsError, env_vars};
 use crate::cli::{BuildArgs, CarryArgs, GlobalArgs, StoreArgs, TierArgs};
 use crate::plan::ProgressMode;
@@ -31,31 +31,31 @@ use crate::store::backend::remote::RemoteUrl;
 pub(super) struct Options {
     /// Directory of the cache.
     pub(super) cache_dir: Option<PathBuf>,
-    /// Form of the progress: auto, plain, tty, quiet or json.
+    /// Format of the progress: auto, plain, tty, quiet or json.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(super) progress: Option<ProgressMode>,
     /// Fail if a cache fails, instead of building without it.
     pub(super) strict: Option<bool>,
-    /// Time limit of a build, such as `30m`.
+    /// Time limit for building an image, such as `30m`.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(super) timeout: Option<Duration>,
-    /// `true` archives images in the store, `false` builds without any of larder's caches.
+    /// `true` archives images in the store, `false` builds without any cache of larder.
     #[cfg_attr(test, schemars(with = "Option<bool>"))]
     pub(super) enabled: Option<Sourced<bool>>,
-    /// Tiers to use: some of engine, registry, prefix, graft, archive, layers, mounts.
+    /// Tiers to use: any of engine, registry, prefix, graft, archive, layers, mounts.
     #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     pub(super) tiers: Option<TierNames>,
     /// Time limit for moving a whole image into or out of the store, or layers to a registry.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(super) archive_timeout: Option<Duration>,
-    /// Repository for cached images and layers, such as `registry.example/app`. Default: the repository that is pushed to.
+    /// Repository for cached images and layers, such as `registry.example/app`. Default: that of the pushed image.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
-    pub(super) cache_repo: Option<Repository>,
-    /// Who pushes images of Docker engines with a graph driver: auto, engine or larder.
+    pub(super) cache_repo: Option<RepositoryName>,
+    /// What pushes images of Docker engines with a graph driver: auto, engine or larder.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(super) push_with: Option<PushWith>,
@@ -66,12 +66,12 @@ pub(super) struct Options {
     /// Repository for base images, such as `registry.example/app-base`. Default: none, they stay in the engine.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
-    pub(super) base_repo: Option<Repository>,
+    pub(super) base_repo: Option<RepositoryName>,
     /// Shared store behind the cache directory, such as `s3://BUCKET/PREFIX`.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(super) remote: Option<RemoteUrl>,
-    /// Time limit of a request to the shared store.
+    /// Time limit for a request to the shared store.
     #[serde(deserialize_with = "text")]
     #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(super) remote_timeout: Option<Duration>,
@@ -80,7 +80,7 @@ pub(super) struct Options {
     pub(super) trunk: Option<Sourced<Lane>>,
     /// Save nothing and remove nothing.
     pub(super) read_only: Option<bool>,
-    /// Use only entries that a trusted key has signed.
+    /// Use only entries signed by a trusted key.
     pub(super) require_signature: Option<bool>,
     /// Public keys whose signatures are trusted, in base64.
     #[cfg_attr(test, schemars(with = "Vec<String>"))]

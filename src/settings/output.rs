@@ -17,7 +17,7 @@ pub(super) fn resolve(flags: &[String], push: bool, load: bool) -> Result<Vec<Ou
         outputs.push(Output { kind: OutputKind::Image { push }, attributes: BTreeMap::new() });
     }
     if outputs.iter().filter(|output| output.kind.is_stdout()).count() > 1 {
-        return Err(SettingsError::flag("output", "only one result can go to standard output"));
+        return Err(SettingsError::flag("output", "only one output can be written to standard output"));
     }
     Ok(outputs)
 }
@@ -53,7 +53,7 @@ fn output(flag: &str) -> Result<Output, SettingsError> {
         ("docker", None) => OutputKind::Image { push: false },
         ("cacheonly", None) => OutputKind::CacheOnly,
         ("image" | "registry" | "cacheonly", Some(_)) => {
-            return Err(failed(format!("type={kind} takes no dest")));
+            return Err(failed(format!("type={kind} does not accept dest")));
         }
         ("local", Some(path)) if !matches!(path.as_str(), "" | "-") => OutputKind::Local(directory(&path)?),
         ("local", _) => return Err(failed("type=local needs dest=DIRECTORY".to_owned())),
@@ -62,7 +62,7 @@ fn output(flag: &str) -> Result<Output, SettingsError> {
         ("docker", destination) => OutputKind::Docker(archive(destination.as_deref())?),
         (other, _) => {
             let known = "image, registry, local, tar, oci, docker, cacheonly";
-            return Err(failed(format!("type `{other}` is none of {known}")));
+            return Err(failed(format!("type `{other}` is not one of {known}")));
         }
     };
     Ok(Output { kind, attributes })
@@ -72,7 +72,7 @@ fn archive(destination: Option<&str>) -> Result<Destination, SettingsError> {
     match destination {
         None | Some("-") => Ok(Destination::Stdout),
         Some(path) if Path::new(path).is_dir() => {
-            Err(SettingsError::flag("output", format!("dest=`{path}` is a directory, and not a file")))
+            Err(SettingsError::flag("output", format!("dest=`{path}` is a directory, not a file")))
         }
         Some(path) => {
             directory(Path::new(path).parent().and_then(Path::to_str).unwrap_or_default())?;
@@ -87,7 +87,7 @@ fn directory(path: &str) -> Result<PathBuf, SettingsError> {
     match existing.filter(|existing| !existing.is_dir()) {
         Some(file) => Err(SettingsError::flag(
             "output",
-            format!("dest=`{}` is a file, and not a directory", file.display()),
+            format!("dest=`{}` is a file, not a directory", file.display()),
         )),
         None => Ok(PathBuf::from(path)),
     }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn outputs_have_the_meaning_of_docker_build() {
+    fn outputs_have_the_same_meaning_as_in_docker_build() {
         let image = |push| OutputKind::Image { push };
         let file = |path: &str| Destination::File(PathBuf::from(path));
         for (flags, push, load, expected) in [
@@ -125,10 +125,10 @@ mod tests {
     #[test]
     fn a_malformed_output_is_an_error_with_its_reason() {
         for (flag, reason) in [
-            ("type=squashfs", "is none of"),
+            ("type=squashfs", "is not one of"),
             ("dest=x", "has no type"),
             ("type=local", "needs dest"),
-            ("type=image,dest=x", "takes no dest"),
+            ("type=image,dest=x", "does not accept dest"),
             ("type=tar,dest", "has no value"),
         ] {
             let error = resolve(&[flag.to_owned()], false, false).unwrap_err().to_string();

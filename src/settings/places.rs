@@ -1,5 +1,5 @@
-//! Replaces directories that cannot be used: in containers that run as any user, the home directory may be read-only or
-//! missing.
+//! Replaces directories that cannot be used. In containers that run as an arbitrary user, the home directory may be
+//! read-only or missing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,8 +18,8 @@ const WRITABLE: Access = Access::READ_OK.union(Access::WRITE_OK).union(Access::E
 const READABLE: Access = Access::READ_OK.union(Access::EXEC_OK);
 
 impl Settings {
-    /// Replaces unusable directories and adds warnings. If the cache directory is not even readable, or there is a
-    /// remote store, it is replaced by the returned temporary directory.
+    /// Replaces directories that are not writable, and adds warnings. The cache directory is replaced by the returned
+    /// temporary directory if it is not readable, or if there is a remote store.
     pub(crate) fn use_other_places(&mut self) -> Option<TempDir> {
         self.warnings.extend(choose_temporary(&self.job.cache_dir));
         let content = self.job.notes().content();
@@ -42,12 +42,12 @@ fn choose_temporary(cache: &Path) -> Option<String> {
     let other = TEMPORARY.map(PathBuf::from).into_iter().chain([cache.to_owned(), PathBuf::from(".")]);
     let other = other.into_iter().find(|place| access(place, WRITABLE).is_ok())?;
     let warning = format!(
-        "cannot write to the directory for temporary files, {}: {}; using {} (TMPDIR names another one)",
+        "cannot write to the directory for temporary files, {}: {}; using {} (set TMPDIR to choose a different one)",
         usual.display(),
         chain(&std::io::Error::from(fault)),
         other.display()
     );
-    // Nothing sets an override before this, so it cannot fail.
+    // This fails only if an override was set before, and there is no other call.
     drop(tempfile::env::override_temp_dir(&other));
     Some(warning)
 }

@@ -1,4 +1,4 @@
-//! Resolves who pushes an image, and how its layers are compressed.
+//! Resolves what pushes an image, and how its layers are compressed.
 
 use super::options::Options;
 use super::origin::FromText;
@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_words_are_refused_with_those_that_are_known() {
+    fn the_error_for_an_unknown_value_lists_the_known_ones() {
         assert_eq!(PushWith::from_text("larder"), Ok(PushWith::Larder));
         assert_eq!(PushWith::from_text("docker").unwrap_err(), "`docker` is not one of auto, engine, larder");
         assert_eq!(Compression::from_text("zstd"), Ok(Compression::Zstd));

@@ -18,11 +18,11 @@ use serde::{Deserialize, Deserializer};
 
 use crate::cli::{Arity, ContainerOption, ContainerOptions, OPTIONS};
 
-/// Options whose names in the file are plurals.
+/// Options with a plural key in the file.
 const CALLED: [(&str, &str); 2] = [("volume", "volumes"), ("device", "devices")];
 const COMMAND: &str = "command";
 
-/// How an image is run.
+/// The options of `larder run` for an image.
 #[derive(Debug, Clone, Default)]
 pub(super) struct RunOfImage {
     /// The command, or the arguments of the image's entrypoint.
@@ -30,13 +30,13 @@ pub(super) struct RunOfImage {
     pub(super) options: ContainerOptions,
 }
 
-/// Returns the name of an option in the file.
+/// Returns the key of an option in the file.
 fn key(option: &ContainerOption) -> String {
     let called = CALLED.iter().find(|(name, _)| *name == option.name);
     called.map_or_else(|| option.name.replace('-', "_"), |(_, key)| (*key).to_owned())
 }
 
-/// Returns the keys that set an option, from the description of the image.
+/// Returns the path of keys of an option, relative to its image.
 pub(super) fn keys(flag: &str) -> Option<Vec<String>> {
     let option = OPTIONS.iter().find(|option| option.name == flag)?;
     Some(vec!["run".to_owned(), key(option)])
@@ -63,7 +63,7 @@ impl<'de> Visitor<'de> for OfRun {
             match option {
                 None => run.command = map.next_value()?,
                 Some(option) if !run.options.get(option.name).is_empty() => {
-                    return Err(A::Error::custom(format!("`{}` is there twice", key(option))));
+                    return Err(A::Error::custom(format!("`{}` is defined twice", key(option))));
                 }
                 Some(option) => {
                     for value in map.next_value_seed(Values(option))? {
@@ -94,7 +94,7 @@ impl<'de> Deserialize<'de> for Key {
     }
 }
 
-/// Deserializes the values of an option into the form of flags.
+/// Deserializes the values of an option into the format of its flag.
 struct Values(&'static ContainerOption);
 
 impl<'de> DeserializeSeed<'de> for Values {
@@ -118,7 +118,7 @@ impl<'de> Visitor<'de> for Values {
         f.write_str(match self.0.arity {
             Arity::Switch => "true or false",
             Arity::Once => "one value",
-            Arity::Many => "a sequence, or a mapping of names to values",
+            Arity::Many => "a sequence or a mapping of names to values",
         })
     }
 
@@ -178,7 +178,7 @@ impl<'de> Visitor<'de> for Values {
 struct Scalar(String);
 
 #[derive(Deserialize)]
-#[serde(untagged, expecting = "a text or a number")]
+#[serde(untagged, expecting = "text or a number")]
 enum Plain {
     Text(String),
     Whole(i64),
@@ -221,7 +221,7 @@ impl schemars::JsonSchema for RunOfImage {
         }
         let schema = serde_json::json!({
             "type": "object",
-            "description": "How an image is run.",
+            "description": "Options of `larder run`.",
             "properties": properties,
             "additionalProperties": false,
         });
@@ -234,7 +234,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_option_of_run_can_be_written() {
+    fn every_option_of_larder_run_is_accepted() {
         for option in OPTIONS {
             let (value, expected) = match option.arity {
                 Arity::Switch => ("true", "true"),
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn values_have_the_form_of_flags() {
+    fn values_are_converted_to_the_format_of_flags() {
         let run: RunOfImage = serde_yaml::from_str(
             "env: {A: '1', B: 2, C: null}\nlabel: [x=1]\ncpus: 1.5\npids_limit: -1\ninit: false\nsysctl: {net.core.somaxconn: 1024}\n",
         )

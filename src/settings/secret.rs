@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{Environment, fields};
 use crate::buildkit::session::SecretSource;
 
-/// Where the value of a secret is.
+/// The place that contains the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Secret {
     Variable(String),
@@ -17,7 +17,7 @@ pub(super) enum Secret {
 }
 
 impl Secret {
-    /// Returns the id and the place of a secret.
+    /// Parses a secret and returns its id and place.
     pub(super) fn parse(text: &str) -> Result<(String, Self), String> {
         let (mut id, mut src, mut env, mut kind) = (None, None, None, None);
         for (key, value) in fields::parse(text)? {

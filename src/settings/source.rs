@@ -22,14 +22,13 @@ pub(super) struct SourceLayer {
     pub(super) context: Option<Sourced<ContextSource>>,
     /// The Dockerfile; `-` for stdin, and empty for the default.
     pub(super) dockerfile: Option<Sourced<PathBuf>>,
-    /// Build arguments; one without a value comes from the environment.
+    /// Build arguments; an argument without a value is taken from the environment.
     pub(super) build_args: BTreeMap<String, Sourced<Option<String>>>,
     pub(super) target: Option<String>,
     pub(super) platforms: Vec<String>,
     pub(super) named_contexts: BTreeMap<String, Sourced<NamedContext>>,
     pub(super) secrets: BTreeMap<String, Sourced<Secret>>,
     pub(super) labels: BTreeMap<String, String>,
-    /// Names of the image.
     pub(super) names: Vec<ImageRef>,
     pub(super) key_tags: BTreeSet<String>,
     pub(super) additional_context: Option<AdditionalContext>,
@@ -103,7 +102,7 @@ impl SourceLayer {
         }
     }
 
-    /// Resolves the inputs; `args` are the flags that are no part of a layer.
+    /// Resolves the inputs; `args` contains the flags that do not belong to a layer.
     pub(super) fn resolve(
         self,
         args: &BuildArgs,
@@ -201,7 +200,7 @@ pub(super) fn platform(text: &str) -> Result<String, String> {
     Platform::parse(text, Some(&any)).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
-/// Parses a name of an image, which has no digest.
+/// Parses the name of an image; a digest is an error.
 pub(super) fn image_name(text: &str) -> Result<ImageRef, String> {
     let name: ImageRef = text.parse().map_err(|error: InvalidImageRef| error.to_string())?;
     match name.digest() {
@@ -227,7 +226,7 @@ pub(super) fn is_remote(text: &str) -> bool {
         .any(|prefix| text.starts_with(prefix))
 }
 
-/// Returns the context that a flag names; a directory may be missing.
+/// Parses the context of a flag; whether a directory exists is not checked.
 fn context(text: &str) -> ContextSource {
     if text == "-" {
         ContextSource::Stdin
@@ -268,7 +267,8 @@ fn dockerfile(
     }
 }
 
-/// Returns a named context by its normalized name; a directory is relative to `directory`, and may be missing.
+/// Returns the normalized name and the value of a named context. A directory is relative to `directory`; whether it
+/// exists is not checked.
 pub(super) fn named_context(
     name: &str,
     value: &str,
@@ -307,7 +307,7 @@ fn ssh_agents(
                 None => {
                     return Err(SettingsError::flag(
                         "ssh",
-                        "no agent runs (SSH_AUTH_SOCK is not set): start one, or name a key: --ssh default=KEY",
+                        "no agent is running (SSH_AUTH_SOCK is not set): start one, or pass a key: --ssh default=KEY",
                     ));
                 }
             },

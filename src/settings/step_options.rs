@@ -28,7 +28,7 @@ enum Network {
 }
 
 impl StepLayer {
-    /// Parses options; `origin` returns the origin of those of the flag with this name.
+    /// Parses options; `origin` returns the origin of the values of a flag.
     pub(super) fn parse(
         written: &StepArgs,
         origin: impl Fn(&'static str) -> Origin,
@@ -106,7 +106,7 @@ fn add_host(text: &str) -> Result<String, String> {
         .filter(|(host, _)| !host.is_empty() && !host.contains([',', ' ']))
         .ok_or_else(|| format!("`{text}` is not HOST:IP"))?;
     if address == "host-gateway" {
-        return Err("only the engine can resolve host-gateway: write the address itself".to_owned());
+        return Err("only the engine can resolve host-gateway: use the address itself".to_owned());
     }
     let bare = address.trim_start_matches('[').trim_end_matches(']');
     let ip: std::net::IpAddr = bare.parse().map_err(|_| format!("`{address}` is not an IP address"))?;
@@ -114,7 +114,8 @@ fn add_host(text: &str) -> Result<String, String> {
 }
 
 fn ulimit(text: &str) -> Result<String, String> {
-    let failed = || format!("`{text}` is not NAME=SOFT[:HARD] with a name of setrlimit, such as nofile");
+    let failed =
+        || format!("`{text}` is not NAME=SOFT[:HARD] with the name of a resource limit, such as nofile");
     is_ulimit(text).then(|| text.to_owned()).ok_or_else(failed)
 }
 
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_come_in_both_notations() {
+    fn hosts_are_parsed_in_both_notations() {
         assert_eq!(add_host("db:10.0.0.1").unwrap(), "db=10.0.0.1");
         assert_eq!(add_host("db=[::1]").unwrap(), "db=::1");
         assert!(add_host("db").is_err());

@@ -15,7 +15,7 @@ use crate::store::{Floor, Lane, Lanes, Limits, Terms, Trust};
 
 /// The default limit of the cache, in bytes.
 const DEFAULT_SIZE: u64 = 100_000_000_000;
-const NO_KEY: &str = "it is not the base64 of 32 bytes, as `openssl rand -base64 32` prints them";
+const NO_KEY: &str = "not a key (32 bytes in base64, such as the output of `openssl rand -base64 32`)";
 
 pub(super) fn resolve(
     options: &Options,
@@ -58,10 +58,10 @@ fn trust(options: &Options, environment: &Environment) -> Result<Trust, Settings
     if required && signer.is_none() && keys.is_empty() {
         return Err(SettingsError::flag(
             "require-signature",
-            "there is no key whose signature could be trusted: set --trusted-key or LARDER_SIGNING_KEY",
+            "no key is trusted: set --trusted-key or LARDER_SIGNING_KEY",
         ));
     }
-    // The trusted keys are valid, so that this is about the signing key, which errors must not show.
+    // The trusted keys are valid, so the error concerns the signing key, which must not be printed.
     Trust::new(signer, keys, required)
         .map_err(|_| Origin::Variable(env_vars::LARDER_SIGNING_KEY).error(NO_KEY))
 }
@@ -98,7 +98,7 @@ impl<'de> Deserialize<'de> for TrustedKeys {
     }
 }
 
-/// A maximum age, which has a unit.
+/// A maximum age. A number without a unit is an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MaxAge(Duration);
 
@@ -141,7 +141,7 @@ impl FromText for String {
     }
 }
 
-/// Returns the variables that GitHub sets for a job.
+/// Returns the properties of a GitHub Actions job from its variables.
 fn actions_job(environment: &Environment) -> ActionsJob {
     let text = |variable| environment.get(variable).map(str::to_owned);
     ActionsJob {
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn flags_come_before_variables_and_those_before_defaults() {
+    fn flags_override_variables_and_variables_override_defaults() {
         let limits = |flags: &Options, variables: &[(&str, &str)]| resolve(flags, variables).unwrap().limits;
         let none = Options::default();
         assert_eq!(limits(&none, &[]).max_bytes, Some(100_000_000_000));
@@ -182,7 +182,7 @@ mod tests {
         let typed = Options { cache_max_size_gb: Some(Gigabytes(None)), ..Options::default() };
         assert_eq!(limits(&typed, &[("LARDER_MAX_SIZE_GB", "0.5")]).max_bytes, None);
         assert_eq!(limits(&none, &[("LARDER_MAX_AGE", "7d")]).max_age.unwrap().as_secs(), 604_800);
-        assert!(resolve(&none, &[("LARDER_MAX_AGE", "30")]).is_err(), "thirty seconds are not meant");
+        assert!(resolve(&none, &[("LARDER_MAX_AGE", "30")]).is_err(), "a number without a unit is an error");
     }
 
     #[test]

@@ -47,7 +47,7 @@ impl TierSettings {
     }
 }
 
-/// Names of tiers, of which only these are used.
+/// The names of the tiers that a build may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TierNames(Vec<&'static str>);
 
@@ -79,15 +79,15 @@ impl<'de> Deserialize<'de> for TierNames {
 
 /// The name of a repository, `[HOST/]PATH`, without a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Repository(pub(super) ImageRef);
+pub(super) struct RepositoryName(pub(super) ImageRef);
 
-impl FromText for Repository {
+impl FromText for RepositoryName {
     fn from_text(text: &str) -> Result<Self, String> {
         parse_repository(text).map(Self)
     }
 }
 
-/// Returns the time limit for moving an image out of the store.
+/// Returns the time limit for loading an image from the store.
 pub(crate) fn archive_timeout(
     typed: Option<&String>,
     settings: &Settings,
@@ -102,7 +102,7 @@ pub(crate) fn base_repository(
     (name, text): (&'static str, Option<&String>),
     settings: &Settings,
 ) -> Result<Option<ImageRef>, SettingsError> {
-    let repository = flag::<Repository>(name, text)?.or_else(|| settings.options.base_repo.clone());
+    let repository = flag::<RepositoryName>(name, text)?.or_else(|| settings.options.base_repo.clone());
     Ok(repository.map(|repository| repository.0))
 }
 
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn tiers_are_named_as_in_summaries() {
+    fn an_unknown_tier_is_an_error() {
         let names = |text| TierNames::from_text(text).map(|names| names.0);
         assert_eq!(names("engine, mounts").unwrap(), ["engine", "mounts"]);
         assert_eq!(names("").unwrap(), [""; 0]);

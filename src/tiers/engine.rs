@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Answer, Hit, ImageTier, Wanted, add_names};
+use super::{Answer, Hit, ImageTier, Wanted};
 use crate::engine::{Engine, EngineError};
 use crate::key::CacheKey;
 use crate::notes::{ImageAge, Notes, NotesError};
@@ -76,7 +76,7 @@ impl ImageTier for EngineTier<'_> {
     async fn fetch(&mut self, hit: Hit, wanted: &Wanted<'_>, _: &Arc<Meter>) -> Answer<Hit> {
         let naming = async {
             match &hit.image {
-                Some(image) => add_names(self.engine, image, wanted.names).await,
+                Some(image) => self.engine.add_names(&image.id, &image.names, wanted.names).await,
                 None => Ok(()),
             }
         };

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::engine::{Engine, EngineError, Image};
+use crate::engine::Image;
 use crate::key::CacheKey;
 use crate::ledger::{TierOutcome, TierRecord, millis};
 use crate::notes::{ImageAge, ImageEntry};
@@ -86,14 +86,6 @@ impl Hit {
     fn in_engine(self, image: Image) -> Self {
         Self { id: image.id.clone(), image: Some(image), ..self }
     }
-}
-
-/// Tags an image in the engine with the names that it lacks.
-pub(crate) async fn add_names(engine: &Engine, image: &Image, names: &[ImageRef]) -> Result<(), EngineError> {
-    for name in names.iter().filter(|name| !image.names.contains(&name.familiar())) {
-        engine.tag(&image.id, name).await?;
-    }
-    Ok(())
 }
 
 /// The conditions under which an image of a key is a hit.

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use tokio::task::spawn_blocking;
 
-use super::{Accepted, Answer, Hit, ImageTier, Tags, Wanted, add_names};
+use super::{Accepted, Answer, Hit, ImageTier, Tags, Wanted};
 use crate::engine::{Engine, EngineError, Image, ImageStore};
 use crate::images::read_listing;
 use crate::notes::ImageAge;
@@ -197,7 +197,7 @@ impl RegistryTier {
                 let tags = self.terms.tags.inline_caches();
                 let last_images = tags.iter().filter_map(|tag| place.with_tag(tag));
                 for name in names.iter().cloned().chain(last_images) {
-                    let Some(manifest) = repository.manifest(name.tag().unwrap_or("latest")).await? else {
+                    let Some(manifest) = repository.manifest(name.tag_or_latest()).await? else {
                         continue;
                     };
                     let image = repository.image(&manifest, platform).await?;
@@ -337,7 +337,7 @@ impl RegistryTier {
         let image = engine.image(&self.id(found)).await.map_err(failed)?;
         let image = image.filter(|image| image.config.layers == found.images[0].config.layers);
         let image = image.ok_or_else(|| TransferError::Another(source.clone()))?;
-        add_names(engine, &image, wanted.names).await.map_err(failed)?;
+        engine.add_names(&image.id, &image.names, wanted.names).await.map_err(failed)?;
         Ok((image, bytes))
     }
 
@@ -377,9 +377,7 @@ async fn look_in(
 /// Tags the image in each target with its names there.
 async fn name(targets: &mut [Target], found: &[Found]) -> Result<(), RegistryError> {
     for (Target { repository, names, .. }, found) in targets.iter_mut().zip(found) {
-        for name in names {
-            repository.put(name.tag().unwrap_or("latest"), &found.manifest).await?;
-        }
+        repository.put_all(names.iter().map(ImageRef::tag_or_latest), &found.manifest).await?;
     }
     Ok(())
 }

@@ -276,7 +276,7 @@ fn listing_a_remote_store_requires_a_valid_existing_one() {
     cache.run(&["list", "--at", "remote"]).failure(2, "no remote store is configured").hint("LARDER_REMOTE");
     cache
         .run(&["list", "--remote", "ftp://x"])
-        .failure(2, "is no address of a remote store")
+        .failure(2, "is not the address of a remote store")
         .hint("--remote");
     let remote = cache.base.path().join("remote");
     let unmounted = format!("file://{}", remote.display());

@@ -101,7 +101,7 @@ fn a_second_interrupt_exits_at_once() {
     let running = sleeper.start(proxy.host(), &[]);
     proxy.freeze();
     running.signal(Signal::INT);
-    running.await_said("interrupt again");
+    running.await_stderr("interrupt again");
     let clock = Instant::now();
     running.signal(Signal::INT);
     running.end(SOON).failure(130, "interrupted");
@@ -155,7 +155,7 @@ fn a_timeout_starts_with_larder_and_includes_waiting_for_the_engine() {
         let arguments = ["build", "--wait-for-engine", "1m", "--timeout", &format!("{timeout:?}"), "."];
         let mut command = sleeper.context.command(&arguments);
         let running = Running::start(command.env("DOCKER_HOST", format!("unix://{}", socket.display())));
-        running.await_said("waiting up to");
+        running.await_stderr("waiting up to");
         if engine_starts {
             await_true(timeout, "time passes", || clock.elapsed() >= absent);
             std::os::unix::fs::symlink(engine.host.trim_start_matches("unix://"), &socket).unwrap();

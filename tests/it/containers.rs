@@ -252,7 +252,7 @@ fn a_run_from_the_cache_has_the_same_options_without_the_files_that_set_them() {
     assert!(info.contains("--cap-add=SYS_PTRACE") && !info.contains("secret-value"), "{info}");
     let other =
         context.larder(&["run", "--from-cache", &id, "--lane", "pr-7", "--trunk", "elsewhere"]).success();
-    assert!(other.stderr.contains("warning: the flags are left out"), "{}", other.stderr);
+    assert!(other.stderr.contains("warning: ignored the stored flags"), "{}", other.stderr);
     assert!(other.stdout.contains("NoNewPrivs:\t0") && !other.stdout.contains("777\n"), "{}", other.stdout);
 }
 

@@ -181,8 +181,9 @@ fn missing_key_files_are_a_miss_that_names_them_and_prevent_a_save() {
 fn every_key_file_that_matches_a_pattern_changes_the_key() {
     let context = project();
     context.larder(&["dir", "save", ".pip-cache"]).failure(2, "--key-files").hint("larder dir save --help");
-    let limit = context.dir("save", &["--max-size", "much"]).failure(2, "`much` is no size such as 500MB");
-    limit.hint("--max-size <SIZE>: Leave out");
+    let limit =
+        context.dir("save", &["--max-size", "much"]).failure(2, "`much` is not a size such as 64m or 2GB");
+    limit.hint("--max-size <SIZE>: Limit the size");
     context.dir("save", &["--cache-dir", ".pip-cache/own"]).failure(2, "contains the cache directory");
     context.dir("restore", &["--cache-dir", "."]).failure(2, "is inside the cache directory");
     context.write("services/a/poetry.lock", "a").write("services/b/poetry.lock", "b");

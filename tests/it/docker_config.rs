@@ -128,8 +128,12 @@ fn credentials_are_read_from_the_same_sources_as_docker() {
             true,
             Some("docker-credential-absent is not in PATH"),
         ),
-        (format!(r#"{{{file},"credsStore":"locked"}}"#), true, Some("-locked fails: the keychain is locked")),
-        (r#"{"credsStore":"locked"}"#.to_owned(), false, Some("-locked fails: the keychain is locked")),
+        (
+            format!(r#"{{{file},"credsStore":"locked"}}"#),
+            true,
+            Some("-locked failed: the keychain is locked"),
+        ),
+        (r#"{"credsStore":"locked"}"#.to_owned(), false, Some("-locked failed: the keychain is locked")),
     ] {
         configure(&context, &config);
         let run = push(&context, &format!("{host}/app:1"));
@@ -187,8 +191,8 @@ fn a_run_step_gets_the_proxies_configured_for_its_engine() {
 fn an_invalid_configuration_causes_a_warning() {
     let context = context();
     for (config, warning) in [
-        ("{", "config.json is no JSON: "),
-        ("[]", "config.json is no JSON object; going on without"),
+        ("{", "config.json is not JSON: "),
+        ("[]", "config.json is not a JSON object; going on without"),
         (r#"{"credHelpers":["x"]}"#, "`credHelpers` in "),
     ] {
         configure(&context, config);
@@ -203,7 +207,7 @@ fn an_invalid_configuration_causes_a_warning() {
     assert!(!context.larder(&["build", "."]).success().stderr.contains("warning"));
     let mut command = context.command(&["build", "."]);
     let run = finish(command.env("DOCKER_AUTH_CONFIG", "s3cret"), None).success();
-    assert!(run.stderr.contains("DOCKER_AUTH_CONFIG is no JSON object") && !run.stderr.contains("s3cret"));
+    assert!(run.stderr.contains("DOCKER_AUTH_CONFIG is not a JSON object") && !run.stderr.contains("s3cret"));
     let mut command = context.command(&["build", "--progress", "json", "."]);
     let run = finish(command.env("DOCKER_AUTH_CONFIG", "s3cret"), None).success();
     assert!(run.stderr.lines().all(|line| line.starts_with('{')), "{}", run.stderr);

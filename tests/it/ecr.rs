@@ -342,7 +342,7 @@ fn a_lifecycle_policy_is_shown_compared_and_applied() {
     let lifecycle = |more: &[&str]| lifecycle(&[&["--protect", "1"], more].concat());
     let shown = lifecycle(&["--keep", "50"]);
     assert!(
-        any.stdout.contains("larder-*") && !any.stdout.contains("images tagged 1 stay"),
+        any.stdout.contains("larder-*") && !any.stdout.contains("keep images tagged 1"),
         "{}",
         any.stdout
     );
@@ -379,7 +379,9 @@ fn the_error_for_a_denied_permission_names_it() {
         let arguments: Vec<&str> = ["ecr"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
         let mut command = ecr.command(&context, &arguments);
         command.env("AWS_ENDPOINT_URL_ECR", format!("http://{}", front.host));
-        finish(&mut command, None).failure(2, "is not authorized").hint(&format!("allow {action} on"));
+        finish(&mut command, None)
+            .failure(2, "is not authorized")
+            .hint(&format!("allow this identity {action} on"));
     }
 }
 
@@ -438,11 +440,11 @@ fn missing_credentials_and_hosts_that_are_not_ecr_are_reported() {
     let run = finish(command.env("AWS_ENDPOINT_URL", "").env("AWS_ENDPOINT_URL_STS", ""), None);
     run.failure(2, "is not an ECR registry");
     let mut command = context.command(&["ecr", "login", "123456789012.dkr.ecr.eu-north-1.amazonaws.com"]);
-    finish(command.env("AWS_ENDPOINT_URL", "garbage"), None).failure(2, "`garbage` is no address");
+    finish(command.env("AWS_ENDPOINT_URL", "garbage"), None).failure(2, "`garbage` is not the address");
     let mut command = context.command(&["ecr", "lifecycle", "127.0.0.1:9/app"]);
     command
         .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test");
-    finish(&mut command, None).failure(2, "cannot ask AWS for ecr:GetLifecyclePolicy").hint("region");
+    finish(&mut command, None).failure(2, "cannot reach AWS for ecr:GetLifecyclePolicy").hint("region");
 }

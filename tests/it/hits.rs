@@ -117,7 +117,7 @@ fn an_image_whose_input_changed_during_the_build_is_not_stored_under_the_old_key
             .write("named/file", "named\n");
         let building = [&["build", "--progress", "plain", "."], flags].concat();
         let running = Running::start(&mut context.command(&building));
-        running.await_said("RUN sleep");
+        running.await_stderr("RUN sleep");
         let before = std::fs::read(context.project().join(input)).ok();
         context.write(input, edited);
         let output = running.end(Duration::from_mins(1)).success().stderr;

@@ -589,7 +589,7 @@ fn disabled_tiers_are_neither_queried_nor_written() {
     assert_eq!(entries(&context).len(), 1, "a flag overrides a variable");
     context
         .larder(&["build", "--tiers", "engine,disk", "."])
-        .failure(2, "`disk` is none of engine, registry, prefix, graft, archive, layers, mounts");
+        .failure(2, "`disk` is not one of engine, registry, prefix, graft, archive, layers, mounts");
 }
 
 #[test]

@@ -138,14 +138,14 @@ fn errors_in_larder_yaml_and_unknown_names_are_reported_with_their_position() {
     shop(&context);
     context
         .larder(&["build", "bert", "nothing"])
-        .failure(2, "and `nothing` is none")
+        .failure(2, "and `nothing` is not one of them")
         .hint("bert, gpt, resnet");
     context
         .larder(&["run", "--tags", "audio"])
         .failure(2, "no image in larder.yaml has the tag audio")
         .hint("bert");
     for command in ["build", "run", "key"] {
-        let none = "larder.yaml: `bertt` is no directory, and none of its images (bert, gpt, resnet)";
+        let none = "larder.yaml: `bertt` is neither a directory nor one of its images (bert, gpt, resnet)";
         context.larder(&[command, "bertt"]).failure(2, none);
     }
     context.larder(&["build", "bert", "bert"]).failure(2, "bert and bert have the same name").hint("names");
@@ -164,11 +164,11 @@ fn errors_in_larder_yaml_and_unknown_names_are_reported_with_their_position() {
         ("images:\n  a:\n    contexxt: .\n", "line 3"),
         ("images:\n  a: {}\n\n  b:\n    timeout: soon\n", "images.b.timeout: "),
         ("images:\n  a: {}\n\n  b:\n    timeout: soon\n", "line 5"),
-        ("images:\n  b:\n    tiers: [attic]\n", "images.b.tiers: `attic`"),
+        ("images:\n  b:\n    tiers: [attic]\n", "images.b.tiers[0]: `attic`"),
         ("images:\n  b:\n    context: missing\n", "images.b.context: build context `"),
         (
             "tiers: [attic]\nimages:\n  b:\n    timeout: 3m\n",
-            "tiers: `attic` is none of engine, registry, prefix, graft, archive, layers, mounts at line 1",
+            "tiers[0]: `attic` is not one of engine, registry, prefix, graft, archive, layers, mounts at line 1",
         ),
         ("archive_timeout: soon\nimages: {b: {}}\n", "archive_timeout: "),
         ("enabled: perhaps\n", "enabled: invalid type"),

@@ -140,7 +140,7 @@ fn an_interrupt_stops_the_containers_on_all_engines() {
     let command = ["--name", &name, "-t", &tag, ".", "--", "sh", "-c", script];
     let running = Running::start(&mut context.command(&[&["run"][..], &flags, &command].concat()));
     for host in hosts {
-        running.await_said(&format!("{host} | ready\n"));
+        running.await_stderr(&format!("{host} | ready\n"));
     }
     running.signal(Signal::INT);
     let run = running.end(Duration::from_mins(1));

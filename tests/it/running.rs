@@ -24,25 +24,25 @@ impl Running {
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
         let mut pipe = child.stderr.take().expect("a pipe");
         let stderr = Arc::new(Mutex::new(Vec::new()));
-        let said = Arc::clone(&stderr);
+        let collected = Arc::clone(&stderr);
         let reading = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(read @ 1..) = pipe.read(&mut buffer) {
-                said.lock().expect("no panic").extend_from_slice(&buffer[..read]);
+                collected.lock().expect("no panic").extend_from_slice(&buffer[..read]);
             }
         });
         Self { child, stderr, reading: Some(reading) }
     }
 
     /// Returns its standard error so far.
-    pub(crate) fn said(&self) -> String {
+    pub(crate) fn stderr_so_far(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().expect("no panic")).into_owned()
     }
 
     /// Waits until its standard error contains this text.
     #[track_caller]
-    pub(crate) fn await_said(&self, text: &str) {
-        await_true(Duration::from_mins(1), text, || self.said().contains(text));
+    pub(crate) fn await_stderr(&self, text: &str) {
+        await_true(Duration::from_mins(1), text, || self.stderr_so_far().contains(text));
     }
 
     /// Returns `true` once it has a handler for SIGINT.
@@ -66,7 +66,7 @@ impl Running {
         self.reading.take().expect("not joined yet").join().expect("no panic");
         let mut stdout = String::new();
         self.child.stdout.take().expect("a pipe").read_to_string(&mut stdout).expect("text");
-        Run { code: status.code().unwrap_or(-1), stdout, stderr: self.said() }
+        Run { code: status.code().unwrap_or(-1), stdout, stderr: self.stderr_so_far() }
     }
 }
 

@@ -169,7 +169,10 @@ fn an_entry_runs_with_the_flags_of_the_run_that_created_it() {
     let first = String::from_utf8(first.stdout).unwrap();
     assert!(first.starts_with("data\n1234\n/data\ns3cret-token fast CENTOS\n"), "{first}");
     let id = id(&context, &tag);
-    assert!(stderr.contains(&format!("kept as entry {id}")), "the reported id is the final id: {stderr}");
+    assert!(
+        stderr.contains(&format!("archived the image as entry {id}")),
+        "the reported id is the final id: {stderr}"
+    );
     let info = context.larder(&["cache", "info", &id]).success().stdout;
     for words in [
         "run with",

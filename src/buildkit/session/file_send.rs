@@ -13,13 +13,13 @@ use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::moby::filesync::packet::file_send_server as tree;
 use bollard_buildkit_proto::moby::filesync::v1::BytesMessage;
 use bollard_buildkit_proto::moby::filesync::v1::file_send_server as bytes;
-use tempfile::NamedTempFile;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::directory_output::DirectoryOutput;
+use crate::regular_file::{PUBLIC, PendingFile};
 
 pub(super) const METHODS: [&str; 1] = ["/moby.filesync.v1.FileSend/DiffCopy"];
 
@@ -75,7 +75,7 @@ impl bytes::FileSend for FileReceiver {
 }
 
 enum Sink {
-    Path(NamedTempFile, PathBuf),
+    Path(PendingFile, PathBuf),
     Stream(Box<dyn Write + Send>),
 }
 
@@ -88,11 +88,7 @@ impl Sink {
                 let directory = directory.unwrap_or(Path::new("."));
                 let open = || {
                     std::fs::create_dir_all(directory)?;
-                    let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-                    tempfile::Builder::new()
-                        .prefix(".larder-")
-                        .permissions(permissions)
-                        .tempfile_in(directory)
+                    PendingFile::create(&path, PUBLIC)
                 };
                 open().map(|temporary| Self::Path(temporary, path.clone())).map_err(|e| failed(&path, &e))
             }
@@ -116,7 +112,7 @@ impl Sink {
     fn finish(mut self) -> Result<(), Status> {
         self.writer().flush().map_err(|error| self.failed(&error))?;
         if let Self::Path(temporary, path) = self {
-            temporary.persist(&path).map_err(|error| failed(&path, &error.error))?;
+            temporary.replace().map_err(|error| failed(&path, &error))?;
         }
         Ok(())
     }

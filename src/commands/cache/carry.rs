@@ -14,6 +14,7 @@ use crate::cli::{ExportArgs, Format, ImportArgs};
 use crate::error_chain::chain;
 use crate::pipeline::session::store::{keep_within, warn_of};
 use crate::pipeline::transfers::transfer_on_thread;
+use crate::regular_file::{PRIVATE, PendingFile};
 use crate::store::{Carried, Entry, PortableError, Victims};
 
 pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
@@ -42,12 +43,9 @@ pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), Command
         return Ok(());
     }
     let write = |error: io::Error| unusable(&args.output, "write", &error);
-    let directory =
-        args.output.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    // Written atomically: an incomplete file could be mistaken for a complete one.
-    let mut file = tempfile::NamedTempFile::new_in(directory).map_err(write)?;
+    let mut file = PendingFile::create(&args.output, PRIVATE).map_err(write)?;
     let carried = export(&mut file)?;
-    file.persist(&args.output).map_err(|error| write(error.error))?;
+    file.commit().map_err(write)?;
     if let Err(fault) = cache.settings.job.notes().note_result(&args.output) {
         cache.printer.warn(&chain(&fault));
     }

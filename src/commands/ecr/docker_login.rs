@@ -1,8 +1,7 @@
 //! Adds a login to Docker's configuration.
 
-use std::fs::{self, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -10,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use crate::registry::Credentials;
+use crate::regular_file::{self, PRIVATE};
 
 /// Reasons why Docker's configuration was not changed.
 #[derive(Debug, thiserror::Error)]
@@ -46,18 +46,15 @@ pub(super) fn keep(path: &Path, registry: &str, login: &Credentials) -> Result<(
     let directory = path.parent().unwrap_or(Path::new("."));
     let write = || {
         fs::create_dir_all(directory)?;
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(format!("{config:#}\n").as_bytes())?;
-        file.as_file().set_permissions(Permissions::from_mode(0o600))?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
+        regular_file::write(path, format!("{config:#}\n").as_bytes(), PRIVATE)
     };
     write().map_err(failed)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) async fn pull(
         let (name, _) = image(text, command.settings).await?;
         let refused = |error: RegistryError| CommandError::build(chain(&error)).hint(error.remedy());
         let mut repository = registries.repository(&name).await.map_err(refused)?;
-        let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
+        let reference = name.digest_or_tag();
         let looking = within(name.host(), DEADLINE, repository.manifest(reference));
         if looking.await.map_err(refused)?.is_none() {
             let missing = format!("{} does not exist", name.familiar());
@@ -107,7 +107,7 @@ pub(super) async fn push(
 async fn check_login(registries: &Registries, name: &ImageRef) -> Result<(), CommandError> {
     let looking = async {
         let mut repository = registries.repository(name).await?;
-        repository.manifest(name.tag().unwrap_or("latest")).await
+        repository.manifest(name.tag_or_latest()).await
     };
     match within(name.host(), DEADLINE, Box::pin(looking)).await {
         Err(error) if error.is_of_login() || matches!(error, RegistryError::Login(_)) => {

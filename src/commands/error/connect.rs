@@ -45,7 +45,7 @@ fn dial_hint(error: &DialError) -> &'static str {
             "add this user to the socket's group (usually docker) and log in again, or use a rootless engine"
         }
         DialError::NoSsh(..) => "install an ssh client, or use a different address of the engine",
-        DialError::Tls(_, TlsError::File { .. } | TlsError::NoCertificate(_) | TlsError::Config(_)) => {
+        DialError::Tls(_, TlsError::Pem(_) | TlsError::Config(_)) => {
             "DOCKER_CERT_PATH must contain matching ca.pem, cert.pem and key.pem"
         }
         DialError::Tls(_, TlsError::NotTls(_)) => {

@@ -24,7 +24,7 @@ impl From<SettingsError> for CommandError {
             SettingsError::Refused { instead, .. } => Some((*instead).to_owned()),
             SettingsError::Variable { variable, .. } => Some(format!("correct {variable} or unset it")),
             SettingsError::File { .. } => Some(
-                "docs/flags.md and larder.schema.json list the settings of larder.yaml; --config and LARDER_CONFIG select a different file"
+                "docs/configuration.md and larder.schema.json list the settings of larder.yaml; --config and LARDER_CONFIG select a different file"
                     .to_owned(),
             ),
             SettingsError::Context { .. } => {

@@ -44,7 +44,7 @@ fn subcommand(arguments: &[OsString]) -> Option<String> {
     (!typed.is_empty()).then(|| typed.join(" "))
 }
 
-/// Returns the help of a flag: `--secret <SECRET>: Hand a secret to …`.
+/// Returns the help of a flag: `--secret <SECRET>: Expose a secret to …`.
 pub(super) fn help_of(flag: &str) -> Option<String> {
     help_among(flag, |_| true)
 }

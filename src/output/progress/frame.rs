@@ -25,11 +25,7 @@ use crate::screen_text::{columns, cut, screen_text};
 /// The number of last lines shown below a running vertex.
 const SHOWN_LINES: usize = 6;
 
-/// The width of a progress bar, without its brackets.
-const BAR: usize = 20;
-
-/// The minimum number of columns for a progress bar and for times.
-const ROOM_FOR_BAR: usize = 72;
+/// The minimum number of columns for times.
 const ROOM_FOR_TIME: usize = 24;
 
 /// A terminal's size in cells.
@@ -206,9 +202,7 @@ fn warning_lines(vertex: &VertexTrace, cols: usize) -> impl Iterator<Item = Line
 }
 
 fn row_line(row: &VertexStatus, now: Timestamp, cols: usize) -> Line {
-    let has_bar = row.completed.is_none() && row.total > 0 && cols >= ROOM_FOR_BAR;
     let mut parts = vec![" => =>".to_owned(), shortened(&screen_text(&row.id))];
-    parts.extend(has_bar.then(|| bar(row.current, row.total)));
     parts.extend(amount(row));
     let took = row.started.map(|start| elapsed(start, row.completed.unwrap_or(now))).unwrap_or_default();
     let tone = if row.completed.is_some() { Tone::Ended } else { Tone::Plain };
@@ -222,13 +216,6 @@ fn shortened(id: &str) -> String {
         _ => word.to_owned(),
     };
     id.split(' ').map(short).collect::<Vec<_>>().join(" ")
-}
-
-fn bar(current: i64, total: i64) -> String {
-    let part = i128::from(current.clamp(0, total)) * BAR as i128 / i128::from(total);
-    let full = usize::try_from(part).unwrap_or_default();
-    let head = if full < BAR { ">" } else { "" };
-    format!("[{:<BAR$}]", "=".repeat(full) + head)
 }
 
 /// Aligns the time to the right edge and cuts the text if necessary; narrow lines have no time.

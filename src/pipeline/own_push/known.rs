@@ -67,7 +67,7 @@ async fn layers_of(
     platform: &str,
     deadline: Duration,
 ) -> Result<Vec<(Digest, LayerBlob)>, RegistryError> {
-    let reference = name.digest().or_else(|| name.tag()).unwrap_or("latest");
+    let reference = name.digest_or_tag();
     within(name.host(), deadline, Box::pin(repository.layer_blobs(reference, platform))).await
 }
 

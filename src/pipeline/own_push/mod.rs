@@ -139,7 +139,7 @@ impl OwnPush<'_> {
         let config = Bytes::from(config);
         repository.upload(&config).await?;
         let manifest = StoredManifest::of_image(&config, &layers, self.settings.compression);
-        repository.put(name.tag().unwrap_or("latest"), &manifest).await?;
+        repository.put(name.tag_or_latest(), &manifest).await?;
         self.note_digest(&name.pinned(manifest.digest)).await;
         Ok(Some(PushProgress { sent: blobs.len() - present, present }))
     }

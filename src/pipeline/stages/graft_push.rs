@@ -22,7 +22,8 @@ use crate::pipeline::changes;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::reporter::Event;
 use crate::registry::{
-    Compression, GrowingBlob, LayerBlob, PrefixMark, Repository, StoredManifest, UploadError, growing_blob,
+    Compression, GrowingBlob, ImageRef, LayerBlob, PrefixMark, Repository, StoredManifest, UploadError,
+    growing_blob,
 };
 use crate::store::Meter;
 use crate::tiers::Target;
@@ -222,11 +223,6 @@ async fn put_names(
     manifest: &StoredManifest,
     key_tag: Option<&str>,
 ) -> Result<(), GraftError> {
-    let names = target.names.iter().map(|name| name.tag().unwrap_or("latest"));
-    let naming = names.chain(key_tag).map(|tag| {
-        let mut repository = target.repository.clone();
-        async move { repository.put(tag, manifest).await }
-    });
-    try_join_all(naming).await?;
-    Ok(())
+    let names = target.names.iter().map(ImageRef::tag_or_latest);
+    Ok(target.repository.put_all(names.chain(key_tag), manifest).await?)
 }

@@ -87,11 +87,10 @@ impl<'a> Job<'a> {
     /// Gives the image `id` its names, if the build left them out.
     pub(super) async fn give_names(&self, id: Option<&str>) -> Result<(), PipelineError> {
         let (Some(_), Some(id)) = (&self.purpose.keyed, id) else { return Ok(()) };
+        if let Some(engine) = self.engine() {
+            return Ok(engine.add_names(id, &[], &self.build.tags).await?);
+        }
         for tag in &self.build.tags {
-            if let Some(engine) = self.engine() {
-                engine.tag(id, tag).await?;
-                continue;
-            }
             let error = match self.tag_pushed(id, tag).await {
                 Ok(true) => continue,
                 Ok(false) => PushError::Gone,
@@ -107,6 +106,6 @@ impl<'a> Job<'a> {
     async fn tag_pushed(&self, digest: &str, tag: &ImageRef) -> Result<bool, RegistryError> {
         let mut repository = self.registries().repository(tag).await?;
         let Some(manifest) = repository.manifest(digest).await? else { return Ok(false) };
-        repository.put(tag.tag().unwrap_or("latest"), &manifest).await.map(|()| true)
+        repository.put(tag.tag_or_latest(), &manifest).await.map(|()| true)
     }
 }

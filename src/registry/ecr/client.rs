@@ -1,4 +1,4 @@
-//! Calls to AWS. The only user of its SDK.
+//! The ECR client. Only this module uses the AWS SDK.
 
 use std::time::Duration;
 
@@ -21,11 +21,11 @@ use crate::registry::manifest::is_index;
 
 /// Timeout of one call, including the lookup of an identity.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// The most images that AWS removes in one call.
+/// The maximum number of images in one `BatchDeleteImage` call.
 const BATCH: usize = 100;
 /// The region that issues the public registry's tokens.
 const PUBLIC_REGION: &str = "us-east-1";
-/// Tags that larder replaces, even in a repository with immutable tags.
+/// Patterns of the tags that larder must be able to replace in a repository with immutable tags.
 const REPLACED: [&str; 3] = ["cache*", "buildcache*", "larder-*"];
 
 /// A client of an ECR registry.
@@ -44,7 +44,7 @@ pub(crate) struct EcrImage {
     pub(crate) digest: String,
     pub(crate) tags: Vec<String>,
     pub(crate) is_index: bool,
-    /// Size of the compressed layers.
+    /// Size of the compressed layers in bytes.
     pub(crate) bytes: u64,
     pub(crate) pushed: Option<Timestamp>,
     /// The last pull, with a resolution of one day.
@@ -54,7 +54,7 @@ pub(crate) struct EcrImage {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct NewRepository {
     pub(crate) scan_on_push: bool,
-    /// Tags cannot be replaced, except those that larder maintains.
+    /// `true` if tags cannot be replaced, except those that larder maintains.
     pub(crate) immutable: bool,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Removal {
 }
 
 impl Ecr {
-    /// Creates a client for the registry `host` of this `kind`. Reads the environment, but calls nothing yet.
+    /// Creates a client for the registry `host` of this `kind`. Reads the environment, but sends no request.
     pub(crate) async fn of(kind: &EcrHost, host: &str) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
@@ -88,11 +88,16 @@ impl Ecr {
         Self { config, client, account, is_public: *kind == EcrHost::Public, host: host.to_owned() }
     }
 
-    /// Fetches a token for the registry. `endpoint` is the server that replaces AWS, if there is one.
+    /// Requests a token for the registry. `endpoint` is the address of the server that replaces AWS, if any.
     pub(super) async fn token(&self, host: &str, endpoint: Option<&str>) -> Result<Token, EcrError> {
-        const UNUSABLE: &str = "the answer has no token";
+        const UNUSABLE: &str = "the response contains no token";
         let (action, place) = ("ecr:GetAuthorizationToken", self.host.clone());
-        let refused = || EcrError::Refused { action, place: place.clone(), message: UNUSABLE.to_owned() };
+        let refused = || EcrError::Refused {
+            action,
+            place: place.clone(),
+            code: String::new(),
+            message: UNUSABLE.to_owned(),
+        };
         if self.is_public {
             let action = "ecr-public:GetAuthorizationToken";
             let call = aws_sdk_ecrpublic::Client::new(&self.config).get_authorization_token().send();
@@ -105,11 +110,14 @@ impl Ecr {
         }
         let found = within(action, &place, self.client.get_authorization_token().send()).await?;
         let found = found.authorization_data().first().ok_or_else(refused)?;
-        let told = found.proxy_endpoint().unwrap_or_default();
+        let issued_for = found.proxy_endpoint().unwrap_or_default();
         if let Some(endpoint) = endpoint
-            && ![told, endpoint].iter().any(|address| authority(address) == authority(host))
+            && ![issued_for, endpoint].iter().any(|address| authority(address) == authority(host))
         {
-            return Err(EcrError::OfAnother { host: host.to_owned(), told: authority(told).to_owned() });
+            return Err(EcrError::OfAnother {
+                host: host.to_owned(),
+                told: authority(issued_for).to_owned(),
+            });
         }
         let (Some(token), Some(expires)) = (found.authorization_token(), found.expires_at()) else {
             return Err(refused());
@@ -117,7 +125,7 @@ impl Ecr {
         Token::read(host, token, time(expires).ok_or_else(refused)?).ok_or_else(refused)
     }
 
-    /// Creates a repository. Returns `false` if it existed.
+    /// Creates a repository. Returns `true` if it was created, `false` if it already existed.
     pub(crate) async fn create(&self, repository: &str, new: NewRepository) -> Result<bool, EcrError> {
         let place = self.place(repository)?;
         let mut call = self
@@ -142,9 +150,7 @@ impl Ecr {
         }
         match within("ecr:CreateRepository", &place, call.send()).await {
             Ok(_) => Ok(true),
-            Err(EcrError::Refused { message, .. }) if message.starts_with("RepositoryAlreadyExists") => {
-                Ok(false)
-            }
+            Err(EcrError::Refused { code, .. }) if code == "RepositoryAlreadyExistsException" => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -171,7 +177,7 @@ impl Ecr {
         }
     }
 
-    /// Removes images and tags. After an error, some of them may have been removed.
+    /// Removes images and tags. After an error, some of them may already be removed.
     pub(crate) async fn remove(&self, repository: &str, doomed: &[Doomed]) -> Result<Removal, EcrError> {
         let place = self.place(repository)?;
         let mut removal = Removal::default();
@@ -213,7 +219,7 @@ impl Ecr {
         let call = call.set_registry_id(self.account.clone()).send();
         let text = match within("ecr:GetLifecyclePolicy", &place, call).await {
             Ok(found) => found.lifecycle_policy_text,
-            Err(EcrError::Refused { message, .. }) if message.starts_with("LifecyclePolicyNotFound") => None,
+            Err(EcrError::Refused { code, .. }) if code == "LifecyclePolicyNotFoundException" => None,
             Err(error) => return Err(error),
         };
         LifecyclePolicy::parse(text.as_deref()).map_err(|reason| EcrError::Policy(place, reason))
@@ -230,10 +236,10 @@ impl Ecr {
         within("ecr:PutLifecyclePolicy", &place, call.send()).await.map(drop)
     }
 
-    /// Returns `HOST/REPOSITORY` for messages. Fails for the public registry, which larder does not administer.
+    /// Returns `HOST/REPOSITORY` for messages. Fails for the public registry, which larder does not manage.
     fn place(&self, repository: &str) -> Result<String, EcrError> {
         if self.is_public {
-            return Err(EcrError::Public("way to look after repositories that larder knows"));
+            return Err(EcrError::Public("API that larder can manage repositories with"));
         }
         Ok(format!("{}/{repository}", self.host))
     }
@@ -251,7 +257,7 @@ async fn within<T, E: ProvideErrorMetadata + std::error::Error + 'static>(
     }
 }
 
-/// Maps AWS's error codes to errors, by their remedy.
+/// Converts an error of the SDK. AWS's error codes are grouped by remedy.
 fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
     action: &'static str,
     place: &str,
@@ -261,7 +267,8 @@ fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
     let Some(refusal) = error.as_service_error() else {
         let message = DisplayErrorContext(error).to_string();
         let message = message.split(" (").next().unwrap_or_default().trim_end_matches('.').to_owned();
-        // No provider of the chain has credentials, or the last one, the instance metadata service, refuses.
+        // No provider of the chain has credentials, or the last one, the instance metadata service, rejects the
+        // request.
         return if format!("{error:?} {message}").to_lowercase().contains("credentials") {
             EcrError::NoIdentity { place, message: "none was found".to_owned() }
         } else {
@@ -269,7 +276,7 @@ fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
         };
     };
     let code = refusal.code().unwrap_or_default();
-    let words = refusal.message().unwrap_or("it does not say why").to_owned();
+    let words = refusal.message().unwrap_or("AWS gave no reason").to_owned();
     match code {
         "AccessDeniedException" | "AccessDenied" | "UnauthorizedOperation" => {
             EcrError::Denied { action, place, message: words }
@@ -282,11 +289,7 @@ fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
         | "IncompleteSignature"
         | "MissingAuthenticationToken" => EcrError::NoIdentity { place, message: words },
         "RepositoryNotFoundException" => EcrError::NoRepository(place),
-        code => EcrError::Refused {
-            action,
-            place,
-            message: if code.is_empty() { words } else { format!("{code}: {words}") },
-        },
+        code => EcrError::Refused { action, place, code: code.to_owned(), message: words },
     }
 }
 

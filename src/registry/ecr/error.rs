@@ -2,29 +2,30 @@
 
 use std::time::Duration;
 
-/// A failed call to AWS. `action` is the name in IAM policies, such as `ecr:BatchDeleteImage`; `place` is the registry
-/// or repository; `message` is AWS's own text.
+/// A failed call to AWS. `action` is the name of the call in IAM policies, such as `ecr:BatchDeleteImage`; `place` is
+/// the registry or repository; `message` is AWS's own text.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum EcrError {
     #[error("AWS denies {action} on {place}: {message}")]
     Denied { action: &'static str, place: String, message: String },
-    /// There is no identity, or it has expired.
+    /// There are no credentials, or they have expired.
     #[error("there is no usable AWS identity for {place}: {message}")]
     NoIdentity { place: String, message: String },
     #[error("the repository {0} does not exist")]
     NoRepository(String),
-    #[error("AWS refuses {action} on {place}: {message}")]
-    Refused { action: &'static str, place: String, message: String },
-    #[error("cannot ask AWS for {action} on {place}: {message}")]
+    /// AWS refused the call with an error code, which is empty for a response that cannot be used.
+    #[error("AWS refuses {action} on {place}: {code}{}{message}", if code.is_empty() { "" } else { ": " })]
+    Refused { action: &'static str, place: String, code: String, message: String },
+    #[error("cannot reach AWS for {action} on {place}: {message}")]
     Unreachable { action: &'static str, place: String, message: String },
-    #[error("AWS did not answer to {action} on {place} in {patience:?}")]
+    #[error("AWS did not answer {action} on {place} in {patience:?}")]
     Late { action: &'static str, place: String, patience: Duration },
-    /// The tokens are for the registry `told`, not for `host`.
+    /// The server that replaces AWS issues tokens for a different registry.
     #[error("the tokens of AWS_ENDPOINT_URL are for {told}, not for {host}")]
     OfAnother { host: String, told: String },
-    #[error("`{0}` is no address of a server")]
+    #[error("`{0}` is not the address of a server")]
     Endpoint(String),
-    #[error("the lifecycle policy of {0} makes no sense: {1}")]
+    #[error("cannot read the lifecycle policy of {0}: {1}")]
     Policy(String, String),
     /// The public registry does not support an operation.
     #[error("the public registry has no {0}")]
@@ -36,26 +37,26 @@ impl EcrError {
     pub(crate) fn remedy(&self) -> String {
         match self {
             Self::Denied { action, place, .. } => {
-                format!("allow {action} on {place} to this identity (IAM policy)")
+                format!("allow this identity {action} on {place} (IAM policy)")
             }
             Self::NoIdentity { .. } => {
-                "give the job keys, AWS_PROFILE, a role, or a web identity; aws sso login renews a session"
+                "give the job access keys, AWS_PROFILE, a role or a web identity; `aws sso login` renews a session"
                     .to_owned()
             }
             Self::NoRepository(_) => {
                 "create it: larder ecr push --create, or larder build --create-repository".to_owned()
             }
-            Self::Refused { .. } | Self::Public(_) => "see what AWS says".to_owned(),
+            Self::Refused { .. } | Self::Public(_) => "follow the message from AWS".to_owned(),
             Self::Unreachable { .. } | Self::Late { .. } => {
-                "check region, proxies and firewalls, and AWS_ENDPOINT_URL".to_owned()
+                "check the region, proxies, firewalls and AWS_ENDPOINT_URL".to_owned()
             }
             Self::OfAnother { told, .. } => {
                 format!("name images as {told}/NAME, or correct AWS_ENDPOINT_URL")
             }
             Self::Endpoint(_) => {
-                "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL begin with http:// or https://".to_owned()
+                "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL must begin with http:// or https://".to_owned()
             }
-            Self::Policy(..) => "repair it in the console".to_owned(),
+            Self::Policy(..) => "correct the policy in the AWS console".to_owned(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Lifecycle policies: images that ECR removes by itself.
+//! Lifecycle policies, by which ECR removes images automatically.
 //!
 //! ECR removes images, not tags: a rule for `larder-*` would also remove the image of a release, because one image has
 //! both tags. A rule does not apply to images that a rule of higher priority selects; therefore the protected tags come
@@ -15,22 +15,22 @@ use super::wanted::is_like;
 const MARK: &str = "larder: ";
 /// The pattern of tags that contain a cache key.
 const OF_KEYS: &str = "larder-*";
-/// More images than a repository can have.
+/// An image count that no repository can reach.
 const NEVER: u32 = 100_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LifecycleRules {
-    /// Days after which untagged images are removed.
+    /// The number of days after which untagged images are removed.
     pub(crate) untagged_days: u32,
-    /// How many images with a key's tag are kept; `None` keeps all.
+    /// The number of images with a key's tag to keep; `None` keeps all.
     pub(crate) keep: Option<u32>,
-    /// Tags whose images are never removed; `*` matches anything.
+    /// Patterns of tags whose images are never removed; `*` matches any text.
     pub(crate) protected: Vec<String>,
 }
 
 impl LifecycleRules {
-    /// Returns a tag, other than a key's, whose image would be removed some day because it also has a key's tag and is
-    /// not protected.
+    /// Returns a tag that does not contain a key, but whose image would be removed, because it also has a tag with a
+    /// key and no protected tag.
     pub(crate) fn endangered<'a>(&self, images: &'a [EcrImage]) -> Option<&'a str> {
         let has = |image: &EcrImage, pattern: &str| image.tags.iter().any(|tag| is_like(tag, pattern));
         let may_go = |image: &&EcrImage| {
@@ -47,19 +47,19 @@ pub(crate) struct LifecyclePolicy {
 }
 
 impl LifecyclePolicy {
-    /// Parses a policy; `None` is one without rules. The error is a message.
+    /// Parses a policy; `None` is a policy without rules. The error is a message for the user.
     pub(crate) fn parse(text: Option<&str>) -> Result<Self, String> {
         let Some(text) = text else { return Ok(Self { rules: Vec::new() }) };
         let mut policy: Value = serde_json::from_str(text).map_err(|error| error.to_string())?;
         match policy.get_mut("rules").map(Value::take) {
             Some(Value::Array(rules)) if rules.iter().all(Value::is_object) => Ok(Self { rules }),
-            _ => Err("it has no list of rules".to_owned()),
+            _ => Err("it does not contain a list of rules".to_owned()),
         }
     }
 
-    /// Returns the policy with `wanted` instead of larder's earlier rules. The user's rules are kept in their order and
-    /// come first, except for rules about any image, which AWS requires to be last. AWS allows one rule for untagged
-    /// images; the user's takes precedence.
+    /// Returns the policy with `wanted` in place of larder's earlier rules. The user's rules keep their order and come
+    /// first, except for rules that select any image, which AWS requires to be last. AWS allows one rule for untagged
+    /// images; the user's rule takes precedence.
     #[must_use]
     pub(crate) fn with(&self, wanted: &LifecycleRules) -> Self {
         let is_own = |rule: &&Value| rule["description"].as_str().is_some_and(|text| text.starts_with(MARK));
@@ -75,12 +75,13 @@ impl LifecyclePolicy {
         Self { rules }
     }
 
-    /// Returns the policy as AWS expects it.
+    /// Returns the policy in the JSON format of AWS.
     pub(crate) fn json(&self) -> String {
         json!({ "rules": self.rules }).to_string()
     }
 
-    /// Returns the differing rules, prefixed with `-` if only `self` has them and with `+` if only `other` has them.
+    /// Returns the rules, one per line: prefixed with `-` if only `self` has them, with `+` if only `other` has them,
+    /// and with a space if both have them.
     pub(crate) fn diff(&self, other: &Self) -> String {
         let mut text = String::new();
         for rule in self.rules.iter().filter(|rule| !other.rules.contains(rule)) {
@@ -100,21 +101,21 @@ fn own_rules(wanted: &LifecycleRules) -> Vec<Value> {
         // A rule has at most four patterns, and an image must match all of them; so each pattern gets its own rule.
         for pattern in &wanted.protected {
             rules.push(json!({
-                "description": format!("{MARK}images tagged {pattern} stay"),
+                "description": format!("{MARK}keep images tagged {pattern}"),
                 "selection": { "tagStatus": "tagged", "tagPatternList": [pattern],
                                "countType": "imageCountMoreThan", "countNumber": NEVER },
                 "action": expire,
             }));
         }
         rules.push(json!({
-            "description": format!("{MARK}the newest {keep} images with a key stay"),
+            "description": format!("{MARK}keep the newest {keep} images with a key"),
             "selection": { "tagStatus": "tagged", "tagPatternList": [OF_KEYS],
                            "countType": "imageCountMoreThan", "countNumber": keep },
             "action": expire,
         }));
     }
     rules.push(json!({
-        "description": format!("{MARK}images without a tag go after {} days", wanted.untagged_days),
+        "description": format!("{MARK}remove untagged images after {} days", wanted.untagged_days),
         "selection": { "tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days",
                        "countNumber": wanted.untagged_days },
         "action": expire,
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn the_users_rules_are_kept_and_larders_are_replaced() {
+    fn the_users_rules_are_preserved_and_larders_rules_are_replaced() {
         let theirs = r#"{"rules":[{"rulePriority":5,"description":"theirs","selection":{},"action":{}}]}"#;
         let before = LifecyclePolicy::parse(Some(theirs)).unwrap();
         let first = before.with(&wanted(Some(50)));

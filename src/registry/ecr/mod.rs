@@ -1,4 +1,4 @@
-//! Amazon ECR: the features that other registries do not have.
+//! Amazon ECR: the features that other registries do not have. The AWS SDK is used only in `client`.
 //!
 //! AWS issues login tokens, valid for twelve hours, to any identity it knows (keys, profiles, roles, SSO, a pod's or a
 //! job's web identity). The registry's name contains account and region:
@@ -10,8 +10,8 @@
 //! | `ACCOUNT.dkr-ecr.REGION.on.aws` | private, also over IPv6 |
 //! | `public.ecr.aws` | public; its tokens come from `us-east-1` |
 //!
-//! If `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_ECR` names a different server, any registry for which that server issues
-//! tokens counts as ECR, too.
+//! If `AWS_ENDPOINT_URL` or `AWS_ENDPOINT_URL_ECR` names a server that replaces AWS, every registry for which that
+//! server issues tokens also counts as ECR.
 
 mod client;
 mod error;

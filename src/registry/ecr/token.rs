@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, Permissions};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,19 +17,20 @@ use super::client::authority;
 use super::{Ecr, EcrError, EcrHost};
 use crate::digest::Digest;
 use crate::registry::Credentials;
+use crate::regular_file::{self, PRIVATE};
 
 const SCHEMA: &str = "larder.ecr-token.v1";
-/// A token is not used in its last hours, because its use may take long: a build followed by a push.
+/// The minimum remaining lifetime of a token that is used. A build followed by a push may take this long.
 const MARGIN: SignedDuration = SignedDuration::from_hours(2);
 
-/// Obtains credentials for ECR registries.
+/// A source of credentials for ECR registries.
 #[derive(Debug, Clone)]
 pub(crate) struct EcrLogin {
     directory: PathBuf,
     identity: Digest,
     endpoint: Option<String>,
-    /// Registries for which no tokens are issued. The lock permits one request at a time: AWS limits the rate, and the
-    /// next caller finds the cached token.
+    /// The registries for which the server issues no tokens. The lock allows one request at a time, because AWS limits
+    /// the rate, and the next caller finds the token in the cache.
     asking: Arc<Mutex<BTreeSet<String>>>,
 }
 
@@ -63,7 +64,7 @@ impl Token {
 
 impl EcrLogin {
     /// Creates a source of credentials that are cached in `directory`. `identity` is any text that distinguishes AWS
-    /// identities; it may be secret. `endpoint` is the address of a server that replaces AWS, if there is one.
+    /// identities; it may be secret. `endpoint` is the address of a server that replaces AWS, if any.
     pub(crate) fn new(directory: &Path, identity: &str, endpoint: Option<&str>) -> Self {
         Self {
             directory: directory.to_owned(),
@@ -108,13 +109,13 @@ impl EcrLogin {
         Ok(Some((Credentials { username, secret }, expires)))
     }
 
-    /// Returns a client for the registry `host`, or `None` if it is not an ECR registry. May request a token to find
-    /// out.
+    /// Returns a client for the registry `host`, or `None` if it is not an ECR registry. May request a token to
+    /// determine whether it is.
     pub(crate) async fn registry(&self, host: &str) -> Result<Option<Ecr>, EcrError> {
         let Some(kind) = self.host(host) else { return Ok(None) };
-        // A server that issues no token for a registry does not administer it.
-        let is_told = kind != EcrHost::Elsewhere || self.is_endpoint(host);
-        if !is_told && self.credentials(host).await?.is_none() {
+        // A server that issues no token for a registry does not manage it.
+        let is_known = kind != EcrHost::Elsewhere || self.is_endpoint(host);
+        if !is_known && self.credentials(host).await?.is_none() {
             return Ok(None);
         }
         Ok(Some(Ecr::of(&kind, host).await))
@@ -138,14 +139,16 @@ impl EcrLogin {
     }
 }
 
-/// Returns `true` if a password stored by Docker is an expired ECR token; such a password contains its expiry.
+/// Returns `true` if a password stored by Docker is an expired ECR token. Such a token is base64-encoded JSON that
+/// contains its expiry.
 pub(in crate::registry) fn has_ended(password: &str) -> bool {
     #[derive(Deserialize)]
     struct Password {
         expiration: i64,
     }
-    let told = STANDARD.decode(password).ok().and_then(|json| serde_json::from_slice::<Password>(&json).ok());
-    told.is_some_and(|told| told.expiration <= Timestamp::now().as_second())
+    let token =
+        STANDARD.decode(password).ok().and_then(|json| serde_json::from_slice::<Password>(&json).ok());
+    token.is_some_and(|token| token.expiration <= Timestamp::now().as_second())
 }
 
 fn kept(path: &Path) -> Option<Token> {
@@ -157,10 +160,7 @@ fn keep(path: &Path, token: &Token) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     fs::set_permissions(directory, Permissions::from_mode(0o700))?;
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(&serde_json::to_vec(token)?)?;
-    file.persist(path)?;
-    Ok(())
+    regular_file::write(path, &serde_json::to_vec(token)?, PRIVATE)
 }
 
 #[cfg(test)]

@@ -4,15 +4,16 @@ use jiff::Timestamp;
 
 use super::EcrImage;
 
+/// The criteria by which the images to remove are selected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    /// Patterns of tags; `*` matches anything.
+    /// Patterns of the tags to remove; `*` matches any text.
     pub(crate) tags: Vec<String>,
-    /// Includes untagged images.
+    /// `true` if untagged images are removed.
     pub(crate) untagged: bool,
-    /// Only images pushed before this time.
+    /// Selects only images that were pushed before this time.
     pub(crate) before: Option<Timestamp>,
-    /// The number of newest images with a matching tag that are kept.
+    /// The number of newest images with a matching tag to keep.
     pub(crate) keep: usize,
 }
 
@@ -22,12 +23,12 @@ pub(crate) struct Doomed {
     pub(crate) digest: String,
     /// `None` for an untagged image.
     pub(crate) tag: Option<String>,
-    /// Bytes freed: 0 while the image has other tags.
+    /// The number of bytes freed; 0 unless this removes the image.
     pub(crate) bytes: u64,
 }
 
 impl Wanted {
-    /// Returns what to remove of `images`, oldest first.
+    /// Returns the tags and untagged images of `images` to remove, oldest first.
     pub(crate) fn of(&self, images: &[EcrImage]) -> Vec<Doomed> {
         let mut images: Vec<&EcrImage> = images.iter().collect();
         images.sort_by_key(|image| std::cmp::Reverse(image.pushed));
@@ -53,9 +54,9 @@ impl Wanted {
             if !is_old {
                 continue;
             }
-            let goes = fitting.len() == image.tags.len();
+            let is_removed = fitting.len() == image.tags.len();
             for (index, tag) in fitting.into_iter().enumerate() {
-                let bytes = if goes && index == 0 { image.bytes } else { 0 };
+                let bytes = if is_removed && index == 0 { image.bytes } else { 0 };
                 doomed.push(Doomed { digest: image.digest.clone(), tag: Some(tag.clone()), bytes });
             }
         }
@@ -64,7 +65,7 @@ impl Wanted {
     }
 }
 
-/// Returns `true` if a tag matches a pattern, in which `*` matches anything.
+/// Returns `true` if a tag matches a pattern, in which `*` matches any text.
 pub(super) fn is_like(tag: &str, pattern: &str) -> bool {
     let Some((start, mut rest)) = pattern.split_once('*') else { return tag == pattern };
     let Some(mut tag) = tag.strip_prefix(start) else { return false };
@@ -90,7 +91,7 @@ mod tests {
         }
     }
 
-    fn gone(wanted: &Wanted) -> Vec<(String, String, u64)> {
+    fn selected(wanted: &Wanted) -> Vec<(String, String, u64)> {
         let images = [
             image("a", &["larder-1", "v1"], 1),
             image("b", &["larder-2"], 2),
@@ -113,19 +114,22 @@ mod tests {
             row("c", "larder-3-pr", 0),
             row("c", "larder-3", 10),
         ];
-        assert_eq!(gone(&keys), all);
-        assert_eq!(gone(&Wanted { keep: 1, ..keys.clone() }), all[..2]);
+        assert_eq!(selected(&keys), all);
+        assert_eq!(selected(&Wanted { keep: 1, ..keys.clone() }), all[..2]);
         assert_eq!(
-            gone(&Wanted { keep: 1, before: Timestamp::from_second(2).ok(), ..keys.clone() }),
+            selected(&Wanted { keep: 1, before: Timestamp::from_second(2).ok(), ..keys.clone() }),
             all[..1]
         );
-        assert_eq!(gone(&Wanted { untagged: true, ..Wanted::default() }), [row("e", "", 10)]);
-        assert_eq!(gone(&Wanted { tags: tags(&["cache"]), ..Wanted::default() }), [row("d", "cache", 10)]);
-        assert_eq!(gone(&Wanted::default()), []);
+        assert_eq!(selected(&Wanted { untagged: true, ..Wanted::default() }), [row("e", "", 10)]);
+        assert_eq!(
+            selected(&Wanted { tags: tags(&["cache"]), ..Wanted::default() }),
+            [row("d", "cache", 10)]
+        );
+        assert_eq!(selected(&Wanted::default()), []);
     }
 
     #[test]
-    fn a_star_matches_anything() {
+    fn a_star_matches_any_text() {
         for (tag, pattern, like) in [
             ("larder-1-pr", "larder-*-pr", true),
             ("larder-1", "larder-*-pr", false),

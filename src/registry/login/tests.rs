@@ -1,6 +1,8 @@
+//! Tests of lookups in Docker's configuration files.
+
 use super::*;
 
-/// Returns the credentials found in a configuration, and the reasons of failed lookups.
+/// Returns the credentials found in a configuration, and the reasons of lookups that failed.
 async fn looked_up(config: &str, host: &str) -> (Credentials, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("config.json"), config).unwrap();
@@ -122,7 +124,7 @@ async fn the_environment_takes_precedence_over_the_file() {
 #[tokio::test]
 async fn the_public_ecr_registry_needs_no_credentials() {
     let directory = tempfile::tempdir().unwrap();
-    // No server issues tokens there.
+    // Nothing listens on this port.
     let ecr = EcrLogin::new(directory.path(), "", Some("http://127.0.0.1:9"));
     let login = Login::new(directory.path()).with_ecr(ecr);
     assert!(login.credentials("registry.example").await.unwrap().is_anonymous());

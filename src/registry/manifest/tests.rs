@@ -1,3 +1,5 @@
+//! Tests of image lookups in a registry that requires a token.
+
 use std::collections::BTreeMap;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -62,7 +64,7 @@ fn manifest(config: &Digest) -> Vec<u8> {
 }
 
 /// Queries a registry that has `tagged` under `app:1`, and these other files.
-async fn asked(tagged: &[u8], others: &[(String, Vec<u8>)]) -> Result<Option<RemoteImage>, RegistryError> {
+async fn query(tagged: &[u8], others: &[(String, Vec<u8>)]) -> Result<Option<RemoteImage>, RegistryError> {
     let mut files: BTreeMap<String, Vec<u8>> = others.iter().cloned().collect();
     files.insert("/v2/app/manifests/1".to_owned(), tagged.to_vec());
     let name: ImageRef = format!("{}/app:1", registry(files).await).parse().unwrap();
@@ -73,16 +75,16 @@ async fn asked(tagged: &[u8], others: &[(String, Vec<u8>)]) -> Result<Option<Rem
 const CONFIG: &[u8] = br#"{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":["sha256:a"]}}"#;
 
 #[tokio::test]
-async fn behind_a_token_the_manifest_and_its_config_are_read() {
+async fn manifest_and_config_are_read_from_a_registry_that_requires_a_token() {
     let (path, digest) = blob(CONFIG);
     let manifest = manifest(&digest);
-    let image = asked(&manifest, &[(path, CONFIG.to_vec())]).await.unwrap().unwrap();
+    let image = query(&manifest, &[(path, CONFIG.to_vec())]).await.unwrap().unwrap();
     assert_eq!((image.target, image.manifest), (Digest::of(&manifest), Digest::of(&manifest)));
     assert_eq!(image.config.layers, ["sha256:a"]);
 }
 
 #[tokio::test]
-async fn an_index_yields_the_platforms_image_and_never_an_attestation() {
+async fn an_index_resolves_to_the_image_of_the_platform_and_never_to_an_attestation() {
     let (path, digest) = blob(CONFIG);
     let ours = manifest(&digest);
     let entry = |platform: &str, more: &str| {
@@ -104,25 +106,25 @@ async fn an_index_yields_the_platforms_image_and_never_an_attestation() {
         let index =
             format!("{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"manifests\":[{entries}]}}", INDEX[0]);
         let files = [(path.clone(), CONFIG.to_vec()), (at.clone(), ours.clone())];
-        let image = asked(index.as_bytes(), &files).await.unwrap();
+        let image = query(index.as_bytes(), &files).await.unwrap();
         assert_eq!(image.as_ref().map(|image| image.manifest), found.then(|| Digest::of(&ours)), "{entries}");
         assert!(image.is_none_or(|image| image.target == Digest::of(index.as_bytes())));
     }
 }
 
 #[tokio::test]
-async fn malformed_answers_are_refused_and_no_secret_is_shown() {
+async fn malformed_responses_are_rejected_and_errors_contain_no_secret() {
     let (path, digest) = blob(CONFIG);
-    let whole = manifest(&digest);
+    let valid = manifest(&digest);
     let wrong = [(path, b"{}".to_vec())];
     for (tagged, others, reason) in [
-        (&b"{"[..], &[][..], "no manifest"),
+        (&b"{"[..], &[][..], "malformed"),
         (b"{\"schemaVersion\":1,\"fsLayers\":[]}", &[], "neither"),
-        (&whole, &[], "not there"),
-        (&whole, &wrong, "another digest"),
-        (&vec![b' '; LARGEST + 1], &[], "larger"),
+        (&valid, &[], "missing"),
+        (&valid, &wrong, "requested digest"),
+        (&vec![b' '; LARGEST + 1], &[], "too large"),
     ] {
-        let error = asked(tagged, others).await.unwrap_err().to_string();
+        let error = query(tagged, others).await.unwrap_err().to_string();
         assert!(error.contains(reason) && error.contains("/app"), "{error}");
         assert!(!error.contains("s3cret") && !error.contains(TOKEN), "{error}");
     }
@@ -135,7 +137,7 @@ async fn malformed_answers_are_refused_and_no_secret_is_shown() {
 }
 
 #[tokio::test]
-async fn mirrors_are_asked_before_the_hub() {
+async fn mirrors_are_queried_before_docker_hub() {
     let (path, digest) = blob(CONFIG);
     let manifest = manifest(&digest);
     let files = [

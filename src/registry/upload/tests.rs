@@ -1,4 +1,4 @@
-//! Uploads to a registry that breaks connections, reports what it has received or does not, and refuses parts.
+//! Tests of uploads to a registry that breaks connections, may not report what it has received, and may reject parts.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -14,15 +14,15 @@ use super::super::growing_blob::growing_blob;
 use super::super::{Credentials, Identity, ImageRef, Reach};
 use super::*;
 
-/// A registry with one repository, and what was asked of it.
+/// A registry with one repository that records its requests.
 #[derive(Default)]
 struct Server {
-    /// Breaks the connection of the first streamed request after so many bytes.
+    /// Breaks the connection of the first streamed request after this number of bytes.
     cut_after: Mutex<Option<usize>>,
-    /// Reports the bytes of a broken request, as distribution does.
+    /// `true` if the bytes of a broken request are stored and reported, as by distribution.
     keeps_parts: bool,
     refuses_parts: bool,
-    /// Answers a mount only to a token for both repositories.
+    /// `true` if requests require a token.
     asks_for_tokens: bool,
     received: Mutex<Vec<u8>>,
     stored: Mutex<Vec<Vec<u8>>>,
@@ -94,7 +94,7 @@ impl Server {
                         if !self.keeps_parts {
                             received.clear();
                         }
-                        // As a gateway does when it has lost the registry.
+                        // Like a gateway whose connection to the registry broke.
                         return answer.status(502).header("connection", "close").body(empty);
                     }
                 }
@@ -116,7 +116,7 @@ impl Server {
         }
     }
 
-    /// The methods of the calls, and which of them had a part.
+    /// Returns the methods of the calls; that of a call that sent a part ends with ` part`.
     fn methods(&self) -> Vec<String> {
         let calls = self.calls.lock().unwrap();
         let method = |call: &String| {
@@ -133,13 +133,13 @@ fn content() -> Vec<u8> {
         .collect()
 }
 
-/// Uploads the content while it is written, and returns what the upload came to.
+/// Uploads the content while it is being written, and returns the result.
 async fn upload(repository: &mut Repository, content: &[u8]) -> Result<(Digest, u64), UploadError> {
     let (mut writer, blob) = growing_blob().unwrap();
     let bytes = content.to_vec();
     let writing = tokio::task::spawn_blocking(move || {
         for part in bytes.chunks(1 << 20) {
-            // A failed upload ends the writer, too.
+            // The writer fails if the upload has failed.
             if writer.write_all(part).is_err() {
                 return;
             }
@@ -163,7 +163,7 @@ async fn a_blob_is_sent_in_one_request_while_it_is_made() {
 }
 
 #[tokio::test]
-async fn after_a_cut_the_rest_is_sent_in_parts_where_the_registry_says_what_it_has() {
+async fn after_a_broken_connection_the_rest_is_sent_in_parts_if_the_registry_reports_what_it_received() {
     let content = content();
     let cut_after = || Mutex::new(Some(5_000_000));
     let keeping = Server { cut_after: cut_after(), keeps_parts: true, ..Server::default() };
@@ -173,7 +173,7 @@ async fn after_a_cut_the_rest_is_sent_in_parts_where_the_registry_says_what_it_h
     for (server, expected) in [
         (keeping, &["POST", "PATCH", "GET", "PATCH part", "PATCH part", "PUT"][..]),
         (forgetful, &["POST", "PATCH", "GET", "POST", "PATCH", "PUT"]),
-        // Such a registry would be asked for the whole blob again.
+        // A registry that rejects parts receives the complete blob again.
         (refusing, &["POST", "PATCH", "GET", "PATCH part", "POST", "PATCH", "PUT"]),
     ] {
         let (server, mut repository) = server.start().await;
@@ -184,7 +184,7 @@ async fn after_a_cut_the_rest_is_sent_in_parts_where_the_registry_says_what_it_h
 }
 
 #[tokio::test]
-async fn a_blob_that_is_abandoned_is_not_stored() {
+async fn an_abandoned_blob_is_not_stored() {
     let (server, mut repository) = Server::default().start().await;
     let (mut writer, blob) = growing_blob().unwrap();
     writer.write_all(b"half").unwrap();
@@ -195,7 +195,7 @@ async fn a_blob_that_is_abandoned_is_not_stored() {
 }
 
 #[tokio::test]
-async fn a_small_blob_is_sent_in_the_request_that_ends_its_upload() {
+async fn a_small_blob_is_sent_in_the_request_that_closes_its_upload() {
     let (server, mut repository) = Server::default().start().await;
     let digest = repository.upload(&Bytes::from_static(b"{}")).await.unwrap();
     assert_eq!(digest, Digest::of(b"{}"));
@@ -203,7 +203,7 @@ async fn a_small_blob_is_sent_in_the_request_that_ends_its_upload() {
 }
 
 #[tokio::test]
-async fn a_mount_is_asked_for_with_a_token_for_both_repositories() {
+async fn a_mount_is_requested_with_a_token_for_both_repositories() {
     let (server, mut repository) = Server { asks_for_tokens: true, ..Server::default() }.start().await;
     let blob = Digest::of(b"layer");
     assert!(!repository.has(blob).await.unwrap());
@@ -217,9 +217,9 @@ async fn a_mount_is_asked_for_with_a_token_for_both_repositories() {
         calls.contains(&format!("POST /v2/app/blobs/uploads/?mount={blob}&from=base/image")),
         "{calls:?}"
     );
-    let asked = calls.iter().rfind(|call| call.contains("scope=")).unwrap();
+    let token_request = calls.iter().rfind(|call| call.contains("scope=")).unwrap();
     assert!(
-        asked.contains("repository%3Aapp%3Apull%2Cpush+repository%3Abase%2Fimage%3Apull"),
-        "the last token is for both: {asked}"
+        token_request.contains("repository%3Aapp%3Apull%2Cpush+repository%3Abase%2Fimage%3Apull"),
+        "the last token is for both: {token_request}"
     );
 }

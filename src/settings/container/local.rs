@@ -78,7 +78,7 @@ fn mount(value: &str, directory: &Path) -> Result<String, String> {
 fn seccomp(profile: &str, directory: &Path) -> Result<String, String> {
     let text = if profile.starts_with('{') { profile.to_owned() } else { read(profile, directory)? };
     let json: Value = serde_json::from_str(&text)
-        .map_err(|error| format!("the seccomp profile {profile} is no JSON: {error}"))?;
+        .map_err(|error| format!("the seccomp profile {profile} is not JSON: {error}"))?;
     Ok(json.to_string())
 }
 
@@ -94,7 +94,7 @@ fn lines(file: &str, directory: &Path) -> Result<Vec<String>, String> {
     match lines.iter().find(has_blank) {
         Some(line) => {
             let name = line.split('=').next().unwrap_or_default();
-            Err(format!("{file}: `{name}` cannot be a name"))
+            Err(format!("{file}: `{name}` is not a valid name"))
         }
         None => Ok(lines),
     }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn options_depend_on_no_file_afterwards() {
+    fn self_contained_options_do_not_depend_on_files() {
         let directory = tempfile::tempdir().unwrap();
         let directory = directory.path();
         std::fs::write(directory.join("vars"), "\u{feff}# comment\n\n A=1 2\nB\nC=\n").unwrap();
@@ -150,21 +150,21 @@ mod tests {
         assert_eq!(
             self_contained(&contained, Path::new("/")).unwrap(),
             contained,
-            "nothing is left to be read"
+            "self-contained options are not changed again"
         );
     }
 
     #[test]
-    fn a_file_that_cannot_be_used_is_named() {
+    fn the_error_for_a_file_that_cannot_be_used_names_the_option_or_the_reason() {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join("vars"), "A B=1\n").unwrap();
         std::fs::write(directory.path().join("text"), "no json").unwrap();
         for (name, value, reason) in [
             ("env-file", "absent", "--env-file: cannot read"),
-            ("env-file", "vars", "`A B` cannot be a name"),
+            ("env-file", "vars", "`A B` is not a valid name"),
             ("label-file", "absent", "No such file"),
             ("security-opt", "seccomp=absent", "--security-opt: cannot read"),
-            ("security-opt", "seccomp=text", "is no JSON"),
+            ("security-opt", "seccomp=text", "is not JSON"),
         ] {
             let mut given = ContainerOptions::default();
             given.add(name, value.to_owned());

@@ -1,9 +1,9 @@
 //! Resolves the flags of `larder run` into the request that creates its container.
 //!
 //! ```text
-//!  typed ────▶ local (files read, absolute paths) ─┐
-//!                                                   ├─▶ joined ─▶ request: sent to the engine, stored in an entry
-//!  larder.yaml, or an entry ────────────────────────┘
+//! command line ─▶ local (files read, absolute paths) ─┐
+//!                                                     ├─▶ combined ─▶ request: sent to the engine, stored in an entry
+//! larder.yaml, or an entry ───────────────────────────┘
 //! ```
 
 mod local;
@@ -23,7 +23,7 @@ use crate::store::RunFlags;
 pub(crate) struct RunSettings {
     /// The request; its image is set once it is known.
     pub(crate) container: ContainerSpec,
-    /// The flags that an entry stores, so that its image can be run again in the same way.
+    /// The flags and the command, which an entry stores so that its image can be run again in the same way.
     pub(crate) kept: RunFlags,
 }
 
@@ -66,8 +66,8 @@ impl RunSettings {
         Ok(run.made_for(variables))
     }
 
-    /// Resolves the flags for an image from an entry, which stores those of an earlier run. `variables` may differ from
-    /// that run's.
+    /// Resolves the flags for an image from an entry, which stores the flags of an earlier run. `variables` may differ
+    /// from those of that run.
     pub(crate) fn of_entry(
         args: &ContainerArgs,
         command: &[String],
@@ -79,16 +79,19 @@ impl RunSettings {
         let mut flags = kept.flags.clone();
         flags.retain(|flag| flag.strip_prefix("--env=").is_none_or(is_other));
         let written = ContainerArgs::of_flags(&flags).ok_or_else(|| {
-            // Without unknown flags the container could run with more rights than intended.
+            // If unknown flags were dropped, the container could have more permissions than intended.
             let flags = flags.join(" ");
-            SettingsError::flag("from-cache", format!("the flags of the entry are not known here: {flags}"))
+            SettingsError::flag(
+                "from-cache",
+                format!("this version does not know all flags of the entry: {flags}"),
+            )
         })?;
         let written = written.options;
         let command = if command.is_empty() { &kept.command } else { command };
         Ok(Self::of_flags(args, &written, command, environment)?.made_for(variables))
     }
 
-    /// Adds the image's variables, stored with their values; variables set by flags override them.
+    /// Adds the variables that the image was built with. Their values are stored, and flags override them.
     fn made_for(mut self, variables: &BTreeMap<String, String>) -> Self {
         let set: Vec<String> = variables.iter().map(|(name, value)| format!("{name}={value}")).collect();
         self.kept.flags.splice(0..0, set.iter().map(|set| format!("--env={set}")));
@@ -124,7 +127,7 @@ impl RunSettings {
     }
 }
 
-/// Returns the flags to store: without the container's name, and with the names of variables, not their values.
+/// Returns the flags to store: without the name of the container and without the values of variables.
 fn kept(options: &ContainerOptions) -> Vec<String> {
     let mut flags = Vec::new();
     for option in OPTIONS {

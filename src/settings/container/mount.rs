@@ -6,7 +6,7 @@ use crate::settings::fields;
 use crate::settings::origin::FromText;
 use crate::settings::size::ByteSize;
 
-/// Returns the mount as the Engine API expects it.
+/// Parses a mount and returns it in the format of the Engine API.
 pub(super) fn parse(text: &str) -> Result<Value, String> {
     let mut mount = json!({ "Type": "volume" });
     for (name, value) in fields::parse(text)? {
@@ -23,7 +23,7 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
         ("ImageOptions", "image"),
     ] {
         if mount.get(options).is_some() && kind != of {
-            return Err(format!("`{text}`: {of}-… options do not fit type={kind}"));
+            return Err(format!("`{text}`: {of}-… options do not apply to type={kind}"));
         }
     }
     Ok(mount)
@@ -48,7 +48,7 @@ fn field(mount: &mut Value, name: &str, value: Option<&str>) -> Result<(), Strin
         Some("0" | "f" | "F" | "false" | "FALSE" | "False") => Ok(false),
         Some(other) => Err(format!("`{other}` of `{name}` is neither true nor false")),
     };
-    let wrong = |value: &str| format!("`{value}` of `{name}` cannot be understood");
+    let wrong = |value: &str| format!("`{value}` of `{name}` is not valid");
     let text = || value.ok_or_else(missing);
     match name {
         "type" => mount["Type"] = one_of(&TYPES, name, text()?)?.into(),
@@ -89,7 +89,7 @@ fn field(mount: &mut Value, name: &str, value: Option<&str>) -> Result<(), Strin
             let mode = u32::from_str_radix(text()?, 8).map_err(|_| wrong(value.unwrap_or_default()))?;
             mount["TmpfsOptions"]["Mode"] = mode.into();
         }
-        _ => return Err(format!("`{name}` is no field of a mount")),
+        _ => return Err(format!("`{name}` is not a field of a mount")),
     }
     Ok(())
 }

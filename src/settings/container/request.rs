@@ -15,13 +15,13 @@ use crate::settings::size::ByteSize;
 use crate::settings::step_options::is_ulimit;
 use crate::settings::{Environment, SettingsError, duration};
 
-/// How a value is converted; the first element is the field.
+/// The conversion of a value; the first element of a variant is the field.
 #[derive(Debug)]
 enum Meaning {
     Text(&'static str),
     /// One element of a list.
     Texts(&'static str),
-    /// A namespace: one of these names, or `container:…` where [`OF_CONTAINER`] is listed.
+    /// A namespace: one of these names, or `container:…` if [`OF_CONTAINER`] is listed.
     Mode(&'static str, &'static [&'static str]),
     Switch(&'static str),
     Number(&'static str, RangeInclusive<i64>),
@@ -29,9 +29,9 @@ enum Meaning {
     Size(&'static str),
     /// In nanoseconds.
     Time(&'static str),
-    /// `NAME=VALUE`; the value is optional if this is `true`.
+    /// `NAME=VALUE`; the value is optional if the second element is `true`.
     Pair(&'static str, bool),
-    /// A conversion of its own.
+    /// A custom conversion.
     Own(fn(&mut Request, &str) -> Result<(), String>),
 }
 
@@ -60,7 +60,7 @@ static MEANINGS: &[(&str, Meaning)] = &[
     ("user", Text("User")),
     ("group-add", Texts("HostConfig.GroupAdd")),
     ("workdir", Text("WorkingDir")),
-    // Like docker run, an empty word resets the entrypoint.
+    // As with docker run, an empty value resets the entrypoint.
     ("entrypoint", Own(|request, text| request.set("Entrypoint", json!([text])))),
     ("hostname", Text("Hostname")),
     ("domainname", Text("Domainname")),
@@ -82,7 +82,7 @@ static MEANINGS: &[(&str, Meaning)] = &[
     ("cgroup-parent", Text("HostConfig.CgroupParent")),
     ("runtime", Text("HostConfig.Runtime")),
     ("sysctl", Pair("HostConfig.Sysctls", false)),
-    // Must precede the options for the container's endpoint in the network.
+    // Must come before the options for the endpoint of the container in the network.
     ("network", Own(Request::network)),
     ("network-alias", Own(|request, text| request.in_network("alias", text))),
     ("ip", Own(|request, text| request.in_network("ip", text))),
@@ -182,13 +182,13 @@ impl Meaning {
                 }
                 request.set(place, text.into())
             }
-            // Clap accepts no other words.
+            // Clap accepts only `true` and `false`.
             Switch(place) => request.set(place, (text != "false").into()),
             Number(place, range) => {
                 let number = text.parse::<i64>().ok().filter(|number| range.contains(number));
                 let number = number.ok_or_else(|| match (*range.start(), *range.end()) {
-                    (low, i64::MAX) => format!("`{text}` is no whole number from {low} on"),
-                    (low, high) => format!("`{text}` is no whole number from {low} to {high}"),
+                    (low, i64::MAX) => format!("`{text}` is not a whole number of at least {low}"),
+                    (low, high) => format!("`{text}` is not a whole number from {low} to {high}"),
                 })?;
                 request.set(place, number.into())
             }
@@ -223,13 +223,13 @@ impl Request {
         place.split('.').fold(&mut self.body, |value, name| &mut value[name])
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the end of every function that the table names")]
+    #[expect(clippy::unnecessary_wraps, reason = "returned by functions in the table, which are fallible")]
     fn set(&mut self, place: &str, value: Value) -> Result<(), String> {
         *self.at(place) = value;
         Ok(())
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "the end of every function that the table names")]
+    #[expect(clippy::unnecessary_wraps, reason = "returned by functions in the table, which are fallible")]
     fn push(&mut self, place: &str, value: Value) -> Result<(), String> {
         match self.at(place) {
             Value::Array(values) => values.push(value),
@@ -247,7 +247,7 @@ impl Request {
         }
         match self.environment.text(text)? {
             Some(value) => self.push("Env", format!("{text}={value}").into()),
-            // Unlike docker run, which would remove the variable of that name from the image.
+            // This differs from docker run, which would remove the variable of the image.
             None => Ok(()),
         }
     }
@@ -260,7 +260,7 @@ impl Request {
         Ok(())
     }
 
-    #[expect(clippy::unnecessary_wraps, reason = "one of the functions that the table names")]
+    #[expect(clippy::unnecessary_wraps, reason = "functions in the table are fallible")]
     fn tmpfs(&mut self, text: &str) -> Result<(), String> {
         let (path, options) = text.split_once(':').unwrap_or((text, ""));
         self.at("HostConfig.Tmpfs")[path] = options.into();
@@ -287,7 +287,7 @@ impl Request {
     }
 
     fn security(&mut self, text: &str) -> Result<(), String> {
-        // The engine accepts paths only.
+        // The engine does not know this option; it only accepts lists of paths.
         if text == "systempaths=unconfined" {
             self.set("HostConfig.MaskedPaths", json!([]))?;
             return self.set("HostConfig.ReadonlyPaths", json!([]));
@@ -295,7 +295,7 @@ impl Request {
         let is_known = matches!(text, "no-new-privileges" | "writable-cgroups") || text.contains(['=', ':']);
         if !is_known {
             return Err(format!(
-                "`{text}` is no option such as seccomp=FILE, apparmor=PROFILE or no-new-privileges"
+                "`{text}` is not an option such as seccomp=FILE, apparmor=PROFILE or no-new-privileges"
             ));
         }
         self.push("HostConfig.SecurityOpt", text.into())
@@ -322,7 +322,7 @@ impl Request {
         let list =
             match field {
                 "alias" if !is_of_users => return Err(
-                    "only networks that docker network create has made have aliases: name one with --network"
+                    "only networks created by docker network create have aliases: select one with --network"
                         .to_owned(),
                 ),
                 "alias" => &mut endpoint["Aliases"],
@@ -363,7 +363,7 @@ impl Request {
 
     fn link(&mut self, text: &str) -> Result<(), String> {
         self.push("HostConfig.Links", text.into())?;
-        // User-defined networks have their own links.
+        // In user-defined networks, links belong to the endpoint.
         if self.is_network_of_users() { self.in_network("link", text) } else { Ok(()) }
     }
 
@@ -400,7 +400,7 @@ impl Request {
             return Ok(());
         }
         if self.body.get("Healthcheck").is_some() {
-            return Err("it leaves no room for --health-… options: leave them out".to_owned());
+            return Err("it cannot be combined with --health-… options".to_owned());
         }
         self.set("Healthcheck.Test", json!(["NONE"]))
     }
@@ -412,5 +412,5 @@ fn size(text: &str) -> Result<Value, String> {
 }
 
 fn number(text: &str) -> Result<Value, String> {
-    text.parse::<u32>().map(Value::from).map_err(|_| format!("`{text}` is no whole number"))
+    text.parse::<u32>().map(Value::from).map_err(|_| format!("`{text}` is not a whole number"))
 }

@@ -1,8 +1,10 @@
+//! Tests of how container options are resolved.
+
 use serde_json::{Value, json};
 
 use super::*;
 
-/// Returns the request for options, each with its name and value.
+/// Returns the request for these options, which are pairs of name and value.
 fn requested(given: &[(&'static str, &str)]) -> Result<Value, String> {
     let mut options = ContainerOptions::default();
     for (name, value) in given {
@@ -14,7 +16,7 @@ fn requested(given: &[(&'static str, &str)]) -> Result<Value, String> {
 
 #[test]
 #[expect(clippy::too_many_lines, reason = "a table")]
-fn options_have_the_meaning_of_docker_run() {
+fn options_have_the_same_meaning_as_in_docker_run() {
     let host = |field: &str, value: Value| json!({ "HostConfig": { field: value } });
     let gpu = |request: Value| host("DeviceRequests", json!([request]));
     let in_network = |endpoint: Value| json!({ "HostConfig": { "NetworkMode": "web" }, "NetworkingConfig": { "EndpointsConfig": { "web": endpoint } } });
@@ -201,7 +203,7 @@ fn options_have_the_meaning_of_docker_run() {
 }
 
 #[test]
-fn malformed_options_are_errors_with_their_name_and_value() {
+fn errors_for_malformed_options_contain_the_name_and_the_value() {
     for (name, value) in [
         ("env", "=1"),
         ("publish", "0"),
@@ -268,7 +270,7 @@ fn malformed_options_are_errors_with_their_name_and_value() {
 }
 
 #[test]
-fn the_engine_is_sent_every_option() {
+fn every_option_is_sent_to_the_engine() {
     let value = |name: &str| match name {
         "env" => "A=1",
         "security-opt" => "no-new-privileges",
@@ -296,14 +298,14 @@ fn the_engine_is_sent_every_option() {
         }
         let read_before = ["env-file", "label-file"].contains(&option.name);
         let sent = requested(&given).unwrap();
-        assert_eq!(sent == json!({}), read_before, "--{} means nothing", option.name);
+        assert_eq!(sent == json!({}), read_before, "--{} does not change the request", option.name);
         let spec = ContainerSpec::new(None, sent.clone());
-        assert_eq!(spec.sent(), sent, "--{} does not come to the engine", option.name);
+        assert_eq!(spec.sent(), sent, "--{} is not sent to the engine", option.name);
     }
 }
 
 #[test]
-fn stored_flags_make_the_same_run_again() {
+fn stored_flags_reproduce_the_run() {
     let environment: Environment = [("TOKEN".to_owned(), "secret".to_owned())].into_iter().collect();
     let mut typed = ContainerArgs { name: Some("once".to_owned()), ..ContainerArgs::default() };
     for (name, value) in [
@@ -351,7 +353,7 @@ fn stored_flags_make_the_same_run_again() {
 }
 
 #[test]
-fn unsupported_options_are_refused_with_the_reason() {
+fn unsupported_options_are_rejected_with_the_reason() {
     for refused in crate::cli::REFUSED {
         let args = ContainerArgs::of_flags(&[format!("--{}", refused.name)]).unwrap();
         let error = RunSettings::refuse(&args).unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! Values of `docker run`'s options with a syntax of their own.
+//! Parsers for the values of `docker run`'s options that have their own syntax.
 
 use std::net::IpAddr;
 
@@ -39,12 +39,12 @@ pub(super) fn published(text: &str) -> Result<Vec<Port>, String> {
         return Ok(vec![port(first, outside.to_owned())]);
     }
     if end - start != last - first {
-        return Err(format!("`{text}`: {outside} and {inside} are not equally many ports"));
+        return Err(format!("`{text}`: {outside} and {inside} are not the same number of ports"));
     }
     Ok((first..=last).zip(start..=end).map(|(inside, outside)| port(inside, outside.to_string())).collect())
 }
 
-/// Returns the address, the ports outside and inside, and the protocol.
+/// Splits `[[IP:]PORT:]PORT[/PROTOCOL]` into the address, the ports outside and inside, and the protocol.
 fn short_port(text: &str) -> (String, String, String, String) {
     let (ports, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
     let (outside, inside) = ports.rsplit_once(':').unwrap_or(("", ports));
@@ -135,7 +135,7 @@ pub(super) fn device_rule(text: &str) -> Result<String, String> {
         }
         _ => false,
     };
-    is_rule.then(|| text.to_owned()).ok_or_else(|| format!("`{text}` is no rule such as `c 226:* rwm`"))
+    is_rule.then(|| text.to_owned()).ok_or_else(|| format!("`{text}` is not a rule such as `c 226:* rwm`"))
 }
 
 /// Parses `all`, a count, or fields: `device=ID[,ID]`, `count`, `driver`, `capabilities` and `options`.
@@ -202,7 +202,7 @@ pub(super) fn address(text: &str) -> Result<String, String> {
     address_of(text, "IP", |_| true)
 }
 
-/// Checks an IP address of the given kind, which errors name.
+/// Checks an IP address with `is_it`; `kind` is its name in errors.
 pub(super) fn address_of(text: &str, kind: &str, is_it: fn(&IpAddr) -> bool) -> Result<String, String> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let address = bare.parse().ok().filter(is_it);
@@ -218,7 +218,7 @@ pub(super) fn mac_address(text: &str) -> Result<&str, String> {
 
 /// Parses a number with up to nine decimals, in billionths.
 pub(super) fn billionths(text: &str) -> Result<i64, String> {
-    let failed = || format!("`{text}` is no number such as 2 or 1.5");
+    let failed = || format!("`{text}` is not a number such as 2 or 1.5");
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     if fraction.len() > 9 || !is_number(whole) || !is_number(fraction) || whole.len() + fraction.len() == 0 {

@@ -1,3 +1,5 @@
+//! Tests of how lanes are resolved.
+
 use super::*;
 use crate::settings::SettingsError;
 
@@ -7,7 +9,7 @@ fn environment(variables: &str) -> Environment {
     variables.split(' ').filter_map(pair).collect()
 }
 
-/// Returns the lanes that a job reads, beginning with the one that it writes; `*` marks those of the trunk.
+/// Returns the lanes that a job reads, first the one that it writes; `*` marks the trunk.
 fn shown(job: &JobLanes) -> String {
     let lanes = &job.lanes;
     let mark = |lane: &Lane| if lanes.trunk().contains(lane) { "*" } else { "" };
@@ -29,8 +31,8 @@ fn clone_of_master() -> Facts {
     }
 }
 
-/// Jobs, the variables that their systems set, and their lanes. The default branch is `master`; where the system does
-/// not report it, the checkout does.
+/// Jobs, the variables that their CI systems set, and their lanes. The default branch is `master`; if the system does
+/// not report it, it is taken from the checkout.
 const SYSTEMS: &str = "
 gitlab, push to master: GITLAB_CI=true CI_COMMIT_BRANCH=master CI_COMMIT_REF_NAME=master CI_COMMIT_REF_SLUG=master CI_DEFAULT_BRANCH=master CI_PIPELINE_SOURCE=push => master*
 gitlab, push: GITLAB_CI=true CI_COMMIT_BRANCH=rel/1 CI_COMMIT_REF_NAME=rel/1 CI_COMMIT_REF_SLUG=rel-1 CI_DEFAULT_BRANCH=master => rel/1 master*
@@ -92,7 +94,7 @@ bamboo, pull request: bamboo_agentId=1 bamboo_planRepository_branchName=master b
 ";
 
 #[test]
-fn each_ci_systems_jobs_write_their_own_lane_and_read_that_of_the_default_branch() {
+fn jobs_of_every_ci_system_write_their_own_lane_and_read_the_trunk() {
     for row in SYSTEMS.trim().lines() {
         let (job, lanes) = row.split_once(" => ").unwrap();
         let (_, variables) = job.split_once(": ").unwrap();
@@ -101,7 +103,7 @@ fn each_ci_systems_jobs_write_their_own_lane_and_read_that_of_the_default_branch
 }
 
 #[test]
-fn githubs_jobs_have_their_default_branch_and_pull_request_from_the_event() {
+fn github_jobs_take_the_default_branch_and_the_pull_request_from_the_event() {
     let of_repository = r#""repository": {"default_branch": "master"}"#;
     let request = r#""pull_request": {"number": 7, "base": {"ref": "rel/1"}}"#;
     let table: &[(&str, &str, &str, &str)] = &[
@@ -168,7 +170,7 @@ fn githubs_jobs_have_their_default_branch_and_pull_request_from_the_event() {
 }
 
 #[test]
-fn teamcitys_jobs_have_their_lanes_from_its_parameter_file() {
+fn teamcity_jobs_take_their_lanes_from_the_parameter_file() {
     let base = tempfile::tempdir().unwrap();
     let (build, parameters) = (base.path().join("build.properties"), base.path().join("parameters"));
     let file = parameters.to_str().unwrap();
@@ -196,7 +198,7 @@ fn teamcitys_jobs_have_their_lanes_from_its_parameter_file() {
 }
 
 #[test]
-fn a_ci_job_without_a_branch_in_variables_has_that_of_head_or_no_branchs_lane() {
+fn without_a_branch_in_variables_a_ci_job_writes_the_lane_of_head_or_local() {
     let head = |name: Option<&str>| Facts {
         checkout: Checkout { head: name.map(str::to_owned), ..clone_of_master().checkout },
         ..Facts::default()
@@ -210,7 +212,7 @@ fn a_ci_job_without_a_branch_in_variables_has_that_of_head_or_no_branchs_lane() 
         // The job builds a pull request, whatever is checked out.
         ("DRONE=true DRONE_BUILD_EVENT=pull_request", Some("master"), "local master*", true),
         ("TF_BUILD=True BUILD_SOURCEBRANCH=refs/changes/1/2", Some("master"), "local master*", true),
-        // A developer's machine.
+        // Not a CI job.
         ("", Some("master"), "local master*", false),
         ("LARDER_LANE=own", None, "own master*", false),
         ("CI=true LARDER_LANE=own", None, "own master*", false),
@@ -267,7 +269,7 @@ fn no_branch_has_the_lane_of_a_pull_request_a_tag_or_an_unknown_branch() {
 }
 
 #[test]
-fn a_flag_comes_first_and_is_checked() {
+fn flags_override_variables_and_the_file_and_invalid_names_are_errors() {
     let variables = environment("LARDER_LANE=of-variable LARDER_TRUNK=of-variable");
     let lane = |text: &str| Lane::try_from(text.to_owned()).unwrap();
     let file = Options { trunk: Some(Sourced::new(lane("of-file"), Origin::File)), ..Options::default() };

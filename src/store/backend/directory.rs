@@ -8,15 +8,16 @@
 //!
 //! On a file system without locks, a mark expires when nothing was added to it for [`MARK_LIFETIME`].
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::{Backend, BackendError, Mark, Object, Reason, Space};
+use crate::regular_file::{self, PRIVATE, PendingFile};
 
 /// The time after which a mark without a lock, or a temporary file of a dead process, is removed.
 const MARK_LIFETIME: Duration = Duration::from_hours(1);
@@ -80,28 +81,16 @@ impl Directory {
     }
 
     fn write_file(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let mut file = self.temporary()?;
+        let directory = self.root.join(TEMPORARY);
+        let create = || PendingFile::create_in(&directory, path, PRIVATE);
+        let mut file = Self::in_directory(&directory.join("x"), create)?;
         file.write_all(content)?;
-        file.as_file().sync_all()?;
-        let temporary = file.into_temp_path();
-        Self::in_directory(path, || fs::rename(&temporary, path))?;
-        // The temporary file has been renamed.
-        drop(temporary.keep());
-        Ok(())
-    }
-
-    /// Opens a regular file. Anything else, such as a pipe without a writer, counts as damaged.
-    fn open(path: &Path) -> io::Result<File> {
-        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        if file.metadata()?.is_file() {
-            return Ok(file);
-        }
-        Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"))
+        file.sync()?;
+        file.replace()
     }
 
     fn read_file(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
-        let file = Self::open(path)?;
+        let file = regular_file::open(path)?;
         let size = file.metadata()?.len();
         if size > limit {
             return Err(io::Error::new(
@@ -116,7 +105,7 @@ impl Directory {
 
     /// Returns the text of the mark at `path`. If its owner is dead, removes the mark and returns `None`.
     fn read_mark(path: &Path) -> io::Result<Option<String>> {
-        let mut file = Self::open(path)?;
+        let mut file = regular_file::open(path)?;
         let alive = match flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => false,
             Err(error) if error == rustix::io::Errno::WOULDBLOCK => true,

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
-use super::{ArchiveTier, LoadError, WAITING};
+use super::{ArchiveTier, BUFFERED_PARTS, LoadError};
 use crate::engine::EngineError;
 use crate::images::{Form, Listing, Parcel};
 use crate::store::{Entry, Meter, StoreError};
@@ -139,7 +139,7 @@ impl Handover<'_> {
     }
 
     async fn transfer(&self, parcel: Parcel, ties: Ties) -> Result<Transferred, LoadError> {
-        let (parts, archive) = mpsc::channel(WAITING);
+        let (parts, archive) = mpsc::channel(BUFFERED_PARTS);
         let (store, entry) = (self.tier.store.clone(), Arc::clone(&self.entry));
         let meter = Arc::clone(self.meter);
         meter.expect(self.bytes);

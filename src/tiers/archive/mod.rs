@@ -12,7 +12,7 @@ use tokio::task::{JoinError, spawn_blocking};
 
 use self::handover::Handover;
 pub(crate) use self::policy::{ArchiveDecision, ArchivePolicy, ArchiveRequest};
-use super::{Answer, Fault, Hit, ImageTier, Wanted, add_names};
+use super::{Answer, Fault, Hit, ImageTier, Wanted};
 use crate::digest::InvalidDigest;
 use crate::engine::{Engine, EngineError, Image, ImageStore, saved_archive};
 use crate::images::{
@@ -25,7 +25,7 @@ use crate::registry::{ImageConfig, ImageRef, PrefixDocuments, PrefixError};
 use crate::store::{Counted, Entry, EntryKind, Found, Meter, Store, StoreError, Subject};
 
 /// The number of parts of an archive that are buffered between the store and the engine.
-const WAITING: usize = 16;
+const BUFFERED_PARTS: usize = 16;
 
 /// A tier that archives whole images in a store, and loads them into an engine.
 #[derive(Debug, Clone)]
@@ -165,7 +165,7 @@ impl ArchiveTier {
         let bytes = handover.bytes;
         let image = self.engine.image(&id).await?.filter(|image| image.config.layers == listing.diff_ids);
         let image = image.ok_or(LoadError::Another)?;
-        add_names(&self.engine, &image, names).await?;
+        self.engine.add_names(&image.id, &image.names, names).await?;
         let store = self.store.clone();
         faults.extend(spawn_blocking(move || store.touch(&entry)).await?.err());
         Ok(Loaded { image, bytes, faults })

@@ -15,8 +15,8 @@ fn the_error_for_a_mistake_in_the_file_names_the_file_and_the_key() {
     for (text, cause) in [
         ("cach_dir: /x\n", "configuration file larder.yaml: unknown field `cach_dir`"),
         ("strict: maybe\n", "configuration file larder.yaml: strict"),
-        ("timeout: soon\n", "configuration file larder.yaml: timeout: `soon` is no duration"),
-        ("progress: loud\n", "configuration file larder.yaml: progress: `loud` is none of"),
+        ("timeout: soon\n", "configuration file larder.yaml: timeout: `soon` is not a duration"),
+        ("progress: loud\n", "configuration file larder.yaml: progress: `loud` is not one of"),
         ("cache_dir: [x\n", "configuration file larder.yaml: "),
         ("just words\n", "configuration file larder.yaml: "),
     ] {
@@ -33,10 +33,10 @@ fn the_error_for_a_mistake_in_an_image_names_its_key_and_line() {
     for (text, cause) in [
         ("names: [ok, 'app:feature/x']", "names: invalid image reference `app:feature/x`: a tag has"),
         ("context: nope", "context: build context `"),
-        ("dockerfile: nope", "dockerfile: there is no `"),
+        ("dockerfile: nope", "dockerfile: `"),
         ("platforms: [a/b/c/d]", "platforms: `a/b/c/d` is not a platform"),
-        ("timeout: soon", "timeout: `soon` is no duration"),
-        ("max_mount_size: big", "max_mount_size: `big` is no size"),
+        ("timeout: soon", "timeout: `soon` is not a duration"),
+        ("max_mount_size: big", "max_mount_size: `big` is not a size"),
         ("cache_repo: App", "cache_repo: invalid image reference `App`"),
         ("secrets: ['id=x,src=nope']", "secrets: `"),
         ("build_contexts: {x: nope}", "build_contexts: `"),
@@ -48,7 +48,7 @@ fn the_error_for_a_mistake_in_an_image_names_its_key_and_line() {
         assert!(run.stderr.contains(" at line 4"), "{}", run.stderr);
     }
     for (text, cause) in [
-        ("shm_size: big", "shm_size: `big` is no size"),
+        ("shm_size: big", "shm_size: `big` is not a size"),
         ("publish: ['99999']", "publish: `99999` is not"),
         ("devices: [kfd]", "devices: `kfd` is not"),
         ("gpus: some", "gpus: `some` is neither"),
@@ -73,18 +73,22 @@ fn a_configuration_file_from_the_command_line_that_does_not_exist_is_an_error() 
 fn the_error_for_a_mistake_in_a_variable_names_the_variable() {
     let context = context();
     for (variable, value, cause) in [
-        ("LARDER_TIMEOUT", "soon", "LARDER_TIMEOUT: `soon` is no duration"),
-        ("LARDER_PROGRESS", "loud", "LARDER_PROGRESS: `loud` is none of"),
-        ("BUILDKIT_PROGRESS", "loud", "BUILDKIT_PROGRESS: `loud` is none of"),
+        ("LARDER_TIMEOUT", "soon", "LARDER_TIMEOUT: `soon` is not a duration"),
+        ("LARDER_PROGRESS", "loud", "LARDER_PROGRESS: `loud` is not one of"),
+        ("BUILDKIT_PROGRESS", "loud", "BUILDKIT_PROGRESS: `loud` is not one of"),
         ("DOCKER_HOST", "build.example", "DOCKER_HOST: `build.example` is not an engine address"),
-        ("LARDER_MOUNT_TIMEOUT", "soon", "LARDER_MOUNT_TIMEOUT: `soon` is no duration"),
-        ("LARDER_MAX_MOUNT_SIZE", "big", "LARDER_MAX_MOUNT_SIZE: `big` is no size"),
-        ("LARDER_MOUNT_UNUSED_BUILDS", "few", "LARDER_MOUNT_UNUSED_BUILDS: `few` is no number of builds"),
+        ("LARDER_MOUNT_TIMEOUT", "soon", "LARDER_MOUNT_TIMEOUT: `soon` is not a duration"),
+        ("LARDER_MAX_MOUNT_SIZE", "big", "LARDER_MAX_MOUNT_SIZE: `big` is not a size"),
+        (
+            "LARDER_MOUNT_UNUSED_BUILDS",
+            "few",
+            "LARDER_MOUNT_UNUSED_BUILDS: `few` is not a whole number such as 5",
+        ),
         ("LARDER_CACHE_REPO", "App", "LARDER_CACHE_REPO: invalid image reference `App`"),
         ("LARDER_CERTS_DIR", "/nonexistent", "LARDER_CERTS_DIR: `/nonexistent` is not a directory"),
-        ("LARDER_TRUSTED_KEYS", "x", "LARDER_TRUSTED_KEYS: `x`: it is no key"),
+        ("LARDER_TRUSTED_KEYS", "x", "LARDER_TRUSTED_KEYS: `x`: not a key (32 bytes in base64"),
         ("DOCKER_DEFAULT_PLATFORM", "a/b/c/d", "DOCKER_DEFAULT_PLATFORM: `a/b/c/d` is not a platform"),
-        ("SOURCE_DATE_EPOCH", "today", "SOURCE_DATE_EPOCH: `today` is no number of seconds"),
+        ("SOURCE_DATE_EPOCH", "today", "SOURCE_DATE_EPOCH: `today` is not a number of seconds"),
         (
             "DOCKER_HOST",
             "tcp://build.example:many",

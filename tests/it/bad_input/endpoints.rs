@@ -64,7 +64,9 @@ fn larder_can_wait_for_the_engine_to_start() {
     std::os::unix::fs::symlink(target, socket).unwrap();
     assert!(lines.all(|line| !line.unwrap().contains("waiting")));
     assert!(waiting.wait().unwrap().success());
-    build("soon").failure(2, "--wait-for-engine: `soon` is no duration").hint("--wait-for-engine <DURATION>");
+    build("soon")
+        .failure(2, "--wait-for-engine: `soon` is not a duration")
+        .hint("--wait-for-engine <DURATION>");
     // An invalid address will not become valid, so larder does not wait.
     let wrong = ["build", "--wait-for-engine", "50s", "--host", "weird", "."];
     context.larder(&wrong).failure(2, "`weird` is not an engine address");

@@ -14,7 +14,7 @@ const TAILS: u64 = 330;
 /// `make test` builds only every `STEP`th tail.
 const STEP: usize = 20;
 /// The first engine version that is compared. Older ones support less syntax and differ in details
-/// (`docs/prefixes.md`).
+/// (`docs/grafts.md`).
 const NEWEST: u32 = 28;
 
 const SOURCES: [&str; 26] = [

@@ -191,7 +191,7 @@ fn a_job_that_is_killed_at_any_request_leaves_only_complete_images() {
         let running = Running::start(&mut command);
         let mut has_ended = false;
         await_true(Duration::from_mins(1), "the request", || {
-            has_ended = running.said().contains("as 127.0.0.1");
+            has_ended = running.stderr_so_far().contains("as 127.0.0.1");
             has_ended || begun.lock().unwrap().len() > number
         });
         if !has_ended {

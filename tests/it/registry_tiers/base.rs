@@ -59,7 +59,7 @@ fn a_base_is_built_once_for_its_dependencies_and_used_by_the_main_image() {
         assert_eq!(built.record["base"]["outcome"], "found", "{}", built.record);
         assert_eq!(built.record["base"]["reference"], first.stdout.trim());
         assert!(
-            built.run.stderr.contains(&format!("on {}, found", first.stdout.trim())),
+            built.run.stderr.contains(&format!("the base image is in its registry: {}", first.stdout.trim())),
             "{}",
             built.run.stderr
         );
@@ -157,7 +157,7 @@ fn a_base_whose_files_change_during_its_build_is_used_but_not_tagged_with_its_ke
             agent.context.write("Dockerfile.base", dockerfile);
             agent.context.write("requirements.txt", format!("{mark}\n"));
             let running = Running::start(&mut agent.context.command(&[&own[..], &place, &of_base].concat()));
-            running.await_said("RUN sleep");
+            running.await_stderr("RUN sleep");
             agent.context.write("requirements.txt", "edited\n");
             let run = running.end(Duration::from_mins(1)).success();
             assert!(run.stderr.contains("requirements.txt): it is named"), "{}: {}", engine.name, run.stderr);

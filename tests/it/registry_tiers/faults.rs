@@ -40,7 +40,7 @@ fn a_build_succeeds_whatever_a_registry_answers_and_reports_cause_and_remedy() {
             path: "/manifests/",
             fault: answer("403 Forbidden", denied),
             cause: "requested access to the resource is denied",
-            remedy: "let this login read and write",
+            remedy: "give this login read and write access",
         },
         Case {
             method: "GET",
@@ -61,27 +61,27 @@ fn a_build_succeeds_whatever_a_registry_answers_and_reports_cause_and_remedy() {
             path: "/manifests/",
             fault: answer("500 Internal Server Error", "{}"),
             cause: "500 Internal Server Error",
-            remedy: "ask who runs it",
+            remedy: "contact its operator",
         },
         Case {
             method: "GET",
             path: "/blobs/",
             fault: Fault::Corrupt,
-            cause: "another digest than asked for",
-            remedy: "push the image anew",
+            cause: "does not have the requested digest",
+            remedy: "push the image again",
         },
         Case {
             method: "GET",
             path: "/blobs/",
             fault: Fault::Reset,
-            cause: "cannot ask the registry",
+            cause: "cannot reach the registry",
             remedy: "check that",
         },
         Case {
             method: "GET",
             path: "/manifests/larder-",
             fault: Fault::Reset,
-            cause: "cannot ask the registry",
+            cause: "cannot reach the registry",
             remedy: "check that",
         },
     ];
@@ -135,7 +135,10 @@ fn a_registry_that_is_down_causes_a_warning() {
     assert_eq!(built.record["outcome"], "built");
     let (outcome, reason) = built.tier("registry");
     assert_eq!(outcome, "miss");
-    assert!(reason.contains("cannot ask the registry 127.0.0.1:9; check that 127.0.0.1:9 is up"), "{reason}");
+    assert!(
+        reason.contains("cannot reach the registry 127.0.0.1:9; check that 127.0.0.1:9 is up"),
+        "{reason}"
+    );
 }
 
 #[test]

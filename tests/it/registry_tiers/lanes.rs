@@ -84,8 +84,8 @@ fn a_ci_job_of_an_unknown_branch_writes_to_the_local_lane_and_is_warned() {
     let shared = SharedCaches::new(&agent);
     let (unknown, _) = shared.job(&agent, "CI=true");
     assert_eq!(tags(&shared.registry, "app"), ["a", "cache-local", "larder-KEY-local"]);
-    let warned = "warning: the branch of this job is not known: it saves to lane local, and only reads the trunk \
-                  (main or master); set LARDER_LANE to its branch, and LARDER_TRUNK to the default branch";
+    let warned = "warning: the branch of this job is not known: it saves to lane local and only reads the trunk \
+                  (main or master); set LARDER_LANE to the branch and LARDER_TRUNK to the default branch";
     assert_eq!(unknown.run.stderr.matches(warned).count(), 1, "{}", unknown.run.stderr);
     let (main, restored) = shared.job(&agent.other(&any_engine(), "b"), "CI=true LARDER_LANE=main");
     assert_eq!(main.record["outcome"], "built", "{}", main.run.stderr);

@@ -184,7 +184,7 @@ fn an_image_whose_inputs_changed_during_the_build_is_not_cached() {
     let tag = scenario.context.tag("app");
     let arguments = ["build", "-t", &tag, "."];
     let running = crate::running::Running::start(&mut scenario.command(&arguments));
-    running.await_said("RUN echo");
+    running.await_stderr("RUN echo");
     scenario.context.write("app.py", "2\n");
     let run = running.end(std::time::Duration::from_mins(1));
     scenario.record(&arguments, &run);

@@ -50,7 +50,7 @@ fn an_interrupt_while_a_step_runs() {
     scenario
         .context
         .write("Dockerfile", format!("FROM {BUSYBOX}\nRUN {mount} echo {mark} > /c/a; sleep 60\n"));
-    scenario.interrupted(&["build", "."], |running| running.await_said("RUN --mount"));
+    scenario.interrupted(&["build", "."], |running| running.await_stderr("RUN --mount"));
     scenario.compare("an_interrupt_while_a_step_runs");
 }
 

@@ -61,7 +61,7 @@ fn a_low_terminal_shows_the_running_steps() {
 }
 
 #[test]
-fn a_narrow_terminal_cuts_lines_and_drops_bars_and_times() {
+fn a_narrow_terminal_cuts_lines_and_drops_times() {
     let frames =
         [40, 20, 6].map(|cols| format!("{cols} columns\n{}", drawn_frame(&busy_build(), 3_200, cols, 24)));
     insta::assert_snapshot!(frames.concat());

@@ -1,8 +1,8 @@
 //! Runs one operation from a synchronous thread, with a deadline and a size limit.
 //!
-//! OpenDAL is asynchronous, and its errors contain addresses and responses verbatim. Operations therefore run on a
-//! small runtime of their own, and the transport records the outcome of the last request of each operation. If the
-//! operation fails, that outcome is reported.
+//! OpenDAL is asynchronous, and its errors contain addresses and responses verbatim. Operations therefore run on their
+//! own small runtime, and the transport records the outcome of the last request of each operation. If the operation
+//! fails, that outcome is reported.
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
@@ -19,11 +19,11 @@ tokio::task_local! {
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Allowance {
-    /// The duration of the whole operation.
+    /// The maximum duration of the whole operation.
     pub(super) whole: Duration,
-    /// How long each request may be without a response.
+    /// The maximum time without a response, for each request.
     pub(super) silence: Duration,
-    /// The size of an object that is read, in bytes.
+    /// The maximum size of an object that is read, in bytes.
     pub(super) limit: u64,
 }
 
@@ -65,7 +65,7 @@ impl Call {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Interprets an error of OpenDAL in this operation.
+    /// Converts an error of OpenDAL to the fault that was recorded for this operation, if any.
     fn fault(&self, error: &opendal::Error) -> Fault {
         let mut noted = self.noted();
         // The messages of OpenDAL's `new_request_sign_error` and `new_request_credential_error`.
@@ -81,7 +81,7 @@ pub(super) fn has_time(pause: Duration) -> bool {
     CURRENT.try_with(|call| Instant::now() + pause < call.until).unwrap_or(true)
 }
 
-/// Runs the cleanup after a failure without recording its outcome for the operation.
+/// Runs the cleanup after a failure. Its outcome is not recorded for the operation.
 pub(super) async fn unnoted<T>(cleaning: impl Future<Output = T>) -> T {
     match CURRENT.try_with(|call| (call.until, call.allowance)) {
         Ok((until, allowance)) => {
@@ -98,7 +98,7 @@ pub(super) fn run<T: Send + 'static>(
     allowance: Allowance,
     operation: impl Future<Output = opendal::Result<T>> + Send + 'static,
 ) -> Result<Option<T>, Fault> {
-    let runtime = runtime().map_err(|_| Fault::other("this process can start no more threads"))?;
+    let runtime = runtime().map_err(|_| Fault::other("cannot start a thread"))?;
     let call = Arc::new(Call::new(allowance));
     let (sender, receiver) = mpsc::sync_channel(1);
     let current = Arc::clone(&call);
@@ -112,7 +112,7 @@ pub(super) fn run<T: Send + 'static>(
         Ok(Ok(Err(error))) if error.kind() == opendal::ErrorKind::NotFound => Ok(None),
         Ok(Ok(Err(error))) => Err(call.fault(&error)),
         Ok(Err(_)) => Err(Fault::Silent(allowance.whole)),
-        Err(_) => Err(Fault::other("larder's own code for it panicked")),
+        Err(_) => Err(Fault::other("larder's code for this operation panicked")),
     }
 }
 

@@ -10,12 +10,13 @@ use std::time::Duration;
 use http::{HeaderMap, StatusCode};
 use opendal::ErrorKind;
 
+use crate::http_retry::is_temporary;
 use crate::store::backend::Reason;
 
-/// The limit of texts from other sources, in characters.
+/// The maximum length of texts from other sources, in characters.
 const LONGEST: usize = 200;
 
-/// The permission that a request needs, as an extension of the request.
+/// A hint about the permission that a request needs, attached to the request as an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Needs(pub(super) &'static str);
 
@@ -31,10 +32,10 @@ pub(super) enum Fault {
         /// The missing permission, if it is known.
         needs: Option<Needs>,
     },
-    /// The service limits the request rate and responds with 403, like GitHub.
-    #[error("it was asked too often, and answered {}", StatusCode::FORBIDDEN)]
+    /// The service limits the request rate and responds with 403, as GitHub does.
+    #[error("it limits the request rate, and answered {}", StatusCode::FORBIDDEN)]
     Limited,
-    /// The response is missing or incomplete after this time.
+    /// There was no complete response within this time.
     #[error("it did not answer within {} s", .0.as_secs_f32())]
     Silent(Duration),
     #[error("no connection could be made: {0}")]
@@ -42,7 +43,7 @@ pub(super) enum Fault {
     /// A connection was closed early.
     #[error("the connection broke: {0}")]
     Broken(String),
-    #[error("it has more than {0} bytes")]
+    #[error("it is larger than {0} bytes")]
     TooLarge(u64),
     #[error("there are no usable credentials for it{}", in_brackets(.0.as_deref()))]
     NoCredentials(Option<String>),
@@ -58,7 +59,7 @@ fn in_brackets(text: Option<&str>) -> String {
     text.map(|text| format!(" ({text})")).unwrap_or_default()
 }
 
-/// Joins the error code and the message of a service.
+/// Joins the error code and the message of a service; returns `None` if both are missing.
 fn said(code: Option<&str>, message: Option<&str>) -> Option<String> {
     let said: Vec<&str> = [code, message].into_iter().flatten().collect();
     (!said.is_empty()).then(|| said.join(": "))
@@ -80,7 +81,7 @@ impl Fault {
         }
     }
 
-    /// Converts an error of OpenDAL for which no fault of a request is recorded.
+    /// Converts an error of OpenDAL for which no outcome of a request is recorded.
     pub(super) fn of_answer(error: &opendal::Error) -> Self {
         let reason = match error.kind() {
             ErrorKind::PermissionDenied => Reason::Denied,
@@ -98,9 +99,7 @@ impl Fault {
 
     pub(super) fn is_temporary(&self) -> bool {
         match self {
-            Self::Answered { status, .. } => {
-                matches!(status.as_u16(), 408 | 423 | 425 | 429 | 500 | 502 | 503 | 504)
-            }
+            Self::Answered { status, .. } => is_temporary(*status),
             Self::Limited | Self::Silent(_) | Self::Unconnected(_) | Self::Broken(_) => true,
             Self::TooLarge(_) | Self::NoCredentials(_) | Self::Other { .. } => false,
         }
@@ -143,7 +142,7 @@ fn excerpt(text: &str) -> String {
 }
 
 /// Returns the error code of the service: Azure's header, `<Code>` in XML, the first `"reason"` in Google's JSON, or
-/// the `"code"` of GitHub's cache. Adds the region in which S3 says the bucket is, because a signature for the wrong
+/// the `"code"` of GitHub's cache. Appends the region of the bucket if S3 reports it, because a signature for the wrong
 /// region is a common mistake.
 pub(super) fn service_code(headers: &HeaderMap, body: &[u8]) -> Option<String> {
     let body = String::from_utf8_lossy(&body[..body.len().min(64 << 10)]);
@@ -188,7 +187,7 @@ pub(super) fn service_message(body: &[u8]) -> Option<String> {
     (!line.is_empty()).then(|| line.to_owned())
 }
 
-/// Returns the value of a field in the `Debug` output of a struct, which is how OpenDAL shows errors of S3.
+/// Returns the value of a field in the `Debug` output of a struct, the form in which OpenDAL shows errors of S3.
 fn in_debug(text: &str, field: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!(" {field}: \""))?;
     let (value, _) = rest.split_once('"')?;
@@ -234,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_of_the_service_is_shown_without_the_librarys_additions() {
+    fn the_message_of_the_service_is_shown_without_additions_of_opendal() {
         for (body, message) in [
             (
                 "<?xml version=\"1.0\"?>\n<Error><Code>A</Code><Message>You &amp; I may not.</Message><Id>1</Id></Error>",

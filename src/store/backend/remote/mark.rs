@@ -1,9 +1,9 @@
-//! Marks in an object store. Without locks, each part of a mark contains the time of writing.
+//! Marks in an object store, which has no locks. Instead, each part of a mark contains the time of writing.
 //!
 //! ```text
 //! <directory>/<random id>/<sequence number>
 //!     2026-01-31T12:00:00Z\n     when it was written, by the writer's clock
-//!     …                          what was added
+//!     …                          the added text
 //! ```
 //!
 //! A mark is dead if nothing was added to it for [`MARK_LIFETIME`].
@@ -26,9 +26,9 @@ use crate::store::backend::{BackendError, Mark};
 /// time zone do not matter.
 pub(crate) const MARK_LIFETIME: Duration = Duration::from_hours(6);
 
-/// The limit of the size of a part.
+/// The maximum size of a part in bytes.
 const LARGEST: u64 = 64 << 20;
-/// The time limit for removing a mark when it is dropped; the rest expires by its age.
+/// The time limit for removing a mark when it is dropped. Parts that remain expire.
 const DROP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A mark: a directory with one object for each addition.
@@ -109,7 +109,7 @@ pub(super) async fn read_marks(
     Ok(texts)
 }
 
-/// Returns `true` if a mark is alive. A mark from the future was written by a clock that is ahead; it expires later.
+/// Returns `true` if a mark is alive. A mark with a time in the future was written by a fast clock; it expires later.
 fn is_alive(time: Timestamp, now: Timestamp) -> bool {
     now.duration_since(time) < SignedDuration::try_from(MARK_LIFETIME).unwrap_or(SignedDuration::MAX)
 }

@@ -5,7 +5,8 @@
 //! (any thread)        (on a small runtime)                    deadlines, attempts
 //! ```
 //!
-//! A service that stalls, refuses or aborts costs a limited time. No part of a request appears in an error.
+//! A service that stalls, rejects requests or closes connections delays an operation for a limited time only. Errors
+//! must not contain any part of a request.
 
 mod actions_cache;
 mod call;
@@ -33,7 +34,7 @@ use self::fault::Fault;
 use self::objects::Objects;
 use super::{Backend, BackendError, Mark, Object};
 
-/// Objects in a service that OpenDAL supports.
+/// A backend that stores objects in a service supported by OpenDAL.
 #[derive(Clone)]
 pub(crate) struct Remote {
     objects: Arc<Objects>,
@@ -77,7 +78,7 @@ impl Remote {
 
     /// Turns `None` into an error, for operations to which a missing object does not apply.
     fn done<T>(&self, action: &'static str, path: &str, done: Option<T>) -> Result<T, BackendError> {
-        done.ok_or_else(|| self.failed(action, path, Fault::other("it is not there")))
+        done.ok_or_else(|| self.failed(action, path, Fault::other("it does not exist")))
     }
 
     fn write_object(&self, path: &str, content: Vec<u8>) -> Result<(), BackendError> {
@@ -115,7 +116,7 @@ impl Backend for Remote {
         self.write_object(path, content.to_vec())
     }
 
-    /// Services store a write before they respond to it.
+    /// Does nothing: services store an object before they respond to the write.
     fn settle(&self, _: &str) -> Result<(), BackendError> {
         Ok(())
     }

@@ -1,9 +1,9 @@
-//! The operations on objects, asynchronous, over OpenDAL.
+//! Asynchronous operations on objects, through OpenDAL.
 //!
-//! A WebDAV server has directories, and keeps partial uploads of clients that died. There, objects are written to
-//! `tmp/` and then moved, and directories are listed one by one, many at the same time. Some of these servers remove
-//! the destination before they move, so that an object that is replaced may be absent for a moment, but never
-//! incomplete.
+//! A WebDAV server has directories, and keeps partial uploads of clients that died. On such a server, objects are
+//! written to `tmp/` and then moved, and directories are listed level by level, many at the same time. Some of these
+//! servers remove the destination before they move, so that an object that is replaced may be absent for a moment, but
+//! never incomplete.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use crate::store::backend::Object;
 
 const TEMPORARY: &str = "tmp";
 const DAMAGED: &str = "damaged";
-/// How long temporary objects that may still be in use are kept.
+/// The maximum age of temporary objects that may still be in use.
 const WRITING_LIFETIME: Duration = Duration::from_hours(6);
-/// The largest damaged object that is downloaded and uploaded to move it, if the service cannot copy.
+/// The maximum size in bytes of a damaged object that is moved by download and upload if the service cannot copy.
 pub(super) const LARGEST_CARRIED: u64 = 64 << 20;
 
 #[derive(Debug)]
@@ -34,7 +34,7 @@ pub(super) fn random_id() -> String {
     format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
-/// Turns the error of a missing object into success.
+/// Treats the error for a missing object as success.
 fn absent_is_done(done: opendal::Result<()>) -> opendal::Result<()> {
     done.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }

@@ -1,9 +1,9 @@
 //! Opens the backend of an address.
 //!
-//! OpenDAL's signers find credentials that larder is not given as each provider's own tools do: `AWS_*` variables,
+//! If larder is given no credentials, OpenDAL's signers find them as the tools of each provider do: `AWS_*` variables,
 //! shared configuration, web identity, container and instance roles; `GOOGLE_APPLICATION_CREDENTIALS`, the well-known
 //! file, the metadata server; `AZURE_STORAGE_*`, workload and managed identities. The signers read the environment
-//! themselves, and so does OpenDAL's service for GitHub's cache, for the version of the cache service.
+//! themselves. OpenDAL's service for GitHub's cache reads from it the version of the cache service.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::store::backend::{Backend, Directory};
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open {place}")]
 pub struct OpenRemoteError {
-    /// The address, without credentials.
+    /// The address of the store, without credentials.
     pub(crate) place: String,
     #[source]
     pub(crate) reason: OpenRemoteFault,
@@ -29,25 +29,24 @@ pub struct OpenRemoteError {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenRemoteFault {
-    #[error("its region is not known: neither the option `region` nor AWS_REGION says it")]
+    #[error("the region is not known: set the option `region` or AWS_REGION")]
     NoRegion,
-    #[error("its storage account is not known: neither the option `account` nor `endpoint` says it")]
+    #[error("the storage account is not known: set the option `account` or `endpoint`")]
     NoAccount,
-    #[error("the account key that was given is no base64")]
+    #[error("the account key is not base64")]
     AccountKey,
     /// A variable that GitHub's cache needs is not set.
     #[error("GitHub's cache needs the variable {0}, which is not set")]
     NotGiven(&'static str),
-    /// OpenDAL rejects the address.
-    #[error("its address means nothing to the service")]
+    #[error("OpenDAL does not accept the address")]
     Misconfigured,
-    #[error("there can be no HTTP client")]
+    #[error("cannot create an HTTP client")]
     Client(#[source] reqwest::Error),
 }
 
 impl RemoteUrl {
-    /// Opens the backend at this address, without a request to the service. Of a `file://` address, all but the last
-    /// component must exist whenever the backend is used.
+    /// Opens the backend at this address without sending a request. For a `file://` address, the parent directory must
+    /// exist whenever the backend is used.
     ///
     /// # Errors
     ///

@@ -6,23 +6,23 @@ use std::time::Duration;
 use super::actions_cache::ActionsJob;
 use super::call::Allowance;
 
-/// The largest size for which a read gets more time.
+/// The object size in bytes above which a read gets no more time.
 const LARGEST_LIMIT: u64 = 64 << 20;
-/// The number of slow pages of a listing for which there is time.
+/// The number of slow pages that a listing has time for.
 const PAGES: u32 = 10;
 
 /// The settings of a remote store.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteSettings {
-    /// A user (WebDAV), the id of an access key (S3) or an account (Azure). A user in the address takes precedence;
-    /// without either, the service finds credentials in its own way.
+    /// A user (WebDAV), the id of an access key (S3) or an account (Azure). A user in the address takes precedence. If
+    /// neither is given, credentials are found as the tools of the provider do.
     pub user: Option<String>,
     /// The password, secret access key or account key of `user`.
     pub password: Option<String>,
     /// The GitHub Actions job, for the cache that only such a job can use.
     pub actions: ActionsJob,
-    /// The time limit of an operation with all its attempts: reading or writing an object of up to `UNIT` bytes, or one
-    /// page of a listing. Larger objects have this time for each such unit.
+    /// The time limit of an operation with all its attempts: reading or writing an object of up to 4 MiB, or one page
+    /// of a listing. Larger objects have this time for each 4 MiB.
     pub deadline: Duration,
     /// The time limit for establishing a connection, including name resolution and TLS.
     pub connect_deadline: Duration,

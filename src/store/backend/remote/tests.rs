@@ -1,4 +1,4 @@
-//! Tests of `Remote` over OpenDAL's memory service, and of what errors must not contain.
+//! Tests of `Remote` with OpenDAL's memory service, and of the absence of secrets in errors.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -38,24 +38,24 @@ fn an_operation_may_be_started_from_any_thread() {
     assert_eq!(backend.list("").unwrap().len(), 3);
 }
 
-/// Writes a mark of this age as a different process would; returns `true` if it is alive.
-fn is_believed(age: Duration) -> bool {
+/// Writes a mark of this age, as a different process would, and returns `true` if it is alive.
+fn is_alive_at_age(age: Duration) -> bool {
     let backend = in_memory(&memory());
     let time = Timestamp::now() - jiff::SignedDuration::try_from(age).unwrap();
     backend.write("m/1/00000000", b"1970-01-01T00:00:00Z\nold\n").unwrap();
     backend.write("m/1/00000001", format!("{time}\nnew\n").as_bytes()).unwrap();
     let texts = backend.marks("m").unwrap();
-    assert_eq!(backend.list("m").unwrap().is_empty(), texts.is_empty(), "what is dead is removed");
+    assert_eq!(backend.list("m").unwrap().is_empty(), texts.is_empty(), "dead marks are removed");
     assert!(texts.is_empty() || texts == ["old\nnew\n"], "{texts:?}");
     !texts.is_empty()
 }
 
 #[test]
 fn a_mark_is_alive_for_hours_after_its_last_addition() {
-    assert!(is_believed(Duration::ZERO));
+    assert!(is_alive_at_age(Duration::ZERO));
     let minute = Duration::from_mins(1);
-    assert!(is_believed(MARK_LIFETIME.saturating_sub(minute)));
-    assert!(!is_believed(MARK_LIFETIME + minute));
+    assert!(is_alive_at_age(MARK_LIFETIME.saturating_sub(minute)));
+    assert!(!is_alive_at_age(MARK_LIFETIME + minute));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn closed_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Returns a deadline that is long enough for the last attempt to end in time on a busy machine.
+/// Returns settings with a deadline that is short, but long enough for the last attempt on a busy machine.
 fn brief() -> RemoteSettings {
     RemoteSettings { deadline: Duration::from_millis(2500), ..RemoteSettings::default() }
 }
@@ -134,7 +134,7 @@ fn opening_a_store_reports_missing_settings() {
 }
 
 #[test]
-fn a_file_url_is_a_directory() {
+fn a_file_url_opens_a_directory() {
     let base = tempfile::tempdir().unwrap();
     let url: RemoteUrl = format!("file://{}/with%20space", base.path().display()).parse().unwrap();
     url.open(&RemoteSettings::default()).unwrap().write("a/b", b"1").unwrap();
@@ -143,5 +143,5 @@ fn a_file_url_is_a_directory() {
     let gone = gone.open(&RemoteSettings::default()).unwrap();
     assert_eq!(gone.write("a/b", b"1").unwrap_err().reason, Reason::Unreachable);
     assert_eq!(gone.list("a").unwrap_err().reason, Reason::Unreachable);
-    assert!(!base.path().join("gone").exists(), "a share that is not mounted is not made up");
+    assert!(!base.path().join("gone").exists(), "a missing parent directory is not created");
 }

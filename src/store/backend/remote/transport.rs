@@ -2,14 +2,14 @@
 //!
 //! The transport is below OpenDAL's services, because they differ in which faults they retry (WebDAV's retries a 403,
 //! but not a 429), and because requests for credentials need deadlines as well. Every request that the services send
-//! for larder can be repeated. Proxies are taken from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`; certificates are
-//! verified as the system does.
+//! can be repeated safely. Proxies are taken from `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY`; certificates are verified
+//! as the system does.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use http::header::{CONTENT_LENGTH, RETRY_AFTER};
+use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response, StatusCode, request};
 use jiff::Timestamp;
 use opendal::raw::Operation;
@@ -19,23 +19,20 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::call::{Allowance, Call};
 use super::fault::{Fault, Needs, service_code, service_message};
 use super::settings::RemoteSettings;
+use crate::http_retry::{Attempts, requested_pause};
+use crate::tls::install_provider;
 
-const ATTEMPTS: u32 = 5;
-/// The mean pause before the second attempt; it doubles with each further one.
-const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// The longest pause, unless the service asks for a longer one.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// The deadline of a metadata service; elsewhere nothing responds at its address.
+/// The deadline of a request to a metadata service. On other machines, nothing responds at its address.
 const METADATA_DEADLINE: Duration = Duration::from_secs(2);
-/// How many attempts may end without a response; each takes half of the deadline.
+/// The maximum number of attempts without a response; each takes half of the deadline.
 const SILENCES: u32 = 2;
-/// The limit of responses other than objects, in bytes.
+/// The maximum size in bytes of responses that are not objects.
 const LARGEST_ANSWER: u64 = 256 << 20;
 
 #[derive(Debug, Clone)]
 pub(super) struct Transport {
     client: reqwest::Client,
-    /// The allowance of requests outside of an operation.
+    /// The allowance of requests that do not belong to an operation.
     otherwise: Allowance,
 }
 
@@ -47,8 +44,7 @@ struct Answer {
 impl Transport {
     /// Creates a client with these deadlines. Fails if TLS cannot be initialised.
     pub(super) fn new(settings: &RemoteSettings) -> reqwest::Result<Self> {
-        // Fails if the process has installed a provider already.
-        drop(rustls::crypto::ring::default_provider().install_default());
+        install_provider();
         let client = reqwest::Client::builder()
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(settings.connect_deadline)
@@ -66,12 +62,12 @@ impl Transport {
         let started = Instant::now();
         let silent = |_| Fault::Silent(started.elapsed());
         let broken = |error| Fault::of_client(&error, started.elapsed());
-        let mut asked =
+        let mut request =
             self.client.request(head.method.clone(), head.uri.to_string()).headers(head.headers.clone());
         if !body.is_empty() {
-            asked = asked.body(body.clone());
+            request = request.body(body.clone());
         }
-        let mut answer = timeout_at(until, asked.send()).await.map_err(silent)?.map_err(broken)?;
+        let mut answer = timeout_at(until, request.send()).await.map_err(silent)?.map_err(broken)?;
         let limit = if answer.status().is_success() { limit } else { LARGEST_ANSWER };
         let length =
             answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
@@ -90,11 +86,11 @@ impl Transport {
             }
             body.extend_from_slice(&part);
         }
-        let mut whole = Response::new(());
-        *whole.status_mut() = answer.status();
-        *whole.headers_mut() = std::mem::take(answer.headers_mut());
-        whole.extensions_mut().insert(head.uri.clone());
-        Ok(Answer { head: whole.into_parts().0, body: body.freeze() })
+        let mut response = Response::new(());
+        *response.status_mut() = answer.status();
+        *response.headers_mut() = std::mem::take(answer.headers_mut());
+        response.extensions_mut().insert(head.uri.clone());
+        Ok(Answer { head: response.into_parts().0, body: body.freeze() })
     }
 }
 
@@ -104,7 +100,7 @@ impl Answer {
         if status.is_success() {
             return None;
         }
-        if status == StatusCode::FORBIDDEN && self.retry_after().is_some() {
+        if status == StatusCode::FORBIDDEN && self.requested_pause().is_some() {
             return Some(Fault::Limited);
         }
         let is_denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
@@ -113,26 +109,12 @@ impl Answer {
         Some(Fault::Answered { status, code, message, needs })
     }
 
-    /// Returns the pause that the service asks for. GitHub sends the time at which its limit is reset.
-    fn retry_after(&self) -> Option<Duration> {
-        let number = |name: &str| self.head.headers.get(name)?.to_str().ok()?.parse::<u64>().ok();
-        let until_reset = || {
-            let reset = i64::try_from(number("x-ratelimit-reset")?).ok()?;
-            let seconds = reset.saturating_sub(Timestamp::now().as_second());
-            (number("x-ratelimit-remaining") == Some(0)).then_some(u64::try_from(seconds).unwrap_or_default())
-        };
-        number(RETRY_AFTER.as_str()).or_else(until_reset).map(Duration::from_secs)
+    fn requested_pause(&self) -> Option<Duration> {
+        requested_pause(&self.head.headers, Timestamp::now())
     }
 }
 
-/// Returns the pause after an attempt: exponential, with a jitter of 50 %.
-pub(super) fn pause_after(attempt: u32) -> Duration {
-    let mean = FIRST_PAUSE.saturating_mul(1 << (attempt - 1)).min(LONGEST_PAUSE);
-    let jitter = getrandom::u32().unwrap_or(u32::MAX / 2);
-    mean.mul_f64(0.5 + f64::from(jitter) / f64::from(u32::MAX))
-}
-
-/// Returns `true` if `host` is a metadata service, which gives a cloud machine its credentials.
+/// Returns `true` if `host` is a metadata service, from which a cloud machine gets its credentials.
 fn is_metadata_service(host: &str) -> bool {
     host.starts_with("169.254.") || host.starts_with("[fd00:ec2:") || host == "metadata.google.internal"
 }
@@ -148,7 +130,7 @@ impl HttpTransport for Transport {
         let is_object = operation == Some(&Operation::Read) && head.method == Method::GET;
         let limit = if is_object { call.allowance.limit } else { LARGEST_ANSWER };
         let needs = head.extensions.get::<Needs>().copied();
-        let (mut attempt, mut silences) = (1, 0);
+        let (mut attempts, mut silences) = (Attempts::default(), 0);
         loop {
             let now = Instant::now();
             let patience = if is_metadata_service(host) { METADATA_DEADLINE } else { call.allowance.silence };
@@ -156,21 +138,18 @@ impl HttpTransport for Transport {
             let fault =
                 answer.as_ref().map_or_else(|fault| Some(fault.clone()), |answer| answer.fault(needs));
             silences += u32::from(matches!(fault, Some(Fault::Silent(_))));
-            let asked_for = answer.as_ref().ok().and_then(Answer::retry_after).unwrap_or_default();
-            let pause = pause_after(attempt).max(asked_for);
-            let again = fault.as_ref().is_some_and(Fault::is_temporary)
-                && attempt < ATTEMPTS
+            let can_retry = fault.as_ref().is_some_and(Fault::is_temporary)
                 && silences < SILENCES
-                && !is_metadata_service(host)
-                && Instant::now() + pause < call.until;
+                && !is_metadata_service(host);
+            let pause = attempts.next_pause(answer.as_ref().ok().and_then(Answer::requested_pause));
+            let pause = pause.filter(|pause| can_retry && Instant::now() + *pause < call.until);
             if operation.is_some() {
                 call.note(fault);
             } else {
                 call.note_credentials(host, fault.as_ref());
             }
-            if again {
+            if let Some(pause) = pause {
                 sleep(pause).await;
-                attempt += 1;
                 continue;
             }
             return match answer {
@@ -227,7 +206,7 @@ mod tests {
                 (reason, reason != Reason::Denied),
                 "{headers:?}"
             );
-            let asked_for = answer.retry_after().map(|pause| pause.as_secs());
+            let asked_for = answer.requested_pause().map(|pause| pause.as_secs());
             assert!(asked_for == seconds || asked_for.map(|asked| asked + 1) == seconds, "{asked_for:?}");
         }
     }

@@ -51,9 +51,9 @@ pub(super) enum Service {
     File,
 }
 
-/// A text that is not the address of a remote store.
+/// The error for a text that is not the address of a remote store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{url}` is no address of a remote store")]
+#[error("`{url}` is not the address of a remote store")]
 pub struct InvalidRemoteUrl {
     /// The text, without what could be a password.
     pub(crate) url: String,
@@ -66,32 +66,30 @@ pub struct InvalidRemoteUrl {
 pub(crate) enum RemoteUrlFault {
     #[error("it does not begin with one of {}", known_schemes())]
     Scheme,
-    #[error("it is no URL: {0}")]
+    #[error("it is not a URL: {0}")]
     Syntax(String),
-    /// It lacks a part that the service needs.
-    #[error("it names no {0}")]
+    /// A part that the service needs is missing.
+    #[error("the {0} is missing")]
     Nameless(&'static str),
-    /// It has a host, which the service does not support.
+    /// The address has a host, which the service does not support.
     #[error("{0}:// is followed by a path, not by a host")]
     Host(&'static str),
-    /// A segment of its path is not valid.
-    #[error("its path has a segment that is empty, `.` or `..`, or a control character")]
+    #[error("its path contains an empty segment, `.`, `..` or a control character")]
     Path,
-    #[error("credentials do not belong into it; they are taken from the environment")]
+    #[error("it must not contain credentials; set them in the environment")]
     Credentials,
-    #[error("it holds a `#`, which is written `%23`")]
+    #[error("it contains a `#`; write it as `%23`")]
     Fragment,
-    /// It has an option that the service does not support.
+    /// The address has an option that the service does not support.
     #[error("{scheme}:// has no option{}; {}", quoted(option.as_deref()), known_options(scheme))]
     UnknownOption {
         scheme: &'static str,
         /// The option, unless it could be a secret.
         option: Option<String>,
     },
-    /// It contains this option twice.
-    #[error("the option `{0}` stands in it twice")]
+    #[error("the option `{0}` occurs twice")]
     Repeated(&'static str),
-    #[error("the option `{option}` is to be {expected}")]
+    #[error("the option `{option}` must be {expected}")]
     Value {
         option: &'static str,
         /// The valid values.
@@ -105,8 +103,8 @@ fn known_schemes() -> String {
 
 fn known_options(scheme: &str) -> String {
     match Service::of(scheme).map(Service::options) {
-        Some(options @ [_, ..]) => format!("it has {}", options.join(" ")),
-        _ => "it has none".to_owned(),
+        Some(options @ [_, ..]) => format!("its options are {}", options.join(" ")),
+        _ => "it has no options".to_owned(),
     }
 }
 
@@ -246,7 +244,7 @@ fn check(option: &'static str, value: &str) -> Result<(), RemoteUrlFault> {
         "sse" => "AES256 or aws:kms",
         "endpoint" => "an address http://HOST or https://HOST",
         "account" => "the name of a storage account, of letters and digits",
-        _ => "some text",
+        _ => "a non-empty text without control characters",
     };
     let fits = match option {
         "path_style" | "anonymous" => matches!(value, "true" | "false"),
@@ -269,23 +267,23 @@ fn check(option: &'static str, value: &str) -> Result<(), RemoteUrlFault> {
 
 /// Decodes `%` and two hexadecimal digits.
 pub(super) fn decoded(text: &str) -> Result<String, RemoteUrlFault> {
-    let no_url =
-        || RemoteUrlFault::Syntax("a % is not followed by two hexadecimal digits of UTF-8".to_owned());
+    let malformed =
+        || RemoteUrlFault::Syntax("a `%` is not followed by two hexadecimal digits of UTF-8".to_owned());
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
         if byte == b'%' {
             let mut digit = || char::from(rest.next()?).to_digit(16);
             let value = digit().zip(digit()).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-            bytes.push(value.ok_or_else(no_url)?);
+            bytes.push(value.ok_or_else(malformed)?);
         } else {
             bytes.push(byte);
         }
     }
-    String::from_utf8(bytes).map_err(|_| no_url())
+    String::from_utf8(bytes).map_err(|_| malformed())
 }
 
-/// Returns what may be shown of an invalid address: nothing before an `@`, and nothing after a `?` or `#`.
+/// Returns the part of an invalid address that may be shown: nothing before an `@`, and nothing after a `?` or `#`.
 fn without_secrets(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let colon = if scheme.is_empty() { "" } else { "://" };
@@ -358,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn an_invalid_address_is_refused_with_the_reason() {
+    fn an_invalid_address_is_rejected_with_the_reason() {
         use RemoteUrlFault as Fault;
         for (text, reason) in [
             ("", Fault::Scheme),
@@ -392,7 +390,7 @@ mod tests {
         assert!(matches!(fault("s3://b/%zz"), Fault::Syntax(_)));
         assert_eq!(
             fault("gs://b?regoin=x").to_string(),
-            "gs:// has no option `regoin`; it has endpoint storage_class anonymous"
+            "gs:// has no option `regoin`; its options are endpoint storage_class anonymous"
         );
     }
 

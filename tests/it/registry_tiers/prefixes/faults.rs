@@ -47,7 +47,7 @@ fn a_prefix_that_cannot_be_used_is_detected_and_the_image_is_built_without_it() 
         Case {
             name: "config removed",
             damage: |project| project.registry.remove_blob(&digest(project, "/config/digest")),
-            reason: "the config of a manifest is not there",
+            reason: "the config of the image is missing",
         },
         Case {
             name: "tag moved",

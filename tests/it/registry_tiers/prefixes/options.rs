@@ -123,7 +123,7 @@ fn an_image_whose_inputs_changed_during_the_build_publishes_no_prefix() {
     let (name, cache) = (project.name("a"), project.first.path("cache"));
     let arguments = ["build", "--cache-dir", &cache, "--push", "-t", &name, "."];
     let running = Running::start(&mut context.command(&arguments));
-    running.await_said("RUN echo slow");
+    running.await_stderr("RUN echo slow");
     context.write("app.py", "2\n");
     let run = running.end(Duration::from_mins(1)).success();
     assert!(run.stderr.contains("files of the context changed"), "{}", run.stderr);

@@ -1,4 +1,4 @@
-//! Lists and removes entries of the cache through GitHub's REST API, because the cache service itself cannot.
+//! Lists and removes entries of the cache through GitHub's REST API, because the cache service itself does not.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
@@ -13,10 +13,10 @@ use serde::de::DeserializeOwned;
 use super::job::{CacheJob, Repository};
 use crate::store::backend::remote::fault::Needs;
 
-/// The entries of a page, the maximum of the API.
+/// The number of entries per page, the maximum of the API.
 const PAGE: u64 = 100;
 const PERMISSION: Needs =
-    Needs("GITHUB_TOKEN has to be the job's own, and the job to have `permissions: actions: write`");
+    Needs("GITHUB_TOKEN must be the job's own token, and the job needs `permissions: actions: write`");
 
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct Entry {
@@ -39,8 +39,8 @@ struct Page {
 pub(super) struct Entries {
     job: Arc<CacheJob>,
     version: String,
-    /// The refs that the job reads. Concurrent first users all query them, because waiting for a query that fails would
-    /// take two deadlines.
+    /// The refs whose entries the job reads. Concurrent first callers all query them, because waiting for a query that
+    /// fails would take two deadlines.
     refs: OnceLock<Vec<String>>,
 }
 
@@ -49,8 +49,8 @@ impl Entries {
         Self { job, version: version.to_owned(), refs: OnceLock::new() }
     }
 
-    /// Returns the entries whose keys begin with `start`, sorted by key. Of the entries of one key, the one that is
-    /// read comes first.
+    /// Returns the entries whose keys begin with `start`, sorted by key. Of the entries with the same key, the one that
+    /// the job reads comes first.
     pub(super) async fn find(&self, context: &OperationContext, start: &str) -> Result<Vec<Entry>> {
         let refs = self.refs(context).await?;
         let rank = |entry: &Entry| refs.iter().position(|reference| *reference == entry.reference);
@@ -120,8 +120,7 @@ impl Entries {
         if !answer.status().is_success() {
             return Err(refused(answer.status()));
         }
-        let odd =
-            |_| Error::new(ErrorKind::Unexpected, "GitHub's API answered something else than was asked for");
+        let odd = |_| Error::new(ErrorKind::Unexpected, "GitHub's API sent an unexpected response");
         serde_json::from_slice(&answer.into_body().to_bytes()).map_err(odd)
     }
 

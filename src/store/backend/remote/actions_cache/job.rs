@@ -14,15 +14,15 @@ const PUBLIC_API: &str = "https://api.github.com";
 pub struct ActionsJob {
     /// `ACTIONS_RESULTS_URL`: the address of the cache service.
     pub results_url: Option<String>,
-    /// `ACTIONS_RUNTIME_TOKEN`: allows to read and write entries.
+    /// `ACTIONS_RUNTIME_TOKEN`: allows reading and writing entries.
     pub runtime_token: Option<String>,
-    /// `GITHUB_TOKEN`: allows to list and remove entries.
+    /// `GITHUB_TOKEN`: allows listing and removing entries.
     pub token: Option<String>,
-    /// `GITHUB_API_URL`; that of github.com by default.
+    /// `GITHUB_API_URL`: the address of the REST API, by default that of github.com.
     pub api_url: Option<String>,
     /// `GITHUB_REPOSITORY`: owner and name.
     pub repository: Option<String>,
-    /// `GITHUB_REF`: in full, such as `refs/heads/main`.
+    /// `GITHUB_REF`: the full name of the ref, such as `refs/heads/main`.
     pub reference: Option<String>,
     /// `GITHUB_BASE_REF`: the target branch of a pull request.
     pub base: Option<String>,
@@ -39,7 +39,7 @@ impl fmt::Debug for ActionsJob {
     }
 }
 
-/// A job with all required variables.
+/// A job for which all required variables are set.
 pub(in crate::store::backend::remote) struct CacheJob {
     pub(in crate::store::backend::remote) results_url: String,
     pub(in crate::store::backend::remote) runtime_token: String,
@@ -70,7 +70,7 @@ pub(super) struct Repository {
 }
 
 impl CacheJob {
-    /// Creates the job that `given` describes. Fails if a variable is missing.
+    /// Creates the job that `given` describes. Fails if a required variable is missing.
     pub(in crate::store::backend::remote) fn new(given: &ActionsJob) -> Result<Self, OpenRemoteFault> {
         let need =
             |value: &Option<String>, variable| value.clone().ok_or(OpenRemoteFault::NotGiven(variable));
@@ -92,7 +92,7 @@ impl CacheJob {
         format!("{}/repos/{}", self.api_url, self.repository)
     }
 
-    /// Returns the refs whose entries the job reads, in the order of precedence.
+    /// Returns the refs whose entries the job reads, in order of precedence.
     pub(super) fn reads(&self, default_branch: &str) -> Vec<String> {
         let branches = self.base.as_deref().into_iter().chain([default_branch]);
         let mut refs = vec![self.reference.clone()];

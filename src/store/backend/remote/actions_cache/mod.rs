@@ -1,4 +1,4 @@
-//! The cache of GitHub Actions as a place for objects.
+//! The cache of GitHub Actions as an object store.
 //!
 //! ```text
 //! read, size ──▶ OpenDAL's ghac ──▶ cache service: key and version → a signed address ──▶ blob
@@ -6,7 +6,7 @@
 //! list, remove ─▶ entries ◀───┘ ──▶ REST API: GET and DELETE /repos/…/actions/caches
 //! ```
 //!
-//! OpenDAL's service reads and writes; this layer above it does the rest.
+//! OpenDAL's service reads and writes; this layer above it adds listing, replacing and removing:
 //!
 //! - An entry belongs to the ref of the job that wrote it. A job reads the entries of its own ref, of the target branch
 //!   of its pull request and of the default branch, in this order. Entries of other refs are not listed, although the
@@ -46,7 +46,7 @@ pub(super) struct ActionsCacheLayer {
 }
 
 impl ActionsCacheLayer {
-    /// Creates a layer that keeps all objects below `prefix`.
+    /// Creates a layer that stores all objects below `prefix`.
     pub(super) fn new(job: CacheJob, prefix: &str) -> Self {
         Self { names: Names::below(prefix), job: Arc::new(job) }
     }
@@ -67,7 +67,7 @@ struct ActionsCache {
 }
 
 fn unsupported<T>() -> Result<T> {
-    Err(Error::new(ErrorKind::Unsupported, "GitHub's cache cannot do that"))
+    Err(Error::new(ErrorKind::Unsupported, "GitHub's cache does not support this operation"))
 }
 
 impl Service for ActionsCache {
@@ -163,7 +163,7 @@ impl Listing {
         let mut objects: Vec<oio::Entry> = Vec::new();
         let mut before = None;
         for entry in self.entries.find(&self.context, &below).await? {
-            // A job reads the first entry of a key.
+            // The job reads only the first entry of a key.
             if before.as_ref() == Some(&entry.key) {
                 continue;
             }
@@ -185,7 +185,7 @@ impl oio::List for Listing {
     }
 }
 
-/// Removes objects: their entries of all refs that the job reads.
+/// The removal of objects. Removes their entries of all refs that the job reads.
 struct Removal {
     names: Names,
     entries: Arc<Entries>,

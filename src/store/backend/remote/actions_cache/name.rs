@@ -4,9 +4,9 @@
 //! chunks/3f/3f9A  below  team/x   ─▶  team/x/chunks/3f/3f9%41!
 //! ```
 //!
-//! The encoding is one to one in spite of the rules of the service: it compares keys without regard to case, so
-//! capitals are escaped. It does not allow commas. If no entry has a key, it returns an entry whose key begins with it,
-//! so each key ends with a character that occurs nowhere else.
+//! The encoding is reversible in spite of the rules of the service. The service ignores case when it compares keys, so
+//! capital letters are escaped. It does not allow commas. If no entry has the requested key, it returns an entry whose
+//! key begins with it, so each key ends with a character that occurs nowhere else.
 
 use std::fmt::Write as _;
 
@@ -49,7 +49,7 @@ fn escaped(text: &str) -> String {
     for byte in text.bytes() {
         match byte {
             b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => escaped.push(char::from(byte)),
-            _ => write!(escaped, "%{byte:02x}").expect("a string takes all of it"),
+            _ => write!(escaped, "%{byte:02x}").expect("writing to a string never fails"),
         }
     }
     escaped
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_keys_of_paths_are_decoded_and_to_the_same_path() {
+    fn keys_are_decoded_to_their_path_and_other_names_are_rejected() {
         let names = Names::below("Team, x");
         assert_eq!(names.key("a/B-c_~2f.json"), "%54eam%2c%20x/a/%42-c_~2f.json!");
         assert_eq!(names.path("%54eam%2c%20x/a/%42-c_~2f.json!").as_deref(), Some("a/B-c_~2f.json"));

@@ -14,13 +14,13 @@ use opendal::{Buffer, ErrorKind, Metadata, MetadataBuilder, OperationContext, Re
 use tokio::time::sleep;
 
 use super::entries::{Entries, Entry};
+use crate::http_retry::pause_after;
 use crate::store::backend::remote::call::has_time;
-use crate::store::backend::remote::transport::pause_after;
 
-/// The attempts to create an entry that a different job is creating, for about ten seconds.
+/// The maximum number of attempts to create an entry that a different job is creating; they take about ten seconds.
 const ATTEMPTS: u32 = 7;
 
-/// An object to write to the cache.
+/// A write of an object to the cache.
 pub(super) struct Replacement {
     pub(super) inner: Servicer,
     pub(super) entries: Arc<Entries>,
