@@ -27,7 +27,6 @@ check: ## format, lints and shell scripts, without tests
 	else echo "SKIPPED: shellcheck is not installed, the shell scripts were not checked" >&2; fi
 
 bench: ## run the benchmarks
-	cargo bench --bench key
 	@set -e; for bench in $(wildcard benches/*.sh); do echo "==> $$bench"; "$$bench"; done
 
 fuzz: ## fuzz the parsers, ten minutes each (or less: SECONDS_EACH=60 make fuzz)

@@ -23,16 +23,16 @@
 //! use larder::buildkit::EngineProduct;
 //! use larder::endpoint::Endpoint;
 //! use larder::engine::Engine;
-//! use larder::store::backend::Directory;
-//! use larder::store::{EntryKind, Lane, Place, Store, Terms};
+//! use larder::store::backend::DirectoryBackend;
+//! use larder::store::{EntryKind, Lane, Store, StoreLocation, StoreOptions};
 //! use larder::tiers::ArchiveTier;
 //!
 //! # async fn load() -> Result<(), Box<dyn std::error::Error>> {
-//! let directory = Directory::new(Path::new("/var/cache/larder/v1"));
-//! let terms = Terms::of(Lane::try_from("main".to_owned())?);
-//! let store = Store::new(Arc::new(directory), None, terms);
+//! let directory = DirectoryBackend::new(Path::new("/var/cache/larder/v1"));
+//! let options = StoreOptions::of(Lane::try_from("main".to_owned())?);
+//! let store = Store::new(Arc::new(directory), None, options);
 //!
-//! let (census, faults) = store.census(Place::Local)?;
+//! let (census, faults) = store.census(StoreLocation::Local)?;
 //! for listed in &census.entries {
 //!     let manifest = &listed.entry.manifest;
 //!     println!("{} {} {}", listed.entry.short_id(), manifest.address.kind, manifest.subject.title);

@@ -20,7 +20,7 @@ pub struct Platform {
 }
 
 /// Returns the platform of containers on this machine: Linux with the architecture of the machine.
-pub(crate) fn own() -> String {
+pub(crate) fn local_container_platform() -> String {
     let architecture = match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -107,7 +107,7 @@ impl Platform {
                 if SYSTEMS.contains(&os.as_str()) {
                     (os, default.architecture.clone(), default.variant.clone())
                 } else {
-                    let known = ARCHITECTURES.contains(&normal(&system, "").0.as_str());
+                    let known = ARCHITECTURES.contains(&normalize(&system, "").0.as_str());
                     (known.then(|| default.os.clone()).ok_or_else(invalid)?, system, String::new())
                 }
             }
@@ -116,13 +116,13 @@ impl Platform {
                 (os, architecture.to_ascii_lowercase(), variant.to_ascii_lowercase())
             }
         };
-        let (architecture, variant) = normal(&architecture, &variant);
+        let (architecture, variant) = normalize(&architecture, &variant);
         Ok(Self { os, os_version: version.to_owned(), architecture, variant })
     }
 }
 
 /// Returns the normalised architecture and variant, as `normalizeArch` in containerd does.
-fn normal(architecture: &str, variant: &str) -> (String, String) {
+fn normalize(architecture: &str, variant: &str) -> (String, String) {
     let (architecture, variant) = match (architecture, variant) {
         ("i386", _) => ("386", ""),
         ("x86_64" | "x86-64" | "amd64", "v1") => ("amd64", ""),

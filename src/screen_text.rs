@@ -6,11 +6,11 @@
 use unicode_width::UnicodeWidthChar;
 
 /// The number of columns between two tab stops.
-const TAB: usize = 8;
+const TAB_WIDTH: usize = 8;
 
 /// The state of a parser of escape sequences (ECMA-48).
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Within {
+enum EscapeState {
     Text,
     /// After ESC.
     Escape,
@@ -22,7 +22,7 @@ enum Within {
     StringEscape,
 }
 
-impl Within {
+impl EscapeState {
     /// Returns the state after `character`.
     fn after(self, character: char) -> Self {
         match (self, character) {
@@ -48,16 +48,16 @@ impl Within {
 pub(crate) fn screen_text(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut column = 0;
-    let mut within = Within::Text;
+    let mut within = EscapeState::Text;
     for character in text.chars() {
         let before = within;
         within = before.after(character);
-        if (before, within) != (Within::Text, Within::Text) {
+        if (before, within) != (EscapeState::Text, EscapeState::Text) {
             continue;
         }
         match character {
             '\t' => {
-                let gap = TAB - column % TAB;
+                let gap = TAB_WIDTH - column % TAB_WIDTH;
                 shown.extend(std::iter::repeat_n(' ', gap));
                 column += gap;
             }
@@ -78,7 +78,7 @@ pub(crate) fn screen_text(text: &str) -> String {
 }
 
 /// Joins the lines and tab-separated parts of a name with single spaces. Other whitespace is unchanged.
-pub(crate) fn one_line(text: &str) -> String {
+pub(crate) fn join_lines(text: &str) -> String {
     let parts: Vec<_> = text.split(['\n', '\r', '\t']).filter(|part| !part.is_empty()).collect();
     parts.join(" ")
 }
@@ -90,7 +90,7 @@ pub(crate) fn columns(text: &str) -> usize {
 }
 
 /// Returns the longest prefix of `text` that fits into `limit` columns.
-pub(crate) fn cut(text: &str, limit: usize) -> &str {
+pub(crate) fn truncate(text: &str, limit: usize) -> &str {
     let mut used = 0;
     let end = text.char_indices().find(|(_, character)| {
         used += cells(*character);
@@ -142,16 +142,16 @@ mod tests {
 
     #[test]
     fn a_wide_character_is_not_cut_in_half() {
-        assert_eq!(cut("漢字", 3), "漢");
-        assert_eq!(cut("漢字", 4), "漢字");
-        assert_eq!(cut("ab", 0), "");
+        assert_eq!(truncate("漢字", 3), "漢");
+        assert_eq!(truncate("漢字", 4), "漢字");
+        assert_eq!(truncate("ab", 0), "");
         // A combining mark stays with its letter.
-        assert_eq!(cut("e\u{301}x", 1), "e\u{301}");
+        assert_eq!(truncate("e\u{301}x", 1), "e\u{301}");
     }
 
     #[test]
     fn a_name_of_several_lines_becomes_one() {
-        assert_eq!(one_line("RUN a \\\n\tb"), "RUN a \\ b");
+        assert_eq!(join_lines("RUN a \\\n\tb"), "RUN a \\ b");
     }
 
     proptest! {
@@ -159,7 +159,7 @@ mod tests {
         fn the_result_has_no_control_characters_and_fits_the_columns(text in any::<String>(), limit in 0usize..40) {
             let shown = screen_text(&text);
             prop_assert!(!shown.chars().any(char::is_control), "{shown:?}");
-            let cut = cut(&shown, limit);
+            let cut = truncate(&shown, limit);
             prop_assert!(columns(cut) <= limit);
             prop_assert!(cut.width() <= columns(cut));
         }

@@ -17,8 +17,8 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use larder::dockerfile::{
-    CacheMount, Dockerfile, Heredoc, Instruction, InstructionKind, Mount, Options, Resolution, RunCommand,
-    Source, Transfer,
+    CacheMount, CopyInstruction, Dockerfile, Heredoc, Instruction, InstructionKind, Mount, Options,
+    Resolution, RunCommand, Source,
 };
 
 fn folder() -> PathBuf {
@@ -171,7 +171,7 @@ fn options(mount: &Mount) -> String {
     options.collect::<Vec<_>>().join(" ")
 }
 
-fn files(transfer: &Transfer) -> String {
+fn files(transfer: &CopyInstruction) -> String {
     let flags = transfer.flags.iter().map(|flag| match &flag.value {
         Some(value) => format!("--{}={value} ", flag.name),
         None => format!("--{} ", flag.name),
@@ -203,7 +203,7 @@ fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resoluti
         Source::Scratch => "scratch".to_owned(),
     };
     line("platform", resolution.platform.to_string());
-    let target = format!("stage {}, {} steps", resolution.target, resolution.steps());
+    let target = format!("stage {}, {} steps", resolution.target, resolution.step_count());
     line("target", target);
     for stage in &resolution.stages {
         let sources = stage.instructions.iter().flat_map(|resolved| {
@@ -212,7 +212,7 @@ fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resoluti
         });
         let sources = listed(&mut sources.collect::<Vec<_>>().into_iter());
         let sources = if sources.is_empty() { sources } else { format!("; reads from {sources}") };
-        let triggered = stage.instructions.iter().filter(|resolved| resolved.triggered);
+        let triggered = stage.instructions.iter().filter(|resolved| resolved.is_trigger);
         let triggered = listed(&mut triggered.map(|resolved| resolved.instruction.text.clone()));
         let triggered = if triggered.is_empty() { triggered } else { format!("; triggers {triggered}") };
         line(&format!("stage {}", stage.index), format!("on {}{sources}{triggered}", source(&stage.base)));
@@ -230,7 +230,7 @@ fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resoluti
     }
     let all = if resolution.context.is_everything() { "everything" } else { "" };
     line("context", if resolution.context.is_empty() { "nothing" } else { all }.to_owned());
-    for CacheMount { stage, line: number, id, target, options, from, certain, written: _ } in
+    for CacheMount { stage, line: number, id, target, options, from, is_certain: certain, written: _ } in
         &resolution.cache_mounts
     {
         let rest =
@@ -248,7 +248,7 @@ fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resoluti
     line("named contexts", listed(&mut resolution.named_contexts.iter().cloned()));
     line("secrets", listed(&mut resolution.secrets.iter().cloned()));
     line("ssh", listed(&mut resolution.ssh.iter().cloned()));
-    line("any secret", if resolution.any_secret { "yes" } else { "" }.to_owned());
+    line("any secret", if resolution.may_use_any_secret { "yes" } else { "" }.to_owned());
     let own =
         resolution.stages.iter().flat_map(|stage| &stage.instructions).map(|resolved| &resolved.instruction);
     let declared = global_args.iter().chain(own).filter_map(|instruction| match &instruction.kind {
@@ -256,8 +256,8 @@ fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resoluti
         _ => None,
     });
     line("arguments", listed(&mut declared.flatten().collect::<BTreeSet<_>>().into_iter()));
-    line("unknown triggers", listed(&mut resolution.untold_triggers.iter().cloned()));
-    line("remote", if resolution.remote { "yes" } else { "" }.to_owned());
+    line("unknown triggers", listed(&mut resolution.unknown_triggers.iter().cloned()));
+    line("remote", if resolution.has_remote_source { "yes" } else { "" }.to_owned());
 }
 
 #[test]

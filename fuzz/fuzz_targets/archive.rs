@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Component, Path};
 
-use larder::archive::{Limits, Listing, NodeKind};
+use larder::archive::{Listing, ListingLimits, NodeKind};
 use libfuzzer_sys::fuzz_target;
 
 const CONTENT: u64 = 1 << 20;
@@ -15,7 +15,7 @@ const CONTENT: u64 = 1 << 20;
 fuzz_target!(|data: &[u8]| {
     let Ok(listing) = Listing::parse(data) else { return };
     assert_eq!(Listing::parse(&listing.encode()).as_ref(), Ok(&listing));
-    if listing.validate(Limits { content: CONTENT, outside_links: false }).is_err() {
+    if listing.validate(ListingLimits { content: CONTENT, outside_links: false }).is_err() {
         return;
     }
     let mut directories = BTreeSet::new();
@@ -27,7 +27,7 @@ fuzz_target!(|data: &[u8]| {
         assert!(parent == Path::new("") || directories.contains(parent), "{path:?}");
         match &node.kind {
             NodeKind::Directory => assert!(directories.insert(path), "{path:?}"),
-            NodeKind::File(file) => bytes += file.stored().expect("validation accepted the size"),
+            NodeKind::File(file) => bytes += file.stored_bytes().expect("validation accepted the size"),
             NodeKind::HardLink { target } => assert!(listing.find(target).is_some()),
             NodeKind::Symlink { target } => assert!(!Path::new(target).is_absolute()),
         }

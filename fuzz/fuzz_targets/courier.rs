@@ -34,13 +34,13 @@ fuzz_target!(|data: &[u8]| {
     }
 
     // The input is the output of a malicious courier.
-    if let Ok((_, mut conversation)) = Conversation::greet(io::Cursor::new(data.to_owned()), io::sink())
+    if let Ok((_, mut conversation)) = Conversation::accept(io::Cursor::new(data.to_owned()), io::sink())
         && let Ok(found) = conversation.list()
     {
         let files: Vec<(u32, u64)> = (0..).zip(found.listing.nodes.iter().map(|_| 3)).take(8).collect();
         let mut bytes = 0;
         let read = conversation.read::<ConversationError>(&files, &mut |_, event| {
-            if let larder::mounts::Taken::Bytes(more) = event {
+            if let larder::mounts::ReadEvent::Bytes(more) = event {
                 bytes += more.len();
             }
             Ok(())
@@ -54,6 +54,10 @@ fuzz_target!(|data: &[u8]| {
     drop(serve(0, &base.join("mount"), &mut &*data, &mut output));
     output.flush().expect("memory");
     assert_eq!(std::fs::read(base.join("outside")).expect("a file"), b"untouched");
-    assert_eq!(std::fs::read_dir(base).expect("a directory").count(), 2, "no file is created outside the mount");
+    assert_eq!(
+        std::fs::read_dir(base).expect("a directory").count(),
+        2,
+        "no file is created outside the mount"
+    );
     assert!(base.join("mount/d").is_dir());
 });

@@ -44,7 +44,7 @@ fuzz_target!(|text: &str| {
         }
         match dockerfile.resolve(&options) {
             Err(error) => {
-                if let Some(error) = error.place(text) {
+                if let Some(error) = error.locate(text) {
                     check_place(&error, text, lines);
                 }
             }

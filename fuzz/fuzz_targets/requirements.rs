@@ -5,22 +5,26 @@
 
 use std::collections::BTreeMap;
 
-use larder::requirements::{Closure, FileUse, Format, Found, View, changes, installs, listing, named_by};
+use larder::requirements::{
+    DependencyClosure, DependencyFile, DependencyFormat, ProjectFile, ProjectView, command_dependencies,
+    dependency_changes, installs, listing,
+};
 use libfuzzer_sys::fuzz_target;
 
 /// A project that contains each file at the path by which it is named.
 struct Project(BTreeMap<String, Vec<u8>>);
 
-impl View for Project {
-    fn find(&self, path: &str, _: Option<&str>, _: Format) -> Vec<Found> {
+impl ProjectView for Project {
+    fn find(&self, path: &str, _: Option<&str>, _: DependencyFormat) -> Vec<ProjectFile> {
         let content = self.0.get(path).cloned();
-        let found = content.map(|content| Found { path: path.to_owned(), seen: path.to_owned(), content });
+        let found =
+            content.map(|content| ProjectFile { path: path.to_owned(), seen_path: path.to_owned(), content });
         found.into_iter().collect()
     }
 }
 
-fn closed(uses: &[FileUse], project: &Project) -> Closure {
-    let mut closure = Closure::default();
+fn closed(uses: &[DependencyFile], project: &Project) -> DependencyClosure {
+    let mut closure = DependencyClosure::default();
     closure.add(uses, project);
     closure
 }
@@ -32,20 +36,20 @@ fuzz_target!(|text: &str| {
         .filter_map(|part| part.split_once('\n'))
         .map(|(path, content)| (path.to_owned(), content.as_bytes().to_vec()))
         .collect();
-    let named = named_by(command);
-    assert_eq!(named.uses, named_by(command).uses);
+    let named = command_dependencies(command);
+    assert_eq!(named.uses, command_dependencies(command).uses);
     assert_eq!(installs(command), installs(command));
     let mut uses = named.uses;
-    uses.extend(files.keys().take(1).map(FileUse::requirements));
+    uses.extend(files.keys().take(1).map(DependencyFile::requirements));
 
     let project = Project(files);
     let first = closed(&uses, &project);
     for (path, content) in &first.files {
         let original = project.0.get(path).unwrap_or_else(|| panic!("{path} is not a file of the project"));
-        // A listing has no changes compared with itself, and any two listings can be compared.
+        // A listing has no dependency_changes compared with itself, and any two listings can be compared.
         let (written, kept) = (listing(path, original), listing(path, content));
-        assert!(changes(&kept, &kept).is_empty());
-        let _ = changes(&written, &kept);
+        assert!(dependency_changes(&kept, &kept).is_empty());
+        let _ = dependency_changes(&written, &kept);
     }
     // The closure of canonical contents is the same: they include the same files, and are canonical already.
     let second = closed(&uses, &Project(first.files.clone()));

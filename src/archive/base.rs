@@ -5,20 +5,20 @@ use std::io;
 
 use humansize::{DECIMAL, format_size};
 
-use super::index::Index;
+use super::index::DirectoryIndex;
 use super::listing::{FileData, Listing, NodeKind};
-use super::validate::{Fault, LARGEST_LISTING, Limits, Refused};
-use super::walk::{Found, Walked};
+use super::validate::{InvalidListing, LARGEST_LISTING, ListingFault, ListingLimits};
+use super::walk::{WalkedDirectory, WalkedNode};
 use crate::store::{Entry, Store, StoreError};
 
 /// An error of reading the listing of an entry.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UnlistedError {
+pub(crate) enum ListingError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The listing is invalid, or restoring it is not allowed.
     #[error("the entry is rejected")]
-    Refused(#[from] Refused),
+    Refused(#[from] InvalidListing),
 }
 
 /// Reads and validates the listing of an entry. Fails if the listing cannot be read, or if restoring it is not allowed.
@@ -26,30 +26,30 @@ pub(crate) fn read_listing(
     store: &Store,
     entry: &Entry,
     outside_links: bool,
-) -> Result<Listing, UnlistedError> {
+) -> Result<Listing, ListingError> {
     let span = entry.manifest.listing;
     if span.size > LARGEST_LISTING {
         let path = entry.manifest.subject.title.clone();
-        return Err(Refused { path, fault: Fault::LargeListing(span.size) }.into());
+        return Err(InvalidListing { path, fault: ListingFault::LargeListing(span.size) }.into());
     }
     let listing = Listing::parse(&store.read(entry, span)?)?;
     let content = entry.manifest.chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
-    listing.validate(Limits { content, outside_links })?;
+    listing.validate(ListingLimits { content, outside_links })?;
     Ok(listing)
 }
 
 /// An entry that contains files of the directory in their current state.
 #[derive(Debug)]
-pub(crate) struct Base {
+pub(crate) struct BaseEntry {
     pub(crate) entry: Entry,
     pub(crate) listing: Listing,
     /// The stamps of the files that are known to be in the entry.
-    pub(crate) index: Index,
+    pub(crate) index: DirectoryIndex,
 }
 
-impl Base {
+impl BaseEntry {
     /// Returns the location of the file's content in the entry, if the file is known to be unchanged.
-    pub(crate) fn known(&self, found: &Found) -> Option<&FileData> {
+    pub(crate) fn known(&self, found: &WalkedNode) -> Option<&FileData> {
         let (stamp, file) = (found.stamp.as_ref()?, found.file()?);
         if self.index.stamp(&found.node.path) != Some(stamp) {
             return None;
@@ -61,7 +61,7 @@ impl Base {
     }
 
     /// Returns `true` if the entry has exactly the content of the directory, ignoring access times.
-    pub(crate) fn is_all(&self, walked: &Walked) -> bool {
+    pub(crate) fn has_same_content(&self, walked: &WalkedDirectory) -> bool {
         let nodes = &self.listing.nodes;
         nodes.len() == walked.found.len()
             && nodes.iter().zip(&walked.found).all(|(node, found)| match &found.node.kind {
@@ -77,7 +77,7 @@ impl Base {
 
 /// The reason why a directory must not replace its earlier entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Shrunk {
+pub(crate) enum ShrinkReason {
     #[error("it does not exist")]
     Missing,
     #[error("it is empty")]
@@ -96,17 +96,17 @@ const SMALL: u64 = 1 << 20;
 
 /// Returns the reason if a directory (`None` if it does not exist) must not replace an entry of `before` bytes, because
 /// it looks as if it had been emptied by accident.
-pub(crate) fn shrunk(walked: Option<&Walked>, before: Option<u64>) -> Option<Shrunk> {
-    let Some(walked) = walked else { return Some(Shrunk::Missing) };
+pub(crate) fn check_shrink(walked: Option<&WalkedDirectory>, before: Option<u64>) -> Option<ShrinkReason> {
+    let Some(walked) = walked else { return Some(ShrinkReason::Missing) };
     if walked.is_empty() {
-        return Some(Shrunk::Empty);
+        return Some(ShrinkReason::Empty);
     }
-    Shrunk::to(walked.bytes(), before)
+    ShrinkReason::for_sizes(walked.bytes(), before)
 }
 
-impl Shrunk {
+impl ShrinkReason {
     /// Returns the reason if an entry of `before` bytes must not be replaced by one of `now` bytes.
-    pub(crate) fn to(now: u64, before: Option<u64>) -> Option<Self> {
+    pub(crate) fn for_sizes(now: u64, before: Option<u64>) -> Option<Self> {
         let before = before.filter(|before| *before > SMALL)?;
         (now < before / 10).then_some(Self::Smaller { now, before })
     }
@@ -115,7 +115,7 @@ impl Shrunk {
 /// An I/O error at a path of the directory.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}")]
-pub(crate) struct PlaceError {
+pub(crate) struct PathError {
     pub(crate) action: &'static str,
     /// The path, relative to the directory.
     pub(crate) path: String,

@@ -11,44 +11,44 @@ use cap_std::fs::{Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::beneath::{Beneath, is_absent, stamp};
+use super::confined_root::{ConfinedRoot, is_absent, stamp};
 use super::listing::{FileData, Node, NodeKind};
-use super::walk::{Reason, node};
+use super::walk::{LeftOutReason, node};
 use super::xattrs;
 use crate::context::Stamp;
-use crate::store::{CopyError, Counted, Meter, Save, StoreError};
+use crate::store::{CopyError, Meter, MeteredReader, Save, StoreError};
 
 /// Files smaller than this, in bytes, share chunks.
 pub(crate) const SMALL: u64 = 256 * 1024;
 /// The number of attempts to read a file that changes while it is read.
 const ATTEMPTS: usize = 3;
 
-pub(super) enum Kept {
+pub(super) enum AddOutcome {
     /// The file was added: its node at the time of the read, and its stamp if later changes are sure to alter the
     /// stamp.
     File(Box<Node>, Option<Stamp>),
-    LeftOut(Reason),
+    LeftOut(LeftOutReason),
 }
 
-enum Failed {
+enum ReadFailure {
     Changed,
     Read(io::Error),
     Store(StoreError),
 }
 
-impl From<io::Error> for Failed {
+impl From<io::Error> for ReadFailure {
     fn from(error: io::Error) -> Self {
         Self::Read(error)
     }
 }
 
-impl From<StoreError> for Failed {
+impl From<StoreError> for ReadFailure {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-impl From<CopyError> for Failed {
+impl From<CopyError> for ReadFailure {
     fn from(error: CopyError) -> Self {
         match error {
             CopyError::Store(error) => Self::Store(error),
@@ -62,34 +62,39 @@ impl From<CopyError> for Failed {
 /// left out.
 pub(super) fn add(
     save: &mut Save,
-    beneath: &mut Beneath,
+    beneath: &mut ConfinedRoot,
     path: &OsStr,
     meter: &Meter,
-) -> Result<Kept, StoreError> {
+) -> Result<AddOutcome, StoreError> {
     for _ in 0..ATTEMPTS {
         let read = SystemTime::now();
         let (file, metadata) = match open(beneath, path) {
             Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(Kept::LeftOut(Reason::Vanished)),
-            Err(error) => return Ok(Kept::LeftOut(Reason::Unreadable(error.to_string()))),
+            Ok(None) => return Ok(AddOutcome::LeftOut(LeftOutReason::Vanished)),
+            Err(error) => return Ok(AddOutcome::LeftOut(LeftOutReason::Unreadable(error.to_string()))),
         };
         match write(save, &file, &metadata, meter) {
             Ok(data) => {
                 let stamp = stamp(&metadata);
                 let kept = node(path, NodeKind::File(data), &metadata, xattrs::of(&file));
-                return Ok(Kept::File(Box::new(kept), stamp.tells_changes_from(read).then_some(stamp)));
+                return Ok(AddOutcome::File(
+                    Box::new(kept),
+                    stamp.detects_changes_after(read).then_some(stamp),
+                ));
             }
-            Err(Failed::Changed) => {}
-            Err(Failed::Read(error)) => return Ok(Kept::LeftOut(Reason::Unreadable(error.to_string()))),
-            Err(Failed::Store(error)) => return Err(error),
+            Err(ReadFailure::Changed) => {}
+            Err(ReadFailure::Read(error)) => {
+                return Ok(AddOutcome::LeftOut(LeftOutReason::Unreadable(error.to_string())));
+            }
+            Err(ReadFailure::Store(error)) => return Err(error),
         }
     }
-    Ok(Kept::LeftOut(Reason::Changing))
+    Ok(AddOutcome::LeftOut(LeftOutReason::Changing))
 }
 
 /// Opens the file. Returns `None` if it is no longer a regular file.
-fn open(beneath: &mut Beneath, path: &OsStr) -> io::Result<Option<(File, Metadata)>> {
-    let open = |flags: OFlags, beneath: &mut Beneath| {
+fn open(beneath: &mut ConfinedRoot, path: &OsStr) -> io::Result<Option<(File, Metadata)>> {
+    let open = |flags: OFlags, beneath: &mut ConfinedRoot| {
         let (parent, name) = beneath.parent(path)?;
         let mut options = OpenOptions::new();
         options.read(true).follow(FollowSymlinks::No).custom_flags(flags.bits().cast_signed());
@@ -111,7 +116,7 @@ fn open(beneath: &mut Beneath, path: &OsStr) -> io::Result<Option<(File, Metadat
     Ok(metadata.is_file().then(|| (file.into_std(), metadata)))
 }
 
-fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Result<FileData, Failed> {
+fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Result<FileData, ReadFailure> {
     let size = metadata.len();
     let data = segments(file, metadata)?;
     let mut kept =
@@ -128,12 +133,14 @@ fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Re
             let start = bytes.len();
             bytes.resize(start + usize::try_from(size).map_err(io::Error::other)?, 0);
             match file.read_exact_at(&mut bytes[start..], offset) {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(Failed::Changed),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(ReadFailure::Changed);
+                }
                 read => read?,
             }
         }
         if !unchanged()? {
-            return Err(Failed::Changed);
+            return Err(ReadFailure::Changed);
         }
         save.write(&bytes)?;
         meter.add(bytes.len() as u64);
@@ -144,10 +151,10 @@ fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Re
     for (offset, size) in kept.segments() {
         let mut reader = file;
         reader.seek(SeekFrom::Start(offset))?;
-        save.copy_from(&mut Counted { inner: reader, meter }, size)?;
+        save.copy_from(&mut MeteredReader { inner: reader, meter }, size)?;
     }
     save.boundary()?;
-    if unchanged()? { Ok(kept) } else { Err(Failed::Changed) }
+    if unchanged()? { Ok(kept) } else { Err(ReadFailure::Changed) }
 }
 
 /// Returns offset and size of each part between the holes of a file, or `None` if the file has no holes.

@@ -24,14 +24,14 @@ const MAGIC: &[u8] = b"larder-dir-index-v1\n";
 
 /// The stamps of files whose content is stored in an entry under the same paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Index {
+pub(crate) struct DirectoryIndex {
     pub(crate) entry: Digest,
     pub(crate) key: Digest,
     pub(crate) family: String,
     stamps: BTreeMap<OsString, Stamp>,
 }
 
-impl Index {
+impl DirectoryIndex {
     /// Creates an index of the entry without any files.
     pub(crate) fn of(entry: &Entry) -> Self {
         let Address { key, family, .. } = &entry.manifest.address;
@@ -55,10 +55,10 @@ impl Index {
         let mut bytes = MAGIC.to_vec();
         bytes.extend(self.entry.as_bytes());
         bytes.extend(self.key.as_bytes());
-        put(&mut bytes, self.family.as_bytes());
+        put_text(&mut bytes, self.family.as_bytes());
         bytes.extend((self.stamps.len() as u64).to_le_bytes());
         for (path, stamp) in &self.stamps {
-            put(&mut bytes, path.as_bytes());
+            put_text(&mut bytes, path.as_bytes());
             stamp.encode(&mut bytes);
         }
         let seal = Digest::of(&bytes);
@@ -75,11 +75,11 @@ impl Index {
         let rest = body.strip_prefix(MAGIC)?;
         let (entry, rest) = rest.split_first_chunk::<32>()?;
         let (key, mut rest) = rest.split_first_chunk::<32>()?;
-        let family = String::from_utf8(take(&mut rest)?.to_vec()).ok()?;
+        let family = String::from_utf8(take_text(&mut rest)?.to_vec()).ok()?;
         let (count, mut rest) = rest.split_first_chunk::<8>()?;
         let mut stamps = BTreeMap::new();
         for _ in 0..u64::from_le_bytes(*count) {
-            let path = OsString::from_vec(take(&mut rest)?.to_vec());
+            let path = OsString::from_vec(take_text(&mut rest)?.to_vec());
             stamps.insert(path, Stamp::decode(&mut rest)?);
         }
         let index = Self { entry: Digest::from(*entry), key: Digest::from(*key), family, stamps };
@@ -87,13 +87,13 @@ impl Index {
     }
 }
 
-fn put(bytes: &mut Vec<u8>, text: &[u8]) {
+fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
     // No file system has paths of 4 GiB.
     bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
     bytes.extend(text);
 }
 
-fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (length, behind) = rest.split_first_chunk::<4>()?;
     let (text, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     *rest = behind;

@@ -21,11 +21,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::path;
-use super::validate::{Fault, Refused};
+use super::validate::{InvalidListing, ListingFault};
 
 pub(crate) const SCHEMA: &str = "larder.dir-listing.v1";
 /// The maximum number of nodes in a listing.
-pub(crate) const MOST_NODES: usize = 10_000_000;
+pub(crate) const MAX_NODES: usize = 10_000_000;
 
 /// The nodes of an entry.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,13 +45,13 @@ pub struct Node {
     pub(crate) mode: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    pub(crate) mtime: Time,
+    pub(crate) mtime: NodeTime,
     pub(crate) xattrs: BTreeMap<String, Vec<u8>>,
 }
 
 /// Seconds and nanoseconds since 1970.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) struct Time(pub(crate) i64, pub(crate) u32);
+pub(crate) struct NodeTime(pub(crate) i64, pub(crate) u32);
 
 /// The kind of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,7 +91,7 @@ pub struct FileData {
 
 impl FileData {
     /// Returns the number of bytes in the content, or `None` if the sum overflows.
-    pub fn stored(&self) -> Option<u64> {
+    pub fn stored_bytes(&self) -> Option<u64> {
         match &self.data {
             None => Some(self.size),
             Some(data) => data.iter().try_fold(0_u64, |sum, (_, size)| sum.checked_add(*size)),
@@ -107,12 +107,12 @@ impl FileData {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Head {
+struct ListingHeader {
     schema: String,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct NodeLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     path: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -121,7 +121,7 @@ struct Line {
     mode: String,
     uid: u32,
     gid: u32,
-    mtime: Time,
+    mtime: NodeTime,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     used: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -151,9 +151,9 @@ impl Listing {
             drop(value(&mut text));
             text.push(b'\n');
         };
-        line(&|text| serde_json::to_writer(text, &Head { schema: SCHEMA.to_owned() }));
+        line(&|text| serde_json::to_writer(text, &ListingHeader { schema: SCHEMA.to_owned() }));
         for node in &self.nodes {
-            line(&|text| serde_json::to_writer(text, &Line::of(node)));
+            line(&|text| serde_json::to_writer(text, &NodeLine::of(node)));
         }
         text
     }
@@ -163,10 +163,11 @@ impl Listing {
     /// # Errors
     ///
     /// Fails if the schema is unknown, if there are more than ten million nodes, or at the first malformed node.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Refused> {
+    pub fn parse(bytes: &[u8]) -> Result<Self, InvalidListing> {
         let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
-        let malformed = |path: String, reason: String| Refused { path, fault: Fault::Malformed(reason) };
-        let head: Head = serde_json::from_slice(lines.next().unwrap_or_default())
+        let malformed =
+            |path: String, reason: String| InvalidListing { path, fault: ListingFault::Malformed(reason) };
+        let head: ListingHeader = serde_json::from_slice(lines.next().unwrap_or_default())
             .map_err(|error| malformed("line 1".to_owned(), error.to_string()))?;
         if head.schema != SCHEMA {
             return Err(malformed("line 1".to_owned(), format!("the schema `{}` is unknown", head.schema)));
@@ -174,13 +175,13 @@ impl Listing {
         let mut nodes = Vec::new();
         for (number, line) in lines.enumerate() {
             let place = || format!("line {}", number + 2);
-            if nodes.len() == MOST_NODES {
-                return Err(Refused { path: place(), fault: Fault::TooMany });
+            if nodes.len() == MAX_NODES {
+                return Err(InvalidListing { path: place(), fault: ListingFault::TooMany });
             }
             if !line.ends_with(b"\n") {
                 return Err(malformed(place(), "the listing ends within this line".to_owned()));
             }
-            let line: Line =
+            let line: NodeLine =
                 serde_json::from_slice(line).map_err(|error| malformed(place(), error.to_string()))?;
             nodes.push(line.into_node(place)?);
         }
@@ -198,12 +199,12 @@ impl Listing {
 
     /// Returns the node at `path`.
     pub fn find(&self, path: &std::ffi::OsStr) -> Option<&Node> {
-        let found = self.nodes.binary_search_by(|node| path::order(&node.path, path));
+        let found = self.nodes.binary_search_by(|node| path::compare(&node.path, path));
         found.ok().map(|place| &self.nodes[place])
     }
 }
 
-impl Line {
+impl NodeLine {
     fn of(node: &Node) -> Self {
         let (path, path_base64) = path::to_text(&node.path);
         let encode = |(name, value): (&String, &Vec<u8>)| (name.clone(), STANDARD.encode(value));
@@ -242,13 +243,14 @@ impl Line {
         line
     }
 
-    fn into_node(self, place: impl Fn() -> String) -> Result<Node, Refused> {
-        let no_path = || Fault::Malformed("exactly one of `path` and `path_base64` is required".to_owned());
-        let path = path::of_text(self.path, self.path_base64)
-            .ok_or_else(|| Refused { path: place(), fault: no_path() })?;
-        let fail = |fault: Fault| Refused { path: path::shown(&path), fault };
-        let lacks = |field: &str| fail(Fault::Malformed(format!("a {} has no {field}", self.kind)));
-        let target = || path::of_text(self.target.clone(), self.target_base64.clone());
+    fn into_node(self, place: impl Fn() -> String) -> Result<Node, InvalidListing> {
+        let no_path =
+            || ListingFault::Malformed("exactly one of `path` and `path_base64` is required".to_owned());
+        let path = path::from_text(self.path, self.path_base64)
+            .ok_or_else(|| InvalidListing { path: place(), fault: no_path() })?;
+        let fail = |fault: ListingFault| InvalidListing { path: path::escaped(&path), fault };
+        let lacks = |field: &str| fail(ListingFault::Malformed(format!("a {} has no {field}", self.kind)));
+        let target = || path::from_text(self.target.clone(), self.target_base64.clone());
         let kind = match self.kind.as_str() {
             "directory" => NodeKind::Directory,
             "file" => NodeKind::File(FileData {
@@ -261,15 +263,16 @@ impl Line {
             }),
             "symlink" => NodeKind::Symlink { target: target().ok_or_else(|| lacks("target"))? },
             "hard-link" => NodeKind::HardLink { target: target().ok_or_else(|| lacks("target"))? },
-            _ => return Err(fail(Fault::Kind(self.kind.clone()))),
+            _ => return Err(fail(ListingFault::Kind(self.kind.clone()))),
         };
         let digits = self.mode.len() <= 5 && self.mode.bytes().all(|byte| byte.is_ascii_digit());
         let mode = u32::from_str_radix(&self.mode, 8).ok().filter(|mode| digits && *mode <= 0o7777);
-        let mode = mode.ok_or_else(|| fail(Fault::Malformed(format!("`{}` is not a mode", self.mode))))?;
+        let mode =
+            mode.ok_or_else(|| fail(ListingFault::Malformed(format!("`{}` is not a mode", self.mode))))?;
         let mut xattrs = BTreeMap::new();
         for (name, value) in &self.xattrs {
             let value = STANDARD.decode(value).map_err(|_| {
-                fail(Fault::Malformed(format!(
+                fail(ListingFault::Malformed(format!(
                     "the value of attribute `{}` is not base64",
                     name.escape_debug()
                 )))

@@ -22,13 +22,13 @@
 //! - Reading a file is skipped only if its stamp proves that it is unchanged.
 
 mod base;
-mod beneath;
+mod confined_root;
 mod content;
 mod index;
 pub(crate) mod listing;
 pub(crate) mod path;
-mod plan;
 mod restore;
+mod reuse_plan;
 mod save;
 mod trim;
 mod units;
@@ -39,20 +39,20 @@ mod xattrs;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use base::{Base, Shrunk, UnlistedError, read_listing, shrunk};
+pub(crate) use base::{BaseEntry, ListingError, ShrinkReason, check_shrink, read_listing};
 pub(crate) use content::SMALL as SMALL_FILE;
-pub(crate) use index::Index;
-pub(crate) use listing::{FileData, Node, Time};
+pub(crate) use index::DirectoryIndex;
+pub(crate) use listing::{FileData, Node, NodeTime};
 pub use listing::{Listing, NodeKind};
-pub(crate) use restore::{Options, Pieces, RestoreError, remove_stale, restore};
-pub(crate) use save::{CommitError, Destination, SaveError, commit, save, take_over};
-pub(crate) use trim::{Bounds, Use, nodes_to_trim, trim};
+pub(crate) use restore::{FileRanges, RestoreError, RestoreOptions, remove_stale, restore};
+pub(crate) use save::{CommitError, DirectoryDestination, SaveError, commit, reuse_chunks, save};
+pub(crate) use trim::{FileUsage, TrimLimits, nodes_to_trim, trim};
+pub(crate) use units::{complete_units, units};
 #[cfg(test)]
-pub(crate) use units::{response, wheel};
-pub(crate) use units::{units, whole_units};
-pub(crate) use validate::Fault;
-pub use validate::Limits;
-pub(crate) use walk::{Reason, Walked, walk};
+pub(crate) use units::{pip_response_path, pip_wheel_directory};
+pub(crate) use validate::ListingFault;
+pub use validate::ListingLimits;
+pub(crate) use walk::{LeftOutReason, WalkedDirectory, walk};
 
 /// The prefix of the names of staging directories, which are never part of an entry.
 pub(crate) const STAGING: &str = ".larder-restore-";

@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 /// Compares paths by component, the order of an entry's nodes: a directory comes right before its content.
-pub(crate) fn order(one: &OsStr, other: &OsStr) -> Ordering {
+pub(crate) fn compare(one: &OsStr, other: &OsStr) -> Ordering {
     let rank = |byte: &u8| if *byte == b'/' { 0 } else { u16::from(*byte) + 1 };
     one.as_bytes().iter().map(rank).cmp(other.as_bytes().iter().map(rank))
 }
@@ -41,7 +41,7 @@ pub(crate) fn join(directory: &OsStr, name: &OsStr) -> OsString {
 }
 
 /// Formats a path on a single line for messages.
-pub(crate) fn shown(path: &OsStr) -> String {
+pub(crate) fn escaped(path: &OsStr) -> String {
     path.to_string_lossy().escape_debug().to_string()
 }
 
@@ -55,7 +55,7 @@ pub(super) fn to_text(path: &OsStr) -> (Option<String>, Option<String>) {
 
 /// Returns the path from either text or base64. Returns `None` if both or neither are given, or if the base64 is
 /// invalid.
-pub(super) fn of_text(text: Option<String>, base64: Option<String>) -> Option<OsString> {
+pub(super) fn from_text(text: Option<String>, base64: Option<String>) -> Option<OsString> {
     match (text, base64) {
         (Some(text), None) => Some(OsString::from(text)),
         (None, Some(base64)) => STANDARD.decode(base64).ok().map(OsString::from_vec),

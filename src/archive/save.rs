@@ -4,21 +4,21 @@ use std::ffi::OsString;
 
 use cap_std::fs::Dir;
 
-use super::base::{Base, Shrunk};
-use super::beneath::Beneath;
-use super::content::{self, Kept};
-use super::index::Index;
+use super::base::{BaseEntry, ShrinkReason};
+use super::confined_root::ConfinedRoot;
+use super::content::{self, AddOutcome};
+use super::index::DirectoryIndex;
 use super::listing::{FileData, Listing, Node, NodeKind};
-use super::plan::Plan;
-use super::units::{units, whole_units};
-use super::walk::{LeftOut, Walked};
+use super::reuse_plan::ReusePlan;
+use super::units::{complete_units, units};
+use super::walk::{LeftOutPath, WalkedDirectory};
 use crate::context::Stamp;
 use crate::digest::Digest;
-use crate::store::{Entry, EntryKind, Meter, Save, Saved, Span, Store, StoreError, Subject};
+use crate::store::{ContentRange, Entry, EntryKind, Meter, Save, SavedEntry, Store, StoreError, Subject};
 
 /// The address and description of a new entry.
 #[derive(Debug)]
-pub(crate) struct Destination<'a> {
+pub(crate) struct DirectoryDestination<'a> {
     pub(crate) family: &'a str,
     /// The digest of everything that the content depends on.
     pub(crate) key: Digest,
@@ -30,14 +30,14 @@ pub(crate) struct Destination<'a> {
 
 #[derive(Debug)]
 pub(crate) struct SavedDirectory {
-    pub(crate) saved: Saved,
+    pub(crate) saved: SavedEntry,
     /// The files that are now known to be in the entry, with their stamps.
-    pub(crate) index: Index,
+    pub(crate) index: DirectoryIndex,
     pub(crate) read_files: u64,
     /// The number of files that were not read because they are unchanged.
     pub(crate) known_files: u64,
     /// The files that could not be read. Each is left out with the other files of its unit.
-    pub(crate) left_out: Vec<LeftOut>,
+    pub(crate) left_out: Vec<LeftOutPath>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -48,10 +48,10 @@ pub(crate) enum SaveError {
     Interrupted,
     /// The directory is much smaller than the earlier entry, or too many of its files could not be read.
     #[error("{shrunk}")]
-    Shrunk { shrunk: Shrunk, left_out: Vec<LeftOut> },
+    Shrunk { shrunk: ShrinkReason, left_out: Vec<LeftOutPath> },
     /// A file on which the others may depend could not be read.
     #[error("{0}")]
-    Incomplete(LeftOut),
+    Incomplete(LeftOutPath),
     #[error("cannot read the directory")]
     Directory(#[from] std::io::Error),
 }
@@ -62,21 +62,21 @@ pub(crate) enum SaveError {
 pub(crate) fn save(
     store: &Store,
     root: &Dir,
-    walked: Walked,
-    base: Option<&Base>,
-    destination: Destination<'_>,
+    walked: WalkedDirectory,
+    base: Option<&BaseEntry>,
+    destination: DirectoryDestination<'_>,
     meter: &Meter,
 ) -> Result<SavedDirectory, SaveError> {
     let mut save = store.save(EntryKind::Dir, destination.family, destination.key)?;
-    let Walked { found, .. } = walked;
+    let WalkedDirectory { found, .. } = walked;
     let units = units(found.iter().map(|found| &found.node));
     let known: Vec<Option<&FileData>> =
         found.iter().map(|found| base.and_then(|base| base.known(found))).collect();
     let taken = match base {
-        Some(base) => take_over(&mut save, &base.entry, &known)?,
+        Some(base) => reuse_chunks(&mut save, &base.entry, &known)?,
         None => vec![None; found.len()],
     };
-    meter.expect(
+    meter.set_total(
         found
             .iter()
             .zip(&taken)
@@ -105,7 +105,7 @@ pub(crate) fn save(
     }
     let known_files =
         nodes.iter().flatten().filter(|(node, _)| matches!(node.kind, NodeKind::File(_))).count() as u64;
-    let mut beneath = Beneath::new(root.try_clone()?);
+    let mut beneath = ConfinedRoot::new(root.try_clone()?);
     let (mut read_files, mut missing) = (0, Vec::new());
     for (place, path) in small.into_iter().chain(large) {
         let kept = content::add(&mut save, &mut beneath, &path, meter);
@@ -113,15 +113,16 @@ pub(crate) fn save(
             return Err(SaveError::Interrupted);
         }
         match kept? {
-            Kept::File(node, stamp) => {
+            AddOutcome::File(node, stamp) => {
                 read_files += 1;
                 nodes[place] = Some((*node, stamp));
             }
-            Kept::LeftOut(reason) => missing.push((place, LeftOut { path, reason })),
+            AddOutcome::LeftOut(reason) => missing.push((place, LeftOutPath { path, reason })),
         }
     }
-    let is_whole = whole_units(&units, &missing).map_err(|needed| SaveError::Incomplete(needed.clone()))?;
-    let left_out: Vec<LeftOut> = missing.into_iter().map(|(_, left_out)| left_out).collect();
+    let is_whole =
+        complete_units(&units, &missing).map_err(|needed| SaveError::Incomplete(needed.clone()))?;
+    let left_out: Vec<LeftOutPath> = missing.into_iter().map(|(_, left_out)| left_out).collect();
     let whole = nodes.into_iter().zip(is_whole).filter_map(|(node, is_whole)| node.filter(|_| is_whole));
     let (listing, stamps) = listing(whole);
     let saved = match commit(save, &listing, destination.subject, destination.replaces) {
@@ -129,7 +130,7 @@ pub(crate) fn save(
         Err(CommitError::Store(error)) => return Err(error.into()),
         Err(CommitError::Shrunk(shrunk)) => return Err(SaveError::Shrunk { shrunk, left_out }),
     };
-    let mut index = Index::of(&saved.entry);
+    let mut index = DirectoryIndex::of(&saved.entry);
     for (path, stamp) in stamps {
         index.insert(path, stamp);
     }
@@ -142,7 +143,7 @@ pub(crate) enum CommitError {
     Store(#[from] StoreError),
     /// The entry is much smaller than the earlier one.
     #[error("{0}")]
-    Shrunk(Shrunk),
+    Shrunk(ShrinkReason),
 }
 
 /// Appends the listing to the content and commits the entry. Fails if the store fails, or if the entry would replace
@@ -152,25 +153,25 @@ pub(crate) fn commit(
     listing: &Listing,
     subject: Subject,
     replaces: Option<u64>,
-) -> Result<Saved, CommitError> {
-    let subject = counted(subject, listing);
+) -> Result<SavedEntry, CommitError> {
+    let subject = with_counts(subject, listing);
     // The listing lacks files that could not be read, so it may be much smaller than the directory.
     if let Some(before) = replaces {
-        let empty = (subject.files == 0).then_some(Shrunk::Empty);
-        if let Some(shrunk) = empty.or_else(|| Shrunk::to(subject.bytes, Some(before))) {
+        let empty = (subject.files == 0).then_some(ShrinkReason::Empty);
+        if let Some(shrunk) = empty.or_else(|| ShrinkReason::for_sizes(subject.bytes, Some(before))) {
             return Err(CommitError::Shrunk(shrunk));
         }
     }
     save.boundary()?;
     let text = listing.encode();
-    let span = Span { at: save.position(), size: text.len() as u64 };
+    let span = ContentRange { at: save.position(), size: text.len() as u64 };
     save.write(&text)?;
     Ok(save.commit(subject, span)?)
 }
 
 /// Reuses chunks of `entry` as the start of the content. Returns the new location of each known file that is completely
 /// in these chunks.
-pub(crate) fn take_over(
+pub(crate) fn reuse_chunks(
     save: &mut Save,
     entry: &Entry,
     known: &[Option<&FileData>],
@@ -178,14 +179,14 @@ pub(crate) fn take_over(
     let chunks = &entry.manifest.chunks;
     let sizes: Vec<u32> = chunks.iter().map(|chunk| chunk.size).collect();
     let spans: Vec<(u64, u64)> = (known.iter())
-        .map(|known| known.map_or((0, 0), |file| (file.at, file.stored().unwrap_or_default())))
+        .map(|known| known.map_or((0, 0), |file| (file.at, file.stored_bytes().unwrap_or_default())))
         .collect();
-    let plan = Plan::new(&sizes, &spans);
+    let plan = ReusePlan::new(&sizes, &spans);
     let wanted: Vec<_> = plan.chunks.iter().map(|chunk| chunks[*chunk]).collect();
     let Some(start) = save.reuse(&wanted)? else { return Ok(vec![None; known.len()]) };
     let moved = known.iter().zip(&plan.kept).zip(&spans).map(|((known, kept), (at, size))| {
         let known = known.filter(|_| *kept)?;
-        let at = if *size == 0 { 0 } else { start + plan.moved(*at)? };
+        let at = if *size == 0 { 0 } else { start + plan.new_offset(*at)? };
         Some(FileData { at, ..known.clone() })
     });
     Ok(moved.collect())
@@ -202,7 +203,7 @@ fn listing(nodes: impl Iterator<Item = (Node, Option<Stamp>)>) -> (Listing, Vec<
     (listing, stamps)
 }
 
-fn counted(subject: Subject, listing: &Listing) -> Subject {
+fn with_counts(subject: Subject, listing: &Listing) -> Subject {
     let (files, bytes) = listing.counts();
     Subject { files, bytes, ..subject }
 }

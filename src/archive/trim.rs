@@ -5,7 +5,7 @@
 
 use super::listing::FileData;
 use super::units::units;
-use super::walk::Found;
+use super::walk::WalkedNode;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Trimmed {
@@ -15,7 +15,7 @@ pub(crate) struct Trimmed {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Use {
+pub(crate) struct FileUsage {
     /// The number of consecutive builds that did not use the file.
     pub(crate) unused: u32,
     /// The access time, in seconds since 1970.
@@ -24,7 +24,7 @@ pub(crate) struct Use {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Bounds {
+pub(crate) struct TrimLimits {
     /// The number of consecutive builds without use after which a unit is left out.
     pub(crate) unused_builds: Option<u32>,
     pub(crate) bytes: Option<u64>,
@@ -36,23 +36,23 @@ pub(crate) struct Bounds {
 /// If leaving out all units is not enough, everything is left out, because a part of a cache may be worse than nothing.
 pub(crate) fn nodes_to_trim(
     units: &[Option<u32>],
-    file: impl Fn(usize) -> Option<Use>,
-    bounds: Bounds,
+    file: impl Fn(usize) -> Option<FileUsage>,
+    bounds: TrimLimits,
 ) -> Vec<bool> {
     struct Unit {
         number: u32,
-        uses: Option<Use>,
-        goes: bool,
+        uses: Option<FileUsage>,
+        is_left_out: bool,
     }
     let count = units.iter().flatten().max().map_or(0, |last| last + 1);
     let mut by_number: Vec<Unit> =
-        (0..count).map(|number| Unit { number, uses: None, goes: false }).collect();
+        (0..count).map(|number| Unit { number, uses: None, is_left_out: false }).collect();
     let mut total = 0_u64;
     for (place, number) in units.iter().enumerate() {
         let Some(one) = file(place) else { continue };
         total = total.saturating_add(one.bytes);
         let Some(unit) = number.and_then(|number| by_number.get_mut(number as usize)) else { continue };
-        unit.uses = Some(unit.uses.map_or(one, |all| Use {
+        unit.uses = Some(unit.uses.map_or(one, |all| FileUsage {
             unused: all.unused.min(one.unused),
             used: all.used.max(one.used),
             bytes: all.bytes.saturating_add(one.bytes),
@@ -60,22 +60,23 @@ pub(crate) fn nodes_to_trim(
     }
     if let Some(builds) = bounds.unused_builds.filter(|builds| *builds > 0) {
         for unit in &mut by_number {
-            unit.goes = unit.uses.is_some_and(|all| all.unused >= builds);
-            total = total.saturating_sub(unit.uses.filter(|_| unit.goes).map_or(0, |all| all.bytes));
+            unit.is_left_out = unit.uses.is_some_and(|all| all.unused >= builds);
+            total = total.saturating_sub(unit.uses.filter(|_| unit.is_left_out).map_or(0, |all| all.bytes));
         }
     }
     if let Some(limit) = bounds.bytes {
         let order = |unit: &Unit| {
-            let Use { unused, used, bytes } = unit.uses.unwrap_or(Use { unused: 0, used: 0, bytes: 0 });
+            let FileUsage { unused, used, bytes } =
+                unit.uses.unwrap_or(FileUsage { unused: 0, used: 0, bytes: 0 });
             (std::cmp::Reverse(unused), used, std::cmp::Reverse(bytes), unit.number)
         };
         by_number.sort_by_key(order);
-        for unit in by_number.iter_mut().filter(|unit| !unit.goes) {
+        for unit in by_number.iter_mut().filter(|unit| !unit.is_left_out) {
             if total <= limit {
                 break;
             }
             let bytes = unit.uses.map_or(0, |all| all.bytes);
-            unit.goes = bytes > 0;
+            unit.is_left_out = bytes > 0;
             total = total.saturating_sub(bytes);
         }
         if total > limit {
@@ -83,7 +84,8 @@ pub(crate) fn nodes_to_trim(
         }
         by_number.sort_by_key(|unit| unit.number);
     }
-    let is_left_out = |number: &Option<u32>| number.is_some_and(|number| by_number[number as usize].goes);
+    let is_left_out =
+        |number: &Option<u32>| number.is_some_and(|number| by_number[number as usize].is_left_out);
     units.iter().map(is_left_out).collect()
 }
 
@@ -91,21 +93,21 @@ pub(crate) fn nodes_to_trim(
 ///
 /// The least recently used units are left out first. If `by_use` is `false`, because access times are not recorded, the
 /// least recently modified units are left out first.
-pub(crate) fn trim(found: &mut Vec<Found>, limit: u64, by_use: bool) -> Trimmed {
+pub(crate) fn trim(found: &mut Vec<WalkedNode>, limit: u64, by_use: bool) -> Trimmed {
     // Holes are not saved. Some file systems report no allocated blocks.
-    let size = |one: &Found, file: &FileData| match one.allocated {
+    let size = |one: &WalkedNode, file: &FileData| match one.allocated {
         0 => file.size,
         allocated => file.size.min(allocated),
     };
-    let uses: Vec<Option<Use>> = (found.iter())
+    let uses: Vec<Option<FileUsage>> = (found.iter())
         .map(|one| {
             let file = one.file()?;
             let modified = one.node.mtime.0;
             let used = if by_use { file.used.max(modified) } else { modified };
-            Some(Use { unused: 0, used, bytes: size(one, file) })
+            Some(FileUsage { unused: 0, used, bytes: size(one, file) })
         })
         .collect();
-    let bounds = Bounds { bytes: Some(limit), ..Bounds::default() };
+    let bounds = TrimLimits { bytes: Some(limit), ..TrimLimits::default() };
     let left_out = nodes_to_trim(&units(found.iter().map(|one| &one.node)), |place| uses[place], bounds);
     let mut trimmed = Trimmed::default();
     for one in uses.iter().zip(&left_out).filter_map(|(one, is_left_out)| one.filter(|_| *is_left_out)) {

@@ -23,52 +23,58 @@ use super::listing::{Node, NodeKind};
 
 /// What a file, link or directory of a cache belongs to.
 #[derive(Debug, PartialEq, Eq)]
-enum Part {
+enum Membership {
     /// The cache as a whole: it is never left out alone.
-    Whole,
+    WholeCache,
     /// The unit with this name.
     Unit(String),
 }
 
 /// The layout of a known cache.
-struct Shape {
+struct CacheLayout {
     /// Returns what a file, link or directory belongs to, or `None` if the cache cannot contain such a file. Any
     /// directory may be the parent of a unit.
-    part: fn(&[&str]) -> Option<Part>,
+    membership: fn(&[&str]) -> Option<Membership>,
     /// Each function returns `true` for a path that only this cache contains. The cache is recognised if each function
     /// matches some path.
-    marks: &'static [fn(&[&str]) -> bool],
+    markers: &'static [fn(&[&str]) -> bool],
 }
 
-const SHAPES: [Shape; 6] = [
-    Shape { part: pip, marks: &[|names| matches!(names, ["http" | "http-v2" | "wheels", ..])] },
-    Shape {
-        part: apt,
-        marks: &[
+const CACHE_LAYOUTS: [CacheLayout; 6] = [
+    CacheLayout { membership: pip, markers: &[|names| matches!(names, ["http" | "http-v2" | "wheels", ..])] },
+    CacheLayout {
+        membership: apt,
+        markers: &[
             |names| matches!(names, ["lock"] | ["archives", "lock"]),
             |names| matches!(names, ["partial", ..] | ["archives", "partial", ..]),
         ],
     },
-    Shape { part: go_modules, marks: &[|names| matches!(names, ["cache", "download", _, ..])] },
-    Shape { part: go_build, marks: &[|names| matches!(go_build(names), Some(Part::Unit(_)))] },
-    Shape {
-        part: cargo_registry,
-        marks: &[|names| matches!(names, ["cache", _, name] if stem(name, "crate").is_some())],
+    CacheLayout { membership: go_modules, markers: &[|names| matches!(names, ["cache", "download", _, ..])] },
+    CacheLayout {
+        membership: go_build,
+        markers: &[|names| matches!(go_build(names), Some(Membership::Unit(_)))],
     },
-    Shape { part: compiler_cache, marks: &[|names| matches!(compiler_cache(names), Some(Part::Unit(_)))] },
+    CacheLayout {
+        membership: cargo_registry,
+        markers: &[|names| matches!(names, ["cache", _, name] if stem(name, "crate").is_some())],
+    },
+    CacheLayout {
+        membership: compiler_cache,
+        markers: &[|names| matches!(compiler_cache(names), Some(Membership::Unit(_)))],
+    },
 ];
 
 /// Returns the unit of each node, or `None` for nodes that are saved as long as any unit is.
 ///
 /// If the dependencies are not known, no node has a unit.
 pub(crate) fn units<'a>(nodes: impl Iterator<Item = &'a Node> + Clone) -> Vec<Option<u32>> {
-    let known = SHAPES.iter().find_map(|shape| shape.units(nodes.clone()));
+    let known = CACHE_LAYOUTS.iter().find_map(|shape| shape.units(nodes.clone()));
     known.unwrap_or_else(|| vec![None; nodes.count()])
 }
 
 /// Returns for each node `true` if no file of its unit is missing. `missing` contains the indices of the missing nodes.
 /// Fails with the first missing node that has no unit, because everything may depend on it.
-pub(crate) fn whole_units<'a, T>(
+pub(crate) fn complete_units<'a, T>(
     units: &[Option<u32>],
     missing: &'a [(usize, T)],
 ) -> Result<Vec<bool>, &'a T> {
@@ -77,19 +83,19 @@ pub(crate) fn whole_units<'a, T>(
     Ok(units.iter().map(|unit| unit.is_none_or(|unit| !broken.contains(&unit))).collect())
 }
 
-impl Shape {
+impl CacheLayout {
     fn units<'a>(&self, nodes: impl Iterator<Item = &'a Node> + Clone) -> Option<Vec<Option<u32>>> {
         let is_marked = |mark: &fn(&[&str]) -> bool| {
             nodes.clone().any(|node| names(&node.path).is_some_and(|names| mark(&names)))
         };
-        if !self.marks.iter().all(is_marked) {
+        if !self.markers.iter().all(is_marked) {
             return None;
         }
         let mut numbers: HashMap<String, u32> = HashMap::new();
         let mut with_files: HashSet<u32> = HashSet::new();
         let mut units = Vec::new();
         for node in nodes {
-            let Part::Unit(name) = self.part_of(node)? else {
+            let Membership::Unit(name) = self.membership_of(node)? else {
                 units.push(None);
                 continue;
             };
@@ -105,18 +111,18 @@ impl Shape {
     }
 
     /// Returns what a node belongs to, or `None` if the cache cannot contain it or it links to a different unit.
-    fn part_of(&self, node: &Node) -> Option<Part> {
+    fn membership_of(&self, node: &Node) -> Option<Membership> {
         let names = names(&node.path)?;
-        let part = (self.part)(&names);
+        let part = (self.membership)(&names);
         match &node.kind {
-            NodeKind::Directory => Some(part.unwrap_or(Part::Whole)),
+            NodeKind::Directory => Some(part.unwrap_or(Membership::WholeCache)),
             NodeKind::File(_) => part,
             NodeKind::HardLink { target } => {
-                let first = (self.part)(&self::names(target)?);
+                let first = (self.membership)(&self::names(target)?);
                 part.filter(|part| first.as_ref() == Some(part))
             }
             NodeKind::Symlink { target } => {
-                let end = (self.part)(&follow(&names, target)?);
+                let end = (self.membership)(&follow(&names, target)?);
                 part.filter(|part| end.as_ref() == Some(part))
             }
         }
@@ -141,8 +147,8 @@ fn follow<'a>(link: &[&'a str], target: &'a OsStr) -> Option<Vec<&'a str>> {
     Some(names)
 }
 
-fn unit(names: &[&str]) -> Part {
-    Part::Unit(names.join("/"))
+fn unit(names: &[&str]) -> Membership {
+    Membership::Unit(names.join("/"))
 }
 
 fn stem<'a>(name: &'a str, extension: &str) -> Option<&'a str> {
@@ -153,9 +159,9 @@ fn is_hex(text: &str, count: usize) -> bool {
     text.len() == count && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-fn pip(names: &[&str]) -> Option<Part> {
+fn pip(names: &[&str]) -> Option<Membership> {
     match names {
-        ["selfcheck.json" | "CACHEDIR.TAG"] | ["selfcheck", _] => Some(Part::Whole),
+        ["selfcheck.json" | "CACHEDIR.TAG"] | ["selfcheck", _] => Some(Membership::WholeCache),
         ["http" | "http-v2", start @ .., name] if start.len() == 5 => {
             // The name of a file that is still being written has a suffix after the hash.
             let hash = name.get(..56)?;
@@ -173,25 +179,25 @@ fn pip(names: &[&str]) -> Option<Part> {
     }
 }
 
-fn apt(names: &[&str]) -> Option<Part> {
+fn apt(names: &[&str]) -> Option<Membership> {
     match names {
-        ["pkgcache.bin" | "srcpkgcache.bin"] => Some(Part::Whole),
+        ["pkgcache.bin" | "srcpkgcache.bin"] => Some(Membership::WholeCache),
         ["archives", below @ ..] | below => match below {
-            ["lock"] | ["partial", ..] => Some(Part::Whole),
+            ["lock"] | ["partial", ..] => Some(Membership::WholeCache),
             [name] if stem(name, "deb").is_some() => Some(unit(names)),
             _ => None,
         },
     }
 }
 
-fn go_modules(names: &[&str]) -> Option<Part> {
+fn go_modules(names: &[&str]) -> Option<Membership> {
     match names {
         ["cache", "download", module @ .., "@v"] => Some(unit(module)),
         ["cache", "download", below @ ..] => match below.iter().position(|name| *name == "@v") {
             Some(end) if end > 0 => Some(unit(&below[..end])),
-            _ => Some(Part::Whole),
+            _ => Some(Membership::WholeCache),
         },
-        ["cache", ..] => Some(Part::Whole),
+        ["cache", ..] => Some(Membership::WholeCache),
         _ => {
             let at = names.iter().position(|name| name.contains('@'))?;
             let (last, _) = names[at].split_once('@').filter(|(last, _)| !last.is_empty())?;
@@ -200,9 +206,9 @@ fn go_modules(names: &[&str]) -> Option<Part> {
     }
 }
 
-fn go_build(names: &[&str]) -> Option<Part> {
+fn go_build(names: &[&str]) -> Option<Membership> {
     match names {
-        ["README" | "trim.txt" | "testexpire.txt"] | ["fuzz", ..] => Some(Part::Whole),
+        ["README" | "trim.txt" | "testexpire.txt"] | ["fuzz", ..] => Some(Membership::WholeCache),
         // The entry of an executable built by `go run` is a directory.
         [start, name, ..] if is_hex(start, 2) => {
             let (hash, kind) = name.rsplit_once('-')?;
@@ -213,20 +219,20 @@ fn go_build(names: &[&str]) -> Option<Part> {
     }
 }
 
-fn cargo_registry(names: &[&str]) -> Option<Part> {
+fn cargo_registry(names: &[&str]) -> Option<Membership> {
     match names {
-        ["CACHEDIR.TAG"] | ["index", ..] => Some(Part::Whole),
+        ["CACHEDIR.TAG"] | ["index", ..] => Some(Membership::WholeCache),
         ["cache", host, name] => Some(unit(&[host, stem(name, "crate")?])),
         ["src", host, name, ..] => Some(unit(&[host, name])),
         _ => None,
     }
 }
 
-fn compiler_cache(names: &[&str]) -> Option<Part> {
+fn compiler_cache(names: &[&str]) -> Option<Membership> {
     match names {
-        ["CACHEDIR.TAG" | "ccache.conf" | "stats"] | ["tmp" | "lock", ..] => Some(Part::Whole),
-        [one, "stats"] if is_hex(one, 1) => Some(Part::Whole),
-        [one, other, "stats"] if is_hex(one, 1) && is_hex(other, 1) => Some(Part::Whole),
+        ["CACHEDIR.TAG" | "ccache.conf" | "stats"] | ["tmp" | "lock", ..] => Some(Membership::WholeCache),
+        [one, "stats"] if is_hex(one, 1) => Some(Membership::WholeCache),
+        [one, other, "stats"] if is_hex(one, 1) && is_hex(other, 1) => Some(Membership::WholeCache),
         ["preprocessor", one, other, name] | [one, other, name] if is_hex(one, 1) && is_hex(other, 1) => {
             let is_sha256 = is_hex(name, 64) && name.starts_with(&format!("{one}{other}"));
             // Hashes of ccache are in base 32, followed by their type: result or manifest.
@@ -242,13 +248,13 @@ fn compiler_cache(names: &[&str]) -> Option<Part> {
 
 /// Returns the path of a response in pip's cache.
 #[cfg(test)]
-pub(crate) fn response(number: u8) -> String {
+pub(crate) fn pip_response_path(number: u8) -> String {
     format!("http-v2/0/0/0/{:x}/{:x}/000{number:02x}{:051}", number / 16, number % 16, 0)
 }
 
 /// Returns the directory of a wheel that pip has built.
 #[cfg(test)]
-pub(crate) fn wheel() -> String {
+pub(crate) fn pip_wheel_directory() -> String {
     format!("wheels/00/00/00/{:050}", 0)
 }
 
@@ -257,7 +263,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::archive::{FileData, Time};
+    use crate::archive::{FileData, NodeTime};
 
     /// Parses a node: `a/` is a directory, `a -> b` a symbolic link, `a = b` a hard link to `b`, and anything else a
     /// file.
@@ -271,7 +277,15 @@ mod tests {
         } else {
             (text, NodeKind::File(FileData::default()))
         };
-        Node { path: path.into(), kind, mode: 0, uid: 0, gid: 0, mtime: Time(0, 0), xattrs: BTreeMap::new() }
+        Node {
+            path: path.into(),
+            kind,
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: NodeTime(0, 0),
+            xattrs: BTreeMap::new(),
+        }
     }
 
     /// Returns the paths of each unit, one line for each. The paths without a unit come last.
@@ -295,9 +309,9 @@ mod tests {
         let (action, data) = (format!("ab/{HASH}-a"), format!("ab/{HASH}-d"));
         let (program, inside) = (format!("ab/{HASH}-d/"), format!("ab/{HASH}-d/tool"));
         let object = format!("a/b/{HASH}");
-        let (response, body) = (response(1), response(1) + ".body");
+        let (response, body) = (pip_response_path(1), pip_response_path(1) + ".body");
         let old = response.replace("http-v2", "http");
-        let (built, on_the_way) = (wheel(), "wheels/00/00/00/");
+        let (built, on_the_way) = (pip_wheel_directory(), "wheels/00/00/00/");
         let [directory, file, origin] = ["/", "/a.whl", "/origin.json"].map(|name| built.clone() + name);
         for (paths, expected) in [
             (
@@ -372,7 +386,7 @@ mod tests {
 
     #[test]
     fn an_unknown_cache_is_a_single_unit() {
-        let response = response(1);
+        let response = pip_response_path(1);
         for paths in [
             // Programs that are not known, and one whose files refer to each other.
             &["_cacache/content-v2/sha512/a/b/c", "_cacache/index-v5/a/b/c"][..],
@@ -390,8 +404,8 @@ mod tests {
             &["cache/download/h/m/@v/v1.mod", "bin/tool"],
             &["cache/h/a-1.crate", "src/h/loose", "git/db"],
             // A known program, with a link between units.
-            &[&response, &format!("{} = {response}", self::response(2))],
-            &[&response, &format!("{} -> {}", self::response(2), &response[response.len() - 56..])],
+            &[&response, &format!("{} = {response}", self::pip_response_path(2))],
+            &[&response, &format!("{} -> {}", self::pip_response_path(2), &response[response.len() - 56..])],
             &["cache/h/a-1.crate", "src/h/a-1/x -> ../b-1/x", "src/h/b-1/x"],
             &["cache/h/a-1.crate", "src/h/a-1/x -> /etc/passwd"],
         ] {

@@ -7,7 +7,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use super::listing::{FileData, Listing, MOST_NODES, Node, NodeKind, Time};
+use super::listing::{FileData, Listing, MAX_NODES, Node, NodeKind, NodeTime};
 use super::{STAGING, path};
 
 /// The maximum size of a listing, in bytes.
@@ -21,7 +21,7 @@ const LONGEST_PATH: usize = 4095;
 
 /// What a valid listing may contain.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct ListingLimits {
     /// The size of the entry's content, in bytes.
     pub content: u64,
     /// `true` if links may lead out of the directory.
@@ -31,15 +31,15 @@ pub struct Limits {
 /// An invalid node of a listing. Nothing is restored from the listing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{path}: {fault}")]
-pub struct Refused {
+pub struct InvalidListing {
     /// The path of the node, or a line of the listing.
     pub(crate) path: String,
-    pub(crate) fault: Fault,
+    pub(crate) fault: ListingFault,
 }
 
 /// The reason why a node of a listing is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub(crate) enum ListingFault {
     /// A line is not a valid node.
     #[error("{0}")]
     Malformed(String),
@@ -89,7 +89,7 @@ pub(crate) enum Fault {
     /// A byte belongs to two files.
     #[error("its bytes also belong to `{0}`")]
     Shared(String),
-    #[error("the listing contains more than {MOST_NODES} nodes")]
+    #[error("the listing contains more than {MAX_NODES} nodes")]
     TooMany,
     #[error("the listing has {0} bytes, more than the limit of {LARGEST_LISTING}")]
     LargeListing(u64),
@@ -101,9 +101,9 @@ impl Listing {
     /// # Errors
     ///
     /// Fails at the first invalid node.
-    pub fn validate(&self, limits: Limits) -> Result<(), Refused> {
-        if self.nodes.len() > MOST_NODES {
-            return Err(Refused { path: String::new(), fault: Fault::TooMany });
+    pub fn validate(&self, limits: ListingLimits) -> Result<(), InvalidListing> {
+        if self.nodes.len() > MAX_NODES {
+            return Err(InvalidListing { path: String::new(), fault: ListingFault::TooMany });
         }
         // The directories on the path to the current node.
         let mut parents: Vec<&OsStr> = Vec::new();
@@ -111,15 +111,15 @@ impl Listing {
         for (place, node) in self.nodes.iter().enumerate() {
             let check = || {
                 check_path(&node.path)?;
-                if before.is_some_and(|before| path::order(before, &node.path).is_ge()) {
-                    return Err(Fault::Order);
+                if before.is_some_and(|before| path::compare(before, &node.path).is_ge()) {
+                    return Err(ListingFault::Order);
                 }
                 if node.mtime.1 >= 1_000_000_000 {
-                    return Err(Fault::Time);
+                    return Err(ListingFault::Time);
                 }
                 for name in node.xattrs.keys() {
                     if name.is_empty() || name.len() > LONGEST_NAME || name.contains('\0') {
-                        return Err(Fault::Attribute(name.escape_debug().to_string()));
+                        return Err(ListingFault::Attribute(name.escape_debug().to_string()));
                     }
                 }
                 check_kind(node, &self.nodes[..place], limits)
@@ -130,22 +130,22 @@ impl Listing {
                 parents.pop();
             }
             if parents.is_empty() && !parent.is_empty() {
-                return Err(node.refused(Fault::Parent));
+                return Err(node.refused(ListingFault::Parent));
             }
             if node.kind == NodeKind::Directory {
                 parents.push(&node.path);
             }
             before = Some(&node.path);
         }
-        self.check_shared()
+        self.check_overlaps()
     }
 
     /// Checks that no byte of the content belongs to two files. Otherwise a small entry could become a large directory.
-    fn check_shared(&self) -> Result<(), Refused> {
+    fn check_overlaps(&self) -> Result<(), InvalidListing> {
         let mut spans: Vec<(u64, u64, &Node)> = Vec::new();
         for node in &self.nodes {
             if let NodeKind::File(file) = &node.kind
-                && let Some(stored @ 1..) = file.stored()
+                && let Some(stored @ 1..) = file.stored_bytes()
             {
                 spans.push((file.at, stored, node));
             }
@@ -154,7 +154,7 @@ impl Listing {
         for pair in spans.windows(2) {
             let [(at, stored, one), (next, _, other)] = pair else { continue };
             if at.saturating_add(*stored) > *next {
-                return Err(other.refused(Fault::Shared(path::shown(&one.path))));
+                return Err(other.refused(ListingFault::Shared(path::escaped(&one.path))));
             }
         }
         Ok(())
@@ -162,78 +162,78 @@ impl Listing {
 }
 
 impl Node {
-    fn refused(&self, fault: Fault) -> Refused {
-        Refused { path: path::shown(&self.path), fault }
+    fn refused(&self, fault: ListingFault) -> InvalidListing {
+        InvalidListing { path: path::escaped(&self.path), fault }
     }
 }
 
-fn check_path(path: &OsStr) -> Result<(), Fault> {
+fn check_path(path: &OsStr) -> Result<(), ListingFault> {
     let bytes = path.as_bytes();
     if bytes.starts_with(b"/") {
-        return Err(Fault::Absolute);
+        return Err(ListingFault::Absolute);
     }
     if bytes.contains(&0) {
-        return Err(Fault::Nul);
+        return Err(ListingFault::Nul);
     }
     if bytes.len() > LONGEST_PATH {
-        return Err(Fault::LongName);
+        return Err(ListingFault::LongName);
     }
     for name in path::components(path) {
         match name.as_bytes() {
-            b"" => return Err(Fault::Empty),
-            b"." | b".." => return Err(Fault::Dots),
-            name if name.len() > LONGEST_NAME => return Err(Fault::LongName),
+            b"" => return Err(ListingFault::Empty),
+            b"." | b".." => return Err(ListingFault::Dots),
+            name if name.len() > LONGEST_NAME => return Err(ListingFault::LongName),
             _ => {}
         }
     }
-    if bytes.starts_with(STAGING.as_bytes()) { Err(Fault::Reserved) } else { Ok(()) }
+    if bytes.starts_with(STAGING.as_bytes()) { Err(ListingFault::Reserved) } else { Ok(()) }
 }
 
-fn check_kind(node: &Node, before: &[Node], limits: Limits) -> Result<(), Fault> {
+fn check_kind(node: &Node, before: &[Node], limits: ListingLimits) -> Result<(), ListingFault> {
     match &node.kind {
         NodeKind::Directory => Ok(()),
         NodeKind::File(file) => check_file(file, limits),
         NodeKind::Symlink { target } => {
             check_target(target)?;
             if !limits.outside_links && leads_out(&node.path, target) {
-                return Err(Fault::LeadsOut(path::shown(target)));
+                return Err(ListingFault::LeadsOut(path::escaped(target)));
             }
             Ok(())
         }
         NodeKind::HardLink { target } => {
-            let found = before.binary_search_by(|node| path::order(&node.path, target));
+            let found = before.binary_search_by(|node| path::compare(&node.path, target));
             match found.map(|place| &before[place].kind) {
                 Ok(NodeKind::File(_)) => Ok(()),
-                _ => Err(Fault::HardLink(path::shown(target))),
+                _ => Err(ListingFault::HardLink(path::escaped(target))),
             }
         }
     }
 }
 
-fn check_target(target: &OsStr) -> Result<(), Fault> {
+fn check_target(target: &OsStr) -> Result<(), ListingFault> {
     match target.as_bytes() {
-        b"" => Err(Fault::NoTarget),
-        bytes if bytes.contains(&0) => Err(Fault::Nul),
-        bytes if bytes.len() > LONGEST_PATH => Err(Fault::LongName),
+        b"" => Err(ListingFault::NoTarget),
+        bytes if bytes.contains(&0) => Err(ListingFault::Nul),
+        bytes if bytes.len() > LONGEST_PATH => Err(ListingFault::LongName),
         _ => Ok(()),
     }
 }
 
-fn check_file(file: &FileData, limits: Limits) -> Result<(), Fault> {
+fn check_file(file: &FileData, limits: ListingLimits) -> Result<(), ListingFault> {
     if file.size > LARGEST_FILE {
-        return Err(Fault::TooLarge(file.size));
+        return Err(ListingFault::TooLarge(file.size));
     }
     let mut end = 0;
     for (offset, size) in file.segments() {
         let behind = offset.checked_add(size).filter(|behind| *behind <= file.size);
         match behind {
             Some(behind) if offset >= end && size > 0 => end = behind,
-            _ => return Err(Fault::Segments),
+            _ => return Err(ListingFault::Segments),
         }
     }
-    let stored = file.stored().ok_or(Fault::Segments)?;
+    let stored = file.stored_bytes().ok_or(ListingFault::Segments)?;
     let within = file.at.checked_add(stored).is_some_and(|end| end <= limits.content);
-    if within || stored == 0 { Ok(()) } else { Err(Fault::OutsideContent) }
+    if within || stored == 0 { Ok(()) } else { Err(ListingFault::OutsideContent) }
 }
 
 /// Returns `true` if the link at `path` leads out of the directory, judging by its text alone.
@@ -255,7 +255,7 @@ pub(super) fn leads_out(path: &OsStr, target: &OsStr) -> bool {
     false
 }
 
-impl Time {
+impl NodeTime {
     /// Converts seconds and nanoseconds as the system returns them.
     pub(crate) fn of(seconds: i64, nanos: i64) -> Self {
         Self(seconds, u32::try_from(nanos).unwrap_or_default())

@@ -10,23 +10,23 @@ use std::os::unix::ffi::OsStrExt;
 use cap_fs_ext::DirExt;
 use cap_std::fs::{Dir, FileTypeExt, Metadata, MetadataExt};
 
-use super::beneath::{is_absent, stamp};
-use super::listing::{FileData, Node, NodeKind, Time};
+use super::confined_root::{is_absent, stamp};
+use super::listing::{FileData, Node, NodeKind, NodeTime};
 use super::validate::leads_out;
 use super::{STAGING, path, xattrs};
 use crate::context::Stamp;
 
 /// The nodes of a directory.
 #[derive(Debug)]
-pub(crate) struct Walked {
+pub(crate) struct WalkedDirectory {
     /// Sorted by path; `at` and `data` of a file are not known yet.
-    pub(crate) found: Vec<Found>,
-    pub(crate) left_out: Vec<LeftOut>,
+    pub(crate) found: Vec<WalkedNode>,
+    pub(crate) left_out: Vec<LeftOutPath>,
 }
 
 /// A node, with the data that shows whether a file has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct WalkedNode {
     pub(crate) node: Node,
     pub(crate) stamp: Option<Stamp>,
     /// The space that the file occupies on the disk, in bytes.
@@ -35,14 +35,14 @@ pub(crate) struct Found {
 
 /// A path that was left out of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct LeftOut {
+pub(crate) struct LeftOutPath {
     pub(crate) path: OsString,
-    pub(crate) reason: Reason,
+    pub(crate) reason: LeftOutReason,
 }
 
 /// The reason why a path was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub(crate) enum LeftOutReason {
     /// It is a socket, a pipe or a device; contains the noun with its article.
     Kind(&'static str),
     Unreadable(String),
@@ -53,7 +53,7 @@ pub(crate) enum Reason {
     LongName,
 }
 
-impl Walked {
+impl WalkedDirectory {
     /// Returns the total size of all files in bytes, counting each file with several names once.
     pub(crate) fn bytes(&self) -> u64 {
         self.found.iter().filter_map(|found| found.file()).map(|file| file.size).sum()
@@ -65,7 +65,7 @@ impl Walked {
             NodeKind::Symlink { target } => leads_out(&found.node.path, target),
             _ => false,
         });
-        links.map(|found| path::shown(&found.node.path)).collect()
+        links.map(|found| path::escaped(&found.node.path)).collect()
     }
 
     /// Returns `true` if there are only directories.
@@ -74,7 +74,7 @@ impl Walked {
     }
 }
 
-impl Found {
+impl WalkedNode {
     pub(crate) fn file(&self) -> Option<&FileData> {
         match &self.node.kind {
             NodeKind::File(file) => Some(file),
@@ -85,20 +85,22 @@ impl Found {
 
 /// Finds all nodes in `root`. Fails if the directory itself cannot be read. Anything in it that cannot be read is left
 /// out.
-pub(crate) fn walk(root: &Dir) -> io::Result<Walked> {
-    let mut walk =
-        Walk { walked: Walked { found: Vec::new(), left_out: Vec::new() }, linked: HashMap::new() };
+pub(crate) fn walk(root: &Dir) -> io::Result<WalkedDirectory> {
+    let mut walk = DirectoryWalker {
+        walked: WalkedDirectory { found: Vec::new(), left_out: Vec::new() },
+        linked: HashMap::new(),
+    };
     walk.enter(root, OsStr::new(""))?;
     Ok(walk.walked)
 }
 
-struct Walk {
-    walked: Walked,
+struct DirectoryWalker {
+    walked: WalkedDirectory,
     /// The first path of each file that has several names, by device and inode.
     linked: HashMap<(u64, u64), OsString>,
 }
 
-impl Walk {
+impl DirectoryWalker {
     fn enter(&mut self, directory: &Dir, path: &OsStr) -> io::Result<()> {
         let mut names = Vec::new();
         for entry in directory.entries()? {
@@ -113,7 +115,7 @@ impl Walk {
             match self.add(directory, &name, &path) {
                 Ok(()) => {}
                 Err(error) if is_absent(&error) => {}
-                Err(error) => self.leave_out(path, Reason::Unreadable(error.to_string())),
+                Err(error) => self.leave_out(path, LeftOutReason::Unreadable(error.to_string())),
             }
         }
         Ok(())
@@ -122,7 +124,7 @@ impl Walk {
     fn add(&mut self, directory: &Dir, name: &OsStr, path: &OsStr) -> io::Result<()> {
         let metadata = directory.symlink_metadata(name)?;
         if path.len() > 4095 {
-            self.leave_out(path.to_owned(), Reason::LongName);
+            self.leave_out(path.to_owned(), LeftOutReason::LongName);
             return Ok(());
         }
         let kind = metadata.file_type();
@@ -131,7 +133,7 @@ impl Walk {
                 Ok(below) => below,
                 Err(error) if is_absent(&error) => return Ok(()),
                 Err(error) => {
-                    self.leave_out(path.to_owned(), Reason::Unreadable(error.to_string()));
+                    self.leave_out(path.to_owned(), LeftOutReason::Unreadable(error.to_string()));
                     return Ok(());
                 }
             };
@@ -149,7 +151,7 @@ impl Walk {
                 (kind.is_block_device(), "a device"),
             ];
             let kind = kind.into_iter().find(|(is, _)| *is).map_or("a device", |(_, kind)| kind);
-            self.leave_out(path.to_owned(), Reason::Kind(kind));
+            self.leave_out(path.to_owned(), LeftOutReason::Kind(kind));
             return Ok(());
         };
         let attributes = match kind {
@@ -179,15 +181,15 @@ impl Walk {
         xattrs: std::collections::BTreeMap<String, Vec<u8>>,
     ) {
         let is_file = matches!(kind, NodeKind::File(_));
-        self.walked.found.push(Found {
+        self.walked.found.push(WalkedNode {
             stamp: is_file.then(|| stamp(metadata)),
             allocated: metadata.blocks().saturating_mul(512),
             node: node(path, kind, metadata, xattrs),
         });
     }
 
-    fn leave_out(&mut self, path: OsString, reason: Reason) {
-        self.walked.left_out.push(LeftOut { path, reason });
+    fn leave_out(&mut self, path: OsString, reason: LeftOutReason) {
+        self.walked.left_out.push(LeftOutPath { path, reason });
     }
 }
 
@@ -199,7 +201,7 @@ pub(super) fn node(
 ) -> Node {
     let path = path.to_owned();
     if let NodeKind::HardLink { .. } = kind {
-        return Node { path, kind, mode: 0, uid: 0, gid: 0, mtime: Time::default(), xattrs };
+        return Node { path, kind, mode: 0, uid: 0, gid: 0, mtime: NodeTime::default(), xattrs };
     }
     Node {
         path,
@@ -211,20 +213,20 @@ pub(super) fn node(
         kind,
         uid: metadata.uid(),
         gid: metadata.gid(),
-        mtime: Time::of(metadata.mtime(), metadata.mtime_nsec()),
+        mtime: NodeTime::of(metadata.mtime(), metadata.mtime_nsec()),
         xattrs,
     }
 }
 
-impl std::fmt::Display for LeftOut {
+impl std::fmt::Display for LeftOutPath {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let path = path::shown(&self.path);
+        let path = path::escaped(&self.path);
         match &self.reason {
-            Reason::Kind(kind) => write!(f, "{path} is {kind}"),
-            Reason::Unreadable(reason) => write!(f, "{path} cannot be read: {reason}"),
-            Reason::Changing => write!(f, "{path} changed each time it was read"),
-            Reason::Vanished => write!(f, "{path} was removed during the save"),
-            Reason::LongName => write!(f, "{path} has a path that is too long"),
+            LeftOutReason::Kind(kind) => write!(f, "{path} is {kind}"),
+            LeftOutReason::Unreadable(reason) => write!(f, "{path} cannot be read: {reason}"),
+            LeftOutReason::Changing => write!(f, "{path} changed each time it was read"),
+            LeftOutReason::Vanished => write!(f, "{path} was removed during the save"),
+            LeftOutReason::LongName => write!(f, "{path} has a path that is too long"),
         }
     }
 }

@@ -91,7 +91,7 @@ impl Client {
             endpoint.add_headers(&mut headers);
             match http1::ping(endpoint.dial(Protocol::Http1).await?, headers).await {
                 Ok(ping) => Self::connect_docker(endpoint, &ping).await,
-                Err(error) => Self::connect_otherwise(endpoint, error).await,
+                Err(error) => Self::connect_without_http1(endpoint, error).await,
             }
         };
         tokio::time::timeout(CONNECT_TIMEOUT, connecting)
@@ -127,7 +127,7 @@ impl Client {
     pub(crate) async fn has_cache_since(&self, moment: Timestamp) -> Result<bool, ConnectError> {
         // Mounts are not queried, see `build_cache_bytes`.
         let kinds = ["regular", "internal", "frontend", "source.local", "source.git.checkout"];
-        Ok(self.usage(&kinds).await?.iter().any(|record| is_since(record, moment)))
+        Ok(self.usage(&kinds).await?.iter().any(|record| shows_use_before(record, moment)))
     }
 
     /// Returns the build cache records of these kinds; of all kinds if `kinds` is empty.
@@ -143,7 +143,7 @@ impl Client {
     async fn connect_docker(endpoint: &Endpoint, ping: &Ping) -> Result<Self, ConnectError> {
         let header = |name: &str| ping.headers.get(name).and_then(|value| value.to_str().ok());
         if ping.message.contains("HTTPS server") {
-            return Err(ConnectError::TlsWanted(endpoint.clone()));
+            return Err(ConnectError::TlsRequired(endpoint.clone()));
         }
         let Some(api) = header("api-version").and_then(ApiVersion::parse) else {
             let product = header("server").map(|server| format!(" ({server})")).unwrap_or_default();
@@ -155,7 +155,7 @@ impl Client {
         }
         let server = header("server").unwrap_or("Docker").to_owned();
         let product = EngineProduct::Docker { api, server };
-        if product.can(Ability::DirectTransport) {
+        if product.supports(Ability::DirectTransport) {
             return Self::connect_direct(endpoint, product).await;
         }
         let stream = upgrade(endpoint, &product, "/grpc", HeaderMap::new()).await?;
@@ -164,14 +164,14 @@ impl Client {
     }
 
     /// Handles a listener that does not speak HTTP/1: buildkitd, or no engine at all.
-    async fn connect_otherwise(endpoint: &Endpoint, error: PingError) -> Result<Self, ConnectError> {
+    async fn connect_without_http1(endpoint: &Endpoint, error: PingError) -> Result<Self, ConnectError> {
         if let Some(alert) = error.tls_alert() {
             return Err(DialError::Tls(endpoint.clone(), TlsError::handshake(alert)).into());
         }
         let reason = error.to_string();
         if let Endpoint::Ssh { .. } = endpoint {
             // ssh can only reach a Docker engine.
-            let source = error.stream_fault().map_or_else(Into::into, Into::into);
+            let source = error.into_stream_error().map_or_else(Into::into, Into::into);
             return Err(ConnectError::Broken(endpoint.clone(), source));
         }
         if let Ok(mut client) = Self::connect_direct(endpoint, EngineProduct::Buildkitd).await
@@ -184,7 +184,7 @@ impl Client {
 
     /// Returns `true` if the engine is reached over a local socket. The socket may still be forwarded to a remote
     /// engine.
-    pub(crate) fn seems_near(&self) -> bool {
+    pub(crate) fn uses_local_socket(&self) -> bool {
         matches!(self.endpoint, Endpoint::Unix(_))
     }
 
@@ -197,10 +197,10 @@ impl Client {
 
     /// Returns the worker that runs definitions without a platform.
     pub(crate) async fn worker(&self) -> Result<&Worker, ConnectError> {
-        self.worker.get_or_try_init(|| self.ask_for_worker()).await
+        self.worker.get_or_try_init(|| self.query_worker()).await
     }
 
-    async fn ask_for_worker(&self) -> Result<Worker, ConnectError> {
+    async fn query_worker(&self) -> Result<Worker, ConnectError> {
         let broken = |source: Box<dyn std::error::Error + Send + Sync>| {
             ConnectError::Broken(self.endpoint.clone(), source)
         };
@@ -328,7 +328,7 @@ async fn channel(endpoint: &Endpoint, stream: Box<dyn Stream>) -> Result<Channel
 
 /// Returns `true` if a record shows that its builder was in use at `moment` or before. A layer that was imported or
 /// pulled has the creation time of its origin, but its last use is always local.
-fn is_since(record: &UsageRecord, moment: Timestamp) -> bool {
+fn shows_use_before(record: &UsageRecord, moment: Timestamp) -> bool {
     let created = record.created_at.as_ref().filter(|_| record.record_type != "regular");
     let mut times = created.into_iter().chain(&record.last_used_at);
     times.any(|time| time.seconds > 0 && time.seconds <= moment.as_second())
@@ -376,7 +376,7 @@ mod tests {
                 last_used_at: time(used),
                 ..UsageRecord::default()
             };
-            assert_eq!(is_since(&record, moment), expected, "{record_type} {created} {used}");
+            assert_eq!(shows_use_before(&record, moment), expected, "{record_type} {created} {used}");
         }
     }
 }

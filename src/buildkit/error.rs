@@ -27,7 +27,7 @@ pub enum ConnectError {
     },
     /// The port requires TLS, but none was configured.
     #[error("the engine at {0} accepts only TLS connections")]
-    TlsWanted(Endpoint),
+    TlsRequired(Endpoint),
     #[error("the engine at {endpoint} is not healthy: it answered {status} to /_ping")]
     Unhealthy { endpoint: Endpoint, status: http::StatusCode },
     #[error("{product} at {endpoint} has no BuildKit ({reason})")]
@@ -41,11 +41,11 @@ pub enum ConnectError {
 impl ConnectError {
     /// Returns `true` if the engine is unreachable or not running; `false` if the address, the certificates or the
     /// listener are wrong.
-    pub(crate) fn is_of_reach(&self) -> bool {
+    pub(crate) fn is_unreachable(&self) -> bool {
         match self {
-            Self::Dial(error) => !matches!(error, DialError::NoSsh(..) | DialError::Tls(..)),
+            Self::Dial(error) => !matches!(error, DialError::SshUnavailable(..) | DialError::Tls(..)),
             Self::TimedOut(..) | Self::Broken(..) | Self::Unhealthy { .. } => true,
-            Self::NotAnEngine { .. } | Self::TlsWanted(_) | Self::NoBuildKit { .. } => false,
+            Self::NotAnEngine { .. } | Self::TlsRequired(_) | Self::NoBuildKit { .. } => false,
         }
     }
 }
@@ -123,7 +123,7 @@ struct VertexDetail {
 struct SourceDetail {
     info: SourceInfo,
     #[serde(default)]
-    ranges: Vec<Range>,
+    ranges: Vec<SourceRange>,
 }
 
 #[derive(Deserialize)]
@@ -136,13 +136,13 @@ struct SourceInfo {
 }
 
 #[derive(Deserialize)]
-struct Range {
-    start: Position,
-    end: Position,
+struct SourceRange {
+    start: SourcePosition,
+    end: SourcePosition,
 }
 
 #[derive(Deserialize)]
-struct Position {
+struct SourcePosition {
     #[serde(default)]
     line: u32,
 }

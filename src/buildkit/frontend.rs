@@ -17,9 +17,9 @@ use super::session::{Attachments, Session, new_id};
 use super::solve::SolveRequest;
 
 /// The header that names the solve (moby/buildkit, `client/buildid/metadata.go`).
-const SOLVE: &str = "buildkit-controlapi-buildid";
+const SOLVE_ID_HEADER: &str = "buildkit-controlapi-buildid";
 /// The config in the result of a frontend (moby/buildkit, `exporter/containerimage/exptypes/types.go`).
-const CONFIG: &str = "containerimage.config";
+const CONFIG_KEY: &str = "containerimage.config";
 
 impl Client {
     /// Returns the config of the image that a build for one platform would make, as its frontend describes it: with
@@ -36,7 +36,7 @@ impl Client {
         let reference = new_id().map_err(broken)?;
         let name: MetadataValue<Ascii> = reference.parse().expect("an id consists of digits and letters");
         let named = |mut request: Request<()>| {
-            request.metadata_mut().insert(SOLVE, name.clone());
+            request.metadata_mut().insert(SOLVE_ID_HEADER, name.clone());
             Ok(request)
         };
         let mut bridge = LlbBridgeClient::with_interceptor(self.channel.clone(), named)
@@ -66,9 +66,9 @@ impl Client {
         tokio::select! {
             ended = async { tokio::try_join!(waiting, describing) } => {
                 let (_, mut result) = ended.map_err(SolveError::from_status)?;
-                Ok(result.metadata.remove(CONFIG))
+                Ok(result.metadata.remove(CONFIG_KEY))
             }
-            () = session.closed() => Err(SolveError::SessionLost),
+            () = session.wait_closed() => Err(SolveError::SessionLost),
         }
     }
 }

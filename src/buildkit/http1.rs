@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use crate::endpoint::Stream;
 
 /// Maximum size of an error response in bytes.
-const MAX_MESSAGE: usize = 4096;
+const MAX_ERROR_BODY: usize = 4096;
 
 /// The response to `GET /_ping`.
 #[derive(Debug, Clone)]
@@ -37,13 +37,13 @@ impl PingError {
     fn new(error: hyper::Error) -> Self {
         let cause = innermost(&error);
         let ended = cause.is_incomplete_message() || cause.is_canceled() || cause.is_closed();
-        if ended || fault_of(&error).is_some() { Self::Closed(error) } else { Self::NotHttp(error) }
+        if ended || stream_error(&error).is_some() { Self::Closed(error) } else { Self::NotHttp(error) }
     }
 
     /// Returns the I/O error of the stream, if that is the reason.
-    pub(super) fn stream_fault(self) -> Result<io::Error, Self> {
+    pub(super) fn into_stream_error(self) -> Result<io::Error, Self> {
         match &self {
-            Self::Closed(error) => match fault_of(error) {
+            Self::Closed(error) => match stream_error(error) {
                 Some(fault) => Ok(io::Error::new(fault.kind(), fault.to_string())),
                 None => Err(self),
             },
@@ -54,25 +54,25 @@ impl PingError {
     /// Returns the alert with which the peer closed TLS, if it did.
     pub(super) fn tls_alert(&self) -> Option<io::Error> {
         let Self::Closed(error) = self else { return None };
-        let alert = fault_of(error)?.get_ref()?.downcast_ref::<rustls::Error>()?;
+        let alert = stream_error(error)?.get_ref()?.downcast_ref::<rustls::Error>()?;
         matches!(alert, rustls::Error::AlertReceived(_)).then(|| io::Error::other(alert.clone()))
     }
 }
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum UpgradeError {
-    #[error("the engine answered {status} to POST {path}{}", detail(.message))]
+    #[error("the engine answered {status} to POST {path}{}", after_colon(.message))]
     Refused { path: &'static str, status: StatusCode, message: String },
     #[error("the engine closed the connection")]
     Http(#[from] hyper::Error),
 }
 
-fn detail(message: &str) -> String {
+fn after_colon(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
 
 /// Returns the stream's own error below hyper's.
-fn fault_of(error: &hyper::Error) -> Option<&io::Error> {
+fn stream_error(error: &hyper::Error) -> Option<&io::Error> {
     innermost(error).source()?.downcast_ref()
 }
 
@@ -101,7 +101,7 @@ pub(super) async fn ping(stream: Box<dyn Stream>, headers: HeaderMap) -> Result<
         String::new()
     } else {
         // If the body cannot be read, the status is reported without a message.
-        let body = Limited::new(response.into_body(), MAX_MESSAGE).collect().await.unwrap_or_default();
+        let body = Limited::new(response.into_body(), MAX_ERROR_BODY).collect().await.unwrap_or_default();
         engine_message(&body.to_bytes())
     };
     connection.abort();

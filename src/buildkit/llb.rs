@@ -16,7 +16,7 @@ use prost::Message;
 use crate::digest::Digest;
 
 /// No input, or an output that is not used.
-const NONE: i64 = -1;
+const NO_INDEX: i64 = -1;
 /// A timestamp that the engine chooses.
 const NO_TIME: i64 = -1;
 
@@ -29,7 +29,7 @@ pub(crate) struct Graph {
 
 /// The file system that an operation produces.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Output(String);
+pub(crate) struct LlbOutput(String);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Definition(pb::Definition);
@@ -38,7 +38,7 @@ pub(crate) struct Definition(pb::Definition);
 #[derive(Debug, Clone)]
 pub(crate) struct Exec {
     /// The root file system; changes to it are discarded with the result.
-    pub(crate) root: Output,
+    pub(crate) root: LlbOutput,
     pub(crate) arguments: Vec<String>,
     /// Variables in the form `NAME=value`.
     pub(crate) environment: Vec<String>,
@@ -57,7 +57,7 @@ pub(crate) struct CacheMount {
     /// BuildKit's id of the mount, including its namespace.
     pub(crate) id: String,
     /// The initial content: an output and a directory in it. Part of the mount's identity.
-    pub(crate) parent: Option<(Output, String)>,
+    pub(crate) parent: Option<(LlbOutput, String)>,
     pub(crate) sharing: Sharing,
     pub(crate) target: String,
 }
@@ -76,7 +76,7 @@ pub(crate) enum Sharing {
 
 impl Graph {
     /// Creates a file in an otherwise empty file system.
-    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> Output {
+    pub(crate) fn file(&mut self, path: &str, mode: u32, content: &[u8]) -> LlbOutput {
         self.action(Action::Mkfile(pb::FileActionMkFile {
             path: path.to_owned(),
             mode: mode.cast_signed(),
@@ -87,7 +87,7 @@ impl Graph {
     }
 
     /// Creates an empty directory in an otherwise empty file system. Only the permission bits of `mode` are used.
-    pub(crate) fn directory(&mut self, path: &str, mode: u32, uid: u32, gid: u32) -> Output {
+    pub(crate) fn directory(&mut self, path: &str, mode: u32, uid: u32, gid: u32) -> LlbOutput {
         let by_id = |id| Some(pb::UserOpt { user: Some(User::ById(id)) });
         self.action(Action::Mkdir(pb::FileActionMkDir {
             path: path.to_owned(),
@@ -99,20 +99,20 @@ impl Graph {
     }
 
     /// Returns the root file system after a command.
-    pub(crate) fn exec(&mut self, exec: Exec) -> Output {
+    pub(crate) fn exec(&mut self, exec: Exec) -> LlbOutput {
         let mut inputs = vec![exec.root];
         let mut mounts =
             vec![pb::Mount { input: 0, dest: "/".to_owned(), output: 0, ..pb::Mount::default() }];
         for cache in exec.caches {
             let (input, selector) = match cache.parent {
-                None => (NONE, String::new()),
+                None => (NO_INDEX, String::new()),
                 Some((output, directory)) => {
                     let known = inputs.iter().position(|input| *input == output);
                     let place = known.unwrap_or_else(|| {
                         inputs.push(output);
                         inputs.len() - 1
                     });
-                    (i64::try_from(place).unwrap_or(NONE), directory)
+                    (i64::try_from(place).unwrap_or(NO_INDEX), directory)
                 }
             };
             let sharing = match cache.sharing {
@@ -124,16 +124,16 @@ impl Graph {
                 input,
                 selector,
                 dest: cache.target,
-                output: NONE,
+                output: NO_INDEX,
                 mount_type: pb::MountType::Cache.into(),
                 cache_opt: Some(pb::CacheOpt { id: cache.id, sharing: sharing.into() }),
                 ..pb::Mount::default()
             });
         }
         mounts.extend(exec.socket.map(|(id, dest)| pb::Mount {
-            input: NONE,
+            input: NO_INDEX,
             dest,
-            output: NONE,
+            output: NO_INDEX,
             mount_type: pb::MountType::Ssh.into(),
             ssh_opt: Some(pb::SshOpt { id, uid: 0, gid: 0, mode: 0o600, optional: false }),
             ..pb::Mount::default()
@@ -153,19 +153,20 @@ impl Graph {
     }
 
     /// Returns the definition of a solve that produces `output`.
-    pub(crate) fn define(mut self, output: Output) -> Definition {
+    pub(crate) fn define(mut self, output: LlbOutput) -> Definition {
         // The last operation has no content: its input is the requested output.
         self.add(vec![output], None, None);
         Definition(pb::Definition { def: self.operations, metadata: self.metadata, source: None })
     }
 
-    fn action(&mut self, action: Action) -> Output {
-        let action = pb::FileAction { input: NONE, secondary_input: NONE, output: 0, action: Some(action) };
+    fn action(&mut self, action: Action) -> LlbOutput {
+        let action =
+            pb::FileAction { input: NO_INDEX, secondary_input: NO_INDEX, output: 0, action: Some(action) };
         self.add(Vec::new(), Some(Op::File(pb::FileOp { actions: vec![action] })), None)
     }
 
-    fn add(&mut self, inputs: Vec<Output>, operation: Option<Op>, name: Option<String>) -> Output {
-        let inputs = inputs.into_iter().map(|Output(digest)| pb::Input { digest, index: 0 }).collect();
+    fn add(&mut self, inputs: Vec<LlbOutput>, operation: Option<Op>, name: Option<String>) -> LlbOutput {
+        let inputs = inputs.into_iter().map(|LlbOutput(digest)| pb::Input { digest, index: 0 }).collect();
         let bytes = pb::Op { inputs, op: operation, ..pb::Op::default() }.encode_to_vec();
         let digest = Digest::of(&bytes).to_string();
         let description = name.map(|name| ("llb.customname".to_owned(), name)).into_iter().collect();
@@ -173,7 +174,7 @@ impl Graph {
         if self.metadata.insert(digest.clone(), metadata).is_none() {
             self.operations.push(bytes);
         }
-        Output(digest)
+        LlbOutput(digest)
     }
 }
 

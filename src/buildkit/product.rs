@@ -66,7 +66,7 @@ pub(crate) enum Ability {
 
 impl Ability {
     /// Returns the minor version of Docker's API 1 that introduced the ability.
-    fn since(self) -> u32 {
+    fn first_api_minor(self) -> u32 {
         match self {
             Self::ExpandedMounts | Self::Attestations => 42,
             Self::RegistryCaches => 44,
@@ -77,9 +77,9 @@ impl Ability {
 }
 
 impl EngineProduct {
-    pub(crate) fn can(&self, ability: Ability) -> bool {
+    pub(crate) fn supports(&self, ability: Ability) -> bool {
         match self {
-            Self::Docker { api, .. } => *api >= ApiVersion { major: 1, minor: ability.since() },
+            Self::Docker { api, .. } => *api >= ApiVersion { major: 1, minor: ability.first_api_minor() },
             Self::Buildkitd => true,
         }
     }
@@ -114,7 +114,7 @@ mod tests {
                 Ability::SeveralExporters,
                 Ability::DirectTransport,
             ];
-            assert_eq!(all.map(|ability| product.can(ability)), expected, "{product:?}");
+            assert_eq!(all.map(|ability| product.supports(ability)), expected, "{product:?}");
         }
     }
 }

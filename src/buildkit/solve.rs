@@ -80,19 +80,19 @@ impl Client {
         let broken = |error: std::io::Error| ConnectError::Broken(self.endpoint().clone(), error.into());
         let reference = new_id().map_err(broken)?;
         let (end, ended) = watch::channel(None);
-        let following = follow(self.clone(), reference.clone(), status, ended);
+        let following = forward_status(self.clone(), reference.clone(), status, ended);
         // If the caller drops this future, the stream must not keep the task alive.
         let watching = AbortOnDropHandle::new(tokio::spawn(following));
 
         let mut control = self.control.clone();
-        let message = message(request, reference, session.id());
+        let message = to_message(request, reference, session.id());
         let answer = {
             let solving = control.solve(message);
             tokio::pin!(solving);
             tokio::select! {
                 answer = &mut solving => Ok(answer),
                 () = cancel.cancelled() => Err(SolveError::Cancelled),
-                () = session.closed() => {
+                () = session.wait_closed() => {
                     let late = tokio::time::timeout(SESSION_GRACE, &mut solving).await;
                     late.map_err(|_| SolveError::SessionLost)
                 }
@@ -114,7 +114,7 @@ fn exporter_response(response: Response<control::SolveResponse>) -> ExporterResp
 /// [`STATUS_LIMIT`].
 ///
 /// `ended` reports the end of the solve, and how long to wait after it for a first message.
-async fn follow(
+async fn forward_status(
     client: Client,
     reference: String,
     status: mpsc::Sender<StatusUpdate>,
@@ -155,7 +155,7 @@ async fn follow(
     }
 }
 
-fn message(request: SolveRequest, reference: String, session: &str) -> control::SolveRequest {
+fn to_message(request: SolveRequest, reference: String, session: &str) -> control::SolveRequest {
     let mut attributes = request.attributes;
     if !request.cache_imports.is_empty() {
         // The frontend imports caches itself and reads this attribute.

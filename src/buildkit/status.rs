@@ -26,7 +26,7 @@ pub(crate) struct Vertex {
     pub(crate) inputs: Vec<String>,
     /// The display name: `[builder 2/3] RUN make`, `[internal] load build context`.
     pub(crate) name: String,
-    pub(crate) cached: bool,
+    pub(crate) is_cached: bool,
     pub(crate) started: Option<Timestamp>,
     /// End of the current run; `None` while it is running.
     pub(crate) completed: Option<Timestamp>,
@@ -92,7 +92,7 @@ impl From<control::Vertex> for Vertex {
             digest: vertex.digest,
             inputs: vertex.inputs,
             name: vertex.name,
-            cached: vertex.cached,
+            is_cached: vertex.cached,
             started: timestamp(vertex.started),
             completed: timestamp(vertex.completed),
             error: vertex.error,

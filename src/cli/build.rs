@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{CarryArgs, SourceArgs, StepArgs};
+use super::{CacheMountArgs, SourceArgs, StepArgs};
 
 /// The help heading of the flags for base images.
-pub(super) const BASE: &str = "Base image";
+pub(super) const BASE_HEADING: &str = "Base image";
 
 #[derive(Debug, Clone, Args)]
 #[command(
@@ -18,13 +18,13 @@ pub(crate) struct BuildCommandArgs {
     #[command(flatten)]
     pub(crate) build: BuildArgs,
     /// Build this Dockerfile first, once for each set of dependencies, and pass its image as the build argument BASE_IMAGE
-    #[arg(long, value_name = "FILE", help_heading = BASE)]
+    #[arg(long, value_name = "FILE", help_heading = BASE_HEADING)]
     pub(crate) base: Option<String>,
     /// Repository for the base image [env: LARDER_BASE_REPO] [default: none, it stays in the engine]
-    #[arg(long, value_name = "REPOSITORY", requires = "base", help_heading = BASE)]
+    #[arg(long, value_name = "REPOSITORY", requires = "base", help_heading = BASE_HEADING)]
     pub(crate) base_repo: Option<String>,
     /// Consider only these files of the context when deciding whether to rebuild the base image
-    #[arg(long, value_name = "FILE", value_delimiter = ',', requires = "base", help_heading = BASE)]
+    #[arg(long, value_name = "FILE", value_delimiter = ',', requires = "base", help_heading = BASE_HEADING)]
     pub(crate) base_requirements: Vec<String>,
     /// More images of larder.yaml to build at the same time
     #[arg(value_name = "NAME")]
@@ -111,9 +111,9 @@ pub(crate) struct BuildArgs {
     #[command(flatten)]
     pub(crate) tiers: TierArgs,
     #[command(flatten)]
-    pub(crate) carry: CarryArgs,
+    pub(crate) cache_mounts: CacheMountArgs,
     #[command(flatten)]
-    pub(crate) refused: RefusedArgs,
+    pub(crate) unsupported: UnsupportedArgs,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -150,7 +150,7 @@ pub(crate) enum ProgressArg {
 
 /// Flags of docker build that are accepted without effect or rejected.
 #[derive(Debug, Clone, Default, Args)]
-pub(crate) struct RefusedArgs {
+pub(crate) struct UnsupportedArgs {
     /// No effect: always the case with BuildKit
     #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     pub(crate) rm: Option<String>,

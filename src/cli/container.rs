@@ -86,7 +86,7 @@ const fn many(name: &'static str, value: &'static str, help: &'static str) -> Co
 }
 
 /// The options of `docker run` that describe a container.
-pub(crate) static OPTIONS: &[ContainerOption] = &[
+pub(crate) static CONTAINER_OPTIONS: &[ContainerOption] = &[
     many("env-file", "FILE", "Set environment variables from a file, one per line"),
     many("env", "NAME[=VALUE]", "Set an environment variable; without a value, it is taken from the environment").short('e'),
     many("volume", "SOURCE:PATH[:OPTIONS]", "Mount a directory or a volume").short('v'),
@@ -178,16 +178,16 @@ pub(crate) static OPTIONS: &[ContainerOption] = &[
 
 /// An option of `docker run` that `larder run` rejects.
 #[derive(Debug)]
-pub(crate) struct RefusedOption {
+pub(crate) struct UnsupportedOption {
     /// Without dashes.
     pub(crate) name: &'static str,
     short: Option<char>,
     pub(crate) reason: &'static str,
-    pub(crate) instead: &'static str,
+    pub(crate) alternative: &'static str,
 }
 
-const fn refused(name: &'static str, reason: &'static str, instead: &'static str) -> RefusedOption {
-    RefusedOption { name, short: None, reason, instead }
+const fn refused(name: &'static str, reason: &'static str, instead: &'static str) -> UnsupportedOption {
+    UnsupportedOption { name, short: None, reason, alternative: instead }
 }
 
 const LEAVE_IT_OUT: &str = "leave it out";
@@ -195,12 +195,12 @@ const NO_TERMINAL: &str = "containers of larder run have no terminal and no inpu
 const WINDOWS: &str = "it only applies to Windows containers";
 
 /// The options of `docker run` that `larder run` rejects, with the reasons.
-pub(crate) static REFUSED: &[RefusedOption] = &[
-    RefusedOption {
+pub(crate) static UNSUPPORTED_OPTIONS: &[UnsupportedOption] = &[
+    UnsupportedOption {
         short: Some('a'),
         ..refused("attach", "standard output and error are always attached", LEAVE_IT_OUT)
     },
-    RefusedOption {
+    UnsupportedOption {
         short: Some('d'),
         ..refused(
             "detach",
@@ -208,7 +208,7 @@ pub(crate) static REFUSED: &[RefusedOption] = &[
             "name the image with --tag and use docker run --detach",
         )
     },
-    RefusedOption {
+    UnsupportedOption {
         short: Some('i'),
         ..refused("interactive", NO_TERMINAL, "name the image with --tag and use docker run -it")
     },
@@ -217,7 +217,7 @@ pub(crate) static REFUSED: &[RefusedOption] = &[
     refused("sig-proxy", "an interrupt always stops the container", LEAVE_IT_OUT),
     refused("cidfile", "the container can be named in advance instead", "--name NAME"),
     refused("restart", "the container runs once, and larder run exits with its status", LEAVE_IT_OUT),
-    RefusedOption {
+    UnsupportedOption {
         short: Some('q'),
         ..refused("quiet", "there is no pull progress to hide", "--progress quiet hides the build")
     },
@@ -270,9 +270,9 @@ impl ContainerOptions {
 
     /// Combines these options with `written`, which has lower precedence.
     #[must_use]
-    pub(crate) fn over(&self, written: &Self) -> Self {
+    pub(crate) fn overriding(&self, written: &Self) -> Self {
         let mut both = Self { refused: self.refused, ..written.clone() };
-        for option in OPTIONS {
+        for option in CONTAINER_OPTIONS {
             match (self.get(option.name), option.arity) {
                 ([], _) => {}
                 (typed, Arity::Many) => both.values.entry(option.name).or_default().extend_from_slice(typed),
@@ -283,14 +283,14 @@ impl ContainerOptions {
     }
 
     /// Returns the first rejected option that was given.
-    pub(crate) fn refused(&self) -> Option<&'static RefusedOption> {
-        REFUSED.iter().find(|option| Some(option.name) == self.refused)
+    pub(crate) fn refused(&self) -> Option<&'static UnsupportedOption> {
+        UNSUPPORTED_OPTIONS.iter().find(|option| Some(option.name) == self.refused)
     }
 }
 
 impl Args for ContainerOptions {
     fn augment_args(command: Command) -> Command {
-        let hidden = REFUSED.iter().map(|option| {
+        let hidden = UNSUPPORTED_OPTIONS.iter().map(|option| {
             let arg = Arg::new(option.name).long(option.name).hide(true).num_args(0..=1);
             // Without `=`, the next argument is the context, not a value.
             let arg =
@@ -298,7 +298,7 @@ impl Args for ContainerOptions {
             let arg = arg.default_missing_value("true").action(ArgAction::Append);
             option.short.into_iter().fold(arg, Arg::short)
         });
-        command.args(OPTIONS.iter().map(ContainerOption::arg)).args(hidden)
+        command.args(CONTAINER_OPTIONS.iter().map(ContainerOption::arg)).args(hidden)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -314,11 +314,12 @@ impl FromArgMatches for ContainerOptions {
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        for option in OPTIONS {
+        for option in CONTAINER_OPTIONS {
             let typed = matches.get_many::<String>(option.name).unwrap_or_default();
             typed.for_each(|value| self.add(option.name, value.clone()));
         }
-        self.refused = REFUSED.iter().map(|option| option.name).find(|name| matches.contains_id(name));
+        self.refused =
+            UNSUPPORTED_OPTIONS.iter().map(|option| option.name).find(|name| matches.contains_id(name));
         Ok(())
     }
 }
@@ -339,6 +340,6 @@ mod tests {
         let written = with(&[("cap-add", "A"), ("memory", "1g"), ("init", "true")]);
         let typed = with(&[("cap-add", "B"), ("memory", "2g"), ("init", "false")]);
         let expected = with(&[("cap-add", "A"), ("cap-add", "B"), ("memory", "2g"), ("init", "false")]);
-        assert_eq!(typed.over(&written), expected);
+        assert_eq!(typed.overriding(&written), expected);
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::Format;
+use super::OutputFormat;
 
 #[derive(Debug, Args)]
 #[command(disable_help_subcommand = true)]
@@ -40,8 +40,8 @@ pub(crate) struct DirKeyArgs {
     #[arg(long)]
     pub(crate) strict: bool,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 
-use super::Format;
+use super::OutputFormat;
 
 #[derive(Debug, Args)]
 pub(crate) struct EcrArgs {
@@ -90,8 +90,8 @@ pub(crate) struct EcrCleanArgs {
     #[arg(long)]
     pub(crate) dry_run: bool,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
 }
 
 #[derive(Debug, Args)]

@@ -21,20 +21,20 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 pub(crate) use base::{BaseArgs, BaseBuildArgs, BaseCommand};
-pub(crate) use build::{BuildArgs, BuildCommandArgs, ProgressArg, RefusedArgs, TierArgs};
+pub(crate) use build::{BuildArgs, BuildCommandArgs, ProgressArg, TierArgs, UnsupportedArgs};
 pub(crate) use cache::{
     CacheArgs, CacheCommand, ClearArgs, EvictArgs, ExportArgs, ImportArgs, InfoArgs, LoadArgs, PlaceArg,
     VerifyArgs,
 };
 #[cfg(test)]
-pub(crate) use container::REFUSED;
-pub(crate) use container::{Arity, ContainerOption, ContainerOptions, OPTIONS};
+pub(crate) use container::UNSUPPORTED_OPTIONS;
+pub(crate) use container::{Arity, CONTAINER_OPTIONS, ContainerOption, ContainerOptions};
 pub(crate) use dir::{DirArgs, DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
 pub(crate) use ecr::{
     EcrArgs, EcrCleanArgs, EcrCommand, EcrLifecycleArgs, EcrLoginArgs, EcrPullArgs, EcrPushArgs,
 };
-pub(crate) use mount::{CarryArgs, MountArgs, MountBuildArgs, MountCommand};
-pub(crate) use run::{ContainerArgs, RENAMED, RunArgs};
+pub(crate) use mount::{CacheMountArgs, MountArgs, MountBuildArgs, MountCommand};
+pub(crate) use run::{ContainerArgs, RENAMED_BUILD_OPTIONS, RunArgs};
 pub(crate) use source::{SourceArgs, StepArgs};
 pub(crate) use stats::StatsArgs;
 pub(crate) use store::StoreArgs;
@@ -126,8 +126,8 @@ pub(crate) struct KeyArgs {
     #[arg(long)]
     pub(crate) explain: bool,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
 }
 
 #[derive(Debug, Args)]
@@ -135,13 +135,13 @@ pub(crate) struct WhyArgs {
     #[command(flatten)]
     pub(crate) build: BuildArgs,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
 }
 
 /// The format of a command's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Format {
+pub(crate) enum OutputFormat {
     /// Text for people
     Text,
     /// JSON for programs; the output names its schema

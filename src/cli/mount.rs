@@ -2,11 +2,11 @@
 
 use clap::{Args, Subcommand};
 
-use super::{BuildArgs, Format};
+use super::{BuildArgs, OutputFormat};
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Cache mounts")]
-pub(crate) struct CarryArgs {
+pub(crate) struct CacheMountArgs {
     /// Add cache mounts to RUN steps that install packages without one, if the image stays the same [env: LARDER_AUTO_MOUNTS]
     #[arg(long)]
     pub(crate) auto_mounts: bool,
@@ -50,6 +50,6 @@ pub(crate) struct MountBuildArgs {
     #[command(flatten)]
     pub(crate) build: BuildArgs,
     /// Output format
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub(crate) format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
+    pub(crate) format: OutputFormat,
 }

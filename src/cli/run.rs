@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
-use super::{BuildArgs, CarryArgs, ContainerOptions, ProgressArg, SourceArgs, StepArgs, TierArgs};
+use super::{BuildArgs, CacheMountArgs, ContainerOptions, ProgressArg, SourceArgs, StepArgs, TierArgs};
 
 /// Build options with the same name as an option of `docker run`, and their names in `larder run`, where the name of
 /// `docker run` belongs to the container's option.
-pub(crate) const RENAMED: [(&str, &str); 6] = [
+pub(crate) const RENAMED_BUILD_OPTIONS: [(&str, &str); 6] = [
     ("label", "build-label"),
     ("network", "build-network"),
     ("add-host", "build-add-host"),
@@ -22,7 +22,7 @@ const BUILD_NETWORKS: [&str; 3] = ["default", "host", "none"];
 
 #[derive(Debug, Clone, Args)]
 #[command(
-    mut_args(|arg| match RENAMED.iter().find(|(_, name)| arg.get_id() == name) {
+    mut_args(|arg| match RENAMED_BUILD_OPTIONS.iter().find(|(_, name)| arg.get_id() == name) {
         Some((_, name)) => arg.long(*name),
         None => arg,
     }),
@@ -49,11 +49,11 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) steps: StepArgs,
     #[command(flatten)]
-    pub(crate) how: ImageArgs,
+    pub(crate) image: ImageArgs,
     #[command(flatten)]
     pub(crate) tiers: TierArgs,
     #[command(flatten)]
-    pub(crate) carry: CarryArgs,
+    pub(crate) cache_mounts: CacheMountArgs,
 }
 
 /// The options of the image that `larder run` builds.
@@ -104,7 +104,7 @@ pub(crate) struct ContainerArgs {
 
 impl ContainerArgs {
     /// Parses command-line flags; returns `None` if one is unknown or malformed.
-    pub(crate) fn of_flags(flags: &[String]) -> Option<Self> {
+    pub(crate) fn parse_flags(flags: &[String]) -> Option<Self> {
         #[derive(Parser)]
         #[command(no_binary_name = true)]
         struct Flags {
@@ -118,7 +118,7 @@ impl ContainerArgs {
 impl RunArgs {
     /// Returns the arguments of the build of the image from `context`.
     pub(crate) fn build(&self, context: &str) -> BuildArgs {
-        let Self { source, how, tiers, carry, .. } = self;
+        let Self { source, image: how, tiers, cache_mounts: carry, .. } = self;
         let mut steps = self.steps.clone();
         // The same flags as in `larder build` must produce the same image.
         let network = self.container.options.get("network").first();
@@ -135,7 +135,7 @@ impl RunArgs {
             timeout: how.timeout.clone(),
             strict: how.strict,
             tiers: tiers.clone(),
-            carry: carry.clone(),
+            cache_mounts: carry.clone(),
             ..BuildArgs::default()
         }
     }

@@ -3,16 +3,16 @@
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::{Invocation, print_result, warn_of_unknown_branch};
+use super::{CommandContext, print_result, warn_of_unknown_branch};
 use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, ProgressArg};
 use crate::ledger::{BaseOutcome, BaseRecord};
 use crate::output::Printer;
-use crate::pipeline::base_image::{WantedBase, ensure_base};
+use crate::pipeline::base_image::{BaseImageRequest, ensure_base};
 use crate::registry::ImageRef;
 use crate::settings::{BuildSettings, Environment, ProgressMode, Settings, SettingsError, base_repository};
 
 #[derive(Serialize)]
-struct Output<'a> {
+struct BaseOutput<'a> {
     schema: &'static str,
     #[serde(flatten)]
     base: &'a BaseRecord,
@@ -20,19 +20,19 @@ struct Output<'a> {
 
 pub(super) async fn run(
     args: &BaseArgs,
-    command: &Invocation<'_>,
+    command: &CommandContext<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
     let (settings, environment) = (command.settings, command.environment);
     let BaseCommand::Build(args) = &args.command;
     let BaseBuildArgs { build, repo, requirements, format } = &**args;
-    refuse_ends(build)?;
+    refuse_result_flags(build)?;
     let repository = base_repository(("repo", repo.as_ref()), settings)?;
     let is_kept = repository.is_some() && !settings.job.store.terms.read_only;
     printer.set_progress(ProgressMode::resolve(build, settings));
     warn_of_unknown_branch(command.session, *printer);
     let build = resolve(build, repository.as_ref(), settings, environment)?;
-    let wanted = WantedBase { build: &build, repository, requirements };
+    let wanted = BaseImageRequest { build: &build, repository, requirements };
     let (base, failed) = ensure_base(wanted, command.session, printer).await?;
     if let Some(error) = failed {
         return Err(error.into());
@@ -40,7 +40,7 @@ pub(super) async fn run(
     if base.outcome == BaseOutcome::Built && !is_kept {
         printer.note("the base image is only in this engine\n");
     }
-    let output = Output { schema: "larder.base.v1", base: &base };
+    let output = BaseOutput { schema: "larder.base.v1", base: &base };
     print_result(*printer, *format, &output, || format!("{}\n", base.reference))
 }
 
@@ -60,7 +60,7 @@ pub(super) fn resolve(
 }
 
 /// Refuses flags for results: a base is stored in the engine or a repository and is named by its key.
-fn refuse_ends(build: &BuildArgs) -> Result<(), CommandError> {
+fn refuse_result_flags(build: &BuildArgs) -> Result<(), CommandError> {
     let ends = [
         ("--tag", !build.tag.is_empty()),
         ("--output", !build.output.is_empty()),
@@ -77,7 +77,7 @@ fn refuse_ends(build: &BuildArgs) -> Result<(), CommandError> {
 }
 
 /// Returns the arguments for the base of the build `args`, with the same context and options.
-pub(super) fn args_of_base(dockerfile: &str, args: &BuildArgs) -> BuildArgs {
+pub(super) fn base_args(dockerfile: &str, args: &BuildArgs) -> BuildArgs {
     let mut base = BuildArgs {
         context: args.context.clone(),
         source: args.source.clone(),
@@ -89,7 +89,7 @@ pub(super) fn args_of_base(dockerfile: &str, args: &BuildArgs) -> BuildArgs {
         timeout: args.timeout.clone(),
         strict: args.strict,
         tiers: args.tiers.clone(),
-        carry: args.carry.clone(),
+        cache_mounts: args.cache_mounts.clone(),
         create_repository: args.create_repository,
         provenance: args.provenance.clone(),
         sbom: args.sbom.clone(),

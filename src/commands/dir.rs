@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::error::CommandError;
 use super::{print_json, warn_of_unknown_branch};
-use crate::cli::{DirArgs, DirCommand, Format};
-use crate::commands::Invocation;
+use crate::cli::{DirArgs, DirCommand, OutputFormat};
+use crate::commands::CommandContext;
 use crate::output::Printer;
 use crate::pipeline::dir::report::DirOutcome;
 use crate::pipeline::dir::{restore, save};
@@ -13,7 +13,7 @@ use crate::settings::{DirRestoreSettings, DirSaveSettings};
 
 pub(super) async fn run(
     args: &DirArgs,
-    command: &Invocation<'_>,
+    command: &CommandContext<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     let settings = command.settings;
@@ -34,9 +34,9 @@ pub(super) async fn run(
     let is_refused = report.outcome == DirOutcome::Refused;
     match format {
         // A warning with the reason has already been printed.
-        Format::Text if is_refused => {}
-        Format::Text => printer.note(&report.text()),
-        Format::Json => print_json(printer, &report)?,
+        OutputFormat::Text if is_refused => {}
+        OutputFormat::Text => printer.note(&report.text()),
+        OutputFormat::Json => print_json(printer, &report)?,
     }
     match report.faults.first() {
         Some(fault) if is_strict => {

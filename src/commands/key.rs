@@ -8,8 +8,8 @@ use super::error::CommandError;
 use super::prefix_line::PrefixLine;
 use super::print_result;
 use crate::cli::KeyArgs;
-use crate::commands::Invocation;
-use crate::key::{CacheKey, Input, InputKind, PrefixKey, Prefixes};
+use crate::commands::CommandContext;
+use crate::key::{CacheKey, Input, InputKind, PrefixKey, PrefixKeys};
 use crate::output::Printer;
 use crate::pipeline::keyed_build::KeyedBuild;
 use crate::pipeline::keys::BuildKeys;
@@ -17,12 +17,12 @@ use crate::screen_text::screen_text;
 use crate::settings::BuildSettings;
 
 #[derive(Serialize)]
-struct Output {
+struct KeyOutput {
     schema: &'static str,
     image_key: CacheKey,
     dependency_key: CacheKey,
     /// The keys of prefixes, deepest first.
-    prefixes: Vec<Prefix>,
+    prefixes: Vec<PrefixOutput>,
     #[serde(skip_serializing_if = "Option::is_none")]
     no_prefixes: Option<String>,
     unpinned: Vec<String>,
@@ -33,7 +33,7 @@ struct Output {
 }
 
 #[derive(Serialize)]
-struct Prefix {
+struct PrefixOutput {
     #[serde(flatten)]
     shown: PrefixLine,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,20 +42,23 @@ struct Prefix {
 
 pub(super) async fn run(
     args: &KeyArgs,
-    command: &Invocation<'_>,
+    command: &CommandContext<'_>,
     mut printer: Printer,
 ) -> Result<(), CommandError> {
     let settings = command.settings;
     let build = BuildSettings::resolve(&args.build, settings, command.environment)?;
     printer.set_progress(build.progress);
-    let keyed = KeyedBuild::of(&build, command.session, &printer).await?;
+    let keyed = KeyedBuild::compute(&build, command.session, &printer).await?;
     let BuildKeys { keys, unpinned, .. } = keyed.keys;
     let published = |inputs: &[Input]| -> Option<Vec<Input>> {
-        args.explain.then(|| in_order(inputs.iter().map(|input| settings.job.seal.publish(input)).collect()))
+        args.explain.then(|| {
+            sort_numbered_inputs(inputs.iter().map(|input| settings.job.seal.publish(input)).collect())
+        })
     };
-    let prefix = |prefix: &PrefixKey| Prefix { shown: prefix.into(), inputs: published(&prefix.inputs) };
-    let prefixes: &Prefixes = &keys.prefixes;
-    let output = Output {
+    let prefix =
+        |prefix: &PrefixKey| PrefixOutput { shown: prefix.into(), inputs: published(&prefix.inputs) };
+    let prefixes: &PrefixKeys = &keys.prefixes;
+    let output = KeyOutput {
         schema: "larder.key.v1",
         image_key: keys.image,
         dependency_key: keys.dependency,
@@ -68,13 +71,13 @@ pub(super) async fn run(
     print_result(printer, args.format, &output, || text(&output))
 }
 
-fn text(output: &Output) -> String {
+fn text(output: &KeyOutput) -> String {
     let mut text = String::new();
     let keys = [
         ("image key".to_owned(), output.image_key, &output.inputs),
         ("dependency key".to_owned(), output.dependency_key, &output.dependency_inputs),
     ];
-    let prefixes = output.prefixes.iter().map(|Prefix { shown, inputs }| {
+    let prefixes = output.prefixes.iter().map(|PrefixOutput { shown, inputs }| {
         (format!("prefix key, up to {}", screen_text(&shown.place)), shown.key, inputs)
     });
     for (name, key, inputs) in keys.into_iter().chain(prefixes) {
@@ -99,7 +102,7 @@ fn text(output: &Output) -> String {
 }
 
 /// Sorts numbered inputs of each kind by number; the others remain sorted by name.
-fn in_order(mut inputs: Vec<Input>) -> Vec<Input> {
+fn sort_numbered_inputs(mut inputs: Vec<Input>) -> Vec<Input> {
     let is_numbered = |kind| matches!(kind, InputKind::Stage | InputKind::Instruction | InputKind::StageArg);
     for run in inputs.chunk_by_mut(|one, other| one.kind == other.kind) {
         if run.first().is_some_and(|input| is_numbered(input.kind)) {
@@ -127,7 +130,8 @@ mod tests {
         ];
         for (kind, given, expected) in table {
             let inputs = given.iter().map(|name| Input::of_values(*kind, *name, &[])).collect();
-            let names: Vec<String> = in_order(inputs).into_iter().map(|input| input.name).collect();
+            let names: Vec<String> =
+                sort_numbered_inputs(inputs).into_iter().map(|input| input.name).collect();
             assert_eq!(names, *expected);
         }
     }

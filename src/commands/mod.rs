@@ -3,17 +3,17 @@
 mod base;
 mod build;
 mod cache;
+mod concurrent_builds;
 mod dir;
 mod ecr;
 mod error;
 mod key;
 mod mount;
-mod nodes;
 mod prefix_line;
 mod run;
-mod several;
+mod runtime;
 mod stats;
-mod threads;
+mod target_engines;
 mod why;
 
 use std::ffi::OsString;
@@ -24,25 +24,25 @@ use std::sync::Once;
 use clap::Parser;
 use serde::Serialize;
 
-use crate::cli::{CacheCommand, Cli, Command, Format};
+use crate::cli::{CacheCommand, Cli, Command, OutputFormat};
 use crate::error_chain::chain;
 use crate::output::Printer;
 use crate::pipeline::session::Session;
-use crate::pipeline::stages::{Built, Purpose, build_image};
+use crate::pipeline::stages::{BuildPurpose, BuildResult, build_image};
 use crate::registry::ImageRef;
 use crate::settings::{BuildSettings, Environment, Settings, env_vars};
 use error::{CommandError, usage};
-use threads::Threads;
+use runtime::CommandRuntime;
 
 /// Runs larder with the process's arguments and environment, and returns its exit code.
 pub fn main() -> ExitCode {
-    let environment = Environment::of_process();
-    restart_without(&environment.empty(env_vars::AWS_ENDPOINT_URL));
+    let environment = Environment::from_process();
+    restart_without(&environment.empty_variables(env_vars::AWS_ENDPOINT_URL));
     let mut printer = Printer::new(environment.get(env_vars::NO_COLOR).is_none());
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let result = match Cli::try_parse_from(&arguments) {
         Ok(cli) => run(&cli, &environment, &mut printer),
-        Err(error) => usage::handle(&error, &arguments),
+        Err(error) => usage::convert(&error, &arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -72,7 +72,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
     let mut settings = Settings::resolve(&cli.global, environment, cli.command.needs_engine())?;
     // These commands are about the cache directory itself.
     let is_about_cache = matches!(cli.command, Command::Cache(_) | Command::Stats(_) | Command::Why(_));
-    let _temporary = if is_about_cache { None } else { settings.use_other_places() };
+    let _temporary = if is_about_cache { None } else { settings.replace_unusable_directories() };
     let takes_several = match &cli.command {
         Command::Run(_) => true,
         Command::Cache(args) => matches!(args.command, CacheCommand::Load(_)),
@@ -84,11 +84,11 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         )
         .hint("select one engine with --host"));
     }
-    if settings.no_redraw {
+    if settings.cannot_redraw {
         printer.never_redraw();
     }
-    let (session, threads) = (Session::new(&settings.job), Threads::default());
-    let command = Invocation { settings: &settings, environment, session: &session, threads: &threads };
+    let (session, threads) = (Session::new(&settings.job), CommandRuntime::default());
+    let command = CommandContext { settings: &settings, environment, session: &session, threads: &threads };
     let result = match &cli.command {
         Command::Build(args) => command.block_on(build::run(args, &command, printer)),
         Command::Run(args) => {
@@ -112,33 +112,33 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
     settings
         .warnings
         .iter()
-        .chain(&settings.job.login.take_faults())
+        .chain(&settings.job.login.take_lookup_errors())
         .for_each(|warning| printer.warn(warning));
     result
 }
 
 /// The context of a command.
 #[derive(Clone, Copy)]
-struct Invocation<'a> {
+struct CommandContext<'a> {
     settings: &'a Settings,
     environment: &'a Environment,
     session: &'a Session<'a>,
-    threads: &'a Threads,
+    threads: &'a CommandRuntime,
 }
 
-impl Invocation<'_> {
+impl CommandContext<'_> {
     fn block_on<T>(&self, command: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
         self.threads.block_on(self.session, command)
     }
 }
 
 /// Builds an image, unless it is cached, and prints its id if requested.
-async fn built(
+async fn build_one(
     build: &BuildSettings,
-    purpose: &Purpose,
+    purpose: &BuildPurpose,
     session: &Session<'_>,
     mut printer: Printer,
-) -> Result<Built, CommandError> {
+) -> Result<BuildResult, CommandError> {
     printer.set_progress(build.progress);
     let is_like_a_name = |tag: &&String| tag.contains([':', '/']) && tag.parse::<ImageRef>().is_ok();
     if let (Some(tag), true) = (build.source.key_tags.iter().find(is_like_a_name), build.tags.is_empty()) {
@@ -165,13 +165,13 @@ fn warn_of_unknown_branch(session: &Session<'_>, printer: Printer) {
 /// Prints a result in the given format.
 fn print_result(
     printer: Printer,
-    format: Format,
+    format: OutputFormat,
     result: &impl Serialize,
     text: impl FnOnce() -> String,
 ) -> Result<(), CommandError> {
     match format {
-        Format::Text => print_text(printer, &text()),
-        Format::Json => print_json(printer, result),
+        OutputFormat::Text => print_text(printer, &text()),
+        OutputFormat::Json => print_json(printer, result),
     }
 }
 

@@ -17,6 +17,6 @@ pub(super) struct PrefixLine {
 impl From<&PrefixKey> for PrefixLine {
     fn from(prefix: &PrefixKey) -> Self {
         let (line, instruction) = (prefix.line, prefix.instruction.clone());
-        Self { key: prefix.key, line, instruction, place: prefix.place() }
+        Self { key: prefix.key, line, instruction, place: prefix.describe_end() }
     }
 }

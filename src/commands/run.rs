@@ -10,31 +10,31 @@ use futures_util::future::join_all;
 use serde_json::json;
 
 use super::cache::Cache;
+use super::concurrent_builds::{NamedBuild, build_images, known_images_hint};
 use super::error::{CommandError, ErrorKind};
-use super::nodes::Nodes;
-use super::several::{NamedBuild, images, known_images};
-use crate::cli::{BuildArgs, ContainerArgs, PlaceArg, RENAMED, RunArgs};
-use crate::commands::Invocation;
+use super::target_engines::TargetEngines;
+use crate::cli::{BuildArgs, ContainerArgs, PlaceArg, RENAMED_BUILD_OPTIONS, RunArgs};
+use crate::commands::CommandContext;
 use crate::error_chain::chain;
 use crate::ledger::millis;
 use crate::output::Printer;
+use crate::output::benchmark_row::BenchmarkRow;
 use crate::output::entries::EntryInfo;
-use crate::output::row::Row;
 use crate::output::summary;
-use crate::pipeline::container::{self, End};
-use crate::pipeline::handing::{Handed, Names};
-use crate::pipeline::stages::{Built, Purpose};
+use crate::pipeline::container::{self, ContainerEnd};
+use crate::pipeline::image_loading::{LoadNames, LoadedImage};
+use crate::pipeline::stages::{BuildPurpose, BuildResult};
 use crate::settings::{BuildSettings, Environment, RunSettings, Settings, SettingsError, env_vars};
 
 /// The default context.
-const HERE: &str = ".";
+const DEFAULT_CONTEXT: &str = ".";
 
 pub(super) async fn run(
     args: &RunArgs,
-    command: &Invocation<'_>,
+    command: &CommandContext<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
-    RunSettings::refuse(&args.container)?;
+    RunSettings::check_supported(&args.container)?;
     let (notes, warned) = (command.settings.job.notes(), *printer);
     let note_row = |path: &Path| {
         if let Err(fault) = notes.note_result(path) {
@@ -42,15 +42,15 @@ pub(super) async fn run(
         }
     };
     if let Some(path) = &args.container.output {
-        Row::check(path).map_err(|error| unwritable(path, &error))?;
+        BenchmarkRow::check_writable(path).map_err(|error| write_error(path, &error))?;
         // Noted before the build, which must not include the file in its context.
         if path.metadata().is_ok_and(|file| file.len() == 0) {
             note_row(path);
         }
     }
     let result = match &args.from_cache {
-        Some(named) => run_kept(named, args, command, printer).await,
-        None => Box::pin(run_built(args, command, printer)).await,
+        Some(named) => run_from_cache(named, args, command, printer).await,
+        None => Box::pin(build_and_run(args, command, printer)).await,
     };
     if let Some(path) = &args.container.output {
         note_row(path);
@@ -59,37 +59,37 @@ pub(super) async fn run(
 }
 
 /// Runs an image from the store.
-async fn run_kept(
+async fn run_from_cache(
     wanted: &str,
     args: &RunArgs,
-    command: &Invocation<'_>,
+    command: &CommandContext<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
     let (settings, environment) = (command.settings, command.environment);
-    let build = resolve(&args.build(HERE), settings, environment)?;
+    let build = resolve(&args.build(DEFAULT_CONTEXT), settings, environment)?;
     printer.set_progress(build.progress);
     let printer = *printer;
     let cache = Cache::open(PlaceArg::Local, command, printer)?;
     let listed = cache.image(wanted)?;
     let (entry, subject) = (&listed.entry, &listed.entry.manifest.subject);
-    printer.note(&format!("running from the cache\n{}", EntryInfo::new(&listed).brief()));
+    printer.note(&format!("running from the cache\n{}", EntryInfo::new(&listed).brief_text()));
     let mut kept = subject.run.clone().unwrap_or_default();
     let lane = &entry.manifest.address.lane;
-    let is_own = cache.store.reads(lane);
+    let is_own = cache.store.reads_lane(lane);
     if !is_own && !kept.flags.is_empty() {
         printer.warn(&format!(
             "ignored the stored flags, because they are from a different lane, {lane}: pass the flags that you trust"
         ));
         kept.flags.clear();
     }
-    if ContainerArgs::of_flags(&kept.flags).is_none() {
+    if ContainerArgs::parse_flags(&kept.flags).is_none() {
         printer.warn(
             "ignored the stored flags, because this version of larder does not know them: pass them again",
         );
     }
     let variables = &build.source.variables;
-    let run = RunSettings::of_entry(&args.container, &args.command, &kept, variables, environment)
-        .map_err(CommandError::of_run)?;
+    let run = RunSettings::for_entry(&args.container, &args.command, &kept, variables, environment)
+        .map_err(CommandError::from_run_settings)?;
     let missing = run.missing_variables();
     if !missing.is_empty() {
         printer.warn(&format!(
@@ -97,13 +97,14 @@ async fn run_kept(
             missing.join(", ")
         ));
     }
-    let mut nodes = Nodes::connect(command.session, printer).await?;
-    let names = Names::IfFree(&subject.title);
+    let mut nodes = TargetEngines::connect(command.session, printer).await?;
+    let names = LoadNames::IfFree(&subject.title);
     let handed =
-        nodes.hand(entry, names, &cache.store, build.tiers.archive_timeout, command.session, 0).await?;
-    let row = |handed: Handed| (handed.image, Row::of_entry(entry, handed.tier, handed.elapsed));
+        nodes.load_image(entry, names, &cache.store, build.tiers.archive_timeout, command.session, 0).await?;
+    let row =
+        |handed: LoadedImage| (handed.image, BenchmarkRow::from_entry(entry, handed.tier, handed.elapsed));
     let images = handed.into_iter().map(row).collect();
-    let mut outcome = Outcome::default();
+    let mut outcome = RunOutcome::default();
     run_everywhere(&mut nodes, images, &run, args, command, &mut outcome).await?;
     outcome.end(&nodes, printer)
 }
@@ -116,21 +117,24 @@ fn resolve(
 ) -> Result<BuildSettings, CommandError> {
     BuildSettings::resolve(args, settings, environment).map_err(|error| match error {
         SettingsError::Flag { flag, reason } => {
-            let renamed = RENAMED.iter().find(|(name, _)| *name == flag);
-            CommandError::of_run(SettingsError::Flag { flag: renamed.map_or(flag, |(_, here)| here), reason })
+            let renamed = RENAMED_BUILD_OPTIONS.iter().find(|(name, _)| *name == flag);
+            CommandError::from_run_settings(SettingsError::Flag {
+                flag: renamed.map_or(flag, |(_, here)| here),
+                reason,
+            })
         }
         error => error.into(),
     })
 }
 
 /// Builds images, unless they are cached, and runs them one after the other.
-async fn run_built(
+async fn build_and_run(
     args: &RunArgs,
-    command: &Invocation<'_>,
+    command: &CommandContext<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
     let (settings, environment) = (command.settings, command.environment);
-    let (names, args_of_build) = subjects(args, settings)?;
+    let (names, args_of_build) = images_to_run(args, settings)?;
     let nodes = NonZeroU32::new(u32::try_from(settings.job.endpoints.len()).unwrap_or(u32::MAX));
     let nodes = nodes.filter(|nodes| nodes.get() > 1);
     let (mut builds, mut runs) = (Vec::new(), Vec::new());
@@ -138,26 +142,26 @@ async fn run_built(
         let args_of_build = BuildArgs { context: name.clone(), ..args_of_build.clone() };
         let build = resolve(&args_of_build, settings, environment)?;
         let (given, variables) = ((settings, environment), &build.source.variables);
-        let run = RunSettings::of_image(&args.container, &args.command, &name, variables, given)
-            .map_err(CommandError::of_run)?;
+        let run = RunSettings::for_image(&args.container, &args.command, &name, variables, given)
+            .map_err(CommandError::from_run_settings)?;
         if nodes.is_some() {
-            check_handing_on(&build, settings)?;
+            check_transfer(&build, settings)?;
         }
         printer.set_progress(build.progress);
-        let purpose = Purpose { run: Some(run.kept.clone()), nodes, ..Purpose::default() };
+        let purpose = BuildPurpose { run: Some(run.stored.clone()), nodes, ..BuildPurpose::default() };
         builds.push(NamedBuild { name, build, purpose });
         runs.push(run);
     }
-    let mut nodes = Nodes::connect(command.session, *printer).await?;
-    let first = settings.job.on(&nodes.up[0].endpoint);
-    let built = images(&builds, &command.session.on(&first), *printer).await?;
-    let mut outcome = Outcome::default();
+    let mut nodes = TargetEngines::connect(command.session, *printer).await?;
+    let first = settings.job.for_engine(&nodes.connected[0].endpoint);
+    let built = build_images(&builds, &command.session.with_settings(&first), *printer).await?;
+    let mut outcome = RunOutcome::default();
     for ((NamedBuild { name, build, .. }, run), image) in builds.iter().zip(&runs).zip(built) {
         if builds.len() > 1 {
             printer.note(&format!("running {name}\n"));
         }
         let ran = async {
-            let images = handed_on(&image, build, &mut nodes, command).await?;
+            let images = load_into_engines(&image, build, &mut nodes, command).await?;
             run_everywhere(&mut nodes, images, run, args, command, &mut outcome).await
         };
         match ran.await {
@@ -174,7 +178,7 @@ async fn run_built(
 }
 
 /// Returns an error if the image cannot be transferred to several engines.
-fn check_handing_on(build: &BuildSettings, settings: &Settings) -> Result<(), CommandError> {
+fn check_transfer(build: &BuildSettings, settings: &Settings) -> Result<(), CommandError> {
     let cause = "several engines receive the image through the cache";
     if !build.tiers.archive {
         let why = build.tiers.switch;
@@ -190,20 +194,20 @@ fn check_handing_on(build: &BuildSettings, settings: &Settings) -> Result<(), Co
 }
 
 /// Returns the names and flags of what is built: the context, or the images of `larder.yaml` that the tags select.
-fn subjects(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildArgs), CommandError> {
-    let mut build = args.build(HERE);
+fn images_to_run(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildArgs), CommandError> {
+    let mut build = args.build(DEFAULT_CONTEXT);
     if let Some(context) = &args.context {
         return Ok((vec![context.clone()], build));
     }
     let tags = &args.source.tags;
     if tags.is_empty() || settings.image_names().next().is_none() {
-        return Ok((vec![HERE.to_owned()], build));
+        return Ok((vec![DEFAULT_CONTEXT.to_owned()], build));
     }
     let found: Vec<String> = settings.images_tagged(tags).into_iter().map(str::to_owned).collect();
     if found.is_empty() {
         let tags = tags.join(", ");
         return Err(CommandError::config_line(format!("no image in larder.yaml has the tag {tags}"))
-            .hint(known_images(settings)));
+            .hint(known_images_hint(settings)));
     }
     // Tags that select images are not part of their keys.
     build.source.tags.clear();
@@ -211,16 +215,16 @@ fn subjects(args: &RunArgs, settings: &Settings) -> Result<(Vec<String>, BuildAr
 }
 
 /// Transfers an image from the engine that built it to the others, and returns its id in each.
-async fn handed_on(
-    image: &Built,
+async fn load_into_engines(
+    image: &BuildResult,
     build: &BuildSettings,
-    nodes: &mut Nodes,
-    command: &Invocation<'_>,
-) -> Result<Vec<(String, Row)>, CommandError> {
+    nodes: &mut TargetEngines,
+    command: &CommandContext<'_>,
+) -> Result<Vec<(String, BenchmarkRow)>, CommandError> {
     let record = &image.record;
     let id = record.image_id.clone().ok_or_else(|| CommandError::build("the build produced no image"))?;
-    let mut images = vec![(id, Row::of(record))];
-    if nodes.up.len() == 1 {
+    let mut images = vec![(id, BenchmarkRow::from_record(record))];
+    if nodes.connected.len() == 1 {
         return Ok(images);
     }
     let Some(entry) = &image.entry else {
@@ -229,15 +233,18 @@ async fn handed_on(
         ));
         return Ok(images);
     };
-    let (store, names) = (command.session.store()?, Names::These(&build.tags));
-    let handed = nodes.hand(entry, names, &store, build.tiers.archive_timeout, command.session, 1).await?;
-    let row = |handed: Handed| (handed.image, Row::of(record).handed(handed.tier, handed.elapsed));
+    let (store, names) = (command.session.store()?, LoadNames::Given(&build.tags));
+    let handed =
+        nodes.load_image(entry, names, &store, build.tiers.archive_timeout, command.session, 1).await?;
+    let row = |handed: LoadedImage| {
+        (handed.image, BenchmarkRow::from_record(record).for_other_engine(handed.tier, handed.elapsed))
+    };
     images.extend(handed.into_iter().map(row));
     Ok(images)
 }
 
 #[derive(Default)]
-struct Outcome {
+struct RunOutcome {
     /// The first nonzero exit status.
     status: i64,
     is_interrupted: bool,
@@ -245,8 +252,8 @@ struct Outcome {
     failed: Vec<String>,
 }
 
-impl Outcome {
-    fn end(self, nodes: &Nodes, printer: Printer) -> Result<(), CommandError> {
+impl RunOutcome {
+    fn end(self, nodes: &TargetEngines, printer: Printer) -> Result<(), CommandError> {
         if self.is_interrupted {
             return Err(CommandError::interrupted("interrupted; the container was stopped"));
         }
@@ -255,7 +262,7 @@ impl Outcome {
         } else {
             Err(CommandError::build(format!("images that were not run: {}", self.failed.join(", "))))
         };
-        let failures = nodes.failures().and(images);
+        let failures = nodes.check_failures().and(images);
         if self.status == 0 {
             return failures;
         }
@@ -266,30 +273,30 @@ impl Outcome {
 
 /// Runs an image on every engine; `images` contains its id in each.
 async fn run_everywhere(
-    nodes: &mut Nodes,
-    images: Vec<(String, Row)>,
+    nodes: &mut TargetEngines,
+    images: Vec<(String, BenchmarkRow)>,
     run: &RunSettings,
     args: &RunArgs,
-    command: &Invocation<'_>,
-    outcome: &mut Outcome,
+    command: &CommandContext<'_>,
+    outcome: &mut RunOutcome,
 ) -> Result<(), CommandError> {
-    if command.session.interrupts().has_come() {
+    if command.session.interrupts().is_pending() {
         return Err(CommandError::interrupted("interrupted"));
     }
-    let running = nodes.up.iter().zip(images).map(|(node, (image, row))| async move {
-        let spec = run.of(&image);
+    let running = nodes.connected.iter().zip(images).map(|(node, (image, row))| async move {
+        let spec = run.container_for(&image);
         let clock = Instant::now();
         let (keep, interrupts) = (args.container.keep_alive, command.session.interrupts());
-        let end = container::run(&node.engine, &spec, keep, interrupts, &node.printer).await;
+        let end = container::run_container(&node.engine, &spec, keep, interrupts, &node.printer).await;
         (row, end, clock.elapsed())
     });
     let done = join_all(running).await;
     let mut failed = Vec::new();
     for (place, (row, end, elapsed)) in done.into_iter().enumerate() {
-        let node = &nodes.up[place];
-        let End { status, is_interrupted } = match end {
+        let node = &nodes.connected[place];
+        let ContainerEnd { status, is_interrupted } = match end {
             Ok(end) => end,
-            Err(error) if !nodes.are_several() => return Err(error.into()),
+            Err(error) if !nodes.has_several() => return Err(error.into()),
             Err(error) => {
                 failed.push((node.endpoint.clone(), error.into(), node.printer));
                 continue;
@@ -297,13 +304,13 @@ async fn run_everywhere(
         };
         if let Some(path) = &args.container.output {
             let context = args.context.as_deref().filter(|context| Path::new(context).is_dir());
-            let revision = revision(context.unwrap_or(HERE), command.environment);
-            let row = row.ended(elapsed, status, &node.endpoint, revision);
-            row.append(path).map_err(|error| unwritable(path, &error))?;
+            let revision = revision(context.unwrap_or(DEFAULT_CONTEXT), command.environment);
+            let row = row.with_run_result(elapsed, status, &node.endpoint, revision);
+            row.append(path).map_err(|error| write_error(path, &error))?;
         }
         let (host, millis) = (node.endpoint.to_string(), millis(elapsed));
         node.printer.event("ran", &json!({ "host": host, "exit": status, "millis": millis }));
-        let elapsed = summary::duration(millis);
+        let elapsed = summary::format_duration(millis);
         node.printer.note(&format!("ran in {elapsed}, exit status {status}\n"));
         outcome.is_interrupted |= is_interrupted;
         if outcome.status == 0 {
@@ -316,7 +323,7 @@ async fn run_everywhere(
     Ok(())
 }
 
-fn unwritable(path: &Path, error: &io::Error) -> CommandError {
+fn write_error(path: &Path, error: &io::Error) -> CommandError {
     CommandError::config_line(format!("cannot write to {}: {}", path.display(), chain(error)))
         .hint("the file is set with --output")
 }

@@ -9,35 +9,35 @@ use super::error::CommandError;
 use super::prefix_line::PrefixLine;
 use super::print_result;
 use crate::cli::WhyArgs;
-use crate::commands::Invocation;
+use crate::commands::CommandContext;
 use crate::error_chain::chain;
-use crate::key::{CacheKey, Change, PrefixKey};
+use crate::key::{CacheKey, InputChange, PrefixKey};
 use crate::notes::NotesError;
 use crate::output::Printer;
-use crate::output::entries::moment;
+use crate::output::entries::format_time;
 use crate::pipeline::changes;
-use crate::pipeline::explain::{Explanation, Identity, Past, PrefixState};
+use crate::pipeline::explain::{EarlierBuild, Explanation, ImageIdentity, PrefixState};
 use crate::pipeline::keyed_build::KeyedBuild;
 use crate::pipeline::keys::BuildKeys;
-use crate::pipeline::stages::{Foreseen, ForeseenHit, foresee};
+use crate::pipeline::stages::{CachePrediction, PredictedHit, predict};
 use crate::registry::ImageRef;
 use crate::screen_text::screen_text;
 use crate::settings::BuildSettings;
 
 #[derive(Serialize)]
-struct Output {
+struct WhyOutput {
     schema: &'static str,
     image_key: CacheKey,
     /// When an image with this key was first built.
     known_since: Option<Timestamp>,
     /// The cache that contains the image for a build.
-    hit: Option<ForeseenHit>,
+    hit: Option<PredictedHit>,
     /// A cache that contains the image, but is not used by a build with these flags.
-    elsewhere: Option<ForeseenHit>,
-    compared_with: Option<Compared>,
-    changes: Vec<Change>,
+    elsewhere: Option<PredictedHit>,
+    compared_with: Option<ComparedBuild>,
+    changes: Vec<InputChange>,
     /// The prefixes of the image, deepest first.
-    prefixes: Vec<Prefix>,
+    prefixes: Vec<PrefixComparison>,
     /// The reason why there are no prefixes.
     no_prefixes: Option<String>,
     /// The last image that was built under one of the names in their registries.
@@ -45,7 +45,7 @@ struct Output {
 }
 
 #[derive(Serialize)]
-struct Compared {
+struct ComparedBuild {
     image_key: CacheKey,
     names: Vec<String>,
     lane: Option<String>,
@@ -54,12 +54,12 @@ struct Compared {
 }
 
 #[derive(Serialize)]
-struct Prefix {
+struct PrefixComparison {
     #[serde(flatten)]
     shown: PrefixLine,
     /// `None` if there is nothing to compare it with.
     unchanged: Option<bool>,
-    changes: Vec<Change>,
+    changes: Vec<InputChange>,
 }
 
 #[derive(Serialize)]
@@ -70,20 +70,21 @@ struct LastImage {
 
 pub(super) async fn run(
     args: &WhyArgs,
-    command: &Invocation<'_>,
+    command: &CommandContext<'_>,
     mut printer: Printer,
 ) -> Result<(), CommandError> {
     let settings = command.settings;
     let build = BuildSettings::resolve(&args.build, settings, command.environment)?;
     printer.set_progress(build.progress);
-    let KeyedBuild { inputs, connection, keys } = KeyedBuild::of(&build, command.session, &printer).await?;
+    let KeyedBuild { inputs, connection, keys } =
+        KeyedBuild::compute(&build, command.session, &printer).await?;
     let notes = settings.job.notes();
     let fault = |error: NotesError| printer.warn(&format!("{}; going on without it", chain(&error)));
     let known = notes.image(keys.keys.image).map_err(fault).ok().flatten();
-    let Foreseen { hit, elsewhere, last } =
-        foresee(&build, command.session, &inputs, &connection, &keys, &printer).await?;
+    let CachePrediction { hit, elsewhere, last } =
+        predict(&build, command.session, &inputs, &connection, &keys, &printer).await?;
     let identity =
-        Identity { names: &build.tags, lane: settings.job.lanes.lanes.own(), seal: &settings.job.seal };
+        ImageIdentity { names: &build.tags, lane: settings.job.lanes.lanes.own(), seal: &settings.job.seal };
     let local = identity.explain(&notes, &keys.keys).map_err(fault).ok().flatten();
     let since = local.as_ref().map(|local| local.before.last_used);
     let stored = explain_by_store(&build, command, &keys, since).await?;
@@ -103,20 +104,16 @@ pub(super) async fn run(
             Some(PrefixState::Changed(changes)) => (Some(false), changes),
             None => (None, Vec::new()),
         };
-        Prefix { shown: prefix.into(), unchanged, changes }
+        PrefixComparison { shown: prefix.into(), unchanged, changes }
     };
-    let output = Output {
+    let output = WhyOutput {
         schema: "larder.why.v1",
         image_key: keys.keys.image,
         known_since: known.and_then(|entry| entry.images.iter().map(|image| image.created).min()),
         hit,
         elsewhere,
-        compared_with: before.map(|Past { image_key, names, lane, created, last_used }| Compared {
-            image_key,
-            names,
-            lane: lane.map(String::from),
-            created,
-            last_used,
+        compared_with: before.map(|EarlierBuild { image_key, names, lane, created, last_used }| {
+            ComparedBuild { image_key, names, lane: lane.map(String::from), created, last_used }
         }),
         changes,
         prefixes: keys.keys.prefixes.iter().flatten().map(prefix).collect(),
@@ -129,7 +126,7 @@ pub(super) async fn run(
 /// Compares the keys with entries of this image in the store that were built after `since`.
 async fn explain_by_store(
     build: &BuildSettings,
-    command: &Invocation<'_>,
+    command: &CommandContext<'_>,
     keys: &BuildKeys,
     since: Option<Timestamp>,
 ) -> Result<Option<Explanation>, CommandError> {
@@ -141,15 +138,15 @@ async fn explain_by_store(
     let (names, lane, seal) =
         (build.tags.clone(), settings.job.lanes.lanes.own().clone(), settings.job.seal.clone());
     let explain = move || {
-        let identity = Identity { names: &names, lane: &lane, seal: &seal };
+        let identity = ImageIdentity { names: &names, lane: &lane, seal: &seal };
         identity.explain_by_store((&store, &notes), &keys, &platform, since)
     };
     tokio::task::spawn_blocking(explain).await.map_err(|error| CommandError::config(&error))
 }
 
-fn text(output: &Output, names: &[ImageRef]) -> String {
-    let built = |hit: &ForeseenHit| match hit.built {
-        Some(built) => format!("an image was built for it on {}", moment(built)),
+fn text(output: &WhyOutput, names: &[ImageRef]) -> String {
+    let built = |hit: &PredictedHit| match hit.built {
+        Some(built) => format!("an image was built for it on {}", format_time(built)),
         None => "an image exists for it".to_owned(),
     };
     let known = match (&output.hit, &output.elsewhere, output.known_since) {
@@ -158,7 +155,7 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
             format!("{}, in a registry that a build searches only with --push or --cache-repo", built(hit))
         }
         (None, None, Some(since)) => {
-            format!("an image was built for it on {}, but no cache contains it now", moment(since))
+            format!("an image was built for it on {}, but no cache contains it now", format_time(since))
         }
         (None, None, None) => "no cache contains an image for it".to_owned(),
     };
@@ -174,21 +171,25 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
             let _ = writeln!(
                 text,
                 "the last image in the registry is {name}, built on {}; its inputs are unknown",
-                moment(*created)
+                format_time(*created)
             );
         }
         return text;
     };
     let lane = before.lane.as_ref().map(|lane| format!(", lane {lane}")).unwrap_or_default();
     let hit = if before.last_used > before.created {
-        format!(", used last on {}", moment(before.last_used))
+        format!(", used last on {}", format_time(before.last_used))
     } else {
         String::new()
     };
-    let _ =
-        writeln!(text, "compared with {}, built on {}{hit}{lane}:", before.image_key, moment(before.created));
+    let _ = writeln!(
+        text,
+        "compared with {}, built on {}{hit}{lane}:",
+        before.image_key,
+        format_time(before.created)
+    );
     text += &changes::render(&output.changes);
-    if output.changes.iter().any(Change::is_other_target) {
+    if output.changes.iter().any(InputChange::is_target_change) {
         text += "  instructions and files of different targets are not compared\n";
     }
     for prefix in &output.prefixes {
@@ -200,9 +201,9 @@ fn text(output: &Output, names: &[ImageRef]) -> String {
     text
 }
 
-fn prefix_text(prefix: &Prefix) -> String {
-    let Prefix { shown: PrefixLine { place, .. }, unchanged, changes } = prefix;
-    let state = match (unchanged, changes::brief(changes)) {
+fn prefix_text(prefix: &PrefixComparison) -> String {
+    let PrefixComparison { shown: PrefixLine { place, .. }, unchanged, changes } = prefix;
+    let state = match (unchanged, changes::summary(changes)) {
         (Some(true), _) => "unchanged".to_owned(),
         (Some(false), Some(first)) => format!("changed: {first}"),
         (Some(false), None) => "changed".to_owned(),

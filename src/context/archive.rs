@@ -18,7 +18,7 @@ use crate::digest::Digest;
 use crate::dockerfile::ContextPaths;
 
 /// The number of bytes at the start of a stream that distinguish an archive from a Dockerfile.
-pub(crate) const HEADER: usize = 512;
+pub(crate) const HEADER_SIZE: usize = 512;
 
 const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
 const BZIP2: &[u8] = b"BZh";
@@ -26,16 +26,16 @@ const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 
 /// The entries of an archive that is a build context.
 #[derive(Debug, Default)]
-pub(crate) struct Archive {
+pub(crate) struct ContextArchive {
     /// The entries, sorted by path.
     pub(crate) files: Vec<FileDigest>,
     /// The content of the requested file, if the archive contains it.
-    pub(crate) wanted: Option<Vec<u8>>,
+    pub(crate) requested: Option<Vec<u8>>,
     /// The targets of symbolic links, by the paths of the links.
     targets: BTreeMap<String, String>,
 }
 
-impl Archive {
+impl ContextArchive {
     /// Returns the entries that `paths` select, under their names in the key.
     pub(crate) fn select(&self, paths: &ContextPaths) -> Vec<FileDigest> {
         let shape = |file: &FileDigest| match (file.kind, self.targets.get(&file.path)) {
@@ -45,7 +45,7 @@ impl Archive {
         };
         let entries: Vec<_> = self.files.iter().map(|file| (file.path.as_str(), shape(file))).collect();
         let selected = select(entries, paths);
-        selected.named(self.files.clone())
+        selected.renamed(self.files.clone())
     }
 }
 
@@ -56,8 +56,8 @@ pub(crate) fn is_archive(header: &[u8]) -> bool {
 
 /// Reads a plain or gzip-compressed archive, including the content of the file `wanted`. Returns `None` for other
 /// compressions.
-pub(crate) fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<Archive>> {
-    let mut header = vec![0; HEADER];
+pub(crate) fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<ContextArchive>> {
+    let mut header = vec![0; HEADER_SIZE];
     let read = fill(&mut stream, &mut header)?;
     header.truncate(read);
     let whole = header.as_slice().chain(stream);
@@ -83,7 +83,7 @@ fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
 
 /// Returns `true` if the block is a tar header of any format, judging by its checksum.
 fn is_tar(block: &[u8]) -> bool {
-    let Some(block) = block.get(..HEADER) else { return false };
+    let Some(block) = block.get(..HEADER_SIZE) else { return false };
     let field = &block[148..156];
     let digits = field.iter().copied().skip_while(|byte| *byte == b' ').take_while(u8::is_ascii_digit);
     let stated = digits.fold(0_u32, |sum, digit| sum.wrapping_mul(8).wrapping_add(u32::from(digit - b'0')));
@@ -92,7 +92,7 @@ fn is_tar(block: &[u8]) -> bool {
     stated != 0 && stated == sum - blank + 8 * u32::from(b' ')
 }
 
-fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
+fn entries(stream: impl Read, wanted: &str) -> io::Result<ContextArchive> {
     let mut archive = tar::Archive::new(stream);
     let mut files: BTreeMap<String, FileDigest> = BTreeMap::new();
     let mut targets = BTreeMap::new();
@@ -107,8 +107,8 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
             EntryType::Directory => (FileKind::Directory, Digest::of(b"")),
             EntryType::Symlink => (FileKind::Symlink, Digest::of(link.as_bytes())),
             EntryType::Fifo => (FileKind::Fifo, Digest::of(b"")),
-            EntryType::Char => (FileKind::CharDevice, device(&entry)?),
-            EntryType::Block => (FileKind::BlockDevice, device(&entry)?),
+            EntryType::Char => (FileKind::CharDevice, device_digest(&entry)?),
+            EntryType::Block => (FileKind::BlockDevice, device_digest(&entry)?),
             EntryType::Link => {
                 let first = clean(Path::new(&link))?;
                 // A hard link is the same file as its target, which precedes it.
@@ -130,16 +130,16 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<Archive> {
         if kind == FileKind::Symlink {
             targets.insert(path.clone(), link);
         }
-        let digest = owned(digest, entry.header());
+        let digest = digest_with_owner(digest, entry.header());
         let size = entry.size();
-        let xattrs = attributes(&mut entry)?;
+        let xattrs = attributes_digest(&mut entry)?;
         files.insert(path.clone(), FileDigest { path, kind, mode, digest, xattrs, size });
     }
-    Ok(Archive { files: files.into_values().collect(), wanted: found, targets })
+    Ok(ContextArchive { files: files.into_values().collect(), requested: found, targets })
 }
 
 /// Returns the digest of the extended attributes of an entry, or `None` if it has none.
-fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest>> {
+fn attributes_digest(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest>> {
     let mut attributes = BTreeMap::new();
     for extension in entry.pax_extensions()?.into_iter().flatten() {
         let extension = extension?;
@@ -152,7 +152,7 @@ fn attributes(entry: &mut tar::Entry<'_, impl Read>) -> io::Result<Option<Digest
 
 /// Returns the digest combined with the owner. An engine preserves the owners of an archive, but not those of a
 /// directory.
-fn owned(digest: Digest, header: &tar::Header) -> Digest {
+fn digest_with_owner(digest: Digest, header: &tar::Header) -> Digest {
     // An empty field means root.
     match (header.uid().unwrap_or_default(), header.gid().unwrap_or_default()) {
         (0, 0) => digest,
@@ -163,7 +163,7 @@ fn owned(digest: Digest, header: &tar::Header) -> Digest {
     }
 }
 
-fn device(entry: &tar::Entry<'_, impl Read>) -> io::Result<Digest> {
+fn device_digest(entry: &tar::Entry<'_, impl Read>) -> io::Result<Digest> {
     let number = |number: Option<u32>| number.unwrap_or_default();
     let (major, minor) = (entry.header().device_major()?, entry.header().device_minor()?);
     Ok(Digest::of(format!("{}:{}", number(major), number(minor)).as_bytes()))
@@ -211,14 +211,14 @@ mod tests {
         let tar = tarball(&[("Dockerfile", "FROM scratch\n", 1)]);
         let mut gzip = Vec::new();
         GzEncoder::new(tar.as_slice(), Compression::fast()).read_to_end(&mut gzip).unwrap();
-        assert!(is_archive(&tar[..HEADER]));
+        assert!(is_archive(&tar[..HEADER_SIZE]));
         assert!(is_archive(&gzip));
         assert!(!is_archive(b"FROM scratch\n"));
-        assert!(!is_archive(&[b' '; HEADER]));
+        assert!(!is_archive(&[b' '; HEADER_SIZE]));
         assert!(!is_archive(b""));
         for archive in [tar, gzip] {
             let read = read(archive.as_slice(), "Dockerfile").unwrap().unwrap();
-            assert_eq!(read.wanted.as_deref(), Some(&b"FROM scratch\n"[..]));
+            assert_eq!(read.requested.as_deref(), Some(&b"FROM scratch\n"[..]));
         }
     }
 

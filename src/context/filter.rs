@@ -24,14 +24,14 @@ pub struct Filter {
 
 /// A filter with resolved links and compiled patterns.
 #[derive(Debug)]
-pub(super) struct Selection {
+pub(super) struct CompiledFilter {
     include: Option<PatternMatcher>,
     exclude: Option<PatternMatcher>,
 }
 
 /// The states of the include and exclude patterns for a directory.
 #[derive(Debug, Default)]
-pub(super) struct SelectionState {
+pub(super) struct FilterState {
     include: MatchState,
     exclude: MatchState,
 }
@@ -45,11 +45,11 @@ pub(super) enum Verdict {
     Enter {
         /// `true` if the directory itself is wanted, even if it is empty.
         wanted: bool,
-        state: SelectionState,
+        state: FilterState,
     },
 }
 
-impl Selection {
+impl CompiledFilter {
     /// Compiles `filter` for the directory `root`. The path `root` must not contain links.
     pub(super) fn new(root: &Path, filter: &Filter) -> Result<Self, ContextError> {
         let mut include = filter.include.clone();
@@ -63,16 +63,16 @@ impl Selection {
     }
 
     /// Returns `true` if an entry other than a directory is wanted.
-    pub(super) fn wants(&self, path: &str, parent: &SelectionState) -> bool {
+    pub(super) fn wants(&self, path: &str, parent: &FilterState) -> bool {
         let matches = |matcher: &PatternMatcher, state| matcher.matches_leaf(path, state);
         self.include.as_ref().is_none_or(|include| matches(include, &parent.include))
             && !self.exclude.as_ref().is_some_and(|exclude| matches(exclude, &parent.exclude))
     }
 
     /// Decides whether a directory is wanted, and whether it may contain wanted entries.
-    pub(super) fn judge_directory(&self, path: &str, parent: &SelectionState) -> Verdict {
+    pub(super) fn judge_directory(&self, path: &str, parent: &FilterState) -> Verdict {
         let mut wanted = true;
-        let mut state = SelectionState::default();
+        let mut state = FilterState::default();
         if let Some(include) = &self.include {
             let (matched, known) = include.matches_below(path, &parent.include);
             if !matched && !include.may_match_below(path) {
@@ -83,7 +83,7 @@ impl Selection {
         }
         if let Some(exclude) = &self.exclude {
             let (matched, known) = exclude.matches_below(path, &parent.exclude);
-            if matched && !exclude.may_except_below(path) {
+            if matched && !exclude.may_have_exception_below(path) {
                 return Verdict::Prune;
             }
             wanted &= !matched;

@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::error::{ContextError, is_absent};
 use super::glob;
-use super::lexical::{clean, decode, join, split};
+use super::lexical::{clean, decode_lossy, join, split};
 
 /// Returns the sorted patterns that include `paths` and the targets of the links on the way, or `None` if one of them
 /// is the context itself.
@@ -90,7 +90,7 @@ fn target_of(absolute: &Path, directory: &str) -> Result<Option<String>, Context
     };
     match target {
         Ok(target) => {
-            let target = clean(&decode(target.as_os_str().as_bytes()));
+            let target = clean(&decode_lossy(target.as_os_str().as_bytes()));
             let absolute = target.starts_with('/');
             Ok(Some(if absolute { target } else { join("/", &join(directory, &target)) }))
         }

@@ -4,14 +4,14 @@
 //! and in sources, and for the names of key files. Ignore files have more powerful patterns (`patterns`). `*` and `?`
 //! do not match a slash, but a class does, as in the original.
 
-use super::lexical::decode;
+use super::lexical::decode_lossy;
 
 /// A syntax error: an unclosed or empty class, a range without an end, or a trailing backslash.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct BadPattern;
 
 #[derive(Debug)]
-enum Token {
+enum GlobToken {
     Star,
     Question,
     Byte(u8),
@@ -43,14 +43,14 @@ pub(crate) fn has_wildcards(name: &str) -> bool {
     false
 }
 
-fn parse(pattern: &str) -> Result<Vec<Token>, BadPattern> {
+fn parse(pattern: &str) -> Result<Vec<GlobToken>, BadPattern> {
     let mut tokens = Vec::new();
     let mut chars = pattern.chars();
     let mut literal = [0; 4];
     while let Some(char) = chars.next() {
         tokens.push(match char {
-            '*' => Token::Star,
-            '?' => Token::Question,
+            '*' => GlobToken::Star,
+            '?' => GlobToken::Question,
             '[' => {
                 let (class, rest) = parse_class(chars.as_str())?;
                 chars = rest.chars();
@@ -58,7 +58,7 @@ fn parse(pattern: &str) -> Result<Vec<Token>, BadPattern> {
             }
             _ => {
                 let char = if char == '\\' { chars.next().ok_or(BadPattern)? } else { char };
-                tokens.extend(char.encode_utf8(&mut literal).bytes().map(Token::Byte));
+                tokens.extend(char.encode_utf8(&mut literal).bytes().map(GlobToken::Byte));
                 continue;
             }
         });
@@ -67,14 +67,14 @@ fn parse(pattern: &str) -> Result<Vec<Token>, BadPattern> {
 }
 
 /// Parses what follows a `[`, including the closing bracket. Returns the rest of the text.
-fn parse_class(text: &str) -> Result<(Token, &str), BadPattern> {
+fn parse_class(text: &str) -> Result<(GlobToken, &str), BadPattern> {
     let stripped = text.strip_prefix('^');
     let negated = stripped.is_some();
     let mut rest = stripped.unwrap_or(text);
     let mut ranges = Vec::new();
     loop {
         if let (false, Some(behind)) = (ranges.is_empty(), rest.strip_prefix(']')) {
-            return Ok((Token::Class { negated, ranges }, behind));
+            return Ok((GlobToken::Class { negated, ranges }, behind));
         }
         let (low, behind) = parse_bound(rest)?;
         let (high, behind) = match behind.strip_prefix('-') {
@@ -98,14 +98,14 @@ fn parse_bound(text: &str) -> Result<(char, &str), BadPattern> {
 }
 
 /// Matches all of `name`. Going back to the last star is sufficient.
-fn run(tokens: &[Token], name: &[u8]) -> bool {
+fn run(tokens: &[GlobToken], name: &[u8]) -> bool {
     let (mut token, mut at) = (0, 0);
     let mut retry = None;
     loop {
         let step = match tokens.get(token) {
             None if at == name.len() => return true,
             None => None,
-            Some(Token::Star) => {
+            Some(GlobToken::Star) => {
                 retry = Some((token + 1, at));
                 token += 1;
                 continue;
@@ -127,16 +127,16 @@ fn run(tokens: &[Token], name: &[u8]) -> bool {
 }
 
 /// Returns the number of bytes of `name` that the token consumes, or `None` if it does not match.
-fn consume(token: &Token, name: &[u8]) -> Option<usize> {
+fn consume(token: &GlobToken, name: &[u8]) -> Option<usize> {
     match token {
-        Token::Byte(byte) => (name.first() == Some(byte)).then_some(1),
-        Token::Question => first_char(name).filter(|(char, _)| *char != '/').map(|(_, width)| width),
-        Token::Class { negated, ranges } => {
+        GlobToken::Byte(byte) => (name.first() == Some(byte)).then_some(1),
+        GlobToken::Question => first_char(name).filter(|(char, _)| *char != '/').map(|(_, width)| width),
+        GlobToken::Class { negated, ranges } => {
             let (char, width) = first_char(name)?;
             let inside = ranges.iter().any(|(low, high)| (*low..=*high).contains(&char));
             (inside != *negated).then_some(width)
         }
-        Token::Star => None,
+        GlobToken::Star => None,
     }
 }
 
@@ -144,7 +144,7 @@ fn first_char(bytes: &[u8]) -> Option<(char, usize)> {
     let chunk = bytes[..bytes.len().min(4)].utf8_chunks().next()?;
     match chunk.valid().chars().next() {
         Some(char) => Some((char, char.len_utf8())),
-        None => Some((decode(&bytes[..1]).chars().next()?, 1)),
+        None => Some((decode_lossy(&bytes[..1]).chars().next()?, 1)),
     }
 }
 

@@ -24,7 +24,7 @@ use super::error::{ContextError, is_absent};
 use super::file_digest::{FileDigest, FileKind};
 use super::stat;
 use super::stat_index::StatIndex;
-use super::walk::{Entry, EntryKind};
+use super::walk::{ContextEntry, ContextEntryKind};
 use crate::digest::Digest;
 
 /// Large enough to read most source files at once, and small enough to stay in a core's cache until it is digested.
@@ -39,10 +39,13 @@ const LABELS: [&str; 2] = ["security.selinux", "security.SMACK64"];
 ///
 /// Fails with the path of a file that cannot be read, or that was removed or changed since the walk (by inode, size and
 /// modification time).
-pub fn digest_entries(entries: &mut [Entry], index: &StatIndex) -> Result<Vec<FileDigest>, ContextError> {
+pub fn digest_entries(
+    entries: &mut [ContextEntry],
+    index: &StatIndex,
+) -> Result<Vec<FileDigest>, ContextError> {
     entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     let mut digests: Vec<FileDigest> = entries.iter().map(describe).collect();
-    let twins = twins(entries);
+    let twins = hard_link_targets(entries);
     let mut files = Vec::new();
     for (number, (entry, digest)) in entries.iter().zip(&mut digests).enumerate() {
         let known = index.known(entry);
@@ -81,47 +84,52 @@ pub(super) fn digest_attributes(mut attributes: BTreeMap<String, Vec<u8>>) -> Op
 }
 
 /// Returns all properties that the metadata contain: everything except the content and attributes of a file.
-fn describe(entry: &Entry) -> FileDigest {
+fn describe(entry: &ContextEntry) -> FileDigest {
     let numbers = |major: u32, minor: u32| Digest::of(format!("{major}:{minor}").as_bytes());
     let nothing = Digest::of(b"");
     // A hard link is described by the metadata that it shares with its target.
     let kind = match &entry.kind {
-        EntryKind::HardLink(_) => &EntryKind::of(&entry.metadata),
+        ContextEntryKind::HardLink(_) => &ContextEntryKind::of(&entry.metadata),
         kind => kind,
     };
     let (kind, digest, size) = match kind {
-        EntryKind::File | EntryKind::HardLink(_) => (FileKind::File, nothing, entry.size()),
-        EntryKind::Socket => (FileKind::File, nothing, 0),
-        EntryKind::Directory => (FileKind::Directory, nothing, 0),
-        EntryKind::Symlink(target) => (FileKind::Symlink, Digest::of(target.as_bytes()), target.len() as u64),
-        EntryKind::Fifo => (FileKind::Fifo, nothing, 0),
-        EntryKind::CharDevice { major, minor } => (FileKind::CharDevice, numbers(*major, *minor), 0),
-        EntryKind::BlockDevice { major, minor } => (FileKind::BlockDevice, numbers(*major, *minor), 0),
+        ContextEntryKind::File | ContextEntryKind::HardLink(_) => (FileKind::File, nothing, entry.size()),
+        ContextEntryKind::Socket => (FileKind::File, nothing, 0),
+        ContextEntryKind::Directory => (FileKind::Directory, nothing, 0),
+        ContextEntryKind::Symlink(target) => {
+            (FileKind::Symlink, Digest::of(target.as_bytes()), target.len() as u64)
+        }
+        ContextEntryKind::Fifo => (FileKind::Fifo, nothing, 0),
+        ContextEntryKind::CharDevice { major, minor } => (FileKind::CharDevice, numbers(*major, *minor), 0),
+        ContextEntryKind::BlockDevice { major, minor } => (FileKind::BlockDevice, numbers(*major, *minor), 0),
     };
     let mode = if kind == FileKind::Symlink { 0o777 } else { entry.metadata.mode() & 0o7777 };
     FileDigest { path: entry.path.clone(), kind, mode, digest, xattrs: None, size }
 }
 
 /// Returns the index of each hard link in the sorted `entries` with the index of its target, if that is in `entries`.
-fn twins(entries: &[Entry]) -> HashMap<usize, usize> {
+fn hard_link_targets(entries: &[ContextEntry]) -> HashMap<usize, usize> {
     let find = |path: &String| entries.binary_search_by(|entry| entry.path.cmp(path)).ok();
     entries
         .iter()
         .enumerate()
         .filter_map(|(index, entry)| match &entry.kind {
-            EntryKind::HardLink(first) => Some((index, find(first)?)),
+            ContextEntryKind::HardLink(first) => Some((index, find(first)?)),
             _ => None,
         })
         .collect()
 }
 
 /// Digests the content of the `files` among `entries`, starting in that order. Returns the digests by index.
-fn digest_files(entries: &[Entry], files: &[usize]) -> Result<Vec<(usize, Digest)>, ContextError> {
+fn digest_files(entries: &[ContextEntry], files: &[usize]) -> Result<Vec<(usize, Digest)>, ContextError> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let workers = cores.min(files.len());
     if workers < 2 {
         let mut buffer = vec![0; BUFFER];
-        return files.iter().map(|index| Ok((*index, content(&entries[*index], &mut buffer)?))).collect();
+        return files
+            .iter()
+            .map(|index| Ok((*index, digest_content(&entries[*index], &mut buffer)?)))
+            .collect();
     }
     let cursor = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
@@ -133,7 +141,7 @@ fn digest_files(entries: &[Entry], files: &[usize]) -> Result<Vec<(usize, Digest
         while let Some(index) = files.get(cursor.fetch_add(1, Ordering::Relaxed))
             && !failed.load(Ordering::Relaxed)
         {
-            match content(&entries[*index], &mut buffer) {
+            match digest_content(&entries[*index], &mut buffer) {
                 Ok(digest) => own.push((*index, digest)),
                 Err(error) => {
                     failed.store(true, Ordering::Relaxed);
@@ -160,7 +168,7 @@ fn digest_files(entries: &[Entry], files: &[usize]) -> Result<Vec<(usize, Digest
 }
 
 /// Digests the content of a file, and checks that the file did not change since the walk.
-fn content(entry: &Entry, buffer: &mut [u8]) -> Result<Digest, ContextError> {
+fn digest_content(entry: &ContextEntry, buffer: &mut [u8]) -> Result<Digest, ContextError> {
     let path = || entry.absolute.clone();
     let failed = |error: io::Error| {
         if is_absent(&error) {
@@ -201,7 +209,7 @@ fn content(entry: &Entry, buffer: &mut [u8]) -> Result<Digest, ContextError> {
 }
 
 /// Opens a file without following a link, and without waiting for the other end of a pipe.
-fn open(entry: &Entry) -> io::Result<File> {
+fn open(entry: &ContextEntry) -> io::Result<File> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&entry.absolute)
 }

@@ -1,6 +1,6 @@
 //! Parses a `.dockerignore` as moby's `ignorefile` does. Matches nothing.
 
-use super::lexical::{clean, decode};
+use super::lexical::{clean, decode_lossy};
 
 /// The name of the ignore file of a context. `<Dockerfile>.dockerignore` takes precedence over it.
 pub(crate) const FILE_NAME: &str = ".dockerignore";
@@ -16,7 +16,7 @@ pub fn parse(content: &[u8]) -> Vec<String> {
 }
 
 fn parse_line(line: &[u8]) -> Option<String> {
-    let line = decode(line);
+    let line = decode_lossy(line);
     let pattern = line.trim();
     if line.starts_with('#') || pattern.is_empty() {
         return None;

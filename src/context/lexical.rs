@@ -47,7 +47,7 @@ pub(super) fn split(path: &str) -> (&str, &str) {
 ///
 /// Go counts characters in this way, so that `?` matches one such byte. (`String::from_utf8_lossy` replaces several
 /// adjacent bytes by one U+FFFD.)
-pub(super) fn decode(bytes: &[u8]) -> String {
+pub(super) fn decode_lossy(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());
@@ -98,6 +98,6 @@ mod tests {
 
     #[test]
     fn each_invalid_byte_counts_as_one_character() {
-        assert_eq!(decode(b"a\xE2\x82b\xFF"), "a\u{FFFD}\u{FFFD}b\u{FFFD}");
+        assert_eq!(decode_lossy(b"a\xE2\x82b\xFF"), "a\u{FFFD}\u{FFFD}b\u{FFFD}");
     }
 }

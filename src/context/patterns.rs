@@ -32,9 +32,9 @@ pub enum PatternError {
 /// An ordered list of patterns and exceptions, compiled for matching.
 #[derive(Debug, Clone)]
 pub struct PatternMatcher {
-    patterns: Vec<Pattern>,
-    rules: Reach,
-    exceptions: Reach,
+    patterns: Vec<IgnorePattern>,
+    rules: PatternReach,
+    exceptions: PatternReach,
 }
 
 /// The patterns that matched a directory. They are needed to match its content.
@@ -44,14 +44,14 @@ pub struct PatternMatcher {
 pub struct MatchState(Vec<bool>);
 
 #[derive(Debug, Clone)]
-struct Pattern {
+struct IgnorePattern {
     text: String,
-    exception: bool,
-    form: Form,
+    is_exception: bool,
+    form: PatternForm,
 }
 
 #[derive(Debug, Clone)]
-enum Form {
+enum PatternForm {
     Exact,
     Prefix,
     Suffix,
@@ -60,9 +60,9 @@ enum Form {
 
 /// Where some patterns can match, as far as their text shows.
 #[derive(Debug, Clone)]
-struct Reach {
+struct PatternReach {
     /// `true` if no pattern has a wildcard, except a trailing `/*` or `/**`.
-    literal: bool,
+    is_literal: bool,
     /// The patterns without these suffixes, each with a trailing slash.
     roots: Vec<String>,
 }
@@ -76,10 +76,11 @@ impl PatternMatcher {
     pub fn new(patterns: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, PatternError> {
         let patterns = patterns
             .into_iter()
-            .filter_map(|pattern| Pattern::new(pattern.as_ref()).transpose())
+            .filter_map(|pattern| IgnorePattern::new(pattern.as_ref()).transpose())
             .collect::<Result<Vec<_>, _>>()?;
-        let reach =
-            |exceptions: bool| Reach::of(patterns.iter().filter(|pattern| pattern.exception == exceptions));
+        let reach = |exceptions: bool| {
+            PatternReach::of(patterns.iter().filter(|pattern| pattern.is_exception == exceptions))
+        };
         let (rules, exceptions) = (reach(false), reach(true));
         Ok(Self { patterns, rules, exceptions })
     }
@@ -110,20 +111,20 @@ impl PatternMatcher {
 
     /// Returns `true` if there are exceptions.
     pub fn has_exclusions(&self) -> bool {
-        self.patterns.iter().any(|pattern| pattern.exception)
+        self.patterns.iter().any(|pattern| pattern.is_exception)
     }
 
     /// Returns `true` if a pattern other than an exception may match something inside `directory`. With wildcards, this
     /// is always so. `false` is certain, unless a pattern contains syntax that only Go's expressions have (`|`, `{}`),
     /// or ends in `/*/**`, where the original removes both suffixes.
     pub fn may_match_below(&self, directory: &str) -> bool {
-        self.rules.may_lie_below(directory)
+        self.rules.may_reach_below(directory)
     }
 
     /// Returns `true` if an exception may match something inside `directory`, with the same restrictions as
     /// [`may_match_below`](Self::may_match_below).
-    pub(crate) fn may_except_below(&self, directory: &str) -> bool {
-        self.exceptions.may_lie_below(directory)
+    pub(crate) fn may_have_exception_below(&self, directory: &str) -> bool {
+        self.exceptions.may_reach_below(directory)
     }
 
     fn decide(&self, path: &str, parent: &MatchState, mut on_match: impl FnMut(usize)) -> bool {
@@ -132,7 +133,7 @@ impl PatternMatcher {
         for (index, pattern) in self.patterns.iter().enumerate() {
             if !(known && parent.0[index]) {
                 // An exception only affects a matched path, and any other pattern only an unmatched one.
-                if pattern.exception != matched {
+                if pattern.is_exception != matched {
                     continue;
                 }
                 if !pattern.matches(path) && (known || !pattern.matches_parent_of(path)) {
@@ -140,13 +141,13 @@ impl PatternMatcher {
                 }
             }
             on_match(index);
-            matched = !pattern.exception;
+            matched = !pattern.is_exception;
         }
         matched
     }
 }
 
-impl Pattern {
+impl IgnorePattern {
     fn new(pattern: &str) -> Result<Option<Self>, PatternError> {
         let pattern = pattern.trim();
         if pattern.is_empty() {
@@ -158,22 +159,22 @@ impl Pattern {
             Some(text) => (true, text.to_owned()),
             None => (false, pattern),
         };
-        match glob::validate(&text).map(|()| Form::of(&text)) {
-            Ok(Some(form)) => Ok(Some(Self { text, exception, form })),
+        match glob::validate(&text).map(|()| PatternForm::of(&text)) {
+            Ok(Some(form)) => Ok(Some(Self { text, is_exception: exception, form })),
             Ok(None) | Err(glob::BadPattern) => Err(PatternError::Syntax(text)),
         }
     }
 
     fn matches(&self, path: &str) -> bool {
         match &self.form {
-            Form::Exact => path == self.text,
+            PatternForm::Exact => path == self.text,
             // Cut by bytes as in the original: the last two bytes may be part of a character.
-            Form::Prefix => path.as_bytes().starts_with(&self.text.as_bytes()[..self.text.len() - 2]),
-            Form::Suffix => {
+            PatternForm::Prefix => path.as_bytes().starts_with(&self.text.as_bytes()[..self.text.len() - 2]),
+            PatternForm::Suffix => {
                 let suffix = &self.text.as_bytes()[2..];
                 path.as_bytes().ends_with(suffix) || suffix.strip_prefix(b"/") == Some(path.as_bytes())
             }
-            Form::Expression(expression) => expression.is_match(path),
+            PatternForm::Expression(expression) => expression.is_match(path),
         }
     }
 
@@ -182,7 +183,7 @@ impl Pattern {
     }
 }
 
-impl Form {
+impl PatternForm {
     /// Returns the form of a cleaned pattern, or `None` if Go would not compile its expression.
     fn of(pattern: &str) -> Option<Self> {
         // The scanner of the original removes a byte order mark.
@@ -234,20 +235,20 @@ impl Form {
     }
 }
 
-impl Reach {
-    fn of<'a>(patterns: impl Iterator<Item = &'a Pattern>) -> Self {
-        let mut reach = Self { literal: true, roots: Vec::new() };
+impl PatternReach {
+    fn of<'a>(patterns: impl Iterator<Item = &'a IgnorePattern>) -> Self {
+        let mut reach = Self { is_literal: true, roots: Vec::new() };
         for pattern in patterns {
             let root = pattern.text.strip_suffix("/**").unwrap_or(&pattern.text);
             let root = root.strip_suffix("/*").unwrap_or(root);
-            reach.literal &= !root.contains(['*', '[', ']', '?', '^', '\\']);
+            reach.is_literal &= !root.contains(['*', '[', ']', '?', '^', '\\']);
             reach.roots.push(format!("{root}/"));
         }
         reach
     }
 
-    fn may_lie_below(&self, directory: &str) -> bool {
+    fn may_reach_below(&self, directory: &str) -> bool {
         let is_below = |root: &String| root.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
-        !self.literal || self.roots.iter().any(is_below)
+        !self.is_literal || self.roots.iter().any(is_below)
     }
 }

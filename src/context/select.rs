@@ -24,13 +24,13 @@ use super::file_digest::FileDigest;
 use super::filter::Filter;
 use super::glob;
 use super::patterns::{MatchState, PatternError, PatternMatcher};
-use super::tree::{Shape, Tree, parents};
-use super::walk::{Entry, Unread, walk};
+use super::tree::{ContextTree, Shape, parents};
+use super::walk::{ContextEntry, UnreadPath, walk};
 use crate::dockerfile::{ContextPaths, ContextSelector};
 
 /// The entries that count, with the names under which they count.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Selected {
+pub(crate) struct SelectedEntries {
     /// The names by path; `None` if all entries count under their own paths.
     names: Option<BTreeMap<String, Vec<String>>>,
     /// The paths that would count if the filter did not withhold them.
@@ -44,46 +44,46 @@ pub(crate) struct Selected {
 pub(crate) fn select<'a>(
     entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>,
     paths: &ContextPaths,
-) -> Selected {
+) -> SelectedEntries {
     if paths.is_everything() {
-        return Selected::default();
+        return SelectedEntries::default();
     }
-    let Some(tree) = Tree::of(entries) else { return Selected::default() };
-    let mut found = Found::default();
+    let Some(tree) = ContextTree::of(entries) else { return SelectedEntries::default() };
+    let mut found = NamedEntries::default();
     for selector in paths.selectors() {
-        let Ok(filters) = Filters::of(selector) else { return Selected::default() };
+        let Ok(filters) = SourceFilters::of(selector) else { return SelectedEntries::default() };
         if selector.is_pattern && glob::validate(&selector.path).is_err() {
-            return Selected::default();
+            return SelectedEntries::default();
         } else if selector.is_pattern {
-            wildcard(&tree, selector, &filters, &mut found);
+            add_wildcard_matches(&tree, selector, &filters, &mut found);
         } else if let Some(base) = tree.resolve(&selector.path) {
-            found.extend(taken(&tree, &selector.path, &base, &filters));
+            found.extend(source_entries(&tree, &selector.path, &base, &filters));
         }
     }
-    Selected { names: Some(found.by_path()), withheld: Vec::new() }
+    SelectedEntries { names: Some(found.by_path()), withheld: Vec::new() }
 }
 
 /// A walked directory and the entries that count for some paths.
 #[derive(Debug)]
-pub(crate) struct Walked {
+pub(crate) struct WalkedContext {
     /// The entries that count.
-    pub(crate) entries: Vec<Entry>,
-    pub(crate) selected: Selected,
+    pub(crate) entries: Vec<ContextEntry>,
+    pub(crate) selected: SelectedEntries,
     /// The other entries, including links on the way to an entry that counts.
-    others: Vec<Entry>,
+    others: Vec<ContextEntry>,
     /// The paths that could not be read, each with `true` if it is a directory.
     unread: Vec<(String, bool)>,
 }
 
-impl Walked {
+impl WalkedContext {
     /// Selects the entries that count for `paths`, which must be a subset of the paths of the walk.
-    pub(crate) fn select(&self, paths: &ContextPaths) -> Selected {
-        let entries = self.entries.iter().chain(&self.others).map(Entry::shape);
+    pub(crate) fn select(&self, paths: &ContextPaths) -> SelectedEntries {
+        let entries = self.entries.iter().chain(&self.others).map(ContextEntry::shape);
         select(entries.chain(unread_shapes(&self.unread)), paths)
     }
 
     /// Returns all entries that could be read, in no particular order.
-    pub(crate) fn into_entries(self) -> impl Iterator<Item = Entry> {
+    pub(crate) fn into_entries(self) -> impl Iterator<Item = ContextEntry> {
         self.entries.into_iter().chain(self.others)
     }
 }
@@ -99,15 +99,15 @@ pub(crate) fn walk_selected(
     root: &Path,
     filter: &Filter,
     paths: &ContextPaths,
-) -> Result<Walked, ContextError> {
-    let mut walk = walk(root, filter)?.tolerant();
-    let entries = walk.by_ref().collect::<Result<Vec<Entry>, _>>()?;
+) -> Result<WalkedContext, ContextError> {
+    let mut walk = walk(root, filter)?.continue_after_errors();
+    let entries = walk.by_ref().collect::<Result<Vec<ContextEntry>, _>>()?;
     let faults = walk.unread();
     let unread: Vec<(String, bool)> =
         faults.iter().map(|unread| (unread.path.clone(), unread.is_directory)).collect();
-    let mut selected = select(entries.iter().map(Entry::shape).chain(unread_shapes(&unread)), paths);
+    let mut selected = select(entries.iter().map(ContextEntry::shape).chain(unread_shapes(&unread)), paths);
     // If a source is inside an unreadable directory, the error must be reported instead of a missing source.
-    let holds_source = |directory: &Unread| {
+    let holds_source = |directory: &UnreadPath| {
         paths.selectors().any(|selector| {
             let below = selector.path.strip_prefix(&directory.path);
             !selector.is_pattern && below.is_some_and(|rest| rest.starts_with('/'))
@@ -115,7 +115,7 @@ pub(crate) fn walk_selected(
     };
     let mut withheld = Vec::new();
     for unread in faults {
-        let counts = selected.holds(&unread.path) || holds_source(&unread);
+        let counts = selected.contains(&unread.path) || holds_source(&unread);
         match unread.error {
             Some(error) if counts => return Err(error),
             None if counts => withheld.push(unread.path),
@@ -123,13 +123,13 @@ pub(crate) fn walk_selected(
         }
     }
     selected.withheld = withheld;
-    let (entries, others) = entries.into_iter().partition(|entry| selected.holds(&entry.path));
-    Ok(Walked { entries, selected, others, unread })
+    let (entries, others) = entries.into_iter().partition(|entry| selected.contains(&entry.path));
+    Ok(WalkedContext { entries, selected, others, unread })
 }
 
-impl Selected {
+impl SelectedEntries {
     /// Returns `true` if the entry at `path` counts.
-    pub(crate) fn holds(&self, path: &str) -> bool {
+    pub(crate) fn contains(&self, path: &str) -> bool {
         self.names.as_ref().is_none_or(|names| names.contains_key(path))
     }
 
@@ -141,7 +141,7 @@ impl Selected {
     }
 
     /// Returns the digests of the entries that count, sorted by and under the names under which they count.
-    pub(crate) fn named(&self, digests: Vec<FileDigest>) -> Vec<FileDigest> {
+    pub(crate) fn renamed(&self, digests: Vec<FileDigest>) -> Vec<FileDigest> {
         if self.names.is_none() {
             return digests;
         }
@@ -159,9 +159,9 @@ impl Selected {
 /// The paths of the entries by name. A name can have two: if a link is a source itself and is in a copied directory as
 /// well.
 #[derive(Debug, Default)]
-struct Found(BTreeMap<String, BTreeSet<String>>);
+struct NamedEntries(BTreeMap<String, BTreeSet<String>>);
 
-impl Found {
+impl NamedEntries {
     fn extend(&mut self, taken: Vec<(String, String)>) {
         for (name, path) in taken {
             self.0.entry(name).or_default().insert(path);
@@ -184,19 +184,19 @@ impl Found {
 }
 
 /// The patterns that restrict a source.
-struct Filters {
+struct SourceFilters {
     include: Option<PatternMatcher>,
     exclude: Option<PatternMatcher>,
 }
 
 /// The states of the include and exclude patterns for a directory.
 #[derive(Default)]
-struct Known {
+struct SourceFilterState {
     include: MatchState,
     exclude: MatchState,
 }
 
-impl Filters {
+impl SourceFilters {
     fn of(selector: &ContextSelector) -> Result<Self, PatternError> {
         let exclude = (!selector.exclude.is_empty()).then(|| PatternMatcher::new(&selector.exclude));
         Ok(Self {
@@ -206,8 +206,8 @@ impl Filters {
     }
 
     /// Returns `true` if the entry at `path`, relative to the source, is copied, and the states for its content.
-    fn take(&self, path: &str, parent: &Known) -> (bool, Known) {
-        let mut known = Known::default();
+    fn match_path(&self, path: &str, parent: &SourceFilterState) -> (bool, SourceFilterState) {
+        let mut known = SourceFilterState::default();
         if let Some(include) = &self.include {
             let (matched, state) = include.matches_below(path, &parent.include);
             known.include = state;
@@ -223,13 +223,18 @@ impl Filters {
         (true, known)
     }
 
-    fn take_all(&self) -> bool {
+    fn is_unrestricted(&self) -> bool {
         self.include.is_none() && self.exclude.is_none()
     }
 }
 
 /// Returns name and path of each entry of the source `name`, which is located at `base`.
-fn taken(tree: &Tree<'_>, name: &str, base: &str, filters: &Filters) -> Vec<(String, String)> {
+fn source_entries(
+    tree: &ContextTree<'_>,
+    name: &str,
+    base: &str,
+    filters: &SourceFilters,
+) -> Vec<(String, String)> {
     let below = |directory: &str, rest: &str| {
         if directory.is_empty() { rest.to_owned() } else { format!("{directory}/{rest}") }
     };
@@ -241,14 +246,18 @@ fn taken(tree: &Tree<'_>, name: &str, base: &str, filters: &Filters) -> Vec<(Str
         return taken;
     }
     let mut wanted: BTreeSet<&str> = BTreeSet::new();
-    if filters.take_all() {
+    if filters.is_unrestricted() {
         wanted.extend(tree.below(base).map(|(rest, _)| rest));
     } else {
-        let top = if base.is_empty() { Known::default() } else { filters.take("", &Known::default()).1 };
-        let mut known: HashMap<&str, Known> = HashMap::new();
+        let top = if base.is_empty() {
+            SourceFilterState::default()
+        } else {
+            filters.match_path("", &SourceFilterState::default()).1
+        };
+        let mut known: HashMap<&str, SourceFilterState> = HashMap::new();
         for (rest, shape) in tree.below(base) {
             let parent = parents(rest).next().and_then(|parent| known.get(parent)).unwrap_or(&top);
-            let (wants, state) = filters.take(rest, parent);
+            let (wants, state) = filters.match_path(rest, parent);
             if wants {
                 // The parents of a copied entry are created even if they do not match.
                 wanted.extend(parents(rest).chain([rest]));
@@ -263,7 +272,12 @@ fn taken(tree: &Tree<'_>, name: &str, base: &str, filters: &Filters) -> Vec<(Str
 }
 
 /// Adds the entries that match the pattern of `selector` to `found`.
-fn wildcard(tree: &Tree<'_>, selector: &ContextSelector, filters: &Filters, found: &mut Found) {
+fn add_wildcard_matches(
+    tree: &ContextTree<'_>,
+    selector: &ContextSelector,
+    filters: &SourceFilters,
+    found: &mut NamedEntries,
+) {
     let pattern = selector.path.as_str();
     let literal: Vec<&str> = pattern.split('/').take_while(|part| !glob::has_wildcards(part)).collect();
     let prefix = literal.join("/");
@@ -286,7 +300,7 @@ fn wildcard(tree: &Tree<'_>, selector: &ContextSelector, filters: &Filters, foun
     if let [(name, base, shape)] = matches.as_slice()
         && last(name) == last(pattern)
     {
-        let taken = taken(tree, pattern, base, filters);
+        let taken = source_entries(tree, pattern, base, filters);
         // The entries of a directory are listed by name, so the location of the directory counts.
         if *shape != Shape::Directory || taken.len() == 1 {
             found.extend(taken);
@@ -294,6 +308,6 @@ fn wildcard(tree: &Tree<'_>, selector: &ContextSelector, filters: &Filters, foun
         }
     }
     for (name, base, _) in matches {
-        found.extend(taken(tree, &name, &base, filters));
+        found.extend(source_entries(tree, &name, &base, filters));
     }
 }

@@ -77,21 +77,21 @@ impl Stamp {
 
     /// Returns `true` if any write after `moment` changes the modification time, unless the time is reset to exactly
     /// the same value.
-    pub(crate) fn tells_writes_from(&self, moment: SystemTime) -> bool {
-        settled(self.modified, moment)
+    pub(crate) fn detects_writes_after(&self, moment: SystemTime) -> bool {
+        is_settled(self.modified, moment)
     }
 
     /// Returns `true` if any change after `moment` changes the stamp.
     ///
     /// Otherwise, the file was changed so shortly before `moment` that a later change may have the same time, within
     /// the resolution of the clock.
-    pub(crate) fn tells_changes_from(&self, moment: SystemTime) -> bool {
-        settled(self.changed, moment)
+    pub(crate) fn detects_changes_after(&self, moment: SystemTime) -> bool {
+        is_settled(self.changed, moment)
     }
 }
 
 /// Returns `true` if `time` is before `moment` by more than the resolution of the clock.
-fn settled(time: (i64, i64), moment: SystemTime) -> bool {
+fn is_settled(time: (i64, i64), moment: SystemTime) -> bool {
     let Ok(now) = moment.duration_since(SystemTime::UNIX_EPOCH) else { return false };
     let Some(settled) = now.checked_sub(GRANULARITY) else { return false };
     time < (i64::try_from(settled.as_secs()).unwrap_or(i64::MAX), i64::from(settled.subsec_nanos()))
@@ -120,8 +120,8 @@ mod tests {
             ((1000, 500), false),
             ((5000, 0), false),
         ] {
-            assert_eq!(changed_at(changed).tells_changes_from(moment), trusted, "{changed:?}");
+            assert_eq!(changed_at(changed).detects_changes_after(moment), trusted, "{changed:?}");
         }
-        assert!(!changed_at((0, 0)).tells_changes_from(SystemTime::UNIX_EPOCH));
+        assert!(!changed_at((0, 0)).detects_changes_after(SystemTime::UNIX_EPOCH));
     }
 }

@@ -20,7 +20,7 @@ use std::time::SystemTime;
 
 use super::file_digest::FileDigest;
 use super::stamp::{Stamp, take};
-use super::walk::Entry;
+use super::walk::ContextEntry;
 use crate::digest::Digest;
 
 const MAGIC: &[u8] = b"larder-stat-index-v1\n";
@@ -29,11 +29,11 @@ const DIGEST: usize = 32;
 /// The digests of a directory's files, by path below the directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StatIndex {
-    records: BTreeMap<String, Record>,
+    records: BTreeMap<String, StatRecord>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Record {
+pub(super) struct StatRecord {
     stamp: Stamp,
     /// The digest of the content.
     pub(super) digest: Digest,
@@ -43,7 +43,7 @@ pub(super) struct Record {
 
 impl StatIndex {
     /// Returns the record of the file if the file cannot have changed since it was made.
-    pub(super) fn known(&self, entry: &Entry) -> Option<&Record> {
+    pub(super) fn known(&self, entry: &ContextEntry) -> Option<&StatRecord> {
         let record = self.records.get(&entry.path)?;
         (record.stamp == Stamp::of(&entry.metadata)).then_some(record)
     }
@@ -53,16 +53,24 @@ impl StatIndex {
     ///
     /// Records of other files are kept, because a different build of the same directory may see them, but only as many
     /// as there are files in `entries`.
-    pub fn learn(&self, entries: &[Entry], digests: &[FileDigest], walked: SystemTime) -> Option<Self> {
+    pub fn updated(
+        &self,
+        entries: &[ContextEntry],
+        digests: &[FileDigest],
+        walked: SystemTime,
+    ) -> Option<Self> {
         let mut learnt = BTreeMap::new();
         let mut news = false;
         for (entry, file) in entries.iter().zip(digests).filter(|(entry, _)| entry.metadata.is_file()) {
             let stamp = Stamp::of(&entry.metadata);
             if let Some(known) = self.known(entry) {
                 learnt.insert(entry.path.clone(), *known);
-            } else if stamp.tells_changes_from(walked) {
+            } else if stamp.detects_changes_after(walked) {
                 news = true;
-                learnt.insert(entry.path.clone(), Record { stamp, digest: file.digest, xattrs: file.xattrs });
+                learnt.insert(
+                    entry.path.clone(),
+                    StatRecord { stamp, digest: file.digest, xattrs: file.xattrs },
+                );
             }
         }
         if !news {
@@ -79,7 +87,7 @@ impl StatIndex {
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend((self.records.len() as u64).to_le_bytes());
-        for (path, Record { stamp, digest, xattrs }) in &self.records {
+        for (path, StatRecord { stamp, digest, xattrs }) in &self.records {
             // No file system has names of 4 GiB.
             bytes.extend(u32::try_from(path.len()).unwrap_or(u32::MAX).to_le_bytes());
             bytes.extend(path.as_bytes());
@@ -117,7 +125,7 @@ impl StatIndex {
             if records.last_key_value().is_some_and(|(last, _)| *last >= path) {
                 return None;
             }
-            records.insert(path, Record { stamp, digest, xattrs });
+            records.insert(path, StatRecord { stamp, digest, xattrs });
         }
         rest.is_empty().then_some(Self { records })
     }

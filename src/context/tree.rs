@@ -20,9 +20,9 @@ pub(crate) enum Shape<'a> {
 const MAX_LINKS: usize = 255;
 
 #[derive(Debug)]
-pub(super) struct Tree<'a>(BTreeMap<&'a str, Shape<'a>>);
+pub(super) struct ContextTree<'a>(BTreeMap<&'a str, Shape<'a>>);
 
-impl<'a> Tree<'a> {
+impl<'a> ContextTree<'a> {
     /// Creates the tree of `entries` and the directories that they imply. Returns `None` if an entry is below a path
     /// that is not a directory.
     pub(super) fn of(entries: impl IntoIterator<Item = (&'a str, Shape<'a>)>) -> Option<Self> {
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn links_are_resolved_as_in_the_engine() {
-        let tree = Tree::of([
+        let tree = ContextTree::of([
             ("real/deep/file", Shape::Other),
             ("real/up", Shape::Link("../../../real/deep")),
             ("link", Shape::Link("real")),
@@ -135,6 +135,6 @@ mod tests {
         ] {
             assert_eq!(tree.resolve(path).as_deref(), leads, "{path}");
         }
-        assert!(Tree::of([("a", Shape::Link("b")), ("a/x", Shape::Other)]).is_none());
+        assert!(ContextTree::of([("a", Shape::Link("b")), ("a/x", Shape::Other)]).is_none());
     }
 }

@@ -17,14 +17,14 @@ use std::path::{Path, PathBuf};
 use std::vec;
 
 use super::error::{ContextError, is_absent};
-use super::filter::{Filter, Selection, SelectionState, Verdict};
-use super::lexical::decode;
+use super::filter::{CompiledFilter, Filter, FilterState, Verdict};
+use super::lexical::decode_lossy;
 use super::stat;
 use super::tree::Shape;
 
 /// An entry of a context that the build can see.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct ContextEntry {
     /// The path below the context, separated by slashes.
     pub path: String,
     /// The path to open.
@@ -32,12 +32,12 @@ pub struct Entry {
     /// The metadata at the time of the walk; for a link, those of the link itself.
     pub metadata: Metadata,
     /// The kind, with the data that only this kind has.
-    pub kind: EntryKind,
+    pub kind: ContextEntryKind,
 }
 
 /// The kind of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum EntryKind {
+pub enum ContextEntryKind {
     /// A regular file.
     File,
     /// A directory.
@@ -66,12 +66,12 @@ pub enum EntryKind {
     },
 }
 
-impl Entry {
+impl ContextEntry {
     /// Returns the path, and the kind as far as it matters for resolving paths.
     pub(crate) fn shape(&self) -> (&str, Shape<'_>) {
         let shape = match &self.kind {
-            EntryKind::Directory => Shape::Directory,
-            EntryKind::Symlink(target) => Shape::Link(target),
+            ContextEntryKind::Directory => Shape::Directory,
+            ContextEntryKind::Symlink(target) => Shape::Link(target),
             _ => Shape::Other,
         };
         (&self.path, shape)
@@ -85,22 +85,22 @@ impl Entry {
 
 /// An iterator over the entries of a context, which ends at the first error.
 #[derive(Debug)]
-pub struct Walk {
-    selection: Selection,
+pub struct ContextWalk {
+    selection: CompiledFilter,
     /// The directories from the root of the context to the one being listed.
-    levels: Vec<Level>,
+    levels: Vec<ListedDirectory>,
     /// Entries that have not been returned yet.
-    ready: VecDeque<Result<Entry, ContextError>>,
+    ready: VecDeque<Result<ContextEntry, ContextError>>,
     /// The first path of each inode that has several names.
     linked: HashMap<(u64, u64), String>,
     withheld: Vec<String>,
     /// The paths that could not be read, if the walk continues after errors.
-    unread: Option<Vec<Unread>>,
+    unread: Option<Vec<UnreadPath>>,
 }
 
 /// A path that the walk did not read.
 #[derive(Debug)]
-pub(super) struct Unread {
+pub(super) struct UnreadPath {
     /// The path below the context, with U+FFFD for each invalid byte.
     pub(super) path: String,
     pub(super) is_directory: bool,
@@ -110,21 +110,21 @@ pub(super) struct Unread {
 
 /// A directory that is being listed.
 #[derive(Debug)]
-struct Level {
-    place: Place,
+struct ListedDirectory {
+    place: EntryPath,
     /// `true` if the directory has been returned. Also `true` for the root, which is never returned.
-    announced: bool,
-    state: SelectionState,
+    is_announced: bool,
+    state: FilterState,
     names: vec::IntoIter<(OsString, FileType)>,
 }
 
 #[derive(Debug, Clone)]
-struct Place {
+struct EntryPath {
     /// The path below the context, empty for the root, with U+FFFD for invalid bytes.
     path: String,
     absolute: PathBuf,
     /// `true` if no bytes were replaced in `path`.
-    exact: bool,
+    is_exact: bool,
 }
 
 /// Walks the entries of the directory `root` that `filter` selects.
@@ -133,23 +133,23 @@ struct Place {
 ///
 /// Fails if `root` is not a directory, if a pattern is malformed, or if a followed link cannot be read. The iterator
 /// fails if a wanted entry cannot be read or if its name or target is not UTF-8.
-pub fn walk(root: &Path, filter: &Filter) -> Result<Walk, ContextError> {
+pub fn walk(root: &Path, filter: &Filter) -> Result<ContextWalk, ContextError> {
     let absolute =
         fs::canonicalize(root).map_err(|source| ContextError::Root { path: root.to_owned(), source })?;
     if !absolute.is_dir() {
         return Err(ContextError::NotADirectory { path: root.to_owned() });
     }
-    let selection = Selection::new(&absolute, filter)?;
+    let selection = CompiledFilter::new(&absolute, filter)?;
     let names = list(&absolute).map_err(|source| ContextError::Root { path: root.to_owned(), source })?;
-    let place = Place { path: String::new(), absolute, exact: true };
-    let top = Level { place, announced: true, state: SelectionState::default(), names };
+    let place = EntryPath { path: String::new(), absolute, is_exact: true };
+    let top = ListedDirectory { place, is_announced: true, state: FilterState::default(), names };
     let withheld = filter.withheld.clone();
     let (ready, linked) = (VecDeque::new(), HashMap::new());
-    Ok(Walk { selection, levels: vec![top], ready, linked, withheld, unread: None })
+    Ok(ContextWalk { selection, levels: vec![top], ready, linked, withheld, unread: None })
 }
 
-impl Iterator for Walk {
-    type Item = Result<Entry, ContextError>;
+impl Iterator for ContextWalk {
+    type Item = Result<ContextEntry, ContextError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -170,7 +170,11 @@ impl Iterator for Walk {
             if let Err(error) = self.visit(place, file_type) {
                 match &mut self.unread {
                     Some(unread) => {
-                        unread.push(Unread { path, is_directory: file_type.is_dir(), error: Some(error) });
+                        unread.push(UnreadPath {
+                            path,
+                            is_directory: file_type.is_dir(),
+                            error: Some(error),
+                        });
                     }
                     None => self.ready.push_back(Err(error)),
                 }
@@ -179,18 +183,18 @@ impl Iterator for Walk {
     }
 }
 
-impl Walk {
+impl ContextWalk {
     /// Makes the walk continue after errors.
-    pub(super) fn tolerant(self) -> Self {
+    pub(super) fn continue_after_errors(self) -> Self {
         Self { unread: Some(Vec::new()), ..self }
     }
 
     /// Returns the paths that could not be read so far.
-    pub(super) fn unread(&mut self) -> Vec<Unread> {
+    pub(super) fn unread(&mut self) -> Vec<UnreadPath> {
         self.unread.take().unwrap_or_default()
     }
 
-    fn visit(&mut self, place: Place, file_type: FileType) -> Result<(), ContextError> {
+    fn visit(&mut self, place: EntryPath, file_type: FileType) -> Result<(), ContextError> {
         // `next` only calls this with names of the last level.
         let Some(parent) = self.levels.last() else { return Ok(()) };
         if self.withheld.contains(&place.path) {
@@ -200,7 +204,7 @@ impl Walk {
                 self.selection.wants(&place.path, &parent.state)
             };
             if let Some(unread) = self.unread.as_mut().filter(|_| is_wanted) {
-                unread.push(Unread { path: place.path, is_directory: file_type.is_dir(), error: None });
+                unread.push(UnreadPath { path: place.path, is_directory: file_type.is_dir(), error: None });
             }
             return Ok(());
         }
@@ -216,13 +220,13 @@ impl Walk {
         }
     }
 
-    fn enter(&mut self, place: Place, wanted: bool, state: SelectionState) -> Result<(), ContextError> {
+    fn enter(&mut self, place: EntryPath, wanted: bool, state: FilterState) -> Result<(), ContextError> {
         if wanted && !self.announce(&place)? {
             return Ok(());
         }
         match list(&place.absolute) {
             Ok(names) => {
-                self.levels.push(Level { place, announced: wanted, state, names });
+                self.levels.push(ListedDirectory { place, is_announced: wanted, state, names });
                 Ok(())
             }
             Err(error) if is_absent(&error) => Ok(()),
@@ -233,21 +237,21 @@ impl Walk {
 
     /// Queues an entry, after those of its parents that have not been queued yet. Returns `false` if one of them no
     /// longer exists.
-    fn announce(&mut self, place: &Place) -> Result<bool, ContextError> {
-        let waiting: Vec<Place> =
-            self.levels.iter().filter(|level| !level.announced).map(|level| level.place.clone()).collect();
+    fn announce(&mut self, place: &EntryPath) -> Result<bool, ContextError> {
+        let waiting: Vec<EntryPath> =
+            self.levels.iter().filter(|level| !level.is_announced).map(|level| level.place.clone()).collect();
         let mut found = Vec::with_capacity(waiting.len() + 1);
         for place in waiting.iter().chain([place]) {
             let Some(entry) = self.entry(place)? else { return Ok(false) };
             found.push(Ok(entry));
         }
         self.ready.extend(found);
-        self.levels.iter_mut().for_each(|level| level.announced = true);
+        self.levels.iter_mut().for_each(|level| level.is_announced = true);
         Ok(true)
     }
 
     /// Reads the metadata of an entry. Returns `None` if it no longer exists.
-    fn entry(&mut self, place: &Place) -> Result<Option<Entry>, ContextError> {
+    fn entry(&mut self, place: &EntryPath) -> Result<Option<ContextEntry>, ContextError> {
         let failed = |error| ContextError::unreadable(&place.absolute, error);
         let metadata = match fs::symlink_metadata(&place.absolute) {
             Ok(metadata) => metadata,
@@ -255,7 +259,7 @@ impl Walk {
             Err(error) => return Err(failed(error)),
         };
         let not_utf8 = |what| ContextError::NotUtf8 { what, path: place.path.clone() };
-        if !place.exact {
+        if !place.is_exact {
             return Err(not_utf8("the name"));
         }
         let kind = if metadata.is_symlink() {
@@ -265,14 +269,14 @@ impl Walk {
                 Err(error) => return Err(failed(error)),
             };
             let target = target.into_os_string().into_string();
-            EntryKind::Symlink(target.map_err(|_| not_utf8("the link target"))?)
+            ContextEntryKind::Symlink(target.map_err(|_| not_utf8("the link target"))?)
         } else if let Some(first) = self.first_name(&place.path, &metadata) {
-            EntryKind::HardLink(first)
+            ContextEntryKind::HardLink(first)
         } else {
-            EntryKind::of(&metadata)
+            ContextEntryKind::of(&metadata)
         };
         let (path, absolute) = (place.path.clone(), place.absolute.clone());
-        Ok(Some(Entry { path, absolute, metadata, kind }))
+        Ok(Some(ContextEntry { path, absolute, metadata, kind }))
     }
 
     /// Returns the path under which the same file came earlier, if it did.
@@ -289,7 +293,7 @@ impl Walk {
     }
 }
 
-impl EntryKind {
+impl ContextEntryKind {
     /// Returns the kind of any file except a link.
     pub(super) fn of(metadata: &Metadata) -> Self {
         let file_type = metadata.file_type();
@@ -310,12 +314,12 @@ impl EntryKind {
     }
 }
 
-impl Place {
+impl EntryPath {
     fn child(&self, name: &OsString) -> Self {
-        let spelled = decode(name.as_bytes());
-        let exact = self.exact && spelled.as_bytes() == name.as_bytes();
+        let spelled = decode_lossy(name.as_bytes());
+        let exact = self.is_exact && spelled.as_bytes() == name.as_bytes();
         let path = if self.path.is_empty() { spelled } else { format!("{}/{spelled}", self.path) };
-        Self { path, absolute: self.absolute.join(name), exact }
+        Self { path, absolute: self.absolute.join(name), is_exact: exact }
     }
 }
 

@@ -14,19 +14,20 @@ use std::path::Path;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::{self, Scope, ScopedJoinHandle};
 
-use self::file::{forget_use, modified, open};
-use self::list::{Walk, notes_uses, owner};
-use self::make::{Making, remove_abandoned};
+use self::file::{modified, open, reset_access_time};
+use self::list::{MountWalk, owner, records_access_times};
+use self::make::{MountWriter, remove_abandoned};
 use super::protocol::{
-    self, FoundKind, FoundNode, Message, Notes, PIECE, ReadOutcome, VERSION, send, send_content, size_of,
+    self, FailureNotes, Message, MountNode, MountNodeKind, PIECE_SIZE, ReadOutcome, VERSION, send,
+    send_content, size_of,
 };
 
 /// The name prefix of staging directories, which are never listed.
 const STAGING: &str = ".larder-restore-";
 /// The size of a frame of nodes, in bytes.
-const NODES: usize = 64 << 10;
+const NODES_FRAME_SIZE: usize = 64 << 10;
 /// The number of queued messages.
-const WAITING: usize = 16;
+const QUEUE_LENGTH: usize = 16;
 
 /// Serves one mount until the peer ends the conversation or the connection.
 ///
@@ -38,58 +39,67 @@ pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write
     to.flush()?;
     thread::scope(|scope| {
         let mut listed = Vec::new();
-        let mut making: Option<Maker<'_>> = None;
+        let mut making: Option<MakerThread<'_>> = None;
         loop {
             let Some(message) = protocol::receive(from)? else { return Ok(()) };
             match message {
                 Message::List | Message::Scan => {
                     let (mut walk, notes_uses) = if message == Message::Scan {
-                        (Walk::scan(root), false)
+                        (MountWalk::scan(root), false)
                     } else {
                         remove_abandoned(root);
-                        (Walk::new(root), notes_uses(root))
+                        (MountWalk::new(root), records_access_times(root))
                     };
-                    walk.enter(root, OsStr::new(""));
+                    walk.list_directory(root, OsStr::new(""));
                     listed = walk.found;
                     send_nodes(to, &listed)?;
                     let (root, notes) = (owner(root)?, walk.notes);
-                    send(to, &Message::Listed { nodes: listed.len() as u64, notes_uses, root, notes })?;
+                    send(
+                        to,
+                        &Message::Listed {
+                            nodes: listed.len() as u64,
+                            records_access_times: notes_uses,
+                            root,
+                            notes,
+                        },
+                    )?;
                     to.flush()?;
                 }
                 Message::Read(numbers) => {
                     for number in numbers {
-                        let node = listed.get(number as usize).ok_or_else(unexpected)?;
+                        let node = listed.get(number as usize).ok_or_else(unexpected_message)?;
                         let outcome = read(root, node, to)?;
                         send(to, &Message::Done(outcome))?;
                     }
                     to.flush()?;
                 }
                 Message::Make { .. } | Message::Piece { .. } => {
-                    making.get_or_insert_with(|| Maker::start(scope, root)).take(message)?;
+                    making.get_or_insert_with(|| MakerThread::start(scope, root)).forward(message)?;
                 }
                 Message::Finish => {
-                    let (files, notes) = making.take().map(Maker::finish).transpose()?.unwrap_or_default();
+                    let (files, notes) =
+                        making.take().map(MakerThread::finish).transpose()?.unwrap_or_default();
                     send(to, &Message::Made { files, notes })?;
                     to.flush()?;
                 }
                 Message::Bye => return Ok(()),
-                _ => return Err(unexpected()),
+                _ => return Err(unexpected_message()),
             }
         }
     })
 }
 
 /// A thread that creates nodes while the next bytes are received.
-struct Maker<'scope> {
+struct MakerThread<'scope> {
     messages: SyncSender<Message>,
-    thread: ScopedJoinHandle<'scope, io::Result<(u64, Notes)>>,
+    thread: ScopedJoinHandle<'scope, io::Result<(u64, FailureNotes)>>,
 }
 
-impl<'scope> Maker<'scope> {
+impl<'scope> MakerThread<'scope> {
     fn start<'env>(scope: &'scope Scope<'scope, 'env>, root: &'env Path) -> Self {
-        let (messages, received) = sync_channel(WAITING);
+        let (messages, received) = sync_channel(QUEUE_LENGTH);
         let thread = scope.spawn(move || {
-            let mut making = Making::new(root);
+            let mut making = MountWriter::new(root);
             for message in received {
                 match message {
                     Message::Make { number, node } => {
@@ -100,7 +110,7 @@ impl<'scope> Maker<'scope> {
                     }
                     Message::Piece { number, offset, bytes } => making.add(number, offset, &bytes)?,
                     Message::Finish => return Ok(making.finish()),
-                    _ => return Err(unexpected()),
+                    _ => return Err(unexpected_message()),
                 }
             }
             // The connection was closed early; everything received is discarded.
@@ -109,30 +119,30 @@ impl<'scope> Maker<'scope> {
         Self { messages, thread }
     }
 
-    fn take(&self, message: Message) -> io::Result<()> {
+    fn forward(&self, message: Message) -> io::Result<()> {
         // The thread ends early only after a protocol violation.
-        self.messages.send(message).map_err(|_| unexpected())
+        self.messages.send(message).map_err(|_| unexpected_message())
     }
 
     /// Moves everything into place. Returns the number of files, and the nodes that could not be created.
-    fn finish(self) -> io::Result<(u64, Notes)> {
+    fn finish(self) -> io::Result<(u64, FailureNotes)> {
         // If the thread has ended early, it returns its own error.
         let _ = self.messages.send(Message::Finish);
-        self.thread.join().unwrap_or_else(|_| Err(unexpected()))
+        self.thread.join().unwrap_or_else(|_| Err(unexpected_message()))
     }
 }
 
-fn unexpected() -> io::Error {
+fn unexpected_message() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "the peer sent an unexpected message")
 }
 
-fn send_nodes(to: &mut impl Write, nodes: &[FoundNode]) -> io::Result<()> {
+fn send_nodes(to: &mut impl Write, nodes: &[MountNode]) -> io::Result<()> {
     let mut frame = Vec::new();
     let mut size = 0;
     for node in nodes {
         frame.push(node.clone());
         size += size_of(node);
-        if size > NODES {
+        if size > NODES_FRAME_SIZE {
             send(to, &Message::Nodes(std::mem::take(&mut frame)))?;
             size = 0;
         }
@@ -141,8 +151,8 @@ fn send_nodes(to: &mut impl Write, nodes: &[FoundNode]) -> io::Result<()> {
 }
 
 /// Sends the bytes of a listed file, and returns whether they are complete.
-fn read(root: &Path, node: &FoundNode, to: &mut impl Write) -> io::Result<ReadOutcome> {
-    let FoundKind::File(size) = node.kind else { return Err(unexpected()) };
+fn read(root: &Path, node: &MountNode, to: &mut impl Write) -> io::Result<ReadOutcome> {
+    let MountNodeKind::File(size) = node.kind else { return Err(unexpected_message()) };
     let place = root.join(&node.path);
     let opened = std::fs::symlink_metadata(&place).and_then(|found| Ok((open(&place, &found)?, found)));
     let (mut file, found) = match opened {
@@ -156,9 +166,9 @@ fn read(root: &Path, node: &FoundNode, to: &mut impl Write) -> io::Result<ReadOu
         return Ok(ReadOutcome::Changed);
     }
     let mut left = size;
-    let mut buffer = vec![0; usize::try_from(size).unwrap_or(PIECE).min(PIECE)];
+    let mut buffer = vec![0; usize::try_from(size).unwrap_or(PIECE_SIZE).min(PIECE_SIZE)];
     while left > 0 {
-        let bytes = &mut buffer[..usize::try_from(left).unwrap_or(PIECE).min(PIECE)];
+        let bytes = &mut buffer[..usize::try_from(left).unwrap_or(PIECE_SIZE).min(PIECE_SIZE)];
         match file.read_exact(bytes) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(ReadOutcome::Changed),
@@ -169,6 +179,6 @@ fn read(root: &Path, node: &FoundNode, to: &mut impl Write) -> io::Result<ReadOu
     }
     let is_whole = is_same(&file.metadata()?);
     // This read is not a use by the build. If the access time cannot be reset, the file counts as used.
-    let _ = forget_use(&file, node.modified);
-    Ok(if is_whole { ReadOutcome::Whole } else { ReadOutcome::Changed })
+    let _ = reset_access_time(&file, node.modified);
+    Ok(if is_whole { ReadOutcome::Complete } else { ReadOutcome::Changed })
 }

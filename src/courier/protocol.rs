@@ -42,17 +42,17 @@ pub(crate) const DIRECT: &str = "DIRECT";
 /// The length of a secret in bytes.
 pub(crate) const SECRET: usize = 32;
 /// The maximum size of a frame without kind and length, in bytes.
-pub(crate) const LARGEST: usize = 1 << 20;
+pub(crate) const MAX_FRAME: usize = 1 << 20;
 /// The maximum size of the content in one frame, in bytes.
-pub(crate) const PIECE: usize = 256 << 10;
+pub(crate) const PIECE_SIZE: usize = 256 << 10;
 /// The maximum length of a path and of the target of a link, in bytes.
-pub(crate) const LONGEST_PATH: usize = 4095;
+pub(crate) const MAX_PATH: usize = 4095;
 /// The maximum number of nodes in the listing of one mount.
-pub(crate) const MOST_NODES: usize = 2_000_000;
+pub(crate) const MAX_NODES: usize = 2_000_000;
 /// The maximum number of notes in one message.
-const MOST_NOTES: usize = 20;
+const MAX_NOTES: usize = 20;
 /// The maximum length of a note, in bytes.
-const LONGEST_NOTE: usize = 4096;
+const MAX_NOTE: usize = 4096;
 
 /// A message of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,17 +70,17 @@ pub enum Message {
     /// files and hard links as separate files. The access times in it are meaningless.
     Scan,
     /// Nodes of the mount, in order.
-    Nodes(Vec<FoundNode>),
+    Nodes(Vec<MountNode>),
     /// The end of the listing.
     Listed {
         /// The number of nodes.
         nodes: u64,
         /// `true` if the file system records access times.
-        notes_uses: bool,
+        records_access_times: bool,
         /// The owner and mode of the mount's root directory.
         root: Owner,
         /// The nodes that could not be listed, with reasons.
-        notes: Notes,
+        notes: FailureNotes,
     },
     /// Requests the content of files, by their numbers.
     Read(Vec<u32>),
@@ -93,7 +93,7 @@ pub enum Message {
         /// The number of the node.
         number: u32,
         /// The node to create.
-        node: FoundNode,
+        node: MountNode,
     },
     /// Bytes of a file to create.
     Piece {
@@ -111,7 +111,7 @@ pub enum Message {
         /// The number of files and links that were created.
         files: u64,
         /// The nodes that could not be created, with reasons.
-        notes: Notes,
+        notes: FailureNotes,
     },
     /// The end of the conversation.
     Bye,
@@ -119,8 +119,8 @@ pub enum Message {
 
 /// A file, directory or link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundNode {
-    pub(crate) kind: FoundKind,
+pub struct MountNode {
+    pub(crate) kind: MountNodeKind,
     /// The path below the mount: names separated by slashes.
     pub(crate) path: OsString,
     /// Permission bits with setuid, setgid and sticky.
@@ -148,7 +148,7 @@ pub(crate) struct Moment {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FoundKind {
+pub(crate) enum MountNodeKind {
     Directory,
     /// A regular file of this size.
     File(u64),
@@ -162,7 +162,7 @@ pub(crate) enum FoundKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadOutcome {
     /// All bytes were sent, and the file has not changed since the listing.
-    Whole,
+    Complete,
     /// The file has changed since the listing.
     Changed,
     /// The file cannot be read.
@@ -171,17 +171,17 @@ pub enum ReadOutcome {
 
 /// Failures: their number, and the text of the first few.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Notes {
+pub struct FailureNotes {
     pub(crate) count: u64,
     pub(crate) first: Vec<String>,
 }
 
-impl Notes {
+impl FailureNotes {
     pub(crate) fn add(&mut self, path: &OsStr, reason: &dyn std::fmt::Display) {
         self.count += 1;
-        if self.first.len() < MOST_NOTES {
+        if self.first.len() < MAX_NOTES {
             let mut note = format!("{}: {reason}", path.to_string_lossy());
-            note.truncate((0..=LONGEST_NOTE).rev().find(|end| note.is_char_boundary(*end)).unwrap_or(0));
+            note.truncate((0..=MAX_NOTE).rev().find(|end| note.is_char_boundary(*end)).unwrap_or(0));
             self.first.push(note);
         }
     }

@@ -5,13 +5,14 @@ use std::ffi::OsString;
 use proptest::prelude::*;
 
 use super::protocol::{
-    FoundKind, FoundNode, LARGEST, Message, Moment, Notes, Owner, PIECE, ReadOutcome, receive, send,
+    FailureNotes, MAX_FRAME, Message, Moment, MountNode, MountNodeKind, Owner, PIECE_SIZE, ReadOutcome,
+    receive, send,
 };
 
-fn node(path: &str, kind: FoundKind) -> FoundNode {
+fn node(path: &str, kind: MountNodeKind) -> MountNode {
     let modified = Moment { seconds: -5, nanoseconds: 999_999_999 };
     let path = OsString::from(path);
-    FoundNode { kind, path, mode: 0o4755, uid: 1000, gid: 7, modified, used: Moment::default() }
+    MountNode { kind, path, mode: 0o4755, uid: 1000, gid: 7, modified, used: Moment::default() }
 }
 
 fn sent(message: &Message) -> Vec<u8> {
@@ -23,25 +24,30 @@ fn sent(message: &Message) -> Vec<u8> {
 #[test]
 fn a_received_message_equals_the_sent_one() {
     let nodes = vec![
-        node("a", FoundKind::Directory),
-        node("a/b", FoundKind::File(u64::MAX)),
-        node("a/c", FoundKind::Symlink("/elsewhere/../x".into())),
-        node("a/d", FoundKind::HardLink("a/b".into())),
+        node("a", MountNodeKind::Directory),
+        node("a/b", MountNodeKind::File(u64::MAX)),
+        node("a/c", MountNodeKind::Symlink("/elsewhere/../x".into())),
+        node("a/d", MountNodeKind::HardLink("a/b".into())),
     ];
-    let remarks = Notes { count: 7, first: vec!["a: it cannot be read".to_owned()] };
+    let remarks = FailureNotes { count: 7, first: vec!["a: it cannot be read".to_owned()] };
     let messages = [
         Message::Hello { version: 1, mount: 3 },
         Message::List,
         Message::Scan,
         Message::Nodes(nodes.clone()),
-        Message::Listed { nodes: 4, notes_uses: false, root: Owner::default(), notes: remarks.clone() },
+        Message::Listed {
+            nodes: 4,
+            records_access_times: false,
+            root: Owner::default(),
+            notes: remarks.clone(),
+        },
         Message::Read(vec![0, 4, u32::MAX]),
-        Message::Content(vec![1; PIECE]),
-        Message::Done(ReadOutcome::Whole),
+        Message::Content(vec![1; PIECE_SIZE]),
+        Message::Done(ReadOutcome::Complete),
         Message::Done(ReadOutcome::Changed),
         Message::Done(ReadOutcome::Unreadable),
         Message::Make { number: 9, node: nodes[2].clone() },
-        Message::Piece { number: 9, offset: 1 << 40, bytes: vec![2; PIECE] },
+        Message::Piece { number: 9, offset: 1 << 40, bytes: vec![2; PIECE_SIZE] },
         Message::Finish,
         Message::Made { files: 2, notes: remarks },
         Message::Bye,
@@ -57,13 +63,13 @@ fn a_received_message_equals_the_sent_one() {
 #[test]
 fn a_message_with_a_path_outside_of_the_mount_is_refused() {
     for path in ["", "/a", "../a", "a/../../b", "a//b", "./a", "a/", "a\0b"] {
-        let invalid = [node(path, FoundKind::Directory), node("a", FoundKind::HardLink(path.into()))];
+        let invalid = [node(path, MountNodeKind::Directory), node("a", MountNodeKind::HardLink(path.into()))];
         for node in invalid {
             let bytes = sent(&Message::Nodes(vec![node]));
             assert!(receive(&mut bytes.as_slice()).is_err(), "{path:?}");
         }
     }
-    let mode = FoundNode { mode: 0o10000, ..node("a", FoundKind::Directory) };
+    let mode = MountNode { mode: 0o10000, ..node("a", MountNodeKind::Directory) };
     assert!(receive(&mut sent(&Message::Nodes(vec![mode])).as_slice()).is_err());
 }
 
@@ -72,7 +78,7 @@ fn a_frame_that_is_too_large_is_refused_before_memory_is_reserved() {
     let mut frame = vec![4];
     frame.extend(u32::MAX.to_le_bytes());
     assert!(receive(&mut frame.as_slice()).is_err());
-    let error = send(&mut Vec::new(), &Message::Content(vec![0; LARGEST + 1])).unwrap_err();
+    let error = send(&mut Vec::new(), &Message::Content(vec![0; MAX_FRAME + 1])).unwrap_err();
     assert!(error.to_string().contains("larger"), "{error}");
 }
 

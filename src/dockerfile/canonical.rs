@@ -8,11 +8,11 @@
 
 use super::heredoc::Heredoc;
 use super::mount::Mount;
-use super::words::{self, Command};
+use super::words::{self, InstructionWords};
 
 /// Returns the fields of the canonical form; their order and number are part of it.
-pub(super) fn canonical(command: &Command, heredocs: &[Heredoc], escape: char) -> Vec<String> {
-    let Command { keyword, flags, arguments, .. } = command;
+pub(super) fn canonical(command: &InstructionWords, heredocs: &[Heredoc], escape: char) -> Vec<String> {
+    let InstructionWords { keyword, flags, arguments, .. } = command;
     let mut fields = vec![keyword.clone()];
     if keyword == "FROM" {
         // The base is compared by its resolution, and the name of a stage does not affect the image.
@@ -22,12 +22,12 @@ pub(super) fn canonical(command: &Command, heredocs: &[Heredoc], escape: char) -
         fields.push(format!("--{}", flag.name));
         match (keyword.as_str(), flag.name.as_str(), &flag.value) {
             ("COPY" | "ADD", "from", _) | (_, _, None) => {}
-            ("RUN", "mount", Some(value)) => fields.extend(mount(value)),
+            ("RUN", "mount", Some(value)) => fields.extend(mount_fields(value)),
             (_, _, Some(value)) => fields.push(value.clone()),
         }
     }
     fields.push("--".to_owned());
-    fields.extend(operands(keyword, arguments, escape));
+    fields.extend(operand_fields(keyword, arguments, escape));
     for Heredoc { name, expand, strip_tabs, content } in heredocs {
         fields.push(format!("<< expand={expand} strip_tabs={strip_tabs}"));
         fields.extend([name.clone(), content.clone()]);
@@ -36,7 +36,7 @@ pub(super) fn canonical(command: &Command, heredocs: &[Heredoc], escape: char) -
 }
 
 /// Returns the options of a mount without the value of `from`, which is compared by its resolution.
-fn mount(value: &str) -> Vec<String> {
+fn mount_fields(value: &str) -> Vec<String> {
     let Ok(mount) = Mount::parse(value) else { return vec![value.to_owned()] };
     let options = mount.options.iter().map(|(key, value)| match value {
         Some(value) if key != "from" => format!("{key}={value}"),
@@ -45,15 +45,15 @@ fn mount(value: &str) -> Vec<String> {
     options.collect()
 }
 
-fn operands(keyword: &str, arguments: &str, escape: char) -> Vec<String> {
+fn operand_fields(keyword: &str, arguments: &str, escape: char) -> Vec<String> {
     let verbatim = || vec![arguments.to_owned()];
-    if let Some(Ok(words)) = words::json_array(arguments) {
+    if let Some(Ok(words)) = words::parse_json_array(arguments) {
         return [vec!["[]".to_owned()], words].concat();
     }
     match keyword {
-        "COPY" | "ADD" | "EXPOSE" | "VOLUME" => words::blank_separated(arguments),
-        "ARG" => words::quoted(arguments, escape),
-        "ENV" | "LABEL" => words::pairs(arguments, escape, keyword).map_or_else(
+        "COPY" | "ADD" | "EXPOSE" | "VOLUME" => words::split_at_blanks(arguments),
+        "ARG" => words::split_quoted(arguments, escape),
+        "ENV" | "LABEL" => words::parse_pairs(arguments, escape, keyword).map_or_else(
             |_| verbatim(),
             |pairs| pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect(),
         ),

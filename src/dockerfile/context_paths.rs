@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 /// The sources that the reached stages copy, add or mount from one context.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ContextPaths {
-    everything: bool,
+    includes_everything: bool,
     selectors: BTreeSet<ContextSelector>,
 }
 
@@ -28,17 +28,17 @@ pub struct ContextSelector {
 
 impl ContextSelector {
     /// Creates the selector of a mount, in which no character is special.
-    pub(super) fn mounted(path: &str) -> Self {
-        Self { path: clean(path), ..Self::default() }
+    pub(super) fn of_mount(path: &str) -> Self {
+        Self { path: clean_path(path), ..Self::default() }
     }
 
     /// Creates the selector of a COPY or ADD source whose variables are expanded.
-    pub(crate) fn copied(source: &str, parents: bool, exclude: Vec<String>) -> Self {
+    pub(crate) fn of_copy(source: &str, parents: bool, exclude: Vec<String>) -> Self {
         let (path, include) = match source.split_once("/./") {
-            _ if !parents => (clean(source), None),
+            _ if !parents => (clean_path(source), None),
             // The part before the pivot is not recreated at the destination.
-            Some((parent, below)) => (clean(parent), Some(clean(below))),
-            None => (String::new(), Some(clean(source))),
+            Some((parent, below)) => (clean_path(parent), Some(clean_path(below))),
+            None => (String::new(), Some(clean_path(source))),
         };
         Self { is_pattern: has_wildcards(&path), path, include, exclude }
     }
@@ -46,7 +46,7 @@ impl ContextSelector {
 
 impl ContextPaths {
     pub(crate) fn everything() -> Self {
-        Self { everything: true, ..Self::default() }
+        Self { includes_everything: true, ..Self::default() }
     }
 
     pub(super) fn add(&mut self, selector: ContextSelector) {
@@ -54,17 +54,17 @@ impl ContextPaths {
     }
 
     pub(super) fn add_everything(&mut self) {
-        self.everything = true;
+        self.includes_everything = true;
     }
 
     /// Returns `true` if the build reads nothing from the context.
     pub fn is_empty(&self) -> bool {
-        !self.everything && self.selectors.is_empty()
+        !self.includes_everything && self.selectors.is_empty()
     }
 
     /// Returns `true` if the whole context is included.
     pub fn is_everything(&self) -> bool {
-        self.everything || self.selectors.contains(&ContextSelector::default())
+        self.includes_everything || self.selectors.contains(&ContextSelector::default())
     }
 
     /// Returns the selectors, each once.
@@ -75,7 +75,7 @@ impl ContextPaths {
 
 impl FromIterator<ContextSelector> for ContextPaths {
     fn from_iter<I: IntoIterator<Item = ContextSelector>>(selectors: I) -> Self {
-        Self { everything: false, selectors: selectors.into_iter().collect() }
+        Self { includes_everything: false, selectors: selectors.into_iter().collect() }
     }
 }
 
@@ -93,7 +93,7 @@ fn has_wildcards(path: &str) -> bool {
 }
 
 /// Returns a path relative to the root, without `.`, `..`, doubled or outer slashes; `..` cannot leave the root.
-pub(crate) fn clean(path: &str) -> String {
+pub(crate) fn clean_path(path: &str) -> String {
     let mut parts: Vec<&str> = Vec::new();
     for part in path.split('/') {
         match part {
@@ -129,18 +129,18 @@ mod tests {
             let include = include.map(str::to_owned);
             let expected =
                 ContextSelector { path: path.to_owned(), is_pattern, include, ..ContextSelector::default() };
-            assert_eq!(ContextSelector::copied(source, parents, Vec::new()), expected, "{source}");
+            assert_eq!(ContextSelector::of_copy(source, parents, Vec::new()), expected, "{source}");
         }
-        assert!(!ContextSelector::mounted("a*").is_pattern);
+        assert!(!ContextSelector::of_mount("a*").is_pattern);
     }
 
     #[test]
     fn every_spelling_of_the_root_includes_everything_unless_a_pattern_excludes_something() {
         for source in [".", "/", "./", "a/..", ""] {
-            let paths = ContextPaths::from_iter([ContextSelector::copied(source, false, Vec::new())]);
+            let paths = ContextPaths::from_iter([ContextSelector::of_copy(source, false, Vec::new())]);
             assert!(paths.is_everything(), "{source}");
         }
-        let partial = ContextSelector::copied(".", false, vec!["*.md".to_owned()]);
+        let partial = ContextSelector::of_copy(".", false, vec!["*.md".to_owned()]);
         assert!(!ContextPaths::from_iter([partial]).is_everything());
         assert!(ContextPaths::default().is_empty() && !ContextPaths::everything().is_empty());
     }

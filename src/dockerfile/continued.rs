@@ -55,19 +55,19 @@ pub(crate) struct PrefixImage<'a> {
 
 /// The reason why a build cannot continue from a prefix image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NotContinued {
+pub(crate) enum ContinueError {
     #[error("a named context replaces the stage")]
-    Replaced,
+    StageReplaced,
     #[error("the ONBUILD triggers of `{0}` are unknown")]
     UnknownTriggers(String),
     #[error("the name of an ARG contains a variable")]
     VariableInArg,
     #[error("`# check=` makes build checks fail the build, and a continued build skips them")]
-    Checks,
+    EnforcedChecks,
     #[error("an ARG is named {}, which controls the build checks", SKIP_CHECKS.0)]
-    ChecksArg,
+    ChecksArgDeclared,
     #[error("the stage is built for {stage}, but the image is built for {image}")]
-    Platform { stage: String, image: String },
+    ForeignPlatform { stage: String, image: String },
     #[error("`{0}` is both an ARG and a variable of the image")]
     ArgAndEnv(String),
     #[error("the default of ARG `{arg}` uses `{variable}`, which a later ENV sets")]
@@ -79,27 +79,27 @@ pub(crate) enum NotContinued {
     )]
     SharedConfig(usize),
     #[error("the instructions to repeat do not fit on the lines before the cut")]
-    NoRoom,
+    NotEnoughLines,
     #[error("an instruction to repeat is too long")]
-    TooLong,
+    LineTooLong,
 }
 
 /// Returns `text` with the target stage based on `prefix`, the image of all instructions before `cut`.
 ///
 /// The caller ensures that the frontend is Docker's, that `resolution` is that of the target `cut.stage`, and that
 /// build arguments do not make build checks fail the build (see [`enforces_checks`]).
-pub(crate) fn continued(
+pub(crate) fn continue_from_prefix(
     text: &str,
     dockerfile: &Dockerfile,
     resolution: &Resolution,
     cut: Cut,
     prefix: PrefixImage<'_>,
-) -> Result<String, NotContinued> {
-    let inherited = Inherited::of(resolution, cut).ok_or(NotContinued::Replaced)?;
+) -> Result<String, ContinueError> {
+    let inherited = InheritedInstructions::of(resolution, cut).ok_or(ContinueError::StageReplaced)?;
     check_file(dockerfile, resolution)?;
     check_platform(resolution, &inherited)?;
-    if let Some(stage) = resolution.shares_settings(cut.stage) {
-        return Err(NotContinued::SharedConfig(stage));
+    if let Some(stage) = resolution.stage_sharing_config(cut.stage) {
+        return Err(ContinueError::SharedConfig(stage));
     }
     check_args(dockerfile, &inherited, prefix)?;
 
@@ -112,7 +112,7 @@ pub(crate) fn continued(
 
     let first = *stage.instructions[0].lines.start();
     let last = *stage.instructions[cut.instructions - 1].lines.end();
-    let lines = place(from, &inherited.repeated(prefix), first, last)?;
+    let lines = place_lines(from, &inherited.repeated_instructions(prefix), first, last)?;
     let mut changed = String::with_capacity(text.len() + 256);
     for (line, number) in text.split_inclusive('\n').zip(1..) {
         if (first..=last).contains(&number) {
@@ -123,7 +123,7 @@ pub(crate) fn continued(
         }
     }
     // The engine limits the length of a line.
-    Dockerfile::parse(&changed).map_err(|_| NotContinued::TooLong)?;
+    Dockerfile::parse(&changed).map_err(|_| ContinueError::LineTooLong)?;
     Ok(changed)
 }
 
@@ -133,26 +133,26 @@ pub(crate) fn enforces_checks(checks: &str) -> bool {
 }
 
 /// An instruction to repeat, with its original line if the stage itself contains it.
-type Repeated = (Option<usize>, String);
+type RepeatedInstruction = (Option<usize>, String);
 
 /// The instructions that determine the state of a stage at the cut.
-struct Inherited<'a> {
+struct InheritedInstructions<'a> {
     /// The parent stages and the stage itself, starting with the one that is based on an image.
     stages: Vec<&'a ResolvedStage>,
     /// The instructions up to the cut, starting with those of the parent stages.
     before: Vec<&'a ResolvedInstruction>,
     /// The position in `before` of the stage's own first instruction.
-    own: usize,
+    own_start: usize,
     /// The stage's instructions after the cut.
     after: &'a [ResolvedInstruction],
 }
 
-impl<'a> Inherited<'a> {
+impl<'a> InheritedInstructions<'a> {
     /// Returns `None` if a named context replaces the stage.
     fn of(resolution: &'a Resolution, cut: Cut) -> Option<Self> {
         let find = |index| resolution.stages.iter().find(|stage| stage.index == index);
         let mut stage = find(cut.stage)?;
-        let triggers = stage.instructions.iter().filter(|at| at.triggered).count();
+        let triggers = stage.instructions.iter().filter(|at| at.is_trigger).count();
         let (up_to_cut, after) = stage.instructions.split_at_checked(cut.instructions + triggers)?;
         let mut stages = vec![stage];
         while let Source::Stage(base) = stage.base {
@@ -164,15 +164,15 @@ impl<'a> Inherited<'a> {
         let mut before: Vec<_> = parents.collect();
         let own = before.len();
         before.extend(up_to_cut);
-        Some(Self { stages, before, own, after })
+        Some(Self { stages, before, own_start: own, after })
     }
 
     /// Returns the instructions to repeat, in order.
-    fn repeated(&self, prefix: PrefixImage<'_>) -> Vec<Repeated> {
+    fn repeated_instructions(&self, prefix: PrefixImage<'_>) -> Vec<RepeatedInstruction> {
         let cmd = self.command_to_repeat();
         let mut repeated = Vec::new();
         for (position, at) in self.before.iter().enumerate() {
-            let own = position >= self.own && !at.triggered;
+            let own = position >= self.own_start && !at.is_trigger;
             let text = match &at.instruction.kind {
                 _ if cmd == Some(position) => {
                     // Repeat the config's command: a SHELL after the CMD would change the meaning of its shell form.
@@ -191,22 +191,22 @@ impl<'a> Inherited<'a> {
     /// Returns the position in `before` of the CMD that an ENTRYPOINT after the cut would otherwise reset.
     fn command_to_repeat(&self) -> Option<usize> {
         let next = self.after.iter().find(|at| matches!(&*at.instruction.keyword, "CMD" | "ENTRYPOINT"))?;
-        let own = self.before.iter().enumerate().skip(self.own);
+        let own = self.before.iter().enumerate().skip(self.own_start);
         let cmd = own.rev().find(|(_, at)| at.instruction.keyword == "CMD")?.0;
         (next.instruction.keyword == "ENTRYPOINT").then_some(cmd)
     }
 }
 
 /// Checks the conditions that concern the whole file.
-fn check_file(dockerfile: &Dockerfile, resolution: &Resolution) -> Result<(), NotContinued> {
-    if let Some(base) = resolution.untold_triggers.first() {
-        return Err(NotContinued::UnknownTriggers(base.clone()));
+fn check_file(dockerfile: &Dockerfile, resolution: &Resolution) -> Result<(), ContinueError> {
+    if let Some(base) = resolution.unknown_triggers.first() {
+        return Err(ContinueError::UnknownTriggers(base.clone()));
     }
-    if resolution.any_arg {
-        return Err(NotContinued::VariableInArg);
+    if resolution.has_variable_arg_name {
+        return Err(ContinueError::VariableInArg);
     }
     if dockerfile.directives.check.as_deref().is_some_and(enforces_checks) {
-        return Err(NotContinued::Checks);
+        return Err(ContinueError::EnforcedChecks);
     }
     let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
     let declares = |at: &Instruction| match &at.kind {
@@ -214,16 +214,19 @@ fn check_file(dockerfile: &Dockerfile, resolution: &Resolution) -> Result<(), No
         _ => false,
     };
     if dockerfile.global_args.iter().chain(stages).any(declares) {
-        return Err(NotContinued::ChecksArg);
+        return Err(ContinueError::ChecksArgDeclared);
     }
     Ok(())
 }
 
 /// Rejects a stage for a different platform: the config of its prefix would contain the platform of the build, not that
 /// of its files.
-fn check_platform(resolution: &Resolution, inherited: &Inherited<'_>) -> Result<(), NotContinued> {
+fn check_platform(
+    resolution: &Resolution,
+    inherited: &InheritedInstructions<'_>,
+) -> Result<(), ContinueError> {
     match inherited.stages.first().and_then(|root| root.platform.as_ref()) {
-        Some(platform) if *platform != resolution.platform => Err(NotContinued::Platform {
+        Some(platform) if *platform != resolution.platform => Err(ContinueError::ForeignPlatform {
             stage: platform.to_string(),
             image: resolution.platform.to_string(),
         }),
@@ -234,22 +237,22 @@ fn check_platform(resolution: &Resolution, inherited: &Inherited<'_>) -> Result<
 /// Rejects arguments that would have a different value if they were repeated.
 fn check_args(
     dockerfile: &Dockerfile,
-    inherited: &Inherited<'_>,
+    inherited: &InheritedInstructions<'_>,
     prefix: PrefixImage<'_>,
-) -> Result<(), NotContinued> {
+) -> Result<(), ContinueError> {
     let escape = dockerfile.directives.escape;
     for (position, at) in inherited.before.iter().enumerate() {
         let InstructionKind::Arg(args) = &at.instruction.kind else { continue };
-        if at.triggered && escape != '\\' {
+        if at.is_trigger && escape != '\\' {
             // A trigger is split into words with a backslash as escape character.
-            return Err(NotContinued::EscapeInTrigger);
+            return Err(ContinueError::EscapeInTrigger);
         }
         for (name, default) in args {
             // The last ARG or ENV takes precedence, and a repeated ARG would be the last one.
             if prefix.variables.contains(name) {
-                return Err(NotContinued::ArgAndEnv(name.clone()));
+                return Err(ContinueError::ArgAndEnv(name.clone()));
             }
-            let used = default.as_ref().map(|default| variables(default, escape)).unwrap_or_default();
+            let used = default.as_ref().map(|default| used_variables(default, escape)).unwrap_or_default();
             let later = inherited.before[position..].iter().flat_map(|at| match &at.instruction.kind {
                 InstructionKind::Env(pairs) => pairs.as_slice(),
                 _ => &[],
@@ -259,7 +262,7 @@ fn check_args(
                 later.clone().any(|(set, _)| set == name || set.contains(['$', '"', '\'', escape]))
             };
             if let Some(variable) = used.into_iter().find(changed) {
-                return Err(NotContinued::VariableChanged { arg: name.clone(), variable });
+                return Err(ContinueError::VariableChanged { arg: name.clone(), variable });
             }
         }
     }
@@ -267,7 +270,7 @@ fn check_args(
 }
 
 /// Returns the variables that a word uses; empty for a word that cannot be expanded.
-fn variables(word: &str, escape: char) -> BTreeSet<String> {
+fn used_variables(word: &str, escape: char) -> BTreeSet<String> {
     let used = RefCell::new(BTreeSet::new());
     let lookup = |name: &str| {
         used.borrow_mut().insert(name.to_owned());
@@ -281,19 +284,19 @@ fn variables(word: &str, escape: char) -> BTreeSet<String> {
 
 /// Places `from` on the line `first`, and the instructions on the lines after it, up to `last`: on their original lines
 /// if possible, and always in order.
-fn place(
+fn place_lines(
     from: String,
-    repeated: &[Repeated],
+    repeated: &[RepeatedInstruction],
     first: usize,
     last: usize,
-) -> Result<Vec<String>, NotContinued> {
+) -> Result<Vec<String>, ContinueError> {
     let mut lines = vec![String::new(); last - first + 1];
     lines[0] = from;
     let mut free = 1;
     for (own, text) in repeated {
         let start = own.map_or(free, |own| free.max(own - first));
         free = start + text.split('\n').count();
-        let target = lines.get_mut(start..free).ok_or(NotContinued::NoRoom)?;
+        let target = lines.get_mut(start..free).ok_or(ContinueError::NotEnoughLines)?;
         target.iter_mut().zip(text.split('\n')).for_each(|(line, text)| text.clone_into(line));
     }
     Ok(lines)

@@ -39,9 +39,9 @@ impl Directives {
         let shebang = text.starts_with("#!");
         let mut unindented = true;
         for (index, source) in text.lines().enumerate().skip(usize::from(shebang)) {
-            let Some((name, value)) = directive(source) else { break };
+            let Some((name, value)) = parse_directive(source) else { break };
             unindented &= source.starts_with('#');
-            let error = |message| Err(SyntaxError::at(index + 1, source, message));
+            let error = |message| Err(SyntaxError::at_line(index + 1, source, message));
             if seen.contains(&name) {
                 if shebang {
                     break;
@@ -64,7 +64,7 @@ impl Directives {
     }
 }
 
-fn directive(source: &str) -> Option<(String, &str)> {
+fn parse_directive(source: &str) -> Option<(String, &str)> {
     let comment = source.trim_start().strip_prefix('#')?.trim_start();
     let (name, value) = comment.split_once('=')?;
     let name = name.trim_end().to_lowercase();

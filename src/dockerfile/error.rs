@@ -15,22 +15,32 @@ pub struct SyntaxError {
 }
 
 /// Maximum number of characters of a source line in a rendered error.
-const WIDEST: usize = 200;
+const MAX_SHOWN_CHARS: usize = 200;
 
 impl SyntaxError {
     /// Creates an error at the first of `parts` that occurs in `source`, the text from line `first` on, or else at the
     /// start of that text.
-    pub(super) fn within(first: usize, source: &str, parts: &[&str], message: impl Into<String>) -> Self {
+    pub(super) fn at_part(first: usize, source: &str, parts: &[&str], message: impl Into<String>) -> Self {
         let found = parts.iter().find_map(|part| locate(source, part, 0));
-        Self::found(first, source, found, message)
+        Self::at_position(first, source, found, message)
     }
 
     /// Creates an error at the second occurrence of `part` in `source`.
-    pub(super) fn again(first: usize, source: &str, part: &str, message: impl Into<String>) -> Self {
-        Self::found(first, source, locate(source, part, 1), message)
+    pub(super) fn at_second_occurrence(
+        first: usize,
+        source: &str,
+        part: &str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self::at_position(first, source, locate(source, part, 1), message)
     }
 
-    fn found(first: usize, source: &str, found: Option<(usize, usize)>, message: impl Into<String>) -> Self {
+    fn at_position(
+        first: usize,
+        source: &str,
+        found: Option<(usize, usize)>,
+        message: impl Into<String>,
+    ) -> Self {
         let (line, byte) = found.unwrap_or_else(|| {
             let line = source.lines().next().unwrap_or_default();
             (0, line.len() - line.trim_start().len())
@@ -40,8 +50,8 @@ impl SyntaxError {
     }
 
     /// Creates an error at the start of `line`.
-    pub(super) fn at(line: usize, source: &str, message: impl Into<String>) -> Self {
-        Self::within(line, source, &[], message)
+    pub(super) fn at_line(line: usize, source: &str, message: impl Into<String>) -> Self {
+        Self::at_part(line, source, &[], message)
     }
 
     /// Renders the error with its source line and a caret below the position.
@@ -60,8 +70,9 @@ impl SyntaxError {
         if let Some(source) = text.lines().nth(line.saturating_sub(1)) {
             // Show only the part of an overlong line around the position.
             let source = source.trim_start_matches('\u{feff}').trim_end();
-            let skipped = if source.len() > WIDEST { column.saturating_sub(WIDEST / 2) } else { 0 };
-            let source: String = source.chars().skip(skipped).take(WIDEST).collect();
+            let skipped =
+                if source.len() > MAX_SHOWN_CHARS { column.saturating_sub(MAX_SHOWN_CHARS / 2) } else { 0 };
+            let source: String = source.chars().skip(skipped).take(MAX_SHOWN_CHARS).collect();
             let number = line.to_string();
             let margin = " ".repeat(number.len());
             // A tab is indented with a tab, so that the caret lines up.

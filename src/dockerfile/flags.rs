@@ -6,22 +6,22 @@
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/instructions/bflag.go`.
 
 use super::suggest;
-use super::words::{Command, Flag};
+use super::words::{Flag, InstructionWords};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum FlagKind {
     /// `--flag`, `--flag=true`, `--flag=false`; once.
     Switch,
     /// `--flag=text`; once.
     Text,
     /// `--flag=text`; any number of times.
-    Texts,
+    RepeatedText,
 }
 
-use Kind::{Switch, Text, Texts};
+use FlagKind::{RepeatedText, Switch, Text};
 
 /// Returns the flags of an instruction, or `None` if the engine does not parse its flags.
-fn known(keyword: &str) -> Option<&'static [(&'static str, Kind)]> {
+fn known_flags(keyword: &str) -> Option<&'static [(&'static str, FlagKind)]> {
     Some(match keyword {
         "ADD" => &[
             ("chown", Text),
@@ -30,7 +30,7 @@ fn known(keyword: &str) -> Option<&'static [(&'static str, Kind)]> {
             ("keep-git-dir", Switch),
             ("checksum", Text),
             ("unpack", Switch),
-            ("exclude", Texts),
+            ("exclude", RepeatedText),
         ],
         "COPY" => &[
             ("from", Text),
@@ -38,7 +38,7 @@ fn known(keyword: &str) -> Option<&'static [(&'static str, Kind)]> {
             ("chmod", Text),
             ("link", Switch),
             ("parents", Switch),
-            ("exclude", Texts),
+            ("exclude", RepeatedText),
         ],
         "FROM" => &[("platform", Text)],
         "HEALTHCHECK" => &[
@@ -48,52 +48,52 @@ fn known(keyword: &str) -> Option<&'static [(&'static str, Kind)]> {
             ("start-interval", Text),
             ("retries", Text),
         ],
-        "RUN" => &[("mount", Texts), ("network", Text), ("security", Text), ("device", Texts)],
+        "RUN" => &[("mount", RepeatedText), ("network", Text), ("security", Text), ("device", RepeatedText)],
         "ARG" | "STOPSIGNAL" => return None,
         _ => &[],
     })
 }
 
-pub(super) struct Mistake {
+pub(super) struct FlagMistake {
     pub(super) message: String,
     /// The flag as written, up to the end of its name.
     pub(super) flag: String,
     /// `true` if the flag must not be repeated, but is.
-    pub(super) again: bool,
+    pub(super) is_repetition: bool,
 }
 
 /// Returns the first mistake in a command's flags.
-pub(super) fn mistake(command: &Command) -> Option<Mistake> {
-    let known = known(&command.keyword)?;
+pub(super) fn first_mistake(command: &InstructionWords) -> Option<FlagMistake> {
+    let known = known_flags(&command.keyword)?;
     let flags = &command.flags;
     flags.iter().enumerate().find_map(|(index, flag)| {
         let kind = known.iter().find(|(name, _)| *name == flag.name).map(|(_, kind)| *kind);
         let earlier = || flags[..index].iter().any(|earlier| earlier.name == flag.name);
-        let again = kind.is_some_and(|kind| kind != Texts) && earlier();
+        let again = kind.is_some_and(|kind| kind != RepeatedText) && earlier();
         let message = match kind {
-            None => unknown(&command.keyword, known, &flag.name),
+            None => unknown_flag_message(&command.keyword, known, &flag.name),
             Some(_) if again => Some(format!("duplicate flag `--{}`", flag.name)),
-            Some(kind) => wrong(kind, flag),
+            Some(kind) => value_message(kind, flag),
         };
-        message.map(|message| Mistake { message, flag: format!("--{}", flag.name), again })
+        message.map(|message| FlagMistake { message, flag: format!("--{}", flag.name), is_repetition: again })
     })
 }
 
-fn unknown(keyword: &str, known: &[(&str, Kind)], name: &str) -> Option<String> {
+fn unknown_flag_message(keyword: &str, known: &[(&str, FlagKind)], name: &str) -> Option<String> {
     if known.is_empty() {
         return Some(format!("{keyword} does not accept flags"));
     }
-    let nearest = suggest::nearest(name, known.iter().map(|(name, _)| *name));
+    let nearest = suggest::nearest_name(name, known.iter().map(|(name, _)| *name));
     match nearest {
         Some(nearest) => Some(format!("unknown flag `--{name}`; did you mean `--{nearest}`?")),
         None => name.is_empty().then(|| "a flag has no name".to_owned()),
     }
 }
 
-fn wrong(kind: Kind, flag: &Flag) -> Option<String> {
+fn value_message(kind: FlagKind, flag: &Flag) -> Option<String> {
     let name = &flag.name;
     match (kind, flag.value.as_deref()) {
-        (Text | Texts, None) | (Switch, Some("")) => Some(format!("`--{name}` needs a value")),
+        (Text | RepeatedText, None) | (Switch, Some("")) => Some(format!("`--{name}` needs a value")),
         (Switch, Some(value)) if !["true", "false"].iter().any(|word| value.eq_ignore_ascii_case(word)) => {
             Some(format!("`--{name}` must be true or false, not `{value}`"))
         }

@@ -1,11 +1,11 @@
 //! Validates HEALTHCHECK instructions.
 
-use super::words::{self, Command, Flag};
+use super::words::{self, Flag, InstructionWords};
 
 /// Returns the mistake in a HEALTHCHECK whose flag names were already validated, with the flag that contains it, if
 /// any.
-pub(super) fn mistake(command: &Command) -> Option<(String, Option<&Flag>)> {
-    let wrong_value = || command.flags.iter().find_map(|flag| Some((wrong_value(flag)?, Some(flag))));
+pub(super) fn first_mistake(command: &InstructionWords) -> Option<(String, Option<&Flag>)> {
+    let wrong_value = || command.flags.iter().find_map(|flag| Some((value_mistake(flag)?, Some(flag))));
     match test_mistake(command) {
         Some(message) => Some((message, None)),
         None if command.arguments.eq_ignore_ascii_case("none") => None,
@@ -13,13 +13,13 @@ pub(super) fn mistake(command: &Command) -> Option<(String, Option<&Flag>)> {
     }
 }
 
-fn test_mistake(command: &Command) -> Option<String> {
+fn test_mistake(command: &InstructionWords) -> Option<String> {
     let mut halves = command.arguments.splitn(2, char::is_whitespace);
     let (kind, test) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default().trim_start());
     match kind.to_uppercase().as_str() {
         "" => Some("HEALTHCHECK requires at least one argument".to_owned()),
         "NONE" => (!test.is_empty()).then(|| "HEALTHCHECK NONE does not accept arguments".to_owned()),
-        "CMD" => match words::json_array(test) {
+        "CMD" => match words::parse_json_array(test) {
             Some(Err(message)) => Some(message),
             Some(Ok(argv)) if argv.is_empty() => Some("missing command after HEALTHCHECK CMD".to_owned()),
             None if test.is_empty() => Some("missing command after HEALTHCHECK CMD".to_owned()),
@@ -29,12 +29,12 @@ fn test_mistake(command: &Command) -> Option<String> {
     }
 }
 
-fn wrong_value(flag: &Flag) -> Option<String> {
+fn value_mistake(flag: &Flag) -> Option<String> {
     let (name, value) = (&flag.name, flag.value.as_deref().filter(|value| !value.is_empty())?);
     let valid = match name.as_str() {
         "retries" => value.parse::<i32>().is_ok_and(|retries| retries >= 0),
         "interval" | "timeout" | "start-period" | "start-interval" => {
-            nanoseconds(value).is_some_and(|duration| duration == 0 || duration >= 1_000_000)
+            parse_nanoseconds(value).is_some_and(|duration| duration == 0 || duration >= 1_000_000)
         }
         _ => true,
     };
@@ -44,7 +44,7 @@ fn wrong_value(flag: &Flag) -> Option<String> {
 }
 
 /// Parses a duration in Go's notation: `1h30m`, `1.5s`, `0`.
-pub(super) fn nanoseconds(text: &str) -> Option<i64> {
+pub(super) fn parse_nanoseconds(text: &str) -> Option<i64> {
     let unsigned = text.strip_prefix(['+', '-']).unwrap_or(text);
     let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
     if unsigned == "0" {
@@ -84,7 +84,11 @@ mod tests {
         for valid in
             ["NONE", "--interval=30s CMD x", "--interval=1h30m --timeout=1.5s --retries=3 cmd [\"x\"]"]
         {
-            assert_eq!(mistake(&Command::of_line(&format!("HEALTHCHECK {valid}"), '\\')), None, "{valid}");
+            assert_eq!(
+                first_mistake(&InstructionWords::of_line(&format!("HEALTHCHECK {valid}"), '\\')),
+                None,
+                "{valid}"
+            );
         }
         let duration = "must be zero or a duration of at least 1ms, such as 30s, not";
         let table = [
@@ -100,8 +104,8 @@ mod tests {
             ("--retries=-1 CMD x", "`--retries` must be a number, not `-1`".to_owned()),
         ];
         for (text, message) in table {
-            let command = Command::of_line(&format!("HEALTHCHECK {text}"), '\\');
-            assert_eq!(mistake(&command).map(|(message, _)| message), Some(message), "{text}");
+            let command = InstructionWords::of_line(&format!("HEALTHCHECK {text}"), '\\');
+            assert_eq!(first_mistake(&command).map(|(message, _)| message), Some(message), "{text}");
         }
     }
 }

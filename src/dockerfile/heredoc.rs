@@ -44,7 +44,7 @@ impl Heredoc {
     }
 
     /// Returns `true` if `line` (without its line end) closes this here-document.
-    pub(super) fn ends_with(&self, line: &str) -> bool {
+    pub(super) fn is_closed_by(&self, line: &str) -> bool {
         let line = if self.strip_tabs { line.trim_start_matches('\t') } else { line };
         line == self.name
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Adds `flags` after the keywords of the instructions that start at these lines, counted from 1.
-pub(crate) fn with_flags(text: &str, flags: &BTreeMap<usize, Vec<String>>) -> String {
+pub(crate) fn insert_flags(text: &str, flags: &BTreeMap<usize, Vec<String>>) -> String {
     let mut changed = String::with_capacity(text.len() + 256);
     for (number, line) in (1..).zip(text.split_inclusive('\n')) {
         let keyword = line.trim_start();
@@ -35,9 +35,9 @@ mod tests {
             lines.iter().map(|line| (*line, vec!["--x=1".to_owned(), "--y".to_owned()])).collect()
         };
         assert_eq!(
-            with_flags(text, &flags(&[2, 4])),
+            insert_flags(text, &flags(&[2, 4])),
             "FROM a\r\n  run --x=1 --y\tpip install \\\n  x\nRUN --x=1 --y <<E\nRUN\nE\nRUN\n"
         );
-        assert_eq!(with_flags(text, &flags(&[])), text);
+        assert_eq!(insert_flags(text, &flags(&[])), text);
     }
 }

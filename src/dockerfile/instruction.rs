@@ -8,7 +8,7 @@ use super::canonical::canonical;
 use super::error::SyntaxError;
 use super::heredoc::Heredoc;
 use super::kinds;
-use super::line::{self, Line};
+use super::line::{self, SourceLine};
 use super::mount::Mount;
 use super::words::Flag;
 
@@ -32,19 +32,19 @@ pub struct Instruction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InstructionKind {
     /// `FROM [--platform=p] base [AS name]`
-    From(From),
+    From(FromInstruction),
     /// `ARG name[=default] …`
     Arg(Vec<(String, Option<String>)>),
     /// `ENV name=value …`
     Env(Vec<(String, String)>),
     /// `RUN`
-    Run(Run),
+    Run(RunInstruction),
     /// `COPY`
-    Copy(Transfer),
+    Copy(CopyInstruction),
     /// `ADD`
-    Add(Transfer),
+    Add(CopyInstruction),
     /// `ONBUILD`
-    Onbuild(Onbuild),
+    Onbuild(OnbuildInstruction),
     /// `WORKDIR path`
     Workdir(String),
     /// `USER name`
@@ -57,7 +57,7 @@ pub enum InstructionKind {
 
 /// The parts of a `FROM` instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct From {
+pub struct FromInstruction {
     /// The base as written.
     pub base: String,
     /// The stage's name in lower case.
@@ -68,7 +68,7 @@ pub struct From {
 
 /// The parts of a `RUN` instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Run {
+pub struct RunInstruction {
     /// The `--mount` flags in order.
     pub mounts: Vec<Mount>,
     /// The value of `--network`: `default`, `none` or `host`.
@@ -92,7 +92,7 @@ pub enum RunCommand {
 
 /// The parts of a `COPY` or `ADD` instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transfer {
+pub struct CopyInstruction {
     /// All flags in order, including unknown ones.
     pub flags: Vec<Flag>,
     /// The sources that are paths or addresses, as written.
@@ -105,7 +105,7 @@ pub struct Transfer {
 
 /// The parts of an `ONBUILD` instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Onbuild {
+pub struct OnbuildInstruction {
     /// The deferred instruction. If it cannot be parsed, it is [`InstructionKind::Other`], because the engine accepts
     /// it until an image is based on this one.
     pub instruction: Box<Instruction>,
@@ -113,7 +113,7 @@ pub struct Onbuild {
     pub(crate) expression: String,
 }
 
-impl Run {
+impl RunInstruction {
     /// Returns the script for the shell: the command with its here-documents, or only the here-document if the command
     /// consists of it. Returns `None` for the JSON form.
     pub fn script(&self) -> Option<String> {
@@ -129,7 +129,7 @@ impl Run {
     }
 }
 
-impl Transfer {
+impl CopyInstruction {
     /// Returns the value of a flag, as written.
     pub(crate) fn flag(&self, name: &str) -> Option<&str> {
         self.flags.iter().rev().find(|flag| flag.name == name).and_then(|flag| flag.value.as_deref())
@@ -137,14 +137,14 @@ impl Transfer {
 }
 
 impl Instruction {
-    pub(super) fn of_line(line: Line, escape: char) -> Result<Self, SyntaxError> {
-        let Line { first, last, source, command, heredocs } = line;
+    pub(super) fn of_line(line: SourceLine, escape: char) -> Result<Self, SyntaxError> {
+        let SourceLine { first, last, source, command, heredocs } = line;
         let canonical = canonical(&command, &heredocs, escape);
-        match kinds::kind(&command, heredocs, escape) {
+        match kinds::parse_kind(&command, heredocs, escape) {
             Ok(kind) => {
                 Ok(Self { keyword: command.keyword, kind, text: source, canonical, lines: first..=last })
             }
-            Err(fault) => Err(fault.within(first, &source)),
+            Err(fault) => Err(fault.into_error(first, &source)),
         }
     }
 
@@ -153,7 +153,7 @@ impl Instruction {
         let mut lines = line::lines(expression, '\\')?;
         if lines.len() != 1 {
             let message = "an ONBUILD trigger must be a single instruction";
-            return Err(SyntaxError::at(1, expression, message));
+            return Err(SyntaxError::at_line(1, expression, message));
         }
         Ok(Self { lines: from.clone(), ..Self::of_line(lines.remove(0), '\\')? })
     }

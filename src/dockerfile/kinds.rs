@@ -4,13 +4,15 @@
 
 use super::canonical::canonical;
 use super::error::SyntaxError;
-use super::flags::{self, Mistake};
+use super::flags::{self, FlagMistake};
 use super::healthcheck;
 use super::heredoc::Heredoc;
-use super::instruction::{self, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
+use super::instruction::{
+    self, CopyInstruction, Instruction, InstructionKind, OnbuildInstruction, RunCommand, RunInstruction,
+};
 use super::mount::Mount;
 use super::suggest;
-use super::words::{self, Command, Flag};
+use super::words::{self, Flag, InstructionWords};
 
 const KEYWORDS: [&str; 18] = [
     "ADD",
@@ -34,65 +36,69 @@ const KEYWORDS: [&str; 18] = [
 ];
 
 /// The keywords whose arguments can be a JSON array.
-const TAKES_JSON: [&str; 7] = ["ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"];
+const JSON_KEYWORDS: [&str; 7] = ["ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"];
 
 /// A mistake, with the parts of the line that it concerns, the most specific first.
-pub(super) struct Fault {
+pub(super) struct InstructionMistake {
     message: String,
     parts: Vec<String>,
     /// `true` if the position is the second occurrence of the first part.
-    again: bool,
+    is_repetition: bool,
 }
 
-impl From<String> for Fault {
+impl From<String> for InstructionMistake {
     fn from(message: String) -> Self {
-        Self { message, parts: Vec::new(), again: false }
+        Self { message, parts: Vec::new(), is_repetition: false }
     }
 }
 
-impl Fault {
+impl InstructionMistake {
     /// Converts to an error at the position of the mistake in `source`, the text from line `first` on.
-    pub(super) fn within(self, first: usize, source: &str) -> SyntaxError {
+    pub(super) fn into_error(self, first: usize, source: &str) -> SyntaxError {
         let parts: Vec<&str> = self.parts.iter().map(String::as_str).collect();
         match parts.first() {
-            Some(part) if self.again => SyntaxError::again(first, source, part, self.message),
-            _ => SyntaxError::within(first, source, &parts, self.message),
+            Some(part) if self.is_repetition => {
+                SyntaxError::at_second_occurrence(first, source, part, self.message)
+            }
+            _ => SyntaxError::at_part(first, source, &parts, self.message),
         }
     }
 
-    fn about(part: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), parts: vec![part.into()], again: false }
+    fn at_part(part: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), parts: vec![part.into()], is_repetition: false }
     }
 }
 
-fn fault<T>(message: impl Into<String>) -> Result<T, Fault> {
+fn fault<T>(message: impl Into<String>) -> Result<T, InstructionMistake> {
     Err(message.into().into())
 }
 
-pub(super) fn kind(
-    command: &Command,
+pub(super) fn parse_kind(
+    command: &InstructionWords,
     heredocs: Vec<Heredoc>,
     escape: char,
-) -> Result<InstructionKind, Fault> {
-    let Command { keyword, written, arguments, .. } = command;
+) -> Result<InstructionKind, InstructionMistake> {
+    let InstructionWords { keyword, written, arguments, .. } = command;
     let no_check = keyword == "HEALTHCHECK" && arguments.eq_ignore_ascii_case("none");
-    if let Some(Mistake { message, flag, again }) = flags::mistake(command).filter(|_| !no_check) {
-        return Err(Fault { message, parts: vec![flag], again });
+    if let Some(FlagMistake { message, flag, is_repetition: again }) =
+        flags::first_mistake(command).filter(|_| !no_check)
+    {
+        return Err(InstructionMistake { message, parts: vec![flag], is_repetition: again });
     }
     let json = || json_array(arguments);
     let exactly_one = || match arguments.as_str() {
         "" => fault(format!("{keyword} requires exactly one argument")),
         argument => Ok(argument.to_owned()),
     };
-    let pairs = || words::pairs(arguments, escape, keyword);
+    let pairs = || words::parse_pairs(arguments, escape, keyword);
     Ok(match keyword.as_str() {
-        "FROM" => InstructionKind::From(from(command)?),
-        "ARG" => InstructionKind::Arg(declared(arguments, escape)?),
+        "FROM" => InstructionKind::From(parse_from(command)?),
+        "ARG" => InstructionKind::Arg(parse_args(arguments, escape)?),
         "ENV" => InstructionKind::Env(pairs()?),
-        "RUN" => InstructionKind::Run(run(command, heredocs)?),
-        "COPY" => InstructionKind::Copy(transfer(command, &heredocs)?),
-        "ADD" => InstructionKind::Add(transfer(command, &heredocs)?),
-        "ONBUILD" => InstructionKind::Onbuild(onbuild(command, heredocs, escape)?),
+        "RUN" => InstructionKind::Run(parse_run(command, heredocs)?),
+        "COPY" => InstructionKind::Copy(parse_copy(command, &heredocs)?),
+        "ADD" => InstructionKind::Add(parse_copy(command, &heredocs)?),
+        "ONBUILD" => InstructionKind::Onbuild(parse_onbuild(command, heredocs, escape)?),
         "WORKDIR" => InstructionKind::Workdir(exactly_one()?),
         "USER" => InstructionKind::User(exactly_one()?),
         "STOPSIGNAL" | "MAINTAINER" => InstructionKind::Other(exactly_one()?),
@@ -118,26 +124,30 @@ pub(super) fn kind(
             json()?;
             InstructionKind::Other(arguments.clone())
         }
-        "HEALTHCHECK" => match healthcheck::mistake(command) {
+        "HEALTHCHECK" => match healthcheck::first_mistake(command) {
             Some((message, None)) => return fault(message),
-            Some((message, Some(flag))) => return Err(Fault::about(format!("--{}", flag.name), message)),
+            Some((message, Some(flag))) => {
+                return Err(InstructionMistake::at_part(format!("--{}", flag.name), message));
+            }
             None => InstructionKind::Other(arguments.clone()),
         },
         "EXPOSE" => InstructionKind::Other(arguments.clone()),
         _ => {
-            let similar = suggest::nearest(written, KEYWORDS);
+            let similar = suggest::nearest_name(written, KEYWORDS);
             let similar = similar.map(|similar| format!("; did you mean `{similar}`?")).unwrap_or_default();
             return fault(format!("unknown instruction `{written}`{similar}"));
         }
     })
 }
 
-fn json_array(arguments: &str) -> Result<Option<Vec<String>>, Fault> {
-    words::json_array(arguments).transpose().map_err(|message| Fault::about(arguments, message))
+fn json_array(arguments: &str) -> Result<Option<Vec<String>>, InstructionMistake> {
+    words::parse_json_array(arguments)
+        .transpose()
+        .map_err(|message| InstructionMistake::at_part(arguments, message))
 }
 
-fn from(command: &Command) -> Result<instruction::From, Fault> {
-    let words = words::blank_separated(&command.arguments);
+fn parse_from(command: &InstructionWords) -> Result<instruction::FromInstruction, InstructionMistake> {
+    let words = words::split_at_blanks(&command.arguments);
     let name = match words.as_slice() {
         [_] => None,
         [_, word, name] if word.eq_ignore_ascii_case("as") => {
@@ -148,7 +158,7 @@ fn from(command: &Command) -> Result<instruction::From, Fault> {
                 let message = format!(
                     "invalid stage name `{name}`: start with a letter, then use letters, digits, `-`, `_` or `.`"
                 );
-                return Err(Fault::about(name, message));
+                return Err(InstructionMistake::at_part(name, message));
             }
             Some(lower)
         }
@@ -156,11 +166,11 @@ fn from(command: &Command) -> Result<instruction::From, Fault> {
     };
     let platform = command.flags.iter().rev().find(|flag| flag.name == "platform");
     let platform = platform.and_then(|flag| flag.value.clone()).filter(|platform| !platform.is_empty());
-    Ok(instruction::From { base: words[0].clone(), name, platform })
+    Ok(instruction::FromInstruction { base: words[0].clone(), name, platform })
 }
 
-fn declared(arguments: &str, escape: char) -> Result<Vec<(String, Option<String>)>, Fault> {
-    let words = words::quoted(arguments, escape);
+fn parse_args(arguments: &str, escape: char) -> Result<Vec<(String, Option<String>)>, InstructionMistake> {
+    let words = words::split_quoted(arguments, escape);
     if words.is_empty() {
         return fault("ARG requires at least one argument");
     }
@@ -174,7 +184,10 @@ fn declared(arguments: &str, escape: char) -> Result<Vec<(String, Option<String>
         .collect()
 }
 
-fn run(command: &Command, heredocs: Vec<Heredoc>) -> Result<Run, Fault> {
+fn parse_run(
+    command: &InstructionWords,
+    heredocs: Vec<Heredoc>,
+) -> Result<RunInstruction, InstructionMistake> {
     let mut mounts = Vec::new();
     let (mut network, mut security) = (None, None);
     for Flag { name, value } in &command.flags {
@@ -184,13 +197,13 @@ fn run(command: &Command, heredocs: Vec<Heredoc>) -> Result<Run, Fault> {
                 return Ok(Some(value.to_owned()));
             }
             let message = format!("`--{name}` must be one of {}, not `{value}`", values.join(", "));
-            Err(Fault::about(format!("--{name}"), message))
+            Err(InstructionMistake::at_part(format!("--{name}"), message))
         };
         match name.as_str() {
-            "mount" => mounts.push(Mount::parse(value).map_err(|(message, field)| Fault {
+            "mount" => mounts.push(Mount::parse(value).map_err(|(message, field)| InstructionMistake {
                 message,
                 parts: vec![field, value.to_owned(), format!("--{name}")],
-                again: false,
+                is_repetition: false,
             })?),
             "network" => network = one_of(&["default", "none", "host"])?,
             "security" => security = one_of(&["sandbox", "insecure"])?,
@@ -202,13 +215,16 @@ fn run(command: &Command, heredocs: Vec<Heredoc>) -> Result<Run, Fault> {
         Some(arguments) => RunCommand::Exec(arguments),
         None => RunCommand::Shell(arguments.clone()),
     };
-    Ok(Run { mounts, network, security, command, heredocs })
+    Ok(RunInstruction { mounts, network, security, command, heredocs })
 }
 
-fn transfer(command: &Command, heredocs: &[Heredoc]) -> Result<Transfer, Fault> {
+fn parse_copy(
+    command: &InstructionWords,
+    heredocs: &[Heredoc],
+) -> Result<CopyInstruction, InstructionMistake> {
     let keyword = &command.keyword;
     let json = json_array(&command.arguments)?;
-    let mut words = json.unwrap_or_else(|| words::blank_separated(&command.arguments));
+    let mut words = json.unwrap_or_else(|| words::split_at_blanks(&command.arguments));
     let destination = words.pop().unwrap_or_default();
     if words.is_empty() {
         return fault(format!("{keyword} requires at least two arguments, a source and the destination"));
@@ -216,7 +232,7 @@ fn transfer(command: &Command, heredocs: &[Heredoc]) -> Result<Transfer, Fault> 
     let heredoc_of = |word: &str| Heredoc::of_word(word).ok().flatten();
     if heredoc_of(&destination).is_some() {
         let message = format!("the destination of {keyword} cannot be a here-document");
-        return Err(Fault::about(destination, message));
+        return Err(InstructionMistake::at_part(destination, message));
     }
     let (mut sources, mut documents) = (Vec::new(), Vec::new());
     for word in words {
@@ -228,21 +244,25 @@ fn transfer(command: &Command, heredocs: &[Heredoc]) -> Result<Transfer, Fault> 
             }
         }
     }
-    Ok(Transfer { flags: command.flags.clone(), sources, heredocs: documents, destination })
+    Ok(CopyInstruction { flags: command.flags.clone(), sources, heredocs: documents, destination })
 }
 
-fn onbuild(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<Onbuild, Fault> {
+fn parse_onbuild(
+    command: &InstructionWords,
+    heredocs: Vec<Heredoc>,
+    escape: char,
+) -> Result<OnbuildInstruction, InstructionMistake> {
     if command.arguments.is_empty() {
         return fault("ONBUILD requires at least one argument");
     }
-    let inner = Command::of_line(&command.arguments, escape);
+    let inner = InstructionWords::of_line(&command.arguments, escape);
     if matches!(inner.keyword.as_str(), "ONBUILD" | "FROM" | "MAINTAINER") {
         let message = format!("{} is not allowed as an ONBUILD trigger", inner.keyword);
-        return Err(Fault::about(&command.arguments, message));
+        return Err(InstructionMistake::at_part(&command.arguments, message));
     }
     if matches!(inner.keyword.as_str(), "ENV" | "LABEL") {
-        words::pairs(&inner.arguments, escape, &inner.keyword)?;
-    } else if TAKES_JSON.contains(&inner.keyword.as_str()) {
+        words::parse_pairs(&inner.arguments, escape, &inner.keyword)?;
+    } else if JSON_KEYWORDS.contains(&inner.keyword.as_str()) {
         json_array(&inner.arguments)?;
     }
     let mut expression = command.arguments.clone();
@@ -253,8 +273,8 @@ fn onbuild(command: &Command, heredocs: Vec<Heredoc>, escape: char) -> Result<On
     }
     let canonical = canonical(&inner, &heredocs, escape);
     // The engine validates it only when an image is based on this one.
-    let kind = kind(&inner, heredocs, escape).unwrap_or(InstructionKind::Other(inner.arguments));
+    let kind = parse_kind(&inner, heredocs, escape).unwrap_or(InstructionKind::Other(inner.arguments));
     let text = expression.clone();
     let instruction = Instruction { keyword: inner.keyword, kind, text, canonical, lines: 0..=0 };
-    Ok(Onbuild { instruction: Box::new(instruction), expression })
+    Ok(OnbuildInstruction { instruction: Box::new(instruction), expression })
 }

@@ -15,27 +15,31 @@
 
 use super::error::SyntaxError;
 use super::heredoc::Heredoc;
-use super::words::{self, Command};
+use super::words::{self, InstructionWords};
 
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct SourceLine {
     /// The first source line, from 1.
     pub(super) first: usize,
     /// The last source line, including here-documents.
     pub(super) last: usize,
     /// The source as written. Line ends are `\n`, except inside here-documents, where they are unchanged.
     pub(super) source: String,
-    pub(super) command: Command,
+    pub(super) command: InstructionWords,
     pub(super) heredocs: Vec<Heredoc>,
 }
 
 /// The engine's limit on the length of a line in bytes.
-const LONGEST: usize = 65_535;
+const MAX_LINE_BYTES: usize = 65_535;
 
-pub(super) fn lines(text: &str, escape: char) -> Result<Vec<Line>, SyntaxError> {
-    let too_long = |line: &&str| line.strip_suffix('\n').unwrap_or(line).len() > LONGEST;
+pub(super) fn lines(text: &str, escape: char) -> Result<Vec<SourceLine>, SyntaxError> {
+    let too_long = |line: &&str| line.strip_suffix('\n').unwrap_or(line).len() > MAX_LINE_BYTES;
     if let Some((line, number)) = text.split_inclusive('\n').zip(1..).find(|(line, _)| too_long(line)) {
-        return Err(SyntaxError::at(number, line, format!("the line is longer than {LONGEST} bytes")));
+        return Err(SyntaxError::at_line(
+            number,
+            line,
+            format!("the line is longer than {MAX_LINE_BYTES} bytes"),
+        ));
     }
     let mut read = Vec::new();
     let mut sources = text.split_inclusive('\n').zip(1..);
@@ -63,11 +67,11 @@ pub(super) fn lines(text: &str, escape: char) -> Result<Vec<Line>, SyntaxError> 
             joined.push_str(piece);
             continued = more;
         }
-        let error = |message: String| SyntaxError::at(first, start, message);
+        let error = |message: String| SyntaxError::at_line(first, start, message);
         if joined.trim().is_empty() {
             return Err(error("a line continuation without an instruction".to_owned()));
         }
-        let command = Command::of_line(&joined, escape);
+        let command = InstructionWords::of_line(&joined, escape);
         let mut heredocs = Vec::new();
         if command.may_open_heredoc(escape) && joined.contains("<<") {
             heredocs = Heredoc::of_line(&joined).map_err(|cause| error(cause.to_string()))?;
@@ -80,13 +84,13 @@ pub(super) fn lines(text: &str, escape: char) -> Result<Vec<Line>, SyntaxError> 
                 last = number;
                 source.push('\n');
                 source.push_str(raw.strip_suffix('\n').unwrap_or(raw));
-                if heredoc.ends_with(trim_line_end(raw)) {
+                if heredoc.is_closed_by(trim_line_end(raw)) {
                     break;
                 }
                 heredoc.content.push_str(raw);
             }
         }
-        read.push(Line { first, last, source, command, heredocs });
+        read.push(SourceLine { first, last, source, command, heredocs });
     }
     Ok(read)
 }
@@ -103,12 +107,12 @@ fn continuation(line: &str, escape: char) -> (&str, bool) {
     }
 }
 
-impl Command {
+impl InstructionWords {
     /// Returns `true` for a RUN, COPY or ADD, also in ONBUILD, that is not in JSON form.
     fn may_open_heredoc(&self, escape: char) -> bool {
         let opens = |command: &Self| {
             matches!(command.keyword.as_str(), "ADD" | "COPY" | "RUN")
-                && words::json_array(&command.arguments).is_none()
+                && words::parse_json_array(&command.arguments).is_none()
         };
         if self.keyword == "ONBUILD" {
             return opens(&Self::of_line(&self.arguments, escape));

@@ -43,29 +43,32 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use context_paths::clean;
+pub(crate) use context_paths::clean_path;
 pub use context_paths::{ContextPaths, ContextSelector};
-pub(crate) use continued::{PrefixImage, SKIP_CHECKS, continued, enforces_checks};
+pub(crate) use continued::{PrefixImage, SKIP_CHECKS, continue_from_prefix, enforces_checks};
 pub(crate) use cut::Cut;
 pub use directives::Directives;
 pub use error::SyntaxError;
 pub use expand::ExpandError;
 pub(crate) use expand::expand;
 pub use heredoc::Heredoc;
-pub(crate) use insert::with_flags;
-pub use instruction::{From, Instruction, InstructionKind, Onbuild, Run, RunCommand, Transfer};
-pub(crate) use metadata::Metadata;
+pub(crate) use insert::insert_flags;
+pub use instruction::{
+    CopyInstruction, FromInstruction, Instruction, InstructionKind, OnbuildInstruction, RunCommand,
+    RunInstruction,
+};
+pub(crate) use metadata::ConfigInstruction;
 pub use mount::Mount;
 pub(crate) use mount::MountKind;
-pub(crate) use prefix::prefix_text;
+pub(crate) use prefix::truncate_to_prefix;
 pub(crate) use reference::is_remote;
 pub(crate) use resolve::PLATFORM_ARGS;
 pub use resolve::{
-    BaseImage, BaseStart, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError,
+    BaseImage, BaseSettings, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError,
     ResolvedInstruction, ResolvedStage, Source,
 };
 pub use scope::Scope;
-pub(crate) use suggest::nearest;
+pub(crate) use suggest::nearest_name;
 pub use words::Flag;
 
 /// A parsed Dockerfile.
@@ -122,7 +125,7 @@ impl Dockerfile {
                 (_, None) => {
                     let line = *instruction.lines.start();
                     let message = format!("{} before the first FROM", instruction.keyword);
-                    return Err(SyntaxError::at(line, &instruction.text, message));
+                    return Err(SyntaxError::at_line(line, &instruction.text, message));
                 }
                 (_, Some(stage)) => {
                     stage.lines = *stage.lines.start()..=*instruction.lines.end();
@@ -132,7 +135,7 @@ impl Dockerfile {
         }
         if stages.is_empty() {
             let line = text.lines().count().max(1);
-            return Err(SyntaxError::at(line, "", "no FROM instruction: there is no stage to build"));
+            return Err(SyntaxError::at_line(line, "", "no FROM instruction: there is no stage to build"));
         }
         Ok(Self { directives, global_args, stages })
     }

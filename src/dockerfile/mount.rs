@@ -48,7 +48,7 @@ pub struct Mount {
     pub options: Vec<(String, Option<String>)>,
 }
 
-const KEYS: [&str; 14] = [
+const OPTION_KEYS: [&str; 14] = [
     "type",
     "from",
     "source",
@@ -68,7 +68,7 @@ const KEYS: [&str; 14] = [
 impl Mount {
     /// Parses the value of `--mount=`. The error is a message and the field that contains the mistake.
     pub(super) fn parse(text: &str) -> Result<Self, (String, String)> {
-        let fields = fields(text).map_err(|message| (message, text.to_owned()))?;
+        let fields = split_fields(text).map_err(|message| (message, text.to_owned()))?;
         let mut options = Vec::new();
         for field in &fields {
             let (key, value) = match field.split_once('=') {
@@ -83,8 +83,8 @@ impl Mount {
                 key => key.to_owned(),
             };
             let error = |message| Err((message, field.clone()));
-            if !KEYS.contains(&key.as_str()) {
-                let similar = super::suggest::nearest(&key, KEYS);
+            if !OPTION_KEYS.contains(&key.as_str()) {
+                let similar = super::suggest::nearest_name(&key, OPTION_KEYS);
                 let similar = similar.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
                 return error(format!("unexpected mount option `{key}`{similar}"));
             }
@@ -100,9 +100,9 @@ impl Mount {
         }
         let written = options.iter().zip(&fields);
         let checked_fields: Vec<_> = written
-            .map(|((key, value), written)| mount_rules::Field { key, value: value.as_deref(), written })
+            .map(|((key, value), written)| mount_rules::MountField { key, value: value.as_deref(), written })
             .collect();
-        match mount_rules::mistake(&checked_fields) {
+        match mount_rules::first_mistake(&checked_fields) {
             Some(mistake) => Err(mistake),
             None => Ok(Self { options }),
         }
@@ -119,7 +119,7 @@ impl Mount {
     }
 
     /// Returns the options as written, each once: of duplicates, the last one.
-    pub(super) fn written(&self) -> BTreeMap<String, String> {
+    pub(super) fn options_as_written(&self) -> BTreeMap<String, String> {
         let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "true".to_owned());
         self.options.iter().map(|(key, text)| (key.clone(), value(text))).collect()
     }
@@ -166,7 +166,7 @@ impl ExpandedMount {
 }
 
 /// Splits a comma-separated line with quotes as in RFC 4180.
-fn fields(text: &str) -> Result<Vec<String>, String> {
+fn split_fields(text: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut rest = text;
     loop {

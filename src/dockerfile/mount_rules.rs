@@ -8,41 +8,41 @@
 use super::mount::MountKind;
 
 /// One option: its normalised key, its value, and the field as written.
-pub(super) struct Field<'a> {
+pub(super) struct MountField<'a> {
     pub(super) key: &'a str,
     pub(super) value: Option<&'a str>,
     pub(super) written: &'a str,
 }
 
 /// The properties of the fields that were read so far.
-struct Sum<'a> {
+struct MountSummary<'a> {
     /// `None` if it depends on a variable.
     kind: Option<MountKind>,
     /// The fields that are allowed only in some kinds of mount.
-    restricted: Vec<&'a Field<'a>>,
+    restricted: Vec<&'a MountField<'a>>,
     has_id: bool,
     has_source: bool,
     has_target: bool,
     /// `true` if the value of a field depends on a variable.
-    open: bool,
+    has_variable: bool,
 }
 
 /// Returns the first mistake, with the field that contains it.
-pub(super) fn mistake(fields: &[Field<'_>]) -> Option<(String, String)> {
-    let mut sum = Sum {
+pub(super) fn first_mistake(fields: &[MountField<'_>]) -> Option<(String, String)> {
+    let mut sum = MountSummary {
         kind: Some(MountKind::Bind),
         restricted: Vec::new(),
         has_id: false,
         has_source: false,
         has_target: false,
-        open: false,
+        has_variable: false,
     };
     fields
         .iter()
-        .find_map(|field| one(field, &mut sum).map(|message| (message, field.written.to_owned())))
+        .find_map(|field| field_mistake(field, &mut sum).map(|message| (message, field.written.to_owned())))
         .or_else(|| {
             let first = || fields.first().map(|field| field.written.to_owned()).unwrap_or_default();
-            let (message, field) = all(&sum)?;
+            let (message, field) = mount_mistake(&sum)?;
             Some((message, field.map_or_else(first, |field| field.written.to_owned())))
         })
 }
@@ -51,10 +51,10 @@ fn is_plain(value: &str) -> bool {
     !value.contains(['$', '\\', '`', '\'', '"'])
 }
 
-fn one<'a>(field: &'a Field<'a>, sum: &mut Sum<'a>) -> Option<String> {
-    let Field { key, value, .. } = *field;
+fn field_mistake<'a>(field: &'a MountField<'a>, sum: &mut MountSummary<'a>) -> Option<String> {
+    let MountField { key, value, .. } = *field;
     if value.is_some_and(|value| !is_plain(value)) {
-        sum.open = true;
+        sum.has_variable = true;
         if key == "type" {
             sum.kind = None;
         }
@@ -86,8 +86,8 @@ fn one<'a>(field: &'a Field<'a>, sum: &mut Sum<'a>) -> Option<String> {
         "readonly" | "readwrite" | "required" => is_boolean(value),
         "size" => is_size(value),
         "sharing" => ["shared", "private", "locked"].iter().any(|mode| value.eq_ignore_ascii_case(mode)),
-        "mode" => is_number(value, 8),
-        "uid" | "gid" => is_number(value, 10),
+        "mode" => is_unsigned_number(value, 8),
+        "uid" | "gid" => is_unsigned_number(value, 10),
         _ => true,
     };
     let expected = match key {
@@ -100,9 +100,9 @@ fn one<'a>(field: &'a Field<'a>, sum: &mut Sum<'a>) -> Option<String> {
     (!valid).then(|| format!("the mount option `{key}` must be {expected}, not `{value}`"))
 }
 
-fn all<'a>(sum: &Sum<'a>) -> Option<(String, Option<&'a Field<'a>>)> {
+fn mount_mistake<'a>(sum: &MountSummary<'a>) -> Option<(String, Option<&'a MountField<'a>>)> {
     let kind = sum.kind?;
-    let wrong = |field: &&&Field<'_>| match (field.key, kind) {
+    let wrong = |field: &&&MountField<'_>| match (field.key, kind) {
         ("sharing", kind) => kind != MountKind::Cache,
         ("from", kind) => kind == MountKind::Secret,
         (_, kind) => matches!(kind, MountKind::Bind | MountKind::Tmpfs),
@@ -113,7 +113,7 @@ fn all<'a>(sum: &Sum<'a>) -> Option<(String, Option<&'a Field<'a>>)> {
             Some(field),
         ));
     }
-    if kind != MountKind::Secret || sum.open {
+    if kind != MountKind::Secret || sum.has_variable {
         return None;
     }
     if sum.has_source && sum.has_id {
@@ -131,7 +131,7 @@ fn is_boolean(value: &str) -> bool {
     )
 }
 
-fn is_number(value: &str, radix: u32) -> bool {
+fn is_unsigned_number(value: &str, radix: u32) -> bool {
     !value.starts_with('+') && u32::from_str_radix(value, radix).is_ok()
 }
 

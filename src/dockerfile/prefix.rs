@@ -15,7 +15,7 @@ use super::{Cut, Dockerfile, InstructionKind};
 /// name that is not a stage as an image. They are not built, because the target does not reach them.
 ///
 /// The caller is responsible for build options that change the config, such as `--label`.
-pub(crate) fn prefix_text(text: &str, dockerfile: &Dockerfile, cut: Cut) -> String {
+pub(crate) fn truncate_to_prefix(text: &str, dockerfile: &Dockerfile, cut: Cut) -> String {
     let (kept, removed) = dockerfile.stages[cut.stage].instructions.split_at(cut.instructions);
     let triggers = kept.iter().filter(|at| matches!(at.kind, InstructionKind::Onbuild(_)));
     let emptied: BTreeSet<usize> = triggers.chain(removed).flat_map(|at| at.lines.clone()).collect();
@@ -37,11 +37,11 @@ mod tests {
                     FROM b AS three\nRUN w";
         let dockerfile = Dockerfile::parse(text).unwrap();
         assert_eq!(
-            prefix_text(text, &dockerfile, Cut { stage: 1, instructions: 3 }),
+            truncate_to_prefix(text, &dockerfile, Cut { stage: 1, instructions: 3 }),
             "# syntax=docker/dockerfile:1\r\nFROM a AS one\nRUN <<E\n  x\nE\nFROM one AS two\r\n\
              \n\n# why\nRUN z\n\n\n\n\n\n\n\nFROM b AS three\nRUN w"
         );
         let last = Cut { stage: 2, instructions: 1 };
-        assert!(prefix_text(text, &dockerfile, last).ends_with("\nFROM b AS three\n"));
+        assert!(truncate_to_prefix(text, &dockerfile, last).ends_with("\nFROM b AS three\n"));
     }
 }

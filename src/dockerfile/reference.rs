@@ -4,7 +4,7 @@
 /// `alpine`.
 ///
 /// Behaviour after `BuildKit`'s `frontend/dockerui/config.go` (`NamedContext`).
-pub(super) fn familiar(name: &str) -> &str {
+pub(super) fn familiar_name(name: &str) -> &str {
     let name = name.strip_suffix(":latest").unwrap_or(name);
     let hub = ["docker.io/", "index.docker.io/"].iter().find_map(|domain| name.strip_prefix(domain));
     let name = hub.unwrap_or(name);
@@ -34,10 +34,10 @@ mod tests {
     #[test]
     fn all_spellings_of_an_image_have_the_same_short_form() {
         for name in ["alpine", "alpine:latest", "library/alpine", "docker.io/library/alpine:latest"] {
-            assert_eq!(familiar(name), "alpine");
+            assert_eq!(familiar_name(name), "alpine");
         }
-        assert_eq!(familiar("docker.io/me/app:1"), "me/app:1");
-        assert_eq!(familiar("quay.io/library/app"), "quay.io/library/app");
+        assert_eq!(familiar_name("docker.io/me/app:1"), "me/app:1");
+        assert_eq!(familiar_name("quay.io/library/app"), "quay.io/library/app");
     }
 
     #[test]

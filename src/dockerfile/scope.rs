@@ -15,34 +15,34 @@ use super::expand::{ExpandError, expand, expand_content};
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Scope {
     variables: Arc<BTreeMap<Arc<str>, Arc<str>>>,
-    open: bool,
+    is_open: bool,
 }
 
 impl fmt::Debug for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Scope")
             .field("names", &self.variables.keys().collect::<Vec<_>>())
-            .field("open", &self.open)
+            .field("open", &self.is_open)
             .finish()
     }
 }
 
-pub(super) struct Word {
+pub(super) struct ExpandedWord {
     pub(super) text: String,
     /// `true` if no base image can change the result.
-    pub(super) certain: bool,
+    pub(super) is_certain: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Unexpandable {
+pub(super) struct WordError {
     pub(super) word: String,
     pub(super) source: ExpandError,
 }
 
 impl Scope {
     /// Creates the scope of a stage based on an image with unknown variables.
-    pub(super) fn on_image() -> Self {
-        Self { open: true, ..Self::default() }
+    pub(super) fn of_unknown_image() -> Self {
+        Self { is_open: true, ..Self::default() }
     }
 
     pub(super) fn set(&mut self, name: &str, value: &str) {
@@ -50,7 +50,7 @@ impl Scope {
     }
 
     /// Creates the scope of a stage whose base image has known variables.
-    pub(super) fn on_known_image(environment: &[String]) -> Self {
+    pub(super) fn of_known_image(environment: &[String]) -> Self {
         let mut scope = Self::default();
         for (name, value) in environment.iter().filter_map(|variable| variable.split_once('=')) {
             scope.set(name, value);
@@ -67,25 +67,25 @@ impl Scope {
     }
 
     /// Expands `word`. Returns `None` if that fails or if a base image could change the result.
-    pub(crate) fn known(&self, word: &str, escape: char) -> Option<String> {
-        self.expand(word, escape).ok().filter(|word| word.certain).map(|word| word.text)
+    pub(crate) fn expand_certain(&self, word: &str, escape: char) -> Option<String> {
+        self.expand(word, escape).ok().filter(|word| word.is_certain).map(|word| word.text)
     }
 
     /// Expands the content of a here-document like [`Self::known`].
-    pub(crate) fn known_content(&self, content: &str) -> Option<String> {
+    pub(crate) fn expand_certain_content(&self, content: &str) -> Option<String> {
         let expanded = expand_content(content, &|name| self.get(name).map(str::to_owned)).ok()?;
-        self.is_certain(&expanded.unmatched).then_some(expanded.text)
+        self.is_certain(&expanded.unset).then_some(expanded.text)
     }
 
-    pub(super) fn expand(&self, word: &str, escape: char) -> Result<Word, Unexpandable> {
+    pub(super) fn expand(&self, word: &str, escape: char) -> Result<ExpandedWord, WordError> {
         let expanded = expand(word, escape, &|name| self.get(name).map(str::to_owned))
-            .map_err(|source| Unexpandable { word: word.to_owned(), source })?;
-        Ok(Word { certain: self.is_certain(&expanded.unmatched), text: expanded.text })
+            .map_err(|source| WordError { word: word.to_owned(), source })?;
+        Ok(ExpandedWord { is_certain: self.is_certain(&expanded.unset), text: expanded.text })
     }
 
     /// Returns `true` if a base image can set none of these unset variables.
     fn is_certain(&self, unset: &BTreeSet<String>) -> bool {
         // The engine always sets `PATH`, to a value that is not known here.
-        if self.open { unset.is_empty() } else { !unset.contains("PATH") }
+        if self.is_open { unset.is_empty() } else { !unset.contains("PATH") }
     }
 }

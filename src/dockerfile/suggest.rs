@@ -3,7 +3,7 @@
 use strsim::osa_distance;
 
 /// Returns the name nearest to `typed`, if it is similar enough.
-pub(crate) fn nearest<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest_name<'a>(typed: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let typed = typed.to_lowercase();
     let bound = (typed.chars().count() / 3).max(1);
     names
@@ -21,8 +21,8 @@ mod tests {
     #[test]
     fn only_a_near_name_is_suggested() {
         let names = ["builder", "runtime", "test"];
-        assert_eq!(nearest("biulder", names), Some("builder"));
-        assert_eq!(nearest("Run-time", names), Some("runtime"));
-        assert_eq!(nearest("production", names), None);
+        assert_eq!(nearest_name("biulder", names), Some("builder"));
+        assert_eq!(nearest_name("Run-time", names), Some("runtime"));
+        assert_eq!(nearest_name("production", names), None);
     }
 }

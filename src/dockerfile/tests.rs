@@ -5,20 +5,20 @@ mod mistakes;
 use super::*;
 
 /// Renders one line per instruction: its source lines, keyword, and parsed parts.
-fn shown(text: &str) -> String {
+fn render_file(text: &str) -> String {
     let dockerfile = Dockerfile::parse(text).unwrap_or_else(|error| panic!("{error}\n{text}"));
     let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
-    let lines: Vec<String> = dockerfile.global_args.iter().chain(stages).map(one).collect();
+    let lines: Vec<String> = dockerfile.global_args.iter().chain(stages).map(render_instruction).collect();
     lines.join("\n")
 }
 
-fn one(instruction: &Instruction) -> String {
+fn render_instruction(instruction: &Instruction) -> String {
     let (first, last) = (instruction.lines.start(), instruction.lines.end());
     let lines = if first == last { first.to_string() } else { format!("{first}-{last}") };
-    format!("{lines} {} {}", instruction.keyword, detail(&instruction.kind)).trim_end().to_owned()
+    format!("{lines} {} {}", instruction.keyword, render_kind(&instruction.kind)).trim_end().to_owned()
 }
 
-fn detail(kind: &InstructionKind) -> String {
+fn render_kind(kind: &InstructionKind) -> String {
     match kind {
         InstructionKind::From(from) => {
             let platform = from.platform.iter().map(|platform| format!(" on {platform}"));
@@ -45,14 +45,14 @@ fn detail(kind: &InstructionKind) -> String {
                 RunCommand::Shell(command) => command.clone(),
                 RunCommand::Exec(argv) => format!("{argv:?}"),
             };
-            format!("{mounts}{}{command}{}", flags.collect::<String>(), documents(&run.heredocs))
+            format!("{mounts}{}{command}{}", flags.collect::<String>(), render_heredocs(&run.heredocs))
         }
         InstructionKind::Copy(transfer) | InstructionKind::Add(transfer) => {
             let flags = transfer.flags.iter().map(|flag| match &flag.value {
                 Some(value) => format!("{}={value} ", flag.name),
                 None => format!("{} ", flag.name),
             });
-            let heredocs = documents(&transfer.heredocs);
+            let heredocs = render_heredocs(&transfer.heredocs);
             format!(
                 "{}{:?} -> {}{heredocs}",
                 flags.collect::<String>(),
@@ -61,7 +61,7 @@ fn detail(kind: &InstructionKind) -> String {
             )
         }
         InstructionKind::Onbuild(onbuild) => {
-            format!("({} {})", onbuild.instruction.keyword, detail(&onbuild.instruction.kind))
+            format!("({} {})", onbuild.instruction.keyword, render_kind(&onbuild.instruction.kind))
         }
         InstructionKind::Workdir(text) | InstructionKind::User(text) | InstructionKind::Other(text) => {
             text.clone()
@@ -70,7 +70,7 @@ fn detail(kind: &InstructionKind) -> String {
     }
 }
 
-fn documents(heredocs: &[Heredoc]) -> String {
+fn render_heredocs(heredocs: &[Heredoc]) -> String {
     let shown = heredocs.iter().map(|heredoc| format!(" <<{} {:?}", heredoc.name, heredoc.content));
     shown.collect()
 }
@@ -177,7 +177,7 @@ const ENGINE_SPECIFIC: &[(&str, &str)] = &[
 #[test]
 fn dockerfiles_are_parsed_as_in_the_frontend() {
     for (text, expected) in PLAIN.iter().chain(ENGINE_SPECIFIC) {
-        assert_eq!(&shown(text), expected, "\n{text}");
+        assert_eq!(&render_file(text), expected, "\n{text}");
     }
 }
 

@@ -12,7 +12,7 @@ pub struct Flag {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Command {
+pub(super) struct InstructionWords {
     /// The keyword in upper case.
     pub(super) keyword: String,
     /// The keyword as written.
@@ -26,11 +26,11 @@ fn is_blank(char: char) -> bool {
     matches!(char, '\t' | '\x0b' | '\x0c' | '\r' | ' ')
 }
 
-impl Command {
+impl InstructionWords {
     pub(super) fn of_line(line: &str, escape: char) -> Self {
         let line = line.trim();
         let (written, rest) = line.split_once(is_blank).unwrap_or((line, ""));
-        let (flags, arguments) = flags(rest.trim_start_matches(is_blank), escape);
+        let (flags, arguments) = split_flags(rest.trim_start_matches(is_blank), escape);
         Self {
             keyword: written.to_uppercase(),
             written: written.to_owned(),
@@ -44,7 +44,7 @@ impl Command {
 ///
 /// The engine reads flags byte by byte, as if they were in Latin-1: the id in `id=ü` is `Ã¼`, and a letter that
 /// contains the byte 85 or A0 (hexadecimal) ends the flag.
-fn flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
+fn split_flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
     let mut flags = Vec::new();
     let mut rest = line;
     loop {
@@ -95,12 +95,12 @@ fn bytes(char: char) -> impl Iterator<Item = char> {
 }
 
 /// Splits words at all blanks, as in COPY and FROM.
-pub(super) fn blank_separated(text: &str) -> Vec<String> {
+pub(super) fn split_at_blanks(text: &str) -> Vec<String> {
     text.split(is_blank).filter(|word| !word.is_empty()).map(str::to_owned).collect()
 }
 
 /// Splits words at blanks outside quotes; quotes and escapes are kept.
-pub(super) fn quoted(text: &str, escape: char) -> Vec<String> {
+pub(super) fn split_quoted(text: &str, escape: char) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     let mut quote = None;
@@ -133,8 +133,8 @@ pub(super) fn quoted(text: &str, escape: char) -> Vec<String> {
 }
 
 /// Parses the pairs of ENV and LABEL: `a=1 b="2 3"`, or the old form `name value`.
-pub(super) fn pairs(text: &str, escape: char, keyword: &str) -> Result<Vec<(String, String)>, String> {
-    let words = quoted(text, escape);
+pub(super) fn parse_pairs(text: &str, escape: char, keyword: &str) -> Result<Vec<(String, String)>, String> {
+    let words = split_quoted(text, escape);
     let Some(first) = words.first() else {
         return Err(format!("{keyword} requires at least one argument"));
     };
@@ -154,7 +154,7 @@ pub(super) fn pairs(text: &str, escape: char, keyword: &str) -> Result<Vec<(Stri
 }
 
 /// Parses `text` as a JSON array; returns `Some(Err)` for an array that contains anything but strings.
-pub(super) fn json_array(text: &str) -> Option<Result<Vec<String>, String>> {
+pub(super) fn parse_json_array(text: &str) -> Option<Result<Vec<String>, String>> {
     if !text.starts_with('[') {
         return None;
     }

@@ -44,7 +44,7 @@ pub enum DialError {
     #[error("nothing listens at {0}")]
     Refused(Endpoint),
     #[error("cannot run ssh to reach {0}")]
-    NoSsh(Endpoint, #[source] io::Error),
+    SshUnavailable(Endpoint, #[source] io::Error),
     #[error("cannot establish a TLS connection to {0}")]
     Tls(Endpoint, #[source] TlsError),
     #[error("cannot connect to {0}")]
@@ -73,8 +73,10 @@ impl Endpoint {
             }
             Self::Ssh { user, host, port, socket } => {
                 let login =
-                    ssh::Login { user: user.as_deref(), host, port: *port, socket: socket.as_deref() };
-                Ok(Box::new(ssh::dial(&login).map_err(|source| DialError::NoSsh(self.clone(), source))?))
+                    ssh::SshAddress { user: user.as_deref(), host, port: *port, socket: socket.as_deref() };
+                Ok(Box::new(
+                    ssh::dial(&login).map_err(|source| DialError::SshUnavailable(self.clone(), source))?,
+                ))
             }
         }
     }

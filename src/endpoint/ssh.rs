@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 /// The address of a remote machine and of the engine's socket on it.
-pub(super) struct Login<'a> {
+pub(super) struct SshAddress<'a> {
     pub(super) user: Option<&'a str>,
     pub(super) host: &'a str,
     pub(super) port: Option<u16>,
@@ -24,16 +24,16 @@ pub(super) struct SshStream {
     _child: Child,
     stdin: ChildStdin,
     stdout: ChildStdout,
-    failure: Failure,
+    failure: StderrState,
 }
 
 /// Collects what `ssh` writes to stderr; it becomes the error if stdout ends before anything was read.
-enum Failure {
+enum StderrState {
     Waiting { stderr: ChildStderr, text: Vec<u8> },
     Healthy,
 }
 
-impl Login<'_> {
+impl SshAddress<'_> {
     fn arguments(&self) -> Vec<String> {
         let mut arguments: Vec<String> =
             ["-o", "ConnectTimeout=30", "-T"].into_iter().map(str::to_owned).collect();
@@ -52,7 +52,7 @@ impl Login<'_> {
     }
 }
 
-pub(super) fn dial(login: &Login<'_>) -> io::Result<SshStream> {
+pub(super) fn dial(login: &SshAddress<'_>) -> io::Result<SshStream> {
     let mut child = Command::new("ssh")
         .args(login.arguments())
         .stdin(Stdio::piped())
@@ -64,7 +64,7 @@ pub(super) fn dial(login: &Login<'_>) -> io::Result<SshStream> {
     Ok(SshStream {
         stdin: child.stdin.take().ok_or_else(closed)?,
         stdout: child.stdout.take().ok_or_else(closed)?,
-        failure: Failure::Waiting { stderr: child.stderr.take().ok_or_else(closed)?, text: Vec::new() },
+        failure: StderrState::Waiting { stderr: child.stderr.take().ok_or_else(closed)?, text: Vec::new() },
         _child: child,
     })
 }
@@ -79,7 +79,7 @@ impl AsyncRead for SshStream {
         let before = buffer.filled().len();
         match Pin::new(&mut this.stdout).poll_read(cx, buffer) {
             Poll::Ready(Ok(())) if buffer.filled().len() == before => {
-                let Failure::Waiting { stderr, text } = &mut this.failure else {
+                let StderrState::Waiting { stderr, text } = &mut this.failure else {
                     return Poll::Ready(Ok(()));
                 };
                 while text.len() < 4096 {
@@ -95,11 +95,11 @@ impl AsyncRead for SshStream {
                 let last = output.lines().rfind(|line| !line.trim().is_empty());
                 let last = last.unwrap_or("connection closed").trim();
                 let message = if last.starts_with("ssh:") { last.to_owned() } else { format!("ssh: {last}") };
-                this.failure = Failure::Healthy;
+                this.failure = StderrState::Healthy;
                 Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, message)))
             }
             Poll::Ready(Ok(())) => {
-                this.failure = Failure::Healthy;
+                this.failure = StderrState::Healthy;
                 Poll::Ready(Ok(()))
             }
             other => other,
@@ -113,7 +113,7 @@ impl AsyncWrite for SshStream {
             // `ssh` failed before it read anything: the next read reports the reason.
             Poll::Ready(Err(error))
                 if error.kind() == io::ErrorKind::BrokenPipe
-                    && matches!(self.failure, Failure::Waiting { .. }) =>
+                    && matches!(self.failure, StderrState::Waiting { .. }) =>
             {
                 Poll::Ready(Ok(data.len()))
             }
@@ -136,8 +136,12 @@ mod tests {
 
     #[test]
     fn a_host_is_never_parsed_as_an_option() {
-        let login =
-            Login { user: Some("ci"), host: "-oProxyCommand=x", port: Some(22), socket: Some("/run/d.sock") };
+        let login = SshAddress {
+            user: Some("ci"),
+            host: "-oProxyCommand=x",
+            port: Some(22),
+            socket: Some("/run/d.sock"),
+        };
         assert_eq!(
             login.arguments().join(" "),
             "-o ConnectTimeout=30 -T -l ci -p 22 -- -oProxyCommand=x docker --host unix:///run/d.sock system dial-stdio"

@@ -13,27 +13,27 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Engine, EngineError};
 
 /// Timeout of a request that transfers an archive; the caller has its own deadline for the whole transfer.
-const PATIENCE: Duration = Duration::from_hours(6);
+const TRANSFER_TIMEOUT: Duration = Duration::from_hours(6);
 
 /// Maximum number of available archive parts that are sent together.
-const GATHERED: usize = 64;
+const MAX_BATCH: usize = 64;
 
 /// Maximum number of queued messages, each with several archive parts.
-const WAITING: usize = 16;
+const QUEUE_LENGTH: usize = 16;
 
 /// The reader of an archive that the engine is sending.
-pub(crate) struct SavedArchive {
+pub(crate) struct ArchiveReader {
     parts: mpsc::Receiver<Vec<Bytes>>,
     ready: VecDeque<Bytes>,
 }
 
 /// Returns a sender for [`Engine::save_image`], and a reader of the archive for a different thread.
-pub(crate) fn saved_archive() -> (mpsc::Sender<Vec<Bytes>>, SavedArchive) {
-    let (sender, parts) = mpsc::channel(WAITING);
-    (sender, SavedArchive { parts, ready: VecDeque::new() })
+pub(crate) fn archive_channel() -> (mpsc::Sender<Vec<Bytes>>, ArchiveReader) {
+    let (sender, parts) = mpsc::channel(QUEUE_LENGTH);
+    (sender, ArchiveReader { parts, ready: VecDeque::new() })
 }
 
-impl Read for SavedArchive {
+impl Read for ArchiveReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let part = loop {
             match self.ready.front_mut() {
@@ -58,9 +58,9 @@ impl Engine {
         id: &str,
         archive: mpsc::Sender<Vec<Bytes>>,
     ) -> Result<(), EngineError> {
-        let docker = self.docker.clone().with_timeout(PATIENCE);
+        let docker = self.docker.clone().with_timeout(TRANSFER_TIMEOUT);
         // Parts are small, and sending one to another thread takes as long as reading it.
-        let mut parts = Box::pin(docker.export_image(id).ready_chunks(GATHERED));
+        let mut parts = Box::pin(docker.export_image(id).ready_chunks(MAX_BATCH));
         while let Some(ready) = parts.next().await {
             let mut gathered = Vec::with_capacity(ready.len());
             for part in ready {
@@ -78,7 +78,7 @@ impl Engine {
         &self,
         archive: mpsc::Receiver<io::Result<Bytes>>,
     ) -> Result<String, EngineError> {
-        let docker = self.docker.clone().with_timeout(PATIENCE);
+        let docker = self.docker.clone().with_timeout(TRANSFER_TIMEOUT);
         let body = bollard::body_try_stream(ReceiverStream::new(archive));
         let options = ImportImageOptionsBuilder::default().build();
         let mut messages = Box::pin(docker.import_image(options, body, None));

@@ -16,23 +16,24 @@ use serde_json::Value;
 use super::{Engine, EngineError};
 
 /// Timeout of requests on a running container.
-const PATIENCE: Duration = Duration::from_hours(24 * 365);
+const CONTAINER_TIMEOUT: Duration = Duration::from_hours(24 * 365);
 
 /// Request fields with the API version (`major.minor`) that introduced them and a description. Older engines ignore the
 /// field silently.
-const NEWER: [(&str, (usize, usize), &str); 3] = [
+const VERSIONED_FIELDS: [(&str, (usize, usize), &str); 3] = [
     ("/HostConfig/Annotations", (1, 43), "annotations"),
     ("/Healthcheck/StartInterval", (1, 44), "a health check interval for the start of a container"),
     ("/HostConfig/CgroupnsMode", (1, 41), "a cgroup namespace mode"),
 ];
 /// As [`NEWER`], for the fields of a mount.
-const NEWER_IN_MOUNTS: [(&str, (usize, usize), &str); 3] = [
+const VERSIONED_MOUNT_FIELDS: [(&str, (usize, usize), &str); 3] = [
     ("/VolumeOptions/Subpath", (1, 45), "a volume subpath"),
     ("/BindOptions/ReadOnlyForceRecursive", (1, 44), "bind-recursive=readonly"),
     ("/BindOptions/ReadOnlyNonRecursive", (1, 44), "bind-recursive=writable"),
 ];
 /// As [`NEWER`], for the fields of a network endpoint.
-const NEWER_IN_NETWORKS: [(&str, (usize, usize), &str); 1] = [("MacAddress", (1, 44), "a MAC address")];
+const VERSIONED_NETWORK_FIELDS: [(&str, (usize, usize), &str); 1] =
+    [("MacAddress", (1, 44), "a MAC address")];
 
 /// The definition of a container. Omitted values come from the image or the engine.
 #[derive(Debug, Clone, PartialEq)]
@@ -49,27 +50,27 @@ impl ContainerSpec {
     }
 
     #[must_use]
-    pub(crate) fn of_image(mut self, image: &str) -> Self {
+    pub(crate) fn with_image(mut self, image: &str) -> Self {
         self.request["Image"] = image.into();
         self
     }
 
     /// Prepends strings to those in an array field.
-    pub(crate) fn put_first(&mut self, field: &str, texts: Vec<String>) {
-        let all: Vec<String> = texts.into_iter().chain(self.texts(field).map(str::to_owned)).collect();
+    pub(crate) fn prepend(&mut self, field: &str, texts: Vec<String>) {
+        let all: Vec<String> = texts.into_iter().chain(self.strings(field).map(str::to_owned)).collect();
         if !all.is_empty() {
             self.request[field] = all.into();
         }
     }
 
     /// Returns the strings in an array field.
-    pub(crate) fn texts(&self, field: &str) -> impl Iterator<Item = &str> {
+    pub(crate) fn strings(&self, field: &str) -> impl Iterator<Item = &str> {
         self.request[field].as_array().into_iter().flatten().filter_map(Value::as_str)
     }
 
     /// Returns the request as it is sent to the engine.
     #[cfg(test)]
-    pub(crate) fn sent(&self) -> Value {
+    pub(crate) fn request_json(&self) -> Value {
         let sent = body(self).unwrap();
         let (attach_stdout, attach_stderr) = (None, None);
         serde_json::to_value(ContainerCreateBody { attach_stdout, attach_stderr, ..sent }).unwrap()
@@ -80,21 +81,21 @@ impl ContainerSpec {
         let of_networks = self.request["NetworkingConfig"]["EndpointsConfig"].as_object();
         let in_networks =
             |field: &str| of_networks.is_some_and(|all| all.values().any(|one| one.get(field).is_some()));
-        let given = NEWER.iter().filter(|(place, ..)| self.request.pointer(place).is_some());
+        let given = VERSIONED_FIELDS.iter().filter(|(place, ..)| self.request.pointer(place).is_some());
         let mounts = self.request["HostConfig"]["Mounts"].as_array();
         let in_mounts =
             |place: &str| mounts.is_some_and(|all| all.iter().any(|mount| mount.pointer(place).is_some()));
-        let given = given.chain(NEWER_IN_MOUNTS.iter().filter(|(place, ..)| in_mounts(place)));
-        let given = given.chain(NEWER_IN_NETWORKS.iter().filter(|(field, ..)| in_networks(field)));
+        let given = given.chain(VERSIONED_MOUNT_FIELDS.iter().filter(|(place, ..)| in_mounts(place)));
+        let given = given.chain(VERSIONED_NETWORK_FIELDS.iter().filter(|(field, ..)| in_networks(field)));
         given.filter(|(_, since, _)| api < *since).map(|(_, _, what)| *what).next()
     }
 }
 
 /// An output stream of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
-    Out,
-    Err,
+pub(crate) enum OutputStream {
+    Stdout,
+    Stderr,
 }
 
 #[derive(Debug)]
@@ -111,7 +112,7 @@ impl Engine {
             Some(name) => CreateContainerOptionsBuilder::default().name(name).build(),
             None => CreateContainerOptionsBuilder::default().build(),
         };
-        let docker = self.docker.clone().with_timeout(PATIENCE);
+        let docker = self.docker.clone().with_timeout(CONTAINER_TIMEOUT);
         let api = docker.client_version();
         if let Some(what) = spec.ignored_by((api.major_version, api.minor_version)) {
             return Err(EngineError::TooOld(what));
@@ -126,7 +127,7 @@ impl Engine {
 
 impl Container {
     /// Starts the container and waits for its end. Returns the exit code; `output` receives the output as it arrives.
-    pub(crate) async fn run(&self, mut output: impl FnMut(Stream, &[u8])) -> Result<i64, EngineError> {
+    pub(crate) async fn run(&self, mut output: impl FnMut(OutputStream, &[u8])) -> Result<i64, EngineError> {
         let failed = |error| EngineError::new("run a container", error);
         let everything =
             AttachContainerOptionsBuilder::default().stream(true).stdout(true).stderr(true).build();
@@ -135,9 +136,9 @@ impl Container {
         self.docker.start_container(&self.id, None).await.map_err(failed)?;
         while let Some(part) = written.next().await {
             match part.map_err(failed)? {
-                LogOutput::StdErr { message } => output(Stream::Err, &message),
+                LogOutput::StdErr { message } => output(OutputStream::Stderr, &message),
                 LogOutput::StdOut { message } | LogOutput::Console { message } => {
-                    output(Stream::Out, &message);
+                    output(OutputStream::Stdout, &message);
                 }
                 LogOutput::StdIn { .. } => {}
             }

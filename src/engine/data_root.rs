@@ -37,14 +37,14 @@ pub(crate) struct DataRoot(PathBuf);
 
 /// The archive of a layer, reassembled while it is read.
 pub(crate) struct LayerReader {
-    pieces: Pieces,
+    pieces: TarSplitPieces,
     files: Dir,
     current: Box<dyn Read>,
 }
 
 /// A line of `tar-split.json.gz` (vbatts/tar-split, `tar/storage/entry.go`).
 #[derive(Deserialize)]
-struct Line {
+struct TarSplitLine {
     #[serde(rename = "type")]
     kind: u8,
     name: Option<String>,
@@ -57,14 +57,14 @@ struct Line {
     payload: Option<String>,
 }
 
-enum Piece {
+enum TarSplitPiece {
     /// Headers and padding.
     Segment(Vec<u8>),
     /// A file of the layer, and the size of its content.
     File(PathBuf, u64),
 }
 
-struct Pieces(Box<dyn Iterator<Item = serde_json::Result<Line>>>);
+struct TarSplitPieces(Box<dyn Iterator<Item = serde_json::Result<TarSplitLine>>>);
 
 impl Engine {
     /// Returns the data root of an engine with the overlay2 driver, if that directory exists on this machine. It may
@@ -97,35 +97,38 @@ impl DataRoot {
         let files = Dir::open_ambient_dir(files, ambient_authority())?;
         let split = layer.join("tar-split.json.gz");
         let mut size = 0;
-        for piece in Pieces::open(&split)? {
+        for piece in TarSplitPieces::open(&split)? {
             size += match piece? {
-                Piece::Segment(bytes) => bytes.len() as u64,
-                Piece::File(_, size) => size,
+                TarSplitPiece::Segment(bytes) => bytes.len() as u64,
+                TarSplitPiece::File(_, size) => size,
             };
         }
-        Ok((LayerReader { pieces: Pieces::open(&split)?, files, current: Box::new(io::empty()) }, size))
+        Ok((
+            LayerReader { pieces: TarSplitPieces::open(&split)?, files, current: Box::new(io::empty()) },
+            size,
+        ))
     }
 }
 
-impl Pieces {
+impl TarSplitPieces {
     fn open(path: &std::path::Path) -> io::Result<Self> {
         let lines = BufReader::new(GzDecoder::new(BufReader::new(File::open(path)?)));
         Ok(Self(Box::new(serde_json::Deserializer::from_reader(lines).into_iter())))
     }
 }
 
-impl Iterator for Pieces {
-    type Item = io::Result<Piece>;
+impl Iterator for TarSplitPieces {
+    type Item = io::Result<TarSplitPiece>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(|line| Piece::try_from(line?))
+        self.0.next().map(|line| TarSplitPiece::try_from(line?))
     }
 }
 
-impl TryFrom<Line> for Piece {
+impl TryFrom<TarSplitLine> for TarSplitPiece {
     type Error = io::Error;
 
-    fn try_from(line: Line) -> io::Result<Self> {
+    fn try_from(line: TarSplitLine) -> io::Result<Self> {
         use std::os::unix::ffi::OsStringExt;
 
         let decode = |text: &str| STANDARD.decode(text).map_err(io::Error::other);
@@ -152,10 +155,10 @@ impl Read for LayerReader {
             }
             self.current = match self.pieces.next().transpose()? {
                 None => return Ok(0),
-                Some(Piece::Segment(bytes)) => Box::new(Cursor::new(bytes)),
+                Some(TarSplitPiece::Segment(bytes)) => Box::new(Cursor::new(bytes)),
                 // Directories, links and devices have only a header in the archive.
-                Some(Piece::File(_, 0)) => Box::new(io::empty()),
-                Some(Piece::File(path, size)) => Box::new(self.files.open(path)?.take(size)),
+                Some(TarSplitPiece::File(_, 0)) => Box::new(io::empty()),
+                Some(TarSplitPiece::File(path, size)) => Box::new(self.files.open(path)?.take(size)),
             };
         }
     }

@@ -5,7 +5,7 @@ use bollard::models::ImageHistoryResponseItem;
 use super::{Engine, EngineError};
 
 /// Prefixes of history entries that created a layer, even if the layer is empty.
-const LAYERS: [&str; 4] = ["RUN ", "COPY ", "ADD ", "WORKDIR "];
+const LAYER_INSTRUCTIONS: [&str; 4] = ["RUN ", "COPY ", "ADD ", "WORKDIR "];
 
 impl Engine {
     /// Returns the sizes of the layers of the image `id` in bytes, lowest first. If their number differs from the
@@ -21,7 +21,7 @@ impl Engine {
 fn layer_size(entry: &ImageHistoryResponseItem) -> Option<u64> {
     let size = u64::try_from(entry.size).unwrap_or_default();
     let made_by = entry.created_by.trim_start_matches("/bin/sh -c #(nop) ").trim_start();
-    let is_layer = size > 0 || LAYERS.iter().any(|instruction| made_by.starts_with(instruction));
+    let is_layer = size > 0 || LAYER_INSTRUCTIONS.iter().any(|instruction| made_by.starts_with(instruction));
     is_layer.then_some(size)
 }
 

@@ -8,7 +8,7 @@ use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, Ta
 use jiff::Timestamp;
 
 use super::{Engine, EngineError, is_not_found};
-use crate::registry::{Credentials, Healthcheck, ImageConfig, ImageRef, ImageSettings, Reach};
+use crate::registry::{Credentials, Healthcheck, ImageConfig, ImageRef, ImageSettings, RegistryAccess};
 
 /// An image in the engine.
 #[derive(Debug, Clone, Default)]
@@ -32,14 +32,14 @@ pub struct Image {
 impl Image {
     /// Returns the image's digest in its registry if it equals the id. containerd's store identifies an image by the
     /// digest of the pulled manifest, which may be an index with images for other platforms.
-    pub(crate) fn target(&self) -> Option<&str> {
+    pub(crate) fn manifest_digest(&self) -> Option<&str> {
         let digests = self.repository_digests.iter().filter_map(|known| known.rsplit_once('@'));
         digests.map(|(_, digest)| digest).find(|digest| *digest == self.id)
     }
 }
 
 /// Maximum number of images whose layers are queried.
-const MOST_ASKED: usize = 32;
+const MAX_QUERIED_IMAGES: usize = 32;
 
 /// The kind of image store that an engine has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,9 +109,9 @@ impl Engine {
         filter: Option<(&str, &str)>,
         layers: &[String],
     ) -> Result<usize, EngineError> {
-        let mut images = self.listed(filter, false).await?;
+        let mut images = self.list_images(filter, false).await?;
         images.sort_unstable_by_key(|image| std::cmp::Reverse(image.created));
-        let queries = images.iter().take(MOST_ASKED).map(|image| self.image(&image.id));
+        let queries = images.iter().take(MAX_QUERIED_IMAGES).map(|image| self.image(&image.id));
         let found = futures_util::future::join_all(queries).await.into_iter().flatten().flatten();
         let common = found.map(|image| {
             let shared = image.config.layers.iter().zip(layers).take_while(|(theirs, ours)| theirs == ours);
@@ -121,16 +121,16 @@ impl Engine {
     }
 
     /// Returns `true` if the engine reports which content of an image it has: API 1.47 and later (Docker 27.2).
-    pub(crate) fn tells_content(&self) -> bool {
+    pub(crate) fn reports_content(&self) -> bool {
         let version = self.docker.client_version();
         (version.major_version, version.minor_version) >= (1, 47)
     }
 
     /// Returns `true` if containerd's store has all content of the image `id`. Requires [`Engine::tells_content`].
-    pub(crate) async fn has_all_of(&self, id: &str) -> Result<bool, EngineError> {
+    pub(crate) async fn has_all_content(&self, id: &str) -> Result<bool, EngineError> {
         let names = self.image(id).await?.unwrap_or_default().names;
         let filter = names.first().map_or(("dangling", "true"), |name| ("reference", name));
-        let images = self.listed(Some(filter), true).await?;
+        let images = self.list_images(Some(filter), true).await?;
         let image = images.into_iter().find(|image| image.id == id);
         let manifests = image.and_then(|image| image.manifests).unwrap_or_default();
         Ok(!manifests.is_empty() && manifests.iter().all(|manifest| manifest.available))
@@ -138,22 +138,22 @@ impl Engine {
 
     /// Returns the number of platforms for which the engine has content of the image `name`. Requires
     /// [`Engine::tells_content`].
-    pub(super) async fn platforms_of(&self, name: &ImageRef) -> Result<usize, EngineError> {
+    pub(super) async fn platform_count(&self, name: &ImageRef) -> Result<usize, EngineError> {
         let familiar = name.familiar();
-        let images = self.listed(Some(("reference", &familiar)), true).await?;
+        let images = self.list_images(Some(("reference", &familiar)), true).await?;
         let manifests = images.into_iter().flat_map(|image| image.manifests.unwrap_or_default());
         let is_image = |kind| kind == Some(ImageManifestSummaryKindEnum::IMAGE);
         Ok(manifests.filter(|manifest| manifest.available && is_image(manifest.kind)).count())
     }
 
-    async fn listed(
+    async fn list_images(
         &self,
         filter: Option<(&str, &str)>,
         manifests: bool,
     ) -> Result<Vec<ImageSummary>, EngineError> {
         let filters = filter.into_iter().map(|(name, value)| (name, vec![value])).collect();
         let options = ListImagesOptionsBuilder::default().filters(&filters).manifests(manifests).build();
-        self.docker.list_images(Some(options)).await.map_err(not_listed)
+        self.docker.list_images(Some(options)).await.map_err(list_error)
     }
 
     /// Removes an image by its id, with all its names and the layers that no other image uses. Fails if a container
@@ -206,13 +206,17 @@ impl Engine {
     }
 
     /// Returns the insecure registries and the mirrors of Docker Hub that the engine is configured with.
-    pub(crate) async fn reach(&self) -> Result<Reach, EngineError> {
+    pub(crate) async fn reach(&self) -> Result<RegistryAccess, EngineError> {
         let config = self.info().await?.registry_config.unwrap_or_default();
         let hosts = config.index_configs.unwrap_or_default().into_iter();
         let hosts = hosts.filter(|(_, index)| index.secure == Some(false)).map(|(host, _)| host);
         let networks = config.insecure_registry_cidrs.unwrap_or_default();
         let insecure = networks.into_iter().chain(hosts).collect();
-        Ok(Reach { insecure, mirrors: config.mirrors.unwrap_or_default(), ..Reach::default() })
+        Ok(RegistryAccess {
+            insecure_registries: insecure,
+            mirrors: config.mirrors.unwrap_or_default(),
+            ..RegistryAccess::default()
+        })
     }
 
     /// Returns the path of the engine's data root, which may be on a different machine.
@@ -233,7 +237,7 @@ impl Engine {
     }
 }
 
-fn not_listed(error: bollard::errors::Error) -> EngineError {
+fn list_error(error: bollard::errors::Error) -> EngineError {
     EngineError::new("list its images", error)
 }
 

@@ -7,7 +7,7 @@ mod container;
 mod data_root;
 mod history;
 mod image;
-mod moving;
+mod layer_progress;
 mod pull;
 mod push;
 mod transport;
@@ -17,8 +17,8 @@ use std::time::Duration;
 use bollard::errors::Error as ApiError;
 use bollard::{ClientVersion, Docker};
 
-pub(crate) use archive::{SavedArchive, saved_archive};
-pub(crate) use container::{Container, ContainerSpec, Stream};
+pub(crate) use archive::{ArchiveReader, archive_channel};
+pub(crate) use container::{Container, ContainerSpec, OutputStream};
 pub(crate) use data_root::DataRoot;
 pub use image::{Image, ImageStore};
 pub(crate) use push::PushProgress;
@@ -42,7 +42,7 @@ pub enum EngineError {
     Refused(String),
     /// The engine cannot fetch a layer from a registry; `layer` is the beginning of its digest.
     #[error("the engine cannot fetch the layer {layer}")]
-    Unfetched { layer: String },
+    LayerNotFetched { layer: String },
     #[error("{what} has made no progress for {after:?}")]
     Stalled { what: &'static str, after: Duration },
     /// The engine would silently ignore an option.
@@ -74,15 +74,15 @@ impl Engine {
 }
 
 /// Phrases with which engines report that a registry rejected the credentials.
-const OF_LOGIN: [&str; 5] =
+const LOGIN_ERRORS: [&str; 5] =
     ["unauthorized", "authentication required", "no basic auth", "token has expired", "authorization failed"];
 
 impl EngineError {
     /// Returns `true` if the registry rejected the credentials, or if they have expired.
-    pub(crate) fn is_of_login(&self) -> bool {
+    pub(crate) fn is_login_error(&self) -> bool {
         let Self::Refused(words) = self else { return false };
         let words = words.to_lowercase();
-        OF_LOGIN.iter().any(|known| words.contains(known))
+        LOGIN_ERRORS.iter().any(|known| words.contains(known))
     }
 
     fn new(what: &'static str, error: ApiError) -> Self {

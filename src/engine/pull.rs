@@ -9,14 +9,14 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::image::api_credentials;
-use super::moving::Moving;
+use super::layer_progress::LayerProgress;
 use super::{Engine, EngineError};
 use crate::registry::{Credentials, ImageRef};
 
 /// Maximum time without progress.
-const STALLED: Duration = Duration::from_secs(30);
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Prefixes of the status messages of a layer that was downloaded.
-const COME: [&str; 4] = ["Download complete", "Already exists", "Extracting", "Pull complete"];
+const DOWNLOADED: [&str; 4] = ["Download complete", "Already exists", "Extracting", "Pull complete"];
 
 impl Engine {
     /// Pulls `name` for `platform` (`OS/ARCHITECTURE[/VARIANT]`) and returns the number of bytes downloaded; `progress`
@@ -39,22 +39,22 @@ impl Engine {
             .build();
         let credentials = api_credentials(name, credentials);
         let mut messages = Box::pin(self.docker.create_image(Some(options), None, credentials));
-        let mut moving = Moving::default();
+        let mut moving = LayerProgress::default();
         let mut latest: HashMap<String, CreateImageInfo> = HashMap::new();
         let mut last_change = Instant::now();
-        let stalled = || EngineError::Stalled { what: "the pull", after: STALLED };
+        let stalled = || EngineError::Stalled { what: "the pull", after: STALL_TIMEOUT };
         // Before Docker 28, containerd's store reports nothing while it unpacks downloaded layers.
         let is_unpacking = |latest: &HashMap<String, CreateImageInfo>| {
             let is_downloaded = |message: &CreateImageInfo| {
                 message
                     .status
                     .as_deref()
-                    .is_some_and(|status| COME.iter().any(|prefix| status.starts_with(prefix)))
+                    .is_some_and(|status| DOWNLOADED.iter().any(|prefix| status.starts_with(prefix)))
             };
             !latest.is_empty() && latest.values().all(is_downloaded)
         };
         loop {
-            let message = match timeout(STALLED, messages.next()).await {
+            let message = match timeout(STALL_TIMEOUT, messages.next()).await {
                 Ok(Some(message)) => message,
                 Ok(None) => break,
                 Err(_) if is_unpacking(&latest) => continue,
@@ -66,23 +66,23 @@ impl Engine {
             }
             let (Some(layer), Some(status)) = (message.id.clone(), message.status.clone()) else { continue };
             if status.starts_with("Retrying") {
-                return Err(EngineError::Unfetched { layer });
+                return Err(EngineError::LayerNotFetched { layer });
             }
             // containerd's store repeats messages while it waits.
             if latest.get(&layer) != Some(&message) {
                 latest.insert(layer.clone(), message.clone());
                 last_change = Instant::now();
-            } else if last_change.elapsed() > STALLED && !is_unpacking(&latest) {
+            } else if last_change.elapsed() > STALL_TIMEOUT && !is_unpacking(&latest) {
                 return Err(stalled());
             }
             match status.as_str() {
-                "Downloading" => moving.note(&layer, &message.progress_detail.unwrap_or_default()),
+                "Downloading" => moving.record(&layer, &message.progress_detail.unwrap_or_default()),
                 "Download complete" => moving.complete(&layer),
                 _ => continue,
             }
-            let (done, total) = moving.sum();
+            let (done, total) = moving.totals();
             progress(done, total);
         }
-        Ok(moving.sum().0)
+        Ok(moving.totals().0)
     }
 }

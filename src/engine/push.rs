@@ -6,7 +6,7 @@ use bollard::query_parameters::PushImageOptionsBuilder;
 use futures_util::StreamExt;
 
 use super::image::api_credentials;
-use super::moving::Moving;
+use super::layer_progress::LayerProgress;
 use super::{Engine, EngineError};
 use crate::registry::{Credentials, ImageRef};
 
@@ -30,7 +30,7 @@ impl Engine {
         let credentials = api_credentials(name, credentials);
         let mut messages = Box::pin(self.docker.push_image(&name.repository(), Some(options), credentials));
         let mut state = PushProgress::default();
-        let mut moving = Moving::default();
+        let mut moving = LayerProgress::default();
         while let Some(message) = messages.next().await {
             let message = message.map_err(|error| EngineError::new("push an image", error))?;
             if let Some(detail) = message.error_detail {
@@ -44,12 +44,12 @@ impl Engine {
             }
             if let (Some("Pushing"), Some(detail)) = (message.status.as_deref(), message.progress_detail) {
                 // bollard does not expose the layers' ids; their sizes distinguish them well enough for a progress bar.
-                moving.note(&detail.total.unwrap_or_default().to_string(), &detail);
-                let (done, total) = moving.sum();
+                moving.record(&detail.total.unwrap_or_default().to_string(), &detail);
+                let (done, total) = moving.totals();
                 progress(done, total);
             }
         }
-        if let Some(layers) = self.layers_of(name).await {
+        if let Some(layers) = self.layer_count(name).await {
             state.sent = state.sent.min(layers.saturating_sub(state.present));
         }
         Ok(state)
@@ -58,10 +58,10 @@ impl Engine {
     /// Returns the number of distinct layers of the image `name`, or `None` if it has several platforms.
     ///
     /// containerd's store reports attestation statements like layers, as `Pushed`.
-    async fn layers_of(&self, name: &ImageRef) -> Option<usize> {
+    async fn layer_count(&self, name: &ImageRef) -> Option<usize> {
         let image = self.image(&name.familiar()).await.ok()??;
         let layers: HashSet<&String> = image.config.layers.iter().collect();
-        let platforms = if self.tells_content() { self.platforms_of(name).await.ok()? } else { 1 };
+        let platforms = if self.reports_content() { self.platform_count(name).await.ok()? } else { 1 };
         (platforms <= 1).then_some(layers.len())
     }
 }

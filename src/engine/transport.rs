@@ -23,7 +23,7 @@ pub(super) fn docker(endpoint: &Endpoint, timeout: u64, version: &ClientVersion)
         let endpoint = endpoint.clone();
         Box::pin(async move {
             let stream = endpoint.dial(Protocol::Http1).await?;
-            Ok::<_, DialError>(Dialled(TokioIo::new(stream)))
+            Ok::<_, DialError>(EngineStream(TokioIo::new(stream)))
         })
     });
     let client = Client::builder(TokioExecutor::new()).build(connector);
@@ -36,15 +36,15 @@ pub(super) fn docker(endpoint: &Endpoint, timeout: u64, version: &ClientVersion)
 }
 
 /// A stream as hyper's pooling client expects it.
-struct Dialled(TokioIo<Box<dyn Stream>>);
+struct EngineStream(TokioIo<Box<dyn Stream>>);
 
-impl Connection for Dialled {
+impl Connection for EngineStream {
     fn connected(&self) -> Connected {
         Connected::new()
     }
 }
 
-impl Read for Dialled {
+impl Read for EngineStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -54,7 +54,7 @@ impl Read for Dialled {
     }
 }
 
-impl Write for Dialled {
+impl Write for EngineStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -17,13 +17,13 @@ impl Accounts {
     /// user, as in `BuildKit` (`solver/llbsolver/ops/user_linux.go`).
     pub(crate) fn owner(&self, text: &str) -> (u32, u32) {
         let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
-        let (uid, own_gid) = match number(user) {
+        let (uid, own_gid) = match parse_id(user) {
             Some(id) => (id, id),
             None => self.user(user).unwrap_or_default(),
         };
         let gid = match group {
             None => own_gid,
-            Some(group) => number(group).or_else(|| self.group(group)).unwrap_or(own_gid),
+            Some(group) => parse_id(group).or_else(|| self.group(group)).unwrap_or(own_gid),
         };
         (uid, gid)
     }
@@ -47,16 +47,16 @@ impl Accounts {
 
 /// Returns `true` if an owner contains a name, which must be looked up in [`Accounts`].
 pub(super) fn has_names(text: &str) -> bool {
-    text.split(':').take(2).any(|part| number(part).is_none())
+    text.split(':').take(2).any(|part| parse_id(part).is_none())
 }
 
 /// Returns `true` if one of the ids is negative. Engines convert negative ids in different ways.
-pub(super) fn has_negative(text: &str) -> bool {
+pub(super) fn has_negative_id(text: &str) -> bool {
     text.split(':').any(|part| part.parse::<i32>().is_ok_and(|id| id < 0))
 }
 
 /// Parses a numeric id; `root` is 0. Follows `BuildKit` (`client/llb/fileop.go`).
-fn number(text: &str) -> Option<u32> {
+fn parse_id(text: &str) -> Option<u32> {
     if text == "root" {
         return Some(0);
     }
@@ -87,7 +87,7 @@ mod tests {
         ] {
             assert_eq!(accounts.owner(text), owner, "{text}");
         }
-        assert!(has_negative("1:-1") && !has_negative("1:app"));
+        assert!(has_negative_id("1:-1") && !has_negative_id("1:app"));
         assert!(!has_names("1:2") && !has_names("root") && has_names("1:web") && has_names("app"));
     }
 }

@@ -20,17 +20,17 @@ use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
-use super::accounts::{Accounts, has_names, has_negative};
-use super::layer::{Change, Content, FinishedLayer, Layer, refused};
+use super::accounts::{Accounts, has_names, has_negative_id};
+use super::layer::{FileContent, FinishedLayer, LayerBuilder, LayerChange, refusal_at};
 use super::refusal::Refusal;
-use super::sources::{Sources, join};
-use super::tail::{Copy, PlannedLayer};
-use super::tree::{Attributes, Node, Tree};
-use crate::context::{Entry, EntryKind, MatchState, PatternMatcher, Shape};
+use super::sources::{CopySources, join};
+use super::tail::{PlannedCopy, PlannedLayer};
+use super::tree::{Attributes, ImageNode, ImageTree};
+use crate::context::{ContextEntry, ContextEntryKind, MatchState, PatternMatcher, Shape};
 
 /// The number of bytes that decide whether ADD may unpack a file: the size of a tar header, which is the longest of the
 /// known signatures.
-const BEGINNING: usize = 512;
+const SIGNATURE_LENGTH: usize = 512;
 
 /// Returns the layer that an instruction adds to `tree`.
 ///
@@ -42,14 +42,14 @@ const BEGINNING: usize = 512;
 /// Fails if the layer would not be exactly the one of a builder.
 pub(crate) fn make_layer(
     planned: &PlannedLayer,
-    sources: &Sources,
-    tree: &Tree,
+    sources: &CopySources,
+    tree: &ImageTree,
     accounts: Option<&Accounts>,
     now: i64,
 ) -> Result<FinishedLayer, Refusal> {
-    let refuse = refused(planned.line());
+    let refuse = refusal_at(planned.line());
     let owner_of = |text: &str| match accounts {
-        _ if has_negative(text) => Err(format!("the owner `{text}` is negative")),
+        _ if has_negative_id(text) => Err(format!("the owner `{text}` is negative")),
         Some(accounts) => Ok(accounts.owner(text)),
         None if has_names(text) => Err("an earlier layer may change the users of the image".to_owned()),
         None => Ok(Accounts::default().owner(text)),
@@ -60,7 +60,7 @@ pub(crate) fn make_layer(
                 Some(user) => owner_of(user).map_err(&refuse)?,
                 None => (0, 0),
             };
-            let mut layer = Layer::new(tree);
+            let mut layer = LayerBuilder::new(tree);
             let path = layer.follow(path).map_err(&refuse)?;
             let like = Attributes { mode: 0o755, uid, gid, modified: now };
             layer.make_all(&path, like).map_err(&refuse)?;
@@ -68,13 +68,13 @@ pub(crate) fn make_layer(
         }
         PlannedLayer::Copy(copy) => {
             let owner = copy.owner.as_deref().map(owner_of).transpose().map_err(&refuse)?;
-            let layer = copied(copy, sources, tree, owner, now).map_err(&refuse)?;
+            let layer = layer_of_copy(copy, sources, tree, owner, now).map_err(&refuse)?;
             if copy.is_linked {
                 if copy.owner.as_deref().is_some_and(has_names) {
                     return Err(refuse("--link needs a numeric owner".to_owned()));
                 }
-                let empty = Tree::default();
-                let linked = copied(copy, sources, &empty, owner, now).map_err(&refuse)?;
+                let empty = ImageTree::default();
+                let linked = layer_of_copy(copy, sources, &empty, owner, now).map_err(&refuse)?;
                 if let Some(difference) = layer.difference_to_linked(&linked) {
                     return Err(refuse(difference));
                 }
@@ -85,68 +85,77 @@ pub(crate) fn make_layer(
 }
 
 /// Returns the layer of a COPY or ADD instruction.
-fn copied<'t>(
-    copy: &Copy,
-    sources: &Sources,
-    tree: &'t Tree,
+fn layer_of_copy<'t>(
+    copy: &PlannedCopy,
+    sources: &CopySources,
+    tree: &'t ImageTree,
     owner: Option<(u32, u32)>,
     now: i64,
-) -> Result<Layer<'t>, String> {
+) -> Result<LayerBuilder<'t>, String> {
     let exclude = (!copy.exclude.is_empty()).then(|| PatternMatcher::new(&copy.exclude)).transpose();
     let exclude = exclude.map_err(|error| error.to_string())?;
-    let mut layer = Layer::new(tree);
+    let mut layer = LayerBuilder::new(tree);
     for source in &copy.sources {
-        for name in sources.named(source)? {
-            Copier::new(copy, sources, &mut layer, (owner, now), exclude.as_ref()).copy_named(&name)?;
+        for name in sources.expand(source)? {
+            SourceCopier::new(copy, sources, &mut layer, (owner, now), exclude.as_ref()).copy_named(&name)?;
         }
     }
     for (name, text) in &copy.contents {
-        Copier::new(copy, sources, &mut layer, (owner, now), None).copy_text(name, text)?;
+        SourceCopier::new(copy, sources, &mut layer, (owner, now), None).copy_text(name, text)?;
     }
     Ok(layer)
 }
 
 /// The state of copying one source.
-struct Copier<'c, 't> {
-    copy: &'c Copy,
-    sources: &'c Sources,
-    layer: &'c mut Layer<'t>,
+struct SourceCopier<'c, 't> {
+    copy: &'c PlannedCopy,
+    sources: &'c CopySources,
+    layer: &'c mut LayerBuilder<'t>,
     owner: Option<(u32, u32)>,
     now: i64,
     exclude: Option<&'c PatternMatcher>,
     /// The content numbers of files with several hard links, by device and inode.
-    linked: HashMap<(u64, u64), usize>,
+    contents_by_inode: HashMap<(u64, u64), usize>,
     /// The directories above the current entry, from the copied one on. Excluded directories among them are created
     /// only if something below them is copied.
-    waiting: Vec<Waiting>,
+    open_directories: Vec<OpenDirectory>,
 }
 
-struct Waiting {
+struct OpenDirectory {
     source: String,
     target: String,
     is_made: bool,
 }
 
-impl<'c, 't> Copier<'c, 't> {
+impl<'c, 't> SourceCopier<'c, 't> {
     fn new(
-        copy: &'c Copy,
-        sources: &'c Sources,
-        layer: &'c mut Layer<'t>,
+        copy: &'c PlannedCopy,
+        sources: &'c CopySources,
+        layer: &'c mut LayerBuilder<'t>,
         (owner, now): (Option<(u32, u32)>, i64),
         exclude: Option<&'c PatternMatcher>,
     ) -> Self {
-        Self { copy, sources, layer, owner, now, exclude, linked: HashMap::new(), waiting: Vec::new() }
+        Self {
+            copy,
+            sources,
+            layer,
+            owner,
+            now,
+            exclude,
+            contents_by_inode: HashMap::new(),
+            open_directories: Vec::new(),
+        }
     }
 
     /// Returns the attributes of new directories above the destination.
-    fn parent(&self) -> Attributes {
+    fn parent_attributes(&self) -> Attributes {
         let (uid, gid) = self.owner.unwrap_or_default();
         let mode = self.copy.mode.map_or(0o755, |mode| mode & 0o777);
         Attributes { mode, uid, gid, modified: self.now }
     }
 
     fn make_all(&mut self, path: &str) -> Result<(), String> {
-        let like = self.parent();
+        let like = self.parent_attributes();
         self.layer.make_all(path, like)
     }
 
@@ -160,7 +169,7 @@ impl<'c, 't> Copier<'c, 't> {
         self.make_all(&above)?;
         let mut target = self.layer.follow(path)?;
         let there = self.layer.get(&target);
-        if !is_directory && matches!(there, Some(Node::Directory(_))) {
+        if !is_directory && matches!(there, Some(ImageNode::Directory(_))) {
             target = join(&target, name.rsplit('/').next().unwrap_or_default());
         }
         let parent = target.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
@@ -185,21 +194,21 @@ impl<'c, 't> Copier<'c, 't> {
         let (uid, gid) = self.owner.unwrap_or_default();
         let mode = self.copy.mode.unwrap_or(0o644);
         let attributes = Attributes { mode, uid, gid, modified: self.now };
-        self.add_file(target, Content::Text(text.to_owned()), attributes);
+        self.add_file(target, FileContent::Text(text.to_owned()), attributes);
         Ok(())
     }
 
-    fn add_file(&mut self, target: String, content: Content, attributes: Attributes) -> usize {
+    fn add_file(&mut self, target: String, content: FileContent, attributes: Attributes) -> usize {
         let number = self.layer.contents.len();
         self.layer.contents.push(content);
-        self.layer.put(target, Change::File(number, attributes));
+        self.layer.put(target, LayerChange::File(number, attributes));
         number
     }
 
     /// Fails if `target` is a directory, because a directory is never replaced.
     fn check_replaced(&self, target: &str) -> Result<(), String> {
         match self.layer.get(target) {
-            Some(Node::Directory(_)) => Err(format!("/{target} is a directory and cannot be replaced")),
+            Some(ImageNode::Directory(_)) => Err(format!("/{target} is a directory and cannot be replaced")),
             _ => Ok(()),
         }
     }
@@ -226,28 +235,28 @@ impl<'c, 't> Copier<'c, 't> {
             return Ok(());
         }
         if is_included {
-            self.make_waiting()?;
+            self.make_open_directories()?;
         }
         if is_directory {
             return self.copy_directory(source, below, target, is_included, &state);
         }
         self.check_replaced(target)?;
         let Some(entry) = self.sources.entry(source) else { return Ok(()) };
-        let attributes = self.attributes(entry);
+        let attributes = self.entry_attributes(entry);
         match &entry.kind {
-            EntryKind::Symlink(link) => {
-                self.layer.put(target.to_owned(), Change::Link(link.clone(), attributes));
+            ContextEntryKind::Symlink(link) => {
+                self.layer.put(target.to_owned(), LayerChange::Link(link.clone(), attributes));
             }
-            EntryKind::File | EntryKind::HardLink(_) => {
+            ContextEntryKind::File | ContextEntryKind::HardLink(_) => {
                 let inode = (entry.metadata.dev(), entry.metadata.ino());
-                if let Some(number) = self.linked.get(&inode) {
-                    self.layer.put(target.to_owned(), Change::File(*number, attributes));
+                if let Some(number) = self.contents_by_inode.get(&inode) {
+                    self.layer.put(target.to_owned(), LayerChange::File(*number, attributes));
                     return Ok(());
                 }
-                let content = Content::Path { path: entry.absolute.clone(), size: entry.size() };
+                let content = FileContent::Path { path: entry.absolute.clone(), size: entry.size() };
                 let number = self.add_file(target.to_owned(), content, attributes);
                 if entry.metadata.nlink() > 1 {
-                    self.linked.insert(inode, number);
+                    self.contents_by_inode.insert(inode, number);
                 }
             }
             _ => return Err(format!("{source} is not a file, directory or link")),
@@ -264,7 +273,7 @@ impl<'c, 't> Copier<'c, 't> {
         state: &MatchState,
     ) -> Result<(), String> {
         let is_new = is_included && self.make_directory(source, below, target)?;
-        self.waiting.push(Waiting {
+        self.open_directories.push(OpenDirectory {
             source: source.to_owned(),
             target: target.to_owned(),
             is_made: is_included,
@@ -273,14 +282,14 @@ impl<'c, 't> Copier<'c, 't> {
             let (source, below) = (join(source, name), join(below, name));
             self.copy_entry(&source, &below, &join(target, name), state)?;
         }
-        self.waiting.pop();
+        self.open_directories.pop();
         let is_top = below.is_empty();
         if is_included && (!is_top || is_new) {
-            let directory = self.like(source);
-            self.layer.put(target.to_owned(), Change::Directory(directory));
+            let directory = self.directory_attributes(source);
+            self.layer.put(target.to_owned(), LayerChange::Directory(directory));
         } else if is_top && let Some(there) = self.layer.directory(target) {
-            let modified = self.like(source).modified;
-            self.layer.put(target.to_owned(), Change::Directory(Attributes { modified, ..there }));
+            let modified = self.directory_attributes(source).modified;
+            self.layer.put(target.to_owned(), LayerChange::Directory(Attributes { modified, ..there }));
         }
         Ok(())
     }
@@ -289,31 +298,31 @@ impl<'c, 't> Copier<'c, 't> {
     fn make_directory(&mut self, source: &str, below: &str, target: &str) -> Result<bool, String> {
         match self.layer.get(target) {
             None => {
-                let directory = self.like(source);
-                self.layer.put(target.to_owned(), Change::Directory(directory));
+                let directory = self.directory_attributes(source);
+                self.layer.put(target.to_owned(), LayerChange::Directory(directory));
                 Ok(true)
             }
-            Some(Node::Directory(there)) if !below.is_empty() => {
+            Some(ImageNode::Directory(there)) if !below.is_empty() => {
                 let mode = self.source_mode(source);
-                self.layer.put(target.to_owned(), Change::Directory(Attributes { mode, ..there }));
+                self.layer.put(target.to_owned(), LayerChange::Directory(Attributes { mode, ..there }));
                 Ok(false)
             }
-            Some(Node::Directory(_)) => Ok(false),
+            Some(ImageNode::Directory(_)) => Ok(false),
             Some(_) => Err(format!("/{target} is not a directory")),
         }
     }
 
     /// Creates the excluded directories above an entry that is about to be copied.
-    fn make_waiting(&mut self) -> Result<(), String> {
-        for index in 0..self.waiting.len() {
-            let Waiting { source, target, is_made } = &self.waiting[index];
+    fn make_open_directories(&mut self) -> Result<(), String> {
+        for index in 0..self.open_directories.len() {
+            let OpenDirectory { source, target, is_made } = &self.open_directories[index];
             if *is_made {
                 continue;
             }
             let (source, target) = (source.clone(), target.clone());
             // The copied directory itself is never excluded, so all of these are below it.
             self.make_directory(&source, "below", &target)?;
-            self.waiting[index].is_made = true;
+            self.open_directories[index].is_made = true;
         }
         Ok(())
     }
@@ -324,17 +333,17 @@ impl<'c, 't> Copier<'c, 't> {
     }
 
     /// Returns the attributes of a copy of the directory `source`.
-    fn like(&self, source: &str) -> Attributes {
+    fn directory_attributes(&self, source: &str) -> Attributes {
         let metadata = self.sources.entry(source).map_or(&self.sources.root, |entry| &entry.metadata);
         let (uid, gid) = self.owner.unwrap_or_default();
         let mode = self.copy.mode.unwrap_or_else(|| self.source_mode(source));
         Attributes { mode, uid, gid, modified: metadata.mtime() }
     }
 
-    fn attributes(&self, entry: &Entry) -> Attributes {
+    fn entry_attributes(&self, entry: &ContextEntry) -> Attributes {
         let (uid, gid) = self.owner.unwrap_or_default();
         let own = match entry.kind {
-            EntryKind::Symlink(_) => 0o777,
+            ContextEntryKind::Symlink(_) => 0o777,
             _ => self.copy.mode.unwrap_or(entry.metadata.mode() & 0o7777),
         };
         Attributes { mode: own, uid, gid, modified: entry.metadata.mtime() }
@@ -343,23 +352,23 @@ impl<'c, 't> Copier<'c, 't> {
 
 /// Returns `true` if ADD may unpack a file, judged by its first bytes: it is compressed, or begins with a tar header.
 /// Also returns `true` if the file cannot be read.
-fn may_be_archive(entry: &Entry) -> bool {
+fn may_be_archive(entry: &ContextEntry) -> bool {
     /// The signatures of compressed files (moby/go-archive, `compression`).
     const COMPRESSED: [&[u8]; 4] = [b"BZh", b"\x1f\x8b\x08", b"\xfd7zXZ\0", b"\x28\xb5\x2f\xfd"];
-    if !matches!(entry.kind, EntryKind::File | EntryKind::HardLink(_)) {
+    if !matches!(entry.kind, ContextEntryKind::File | ContextEntryKind::HardLink(_)) {
         return false;
     }
-    let Ok(beginning) = beginning(&entry.absolute) else { return true };
+    let Ok(beginning) = read_beginning(&entry.absolute) else { return true };
     let is_skippable = beginning.len() > 3 && beginning[1..4] == *b"\x2a\x4d\x18" && beginning[0] >> 4 == 5;
     is_skippable
         || COMPRESSED.iter().any(|magic| beginning.starts_with(magic))
-        || beginning.len() == BEGINNING
+        || beginning.len() == SIGNATURE_LENGTH
             && (beginning[257..].starts_with(b"ustar") || has_tar_checksum(&beginning))
 }
 
-fn beginning(path: &Path) -> std::io::Result<Vec<u8>> {
+fn read_beginning(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(BEGINNING as u64).read_to_end(&mut bytes)?;
+    File::open(path)?.take(SIGNATURE_LENGTH as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

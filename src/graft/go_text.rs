@@ -3,28 +3,28 @@
 use std::fmt::Write as _;
 
 /// Returns a list of strings as `%q` prints it: `["a" "b"]`.
-pub(super) fn quoted(words: &[String]) -> String {
+pub(super) fn quoted_list(words: &[String]) -> String {
     let words: Vec<String> = words.iter().map(|word| quote(word)).collect();
     format!("[{}]", words.join(" "))
 }
 
 /// Returns a list of strings as `%v` prints it: `[a b]`.
-pub(super) fn plain(words: &[String]) -> String {
+pub(super) fn plain_list(words: &[String]) -> String {
     format!("[{}]", words.join(" "))
 }
 
 /// Returns a number as `%q` prints it: as the character with this number, between quotes.
 pub(super) fn quoted_char(number: u32) -> String {
     let char = char::from_u32(number).unwrap_or(char::REPLACEMENT_CHARACTER);
-    format!("'{}'", escaped(&char.to_string(), '\''))
+    format!("'{}'", escape(&char.to_string(), '\''))
 }
 
 /// Returns a string as `%q` prints it.
 pub(super) fn quote(word: &str) -> String {
-    format!("\"{}\"", escaped(word, '"'))
+    format!("\"{}\"", escape(word, '"'))
 }
 
-fn escaped(word: &str, quote: char) -> String {
+fn escape(word: &str, quote: char) -> String {
     let mut quoted = String::new();
     for char in word.chars() {
         match char {
@@ -79,9 +79,9 @@ mod tests {
     #[test]
     fn values_are_formatted_as_in_go() {
         let words = ["a b".to_owned(), "\"q\"\\\n\u{1}é".to_owned()];
-        assert_eq!(quoted(&words), r#"["a b" "\"q\"\\\n\x01é"]"#);
+        assert_eq!(quoted_list(&words), r#"["a b" "\"q\"\\\n\x01é"]"#);
         assert_eq!([quoted_char(3), quoted_char(39), quoted_char(10)], ["'\\x03'", "'\\''", "'\\n'"]);
-        assert_eq!((quoted(&[]), plain(&words[..1])), ("[]".to_owned(), "[a b]".to_owned()));
+        assert_eq!((quoted_list(&[]), plain_list(&words[..1])), ("[]".to_owned(), "[a b]".to_owned()));
         for (nanoseconds, text) in [
             (0, "0s"),
             (1_000_000, "1ms"),

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use super::accounts::FILES;
 use super::refusal::Refusal;
-use super::tree::{Attributes, Node, Tree, follow_links};
+use super::tree::{Attributes, ImageNode, ImageTree, follow_links};
 use crate::context::parents;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Content {
+pub(super) enum FileContent {
     /// A file on this machine.
     Path {
         path: PathBuf,
@@ -18,7 +18,7 @@ pub(super) enum Content {
     Text(String),
 }
 
-impl Content {
+impl FileContent {
     pub(super) fn size(&self) -> u64 {
         match self {
             Self::Path { size, .. } => *size,
@@ -28,7 +28,7 @@ impl Content {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Change {
+pub(super) enum LayerChange {
     Directory(Attributes),
     Link(String, Attributes),
     /// A file by its number in [`Layer::contents`]; files with the same number are hard links.
@@ -36,29 +36,29 @@ pub(super) enum Change {
 }
 
 /// The changes of an instruction, while they are being collected.
-pub(crate) struct Layer<'a> {
-    base: &'a Tree,
-    pub(super) changes: BTreeMap<String, Change>,
-    pub(super) contents: Vec<Content>,
+pub(crate) struct LayerBuilder<'a> {
+    base: &'a ImageTree,
+    pub(super) changes: BTreeMap<String, LayerChange>,
+    pub(super) contents: Vec<FileContent>,
 }
 
-impl<'a> Layer<'a> {
-    pub(super) fn new(base: &'a Tree) -> Self {
+impl<'a> LayerBuilder<'a> {
+    pub(super) fn new(base: &'a ImageTree) -> Self {
         Self { base, changes: BTreeMap::new(), contents: Vec::new() }
     }
 
-    pub(super) fn get(&self, path: &str) -> Option<Node> {
+    pub(super) fn get(&self, path: &str) -> Option<ImageNode> {
         match self.changes.get(path) {
-            Some(Change::Directory(directory)) => Some(Node::Directory(*directory)),
-            Some(Change::Link(target, _)) => Some(Node::Link(target.clone())),
-            Some(Change::File(..)) => Some(Node::File),
+            Some(LayerChange::Directory(directory)) => Some(ImageNode::Directory(*directory)),
+            Some(LayerChange::Link(target, _)) => Some(ImageNode::Link(target.clone())),
+            Some(LayerChange::File(..)) => Some(ImageNode::File),
             None => self.base.get(path).cloned(),
         }
     }
 
     pub(super) fn directory(&self, path: &str) -> Option<Attributes> {
         match self.get(path) {
-            Some(Node::Directory(directory)) => Some(directory),
+            Some(ImageNode::Directory(directory)) => Some(directory),
             _ => None,
         }
     }
@@ -66,13 +66,13 @@ impl<'a> Layer<'a> {
     /// Resolves the links in `path`, including one at its end. Fails if a parent of the result is not a directory.
     pub(super) fn follow(&self, path: &str) -> Result<String, String> {
         let shape = |path: &str| match self.changes.get(path) {
-            Some(Change::Directory(_)) => Some(crate::context::Shape::Directory),
-            Some(Change::Link(target, _)) => Some(crate::context::Shape::Link(target)),
-            Some(Change::File(..)) => Some(crate::context::Shape::Other),
-            None => self.base.get(path).map(Node::shape),
+            Some(LayerChange::Directory(_)) => Some(crate::context::Shape::Directory),
+            Some(LayerChange::Link(target, _)) => Some(crate::context::Shape::Link(target)),
+            Some(LayerChange::File(..)) => Some(crate::context::Shape::Other),
+            None => self.base.get(path).map(ImageNode::shape),
         };
         let followed = follow_links(path, shape)?;
-        let is_other = |parent: &&str| !matches!(self.get(parent), None | Some(Node::Directory(_)));
+        let is_other = |parent: &&str| !matches!(self.get(parent), None | Some(ImageNode::Directory(_)));
         let other = parents(&followed).find(is_other).map(str::to_owned);
         other.map_or(Ok(followed), |parent| Err(format!("/{parent} is not a directory")))
     }
@@ -84,7 +84,7 @@ impl<'a> Layer<'a> {
         let mut above = "";
         for directory in directories.into_iter().rev().chain([path]) {
             match self.get(directory) {
-                Some(Node::Directory(_)) => {}
+                Some(ImageNode::Directory(_)) => {}
                 Some(_) => return Err(format!("/{directory} is not a directory")),
                 // Up to Docker 28, the umask of the engine applies to new directories.
                 None if like.mode & 0o022 != 0 => {
@@ -93,14 +93,14 @@ impl<'a> Layer<'a> {
                 None if self.directory(above).is_some_and(|above| above.mode & 0o2000 != 0) => {
                     return Err(format!("the new directory /{directory} would inherit its parent's group"));
                 }
-                None => self.put(directory.to_owned(), Change::Directory(like)),
+                None => self.put(directory.to_owned(), LayerChange::Directory(like)),
             }
             above = directory;
         }
         Ok(())
     }
 
-    pub(super) fn put(&mut self, path: String, change: Change) {
+    pub(super) fn put(&mut self, path: String, change: LayerChange) {
         self.changes.insert(path, change);
     }
 
@@ -112,11 +112,13 @@ impl<'a> Layer<'a> {
             self.changes.keys().flat_map(|path| parents(path).map(str::to_owned)).collect();
         for path in above {
             if let (None, Some(directory)) = (self.changes.get(&path), self.directory(&path)) {
-                self.changes.insert(path, Change::Directory(directory));
+                self.changes.insert(path, LayerChange::Directory(directory));
             }
         }
-        let modified = |change: &Change| match change {
-            Change::Directory(own) | Change::Link(_, own) | Change::File(_, own) => own.modified,
+        let modified = |change: &LayerChange| match change {
+            LayerChange::Directory(own) | LayerChange::Link(_, own) | LayerChange::File(_, own) => {
+                own.modified
+            }
         };
         if let Some((path, _)) = self.changes.iter().find(|(_, change)| modified(change) < 0) {
             return Err(format!("the time of /{path} is before 1970"));
@@ -125,11 +127,11 @@ impl<'a> Layer<'a> {
     }
 
     /// Returns why a layer that was made on an empty image (`--link`) differs from this one, or `None` if it does not.
-    pub(super) fn difference_to_linked(&self, linked: &Layer<'_>) -> Option<String> {
+    pub(super) fn difference_to_linked(&self, linked: &LayerBuilder<'_>) -> Option<String> {
         let differs = |path: &str| Some(format!("with --link, /{path} would be different"));
         for (path, change) in &linked.changes {
             let is_same = match (change, self.changes.get(path)) {
-                (Change::Directory(linked), _) => self
+                (LayerChange::Directory(linked), _) => self
                     .directory(path)
                     .is_some_and(|own| (own.mode, own.uid, own.gid) == (linked.mode, linked.uid, linked.gid)),
                 (_, Some(own)) => change == own,
@@ -145,18 +147,18 @@ impl<'a> Layer<'a> {
 
 /// A layer with all changes of an instruction, and the directories above them.
 pub(crate) struct FinishedLayer {
-    pub(super) changes: BTreeMap<String, Change>,
-    pub(super) contents: Vec<Content>,
+    pub(super) changes: BTreeMap<String, LayerChange>,
+    pub(super) contents: Vec<FileContent>,
 }
 
 impl FinishedLayer {
     /// Applies the changes of the layer to a tree.
-    pub(crate) fn apply_to(&self, tree: &mut Tree) {
+    pub(crate) fn apply_to(&self, tree: &mut ImageTree) {
         for (path, change) in &self.changes {
             let node = match change {
-                Change::Directory(directory) => Node::Directory(*directory),
-                Change::Link(target, _) => Node::Link(target.clone()),
-                Change::File(..) => Node::File,
+                LayerChange::Directory(directory) => ImageNode::Directory(*directory),
+                LayerChange::Link(target, _) => ImageNode::Link(target.clone()),
+                LayerChange::File(..) => ImageNode::File,
             };
             tree.insert(path.clone(), node);
         }
@@ -166,17 +168,17 @@ impl FinishedLayer {
     pub(crate) fn changes_accounts(&self) -> bool {
         FILES.iter().any(|file| {
             self.changes.contains_key(*file)
-                || parents(file).any(|parent| matches!(self.changes.get(parent), Some(Change::Link(..))))
+                || parents(file).any(|parent| matches!(self.changes.get(parent), Some(LayerChange::Link(..))))
         })
     }
 
     /// Returns the total size of the files in bytes.
     pub(crate) fn size(&self) -> u64 {
-        self.contents.iter().map(Content::size).sum()
+        self.contents.iter().map(FileContent::size).sum()
     }
 }
 
 /// Returns a function that creates the refusal of the instruction at `line`.
-pub(super) fn refused(line: usize) -> impl Fn(String) -> Refusal {
+pub(super) fn refusal_at(line: usize) -> impl Fn(String) -> Refusal {
     move |what| Refusal::at(line, what)
 }

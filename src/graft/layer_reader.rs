@@ -7,31 +7,31 @@ use std::os::unix::fs::MetadataExt as _;
 
 use tar::{Builder, EntryType, Header};
 
-use super::layer::{Change, Content, FinishedLayer};
+use super::layer::{FileContent, FinishedLayer, LayerChange};
 use super::tree::Attributes;
 
 /// The size of a block of a tar archive in bytes.
-const BLOCK: usize = 512;
+const BLOCK_SIZE: usize = 512;
 /// The size of an archive without entries in bytes, padded as by GNU tar.
 ///
 /// It must differ from the size that builders write, so that the digests differ: an engine with containerd's store that
 /// has a layer with this digest at the same position does not fetch the blob that another builder has pushed, and then
 /// cannot read the config of the image.
-const EMPTY: usize = 20 * BLOCK;
+const EMPTY_ARCHIVE_SIZE: usize = 20 * BLOCK_SIZE;
 
 /// A reader of the tar archive of a layer. The bytes depend only on the layer, because entries are sorted by path.
-pub(crate) struct LayerReader {
+pub(crate) struct LayerTarReader {
     /// The parts that were not read yet, in reverse order.
-    rest: Vec<Part>,
+    rest: Vec<TarPart>,
     current: Box<dyn Read + Send>,
 }
 
-enum Part {
+enum TarPart {
     Bytes(Vec<u8>),
-    File { content: Content, modified: i64 },
+    File { content: FileContent, modified: i64 },
 }
 
-impl LayerReader {
+impl LayerTarReader {
     pub(crate) fn new(layer: FinishedLayer) -> io::Result<Self> {
         let mut parts = Vec::new();
         let mut first_names: HashMap<usize, String> = HashMap::new();
@@ -41,42 +41,48 @@ impl LayerReader {
                 continue;
             }
             match change {
-                Change::Directory(attributes) => {
-                    parts.push(header(EntryType::Directory, &format!("{path}/"), &attributes, 0, None)?);
+                LayerChange::Directory(attributes) => {
+                    parts.push(entry_header(
+                        EntryType::Directory,
+                        &format!("{path}/"),
+                        &attributes,
+                        0,
+                        None,
+                    )?);
                 }
-                Change::Link(target, attributes) => {
-                    parts.push(header(EntryType::Symlink, &path, &attributes, 0, Some(&target))?);
+                LayerChange::Link(target, attributes) => {
+                    parts.push(entry_header(EntryType::Symlink, &path, &attributes, 0, Some(&target))?);
                 }
-                Change::File(number, attributes) => {
+                LayerChange::File(number, attributes) => {
                     if let Some(first) = first_names.get(&number) {
-                        parts.push(header(EntryType::Link, &path, &attributes, 0, Some(first))?);
+                        parts.push(entry_header(EntryType::Link, &path, &attributes, 0, Some(first))?);
                         continue;
                     }
                     let content = layer.contents[number].clone();
                     let size = content.size();
-                    parts.push(header(EntryType::Regular, &path, &attributes, size, None)?);
-                    parts.push(Part::File { content, modified: attributes.modified });
-                    let padding = size.next_multiple_of(BLOCK as u64) - size;
-                    parts.push(Part::Bytes(vec![0; usize::try_from(padding).unwrap_or_default()]));
+                    parts.push(entry_header(EntryType::Regular, &path, &attributes, size, None)?);
+                    parts.push(TarPart::File { content, modified: attributes.modified });
+                    let padding = size.next_multiple_of(BLOCK_SIZE as u64) - size;
+                    parts.push(TarPart::Bytes(vec![0; usize::try_from(padding).unwrap_or_default()]));
                     first_names.insert(number, path);
                 }
             }
         }
-        let end = if parts.is_empty() { EMPTY } else { 2 * BLOCK };
-        parts.push(Part::Bytes(vec![0; end]));
+        let end = if parts.is_empty() { EMPTY_ARCHIVE_SIZE } else { 2 * BLOCK_SIZE };
+        parts.push(TarPart::Bytes(vec![0; end]));
         parts.reverse();
         Ok(Self { rest: parts, current: Box::new(io::empty()) })
     }
 }
 
 /// Returns the blocks that precede the content of an entry.
-fn header(
+fn entry_header(
     kind: EntryType,
     path: &str,
     attributes: &Attributes,
     size: u64,
     target: Option<&str>,
-) -> io::Result<Part> {
+) -> io::Result<TarPart> {
     let Attributes { mode, uid, gid, modified } = *attributes;
     let mut header = Header::new_gnu();
     header.set_entry_type(kind);
@@ -95,15 +101,15 @@ fn header(
         // The content is a separate part.
         None => builder.append_data(&mut header, path, io::empty())?,
     }
-    Ok(Part::Bytes(unfinished(builder)))
+    Ok(TarPart::Bytes(bytes_without_end(builder)))
 }
 
 /// Returns the written bytes, without the end of an archive.
-fn unfinished(mut builder: Builder<Vec<u8>>) -> Vec<u8> {
+fn bytes_without_end(mut builder: Builder<Vec<u8>>) -> Vec<u8> {
     std::mem::take(builder.get_mut())
 }
 
-impl Read for LayerReader {
+impl Read for LayerTarReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let read = self.current.read(buffer)?;
@@ -112,18 +118,18 @@ impl Read for LayerReader {
             }
             self.current = match self.rest.pop() {
                 None => return Ok(0),
-                Some(Part::Bytes(bytes)) => Box::new(Cursor::new(bytes)),
-                Some(Part::File { content: Content::Text(text), .. }) => {
+                Some(TarPart::Bytes(bytes)) => Box::new(Cursor::new(bytes)),
+                Some(TarPart::File { content: FileContent::Text(text), .. }) => {
                     Box::new(Cursor::new(text.into_bytes()))
                 }
-                Some(Part::File { content: Content::Path { path, size }, modified }) => {
+                Some(TarPart::File { content: FileContent::Path { path, size }, modified }) => {
                     let changed = || io::Error::other(format!("{} has changed", path.display()));
                     let file = File::open(&path)?;
                     let found = file.metadata()?;
                     if !found.is_file() || found.len() != size || found.mtime() != modified {
                         return Err(changed());
                     }
-                    Box::new(Exact { file, left: size })
+                    Box::new(ExactLengthReader { file, remaining: size })
                 }
             };
         }
@@ -131,19 +137,19 @@ impl Read for LayerReader {
 }
 
 /// A reader of a file that fails if the file has fewer bytes than its header declares.
-struct Exact {
+struct ExactLengthReader {
     file: File,
-    left: u64,
+    remaining: u64,
 }
 
-impl Read for Exact {
+impl Read for ExactLengthReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let most = usize::try_from(self.remaining).map_or(buffer.len(), |left| left.min(buffer.len()));
         let read = self.file.read(&mut buffer[..most])?;
         if read == 0 && most > 0 {
             return Err(io::Error::other("a file of the build context was truncated while it was read"));
         }
-        self.left -= read as u64;
+        self.remaining -= read as u64;
         Ok(read)
     }
 }

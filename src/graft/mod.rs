@@ -29,10 +29,10 @@ mod tests;
 
 pub(crate) use accounts::{Accounts, FILES as ACCOUNT_FILES};
 pub(crate) use copy::make_layer;
-pub(crate) use index::{Index, IndexError};
+pub(crate) use index::{DamagedIndex, PrefixIndex};
 pub(crate) use layer::FinishedLayer;
-pub(crate) use layer_reader::LayerReader;
+pub(crate) use layer_reader::LayerTarReader;
 pub(crate) use refusal::Refusal;
-pub(crate) use sources::Sources;
+pub(crate) use sources::CopySources;
 pub(crate) use tail::{Tail, TailOptions};
-pub(crate) use tree::{Attributes, Node, Tree};
+pub(crate) use tree::{Attributes, ImageNode, ImageTree};

@@ -8,9 +8,9 @@ pub(crate) enum Refusal {
     #[error("the environment variables of the base image are unknown")]
     UnknownBase,
     #[error("`# check=` makes build checks fail the build")]
-    Checks,
+    EnforcedChecks,
     #[error("the Dockerfile declares SOURCE_DATE_EPOCH")]
-    Epoch,
+    SourceDateEpoch,
     #[error("the ONBUILD triggers of `{0}` are unknown")]
     UnknownTriggers(String),
     #[error(
@@ -18,11 +18,11 @@ pub(crate) enum Refusal {
     )]
     SharedConfig(usize),
     #[error("the config of the prefix cannot be read")]
-    Config,
+    UnreadableConfig,
     #[error("the image would have more than {0} layers")]
     TooManyLayers(usize),
     #[error("the build context cannot be read: {0}")]
-    Context(String),
+    UnreadableContext(String),
 }
 
 impl Refusal {

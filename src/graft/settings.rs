@@ -5,18 +5,18 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::go_text::{duration, plain, quote, quoted, quoted_char};
+use super::go_text::{duration, plain_list, quote, quoted_char, quoted_list};
 use crate::dockerfile::Scope;
 
 /// The beginning of the names of the fields that larder adds to the config of a prefix.
-const OWN_FIELDS: &str = "larder.";
+const LARDER_FIELD_PREFIX: &str = "larder.";
 /// The comment in the history entries of `BuildKit`.
 const COMMENT: &str = "buildkit.dockerfile.v0";
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// The options of a health check. Times are in nanoseconds; 0 means the default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Healthcheck {
+pub(super) struct HealthcheckOptions {
     pub(super) test: Vec<String>,
     pub(super) interval: i64,
     pub(super) timeout: i64,
@@ -43,7 +43,7 @@ impl GraftedConfig {
     /// `has_command` must be `true` if the prefix contains a CMD of the stage.
     pub(super) fn parse(prefix: &[u8], has_command: bool, created: Timestamp) -> Option<Self> {
         let mut fields: Map<String, Value> = serde_json::from_slice(prefix).ok()?;
-        fields.retain(|name, _| !name.starts_with(OWN_FIELDS));
+        fields.retain(|name, _| !name.starts_with(LARDER_FIELD_PREFIX));
         let settings = match fields.remove("config") {
             None | Some(Value::Null) => Map::new(),
             Some(settings) => serde_json::from_value(settings).ok()?,
@@ -62,7 +62,7 @@ impl GraftedConfig {
     }
 
     /// Adds an instruction to the history.
-    pub(super) fn note(&mut self, text: &str, has_layer: bool) {
+    pub(super) fn add_history_entry(&mut self, text: &str, has_layer: bool) {
         let mut entry = json!({ "created": self.created, "created_by": text, "comment": COMMENT });
         if !has_layer {
             entry["empty_layer"] = true.into();
@@ -106,11 +106,11 @@ impl GraftedConfig {
             }
         }
         self.set_list("Env", list);
-        self.note(&format!("ENV {}", joined(pairs)), false);
+        self.add_history_entry(&format!("ENV {}", format_pairs(pairs)), false);
     }
 
     pub(super) fn labels(&mut self, pairs: Vec<(String, String)>) {
-        self.note(&format!("LABEL {}", joined(&pairs)), false);
+        self.add_history_entry(&format!("LABEL {}", format_pairs(&pairs)), false);
         for (name, value) in pairs {
             self.label(name, value);
         }
@@ -122,22 +122,22 @@ impl GraftedConfig {
     }
 
     pub(super) fn set_user(&mut self, user: String) {
-        self.note(&format!("USER {user}"), false);
+        self.add_history_entry(&format!("USER {user}"), false);
         self.settings.insert("User".to_owned(), user.into());
     }
 
     pub(super) fn workdir(&mut self, path: String, has_layer: bool) {
-        self.note(&format!("WORKDIR {path}"), has_layer);
+        self.add_history_entry(&format!("WORKDIR {path}"), has_layer);
         self.settings.insert("WorkingDir".to_owned(), path.into());
     }
 
     pub(super) fn shell(&mut self, words: &[String]) {
-        self.note(&format!("SHELL {}", plain(words)), false);
+        self.add_history_entry(&format!("SHELL {}", plain_list(words)), false);
         self.set_list("Shell", words.to_vec());
     }
 
     /// Returns the arguments that run a command in the shell.
-    fn in_shell(&self, command: &str) -> Vec<String> {
+    fn shell_command(&self, command: &str) -> Vec<String> {
         let mut words = self.list("Shell");
         if words.is_empty() {
             words = DEFAULT_SHELL.map(str::to_owned).to_vec();
@@ -148,16 +148,16 @@ impl GraftedConfig {
 
     /// Sets the command: the words of its JSON form, or `Err` with the text for the shell.
     pub(super) fn command(&mut self, words: Result<Vec<String>, &str>) {
-        let words = words.unwrap_or_else(|text| self.in_shell(text));
-        self.note(&format!("CMD {}", quoted(&words)), false);
+        let words = words.unwrap_or_else(|text| self.shell_command(text));
+        self.add_history_entry(&format!("CMD {}", quoted_list(&words)), false);
         self.set_list("Cmd", words);
         self.settings.insert("ArgsEscaped".to_owned(), true.into());
         self.has_command = true;
     }
 
     pub(super) fn entrypoint(&mut self, words: Result<Vec<String>, &str>) {
-        let words = words.unwrap_or_else(|text| self.in_shell(text));
-        self.note(&format!("ENTRYPOINT {}", quoted(&words)), false);
+        let words = words.unwrap_or_else(|text| self.shell_command(text));
+        self.add_history_entry(&format!("ENTRYPOINT {}", quoted_list(&words)), false);
         self.set_list("Entrypoint", words);
         if !self.has_command {
             self.settings.remove("Cmd");
@@ -165,30 +165,30 @@ impl GraftedConfig {
     }
 
     pub(super) fn ports(&mut self, ports: Vec<String>) {
-        self.note(&format!("EXPOSE {}", plain(&ports)), false);
+        self.add_history_entry(&format!("EXPOSE {}", plain_list(&ports)), false);
         for port in ports {
             self.set_in("ExposedPorts", port, json!({}));
         }
     }
 
     pub(super) fn volumes(&mut self, volumes: Vec<String>) {
-        self.note(&format!("VOLUME {}", plain(&volumes)), false);
+        self.add_history_entry(&format!("VOLUME {}", plain_list(&volumes)), false);
         for volume in volumes {
             self.set_in("Volumes", volume, json!({}));
         }
     }
 
     pub(super) fn stop_signal(&mut self, signal: String) {
-        self.note(&format!("STOPSIGNAL {signal}"), false);
+        self.add_history_entry(&format!("STOPSIGNAL {signal}"), false);
         self.settings.insert("StopSignal".to_owned(), signal.into());
     }
 
-    pub(super) fn healthcheck(&mut self, check: Healthcheck) {
-        let Healthcheck { test, interval, timeout, start_period, start_interval, retries } = check;
+    pub(super) fn healthcheck(&mut self, check: HealthcheckOptions) {
+        let HealthcheckOptions { test, interval, timeout, start_period, start_interval, retries } = check;
         let times = [interval, timeout, start_period, start_interval].map(|time| quote(&duration(time)));
         let retries_text = quoted_char(u32::try_from(retries).unwrap_or_default());
-        let text = format!("HEALTHCHECK &{{{} {} {retries_text}}}", quoted(&test), times.join(" "));
-        self.note(&text, false);
+        let text = format!("HEALTHCHECK &{{{} {} {retries_text}}}", quoted_list(&test), times.join(" "));
+        self.add_history_entry(&text, false);
         let mut written = json!({ "Test": test });
         for (name, value) in [
             ("Interval", interval),
@@ -205,7 +205,7 @@ impl GraftedConfig {
     }
 
     pub(super) fn maintainer(&mut self, author: String) {
-        self.note(&format!("MAINTAINER {author}"), false);
+        self.add_history_entry(&format!("MAINTAINER {author}"), false);
         self.fields.insert("author".to_owned(), author.into());
     }
 
@@ -229,13 +229,13 @@ impl GraftedConfig {
     }
 
     /// Returns the number of layers in the history.
-    pub(crate) fn layers(&self) -> usize {
+    pub(crate) fn layer_count(&self) -> usize {
         self.history.iter().filter(|entry| entry.get("empty_layer") != Some(&true.into())).count()
     }
 }
 
 /// Formats pairs as in the history: `NAME=VALUE`, separated by spaces.
-fn joined(pairs: &[(String, String)]) -> String {
+fn format_pairs(pairs: &[(String, String)]) -> String {
     let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
     pairs.join(" ")
 }

@@ -7,18 +7,18 @@ use std::path::Path;
 use super::refusal::Refusal;
 use super::tail::PlannedLayer;
 use super::tree::follow_links;
-use crate::context::{Entry, Filter, Shape, glob, walk_selected};
+use crate::context::{ContextEntry, Filter, Shape, glob, walk_selected};
 use crate::dockerfile::{ContextPaths, ContextSelector};
 
 /// The entries of a context that the last instructions can copy.
-pub(crate) struct Sources {
-    entries: BTreeMap<String, Entry>,
+pub(crate) struct CopySources {
+    entries: BTreeMap<String, ContextEntry>,
     /// The names in each directory, in byte order.
     names: HashMap<String, Vec<String>>,
     pub(super) root: Metadata,
 }
 
-impl Sources {
+impl CopySources {
     /// Lists the directory `root`, without the entries that `filter` excludes.
     ///
     /// # Errors
@@ -30,8 +30,8 @@ impl Sources {
             PlannedLayer::Workdir { .. } => &[],
         });
         let paths: ContextPaths =
-            copied.map(|source| ContextSelector::copied(source, false, Vec::new())).collect();
-        let unreadable = |error: &dyn std::error::Error| Refusal::Context(error.to_string());
+            copied.map(|source| ContextSelector::of_copy(source, false, Vec::new())).collect();
+        let unreadable = |error: &dyn std::error::Error| Refusal::UnreadableContext(error.to_string());
         let metadata = fs::metadata(root).map_err(|error| unreadable(&error))?;
         let walked = walk_selected(root, filter, &paths).map_err(|error| unreadable(&error))?;
         let mut names: HashMap<String, Vec<String>> = HashMap::new();
@@ -48,7 +48,7 @@ impl Sources {
     }
 
     /// Returns the entry at `path`, or `None` for the root and for a path that does not exist.
-    pub(super) fn entry(&self, path: &str) -> Option<&Entry> {
+    pub(super) fn entry(&self, path: &str) -> Option<&ContextEntry> {
         self.entries.get(path)
     }
 
@@ -74,7 +74,7 @@ impl Sources {
     /// Returns the paths that match a source with wildcards, in order. A source without wildcards is returned as it is.
     ///
     /// Fails if the part before the first wildcard does not exist.
-    pub(super) fn named(&self, source: &str) -> Result<Vec<String>, String> {
+    pub(super) fn expand(&self, source: &str) -> Result<Vec<String>, String> {
         let parts: Vec<&str> = source.split('/').collect();
         let literal = parts.iter().take_while(|part| !glob::has_wildcards(part)).count();
         if literal == parts.len() {

@@ -4,18 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::refusal::Refusal;
-use super::settings::{GraftedConfig, Healthcheck};
+use super::settings::{GraftedConfig, HealthcheckOptions};
 use crate::dockerfile::{
-    Cut, Dockerfile, Instruction, InstructionKind, Metadata, PLATFORM_ARGS, Resolution, ResolvedInstruction,
-    ResolvedStage, Scope, Transfer, clean, enforces_checks, is_remote,
+    ConfigInstruction, CopyInstruction, Cut, Dockerfile, Instruction, InstructionKind, PLATFORM_ARGS,
+    Resolution, ResolvedInstruction, ResolvedStage, Scope, clean_path, enforces_checks, is_remote,
 };
 use jiff::Timestamp;
 
 /// The maximum number of layers of a grafted image. Images with more than 127 layers cannot be run.
-const MOST_LAYERS: usize = 120;
+const MAX_LAYERS: usize = 120;
 
 /// The build argument that sets the time of an image.
-const EPOCH: &str = "SOURCE_DATE_EPOCH";
+const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// The options of a build that the last instructions depend on.
 #[derive(Debug, Clone)]
@@ -39,7 +39,7 @@ pub(crate) struct Tail {
 /// An instruction that adds a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PlannedLayer {
-    Copy(Copy),
+    Copy(PlannedCopy),
     Workdir {
         line: usize,
         /// Without a leading slash.
@@ -51,7 +51,7 @@ pub(crate) enum PlannedLayer {
 
 /// A COPY or ADD of files of the context, with expanded variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Copy {
+pub(crate) struct PlannedCopy {
     pub(crate) line: usize,
     pub(crate) is_add: bool,
     pub(crate) is_linked: bool,
@@ -94,28 +94,29 @@ impl Tail {
         prefix: &[u8],
         options: &TailOptions<'_>,
     ) -> Result<Self, Refusal> {
-        if let Some(base) = resolution.untold_triggers.first() {
+        if let Some(base) = resolution.unknown_triggers.first() {
             return Err(Refusal::UnknownTriggers(base.clone()));
         }
         if dockerfile.directives.check.as_deref().is_some_and(enforces_checks) {
-            return Err(Refusal::Checks);
+            return Err(Refusal::EnforcedChecks);
         }
-        if !options.build_args.contains_key(EPOCH) && declares(dockerfile, EPOCH) {
-            return Err(Refusal::Epoch);
+        if !options.build_args.contains_key(SOURCE_DATE_EPOCH) && declares(dockerfile, SOURCE_DATE_EPOCH) {
+            return Err(Refusal::SourceDateEpoch);
         }
         let stage = resolution.stages.iter().find(|stage| stage.index == cut.stage);
         let stage = stage.ok_or(Refusal::UnknownBase)?;
-        if let Some(sharing) = resolution.shares_settings(cut.stage) {
+        if let Some(sharing) = resolution.stage_sharing_config(cut.stage) {
             return Err(Refusal::SharedConfig(sharing));
         }
-        let own = |at: &&ResolvedInstruction| !at.triggered;
+        let own = |at: &&ResolvedInstruction| !at.is_trigger;
         let after: Vec<usize> = (0..stage.instructions.len())
-            .filter(|index| !stage.instructions[*index].triggered)
+            .filter(|index| !stage.instructions[*index].is_trigger)
             .skip(cut.instructions)
             .collect();
         let first = after.first().copied().unwrap_or(stage.instructions.len());
         let has_command = stage.instructions[..first].iter().any(|at| at.instruction.keyword == "CMD");
-        let config = GraftedConfig::parse(prefix, has_command, options.created).ok_or(Refusal::Config)?;
+        let config =
+            GraftedConfig::parse(prefix, has_command, options.created).ok_or(Refusal::UnreadableConfig)?;
         let before = first.checked_sub(1).map(|before| &stage.instructions[before].scope);
         if before.is_some_and(|scope| !config.has_environment(scope)) {
             return Err(Refusal::UnknownBase);
@@ -124,7 +125,7 @@ impl Tail {
             InstructionKind::Arg(args) => args.as_slice(),
             _ => &[],
         });
-        let mut tail = Building {
+        let mut tail = TailBuilder {
             escape: dockerfile.directives.escape,
             globals: globals.filter(|(_, value)| value.is_some()).map(|(name, _)| name.as_str()).collect(),
             options,
@@ -136,7 +137,7 @@ impl Tail {
             let scope = index.checked_sub(1).map(|before| stage.instructions[before].scope.clone());
             tail.add(&stage.instructions[index], &scope.unwrap_or_default(), workdir_before(stage, index))?;
         }
-        let Building { mut config, layers, configs, .. } = tail;
+        let TailBuilder { mut config, layers, configs, .. } = tail;
         let triggers = stage.instructions.iter().filter(own).filter_map(|at| match &at.instruction.kind {
             InstructionKind::Onbuild(trigger) => Some(trigger.expression.clone()),
             _ => None,
@@ -145,14 +146,14 @@ impl Tail {
         for (name, value) in options.labels {
             config.label(name.clone(), value.clone());
         }
-        if config.layers() > MOST_LAYERS {
-            return Err(Refusal::TooManyLayers(MOST_LAYERS));
+        if config.layer_count() > MAX_LAYERS {
+            return Err(Refusal::TooManyLayers(MAX_LAYERS));
         }
         Ok(Self { config, layers, configs })
     }
 
     /// Returns the number of COPY and ADD instructions.
-    pub(crate) fn copies(&self) -> usize {
+    pub(crate) fn copy_count(&self) -> usize {
         self.layers.iter().filter(|layer| matches!(layer, PlannedLayer::Copy(_))).count()
     }
 }
@@ -170,7 +171,7 @@ fn declares(dockerfile: &Dockerfile, name: &str) -> bool {
     })
 }
 
-struct Building<'a> {
+struct TailBuilder<'a> {
     escape: char,
     /// The names of global arguments with a value.
     globals: BTreeSet<&'a str>,
@@ -180,11 +181,11 @@ struct Building<'a> {
     configs: Vec<GraftedConfig>,
 }
 
-impl Building<'_> {
+impl TailBuilder<'_> {
     fn add(&mut self, at: &ResolvedInstruction, before: &Scope, workdir: &str) -> Result<(), Refusal> {
         let instruction = &at.instruction;
         let line = *instruction.lines.start();
-        let expanding = Expanding { escape: self.escape, scope: before, line };
+        let expanding = WordExpander { escape: self.escape, scope: before, line };
         match &instruction.kind {
             InstructionKind::Onbuild(_) => {}
             InstructionKind::From(_) | InstructionKind::Run(_) => {
@@ -225,7 +226,7 @@ impl Building<'_> {
         &mut self,
         args: &[(String, Option<String>)],
         at: &ResolvedInstruction,
-        expanding: &Expanding<'_>,
+        expanding: &WordExpander<'_>,
     ) -> Result<(), Refusal> {
         let mut words = Vec::new();
         for (name, default) in args {
@@ -236,68 +237,78 @@ impl Building<'_> {
             if let (false, Some(default)) = (is_given, default) {
                 // Fails if the value depends on an unknown variable.
                 expanding.word(default)?;
-                at.scope.known(default, self.escape).ok_or_else(|| expanding.unknown(default))?;
+                at.scope.expand_certain(default, self.escape).ok_or_else(|| expanding.unknown(default))?;
             }
             let is_global = self.globals.contains(name.as_str()) || PLATFORM_ARGS.contains(&name.as_str());
             let value = (is_given || default.is_some() || is_global).then(|| at.scope.get(name)).flatten();
             words.push(value.map_or_else(|| name.clone(), |value| format!("{name}={value}")));
         }
-        self.config.note(&format!("ARG {}", words.join(" ")), false);
+        self.config.add_history_entry(&format!("ARG {}", words.join(" ")), false);
         Ok(())
     }
 
-    fn metadata(&mut self, instruction: &Instruction, expanding: &Expanding<'_>) -> Result<(), Refusal> {
+    fn metadata(&mut self, instruction: &Instruction, expanding: &WordExpander<'_>) -> Result<(), Refusal> {
         let line = expanding.line;
-        let metadata = Metadata::of(instruction, self.escape);
+        let metadata = ConfigInstruction::of(instruction, self.escape);
         let metadata =
             metadata.ok_or_else(|| Refusal::at(line, format!("unsupported {} form", instruction.keyword)))?;
         match metadata {
-            Metadata::Label(pairs) => self.config.labels(expanding.pairs(&pairs)?),
-            Metadata::Command(words) => self.config.command(words.as_ref().cloned().map_err(String::as_str)),
-            Metadata::Entrypoint(words) => {
+            ConfigInstruction::Label(pairs) => self.config.labels(expanding.pairs(&pairs)?),
+            ConfigInstruction::Command(words) => {
+                self.config.command(words.as_ref().cloned().map_err(String::as_str));
+            }
+            ConfigInstruction::Entrypoint(words) => {
                 self.config.entrypoint(words.as_ref().cloned().map_err(String::as_str));
             }
-            Metadata::Expose(words) => {
+            ConfigInstruction::Expose(words) => {
                 let mut ports = Vec::new();
                 for word in words {
                     for port in expanding.word(&word)?.split_whitespace() {
-                        ports.extend(ports_of(port).ok_or_else(|| {
+                        ports.extend(parse_ports(port).ok_or_else(|| {
                             Refusal::at(line, format!("the port `{port}` is not in a supported form"))
                         })?);
                     }
                 }
                 self.config.ports(ports);
             }
-            Metadata::Volume(words) => {
+            ConfigInstruction::Volume(words) => {
                 let volumes = words.iter().map(|word| expanding.word(word)).collect::<Result<Vec<_>, _>>()?;
                 if volumes.iter().any(String::is_empty) {
                     return Err(Refusal::at(line, "a VOLUME is empty"));
                 }
                 self.config.volumes(volumes);
             }
-            Metadata::StopSignal(signal) => {
+            ConfigInstruction::StopSignal(signal) => {
                 let signal = expanding.word(&signal)?;
                 if !is_signal(&signal) {
                     return Err(Refusal::at(line, format!("the signal `{signal}` is unknown")));
                 }
                 self.config.stop_signal(signal);
             }
-            Metadata::Healthcheck { test, interval, timeout, start_period, start_interval, retries } => {
-                let check = Healthcheck { test, interval, timeout, start_period, start_interval, retries };
+            ConfigInstruction::Healthcheck {
+                test,
+                interval,
+                timeout,
+                start_period,
+                start_interval,
+                retries,
+            } => {
+                let check =
+                    HealthcheckOptions { test, interval, timeout, start_period, start_interval, retries };
                 self.config.healthcheck(check);
             }
-            Metadata::Maintainer(author) => self.config.maintainer(author),
+            ConfigInstruction::Maintainer(author) => self.config.maintainer(author),
         }
         Ok(())
     }
 
     fn copy(
         &mut self,
-        transfer: &Transfer,
+        transfer: &CopyInstruction,
         is_add: bool,
-        expanding: &Expanding<'_>,
+        expanding: &WordExpander<'_>,
         workdir: &str,
-    ) -> Result<Copy, Refusal> {
+    ) -> Result<PlannedCopy, Refusal> {
         let line = expanding.line;
         let refuse = |what: &str| Err(Refusal::at(line, what));
         let (mut owner, mut mode, mut is_linked, mut exclude) = (None, None, false, Vec::new());
@@ -334,8 +345,10 @@ impl Building<'_> {
                 text = text.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect();
             }
             if heredoc.expand {
-                text =
-                    expanding.scope.known_content(&text).ok_or_else(|| expanding.unknown(&heredoc.name))?;
+                text = expanding
+                    .scope
+                    .expand_certain_content(&text)
+                    .ok_or_else(|| expanding.unknown(&heredoc.name))?;
             }
             if heredoc.name.contains('/') || matches!(heredoc.name.as_str(), "." | "..") {
                 return refuse("the name of a here-document is not a file name");
@@ -352,13 +365,13 @@ impl Building<'_> {
             text.push(' ');
             text.push_str(&word);
         }
-        self.config.note(&format!("{text} # buildkit"), true);
-        Ok(Copy {
+        self.config.add_history_entry(&format!("{text} # buildkit"), true);
+        Ok(PlannedCopy {
             line,
             is_add,
             // `BuildKit` ignores --link for a copy with a mode.
             is_linked: is_linked && mode.is_none(),
-            sources: sources.iter().map(|source| clean(source)).collect(),
+            sources: sources.iter().map(|source| clean_path(source)).collect(),
             contents,
             destination: destination(workdir, &written),
             exclude,
@@ -369,20 +382,20 @@ impl Building<'_> {
 }
 
 /// The expansion of variables in the words of an instruction.
-struct Expanding<'a> {
+struct WordExpander<'a> {
     escape: char,
     /// The variables before the instruction.
     scope: &'a Scope,
     line: usize,
 }
 
-impl Expanding<'_> {
+impl WordExpander<'_> {
     fn unknown(&self, word: &str) -> Refusal {
         Refusal::at(self.line, format!("the variables of `{word}` cannot be expanded"))
     }
 
     fn word(&self, word: &str) -> Result<String, Refusal> {
-        self.scope.known(word, self.escape).ok_or_else(|| self.unknown(word))
+        self.scope.expand_certain(word, self.escape).ok_or_else(|| self.unknown(word))
     }
 
     fn pairs(&self, pairs: &[(String, String)]) -> Result<Vec<(String, String)>, Refusal> {
@@ -392,7 +405,11 @@ impl Expanding<'_> {
 
 /// Returns the absolute destination of a copy: cleaned, and with a slash or `/.` at its end if it must be a directory.
 fn destination(workdir: &str, written: &str) -> String {
-    let path = if written.starts_with('/') { clean(written) } else { clean(&format!("{workdir}/{written}")) };
+    let path = if written.starts_with('/') {
+        clean_path(written)
+    } else {
+        clean_path(&format!("{workdir}/{written}"))
+    };
     let end = if path.is_empty() {
         ""
     } else if written.ends_with("/.") {
@@ -406,7 +423,7 @@ fn destination(workdir: &str, written: &str) -> String {
 }
 
 /// Parses a word of EXPOSE, `PORT[-PORT][/PROTOCOL]`, into single ports. Returns `None` for other forms.
-fn ports_of(word: &str) -> Option<Vec<String>> {
+fn parse_ports(word: &str) -> Option<Vec<String>> {
     let (ports, protocol) = word.split_once('/').unwrap_or((word, "tcp"));
     let protocol = if protocol.is_empty() { "tcp".to_owned() } else { protocol.to_ascii_lowercase() };
     if !["tcp", "udp", "sctp"].contains(&protocol.as_str()) {

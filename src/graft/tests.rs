@@ -8,9 +8,12 @@ use std::time::{Duration, UNIX_EPOCH};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{Accounts, Attributes, LayerReader, Node, Refusal, Sources, Tail, TailOptions, Tree, make_layer};
+use super::{
+    Accounts, Attributes, CopySources, ImageNode, ImageTree, LayerTarReader, Refusal, Tail, TailOptions,
+    make_layer,
+};
 use crate::context::Filter;
-use crate::dockerfile::{BaseStart, Cut, Dockerfile, Options};
+use crate::dockerfile::{BaseSettings, Cut, Dockerfile, Options};
 
 const PREFIX: &str = r#"{"larder.prefix":{},"larder.index":"","config":{"Env":["PATH=/bin"],"Cmd":["x"]},
     "rootfs":{"diff_ids":["sha256:1"]},"history":[{"created_by":"RUN x"}]}"#;
@@ -18,10 +21,10 @@ const PREFIX: &str = r#"{"larder.prefix":{},"larder.index":"","config":{"Env":["
 /// Evaluates the instructions after `FROM base` and `RUN x`.
 fn tail(instructions: &str) -> Result<Tail, Refusal> {
     let dockerfile = Dockerfile::parse(&format!("FROM base\nRUN x\n{instructions}\n")).unwrap();
-    let start = BaseStart { environment: vec!["PATH=/bin".to_owned()], ..BaseStart::default() };
+    let start = BaseSettings { environment: vec!["PATH=/bin".to_owned()], ..BaseSettings::default() };
     let options = Options {
         triggers: BTreeMap::from([("base".to_owned(), Vec::new())]),
-        starts: BTreeMap::from([("base".to_owned(), start)]),
+        base_settings: BTreeMap::from([("base".to_owned(), start)]),
         ..Options::default()
     };
     let resolution = dockerfile.resolve(&options).unwrap();
@@ -33,15 +36,15 @@ fn tail(instructions: &str) -> Result<Tail, Refusal> {
 /// Returns the entries of the layers that these instructions create on an image with the directory `/there`.
 fn layers(context: &Path, instructions: &str) -> Result<Vec<Vec<String>>, Refusal> {
     let tail = tail(instructions)?;
-    let sources = Sources::walk(context, &Filter::default(), &tail.layers)?;
-    let mut tree = Tree::default();
+    let sources = CopySources::walk(context, &Filter::default(), &tail.layers)?;
+    let mut tree = ImageTree::default();
     let there = Attributes { mode: 0o1777, uid: 5, gid: 6, modified: 77 };
-    tree.insert("there".to_owned(), Node::Directory(there));
+    tree.insert("there".to_owned(), ImageNode::Directory(there));
     let accounts = Accounts::default();
     let made = tail.layers.iter().map(|planned| {
         let layer = make_layer(planned, &sources, &tree, Some(&accounts), 0)?;
         layer.apply_to(&mut tree);
-        let mut archive = tar::Archive::new(LayerReader::new(layer).unwrap());
+        let mut archive = tar::Archive::new(LayerTarReader::new(layer).unwrap());
         let entries = archive.entries().unwrap().map(|entry| {
             let mut entry = entry.unwrap();
             let mut bytes = Vec::new();
@@ -140,10 +143,10 @@ fn a_layer_contains_parent_directories_and_hard_links() {
 fn an_empty_layer_differs_from_that_of_a_builder() {
     let context = tempfile::tempdir().unwrap();
     let tail = tail("COPY none* /").unwrap();
-    let sources = Sources::walk(context.path(), &Filter::default(), &tail.layers).unwrap();
-    let layer = make_layer(&tail.layers[0], &sources, &Tree::default(), None, 0).unwrap();
+    let sources = CopySources::walk(context.path(), &Filter::default(), &tail.layers).unwrap();
+    let layer = make_layer(&tail.layers[0], &sources, &ImageTree::default(), None, 0).unwrap();
     let mut archive = Vec::new();
-    LayerReader::new(layer).unwrap().read_to_end(&mut archive).unwrap();
+    LayerTarReader::new(layer).unwrap().read_to_end(&mut archive).unwrap();
     assert!(archive.iter().all(|byte| *byte == 0) && archive.len() > 1024, "{}", archive.len());
 }
 
@@ -162,9 +165,9 @@ fn a_file_that_changes_while_its_layer_is_read_is_an_error() {
     let file = context.path().join("a");
     std::fs::write(&file, "before").unwrap();
     let tail = tail("COPY a /").unwrap();
-    let sources = Sources::walk(context.path(), &Filter::default(), &tail.layers).unwrap();
-    let layer = make_layer(&tail.layers[0], &sources, &Tree::default(), None, 0).unwrap();
-    let mut reader = LayerReader::new(layer).unwrap();
+    let sources = CopySources::walk(context.path(), &Filter::default(), &tail.layers).unwrap();
+    let layer = make_layer(&tail.layers[0], &sources, &ImageTree::default(), None, 0).unwrap();
+    let mut reader = LayerTarReader::new(layer).unwrap();
     std::fs::write(&file, "after it").unwrap();
     let error = io::copy(&mut reader, &mut io::sink()).unwrap_err();
     assert!(error.to_string().contains("has changed"), "{error}");

@@ -17,7 +17,7 @@ pub(crate) struct Attributes {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Node {
+pub(crate) enum ImageNode {
     Directory(Attributes),
     /// A symbolic link and its target.
     Link(String),
@@ -25,7 +25,7 @@ pub(crate) enum Node {
     File,
 }
 
-impl Node {
+impl ImageNode {
     pub(super) fn shape(&self) -> Shape<'_> {
         match self {
             Self::Directory(_) => Shape::Directory,
@@ -37,32 +37,32 @@ impl Node {
 
 /// The nodes of an image by path, without a leading slash. The root is always a directory and has the empty path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Tree(BTreeMap<String, Node>);
+pub(crate) struct ImageTree(BTreeMap<String, ImageNode>);
 
-impl Default for Tree {
+impl Default for ImageTree {
     fn default() -> Self {
         let root = Attributes { mode: 0o755, uid: 0, gid: 0, modified: 0 };
-        Self(BTreeMap::from([(String::new(), Node::Directory(root))]))
+        Self(BTreeMap::from([(String::new(), ImageNode::Directory(root))]))
     }
 }
 
-impl Tree {
-    pub(crate) fn get(&self, path: &str) -> Option<&Node> {
+impl ImageTree {
+    pub(crate) fn get(&self, path: &str) -> Option<&ImageNode> {
         self.0.get(path)
     }
 
-    pub(crate) fn insert(&mut self, path: String, node: Node) {
+    pub(crate) fn insert(&mut self, path: String, node: ImageNode) {
         self.0.insert(path, node);
     }
 
     /// Returns all nodes in the order of their paths.
-    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&str, &Node)> {
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (&str, &ImageNode)> {
         self.0.iter().map(|(path, node)| (path.as_str(), node))
     }
 
     /// Resolves the links in `path`, including one at its end.
     pub(crate) fn follow(&self, path: &str) -> Result<String, String> {
-        follow_links(path, |path| self.get(path).map(Node::shape))
+        follow_links(path, |path| self.get(path).map(ImageNode::shape))
     }
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::io::{self, Read};
 
-use super::known::{KnownLayers, MOST_ENTRIES};
-use super::listing::{Blob, Listing, read_listing};
-use super::save::{Destination, SMALL, SaveError, SavedImage, finish};
+use super::known::{KnownLayers, MAX_ENTRIES};
+use super::listing::{Blob, ImageListing, read_listing};
+use super::save::{ImageDestination, SMALL, SaveImageError, SavedImage, finish};
 use crate::digest::{Digest, DigestingReader};
 use crate::registry::ImageConfig;
 use crate::store::{EntryKind, Save, Store, StoreError};
@@ -22,13 +22,13 @@ pub(crate) struct LayerArchive<'a> {
 /// if the store fails. No entry is created then.
 pub(crate) fn copy_earlier(
     store: &Store,
-    destination: &Destination,
+    destination: &ImageDestination,
 ) -> Result<Option<SavedImage>, StoreError> {
-    let Destination { key, id, platform, subject, .. } = destination;
-    for entry in store.recent(EntryKind::Image, platform, MOST_ENTRIES) {
+    let ImageDestination { key, id, platform, subject, .. } = destination;
+    for entry in store.recent(EntryKind::Image, platform, MAX_ENTRIES) {
         // An entry that cannot be read is reported when a build searches for it.
         let Ok(listing) = read_listing(store, &entry) else { continue };
-        let blobs = entry.starts().binary_search(&entry.manifest.listing.at).ok();
+        let blobs = entry.chunk_offsets().binary_search(&entry.manifest.listing.at).ok();
         let (true, Some(blobs)) = (listing.id == *id, blobs) else { continue };
         let mut save = store.save(EntryKind::Image, platform, *key)?;
         if save.reuse(&entry.manifest.chunks[..blobs])?.is_some() {
@@ -43,19 +43,19 @@ pub(crate) fn copy_earlier(
 /// layer does not have the expected digest. No entry is created then.
 pub(crate) fn assemble<'a>(
     store: &Store,
-    destination: Destination,
+    destination: ImageDestination,
     config: &[u8],
     mut open: impl FnMut(usize) -> io::Result<LayerArchive<'a>>,
-) -> Result<SavedImage, SaveError> {
-    let unusable = |reason: &str| SaveError::Unusable(reason.to_owned());
-    let Destination { key, id, platform, subject, diff_ids, .. } = destination;
+) -> Result<SavedImage, SaveImageError> {
+    let unusable = |reason: &str| SaveImageError::Unusable(reason.to_owned());
+    let ImageDestination { key, id, platform, subject, diff_ids, .. } = destination;
     if Digest::of(config) != id {
         return Err(unusable("the config does not match the image id"));
     }
     let layers = ImageConfig::parse(config).map_err(|_| unusable("the config is invalid"))?.layers;
     let mut save = store.save(EntryKind::Image, &platform, key)?;
-    let known = KnownLayers::take_over(store, &platform, (&diff_ids, true), &mut save)?;
-    let mut listing = Listing::new(id, &platform);
+    let known = KnownLayers::reuse(store, &platform, (&diff_ids, true), &mut save)?;
+    let mut listing = ImageListing::new(id, &platform);
     let mut blobs: BTreeMap<Digest, Blob> = BTreeMap::new();
     for (place, diff_id) in layers.iter().enumerate() {
         let digest = diff_id.parse().map_err(|_| unusable("the id of a layer is not a digest"))?;
@@ -63,7 +63,7 @@ pub(crate) fn assemble<'a>(
         if let Some(blob) = known.layer(&digest) {
             blobs.insert(digest, blob);
         } else if let Entry::Vacant(blob) = blobs.entry(digest) {
-            blob.insert(write(open(place)?, digest, &mut save)?);
+            blob.insert(write_layer(open(place)?, digest, &mut save)?);
         }
     }
     save.boundary()?;
@@ -76,7 +76,7 @@ pub(crate) fn assemble<'a>(
 }
 
 /// Writes a layer. A large one gets separate chunks, so that later entries can reuse them.
-fn write(layer: LayerArchive<'_>, digest: Digest, save: &mut Save) -> Result<Blob, SaveError> {
+fn write_layer(layer: LayerArchive<'_>, digest: Digest, save: &mut Save) -> Result<Blob, SaveImageError> {
     let LayerArchive { reader, size } = layer;
     let is_large = size > SMALL;
     if is_large {
@@ -89,7 +89,7 @@ fn write(layer: LayerArchive<'_>, digest: Digest, save: &mut Save) -> Result<Blo
         save.boundary()?;
     }
     if reader.digest() != digest {
-        return Err(SaveError::Unusable("a layer does not match its digest in the config".to_owned()));
+        return Err(SaveImageError::Unusable("a layer does not match its digest in the config".to_owned()));
     }
     Ok(Blob { digest, at, size })
 }

@@ -29,14 +29,14 @@ const ZSTD_LEVEL: i32 = 3;
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
 /// A block of uncompressed bytes.
-struct Block {
+struct PlainBlock {
     bytes: Vec<u8>,
     dictionary: Vec<u8>,
     is_last: bool,
-    done: Sender<io::Result<Compressed>>,
+    done: Sender<io::Result<CompressedBlock>>,
 }
 
-struct Compressed {
+struct CompressedBlock {
     bytes: Vec<u8>,
     /// The checksum of the uncompressed bytes; unused with zstd.
     checksum: Crc,
@@ -59,7 +59,7 @@ pub(crate) fn compress(
         Compression::Zstd => 4 << 20,
     };
     thread::scope(|scope| {
-        let workers: Vec<Sender<Block>> = (0..cores.get())
+        let workers: Vec<Sender<PlainBlock>> = (0..cores.get())
             .map(|_| {
                 let (sender, blocks) = channel();
                 scope.spawn(move || work(compression, &blocks));
@@ -70,7 +70,7 @@ pub(crate) fn compress(
             out.write_all(&GZIP_HEADER)?;
         }
         let mut checksum = Crc::new();
-        let mut take = |done: Receiver<io::Result<Compressed>>| {
+        let mut take = |done: Receiver<io::Result<CompressedBlock>>| {
             let block = done.recv().map_err(|_| io::Error::other("a compression thread panicked"))??;
             checksum.combine(&block.checksum);
             out.write_all(&block.bytes)
@@ -84,7 +84,8 @@ pub(crate) fn compress(
             let is_last = bytes.len() < block_size;
             let (done, compressed) = channel();
             let tail = bytes[bytes.len().saturating_sub(DICTIONARY)..].to_vec();
-            let block = Block { bytes, dictionary: std::mem::replace(&mut dictionary, tail), is_last, done };
+            let block =
+                PlainBlock { bytes, dictionary: std::mem::replace(&mut dictionary, tail), is_last, done };
             let worker = next_workers.next().expect("there is at least one core");
             // If this fails, the thread has stopped, and receiving from `compressed` fails as well.
             let _ = worker.send(block);
@@ -105,20 +106,20 @@ pub(crate) fn compress(
     })
 }
 
-fn work(compression: Compression, blocks: &Receiver<Block>) {
+fn work(compression: Compression, blocks: &Receiver<PlainBlock>) {
     let mut deflate = Compress::new(flate2::Compression::new(GZIP_LEVEL), false);
     while let Ok(block) = blocks.recv() {
         let compressed = match compression {
             Compression::Gzip => gzip_block(&mut deflate, &block),
             Compression::Zstd => zstd::bulk::compress(&block.bytes, ZSTD_LEVEL)
-                .map(|bytes| Compressed { bytes, checksum: Crc::new() }),
+                .map(|bytes| CompressedBlock { bytes, checksum: Crc::new() }),
         };
         // The receiver is only dropped after an error elsewhere.
         let _ = block.done.send(compressed);
     }
 }
 
-fn gzip_block(deflate: &mut Compress, block: &Block) -> io::Result<Compressed> {
+fn gzip_block(deflate: &mut Compress, block: &PlainBlock) -> io::Result<CompressedBlock> {
     let mut checksum = Crc::new();
     checksum.update(&block.bytes);
     deflate.reset();
@@ -132,7 +133,7 @@ fn gzip_block(deflate: &mut Compress, block: &Block) -> io::Result<Compressed> {
         let status = deflate.compress_vec(&block.bytes[read..], &mut bytes, flush)?;
         // Unused capacity means that everything was flushed.
         if status == Status::StreamEnd || !block.is_last && bytes.len() < bytes.capacity() {
-            return Ok(Compressed { bytes, checksum });
+            return Ok(CompressedBlock { bytes, checksum });
         }
         bytes.reserve(block.bytes.len() / 4 + 1024);
     }

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::listing::{Blob, Listing, read_listing};
+use super::listing::{Blob, ImageListing, read_listing};
 use super::outline::blob_path;
 use super::save::SMALL;
 use crate::digest::Digest;
 use crate::store::{ChunkRef, Entry, EntryKind, Save, Store, StoreError};
 
 /// The number of earlier entries to search.
-pub(super) const MOST_ENTRIES: usize = 8;
+pub(super) const MAX_ENTRIES: usize = 8;
 
 /// Layers that were added to the content before the archive is read, by their paths in the archive.
 #[derive(Default)]
@@ -18,7 +18,7 @@ pub(super) struct KnownLayers(BTreeMap<String, Blob>);
 impl KnownLayers {
     /// Reuses the layers with these uncompressed digests from the latest entries, if they have the form of the archive:
     /// not compressed if `plain` is `true`. The content must be empty.
-    pub(super) fn take_over(
+    pub(super) fn reuse(
         store: &Store,
         platform: &str,
         (diff_ids, plain): (&[String], bool),
@@ -27,13 +27,13 @@ impl KnownLayers {
         let wanted: BTreeSet<&str> = diff_ids.iter().map(String::as_str).collect();
         let mut known = Self::default();
         let mut taken: BTreeMap<Digest, Option<Blob>> = BTreeMap::new();
-        for entry in store.recent(EntryKind::Image, platform, MOST_ENTRIES) {
+        for entry in store.recent(EntryKind::Image, platform, MAX_ENTRIES) {
             // An entry that cannot be read is reported when a build searches for it.
             let Ok(listing) = read_listing(store, &entry) else { continue };
             for digest in listing.large_layers(&wanted, plain) {
                 let blob = match taken.get(&digest) {
                     Some(blob) => *blob,
-                    None => take(&entry, &listing, &digest, save)?,
+                    None => reuse_blob(&entry, &listing, &digest, save)?,
                 };
                 taken.insert(digest, blob);
                 let Some(blob) = blob else { continue };
@@ -55,7 +55,7 @@ impl KnownLayers {
     }
 }
 
-impl Listing {
+impl ImageListing {
     /// Returns the wanted layers that are large enough to have separate chunks.
     fn large_layers(&self, wanted: &BTreeSet<&str>, plain: bool) -> BTreeSet<Digest> {
         let layers = self.layers.iter().zip(&self.diff_ids);
@@ -69,13 +69,14 @@ impl Listing {
 
 /// Reuses the chunks of a blob and returns its new location. Returns `None` if the blob does not have separate chunks,
 /// or if they are no longer in the store.
-pub(super) fn take(
+pub(super) fn reuse_blob(
     entry: &Entry,
-    listing: &Listing,
+    listing: &ImageListing,
     digest: &Digest,
     save: &mut Save,
 ) -> Result<Option<Blob>, StoreError> {
-    let Some((blob, chunks)) = listing.blob(digest).and_then(|blob| Some((blob, chunks(entry, blob)?)))
+    let Some((blob, chunks)) =
+        listing.blob(digest).and_then(|blob| Some((blob, chunks_of_blob(entry, blob)?)))
     else {
         return Ok(None);
     };
@@ -83,8 +84,8 @@ pub(super) fn take(
 }
 
 /// Returns the chunks of a blob, or `None` if it does not start and end at chunk boundaries.
-fn chunks<'a>(entry: &'a Entry, blob: &Blob) -> Option<&'a [ChunkRef]> {
-    let starts = entry.starts();
+fn chunks_of_blob<'a>(entry: &'a Entry, blob: &Blob) -> Option<&'a [ChunkRef]> {
+    let starts = entry.chunk_offsets();
     let place = |at: u64| starts.binary_search(&at).ok();
     entry.manifest.chunks.get(place(blob.at)?..place(blob.at + blob.size)?)
 }

@@ -7,17 +7,17 @@ use serde::{Deserialize, Serialize};
 use super::save::LARGEST_JSON;
 use crate::digest::Digest;
 use crate::registry::ImageConfig;
-use crate::store::{Entry, Span, Store, StoreError};
+use crate::store::{ContentRange, Entry, Store, StoreError};
 
 const SCHEMA: &str = "larder.image-content.v1";
 /// The maximum size of a listing, in bytes.
-const LARGEST: u64 = 16 << 20;
+const MAX_LISTING_SIZE: u64 = 16 << 20;
 /// The maximum number of layers in one image, as in engines.
-const MOST_LAYERS: usize = 1000;
+const MAX_LAYERS: usize = 1000;
 
 /// The blobs of an image, and what they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Listing {
+pub(crate) struct ImageListing {
     schema: String,
     /// The id in the engine that the image was saved from.
     pub(crate) id: Digest,
@@ -30,7 +30,7 @@ pub(crate) struct Listing {
     /// The digests of the uncompressed layers.
     pub(crate) diff_ids: Vec<String>,
     /// The index or manifest to which the index of the OCI layout refers, if the engine wrote one.
-    pub(crate) root: Option<Descriptor>,
+    pub(crate) root: Option<BlobDescriptor>,
     /// The location of each blob, in the order of the content.
     pub(crate) blobs: Vec<Blob>,
     /// Layers by their paths in the engine's archive, if the paths do not contain the digests.
@@ -41,7 +41,7 @@ pub(crate) struct Listing {
 /// A reference to a blob, in the form of the OCI image specification.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Descriptor {
+pub(crate) struct BlobDescriptor {
     pub(crate) media_type: String,
     pub(crate) digest: Digest,
     pub(crate) size: u64,
@@ -57,7 +57,7 @@ pub(crate) struct Blob {
 
 /// An error of reading the listing of an entry.
 #[derive(Debug, thiserror::Error)]
-pub enum UnlistedError {
+pub enum ImageListingError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("the listing of the entry is unusable: {0}")]
@@ -65,14 +65,14 @@ pub enum UnlistedError {
 }
 
 /// Reads and checks the listing of `entry`.
-pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, UnlistedError> {
+pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<ImageListing, ImageListingError> {
     let span = entry.manifest.listing;
-    let unusable = |reason: &str| UnlistedError::Unusable(reason.to_owned());
-    if span.size > LARGEST {
+    let unusable = |reason: &str| ImageListingError::Unusable(reason.to_owned());
+    if span.size > MAX_LISTING_SIZE {
         return Err(unusable("it is too large"));
     }
-    let listing: Listing = serde_json::from_slice(&store.read(entry, span)?)
-        .map_err(|error| UnlistedError::Unusable(error.to_string()))?;
+    let listing: ImageListing = serde_json::from_slice(&store.read(entry, span)?)
+        .map_err(|error| ImageListingError::Unusable(error.to_string()))?;
     listing.check(span.at).map_err(unusable)?;
     Ok(listing)
 }
@@ -81,24 +81,24 @@ pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<Listing, Unli
 pub(crate) fn read_config(
     store: &Store,
     entry: &Entry,
-    listing: &Listing,
-) -> Result<ImageConfig, UnlistedError> {
+    listing: &ImageListing,
+) -> Result<ImageConfig, ImageListingError> {
     let config = listing.document(store, entry, &listing.config)?;
-    ImageConfig::parse(&config).map_err(|error| UnlistedError::Unusable(error.to_string()))
+    ImageConfig::parse(&config).map_err(|error| ImageListingError::Unusable(error.to_string()))
 }
 
-impl Listing {
+impl ImageListing {
     /// Reads a small blob. Fails if the blob is missing or larger than [`LARGEST_JSON`].
     pub(super) fn document(
         &self,
         store: &Store,
         entry: &Entry,
         digest: &Digest,
-    ) -> Result<Vec<u8>, UnlistedError> {
+    ) -> Result<Vec<u8>, ImageListingError> {
         let blob = self.blob(digest).filter(|blob| blob.size <= LARGEST_JSON);
-        let blob =
-            blob.ok_or_else(|| UnlistedError::Unusable(format!("blob {digest} is missing or too large")))?;
-        Ok(store.read(entry, Span { at: blob.at, size: blob.size })?)
+        let blob = blob
+            .ok_or_else(|| ImageListingError::Unusable(format!("blob {digest} is missing or too large")))?;
+        Ok(store.read(entry, ContentRange { at: blob.at, size: blob.size })?)
     }
 
     pub(super) fn new(id: Digest, platform: &str) -> Self {
@@ -143,7 +143,7 @@ impl Listing {
         if !self.layers.iter().chain([&self.config]).chain(root).all(|digest| known.contains(digest)) {
             return Err("a blob is missing");
         }
-        if self.layers.len() != self.diff_ids.len() || self.layers.len() > MOST_LAYERS {
+        if self.layers.len() != self.diff_ids.len() || self.layers.len() > MAX_LAYERS {
             return Err("the number of layers is invalid");
         }
         Ok(())
@@ -154,9 +154,9 @@ impl Listing {
 mod tests {
     use super::*;
 
-    fn listing() -> Listing {
+    fn listing() -> ImageListing {
         let digest = |text: &str| Digest::of(text.as_bytes());
-        let mut listing = Listing::new(digest("config"), "linux/amd64");
+        let mut listing = ImageListing::new(digest("config"), "linux/amd64");
         listing.layers = vec![digest("a"), digest("b"), digest("a")];
         listing.diff_ids = vec!["a".to_owned(), "b".to_owned(), "a".to_owned()];
         listing.blobs = vec![
@@ -169,7 +169,7 @@ mod tests {
 
     #[test]
     fn an_inconsistent_listing_is_refused() {
-        type Harm = fn(&mut Listing);
+        type Harm = fn(&mut ImageListing);
         assert_eq!(listing().check(17), Ok(()));
         let harms: [(Harm, &str); 7] = [
             (|listing| listing.schema.push('2'), "its schema is unknown"),

@@ -22,18 +22,18 @@ mod chain;
 mod compress;
 mod known;
 mod listing;
+mod load_archive;
 mod outline;
-mod parcel;
 mod prefix;
 mod save;
 
 pub(crate) use assemble::{LayerArchive, assemble, copy_earlier};
 pub(crate) use chain::chain_ids;
 pub(crate) use compress::{compress, cores};
-pub(crate) use listing::{Listing, UnlistedError, read_config, read_listing};
-pub(crate) use parcel::{Form, Parcel};
+pub(crate) use listing::{ImageListing, ImageListingError, read_config, read_listing};
+pub(crate) use load_archive::{ArchiveLayout, LoadArchive};
 pub(crate) use prefix::{SavePrefixError, save_prefix};
-pub(crate) use save::{Destination, SaveError, SavedImage, save};
+pub(crate) use save::{ImageDestination, SaveImageError, SavedImage, save};
 
 #[cfg(test)]
 mod tests;

@@ -5,21 +5,21 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::listing::Descriptor;
+use super::listing::BlobDescriptor;
 use crate::digest::Digest;
 
 /// The maximum depth of nested indexes.
-const DEPTH: usize = 4;
+const MAX_DEPTH: usize = 4;
 
 /// An image as its archive describes it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Outline {
+pub(super) struct ArchiveOutline {
     /// The path of the config in the archive.
     pub(super) config: String,
     /// The paths of the layers in the archive, lowest layer first.
     pub(super) layers: Vec<String>,
     /// The root of the OCI layout, if the archive has one.
-    pub(super) root: Option<Descriptor>,
+    pub(super) root: Option<BlobDescriptor>,
     /// The blobs that belong to the image in the OCI layout.
     pub(super) blobs: BTreeSet<Digest>,
 }
@@ -32,15 +32,15 @@ struct DockerImage {
 }
 
 #[derive(Deserialize)]
-struct Node {
+struct IndexOrManifest {
     #[serde(default)]
-    manifests: Vec<Descriptor>,
-    config: Option<Descriptor>,
+    manifests: Vec<BlobDescriptor>,
+    config: Option<BlobDescriptor>,
     #[serde(default)]
-    layers: Vec<Descriptor>,
+    layers: Vec<BlobDescriptor>,
 }
 
-impl Outline {
+impl ArchiveOutline {
     /// Parses the descriptions in an archive. `file` returns the content of a small file. Fails if they do not describe
     /// exactly one image.
     pub(super) fn read<'a>(file: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self, String> {
@@ -53,12 +53,12 @@ impl Outline {
         let mut outline =
             Self { config: image.config, layers: image.layers, root: None, blobs: BTreeSet::new() };
         if let Some(index) = file("index.json") {
-            let index: Node =
+            let index: IndexOrManifest =
                 serde_json::from_slice(index).map_err(|error| format!("index.json: {error}"))?;
             let [root] = &index.manifests[..] else {
                 return Err("index.json does not name exactly one image".to_owned());
             };
-            outline.walk(root, &file, DEPTH)?;
+            outline.walk(root, &file, MAX_DEPTH)?;
             outline.root = Some(root.clone());
         }
         Ok(outline)
@@ -67,14 +67,15 @@ impl Outline {
     /// Collects a node and everything below it that is in the archive. Other platforms may be missing.
     fn walk<'a>(
         &mut self,
-        node: &Descriptor,
+        node: &BlobDescriptor,
         file: &impl Fn(&str) -> Option<&'a [u8]>,
         depth: usize,
     ) -> Result<(), String> {
         let path = blob_path(&node.digest);
         let Some(text) = file(&path) else { return Ok(()) };
         let depth = depth.checked_sub(1).ok_or("the indexes are nested too deeply")?;
-        let parsed: Node = serde_json::from_slice(text).map_err(|error| format!("{path}: {error}"))?;
+        let parsed: IndexOrManifest =
+            serde_json::from_slice(text).map_err(|error| format!("{path}: {error}"))?;
         self.blobs.insert(node.digest);
         self.blobs.extend(parsed.config.iter().chain(&parsed.layers).map(|blob| blob.digest));
         parsed.manifests.iter().try_for_each(|below| self.walk(below, file, depth))

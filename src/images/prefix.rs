@@ -6,15 +6,15 @@ use std::collections::btree_map::Entry as Slot;
 
 use serde::Deserialize;
 
-use super::known::take;
-use super::listing::{Blob, Descriptor, Listing, UnlistedError, read_listing};
+use super::known::reuse_blob;
+use super::listing::{Blob, BlobDescriptor, ImageListing, ImageListingError, read_listing};
 use super::save::{SavedImage, finish};
 use crate::digest::Digest;
 use crate::registry::{ImageConfig, PrefixDocuments, PrefixError};
 use crate::store::{Entry, EntryKind, Save, Store, StoreError, Subject};
 
 /// The maximum depth of nested indexes.
-const DEPTH: usize = 4;
+const MAX_DEPTH: usize = 4;
 
 /// An error of saving a prefix.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub(crate) enum SavePrefixError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Listing(#[from] UnlistedError),
+    Listing(#[from] ImageListingError),
     #[error(transparent)]
     Prefix(#[from] PrefixError),
 }
@@ -43,15 +43,15 @@ pub(crate) fn save_prefix(
     let manifest = manifest(store, entry, &image)?;
     let PrefixDocuments { config, manifest, media_type, oldest } = compose(&manifest, &config)?;
     let subject = Subject { oldest, ..subject };
-    let diff_ids = ImageConfig::parse(&config).map_err(|_| PrefixError::Unusable)?.layers;
-    let layers = image.layers.get(..diff_ids.len()).ok_or(PrefixError::Unusable)?.to_vec();
+    let diff_ids = ImageConfig::parse(&config).map_err(|_| PrefixError::MalformedImage)?.layers;
+    let layers = image.layers.get(..diff_ids.len()).ok_or(PrefixError::MalformedImage)?.to_vec();
 
     let mut save = store.save(EntryKind::Prefix, &image.platform, key)?;
     let mut blobs = BTreeMap::new();
     let mut small = Vec::new();
     for digest in &layers {
         let Slot::Vacant(slot) = blobs.entry(*digest) else { continue };
-        match take(entry, &image, digest, &mut save)? {
+        match reuse_blob(entry, &image, digest, &mut save)? {
             Some(blob) => drop(slot.insert(blob)),
             None => small.push(*digest),
         }
@@ -63,13 +63,13 @@ pub(crate) fn save_prefix(
         }
     }
     let id = Digest::of(&config);
-    let mut listing = Listing::new(id, &image.platform);
+    let mut listing = ImageListing::new(id, &image.platform);
     blobs.insert(id, append(&mut save, id, &config)?);
     // An entry without a manifest comes from an engine with a graph driver.
     if image.root.is_some() {
         let (digest, size) = (Digest::of(&manifest), manifest.len() as u64);
         blobs.insert(digest, append(&mut save, digest, &manifest)?);
-        listing.root = Some(Descriptor { media_type, digest, size });
+        listing.root = Some(BlobDescriptor { media_type, digest, size });
     }
     listing.layers = layers;
     listing.diff_ids = diff_ids;
@@ -86,21 +86,22 @@ fn append(save: &mut Save, digest: Digest, bytes: &[u8]) -> Result<Blob, StoreEr
 }
 
 /// Returns the manifest that contains the config of the image.
-fn manifest(store: &Store, entry: &Entry, image: &Listing) -> Result<Vec<u8>, SavePrefixError> {
+fn manifest(store: &Store, entry: &Entry, image: &ImageListing) -> Result<Vec<u8>, SavePrefixError> {
     #[derive(Deserialize)]
-    struct Node {
+    struct IndexOrManifest {
         #[serde(default)]
-        manifests: Vec<Descriptor>,
-        config: Option<Descriptor>,
+        manifests: Vec<BlobDescriptor>,
+        config: Option<BlobDescriptor>,
     }
     let Some(root) = &image.root else { return Ok(image.manifest()) };
     let mut nodes = vec![root.digest];
-    for _ in 0..DEPTH {
+    for _ in 0..MAX_DEPTH {
         let mut below = Vec::new();
         // The manifests of other platforms may be missing.
         for digest in nodes.iter().filter(|digest| image.blob(digest).is_some()) {
             let text = image.document(store, entry, digest)?;
-            let node: Node = serde_json::from_slice(&text).map_err(|_| PrefixError::Unusable)?;
+            let node: IndexOrManifest =
+                serde_json::from_slice(&text).map_err(|_| PrefixError::MalformedImage)?;
             if node.config.is_some_and(|config| config.digest == image.config) {
                 return Ok(text);
             }
@@ -108,5 +109,5 @@ fn manifest(store: &Store, entry: &Entry, image: &Listing) -> Result<Vec<u8>, Sa
         }
         nodes = below;
     }
-    Err(PrefixError::Unusable.into())
+    Err(PrefixError::MalformedImage.into())
 }

@@ -7,24 +7,24 @@ use std::path::{Component, Path};
 use tar::{Archive, EntryType};
 
 use super::known::KnownLayers;
-use super::listing::{Blob, Listing};
-use super::outline::{Outline, blob_digest, blob_path};
+use super::listing::{Blob, ImageListing};
+use super::outline::{ArchiveOutline, blob_digest, blob_path};
 use crate::digest::Digest;
 use crate::registry::ImageConfig;
-use crate::store::{CopyError, EntryKind, Save, Saved, Span, Store, StoreError, Subject};
+use crate::store::{ContentRange, CopyError, EntryKind, Save, SavedEntry, Store, StoreError, Subject};
 
 /// Files up to this size, in bytes, are kept in memory until it is known whether they belong to the image, and share
 /// chunks.
 pub(super) const SMALL: u64 = 1 << 20;
 /// The maximum total size of such files, in bytes.
-const MOST_WAITING: u64 = 32 << 20;
+const MAX_IN_MEMORY: u64 = 32 << 20;
 /// The maximum size of a JSON file, in bytes. It may be needed in addition to that limit, because JSON files may come
 /// last.
 pub(super) const LARGEST_JSON: u64 = 8 << 20;
 
 /// The key and description of a new entry.
 #[derive(Debug, Clone)]
-pub(crate) struct Destination {
+pub(crate) struct ImageDestination {
     pub(crate) key: Digest,
     /// The id of the image in the engine.
     pub(crate) id: Digest,
@@ -40,12 +40,12 @@ pub(crate) struct Destination {
 
 #[derive(Debug)]
 pub(crate) struct SavedImage {
-    pub(crate) saved: Saved,
+    pub(crate) saved: SavedEntry,
     pub(crate) bytes: u64,
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum SaveError {
+pub(crate) enum SaveImageError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The archive ended early or cannot be read.
@@ -56,7 +56,7 @@ pub(crate) enum SaveError {
     Unusable(String),
 }
 
-impl From<CopyError> for SaveError {
+impl From<CopyError> for SaveImageError {
     fn from(error: CopyError) -> Self {
         match error {
             CopyError::Store(error) => Self::Store(error),
@@ -70,23 +70,27 @@ impl From<CopyError> for SaveError {
 pub(crate) fn save(
     store: &Store,
     archive: impl Read,
-    destination: Destination,
-) -> Result<SavedImage, SaveError> {
-    let Destination { key, id, platform, subject, diff_ids, plain } = destination;
+    destination: ImageDestination,
+) -> Result<SavedImage, SaveImageError> {
+    let ImageDestination { key, id, platform, subject, diff_ids, plain } = destination;
     let mut save = store.save(EntryKind::Image, &platform, key)?;
-    let known = KnownLayers::take_over(store, &platform, (&diff_ids, plain), &mut save)?;
-    let members = Members::read(archive, &known, &mut save)?;
-    let outline = Outline::read(|path| members.text(path)).map_err(SaveError::Unusable)?;
-    let listing = members.keep(outline, Listing::new(id, &platform), &mut save)?;
+    let known = KnownLayers::reuse(store, &platform, (&diff_ids, plain), &mut save)?;
+    let members = ArchiveFiles::read(archive, &known, &mut save)?;
+    let outline = ArchiveOutline::read(|path| members.text(path)).map_err(SaveImageError::Unusable)?;
+    let listing = members.write_blobs(outline, ImageListing::new(id, &platform), &mut save)?;
     Ok(finish(save, &listing, subject)?)
 }
 
 /// Appends the listing to the blobs and commits the entry.
-pub(super) fn finish(mut save: Save, listing: &Listing, subject: Subject) -> Result<SavedImage, StoreError> {
+pub(super) fn finish(
+    mut save: Save,
+    listing: &ImageListing,
+    subject: Subject,
+) -> Result<SavedImage, StoreError> {
     let bytes = listing.bytes();
     let text = serde_json::to_vec(listing).expect("a list has text keys only");
     save.boundary()?;
-    let span = Span { at: save.position(), size: text.len() as u64 };
+    let span = ContentRange { at: save.position(), size: text.len() as u64 };
     save.write(&text)?;
     let subject = Subject { files: listing.layers.len() as u64, bytes, ..subject };
     Ok(SavedImage { saved: save.commit(subject, span)?, bytes })
@@ -94,22 +98,22 @@ pub(super) fn finish(mut save: Save, listing: &Listing, subject: Subject) -> Res
 
 /// The files of an archive by path.
 #[derive(Default)]
-struct Members(BTreeMap<String, Member>);
+struct ArchiveFiles(BTreeMap<String, ArchiveFile>);
 
-enum Member {
+enum ArchiveFile {
     /// A large file that was already written to the content.
     Written { at: u64, size: u64 },
     /// A layer that is in an earlier entry.
     Known(Blob),
     /// A small file in memory.
-    Waiting { digest: Digest, bytes: Vec<u8> },
+    InMemory { digest: Digest, bytes: Vec<u8> },
     /// A link to a file at this path.
     Link(String),
 }
 
-impl Members {
+impl ArchiveFiles {
     /// Reads a whole archive. Large files that are not known are written to the content at once.
-    fn read(archive: impl Read, known: &KnownLayers, save: &mut Save) -> Result<Self, SaveError> {
+    fn read(archive: impl Read, known: &KnownLayers, save: &mut Save) -> Result<Self, SaveImageError> {
         let mut members = Self::default();
         let mut waiting = 0;
         let mut archive = Archive::new(archive);
@@ -121,15 +125,15 @@ impl Members {
                 EntryType::Regular | EntryType::Continuous => {
                     let is_text =
                         Path::new(&path).extension() == Some("json".as_ref()) && size <= LARGEST_JSON;
-                    if (size <= SMALL || is_text) && waiting + size <= MOST_WAITING + LARGEST_JSON {
+                    if (size <= SMALL || is_text) && waiting + size <= MAX_IN_MEMORY + LARGEST_JSON {
                         waiting += size;
                         let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
                         entry.read_to_end(&mut bytes)?;
-                        Member::Waiting { digest: Digest::of(&bytes), bytes }
+                        ArchiveFile::InMemory { digest: Digest::of(&bytes), bytes }
                     } else if let Some(blob) = known.get(&path, size) {
-                        Member::Known(blob)
+                        ArchiveFile::Known(blob)
                     } else {
-                        write(&mut entry, size, save)?
+                        write_large_file(&mut entry, size, save)?
                     }
                 }
                 kind @ (EntryType::Symlink | EntryType::Link) => {
@@ -137,7 +141,7 @@ impl Members {
                     let from = if kind == EntryType::Symlink { Path::new(&path).parent() } else { None };
                     let target = entry.link_name()?.and_then(|to| plain(from.unwrap_or(Path::new("")), &to));
                     let Some(target) = target else { continue };
-                    Member::Link(target)
+                    ArchiveFile::Link(target)
                 }
                 _ => continue,
             };
@@ -147,18 +151,18 @@ impl Members {
     }
 
     /// Returns the file at a path, or the target of the link at the path.
-    fn at(&self, path: &str) -> Option<&Member> {
+    fn at(&self, path: &str) -> Option<&ArchiveFile> {
         let found = self.0.get(&plain(Path::new(""), Path::new(path))?)?;
         match found {
             // Engines link to files, never to links.
-            Member::Link(target) => self.0.get(target),
+            ArchiveFile::Link(target) => self.0.get(target),
             found => Some(found),
         }
     }
 
     fn text(&self, path: &str) -> Option<&[u8]> {
         match self.at(path)? {
-            Member::Waiting { bytes, .. } => Some(bytes),
+            ArchiveFile::InMemory { bytes, .. } => Some(bytes),
             _ => None,
         }
     }
@@ -167,15 +171,20 @@ impl Members {
     /// which the engine verifies when it loads the image.
     fn digest(&self, path: &str, claimed: Option<Digest>) -> Option<Digest> {
         match self.at(path)? {
-            Member::Waiting { digest, .. } | Member::Known(Blob { digest, .. }) => Some(*digest),
-            Member::Written { .. } => blob_digest(path).or(claimed),
-            Member::Link(_) => None,
+            ArchiveFile::InMemory { digest, .. } | ArchiveFile::Known(Blob { digest, .. }) => Some(*digest),
+            ArchiveFile::Written { .. } => blob_digest(path).or(claimed),
+            ArchiveFile::Link(_) => None,
         }
     }
 
     /// Checks that the files belong to the image, and writes those that are still in memory.
-    fn keep(self, outline: Outline, mut listing: Listing, save: &mut Save) -> Result<Listing, SaveError> {
-        let unusable = |reason: &str| SaveError::Unusable(reason.to_owned());
+    fn write_blobs(
+        self,
+        outline: ArchiveOutline,
+        mut listing: ImageListing,
+        save: &mut Save,
+    ) -> Result<ImageListing, SaveImageError> {
+        let unusable = |reason: &str| SaveImageError::Unusable(reason.to_owned());
         let mut files: BTreeMap<Digest, String> = BTreeMap::new();
         for digest in &outline.blobs {
             let path = blob_path(digest);
@@ -214,18 +223,24 @@ impl Members {
         }
         listing.diff_ids = config.layers;
         listing.root = outline.root;
-        listing.blobs = self.place(&files, save)?;
+        listing.blobs = self.locate_blobs(&files, save)?;
         Ok(listing)
     }
 
     /// Returns the location of each of these files, and writes those that are still in memory.
-    fn place(&self, files: &BTreeMap<Digest, String>, save: &mut Save) -> Result<Vec<Blob>, SaveError> {
+    fn locate_blobs(
+        &self,
+        files: &BTreeMap<Digest, String>,
+        save: &mut Save,
+    ) -> Result<Vec<Blob>, SaveImageError> {
         save.boundary()?;
         let mut blobs = Vec::new();
         for (digest, path) in files {
             let (at, size) = match self.at(path) {
-                Some(Member::Written { at, size } | Member::Known(Blob { at, size, .. })) => (*at, *size),
-                Some(Member::Waiting { bytes, .. }) => {
+                Some(ArchiveFile::Written { at, size } | ArchiveFile::Known(Blob { at, size, .. })) => {
+                    (*at, *size)
+                }
+                Some(ArchiveFile::InMemory { bytes, .. }) => {
                     let at = save.position();
                     save.write(bytes)?;
                     (at, bytes.len() as u64)
@@ -240,12 +255,12 @@ impl Members {
 }
 
 /// Writes a large file to separate chunks.
-fn write(mut file: impl Read, size: u64, save: &mut Save) -> Result<Member, SaveError> {
+fn write_large_file(mut file: impl Read, size: u64, save: &mut Save) -> Result<ArchiveFile, SaveImageError> {
     save.boundary()?;
     let at = save.position();
     save.copy_from(&mut file, size)?;
     save.boundary()?;
-    Ok(Member::Written { at, size })
+    Ok(ArchiveFile::Written { at, size })
 }
 
 /// Normalizes a path in an archive. Returns `None` if it leads out of the archive or is not UTF-8.

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::digest::Digest;
-use crate::store::backend::Directory;
-use crate::store::{ChunkRef, Entry, EntryKind, Lane, Store, Subject, Terms, Trust};
+use crate::store::backend::DirectoryBackend;
+use crate::store::{ChunkRef, Entry, EntryKind, Lane, Store, StoreOptions, Subject, Trust};
 
 /// A size above the limit of files that are kept in memory, in bytes.
 const LARGE: usize = 3 << 20;
@@ -20,7 +20,7 @@ type Files = Vec<(String, Vec<u8>)>;
 
 fn store(directory: &Path) -> Store {
     let lane = Lane::try_from("main".to_owned()).unwrap();
-    Store::new(Arc::new(Directory::new(directory)), None, Terms::of(lane))
+    Store::new(Arc::new(DirectoryBackend::new(directory)), None, StoreOptions::of(lane))
 }
 
 fn noise(seed: u64, size: usize) -> Vec<u8> {
@@ -140,7 +140,7 @@ fn containerd_archive() -> (Digest, Files) {
     (id, files)
 }
 
-fn saved(store: &Store, id: Digest, archive: &[u8]) -> Result<Entry, SaveError> {
+fn saved(store: &Store, id: Digest, archive: &[u8]) -> Result<Entry, SaveImageError> {
     saved_with(store, id, archive, (&[], true))
 }
 
@@ -150,12 +150,12 @@ fn saved_with(
     id: Digest,
     archive: &[u8],
     known: (&[String], bool),
-) -> Result<Entry, SaveError> {
+) -> Result<Entry, SaveImageError> {
     save(store, archive, destination(id, known)).map(|saved| saved.saved.entry)
 }
 
-fn destination(id: Digest, (diff_ids, plain): (&[String], bool)) -> Destination {
-    Destination {
+fn destination(id: Digest, (diff_ids, plain): (&[String], bool)) -> ImageDestination {
+    ImageDestination {
         key: Digest::of(b"key"),
         id,
         platform: "linux/amd64".to_owned(),
@@ -165,12 +165,15 @@ fn destination(id: Digest, (diff_ids, plain): (&[String], bool)) -> Destination 
     }
 }
 
-fn sent(store: &Store, entry: &Entry, form: Form, present: usize) -> BTreeMap<String, Vec<u8>> {
+fn sent(store: &Store, entry: &Entry, form: ArchiveLayout, present: usize) -> BTreeMap<String, Vec<u8>> {
     let listing = Arc::new(read_listing(store, entry).unwrap());
     let archive = Mutex::new(Vec::new());
     let layers = present..listing.layers.len();
-    let parcel =
-        if form == Form::Docker { Parcel::docker(listing, layers) } else { Parcel::oci(listing, present) };
+    let parcel = if form == ArchiveLayout::Docker {
+        LoadArchive::docker(listing, layers)
+    } else {
+        LoadArchive::oci(listing, present)
+    };
     let faults = parcel
         .send(store, entry, |part| {
             archive.lock().unwrap().extend_from_slice(&part);
@@ -199,7 +202,7 @@ fn an_archive_in_dockers_layout_is_restored_with_the_missing_layers() {
     let path = |bytes: &[u8]| format!("blobs/sha256/{}", id_of(bytes).hex());
     let layers = [path(&a), path(&b), path(&c), path(&a)];
     for (present, there) in [(0, vec![&a, &b, &c]), (1, vec![&a, &b, &c]), (3, vec![&a]), (4, vec![])] {
-        let files = sent(&store, &entry, Form::Docker, present);
+        let files = sent(&store, &entry, ArchiveLayout::Docker, present);
         assert_eq!(files.len(), there.len() + 2, "without {present}");
         for layer in there {
             assert!(files[&path(layer)] == *layer, "without {present}");
@@ -210,7 +213,7 @@ fn an_archive_in_dockers_layout_is_restored_with_the_missing_layers() {
         assert_eq!(manifest[0]["RepoTags"], Value::Null, "a load must not take names from other images");
     }
     // containerd's store requires a manifest, which such an archive lacks.
-    let files = sent(&store, &entry, Form::Oci, 0);
+    let files = sent(&store, &entry, ArchiveLayout::Oci, 0);
     let root = text(&files, "index.json")["manifests"][0]["digest"].as_str().unwrap().replace(':', "/");
     let manifest = text(&files, &format!("blobs/{root}"));
     assert_eq!(manifest["config"]["digest"], json!(id));
@@ -226,18 +229,18 @@ fn an_archive_of_containerds_store_is_restored_unchanged() {
     let store = store(place.path());
     let (id, archive) = containerd_archive();
     let entry = saved(&store, id, &tar(&archive)).unwrap();
-    let files = sent(&store, &entry, Form::Oci, 0);
+    let files = sent(&store, &entry, ArchiveLayout::Oci, 0);
     assert_eq!(text(&files, "index.json")["manifests"][0]["digest"], json!(id));
     for (path, content) in archive.iter().filter(|(path, _)| path.starts_with("blobs/")) {
         let is_wanted = content != b"of no image";
         assert!((files.get(path) == Some(content)) == is_wanted, "{path}");
     }
     // Layers that the engine has are not sent.
-    let lower = sent(&store, &entry, Form::Oci, 2);
+    let lower = sent(&store, &entry, ArchiveLayout::Oci, 2);
     assert_eq!(lower.len(), files.len() - 2);
     assert_eq!(lower["index.json"], files["index.json"]);
     // A graph driver accepts the layers as they are.
-    let files = sent(&store, &entry, Form::Docker, 0);
+    let files = sent(&store, &entry, ArchiveLayout::Docker, 0);
     assert_eq!(files.len(), 3 + 2);
 }
 
@@ -249,13 +252,13 @@ fn a_large_image_is_split_into_two_large_parts() {
     let entry = saved(&store, id, &tar(&archive)).unwrap();
     let listing = Arc::new(read_listing(&store, &entry).unwrap());
     // The layers are large, small, large, and the first one again.
-    assert_eq!(listing.middle(0, 1), Some(2));
-    assert_eq!(listing.middle(1, 1), Some(3));
-    assert_eq!(listing.middle(0, 2 * LARGE as u64 + 100), None);
-    assert_eq!(listing.middle(3, 1), None);
-    assert_eq!(listing.middle(4, 1), None);
+    assert_eq!(listing.split_index(0, 1), Some(2));
+    assert_eq!(listing.split_index(1, 1), Some(3));
+    assert_eq!(listing.split_index(0, 2 * LARGE as u64 + 100), None);
+    assert_eq!(listing.split_index(3, 1), None);
+    assert_eq!(listing.split_index(4, 1), None);
     let archive = Mutex::new(Vec::new());
-    Parcel::docker(Arc::clone(&listing), 1..3)
+    LoadArchive::docker(Arc::clone(&listing), 1..3)
         .send(&store, &entry, |part| {
             archive.lock().unwrap().extend_from_slice(&part);
             Ok(())
@@ -288,7 +291,7 @@ fn shared_layers_are_stored_once() {
             ("c.json".to_owned(), config),
             ("manifest.json".to_owned(), manifest.to_string().into_bytes()),
         ];
-        let destination = Destination {
+        let destination = ImageDestination {
             key: Digest::of(&number.to_le_bytes()),
             id,
             platform: "linux/amd64".to_owned(),
@@ -356,23 +359,23 @@ fn layers_of_earlier_entries_are_reused_without_reading_the_archive() {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
         let first = saved(&store, id, &tar(&files)).unwrap();
-        let whole = sent(&store, &first, Form::Docker, 0);
+        let whole = sent(&store, &first, ArchiveLayout::Docker, 0);
         let diff_ids = read_listing(&store, &first).unwrap().diff_ids;
         // These layers are invalid, so that reading them would be noticed.
         for (_, content) in files.iter_mut().filter(|(_, content)| content.len() > LARGE - 1) {
             content.fill(0);
         }
         let second = saved_with(&store, id, &tar(&files), (&diff_ids, plain)).unwrap();
-        assert_eq!(sent(&store, &second, Form::Docker, 0), whole);
+        assert_eq!(sent(&store, &second, ArchiveLayout::Docker, 0), whole);
         assert_eq!(second.manifest.added_bytes, 0);
         // The layers come from the second entry as well as from the first.
         let third = saved_with(&store, id, &tar(&files), (&diff_ids, plain)).unwrap();
-        assert_eq!(sent(&store, &third, Form::Docker, 0), whole);
+        assert_eq!(sent(&store, &third, ArchiveLayout::Docker, 0), whole);
         // Layers of other images and layers in a different form are not reused.
         for known in [(&["another".to_owned()][..], plain), (&diff_ids[..], !plain)] {
             let own = saved_with(&store, id, &tar(&files), known).unwrap();
-            assert_ne!(sent(&store, &own, Form::Docker, 0), whole);
-            let bytes = |entry: &Entry| entry.starts().pop().unwrap();
+            assert_ne!(sent(&store, &own, ArchiveLayout::Docker, 0), whole);
+            let bytes = |entry: &Entry| entry.chunk_offsets().pop().unwrap();
             assert!(bytes(&own) <= bytes(&first) + 100, "it contains only its own layers");
             saved_with(&store, id, &tar(&files), (&diff_ids, plain)).unwrap();
         }
@@ -386,15 +389,15 @@ fn a_layer_that_differs_from_the_earlier_entry_is_read() {
     let (id, mut files) = docker_archive();
     let first = saved(&store, id, &tar(&files)).unwrap();
     let diff_ids = read_listing(&store, &first).unwrap().diff_ids;
-    let whole = sent(&store, &first, Form::Docker, 0);
+    let whole = sent(&store, &first, ArchiveLayout::Docker, 0);
     // A chunk of the layer is missing.
     std::fs::remove_file(directory.path().join(ChunkRef::path(&first.manifest.chunks[0].digest))).unwrap();
     let second = saved_with(&store, id, &tar(&files), (&diff_ids, true)).unwrap();
-    assert_eq!(sent(&store, &second, Form::Docker, 0), whole);
+    assert_eq!(sent(&store, &second, ArchiveLayout::Docker, 0), whole);
     // The layer has a different size.
     file(&mut files, "1/layer.tar").push(0);
     let third = saved_with(&store, id, &tar(&files), (&diff_ids, true)).unwrap();
-    assert_ne!(sent(&store, &third, Form::Docker, 0), whole);
+    assert_ne!(sent(&store, &third, ArchiveLayout::Docker, 0), whole);
 }
 
 #[test]
@@ -403,21 +406,21 @@ fn a_signing_job_reuses_signed_layers_only() {
     let unsigned = store(directory.path());
     let seed = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     let lane = Lane::try_from("main".to_owned()).unwrap();
-    let terms = Terms { trust: Trust::new(Some(seed), &[], false).unwrap(), ..Terms::of(lane) };
-    let signing = Store::new(Arc::new(Directory::new(directory.path())), None, terms);
+    let terms = StoreOptions { trust: Trust::new(Some(seed), &[], false).unwrap(), ..StoreOptions::of(lane) };
+    let signing = Store::new(Arc::new(DirectoryBackend::new(directory.path())), None, terms);
     let (id, mut files) = docker_archive();
     let archive = tar(&files);
     let first = saved(&unsigned, id, &archive).unwrap();
     let diff_ids = read_listing(&unsigned, &first).unwrap().diff_ids;
-    let whole = sent(&unsigned, &first, Form::Docker, 0);
+    let whole = sent(&unsigned, &first, ArchiveLayout::Docker, 0);
     for (_, content) in files.iter_mut().filter(|(_, content)| content.len() > LARGE - 1) {
         content.fill(0);
     }
     let own = saved_with(&signing, id, &tar(&files), (&diff_ids, true)).unwrap();
-    assert_ne!(sent(&signing, &own, Form::Docker, 0), whole, "the archive was read");
+    assert_ne!(sent(&signing, &own, ArchiveLayout::Docker, 0), whole, "the archive was read");
     saved(&signing, id, &archive).unwrap();
     let own = saved_with(&signing, id, &tar(&files), (&diff_ids, true)).unwrap();
-    assert_eq!(sent(&signing, &own, Form::Docker, 0), whole);
+    assert_eq!(sent(&signing, &own, ArchiveLayout::Docker, 0), whole);
 }
 
 #[test]
@@ -439,8 +442,8 @@ fn only_layers_that_are_not_in_earlier_entries_are_opened() {
     let directory = tempfile::tempdir().unwrap();
     let (assembling, saving) = (store(directory.path()), tempfile::tempdir().unwrap());
     let other = [contents[0].clone(), contents[1].clone(), noise(3, LARGE + 1)];
-    assert!(matches!(assembled(&assembling, &config, &other).0, Err(SaveError::Unusable(_))));
-    assert!(matches!(assembled(&assembling, b"{}", &contents).0, Err(SaveError::Unusable(_))));
+    assert!(matches!(assembled(&assembling, &config, &other).0, Err(SaveImageError::Unusable(_))));
+    assert!(matches!(assembled(&assembling, b"{}", &contents).0, Err(SaveImageError::Unusable(_))));
     assert!(assembling.recent(EntryKind::Image, "linux/amd64", 1).is_empty(), "nothing was saved");
 
     let (first, opened) = assembled(&assembling, &config, &contents);
@@ -448,13 +451,13 @@ fn only_layers_that_are_not_in_earlier_entries_are_opened() {
     let peer = store(saving.path());
     let (_, archive) = docker_archive();
     let saved = saved(&peer, id, &tar(&archive)).unwrap();
-    let whole = sent(&peer, &saved, Form::Docker, 0);
-    assert_eq!(sent(&assembling, &first.unwrap(), Form::Docker, 0), whole);
+    let whole = sent(&peer, &saved, ArchiveLayout::Docker, 0);
+    assert_eq!(sent(&assembling, &first.unwrap(), ArchiveLayout::Docker, 0), whole);
 
     let (second, opened) = assembled(&assembling, &config, &contents);
     assert_eq!(opened, [1], "small layers are read again");
     let second = second.unwrap();
-    assert_eq!(sent(&assembling, &second, Form::Docker, 0), whole);
+    assert_eq!(sent(&assembling, &second, ArchiveLayout::Docker, 0), whole);
     assert!(second.manifest.added_bytes < 1000, "{}", second.manifest.added_bytes);
 }
 
@@ -463,13 +466,13 @@ fn an_image_in_an_earlier_entry_is_copied_without_reading_it() {
     for (id, archive) in [docker_archive(), containerd_archive()] {
         let directory = tempfile::tempdir().unwrap();
         let store = store(directory.path());
-        let again = Destination { key: Digest::of(b"another key"), ..destination(id, (&[], true)) };
+        let again = ImageDestination { key: Digest::of(b"another key"), ..destination(id, (&[], true)) };
         assert!(copy_earlier(&store, &again).unwrap().is_none());
         let first = saved(&store, id, &tar(&archive)).unwrap();
         let copy = copy_earlier(&store, &again).unwrap().expect("an earlier entry").saved.entry;
         assert_eq!((copy.manifest.address.key, copy.manifest.added_bytes), (again.key, 0));
-        assert_eq!(sent(&store, &copy, Form::Oci, 0), sent(&store, &first, Form::Oci, 0));
-        let other = Destination { id: Digest::of(b"another image"), ..again };
+        assert_eq!(sent(&store, &copy, ArchiveLayout::Oci, 0), sent(&store, &first, ArchiveLayout::Oci, 0));
+        let other = ImageDestination { id: Digest::of(b"another image"), ..again };
         assert!(copy_earlier(&store, &other).unwrap().is_none());
     }
 }

@@ -19,16 +19,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::encoding::{CacheKey, DuplicateInput, KeyBuilder};
-use super::given::{ContextFile, ImageInputs};
+use super::image_inputs::{ContextFile, ImageInputs};
 use super::input::{Input, InputKind};
 use super::installer::Installations;
-use super::project::Project;
-use super::reached::Reached;
+use super::project::ContextLookup;
+use super::reached::ReachedStages;
 use crate::digest::Digest;
 use crate::dockerfile::{
     Dockerfile, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source,
 };
-use crate::requirements::{self, Closure};
+use crate::requirements::{self, DependencyClosure};
 
 /// A RUN, by its stage's index in the Dockerfile and its first line.
 pub(crate) type RunPlace = (usize, usize);
@@ -58,7 +58,7 @@ pub(super) fn dependency(
     inputs: &ImageInputs<'_>,
     dockerfile: &Dockerfile,
     resolution: &Resolution,
-    project: &Project<'_>,
+    project: &ContextLookup<'_>,
     installations: &Installations,
 ) -> Result<(KeyBuilder, DependencyLayers), DuplicateInput> {
     let mut key = KeyBuilder::default();
@@ -67,8 +67,9 @@ pub(super) fn dependency(
     inputs.add_run_options(&mut key)?;
     inputs.add_extra(&mut key)?;
     inputs.add_ids(&mut key, resolution)?;
-    let reached = Reached::of(resolution);
-    let counted = Counted::of(resolution, &|stage, number| installations.at(stage, number).installs);
+    let reached = ReachedStages::of(resolution);
+    let counted =
+        IncludedInstructions::of(resolution, &|stage, number| installations.at(stage, number).installs);
     let (mut images, mut contexts) = (BTreeSet::new(), BTreeSet::new());
     for (stage, instructions) in counted.stages() {
         reached.add_stage(&mut key, stage, instructions.len())?;
@@ -81,7 +82,7 @@ pub(super) fn dependency(
         }
     }
     reached.add_bases(&mut key, &images, inputs.bases)?;
-    let has_unknown_triggers = !resolution.untold_triggers.is_empty();
+    let has_unknown_triggers = !resolution.unknown_triggers.is_empty();
     inputs.add_contexts(&mut key, |name| has_unknown_triggers || contexts.contains(name))?;
     inputs.add_build_args(&mut key, |name| {
         name.starts_with("BUILDKIT_") || (has_unknown_triggers && resolution.sees_undeclared_arg(name))
@@ -90,7 +91,7 @@ pub(super) fn dependency(
         // A trigger may copy and install anything.
         inputs.add_files(&mut key)?;
     }
-    let mut closure = Closure::default();
+    let mut closure = DependencyClosure::default();
     let mut copied = BTreeSet::new();
     for (stage, instructions) in counted.stages() {
         for (number, resolved) in instructions.iter().enumerate() {
@@ -125,7 +126,7 @@ pub(super) fn dependency(
     let counts = |file: &&ContextFile| closure.files.contains_key(&file.path) || alone(file);
     let files: BTreeMap<&str, &ContextFile> =
         inputs.files.iter().filter(counts).map(|file| (file.path.as_str(), file)).collect();
-    let runs = counted.decided(&|path| files.contains_key(path));
+    let runs = counted.determined_runs(&|path| files.contains_key(path));
     let mut written = String::new();
     for (path, ContextFile { mode, digest, xattrs, .. }) in &files {
         let _ = writeln!(written, "{path:?} {mode:o} {digest} {xattrs:?}");
@@ -134,13 +135,13 @@ pub(super) fn dependency(
 }
 
 /// The number of instructions of each reached stage that are included.
-struct Counted<'a> {
+struct IncludedInstructions<'a> {
     resolution: &'a Resolution,
     /// By index in the Dockerfile.
     counts: BTreeMap<usize, usize>,
 }
 
-impl<'a> Counted<'a> {
+impl<'a> IncludedInstructions<'a> {
     /// `installs` returns `true` if an instruction, by its stage's index and its number, installs dependencies.
     fn of(resolution: &'a Resolution, installs: &dyn Fn(usize, usize) -> bool) -> Self {
         let stages = &resolution.stages;
@@ -174,7 +175,7 @@ impl<'a> Counted<'a> {
     }
 
     /// Returns the RUNs before which only `known` files of the context are read.
-    fn decided(&self, known: &dyn Fn(&str) -> bool) -> BTreeSet<RunPlace> {
+    fn determined_runs(&self, known: &dyn Fn(&str) -> bool) -> BTreeSet<RunPlace> {
         let mut decided = BTreeSet::new();
         let mut known_stages = BTreeSet::new();
         // Stages come after those that they use.
@@ -186,7 +187,7 @@ impl<'a> Counted<'a> {
                 before &= resolved.sources.iter().all(is_known)
                     && resolved.context.iter().all(|source| known(&source.path));
                 if before
-                    && !resolved.triggered
+                    && !resolved.is_trigger
                     && matches!(resolved.instruction.kind, InstructionKind::Run(_))
                 {
                     decided.insert((stage.index, *resolved.instruction.lines.start()));

@@ -13,7 +13,7 @@ use crate::requirements;
 
 /// One difference between two keys. At least one side is present.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Change {
+pub(crate) struct InputChange {
     pub(crate) kind: InputKind,
     /// `None` for an addition.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -23,14 +23,14 @@ pub(crate) struct Change {
     pub(crate) after: Option<Input>,
     /// The changed pins of a dependency file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) pins: Vec<requirements::Change>,
+    pub(crate) pins: Vec<requirements::DependencyChange>,
 }
 
-impl Change {
+impl InputChange {
     fn between(before: Option<&Input>, after: Option<&Input>) -> Option<Self> {
         let kind = before.or(after)?.kind;
         let pins = |input: Option<&Input>| input.map(|input| input.pins.clone()).unwrap_or_default();
-        let changed = requirements::changes(&pins(before), &pins(after));
+        let changed = requirements::dependency_changes(&pins(before), &pins(after));
         // The full lists would repeat the unchanged pins.
         let side = |input: Option<&Input>| input.map(|input| Input { pins: Vec::new(), ..input.clone() });
         Some(Self { kind, before: side(before), after: side(after), pins: changed })
@@ -43,7 +43,7 @@ impl Change {
 
     /// Returns `true` if a different stage is built. A stage without a name is identified by its number, which depends
     /// on the stages before it, so a different number is not a different stage.
-    pub(crate) fn is_other_target(&self) -> bool {
+    pub(crate) fn is_target_change(&self) -> bool {
         let (InputKind::Target, Some(was), Some(is)) = (self.kind, &self.before, &self.after) else {
             return false;
         };
@@ -60,10 +60,10 @@ impl Change {
 }
 
 /// Returns the differences from `before` to `after`, likely causes first.
-pub(crate) fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
-    let mut changes = plain(before, after);
-    changes.extend(instructions(before, after));
-    let mut changes = with_moves(changes);
+pub(crate) fn difference(before: &[Input], after: &[Input]) -> Vec<InputChange> {
+    let mut changes = compare_by_name(before, after);
+    changes.extend(compare_instructions(before, after));
+    let mut changes = detect_moves(changes);
     // A changed requirement file is reported by its content, so it is not reported as a changed file, too.
     let reported: Vec<String> = changes
         .iter()
@@ -78,21 +78,21 @@ pub(crate) fn difference(before: &[Input], after: &[Input]) -> Vec<Change> {
     });
     if let Some(target) = other_target(before, after) {
         // If the stages differ, everything in them does.
-        changes.retain(|change| !is_of_stages(change.kind));
+        changes.retain(|change| !depends_on_target(change.kind));
         changes.push(target);
     }
-    changes.sort_by_key(|change| (rank(change.kind), place(change)));
+    changes.sort_by_key(|change| (rank(change.kind), sort_position(change)));
     changes
 }
 
 /// Returns the change of the target, if there is one.
-fn other_target(before: &[Input], after: &[Input]) -> Option<Change> {
+fn other_target(before: &[Input], after: &[Input]) -> Option<InputChange> {
     let target = |inputs| <[Input]>::iter(inputs).find(|input| input.kind == InputKind::Target);
     let (was, is) = (target(before)?, target(after)?);
-    Change::between(Some(was), Some(is)).filter(Change::is_other_target)
+    InputChange::between(Some(was), Some(is)).filter(InputChange::is_target_change)
 }
 
-fn is_of_stages(kind: InputKind) -> bool {
+fn depends_on_target(kind: InputKind) -> bool {
     matches!(
         kind,
         InputKind::Target
@@ -112,7 +112,7 @@ fn is_of_stages(kind: InputKind) -> bool {
 }
 
 /// Compares everything except instructions, matched by kind and name.
-fn plain(before: &[Input], after: &[Input]) -> Vec<Change> {
+fn compare_by_name(before: &[Input], after: &[Input]) -> Vec<InputChange> {
     let index = |inputs| -> BTreeMap<(&'static str, &str), &Input> {
         let counted = <[Input]>::iter(inputs).filter(|input| input.kind != InputKind::Instruction);
         counted.map(|input| ((input.kind.name(), input.name.as_str()), input)).collect()
@@ -120,16 +120,16 @@ fn plain(before: &[Input], after: &[Input]) -> Vec<Change> {
     let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) = (index(before), index(after));
     let removed_or_changed = before.iter().filter_map(|(name, was)| {
         let is = after.get(name);
-        (is != Some(was)).then(|| Change::between(Some(was), is.copied())).flatten()
+        (is != Some(was)).then(|| InputChange::between(Some(was), is.copied())).flatten()
     });
     let new = after
         .iter()
         .filter(|(name, _)| !before.contains_key(*name))
-        .filter_map(|(_, is)| Change::between(None, Some(is)));
+        .filter_map(|(_, is)| InputChange::between(None, Some(is)));
     removed_or_changed.chain(new).collect()
 }
 
-fn instructions(before: &[Input], after: &[Input]) -> Vec<Change> {
+fn compare_instructions(before: &[Input], after: &[Input]) -> Vec<InputChange> {
     let by_stage = |inputs| -> BTreeMap<usize, Vec<&Input>> {
         let mut stages: BTreeMap<usize, Vec<&Input>> = BTreeMap::new();
         for input in <[Input]>::iter(inputs).filter(|input| input.kind == InputKind::Instruction) {
@@ -149,12 +149,12 @@ fn instructions(before: &[Input], after: &[Input]) -> Vec<Change> {
         let inputs = inputs.get(&stage).map_or(none, Vec::as_slice);
         inputs.iter().map(|input| (*input).clone()).collect()
     };
-    stages.into_iter().flat_map(|stage| aligned(&of(stage, &before), &of(stage, &after))).collect()
+    stages.into_iter().flat_map(|stage| align(&of(stage, &before), &of(stage, &after))).collect()
 }
 
 /// Aligns instructions along a longest common subsequence. Between two common instructions, a removed and an added
 /// instruction with the same keyword are one change.
-fn aligned(before: &[Input], after: &[Input]) -> Vec<Change> {
+fn align(before: &[Input], after: &[Input]) -> Vec<InputChange> {
     let same = |one: &Input, other: &Input| one.digest == other.digest;
     let mut lengths = vec![vec![0_usize; after.len() + 1]; before.len() + 1];
     for (row, was) in before.iter().enumerate().rev() {
@@ -171,7 +171,7 @@ fn aligned(before: &[Input], after: &[Input]) -> Vec<Change> {
     let (mut gone, mut new) = (Vec::new(), Vec::new());
     while row < before.len() || column < after.len() {
         if row < before.len() && column < after.len() && same(&before[row], &after[column]) {
-            pair(&mut gone, &mut new, &mut changes);
+            pair_by_keyword(&mut gone, &mut new, &mut changes);
             (row, column) = (row + 1, column + 1);
         } else if column == after.len()
             || (row < before.len() && lengths[row + 1][column] >= lengths[row][column + 1])
@@ -183,29 +183,29 @@ fn aligned(before: &[Input], after: &[Input]) -> Vec<Change> {
             column += 1;
         }
     }
-    pair(&mut gone, &mut new, &mut changes);
+    pair_by_keyword(&mut gone, &mut new, &mut changes);
     changes
 }
 
-fn pair(gone: &mut Vec<&Input>, new: &mut Vec<&Input>, changes: &mut Vec<Change>) {
+fn pair_by_keyword(gone: &mut Vec<&Input>, new: &mut Vec<&Input>, changes: &mut Vec<InputChange>) {
     let keyword = |input: &Input| input.name.split(' ').nth(1).map(str::to_owned);
     for was in gone.drain(..) {
         let partner = new.iter().position(|is| keyword(is) == keyword(was));
-        changes.extend(Change::between(Some(was), partner.map(|place| new.remove(place))));
+        changes.extend(InputChange::between(Some(was), partner.map(|place| new.remove(place))));
     }
-    changes.extend(new.drain(..).filter_map(|is| Change::between(None, Some(is))));
+    changes.extend(new.drain(..).filter_map(|is| InputChange::between(None, Some(is))));
 }
 
-fn with_moves(changes: Vec<Change>) -> Vec<Change> {
+fn detect_moves(changes: Vec<InputChange>) -> Vec<InputChange> {
     let (mut gone, rest): (Vec<_>, Vec<_>) =
         changes.into_iter().partition(|change| change.kind == InputKind::File && change.after.is_none());
-    let mut changes: Vec<Change> = rest
+    let mut changes: Vec<InputChange> = rest
         .into_iter()
         .map(|change| match (change.kind, &change.before, &change.after) {
             (InputKind::File, None, Some(is)) => {
-                let same = |was: &Change| was.before.as_ref().is_some_and(|was| was.digest == is.digest);
+                let same = |was: &InputChange| was.before.as_ref().is_some_and(|was| was.digest == is.digest);
                 match gone.iter().position(same) {
-                    Some(place) => Change { before: gone.remove(place).before, ..change },
+                    Some(place) => InputChange { before: gone.remove(place).before, ..change },
                     None => change,
                 }
             }
@@ -237,7 +237,7 @@ fn rank(kind: InputKind) -> usize {
     ORDER.iter().position(|known| *known == kind).unwrap_or(last)
 }
 
-fn place(change: &Change) -> (usize, usize, String) {
+fn sort_position(change: &InputChange) -> (usize, usize, String) {
     let input = change.after.as_ref().or(change.before.as_ref());
     let (stage, number) =
         input.filter(|input| input.kind == InputKind::Instruction).map_or((0, 0), Input::stage_and_number);

@@ -10,10 +10,10 @@
 use std::collections::BTreeMap;
 
 use super::encoding::KeyBuilder;
-use super::fields::Fields;
+use super::fields::FieldHasher;
 use super::input::{Input, InputKind};
 use crate::digest::Digest;
-use crate::requirements::Closure;
+use crate::requirements::DependencyClosure;
 
 /// The inputs of a directory's key.
 #[derive(Debug, Clone, Default)]
@@ -23,7 +23,7 @@ pub struct DirectoryInputs {
     /// Files that are included byte for byte, by name.
     pub files: BTreeMap<String, Vec<u8>>,
     /// Requirement files with their includes.
-    pub requirements: Closure,
+    pub requirements: DependencyClosure,
     /// User-defined inputs.
     pub extra: BTreeMap<String, String>,
 }
@@ -52,7 +52,7 @@ pub fn directory_key(inputs: &DirectoryInputs) -> (Digest, Vec<Input>) {
         add(InputKind::Extra, name, &[value.as_bytes()]);
     }
     let inputs = key.into_inputs();
-    let mut fields = Fields::new("larder-dir-v1");
+    let mut fields = FieldHasher::new("larder-dir-v1");
     fields.count(inputs.len());
     for input in &inputs {
         fields.field(input.kind.name().as_bytes());

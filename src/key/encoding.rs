@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
-use super::fields::Fields;
+use super::fields::FieldHasher;
 use super::input::{Input, InputKind};
 use super::seal::Seal;
 use crate::digest::Digest;
@@ -42,7 +42,7 @@ pub struct CacheKey(Digest);
 /// A string that is not a key.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a cache key: expected 64 lower-case hex digits")]
-pub struct InvalidKey(String);
+pub struct InvalidCacheKey(String);
 
 impl From<Digest> for CacheKey {
     fn from(digest: Digest) -> Self {
@@ -69,10 +69,10 @@ impl fmt::Debug for CacheKey {
 }
 
 impl FromStr for CacheKey {
-    type Err = InvalidKey;
+    type Err = InvalidCacheKey;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let digest = format!("sha256:{text}").parse().map_err(|_| InvalidKey(text.to_owned()))?;
+        let digest = format!("sha256:{text}").parse().map_err(|_| InvalidCacheKey(text.to_owned()))?;
         Ok(Self(digest))
     }
 }
@@ -131,7 +131,7 @@ impl KeyBuilder {
     }
 
     /// Adds an input whose value is a list of fields, with the description `about` for display.
-    pub(super) fn add_told(
+    pub(super) fn add_described(
         &mut self,
         kind: InputKind,
         name: impl Into<String>,
@@ -151,14 +151,14 @@ impl KeyBuilder {
 
     /// Returns the key of all added inputs for one role.
     pub fn finish(&self, role: KeyRole, seal: &Seal) -> CacheKey {
-        let sealed = seal.close_all(&[self.confidential()]);
+        let sealed = seal.seal_all(&[self.confidential()]);
         self.key(role, sealed.into_iter().next().flatten())
     }
 
     /// Returns the keys of several collections of inputs. Keys with the same confidential inputs share one seal.
     pub(super) fn finish_all(keys: &[(KeyRole, &Self)], seal: &Seal) -> Vec<CacheKey> {
         let confidential: Vec<Vec<&Input>> = keys.iter().map(|(_, key)| key.confidential()).collect();
-        let sealed = seal.close_all(&confidential);
+        let sealed = seal.seal_all(&confidential);
         keys.iter().zip(sealed).map(|((role, key), sealed)| key.key(*role, sealed)).collect()
     }
 
@@ -178,7 +178,7 @@ impl KeyBuilder {
 
 /// Computes the key as documented in the parent module. `inputs` must be sorted.
 fn digest(role: KeyRole, inputs: &[&Input]) -> Digest {
-    let mut fields = Fields::new("larder-key-v2");
+    let mut fields = FieldHasher::new("larder-key-v2");
     fields.field(role.name().as_bytes());
     fields.count(inputs.len());
     for input in inputs {

@@ -5,9 +5,9 @@ use sha2::{Digest as _, Sha256};
 use crate::digest::Digest;
 
 /// A hash of fields. No two different sequences of fields have the same encoding.
-pub(super) struct Fields(Sha256);
+pub(super) struct FieldHasher(Sha256);
 
-impl Fields {
+impl FieldHasher {
     /// Creates a hash whose first field is the name and version of the encoding.
     pub(super) fn new(version: &str) -> Self {
         let mut fields = Self(Sha256::new());

@@ -10,12 +10,12 @@
 
 use super::dependency::{self, DependencyLayers};
 use super::encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
-use super::given::{Context, ImageInputs, Parsed, pinned, told};
+use super::image_inputs::{ContextAccess, ImageInputs, ParsedDockerfile, pinned, shown_digest};
 use super::input::{Input, InputKind};
 use super::installer::Installations;
-use super::prefix::{self, Found, NoPrefixes, PrefixKey, Prefixes};
-use super::project::Project;
-use super::reached::Reached;
+use super::prefix::{self, NoPrefixReason, PrefixKey, PrefixKeys, UnfinishedPrefixes};
+use super::project::ContextLookup;
+use super::reached::ReachedStages;
 use super::seal::Seal;
 use crate::dockerfile::{Dockerfile, Resolution};
 
@@ -31,14 +31,14 @@ pub struct Keys {
     pub(crate) dependency_inputs: Vec<Input>,
     /// The layers that the dependency key determines.
     pub(crate) layers: DependencyLayers,
-    pub(crate) prefixes: Prefixes,
+    pub(crate) prefixes: PrefixKeys,
     /// The prefixes that a graft publishes, after each of its larger layers. The deepest is first.
     pub(crate) grafted: Vec<PrefixKey>,
 }
 
 impl Keys {
     /// Returns the inputs that may be shown: those of the image key, and the dependency files.
-    pub(crate) fn told(&self) -> impl Iterator<Item = &Input> {
+    pub(crate) fn shown_inputs(&self) -> impl Iterator<Item = &Input> {
         let is_dependency =
             |input: &&Input| matches!(input.kind, InputKind::Requirement | InputKind::MissingRequirement);
         self.inputs.iter().chain(self.dependency_inputs.iter().filter(is_dependency))
@@ -47,7 +47,7 @@ impl Keys {
     /// Returns the inputs in the form that may be stored. Confidential digests are sealed, which takes tens of
     /// milliseconds each.
     pub(crate) fn published(&self, seal: &Seal) -> Vec<Input> {
-        self.told().map(|input| seal.publish(input)).collect()
+        self.shown_inputs().map(|input| seal.publish(input)).collect()
     }
 }
 
@@ -61,22 +61,22 @@ impl ImageInputs<'_> {
     /// # Panics
     ///
     /// Never: each collection of inputs has a key.
-    pub fn keys(&self, context: &Context<'_>) -> Result<Keys, DuplicateInput> {
+    pub fn keys(&self, context: &ContextAccess<'_>) -> Result<Keys, DuplicateInput> {
         let parsed = self.parsed.filter(|_| self.reads_docker_syntax());
         let (image, dependency, layers, prefixes) = if let Some(parsed) = parsed {
-            let Parsed { dockerfile, resolution, .. } = parsed;
-            let project = Project::of(resolution, self.files, context.read);
+            let ParsedDockerfile { dockerfile, resolution, .. } = parsed;
+            let project = ContextLookup::of(resolution, self.files, context.read);
             let installations = Installations::of(&project, resolution);
             let (dependency, layers) =
                 dependency::dependency(self, dockerfile, resolution, &project, &installations)?;
             let prefixes = prefix::prefixes(self, &parsed, &installations, context)?;
             (self.image(dockerfile, resolution)?, dependency, layers, prefixes)
         } else {
-            let whole = self.whole()?;
-            (whole.clone(), whole, DependencyLayers::none(), Found::none(self.no_prefixes()))
+            let whole = self.unparsed_inputs()?;
+            (whole.clone(), whole, DependencyLayers::none(), UnfinishedPrefixes::none(self.no_prefixes()))
         };
         let mut builders = vec![(KeyRole::Image, &image), (KeyRole::Dependency, &dependency)];
-        let Found { prefixes, grafted } = prefixes;
+        let UnfinishedPrefixes { prefixes, grafted } = prefixes;
         let all = prefixes.iter().flatten().chain(&grafted);
         builders.extend(all.map(|prefix| (KeyRole::Prefix, &prefix.inputs)));
         let mut finished = KeyBuilder::finish_all(&builders, self.seal).into_iter();
@@ -97,24 +97,24 @@ impl ImageInputs<'_> {
     }
 
     /// Returns the reason why a Dockerfile whose instructions are unknown has no prefixes.
-    fn no_prefixes(&self) -> NoPrefixes {
+    fn no_prefixes(&self) -> NoPrefixReason {
         let syntax = self.parsed.and_then(|parsed| parsed.dockerfile.directives.syntax.clone());
         match syntax {
-            _ if self.reads_docker_syntax() => NoPrefixes::UnknownInstructions,
+            _ if self.reads_docker_syntax() => NoPrefixReason::UnknownInstructions,
             Some(syntax) if !self.build_args.contains_key("BUILDKIT_SYNTAX") => {
-                NoPrefixes::UnknownFrontend(syntax)
+                NoPrefixReason::UnknownFrontend(syntax)
             }
-            _ => NoPrefixes::UnknownFrontend("given with BUILDKIT_SYNTAX".to_owned()),
+            _ => NoPrefixReason::UnknownFrontend("given with BUILDKIT_SYNTAX".to_owned()),
         }
     }
 
     fn image(&self, dockerfile: &Dockerfile, resolution: &Resolution) -> Result<KeyBuilder, DuplicateInput> {
         let mut key = KeyBuilder::default();
         self.add_reached(&mut key, dockerfile, resolution)?;
-        let place = Reached::of(resolution).place(resolution.target).to_string();
+        let place = ReachedStages::of(resolution).position(resolution.target).to_string();
         let name = resolution.stages.iter().find(|stage| stage.index == resolution.target);
         let name = name.and_then(|stage| stage.name.as_deref()).unwrap_or(&place);
-        key.add_told(InputKind::Target, "stage", &[place.as_bytes()], name)?;
+        key.add_described(InputKind::Target, "stage", &[place.as_bytes()], name)?;
         self.add_image_options(&mut key)?;
         Ok(key)
     }
@@ -127,13 +127,13 @@ impl ImageInputs<'_> {
         resolution: &Resolution,
     ) -> Result<(), DuplicateInput> {
         self.add_directives(key, dockerfile)?;
-        let reached = Reached::of(resolution);
+        let reached = ReachedStages::of(resolution);
         for stage in &resolution.stages {
             reached.add_stage(key, stage, stage.instructions.len())?;
         }
         reached.add_bases(key, &(0..resolution.bases.len()).collect(), self.bases)?;
         Self::add_platform(key, resolution)?;
-        let has_unknown_triggers = !resolution.untold_triggers.is_empty();
+        let has_unknown_triggers = !resolution.unknown_triggers.is_empty();
         self.add_build_args(key, |name| resolution.sees_undeclared_arg(name))?;
         self.add_ids(key, resolution)?;
         self.add_contexts(key, |name| has_unknown_triggers || resolution.named_contexts.contains(name))?;
@@ -143,20 +143,25 @@ impl ImageInputs<'_> {
     }
 
     /// Returns the inputs for a text whose instructions are unknown: everything that was given.
-    fn whole(&self) -> Result<KeyBuilder, DuplicateInput> {
+    fn unparsed_inputs(&self) -> Result<KeyBuilder, DuplicateInput> {
         let mut key = KeyBuilder::default();
         key.add_values(InputKind::Dockerfile, "text", &[self.text.as_bytes()])?;
         for (number, pin) in self.bases.iter().enumerate() {
             let [state, digest] = pinned(pin.digest.as_deref());
             let name = format!("#{number}");
-            key.add_told(InputKind::BaseImage, &name, &[pin.platform.as_bytes(), state, digest], told(pin))?;
+            key.add_described(
+                InputKind::BaseImage,
+                &name,
+                &[pin.platform.as_bytes(), state, digest],
+                shown_digest(pin),
+            )?;
             key.add_values(InputKind::BaseName, &name, &[pin.reference.as_bytes()])?;
         }
         if let Some(target) = self.target {
-            key.add_told(InputKind::Target, "stage", &[target.as_bytes()], target)?;
+            key.add_described(InputKind::Target, "stage", &[target.as_bytes()], target)?;
         }
         if let Some(platform) = self.platform {
-            key.add_told(InputKind::Platform, "target", &[platform.as_bytes()], platform)?;
+            key.add_described(InputKind::Platform, "target", &[platform.as_bytes()], platform)?;
         }
         self.add_build_args(&mut key, |name| !Resolution::is_proxy_arg(name))?;
         for (kind, ids) in [(InputKind::SecretId, self.secrets), (InputKind::SshId, self.ssh)] {

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::fields::Fields;
+use super::fields::FieldHasher;
 use crate::digest::Digest;
-use crate::requirements::Line;
+use crate::requirements::DependencyLine;
 
 /// The kind of an input. The names of the kinds are part of the encoding of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ pub struct Input {
     pub(crate) line: Option<usize>,
     /// The pins of a dependency file. They are not part of a key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) pins: Vec<Line>,
+    pub(crate) pins: Vec<DependencyLine>,
 }
 
 impl PartialEq for Input {
@@ -134,7 +134,7 @@ impl Eq for Input {}
 impl Input {
     /// Creates an input whose value is a list of fields.
     pub fn of_values(kind: InputKind, name: impl Into<String>, values: &[&[u8]]) -> Self {
-        let mut fields = Fields::new("larder-input-v1");
+        let mut fields = FieldHasher::new("larder-input-v1");
         fields.field(kind.name().as_bytes());
         fields.count(values.len());
         for value in values {
@@ -163,7 +163,7 @@ impl Input {
     }
 
     #[must_use]
-    pub(super) fn pinning(mut self, pins: Vec<Line>) -> Self {
+    pub(super) fn pinning(mut self, pins: Vec<DependencyLine>) -> Self {
         self.pins = pins;
         self
     }

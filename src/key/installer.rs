@@ -12,14 +12,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::project::Project;
+use super::project::ContextLookup;
 use crate::dockerfile::{
-    InstructionKind, MountKind, Resolution, ResolvedInstruction, ResolvedStage, Run, RunCommand, Source,
+    InstructionKind, MountKind, Resolution, ResolvedInstruction, ResolvedStage, RunCommand, RunInstruction,
+    Source,
 };
-use crate::requirements::{self, FILE_VARIABLES, FileUse, Found, Language, Named, Script};
+use crate::requirements::{
+    self, CommandDependencies, DependencyFile, FILE_VARIABLES, ProjectFile, Script, ScriptLanguage,
+};
 
 /// The maximum number of scripts that are read for one RUN.
-const MOST_SCRIPTS: usize = 64;
+const MAX_SCRIPTS: usize = 64;
 /// Directories that are searched for programs besides `PATH`.
 const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
@@ -27,7 +30,7 @@ const PATH: [&str; 6] = ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr
 pub(super) struct Installations(BTreeMap<(usize, usize), Installation>);
 
 impl Installations {
-    pub(super) fn of(project: &Project<'_>, resolution: &Resolution) -> Self {
+    pub(super) fn of(project: &ContextLookup<'_>, resolution: &Resolution) -> Self {
         let places = resolution
             .stages
             .iter()
@@ -45,7 +48,12 @@ impl Installations {
     }
 
     /// Returns `true` if an instruction installs dependencies, or copies from a stage that does.
-    pub(super) fn provides(&self, resolution: &Resolution, stage: &ResolvedStage, number: usize) -> bool {
+    pub(super) fn provides_dependencies(
+        &self,
+        resolution: &Resolution,
+        stage: &ResolvedStage,
+        number: usize,
+    ) -> bool {
         let sources = &stage.instructions[number].sources;
         self.at(stage.index, number).installs
             || sources.iter().any(|source| self.has_installed(resolution, source))
@@ -56,7 +64,8 @@ impl Installations {
         let Source::Stage(index) = source else { return false };
         let Some(stage) = resolution.stages.iter().find(|stage| stage.index == *index) else { return false };
         self.has_installed(resolution, &stage.base)
-            || (0..stage.instructions.len()).any(|number| self.provides(resolution, stage, number))
+            || (0..stage.instructions.len())
+                .any(|number| self.provides_dependencies(resolution, stage, number))
     }
 }
 
@@ -64,14 +73,14 @@ impl Installations {
 pub(super) struct Installation {
     pub(super) installs: bool,
     /// The files that the RUN and its scripts name.
-    pub(super) named: Vec<Named>,
+    pub(super) named: Vec<CommandDependencies>,
     /// Context files that belong to the RUN: the scripts that it runs, and the content of its mounts.
     pub(super) files: BTreeSet<String>,
 }
 
 impl Installation {
     /// Analyses the RUN at `number` of a stage. The result is empty for any other instruction.
-    pub(super) fn of(project: &Project<'_>, stage: &ResolvedStage, number: usize) -> Self {
+    pub(super) fn of(project: &ContextLookup<'_>, stage: &ResolvedStage, number: usize) -> Self {
         let at = &stage.instructions[number];
         let InstructionKind::Run(run) = &at.instruction.kind else { return Self::default() };
         let mut found = Self { installs: installs(run), named: vec![named_by(at, run)], ..Self::default() };
@@ -90,8 +99,9 @@ impl Installation {
                 let sight = project.seen_by(stage, number, named);
                 let is_file = |word: &&String| !sight.placed_files(word).is_empty();
                 let words = named.words.iter().filter(is_file);
-                let both = |word: &String| [FileUse::requirements(word), FileUse::verbatim(word)];
-                let uses: Vec<FileUse> = words.flat_map(both).collect();
+                let both =
+                    |word: &String| [DependencyFile::requirements(word), DependencyFile::verbatim(word)];
+                let uses: Vec<DependencyFile> = words.flat_map(both).collect();
                 named.uses.extend(uses);
             }
         }
@@ -99,7 +109,7 @@ impl Installation {
     }
 
     /// Reads the scripts that the RUN runs. Returns `true` if all of them could be read.
-    fn read_scripts(&mut self, project: &Project<'_>, stage: &ResolvedStage, number: usize) -> bool {
+    fn read_scripts(&mut self, project: &ContextLookup<'_>, stage: &ResolvedStage, number: usize) -> bool {
         let at = &stage.instructions[number];
         let (mut is_certain, mut seen, mut next, mut read) = (true, Vec::new(), 0, 0);
         while next < self.named.len() {
@@ -108,21 +118,21 @@ impl Installation {
                     continue;
                 }
                 let sight = project.seen_by(stage, number, &self.named[next]);
-                let found: Vec<Found> =
+                let found: Vec<ProjectFile> =
                     paths(at, &script).iter().flat_map(|path| sight.placed_files(path)).collect();
-                is_certain &= !found.is_empty() || script.language == Language::Program;
+                is_certain &= !found.is_empty() || script.language == ScriptLanguage::Program;
                 read += usize::from(!found.is_empty());
-                if read > MOST_SCRIPTS {
+                if read > MAX_SCRIPTS {
                     return false;
                 }
-                for Found { path, content, .. } in found {
+                for ProjectFile { path, content, .. } in found {
                     self.files.insert(path);
                     let text = String::from_utf8(content).ok();
                     let Some(commands) = text.and_then(|text| script.commands(&text)) else {
                         is_certain = false;
                         continue;
                     };
-                    let (named, installs) = requirements::read_script(&commands, &script.directory);
+                    let (named, installs) = requirements::script_dependencies(&commands, &script.directory);
                     self.installs |= installs;
                     self.named.push(named);
                 }
@@ -136,7 +146,7 @@ impl Installation {
 
 /// Returns the paths at which a script may be.
 fn paths(at: &ResolvedInstruction, script: &Script) -> Vec<String> {
-    if script.language != Language::Program {
+    if script.language != ScriptLanguage::Program {
         return script.paths.clone();
     }
     let own = at.scope.get("PATH").unwrap_or_default();
@@ -146,7 +156,7 @@ fn paths(at: &ResolvedInstruction, script: &Script) -> Vec<String> {
         .collect()
 }
 
-fn installs(run: &Run) -> bool {
+fn installs(run: &RunInstruction) -> bool {
     match (&run.command, run.script()) {
         (RunCommand::Exec(argv), _) => requirements::installs_argv(argv),
         (RunCommand::Shell(_), script) => script.is_some_and(|script| requirements::installs(&script)),
@@ -154,15 +164,15 @@ fn installs(run: &Run) -> bool {
 }
 
 /// Returns the files that a RUN names on its command line or in its environment.
-fn named_by(at: &ResolvedInstruction, run: &Run) -> Named {
+fn named_by(at: &ResolvedInstruction, run: &RunInstruction) -> CommandDependencies {
     let mut named = match &run.command {
-        RunCommand::Exec(argv) => requirements::named_by_argv(argv),
-        RunCommand::Shell(_) => requirements::named_by(&run.script().unwrap_or_default()),
+        RunCommand::Exec(argv) => requirements::argv_dependencies(argv),
+        RunCommand::Shell(_) => requirements::command_dependencies(&run.script().unwrap_or_default()),
     };
     if installs(run) {
         for (variable, format) in FILE_VARIABLES {
             let paths = at.scope.get(variable).is_some().then(|| format!("${{{variable}}}"));
-            named.uses.extend(paths.map(|path| FileUse { path, format, directory: String::new() }));
+            named.uses.extend(paths.map(|path| DependencyFile { path, format, directory: String::new() }));
         }
     }
     named

@@ -31,8 +31,8 @@ mod difference;
 mod directory;
 mod encoding;
 mod fields;
-mod given;
 mod image;
+mod image_inputs;
 mod input;
 mod installer;
 mod platforms;
@@ -44,12 +44,12 @@ mod seal;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use difference::{Change, difference};
+pub(crate) use difference::{InputChange, difference};
 pub use directory::{DirectoryInputs, directory_key};
 pub use encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
-pub(crate) use given::reads_docker_syntax;
-pub use given::{BasePin, Context, ContextFile, ImageInputs, NamedContext, Parsed};
 pub use image::Keys;
+pub(crate) use image_inputs::reads_docker_syntax;
+pub use image_inputs::{BasePin, ContextAccess, ContextFile, ImageInputs, NamedContext, ParsedDockerfile};
 pub use input::{Input, InputKind};
-pub(crate) use prefix::{PrefixKey, Prefixes};
+pub(crate) use prefix::{PrefixKey, PrefixKeys};
 pub use seal::Seal;

@@ -8,7 +8,7 @@ use super::dependency::DependencyLayers;
 use super::encoding::{DuplicateInput, KeyBuilder, KeyRole};
 use super::image::Keys;
 use super::input::{Input, InputKind};
-use super::prefix::NoPrefixes;
+use super::prefix::NoPrefixReason;
 use super::seal::Seal;
 
 impl Keys {
@@ -26,7 +26,7 @@ impl Keys {
             inputs: image.into_inputs(),
             dependency_inputs: dependency.into_inputs(),
             layers: DependencyLayers::none(),
-            prefixes: Err(NoPrefixes::SeveralPlatforms),
+            prefixes: Err(NoPrefixReason::SeveralPlatforms),
             grafted: Vec::new(),
         })
     }
@@ -77,7 +77,7 @@ mod tests {
             inputs: inputs.clone(),
             dependency_inputs: inputs,
             layers: DependencyLayers::none(),
-            prefixes: Err(NoPrefixes::NothingBefore),
+            prefixes: Err(NoPrefixReason::NoBuilderStep),
             grafted: Vec::new(),
         }
     }

@@ -25,21 +25,21 @@
 use std::collections::BTreeSet;
 
 use super::encoding::{DuplicateInput, KeyBuilder};
-use super::given::{ContextFile, ImageInputs, NamedContext};
+use super::image_inputs::{ContextFile, ImageInputs, NamedContext};
 use super::input::{Input, InputKind};
 use super::installer::Installations;
-use super::reached::told_text;
-use super::{CacheKey, Context, Parsed};
+use super::reached::shown_text;
+use super::{CacheKey, ContextAccess, ParsedDockerfile};
 use crate::dockerfile::{
     ContextSelector, Cut, Dockerfile, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage,
-    Source, is_remote, prefix_text,
+    Source, is_remote, truncate_to_prefix,
 };
 
 /// The size of copied files in bytes from which on a graft's layer is large: uploading it takes longer than publishing
 /// a prefix.
-const LARGE: u64 = 2 << 20;
+const LARGE_LAYER_SIZE: u64 = 2 << 20;
 /// The maximum number of prefixes of a graft, because each of them is looked up.
-const MOST_GRAFTED: usize = 4;
+const MAX_GRAFTED: usize = 4;
 
 /// The key of a prefix of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +57,7 @@ pub(crate) struct PrefixKey {
 
 impl PrefixKey {
     /// Returns the position of the end of the prefix, for display.
-    pub(crate) fn place(&self) -> String {
+    pub(crate) fn describe_end(&self) -> String {
         const MOST: usize = 60;
         let is_long = self.instruction.chars().count() > MOST;
         let shown: String = self.instruction.chars().take(MOST).chain(is_long.then_some('…')).collect();
@@ -76,7 +76,7 @@ impl PrefixKey {
 
 /// The reason why an image has no prefixes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NoPrefixes {
+pub(crate) enum NoPrefixReason {
     #[error("the image is built for several platforms")]
     SeveralPlatforms,
     #[error("the instructions of the Dockerfile are unknown")]
@@ -90,21 +90,21 @@ pub(crate) enum NoPrefixes {
     #[error("the named context {0} has no known digest")]
     UnpinnedContext(String),
     #[error("the target stage has no RUN and copies from no other stage")]
-    NothingBefore,
+    NoBuilderStep,
 }
 
 /// The prefixes of an image, the deepest first, or the reason why there are none. Never empty; at most two.
-pub(crate) type Prefixes = Result<Vec<PrefixKey>, NoPrefixes>;
+pub(crate) type PrefixKeys = Result<Vec<PrefixKey>, NoPrefixReason>;
 
 /// A prefix whose key was not computed yet.
-pub(super) struct Prefix {
+pub(super) struct UnfinishedPrefix {
     cut: Cut,
     line: usize,
     instruction: String,
     pub(super) inputs: KeyBuilder,
 }
 
-impl Prefix {
+impl UnfinishedPrefix {
     pub(super) fn with_key(self, key: CacheKey) -> PrefixKey {
         let Self { cut, line, instruction, inputs } = self;
         PrefixKey { cut, line, instruction, key, inputs: inputs.into_inputs() }
@@ -112,15 +112,15 @@ impl Prefix {
 }
 
 /// The prefixes of an image whose keys were not computed yet.
-pub(super) struct Found {
+pub(super) struct UnfinishedPrefixes {
     /// The deepest first.
-    pub(super) prefixes: Result<Vec<Prefix>, NoPrefixes>,
+    pub(super) prefixes: Result<Vec<UnfinishedPrefix>, NoPrefixReason>,
     /// The prefixes of a graft, the deepest first.
-    pub(super) grafted: Vec<Prefix>,
+    pub(super) grafted: Vec<UnfinishedPrefix>,
 }
 
-impl Found {
-    pub(super) fn none(reason: NoPrefixes) -> Self {
+impl UnfinishedPrefixes {
+    pub(super) fn none(reason: NoPrefixReason) -> Self {
         Self { prefixes: Err(reason), grafted: Vec::new() }
     }
 }
@@ -128,15 +128,15 @@ impl Found {
 /// Returns the prefixes of an image, with the inputs of their keys.
 pub(super) fn prefixes(
     inputs: &ImageInputs<'_>,
-    parsed: &Parsed<'_>,
+    parsed: &ParsedDockerfile<'_>,
     installations: &Installations,
-    context: &Context<'_>,
-) -> Result<Found, DuplicateInput> {
+    context: &ContextAccess<'_>,
+) -> Result<UnfinishedPrefixes, DuplicateInput> {
     if let Some(frontend) = unpinned_frontend(inputs, parsed) {
-        return Ok(Found::none(NoPrefixes::UnpinnedFrontend(frontend)));
+        return Ok(UnfinishedPrefixes::none(NoPrefixReason::UnpinnedFrontend(frontend)));
     }
     let mut found = Vec::new();
-    let mut fault = NoPrefixes::NothingBefore;
+    let mut fault = NoPrefixReason::NoBuilderStep;
     let (graft, cuts) = cuts(parsed.resolution, installations, inputs.files);
     for cut in cuts {
         match prefix(cut, inputs, parsed, context)? {
@@ -150,21 +150,21 @@ pub(super) fn prefixes(
             grafted.extend(prefix(cut, inputs, parsed, context)?.ok());
         }
     }
-    Ok(Found { prefixes: if found.is_empty() { Err(fault) } else { Ok(found) }, grafted })
+    Ok(UnfinishedPrefixes { prefixes: if found.is_empty() { Err(fault) } else { Ok(found) }, grafted })
 }
 
 fn prefix(
     cut: Cut,
     inputs: &ImageInputs<'_>,
-    parsed: &Parsed<'_>,
-    context: &Context<'_>,
-) -> Result<Result<Prefix, NoPrefixes>, DuplicateInput> {
+    parsed: &ParsedDockerfile<'_>,
+    context: &ContextAccess<'_>,
+) -> Result<Result<UnfinishedPrefix, NoPrefixReason>, DuplicateInput> {
     // The whole Dockerfile can be parsed and resolved, so this should succeed for a part of it.
-    let Ok(dockerfile) = Dockerfile::parse(&prefix_text(inputs.text, parsed.dockerfile, cut)) else {
-        return Ok(Err(NoPrefixes::UnknownInstructions));
+    let Ok(dockerfile) = Dockerfile::parse(&truncate_to_prefix(inputs.text, parsed.dockerfile, cut)) else {
+        return Ok(Err(NoPrefixReason::UnknownInstructions));
     };
     let Ok(resolution) = dockerfile.resolve(parsed.options) else {
-        return Ok(Err(NoPrefixes::UnknownInstructions));
+        return Ok(Err(NoPrefixReason::UnknownInstructions));
     };
     if let Some(unpinned) = unpinned(inputs, &resolution) {
         return Ok(Err(unpinned));
@@ -179,31 +179,31 @@ fn prefix(
     let mut key = KeyBuilder::default();
     ImageInputs { files, ..inputs.clone() }.add_reached(&mut key, &dockerfile, &resolution)?;
     let last = &parsed.dockerfile.stages[cut.stage].instructions[cut.instructions - 1];
-    let (line, instruction) = (*last.lines.start(), told_text(&last.text));
-    Ok(Ok(Prefix { cut, line, instruction, inputs: key }))
+    let (line, instruction) = (*last.lines.start(), shown_text(&last.text));
+    Ok(Ok(UnfinishedPrefix { cut, line, instruction, inputs: key }))
 }
 
 /// Returns the cuts after the COPY and ADD instructions behind `graft` that copy large files, the deepest first.
-fn large_layers(resolution: &Resolution, graft: Cut, context: &Context<'_>) -> Vec<Cut> {
+fn large_layers(resolution: &Resolution, graft: Cut, context: &ContextAccess<'_>) -> Vec<Cut> {
     let Some(target) = stage(resolution, graft.stage) else { return Vec::new() };
-    let own = target.instructions.iter().filter(|at| !at.triggered).zip(1..).skip(graft.instructions);
+    let own = target.instructions.iter().filter(|at| !at.is_trigger).zip(1..).skip(graft.instructions);
     let is_large = |at: &ResolvedInstruction| {
         let sources = at.context.iter();
-        let selectors = sources.map(|source| ContextSelector::copied(&source.path, false, Vec::new()));
+        let selectors = sources.map(|source| ContextSelector::of_copy(&source.path, false, Vec::new()));
         let files = (context.select)(&selectors.collect());
-        files.iter().map(|file| file.size).sum::<u64>() >= LARGE
+        files.iter().map(|file| file.size).sum::<u64>() >= LARGE_LAYER_SIZE
     };
     let mut cuts: Vec<Cut> = own
         .filter(|(at, _)| !at.context.is_empty() && is_large(at))
         .map(|(_, instructions)| Cut { stage: graft.stage, instructions })
         .collect();
     cuts.reverse();
-    cuts.truncate(MOST_GRAFTED);
+    cuts.truncate(MAX_GRAFTED);
     cuts
 }
 
 /// Returns the frontend of the Dockerfile if it is an image without a known digest.
-fn unpinned_frontend(inputs: &ImageInputs<'_>, parsed: &Parsed<'_>) -> Option<String> {
+fn unpinned_frontend(inputs: &ImageInputs<'_>, parsed: &ParsedDockerfile<'_>) -> Option<String> {
     if let Some(frontend) = inputs.build_args.get("BUILDKIT_SYNTAX") {
         // The digest of this frontend is not looked up.
         return (!frontend.contains("@sha256:")).then(|| "given with BUILDKIT_SYNTAX".to_owned());
@@ -214,18 +214,18 @@ fn unpinned_frontend(inputs: &ImageInputs<'_>, parsed: &Parsed<'_>) -> Option<St
 }
 
 /// Returns the reason why the content of an image or context that a prefix uses is not known exactly, if there is one.
-fn unpinned(inputs: &ImageInputs<'_>, resolution: &Resolution) -> Option<NoPrefixes> {
+fn unpinned(inputs: &ImageInputs<'_>, resolution: &Resolution) -> Option<NoPrefixReason> {
     let is_pinned = |reference: &str, platform: &str| {
         let mut pins = inputs.bases.iter();
         pins.any(|pin| pin.reference == reference && pin.platform == platform && pin.digest.is_some())
     };
     let base = resolution.bases.iter().find(|base| !is_pinned(&base.reference, &base.platform.to_string()));
     if let Some(base) = base {
-        return Some(NoPrefixes::UnpinnedBase(base.written.clone()));
+        return Some(NoPrefixReason::UnpinnedBase(base.written.clone()));
     }
     let mut used = inputs.named_contexts.iter().filter(|(name, _)| resolution.named_contexts.contains(*name));
     let unpinned = used.find(|(_, context)| matches!(context, NamedContext::Address { digest: None, .. }));
-    unpinned.map(|(name, _)| NoPrefixes::UnpinnedContext(name.clone()))
+    unpinned.map(|(name, _)| NoPrefixReason::UnpinnedContext(name.clone()))
 }
 
 /// Returns the cuts of the prefixes, the deepest first: after the last instruction of the target stage that a graft
@@ -238,9 +238,10 @@ fn cuts(
     let Some(target) = stage(resolution, resolution.target) else { return (None, Vec::new()) };
     let needs_builder =
         |stage: &ResolvedStage, number: usize| is_made_by_builder(&stage.instructions[number], files);
-    let graft = last(resolution, target, &needs_builder);
-    let installs = |stage: &ResolvedStage, number: usize| installations.provides(resolution, stage, number);
-    let mut cuts = [graft, last(resolution, target, &installs)].into_iter().flatten().collect::<Vec<_>>();
+    let graft = last_cut(resolution, target, &needs_builder);
+    let installs =
+        |stage: &ResolvedStage, number: usize| installations.provides_dependencies(resolution, stage, number);
+    let mut cuts = [graft, last_cut(resolution, target, &installs)].into_iter().flatten().collect::<Vec<_>>();
     cuts.sort_unstable_by(|one, other| other.cmp(one));
     cuts.dedup();
     (graft, cuts)
@@ -248,14 +249,14 @@ fn cuts(
 
 /// Returns the cut after the last instruction of the target stage for which `is_wanted` returns `true`. If there is one
 /// only in a stage that it is based on, the cut is after the FROM.
-fn last(
+fn last_cut(
     resolution: &Resolution,
     target: &ResolvedStage,
     is_wanted: &dyn Fn(&ResolvedStage, usize) -> bool,
 ) -> Option<Cut> {
     let has = |stage: &ResolvedStage| (1..stage.instructions.len()).rfind(|number| is_wanted(stage, *number));
     let instructions = if let Some(number) = has(target) {
-        target.instructions[..=number].iter().filter(|resolved| !resolved.triggered).count()
+        target.instructions[..=number].iter().filter(|resolved| !resolved.is_trigger).count()
     } else {
         let mut base = parent(resolution, target);
         while base.is_some_and(|stage| has(stage).is_none()) {
@@ -292,7 +293,7 @@ fn is_made_by_builder(resolved: &ResolvedInstruction, files: &[ContextFile]) -> 
 }
 
 /// The extensions of text files, which are never archives.
-const TEXT: [&str; 34] = [
+const TEXT_EXTENSIONS: [&str; 34] = [
     "c",
     "cc",
     "cfg",
@@ -341,5 +342,5 @@ fn may_be_unpacked(path: &str, files: &[ContextFile]) -> bool {
     }
     let name = path.rsplit('/').next().unwrap_or(path);
     let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    !extension.is_some_and(|extension| extension == "yml" || TEXT.contains(&extension.as_str()))
+    !extension.is_some_and(|extension| extension == "yml" || TEXT_EXTENSIONS.contains(&extension.as_str()))
 }

@@ -9,13 +9,13 @@
 
 use std::collections::BTreeSet;
 
-use super::given::ContextFile;
+use super::image_inputs::ContextFile;
 use crate::dockerfile::{
-    ContextSource, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source, clean,
+    ContextSource, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source, clean_path,
 };
-use crate::requirements::{Format, Found, Named, View};
+use crate::requirements::{CommandDependencies, DependencyFormat, ProjectFile, ProjectView};
 
-pub(super) struct Project<'a> {
+pub(super) struct ContextLookup<'a> {
     resolution: &'a Resolution,
     read: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     files: BTreeSet<&'a str>,
@@ -23,7 +23,7 @@ pub(super) struct Project<'a> {
     links: Vec<&'a str>,
 }
 
-impl<'a> Project<'a> {
+impl<'a> ContextLookup<'a> {
     pub(super) fn of(
         resolution: &'a Resolution,
         files: &'a [ContextFile],
@@ -39,8 +39,18 @@ impl<'a> Project<'a> {
     }
 
     /// Returns the context as the RUN at `number` of `stage` sees it.
-    pub(super) fn seen_by(&'a self, stage: &'a ResolvedStage, number: usize, named: &'a Named) -> Sight<'a> {
-        Sight { project: self, at: &stage.instructions[number], near: self.visible(stage, number), named }
+    pub(super) fn seen_by(
+        &'a self,
+        stage: &'a ResolvedStage,
+        number: usize,
+        named: &'a CommandDependencies,
+    ) -> RunView<'a> {
+        RunView {
+            project: self,
+            at: &stage.instructions[number],
+            visible_sources: self.visible(stage, number),
+            named,
+        }
     }
 
     /// Returns the bytes of the context file at `path`.
@@ -82,20 +92,20 @@ impl<'a> Project<'a> {
 }
 
 /// The context as one RUN sees it.
-pub(super) struct Sight<'a> {
-    project: &'a Project<'a>,
+pub(super) struct RunView<'a> {
+    project: &'a ContextLookup<'a>,
     at: &'a ResolvedInstruction,
-    near: Vec<&'a ContextSource>,
-    named: &'a Named,
+    visible_sources: Vec<&'a ContextSource>,
+    named: &'a CommandDependencies,
 }
 
-impl View for Sight<'_> {
-    fn find(&self, path: &str, beside: Option<&str>, format: Format) -> Vec<Found> {
+impl ProjectView for RunView<'_> {
+    fn find(&self, path: &str, beside: Option<&str>, format: DependencyFormat) -> Vec<ProjectFile> {
         let inside: Vec<String> =
             self.spellings(path).iter().map(|path| absolute(&self.at.workdir, path)).collect();
         let beside: Vec<String> =
-            beside.iter().flat_map(|path| self.spellings(path)).map(|path| clean(&path)).collect();
-        let placed = inside.iter().flat_map(|inside| self.placed(inside));
+            beside.iter().flat_map(|path| self.spellings(path)).map(|path| clean_path(&path)).collect();
+        let placed = inside.iter().flat_map(|inside| self.provided_paths(inside));
         let found = self.read(placed.collect());
         if !found.is_empty() {
             return found;
@@ -105,18 +115,18 @@ impl View for Sight<'_> {
             return found;
         }
         let found = self.read(inside.iter().flat_map(|inside| self.by_name(inside)).collect());
-        if !found.is_empty() || format == Format::Verbatim {
+        if !found.is_empty() || format == DependencyFormat::Verbatim {
             return found;
         }
-        self.read(inside.iter().flat_map(|inside| self.anywhere(inside)).collect())
+        self.read(inside.iter().flat_map(|inside| self.by_matching_name(inside)).collect())
     }
 }
 
-impl Sight<'_> {
+impl RunView<'_> {
     /// Returns the context's files that a COPY, ADD or bind mount provides at `path`.
-    pub(super) fn placed_files(&self, path: &str) -> Vec<Found> {
+    pub(super) fn placed_files(&self, path: &str) -> Vec<ProjectFile> {
         let inside = self.spellings(path).into_iter().map(|path| absolute(&self.at.workdir, &path));
-        self.read(inside.flat_map(|inside| self.placed(&inside)).collect())
+        self.read(inside.flat_map(|inside| self.provided_paths(&inside)).collect())
     }
 
     /// Returns the path with its variables expanded, once for each possible value.
@@ -124,9 +134,9 @@ impl Sight<'_> {
         if !path.contains('$') {
             return vec![path.to_owned()];
         }
-        let spellings = self.named.spellings(path).into_iter();
+        let spellings = self.named.expansions(path).into_iter();
         let expanded = spellings.flat_map(|path| {
-            match self.at.scope.known(&path, '\\').filter(|_| path.contains('$')) {
+            match self.at.scope.expand_certain(&path, '\\').filter(|_| path.contains('$')) {
                 // A variable that names files may name several.
                 Some(known) if path.starts_with("${") && path.ends_with('}') => {
                     known.split_whitespace().map(str::to_owned).collect()
@@ -139,8 +149,8 @@ impl Sight<'_> {
     }
 
     /// Returns pairs of a context path and the path inside the stage at which it is visible.
-    fn placed(&self, inside: &str) -> Vec<(String, String)> {
-        let paths = self.near.iter().flat_map(|source| placed(inside, source));
+    fn provided_paths(&self, inside: &str) -> Vec<(String, String)> {
+        let paths = self.visible_sources.iter().flat_map(|source| provided_paths(inside, source));
         paths.map(|path| (path, inside.to_owned())).collect()
     }
 
@@ -162,22 +172,22 @@ impl Sight<'_> {
 
     /// Finds files that are named by a shell pattern, or were moved out of a subdirectory: all files with a matching
     /// name.
-    fn anywhere(&self, inside: &str) -> Vec<(String, String)> {
+    fn by_matching_name(&self, inside: &str) -> Vec<(String, String)> {
         let pattern = split(inside).1;
         let named = self.project.files.iter().filter(|path| matches(pattern, split(path).1));
         named.map(|path| ((*path).to_owned(), inside.to_owned())).collect()
     }
 
-    fn read(&self, candidates: BTreeSet<(String, String)>) -> Vec<Found> {
+    fn read(&self, candidates: BTreeSet<(String, String)>) -> Vec<ProjectFile> {
         let found = candidates.into_iter().filter_map(|(path, seen)| {
             let content = self.project.content(&path)?;
-            Some(Found { path, seen: format!("/{seen}"), content })
+            Some(ProjectFile { path, seen_path: format!("/{seen}"), content })
         });
         found.collect()
     }
 }
 /// Returns the context paths that `source` may provide at the path `inside` the stage.
-fn placed(inside: &str, source: &ContextSource) -> Vec<String> {
+fn provided_paths(inside: &str, source: &ContextSource) -> Vec<String> {
     let ContextSource { path, destination } = source;
     if inside == destination {
         return vec![path.clone()];
@@ -244,7 +254,7 @@ fn below(directory: &str, path: &str) -> String {
 /// Returns a path inside a stage, cleaned and without its leading slash.
 fn absolute(workdir: &str, path: &str) -> String {
     let path = if path.starts_with('/') { path.to_owned() } else { format!("{workdir}/{path}") };
-    clean(&path)
+    clean_path(&path)
 }
 
 #[cfg(test)]

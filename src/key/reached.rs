@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::encoding::{DuplicateInput, KeyBuilder};
-use super::given::{BasePin, pinned, told};
+use super::image_inputs::{BasePin, pinned, shown_digest};
 use super::input::{Input, InputKind};
 use crate::dockerfile::{InstructionKind, Resolution, ResolvedStage, Source};
 use crate::requirements::without_secrets;
 
 /// A resolution, with the names that its stages and base images have in a key.
-pub(super) struct Reached<'a> {
+pub(super) struct ReachedStages<'a> {
     resolution: &'a Resolution,
     /// Index in the Dockerfile → position among the reached stages.
     places: BTreeMap<usize, usize>,
@@ -20,7 +20,7 @@ pub(super) struct Reached<'a> {
     bases: Vec<String>,
 }
 
-impl<'a> Reached<'a> {
+impl<'a> ReachedStages<'a> {
     pub(super) fn of(resolution: &'a Resolution) -> Self {
         let places = resolution.stages.iter().zip(0..).map(|(stage, place)| (stage.index, place));
         let mut times = BTreeMap::new();
@@ -35,14 +35,14 @@ impl<'a> Reached<'a> {
     }
 
     /// Returns the position of a stage among the reached ones.
-    pub(super) fn place(&self, index: usize) -> usize {
+    pub(super) fn position(&self, index: usize) -> usize {
         // Stages that a reached stage refers to are reached, too.
         self.places.get(&index).copied().unwrap_or(usize::MAX)
     }
 
-    fn described(&self, source: &Source) -> [String; 2] {
+    fn describe_source(&self, source: &Source) -> [String; 2] {
         match source {
-            Source::Stage(index) => ["stage".to_owned(), self.place(*index).to_string()],
+            Source::Stage(index) => ["stage".to_owned(), self.position(*index).to_string()],
             Source::Image(index) => ["image".to_owned(), self.bases[*index].clone()],
             Source::Context(name) => ["context".to_owned(), name.clone()],
             Source::Scratch => ["scratch".to_owned(), String::new()],
@@ -57,8 +57,8 @@ impl<'a> Reached<'a> {
         stage: &ResolvedStage,
         count: usize,
     ) -> Result<(), DuplicateInput> {
-        let label = self.place(stage.index).to_string();
-        let [kind, name] = self.described(&stage.base);
+        let label = self.position(stage.index).to_string();
+        let [kind, name] = self.describe_source(&stage.base);
         let replaced: &[u8] = if stage.instructions.is_empty() { b"replaced" } else { b"" };
         let mut values = vec![kind.as_bytes(), name.as_bytes(), replaced];
         // The platform of a base image is part of the image's own input. For any other base, it ends up in the image's
@@ -67,7 +67,7 @@ impl<'a> Reached<'a> {
         let platform = platform.map(ToString::to_string);
         values.extend(platform.iter().map(String::as_bytes));
         let (from, line) = match stage.instructions.first() {
-            Some(from) => (told_text(&from.instruction.text), *from.instruction.lines.start()),
+            Some(from) => (shown_text(&from.instruction.text), *from.instruction.lines.start()),
             None => (format!("{kind} {name}"), 0),
         };
         key.add(Input::of_values(InputKind::Stage, &label, &values).about(from).on_line(line))?;
@@ -76,16 +76,16 @@ impl<'a> Reached<'a> {
         for (number, resolved) in stage.instructions.iter().take(count).enumerate().skip(1) {
             let instruction = &resolved.instruction;
             let sources: Vec<[String; 2]> =
-                resolved.sources.iter().map(|source| self.described(source)).collect();
+                resolved.sources.iter().map(|source| self.describe_source(source)).collect();
             let count = (instruction.canonical.len() as u64).to_le_bytes();
             let mut values = vec![count.as_slice()];
             values.extend(instruction.canonical.iter().map(String::as_bytes));
             values.extend(sources.iter().flatten().map(String::as_bytes));
             let name = format!("{label}/{number} {}", instruction.keyword);
-            let about = told_text(&instruction.text);
+            let about = shown_text(&instruction.text);
             let input = Input::of_values(InputKind::Instruction, name, &values).about(about);
             // A trigger is not a line of this file.
-            key.add(if resolved.triggered { input } else { input.on_line(*instruction.lines.start()) })?;
+            key.add(if resolved.is_trigger { input } else { input.on_line(*instruction.lines.start()) })?;
             if let InstructionKind::Arg(args) = &instruction.kind {
                 for (name, _) in args {
                     declared.entry(name).or_default().push(resolved.scope.get(name));
@@ -116,7 +116,12 @@ impl<'a> Reached<'a> {
             let pin = pins.iter().find(|pin| pin.reference == base.reference && pin.platform == platform);
             let [state, digest] = pinned(pin.and_then(|pin| pin.digest.as_deref()));
             let values = [platform.as_bytes(), state, digest];
-            key.add_told(InputKind::BaseImage, &self.bases[*index], &values, pin.map_or("unpinned", told))?;
+            key.add_described(
+                InputKind::BaseImage,
+                &self.bases[*index],
+                &values,
+                pin.map_or("unpinned", shown_digest),
+            )?;
             if digest.is_empty() {
                 key.add_values(InputKind::BaseName, &self.bases[*index], &[base.reference.as_bytes()])?;
             }
@@ -126,7 +131,7 @@ impl<'a> Reached<'a> {
 }
 
 /// Returns an instruction's source for display: shortened, and without comments, continuations and credentials.
-pub(super) fn told_text(source: &str) -> String {
+pub(super) fn shown_text(source: &str) -> String {
     const MOST: usize = 2000;
     let lines = source.lines().filter(|line| !line.trim_start().starts_with('#'));
     let mut joined = String::new();

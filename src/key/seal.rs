@@ -15,7 +15,7 @@ use std::thread::{self, ScopedJoinHandle};
 
 use argon2::{Algorithm, Argon2, Params, Version};
 
-use super::fields::Fields;
+use super::fields::FieldHasher;
 use super::input::Input;
 use crate::digest::Digest;
 
@@ -56,8 +56,9 @@ impl Seal {
     }
 
     /// Returns one sealed digest of `inputs`, which must be sorted.
-    pub(super) fn close(&self, inputs: &[&Input]) -> Digest {
-        let (mut values, mut names) = (Fields::new("larder-seal-v2"), Fields::new("larder-salt-v1"));
+    pub(super) fn seal(&self, inputs: &[&Input]) -> Digest {
+        let (mut values, mut names) =
+            (FieldHasher::new("larder-seal-v2"), FieldHasher::new("larder-salt-v1"));
         for input in inputs {
             for fields in [&mut values, &mut names] {
                 fields.field(input.kind.name().as_bytes());
@@ -69,7 +70,7 @@ impl Seal {
     }
 
     /// Seals several lists concurrently, and equal lists only once. An empty list has no digest.
-    pub(super) fn close_all(&self, lists: &[Vec<&Input>]) -> Vec<Option<Digest>> {
+    pub(super) fn seal_all(&self, lists: &[Vec<&Input>]) -> Vec<Option<Digest>> {
         let mut distinct: Vec<&[&Input]> = Vec::new();
         for list in lists {
             if !list.is_empty() && !distinct.contains(&list.as_slice()) {
@@ -77,7 +78,7 @@ impl Seal {
             }
         }
         let closed: Vec<Digest> = thread::scope(|scope| {
-            let threads: Vec<_> = distinct.iter().map(|list| scope.spawn(|| self.close(list))).collect();
+            let threads: Vec<_> = distinct.iter().map(|list| scope.spawn(|| self.seal(list))).collect();
             let joined = threads.into_iter().map(ScopedJoinHandle::join);
             joined.map(|digest| digest.unwrap_or_else(|panic| resume_unwind(panic))).collect()
         });
@@ -91,7 +92,7 @@ impl Seal {
     pub(crate) fn publish(&self, input: &Input) -> Input {
         let mut published = input.clone();
         if input.kind.is_confidential() {
-            published.digest = self.close(&[input]);
+            published.digest = self.seal(&[input]);
         }
         published
     }

@@ -4,7 +4,7 @@
 //! is skipped and counted. [`Sums`] computes statistics.
 
 mod record;
-mod sums;
+mod statistics;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -13,10 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub(crate) use record::{
-    BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, LanesRecord, MountRecord, Outcome,
-    Prediction, RemoteRecord, StepCounts, StepEntry, TierOutcome, TierRecord,
+    ArchivedImageRecord, BaseOutcome, BaseRecord, BuildOutcome, BuildRecord, ExportedLayersRecord,
+    LanesRecord, MountRecord, Prediction, RemoteRecord, StepCountsRecord, StepEntry, TierOutcome, TierRecord,
 };
-pub(crate) use sums::BuildStatistics;
+pub(crate) use statistics::BuildStatistics;
 
 /// The number of bytes at the end of a ledger that are read for its last builds. A build takes one or two kilobytes.
 const LAST_BYTES: u64 = 128 << 10;

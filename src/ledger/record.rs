@@ -15,7 +15,7 @@ const SCHEMA: &str = "larder.build.v1";
 pub(crate) struct BuildRecord {
     pub(crate) schema: String,
     pub(crate) started: Timestamp,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: BuildOutcome,
     /// The tier that had the image (`engine`, `registry`, `archive`); only for an image hit.
     pub(crate) hit_tier: Option<String>,
     /// The id of the image, `sha256:…`; absent if the build created none.
@@ -28,7 +28,7 @@ pub(crate) struct BuildRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lanes: Option<LanesRecord>,
     /// The RUN, COPY and ADD steps of the target; all of them are cached for an image hit.
-    pub(crate) steps: StepCounts,
+    pub(crate) steps: StepCountsRecord,
     /// The steps that BuildKit ran or found in its cache.
     #[serde(default)]
     pub(crate) step_list: Vec<StepEntry>,
@@ -40,10 +40,10 @@ pub(crate) struct BuildRecord {
     pub(crate) base: Option<BaseRecord>,
     /// The result of archiving the image in the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) kept: Option<KeptRecord>,
+    pub(crate) kept: Option<ArchivedImageRecord>,
     /// The result of exporting its layers to a registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) kept_layers: Option<KeptLayersRecord>,
+    pub(crate) kept_layers: Option<ExportedLayersRecord>,
     /// The failure of the remote store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) remote: Option<RemoteRecord>,
@@ -60,7 +60,7 @@ pub(crate) struct BuildRecord {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Outcome {
+pub(crate) enum BuildOutcome {
     /// The image existed, so that no build was needed.
     ImageHit,
     Built,
@@ -89,7 +89,7 @@ pub(crate) struct RemoteRecord {
 
 /// Counts of RUN, COPY and ADD steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct StepCounts {
+pub(crate) struct StepCountsRecord {
     pub(crate) total: usize,
     pub(crate) cached: usize,
     /// The cached steps whose layers came, as far as known, from a registry and not from the builder.
@@ -124,7 +124,7 @@ pub(crate) struct TierRecord {
 
 /// An image that was archived in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct KeptRecord {
+pub(crate) struct ArchivedImageRecord {
     /// The first digits of the entry's id.
     pub(crate) entry: String,
     /// Bytes of the image.
@@ -155,7 +155,7 @@ pub(crate) enum BaseOutcome {
 
 /// Layers that were exported to a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct KeptLayersRecord {
+pub(crate) struct ExportedLayersRecord {
     /// The references of the layers.
     pub(crate) references: Vec<String>,
     /// The duration in milliseconds.
@@ -233,14 +233,14 @@ impl BuildRecord {
         Self {
             schema: SCHEMA.to_owned(),
             started: at,
-            outcome: Outcome::Failed,
+            outcome: BuildOutcome::Failed,
             hit_tier: None,
             image_id: None,
             names: Vec::new(),
             image_key: None,
             dependency_key: None,
             lanes: None,
-            steps: StepCounts::default(),
+            steps: StepCountsRecord::default(),
             step_list: Vec::new(),
             tiers: Vec::new(),
             mounts: Vec::new(),
@@ -258,7 +258,7 @@ impl BuildRecord {
     pub(super) fn for_tests(key: &str) -> Self {
         let key = CacheKey::from(crate::digest::Digest::of(key.as_bytes()));
         Self {
-            outcome: Outcome::Built,
+            outcome: BuildOutcome::Built,
             image_key: Some(key),
             dependency_key: Some(key),
             ..Self::started(Timestamp::UNIX_EPOCH)

@@ -5,14 +5,14 @@
 
 use std::io::{self, Read, Write};
 
-use crate::archive::{FileData, Limits, Listing, Node, NodeKind, Time};
+use crate::archive::{FileData, Listing, ListingLimits, Node, NodeKind, NodeTime};
 use crate::courier::protocol::{
-    self, FoundKind, FoundNode, MOST_NODES, Message, Moment, Notes, Owner, PIECE, ReadOutcome, VERSION, send,
-    send_piece,
+    self, FailureNotes, MAX_NODES, Message, Moment, MountNode, MountNodeKind, Owner, PIECE_SIZE, ReadOutcome,
+    VERSION, send, send_piece,
 };
 
 /// The maximum total length of the paths of one mount, in bytes.
-const MOST_NAMES: usize = 512 << 20;
+const MAX_NAMES: usize = 512 << 20;
 
 /// An error of the communication with a courier about one mount.
 #[derive(Debug, thiserror::Error)]
@@ -42,36 +42,36 @@ fn refused(what: impl Into<String>) -> ConversationError {
     ConversationError::Refused(what.into())
 }
 
-pub(super) type Reader = Box<dyn Read + Send>;
-pub(super) type Writer = Box<dyn Write + Send>;
+pub(super) type CourierReader = Box<dyn Read + Send>;
+pub(super) type CourierWriter = Box<dyn Write + Send>;
 
 /// A connection to a courier.
 pub struct Conversation {
-    reader: Reader,
-    writer: Writer,
+    reader: CourierReader,
+    writer: CourierWriter,
 }
 
 /// A listing of a mount.
 #[derive(Debug)]
-pub struct Found {
+pub struct MountListing {
     /// The nodes in order, without the location of files in the content.
     pub listing: Listing,
     /// The access times of the nodes, in the same order.
-    pub(crate) used: Vec<Time>,
+    pub(crate) used: Vec<NodeTime>,
     /// `true` if the file system records access times.
-    pub(crate) notes_uses: bool,
+    pub(crate) records_access_times: bool,
     /// The owner and mode of the mount's root directory.
     pub(crate) root: Owner,
     /// The nodes that could not be listed, with reasons.
-    pub(crate) notes: Notes,
+    pub(crate) notes: FailureNotes,
 }
 
 /// A listing as the courier sent it.
-struct Announced {
-    found: Vec<FoundNode>,
-    notes_uses: bool,
+struct RawListing {
+    found: Vec<MountNode>,
+    records_access_times: bool,
     root: Owner,
-    notes: Notes,
+    notes: FailureNotes,
 }
 
 impl Conversation {
@@ -80,11 +80,11 @@ impl Conversation {
     /// # Errors
     ///
     /// Fails if the connection fails, or if the courier has a different version of the protocol.
-    pub fn greet(
+    pub fn accept(
         reader: impl Read + Send + 'static,
         writer: impl Write + Send + 'static,
     ) -> Result<(usize, Self), ConversationError> {
-        let (mut reader, writer): (Reader, Writer) = (Box::new(reader), Box::new(writer));
+        let (mut reader, writer): (CourierReader, CourierWriter) = (Box::new(reader), Box::new(writer));
         match protocol::receive(&mut reader)? {
             Some(Message::Hello { version: VERSION, mount }) => Ok((mount as usize, Self { reader, writer })),
             Some(Message::Hello { version, .. }) => {
@@ -100,14 +100,15 @@ impl Conversation {
     /// # Errors
     ///
     /// Fails if the connection fails or the listing is invalid.
-    pub fn list(&mut self) -> Result<Found, ConversationError> {
-        let Announced { found, notes_uses, root, notes } = self.announced(&Message::List)?;
+    pub fn list(&mut self) -> Result<MountListing, ConversationError> {
+        let RawListing { found, records_access_times: notes_uses, root, notes } =
+            self.request_listing(&Message::List)?;
         let used = found.iter().map(|found| time(found.used)).collect();
-        let listing = Listing { nodes: found.into_iter().map(node).collect() };
+        let listing = Listing { nodes: found.into_iter().map(from_mount_node).collect() };
         // Links may have any target, because larder never follows them.
-        let limits = Limits { content: 0, outside_links: true };
+        let limits = ListingLimits { content: 0, outside_links: true };
         match listing.validate(limits) {
-            Ok(()) => Ok(Found { listing, used, notes_uses, root, notes }),
+            Ok(()) => Ok(MountListing { listing, used, records_access_times: notes_uses, root, notes }),
             Err(error) => Err(refused(error.to_string())),
         }
     }
@@ -117,8 +118,8 @@ impl Conversation {
     /// # Errors
     ///
     /// Fails if the connection fails, or if the listing is incomplete.
-    pub(crate) fn scan(&mut self) -> Result<(Owner, Vec<FoundNode>), ConversationError> {
-        let Announced { found, root, notes, .. } = self.announced(&Message::Scan)?;
+    pub(crate) fn scan(&mut self) -> Result<(Owner, Vec<MountNode>), ConversationError> {
+        let RawListing { found, root, notes, .. } = self.request_listing(&Message::Scan)?;
         match notes.first.first() {
             Some(note) => Err(refused(format!("it cannot list everything: {note}"))),
             None => Ok((root, found)),
@@ -126,26 +127,26 @@ impl Conversation {
     }
 
     /// Requests a listing, and checks that it is complete.
-    fn announced(&mut self, request: &Message) -> Result<Announced, ConversationError> {
-        self.say(request)?;
+    fn request_listing(&mut self, request: &Message) -> Result<RawListing, ConversationError> {
+        self.send_message(request)?;
         self.writer.flush()?;
         let (mut found, mut names) = (Vec::new(), 0);
         loop {
-            match self.hear()? {
+            match self.receive_message()? {
                 Message::Nodes(nodes) => {
                     for node in nodes {
                         names += node.path.len();
-                        if found.len() == MOST_NODES || names > MOST_NAMES {
+                        if found.len() == MAX_NODES || names > MAX_NAMES {
                             return Err(refused("its listing exceeds the limits of a mount"));
                         }
                         found.push(node);
                     }
                 }
-                Message::Listed { nodes, notes_uses, root, notes } => {
+                Message::Listed { nodes, records_access_times: notes_uses, root, notes } => {
                     if nodes != found.len() as u64 {
                         return Err(refused("its listing has a different number of files than announced"));
                     }
-                    return Ok(Announced { found, notes_uses, root, notes });
+                    return Ok(RawListing { found, records_access_times: notes_uses, root, notes });
                 }
                 _ => return Err(refused("it sent an unexpected message in a listing")),
             }
@@ -161,25 +162,25 @@ impl Conversation {
     pub fn read<E: From<ConversationError>>(
         &mut self,
         files: &[(u32, u64)],
-        take: &mut dyn FnMut(usize, Taken) -> Result<(), E>,
+        take: &mut dyn FnMut(usize, ReadEvent) -> Result<(), E>,
     ) -> Result<(), E> {
         let gone = |error: io::Error| E::from(error.into());
-        self.say(&Message::Read(files.iter().map(|(number, _)| *number).collect()))?;
+        self.send_message(&Message::Read(files.iter().map(|(number, _)| *number).collect()))?;
         self.writer.flush().map_err(gone)?;
         for (place, (_, size)) in files.iter().enumerate() {
             let mut left = *size;
             loop {
-                match self.hear()? {
+                match self.receive_message()? {
                     Message::Content(bytes) => {
                         let rest = left.checked_sub(bytes.len() as u64);
                         left = rest.ok_or_else(|| refused("a file has more bytes than announced"))?;
-                        take(place, Taken::Bytes(bytes))?;
+                        take(place, ReadEvent::Bytes(bytes))?;
                     }
-                    Message::Done(ReadOutcome::Whole) if left > 0 => {
+                    Message::Done(ReadOutcome::Complete) if left > 0 => {
                         return Err(refused("a file has fewer bytes than announced").into());
                     }
                     Message::Done(outcome) => {
-                        take(place, Taken::End(outcome))?;
+                        take(place, ReadEvent::End(outcome))?;
                         break;
                     }
                     _ => return Err(refused("it sent an unexpected message in the content of a file").into()),
@@ -190,14 +191,19 @@ impl Conversation {
     }
 
     /// Requests the creation of a node.
-    pub(crate) fn make(&mut self, number: u32, node: &Node) -> Result<(), ConversationError> {
-        self.say(&Message::Make { number, node: found(node) })
+    pub(crate) fn request_node(&mut self, number: u32, node: &Node) -> Result<(), ConversationError> {
+        self.send_message(&Message::Make { number, node: to_mount_node(node) })
     }
 
     /// Sends bytes of a file whose creation was requested.
-    pub(crate) fn piece(&mut self, number: u32, offset: u64, bytes: &[u8]) -> Result<(), ConversationError> {
-        for (place, part) in bytes.chunks(PIECE).enumerate() {
-            let offset = offset + (place * PIECE) as u64;
+    pub(crate) fn send_piece(
+        &mut self,
+        number: u32,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), ConversationError> {
+        for (place, part) in bytes.chunks(PIECE_SIZE).enumerate() {
+            let offset = offset + (place * PIECE_SIZE) as u64;
             send_piece(&mut self.writer, number, offset, part)?;
         }
         Ok(())
@@ -205,56 +211,56 @@ impl Conversation {
 
     /// Waits until all requested nodes are created. Returns the number of files, and the nodes that could not be
     /// created.
-    pub(crate) fn finish(&mut self) -> Result<(u64, Notes), ConversationError> {
-        self.say(&Message::Finish)?;
+    pub(crate) fn finish(&mut self) -> Result<(u64, FailureNotes), ConversationError> {
+        self.send_message(&Message::Finish)?;
         self.writer.flush()?;
-        match self.hear()? {
+        match self.receive_message()? {
             Message::Made { files, notes } => Ok((files, notes)),
             _ => Err(refused("it did not report the created nodes")),
         }
     }
 
-    pub(crate) fn bye(mut self) -> Result<(), ConversationError> {
-        self.say(&Message::Bye)?;
+    pub(crate) fn close(mut self) -> Result<(), ConversationError> {
+        self.send_message(&Message::Bye)?;
         Ok(self.writer.flush()?)
     }
 
-    fn say(&mut self, message: &Message) -> Result<(), ConversationError> {
+    fn send_message(&mut self, message: &Message) -> Result<(), ConversationError> {
         Ok(send(&mut self.writer, message)?)
     }
 
-    fn hear(&mut self) -> Result<Message, ConversationError> {
+    fn receive_message(&mut self) -> Result<Message, ConversationError> {
         protocol::receive(&mut self.reader)?.ok_or(ConversationError::Ended)
     }
 }
 
 /// A part of a file's content.
 #[derive(Debug)]
-pub enum Taken {
+pub enum ReadEvent {
     /// The next bytes.
     Bytes(Vec<u8>),
     /// The end, with the result.
     End(ReadOutcome),
 }
 
-fn time(moment: Moment) -> Time {
-    Time(moment.seconds, moment.nanoseconds)
+fn time(moment: Moment) -> NodeTime {
+    NodeTime(moment.seconds, moment.nanoseconds)
 }
 
-fn moment(Time(seconds, nanoseconds): Time) -> Moment {
+fn moment(NodeTime(seconds, nanoseconds): NodeTime) -> Moment {
     Moment { seconds, nanoseconds }
 }
 
-fn node(found: FoundNode) -> Node {
+fn from_mount_node(found: MountNode) -> Node {
     let used = found.used.seconds;
     let (kind, mode) = match found.kind {
-        FoundKind::Directory => (NodeKind::Directory, found.mode),
-        FoundKind::File(size) => (
+        MountNodeKind::Directory => (NodeKind::Directory, found.mode),
+        MountNodeKind::File(size) => (
             NodeKind::File(FileData { size, used, data: Some(Vec::new()), ..FileData::default() }),
             found.mode,
         ),
-        FoundKind::Symlink(target) => (NodeKind::Symlink { target }, 0o777),
-        FoundKind::HardLink(target) => (NodeKind::HardLink { target }, 0),
+        MountNodeKind::Symlink(target) => (NodeKind::Symlink { target }, 0o777),
+        MountNodeKind::HardLink(target) => (NodeKind::HardLink { target }, 0),
     };
     let is_link = matches!(kind, NodeKind::HardLink { .. });
     let owner = |id: u32| if is_link { 0 } else { id };
@@ -266,20 +272,20 @@ fn node(found: FoundNode) -> Node {
         // The time of a link cannot be set.
         mtime: match kind {
             NodeKind::Directory | NodeKind::File(_) => time(found.modified),
-            NodeKind::Symlink { .. } | NodeKind::HardLink { .. } => Time::default(),
+            NodeKind::Symlink { .. } | NodeKind::HardLink { .. } => NodeTime::default(),
         },
         kind,
         xattrs: std::collections::BTreeMap::new(),
     }
 }
 
-fn found(node: &Node) -> FoundNode {
-    FoundNode {
+fn to_mount_node(node: &Node) -> MountNode {
+    MountNode {
         kind: match &node.kind {
-            NodeKind::Directory => FoundKind::Directory,
-            NodeKind::File(file) => FoundKind::File(file.size),
-            NodeKind::Symlink { target } => FoundKind::Symlink(target.clone()),
-            NodeKind::HardLink { target } => FoundKind::HardLink(target.clone()),
+            NodeKind::Directory => MountNodeKind::Directory,
+            NodeKind::File(file) => MountNodeKind::File(file.size),
+            NodeKind::Symlink { target } => MountNodeKind::Symlink(target.clone()),
+            NodeKind::HardLink { target } => MountNodeKind::HardLink(target.clone()),
         },
         path: node.path.clone(),
         mode: node.mode,

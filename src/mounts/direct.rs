@@ -20,44 +20,44 @@ use crate::buildkit::session::new_id;
 use crate::courier::protocol::{DIRECT, SECRET};
 
 /// The time in which a connection must send the courier's secret.
-const PATIENCE: Duration = Duration::from_secs(1);
+const SECRET_TIMEOUT: Duration = Duration::from_secs(1);
 /// The maximum number of connections without a verified secret.
-const MOST: usize = 256;
+const MAX_UNVERIFIED: usize = 256;
 
 /// A socket for the couriers of one visit.
-pub(super) struct Direct {
+pub(super) struct DirectSocket {
     listener: UnixListener,
     name: String,
-    couriers: String,
-    larders: String,
+    courier_secret: String,
+    larder_secret: String,
 }
 
-impl Direct {
+impl DirectSocket {
     pub(super) fn open() -> io::Result<Self> {
         let name = format!("larder-{}", new_id()?);
         let listener = StdListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         listener.set_nonblocking(true)?;
         let listener = UnixListener::from_std(listener)?;
-        Ok(Self { listener, name, couriers: new_id()?, larders: new_id()? })
+        Ok(Self { listener, name, courier_secret: new_id()?, larder_secret: new_id()? })
     }
 
     /// Returns the environment variable of the courier.
     pub(super) fn environment(&self) -> String {
-        let Self { name, couriers, larders, .. } = self;
+        let Self { name, courier_secret: couriers, larder_secret: larders, .. } = self;
         format!("{DIRECT}={name} {couriers} {larders}")
     }
 
     /// Accepts connections, and sends those with the courier's secret to `connections`.
     pub(super) async fn serve(self, connections: mpsc::Sender<UnixStream>) {
-        let Self { listener, couriers, larders, .. } = self;
+        let Self { listener, courier_secret: couriers, larder_secret: larders, .. } = self;
         let mut proving = JoinSet::new();
         while let Ok((mut stream, _)) = listener.accept().await {
             while proving.try_join_next().is_some() {}
-            if proving.len() >= MOST {
+            if proving.len() >= MAX_UNVERIFIED {
                 continue;
             }
             let (couriers, larders, connections) = (couriers.clone(), larders.clone(), connections.clone());
-            proving.spawn(tokio::time::timeout(PATIENCE, async move {
+            proving.spawn(tokio::time::timeout(SECRET_TIMEOUT, async move {
                 let mut secret = [0; SECRET];
                 stream.read_exact(&mut secret).await?;
                 if secret != couriers.as_bytes() {
@@ -86,7 +86,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_courier_with_its_secret_is_accepted_and_receives_the_secret_of_larder() {
-        let direct = Direct::open().unwrap();
+        let direct = DirectSocket::open().unwrap();
         let variable = direct.environment();
         let words: Vec<String> =
             variable.trim_start_matches("DIRECT=").split(' ').map(str::to_owned).collect();
@@ -113,12 +113,12 @@ mod tests {
     #[tokio::test]
     async fn the_courier_uses_the_direct_connection() {
         let base = tempfile::tempdir().unwrap();
-        let own = crate::platform::own();
+        let own = crate::platform::local_container_platform();
         let program = crate::courier::program(own.split('/').nth(1).unwrap()).unwrap();
         let path = base.path().join("courier");
         fs::write(&path, program).unwrap();
         fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
-        let direct = Direct::open().unwrap();
+        let direct = DirectSocket::open().unwrap();
         let (name, value) = direct
             .environment()
             .split_once('=')
@@ -131,8 +131,8 @@ mod tests {
             Command::new(&path).arg("/nonexistent").arg(base.path()).env(name, value).spawn().unwrap();
         let stream = connections.recv().await.unwrap();
         let greeted = tokio::task::spawn_blocking(move || {
-            let (number, conversation) = Conversation::greet(stream.try_clone().unwrap(), stream).unwrap();
-            conversation.bye().unwrap();
+            let (number, conversation) = Conversation::accept(stream.try_clone().unwrap(), stream).unwrap();
+            conversation.close().unwrap();
             (number, courier.wait().unwrap().success())
         });
         assert_eq!(greeted.await.unwrap(), (0, true));

@@ -1,22 +1,22 @@
 //! The error of saving or restoring a mount.
 
 use super::conversation::ConversationError;
-use crate::archive::UnlistedError;
-use crate::courier::protocol::Notes;
+use crate::archive::ListingError;
+use crate::courier::protocol::FailureNotes;
 use crate::store::StoreError;
 
 /// The reason why a mount was not saved or restored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MountError {
     #[error(transparent)]
-    Unlisted(#[from] UnlistedError),
+    Listing(#[from] ListingError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Conversation(#[from] ConversationError),
     /// Some nodes could not be created in the mount, so none were.
     #[error("{}; nothing was restored", _0.first.join(", "))]
-    NotMade(Box<Notes>),
+    NotCreated(Box<FailureNotes>),
     #[error("interrupted")]
     Interrupted,
 }

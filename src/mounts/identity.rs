@@ -9,13 +9,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::defeat::defeats;
-use super::kinds::Kind;
+use super::kinds::CacheKind;
+use super::warnings::mount_warnings;
 use crate::buildkit::llb::Sharing;
 use crate::context::clean_path;
 use crate::digest::Digest;
 use crate::dockerfile::{
-    CacheMount, InstructionKind, Resolution, ResolvedInstruction, Run, RunCommand, Source,
+    CacheMount, InstructionKind, Resolution, ResolvedInstruction, RunCommand, RunInstruction, Source,
 };
 
 /// The build argument that sets the namespace.
@@ -25,16 +25,16 @@ const NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MountId {
     /// BuildKit's id: the namespace, a slash, and the id of the mount, for example `/pip` or `//root/.cache/pip`.
-    pub(crate) wire: String,
+    pub(crate) buildkit_id: String,
     /// The files that a new mount starts with, if any.
-    pub(crate) origin: Option<Origin>,
+    pub(crate) origin: Option<MountOrigin>,
     /// The initial root directory of the mount, if its owner or mode is set.
-    pub(crate) directory: Option<Directory>,
+    pub(crate) directory: Option<RootDirectory>,
 }
 
 /// The files that a new mount starts with.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Origin {
+pub(crate) struct MountOrigin {
     /// The stage, image or named context that contains the files, as written in the Dockerfile.
     pub(crate) from: String,
     /// The index of the stage in the Dockerfile, if it is a stage.
@@ -47,7 +47,7 @@ pub(crate) struct Origin {
 
 /// The initial root directory of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Directory {
+pub(crate) struct RootDirectory {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
     pub(crate) mode: u32,
@@ -58,7 +58,7 @@ pub(crate) struct Directory {
 pub(crate) struct TargetMount {
     pub(crate) id: MountId,
     /// The program whose cache it is.
-    pub(crate) kind: Kind,
+    pub(crate) kind: CacheKind,
     /// How concurrent RUNs are handled: the strictest mode of the uses.
     pub(crate) sharing: Sharing,
     /// The uses, in the order of the Dockerfile; never empty.
@@ -75,14 +75,14 @@ pub(crate) struct MountUse {
     /// The target as written, with variables expanded.
     pub(crate) target: String,
     /// `true` if the RUN cannot write to the mount.
-    pub(crate) readonly: bool,
+    pub(crate) is_readonly: bool,
     /// The last USER before the RUN, without its group; `None` if the base image sets it.
     pub(crate) user: Option<String>,
 }
 
 /// A cache mount that cannot be saved and restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Passed {
+pub(crate) struct SkippedMount {
     pub(crate) used: MountUse,
     pub(crate) reason: &'static str,
 }
@@ -91,10 +91,10 @@ pub(crate) struct Passed {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mounts {
     /// The mounts that can be saved and restored, without duplicates.
-    pub(crate) carried: Vec<TargetMount>,
-    pub(crate) passed: Vec<Passed>,
+    pub(crate) supported: Vec<TargetMount>,
+    pub(crate) skipped: Vec<SkippedMount>,
     /// Warnings about settings and commands that make the carried mounts useless, one line each.
-    pub(crate) defeats: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// How a frontend handles variables in the options of a mount.
@@ -107,7 +107,7 @@ pub(crate) enum Variables {
 }
 
 /// Returns the cache mounts that a target reaches. Only the namespace is taken from `build_args`.
-pub(crate) fn mounts(
+pub(crate) fn cache_mounts(
     resolution: &Resolution,
     build_args: &BTreeMap<String, String>,
     variables: Variables,
@@ -124,34 +124,34 @@ pub(crate) fn mounts(
             stage: mount.stage,
             line: mount.line,
             target: options.get("target").cloned().unwrap_or_default(),
-            readonly: is_readonly(options),
+            is_readonly: is_readonly(options),
             user: run.and_then(|(stage, place)| resolution.user_at(stage, place)),
         };
-        let is_certain = mount.certain || variables == Variables::AsWritten;
+        let is_certain = mount.is_certain || variables == Variables::AsWritten;
         let (id, sharing) = match identify(mount, options, is_certain, namespace) {
             Ok(identified) => identified,
             Err(reason) => {
-                mounts.passed.push(Passed { used, reason });
+                mounts.skipped.push(SkippedMount { used, reason });
                 continue;
             }
         };
-        if let Some(known) = mounts.carried.iter_mut().find(|known| known.id == id) {
+        if let Some(known) = mounts.supported.iter_mut().find(|known| known.id == id) {
             known.sharing = known.sharing.max(sharing);
             known.uses.push(used);
         } else {
             let script = run.map(|(stage, place)| script(&stage.instructions[place]));
-            let kind = Kind::of(&used.target, &script.unwrap_or_default());
-            mounts.carried.push(TargetMount { id, kind, sharing, uses: vec![used] });
+            let kind = CacheKind::of(&used.target, &script.unwrap_or_default());
+            mounts.supported.push(TargetMount { id, kind, sharing, uses: vec![used] });
         }
     }
-    mounts.defeats = defeats(resolution, &mounts.carried);
+    mounts.warnings = mount_warnings(resolution, &mounts.supported);
     mounts
 }
 
 /// Returns the command of a RUN as text.
 fn script(run: &ResolvedInstruction) -> String {
     match &run.instruction.kind {
-        InstructionKind::Run(Run { command: RunCommand::Exec(words), .. }) => words.join(" "),
+        InstructionKind::Run(RunInstruction { command: RunCommand::Exec(words), .. }) => words.join(" "),
         InstructionKind::Run(run) => run.script().unwrap_or_default(),
         _ => String::new(),
     }
@@ -181,7 +181,7 @@ fn identify(
             return Err("its source is a directory of an empty file system");
         }
         None | Some(Source::Scratch) => None,
-        Some(holder) => Some(Origin {
+        Some(holder) => Some(MountOrigin {
             from: option("from").unwrap_or_default().to_owned(),
             stage: if let Source::Stage(index) = holder { Some(*index) } else { None },
             source,
@@ -189,7 +189,7 @@ fn identify(
         }),
     };
     // Owner and mode are ignored for an existing directory.
-    let directory = (is_whole && uid.or(gid).or(mode).is_some()).then(|| Directory {
+    let directory = (is_whole && uid.or(gid).or(mode).is_some()).then(|| RootDirectory {
         uid: uid.unwrap_or_default(),
         gid: gid.unwrap_or_default(),
         mode: mode.unwrap_or(0o755) & 0o777,
@@ -199,7 +199,7 @@ fn identify(
         Some("private") => Sharing::Private,
         _ => Sharing::Shared,
     };
-    Ok((MountId { wire: format!("{namespace}/{id}"), origin, directory }, sharing))
+    Ok((MountId { buildkit_id: format!("{namespace}/{id}"), origin, directory }, sharing))
 }
 
 fn is_readonly(options: &BTreeMap<String, String>) -> bool {
@@ -219,12 +219,12 @@ impl MountId {
 
 impl fmt::Display for MountId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.wire)?;
-        if let Some(Origin { from, source, .. }) = &self.origin {
+        write!(f, "{}", self.buildkit_id)?;
+        if let Some(MountOrigin { from, source, .. }) = &self.origin {
             write!(f, " from {from}:{source}")?;
         }
         match self.directory {
-            Some(Directory { uid, gid, mode }) => write!(f, " of {uid}:{gid} {mode:04o}"),
+            Some(RootDirectory { uid, gid, mode }) => write!(f, " of {uid}:{gid} {mode:04o}"),
             None => Ok(()),
         }
     }

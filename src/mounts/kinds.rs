@@ -3,7 +3,7 @@
 use std::fmt;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Kind {
+pub(crate) enum CacheKind {
     Pip,
     Uv,
     Poetry,
@@ -27,88 +27,88 @@ pub(crate) enum Kind {
     Gradle,
     Bundler,
     /// Any other program.
-    Plain,
+    Other,
 }
 
 /// The suffixes of the default cache directories of programs.
-const PLACES: [(&str, Kind); 37] = [
-    ("/.cache/pip", Kind::Pip),
-    ("/pip-cache", Kind::Pip),
-    ("/.pip-cache", Kind::Pip),
-    ("/.cache/uv", Kind::Uv),
-    ("/.cache/pypoetry", Kind::Poetry),
-    ("/.cache/pypoetry/cache", Kind::Poetry),
-    ("/.cache/pypoetry/artifacts", Kind::Poetry),
-    ("/.cache/pdm", Kind::Pdm),
-    ("/conda/pkgs", Kind::Conda),
-    ("/mamba/pkgs", Kind::Conda),
-    ("/micromamba/pkgs", Kind::Conda),
-    ("/miniconda3/pkgs", Kind::Conda),
-    ("/var/cache/apt", Kind::Apt),
-    ("/var/cache/apt/archives", Kind::Apt),
-    ("/var/lib/apt", Kind::Apt),
-    ("/var/lib/apt/lists", Kind::Apt),
-    ("/.npm", Kind::Npm),
-    ("/.npm/_cacache", Kind::Npm),
-    ("/.cache/yarn", Kind::Yarn),
-    ("/.yarn/cache", Kind::Yarn),
-    ("/.yarn/berry/cache", Kind::Yarn),
-    ("/.cache/yarn/v6", Kind::Yarn),
-    ("/pnpm/store", Kind::Pnpm),
-    ("/.pnpm-store", Kind::Pnpm),
-    ("/.cache/go-build", Kind::GoBuild),
-    ("/go/pkg/mod", Kind::GoModules),
-    ("/cargo/registry", Kind::Cargo),
-    ("/.cargo/registry", Kind::Cargo),
-    ("/cargo/git", Kind::Cargo),
-    ("/.cargo/git", Kind::Cargo),
-    ("/.ccache", Kind::Ccache),
-    ("/.cache/ccache", Kind::Ccache),
-    ("/.cache/sccache", Kind::Sccache),
-    ("/.m2", Kind::Maven),
-    ("/.m2/repository", Kind::Maven),
-    ("/.gradle", Kind::Gradle),
-    ("/.gradle/caches", Kind::Gradle),
+const CACHE_TARGETS: [(&str, CacheKind); 37] = [
+    ("/.cache/pip", CacheKind::Pip),
+    ("/pip-cache", CacheKind::Pip),
+    ("/.pip-cache", CacheKind::Pip),
+    ("/.cache/uv", CacheKind::Uv),
+    ("/.cache/pypoetry", CacheKind::Poetry),
+    ("/.cache/pypoetry/cache", CacheKind::Poetry),
+    ("/.cache/pypoetry/artifacts", CacheKind::Poetry),
+    ("/.cache/pdm", CacheKind::Pdm),
+    ("/conda/pkgs", CacheKind::Conda),
+    ("/mamba/pkgs", CacheKind::Conda),
+    ("/micromamba/pkgs", CacheKind::Conda),
+    ("/miniconda3/pkgs", CacheKind::Conda),
+    ("/var/cache/apt", CacheKind::Apt),
+    ("/var/cache/apt/archives", CacheKind::Apt),
+    ("/var/lib/apt", CacheKind::Apt),
+    ("/var/lib/apt/lists", CacheKind::Apt),
+    ("/.npm", CacheKind::Npm),
+    ("/.npm/_cacache", CacheKind::Npm),
+    ("/.cache/yarn", CacheKind::Yarn),
+    ("/.yarn/cache", CacheKind::Yarn),
+    ("/.yarn/berry/cache", CacheKind::Yarn),
+    ("/.cache/yarn/v6", CacheKind::Yarn),
+    ("/pnpm/store", CacheKind::Pnpm),
+    ("/.pnpm-store", CacheKind::Pnpm),
+    ("/.cache/go-build", CacheKind::GoBuild),
+    ("/go/pkg/mod", CacheKind::GoModules),
+    ("/cargo/registry", CacheKind::Cargo),
+    ("/.cargo/registry", CacheKind::Cargo),
+    ("/cargo/git", CacheKind::Cargo),
+    ("/.cargo/git", CacheKind::Cargo),
+    ("/.ccache", CacheKind::Ccache),
+    ("/.cache/ccache", CacheKind::Ccache),
+    ("/.cache/sccache", CacheKind::Sccache),
+    ("/.m2", CacheKind::Maven),
+    ("/.m2/repository", CacheKind::Maven),
+    ("/.gradle", CacheKind::Gradle),
+    ("/.gradle/caches", CacheKind::Gradle),
 ];
 
 /// The commands that use a cache. If several match, the first one of this list is used.
-const COMMANDS: [(&str, Kind); 27] = [
-    ("uv", Kind::Uv),
-    ("poetry", Kind::Poetry),
-    ("pdm", Kind::Pdm),
-    ("pip", Kind::Pip),
-    ("pip3", Kind::Pip),
-    ("conda", Kind::Conda),
-    ("mamba", Kind::Conda),
-    ("micromamba", Kind::Conda),
-    ("pnpm", Kind::Pnpm),
-    ("yarn", Kind::Yarn),
-    ("npm", Kind::Npm),
-    ("apt-get", Kind::Apt),
-    ("apt", Kind::Apt),
-    ("sccache", Kind::Sccache),
-    ("ccache", Kind::Ccache),
-    ("go", Kind::GoBuild),
-    ("cargo", Kind::Cargo),
-    ("mvn", Kind::Maven),
-    ("mvnw", Kind::Maven),
-    ("./mvnw", Kind::Maven),
-    ("gradle", Kind::Gradle),
-    ("gradlew", Kind::Gradle),
-    ("./gradlew", Kind::Gradle),
-    ("bundle", Kind::Bundler),
-    ("bundler", Kind::Bundler),
-    ("gem", Kind::Bundler),
-    ("pip-sync", Kind::Pip),
+const COMMANDS: [(&str, CacheKind); 27] = [
+    ("uv", CacheKind::Uv),
+    ("poetry", CacheKind::Poetry),
+    ("pdm", CacheKind::Pdm),
+    ("pip", CacheKind::Pip),
+    ("pip3", CacheKind::Pip),
+    ("conda", CacheKind::Conda),
+    ("mamba", CacheKind::Conda),
+    ("micromamba", CacheKind::Conda),
+    ("pnpm", CacheKind::Pnpm),
+    ("yarn", CacheKind::Yarn),
+    ("npm", CacheKind::Npm),
+    ("apt-get", CacheKind::Apt),
+    ("apt", CacheKind::Apt),
+    ("sccache", CacheKind::Sccache),
+    ("ccache", CacheKind::Ccache),
+    ("go", CacheKind::GoBuild),
+    ("cargo", CacheKind::Cargo),
+    ("mvn", CacheKind::Maven),
+    ("mvnw", CacheKind::Maven),
+    ("./mvnw", CacheKind::Maven),
+    ("gradle", CacheKind::Gradle),
+    ("gradlew", CacheKind::Gradle),
+    ("./gradlew", CacheKind::Gradle),
+    ("bundle", CacheKind::Bundler),
+    ("bundler", CacheKind::Bundler),
+    ("gem", CacheKind::Bundler),
+    ("pip-sync", CacheKind::Pip),
 ];
 
-impl Kind {
+impl CacheKind {
     /// Returns the kind of a mount at `target` in a RUN with `script`.
     pub(crate) fn of(target: &str, script: &str) -> Self {
         let target = target.trim_end_matches('/');
-        let by_place = PLACES.iter().find(|(end, _)| target.ends_with(end)).map(|(_, kind)| *kind);
+        let by_place = CACHE_TARGETS.iter().find(|(end, _)| target.ends_with(end)).map(|(_, kind)| *kind);
         let by_place = by_place.or_else(|| target.ends_with("/bundle").then_some(Self::Bundler));
-        by_place.or_else(|| Self::of_command(script)).unwrap_or(Self::Plain)
+        by_place.or_else(|| Self::of_command(script)).unwrap_or(Self::Other)
     }
 
     fn of_command(script: &str) -> Option<Self> {
@@ -136,12 +136,12 @@ impl Kind {
             Self::Maven => "maven",
             Self::Gradle => "gradle",
             Self::Bundler => "bundler",
-            Self::Plain => "plain",
+            Self::Other => "plain",
         }
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for CacheKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -154,20 +154,20 @@ mod tests {
     #[test]
     fn the_kind_follows_from_the_target_or_else_from_the_command() {
         for (target, script, kind) in [
-            ("/root/.cache/pip", "pip install -r requirements.txt", Kind::Pip),
-            ("/root/.cache/pip/", "", Kind::Pip),
-            ("/home/app/.cache/uv", "pip install uv && uv sync", Kind::Uv),
-            ("/cache", "python -m pip install .", Kind::Pip),
-            ("/cache", "pip install uv && uv sync", Kind::Uv),
-            ("/var/lib/apt", "apt-get update && apt-get install -y git", Kind::Apt),
-            ("/usr/local/cargo/registry", "cargo build", Kind::Cargo),
-            ("/go/pkg/mod", "go build ./...", Kind::GoModules),
-            ("/cache", "(cd app;go build)", Kind::GoBuild),
-            ("/usr/local/bundle", "bundle install", Kind::Bundler),
-            ("/work/data", "make data", Kind::Plain),
-            ("/work/data", "cat pipeline.txt", Kind::Plain),
+            ("/root/.cache/pip", "pip install -r requirements.txt", CacheKind::Pip),
+            ("/root/.cache/pip/", "", CacheKind::Pip),
+            ("/home/app/.cache/uv", "pip install uv && uv sync", CacheKind::Uv),
+            ("/cache", "python -m pip install .", CacheKind::Pip),
+            ("/cache", "pip install uv && uv sync", CacheKind::Uv),
+            ("/var/lib/apt", "apt-get update && apt-get install -y git", CacheKind::Apt),
+            ("/usr/local/cargo/registry", "cargo build", CacheKind::Cargo),
+            ("/go/pkg/mod", "go build ./...", CacheKind::GoModules),
+            ("/cache", "(cd app;go build)", CacheKind::GoBuild),
+            ("/usr/local/bundle", "bundle install", CacheKind::Bundler),
+            ("/work/data", "make data", CacheKind::Other),
+            ("/work/data", "cat pipeline.txt", CacheKind::Other),
         ] {
-            assert_eq!(Kind::of(target, script), kind, "{target} {script}");
+            assert_eq!(CacheKind::of(target, script), kind, "{target} {script}");
         }
     }
 }

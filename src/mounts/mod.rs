@@ -16,12 +16,11 @@
 //! - The courier is not trusted, because the builder is not: sizes, counts and paths are checked before they are used.
 //! - An entry is not replaced by an empty or a far smaller one.
 
+mod access;
 mod auto;
 mod conversation;
-mod defeat;
 mod direct;
 mod error;
-mod fit;
 mod identity;
 mod kinds;
 mod report;
@@ -31,20 +30,21 @@ mod scan;
 mod stage;
 mod uses;
 mod visit;
+mod warnings;
 
-pub(crate) use auto::{AutoMounts, Surroundings, auto_mounts, has_candidates};
-pub use conversation::{Conversation, ConversationError, Taken};
+pub(crate) use access::access_problem;
+pub(crate) use auto::{AutoMountInputs, AutoMounts, auto_mounts, has_candidates};
+pub use conversation::{Conversation, ConversationError, ReadEvent};
 pub(crate) use error::MountError;
-pub(crate) use fit::misfit;
-pub(crate) use identity::{Mounts, Passed, TargetMount, Variables, mounts};
-pub(crate) use kinds::Kind;
-pub(crate) use report::{CarriedMount, MountAction, MountOutcome, MountsReport};
-pub(crate) use restore::{Present, RestoredMount, restore};
+pub(crate) use identity::{Mounts, SkippedMount, TargetMount, Variables, cache_mounts};
+pub(crate) use kinds::CacheKind;
+pub(crate) use report::{MountAction, MountOutcome, MountReportEntry, MountsReport};
+pub(crate) use restore::{ExistingFiles, RestoredMount, restore};
 pub(crate) use save::{SaveOutcome, SaveTerms, SavedMount, save};
-pub(crate) use scan::{Scanned, scan};
+pub(crate) use scan::{StageScan, scan};
 pub(crate) use stage::{can_be_visited, with_scan, with_visit};
 pub(crate) use uses::Tally;
-pub(crate) use visit::{BuildWithin, VisitError, VisitTerms, Within, visit, visit_stage};
+pub(crate) use visit::{VisitBuild, VisitError, VisitSolve, VisitTerms, visit, visit_stage};
 
 #[cfg(test)]
 mod tests;

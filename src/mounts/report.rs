@@ -36,7 +36,7 @@ pub(crate) enum MountOutcome {
 
 /// The record of one mount.
 #[derive(Debug, Clone, Serialize)]
-pub(crate) struct CarriedMount {
+pub(crate) struct MountReportEntry {
     /// The identity in BuildKit.
     pub(crate) id: String,
     /// The kind of cache: `pip`, `apt`, …, `plain`.
@@ -77,7 +77,7 @@ pub(crate) struct MountsReport {
     schema: &'static str,
     pub(crate) action: MountAction,
     /// The mounts, in the order of the Dockerfile.
-    pub(crate) mounts: Vec<CarriedMount>,
+    pub(crate) mounts: Vec<MountReportEntry>,
     /// Warnings about settings and commands that make mounts useless.
     pub(crate) warnings: Vec<String>,
     /// Errors of the cache.
@@ -100,7 +100,7 @@ impl MountsReport {
     }
 }
 
-impl CarriedMount {
+impl MountReportEntry {
     /// Creates the record of a mount without an entry.
     pub(crate) fn new(id: String, kind: String, targets: Vec<String>, lines: Vec<usize>) -> Self {
         Self {

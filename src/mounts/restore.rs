@@ -7,18 +7,18 @@ use std::io;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::conversation::{Conversation, ConversationError, Found};
+use super::conversation::{Conversation, ConversationError, MountListing};
 use super::error::MountError;
-use crate::archive::{Listing, Node, NodeKind, Pieces, read_listing};
-use crate::courier::protocol::{Notes, Owner};
+use crate::archive::{FileRanges, Listing, Node, NodeKind, read_listing};
+use crate::courier::protocol::{FailureNotes, Owner};
 use crate::store::{Entry, Meter, Store, StoreError};
 
 /// How a file of the mount that differs from the entry is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Present {
-    Replaced,
+pub(crate) enum ExistingFiles {
+    Replace,
     /// It is not changed, because the origin of the mount may be newer than the entry.
-    Kept,
+    Keep,
 }
 
 /// The result of restoring a mount.
@@ -32,7 +32,7 @@ pub(crate) struct RestoredMount {
     /// The owner and mode of the mount's root directory.
     pub(crate) root: Owner,
     /// The nodes of the mount that could not be listed, with reasons.
-    pub(crate) notes: Notes,
+    pub(crate) notes: FailureNotes,
     /// Errors of the store that were recovered from.
     pub(crate) faults: Vec<StoreError>,
 }
@@ -42,28 +42,29 @@ pub(crate) struct RestoredMount {
 pub(crate) fn restore(
     store: &Store,
     entry: &Entry,
-    present: Present,
+    present: ExistingFiles,
     mut conversation: Conversation,
     meter: &Meter,
 ) -> Result<RestoredMount, MountError> {
     let listing = read_listing(store, entry, true)?;
     let found = conversation.list()?;
-    let needed = needed(&listing, &found, present);
-    let pieces = Pieces::new(&listing, &needed, &entry.starts());
-    meter.expect(pieces.bytes);
+    let needed = missing_nodes(&listing, &found, present);
+    let pieces = FileRanges::new(&listing, &needed, &entry.chunk_offsets());
+    meter.set_total(pieces.bytes);
     let wanted = || listing.nodes.iter().enumerate().filter(|(place, _)| needed[*place]);
     let sent_files = wanted().filter(|(_, node)| node.kind != NodeKind::Directory).count() as u64;
     // Nodes without bytes come first, with directories before their content.
     for (place, node) in wanted() {
-        if !matches!(&node.kind, NodeKind::File(file) if file.stored().unwrap_or_default() > 0) {
-            conversation.make(number(place)?, node)?;
+        if !matches!(&node.kind, NodeKind::File(file) if file.stored_bytes().unwrap_or_default() > 0) {
+            conversation.request_node(number(place)?, node)?;
         }
     }
-    let sending = Mutex::new(Sending { conversation, announced: vec![false; listing.nodes.len()] });
+    let sending =
+        Mutex::new(SharedConversation { conversation, announced: vec![false; listing.nodes.len()] });
     let faults = store.load(entry, &pieces.chunks, &|chunk, bytes| {
         meter.check()?;
         let mut sending = sending.lock().unwrap_or_else(PoisonError::into_inner);
-        for (start, piece) in pieces.within(chunk) {
+        for (start, piece) in pieces.in_chunk(chunk) {
             let end = start + usize::try_from(piece.size).map_err(io::Error::other)?;
             sending.send(&listing.nodes[piece.node], piece.node, piece.offset, &bytes[start..end])?;
         }
@@ -73,9 +74,9 @@ pub(crate) fn restore(
     })?;
     let mut conversation = sending.into_inner().unwrap_or_else(PoisonError::into_inner).conversation;
     let (_, failures) = conversation.finish()?;
-    conversation.bye()?;
+    conversation.close()?;
     if failures.count > 0 {
-        return Err(MountError::NotMade(Box::new(failures)));
+        return Err(MountError::NotCreated(Box::new(failures)));
     }
     Ok(RestoredMount {
         sent_files,
@@ -88,18 +89,18 @@ pub(crate) fn restore(
 }
 
 /// A connection that several threads share.
-struct Sending {
+struct SharedConversation {
     conversation: Conversation,
     announced: Vec<bool>,
 }
 
-impl Sending {
+impl SharedConversation {
     fn send(&mut self, node: &Node, place: usize, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let number = number(place).map_err(io::Error::other)?;
         if !std::mem::replace(&mut self.announced[place], true) {
-            self.conversation.make(number, node).map_err(io::Error::other)?;
+            self.conversation.request_node(number, node).map_err(io::Error::other)?;
         }
-        self.conversation.piece(number, offset, bytes).map_err(io::Error::other)
+        self.conversation.send_piece(number, offset, bytes).map_err(io::Error::other)
     }
 }
 
@@ -108,13 +109,13 @@ fn number(place: usize) -> Result<u32, ConversationError> {
 }
 
 /// Returns, for each node of an entry, `true` if the mount has no such node or a different one.
-fn needed(listing: &Listing, found: &Found, present: Present) -> Vec<bool> {
+fn missing_nodes(listing: &Listing, found: &MountListing, present: ExistingFiles) -> Vec<bool> {
     let there: HashMap<&OsStr, &Node> =
         found.listing.nodes.iter().map(|node| (node.path.as_os_str(), node)).collect();
     let is_there = |node: &Node| {
         let Some(other) = there.get(node.path.as_os_str()) else { return false };
         match (&node.kind, &other.kind) {
-            _ if present == Present::Kept => true,
+            _ if present == ExistingFiles::Keep => true,
             // Changes of the mode or owner of a directory are not reverted.
             (NodeKind::Directory, NodeKind::Directory) => true,
             (NodeKind::File(wanted), NodeKind::File(file)) => {
@@ -126,7 +127,7 @@ fn needed(listing: &Listing, found: &Found, present: Present) -> Vec<bool> {
         }
     };
     let mut needed: Vec<bool> = listing.nodes.iter().map(|node| !is_there(node)).collect();
-    if present == Present::Kept {
+    if present == ExistingFiles::Keep {
         // A node cannot be created below an existing path that is not a directory.
         let is_blocked = |node: &Node| {
             let above = Path::new(&node.path).ancestors().skip(1);

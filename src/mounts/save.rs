@@ -4,19 +4,19 @@
 
 use std::ffi::OsString;
 
-use super::conversation::{Conversation, Found, Taken};
+use super::conversation::{Conversation, MountListing, ReadEvent};
 use super::error::MountError;
-use super::uses::{Counted, Tally, file, known};
+use super::uses::{Tally, UsageCounts, file, known};
 use crate::archive::{
-    Bounds, CommitError, FileData, Listing, Node, NodeKind, SMALL_FILE, Shrunk, Use, commit, nodes_to_trim,
-    read_listing, take_over, units, whole_units,
+    CommitError, FileData, FileUsage, Listing, Node, NodeKind, SMALL_FILE, ShrinkReason, TrimLimits, commit,
+    complete_units, nodes_to_trim, read_listing, reuse_chunks, units,
 };
-use crate::courier::protocol::{Notes, Owner, ReadOutcome};
+use crate::courier::protocol::{FailureNotes, Owner, ReadOutcome};
 use crate::digest::Digest;
-use crate::store::{Entry, EntryKind, Meter, Save, Saved, Store, Subject};
+use crate::store::{Entry, EntryKind, Meter, Save, SavedEntry, Store, Subject};
 
 /// The maximum number of files in one request.
-const ASKED: usize = 8192;
+const FILES_PER_REQUEST: usize = 8192;
 
 /// The description and limits of a saved mount.
 #[derive(Debug, Clone)]
@@ -51,28 +51,28 @@ pub(crate) struct SavedMount {
     /// Files that were left out because they are unused, or because the entry would be too large.
     pub(crate) trimmed: Tally,
     /// `true` if the builder records access times; otherwise `used` is meaningless.
-    pub(crate) notes_uses: bool,
+    pub(crate) records_access_times: bool,
     /// The owner and mode of the mount's root directory.
     pub(crate) root: Owner,
     /// The files that could not be read, with reasons.
-    pub(crate) notes: Notes,
+    pub(crate) notes: FailureNotes,
 }
 
 /// How saving a mount ended.
 #[derive(Debug)]
 pub(crate) enum SaveOutcome {
-    Saved(Box<Saved>),
+    Saved(Box<SavedEntry>),
     /// The store has the same entry already.
     Unchanged,
     /// The mount is empty, and so was the earlier entry.
     Empty,
     /// The mount has far less content than the earlier entry, which is probably an accident.
-    Refused(Shrunk),
+    Refused(ShrinkReason),
     /// The mount exceeds the limit and consists of a single unit. If there is an earlier entry, an empty one replaces
     /// it, so that the next builder starts with an empty mount.
-    Outgrown {
+    TooLarge {
         /// The empty entry.
-        saved: Option<Box<Saved>>,
+        saved: Option<Box<SavedEntry>>,
         /// The size of the mount's content in bytes.
         bytes: u64,
     },
@@ -92,7 +92,7 @@ pub(crate) fn save(
     let listed = before.map(|entry| read_listing(store, entry, true)).transpose()?;
     let mut found = conversation.list()?;
     let units = units(found.listing.nodes.iter());
-    let counted = Counted::of(&mut found, listed.as_ref(), &units);
+    let counted = UsageCounts::of(&mut found, listed.as_ref(), &units);
     let mut saved = SavedMount {
         outcome: SaveOutcome::Unchanged,
         used: counted.used,
@@ -100,22 +100,22 @@ pub(crate) fn save(
         packages_used: counted.packages,
         packages_added: Tally::default(),
         trimmed: Tally::default(),
-        notes_uses: found.notes_uses,
+        records_access_times: found.records_access_times,
         root: found.root,
         notes: std::mem::take(&mut found.notes),
     };
     if let Some(note) = saved.notes.first.first() {
         saved.outcome = SaveOutcome::Incomplete(note.clone());
-        conversation.bye()?;
+        conversation.close()?;
         return Ok(saved);
     }
-    let Found { listing: Listing { nodes }, .. } = found;
+    let MountListing { listing: Listing { nodes }, .. } = found;
     let is_empty = nodes.iter().all(|node| node.kind == NodeKind::Directory);
     let used = |place: usize| {
-        file(&nodes[place]).map(|file| Use { unused: file.unused, used: file.used, bytes: file.size })
+        file(&nodes[place]).map(|file| FileUsage { unused: file.unused, used: file.used, bytes: file.size })
     };
     let left_out =
-        nodes_to_trim(&units, used, Bounds { unused_builds: terms.unused_builds, bytes: terms.max_size });
+        nodes_to_trim(&units, used, TrimLimits { unused_builds: terms.unused_builds, bytes: terms.max_size });
     let mut wanted: Vec<(u32, Node)> = Vec::with_capacity(nodes.len());
     let mut units_of_wanted = Vec::with_capacity(nodes.len());
     for (((number, node), is_left_out), unit) in (0..).zip(nodes).zip(left_out).zip(units) {
@@ -131,32 +131,32 @@ pub(crate) fn save(
     let before = before.filter(|entry| entry.manifest.subject.files > 0 || !is_empty);
     let replaces = before.map(|entry| entry.manifest.subject.bytes).filter(|_| !terms.allow_shrink);
     let shrunk = match replaces {
-        Some(_) if is_empty => Some(Shrunk::Empty),
-        before => Shrunk::to(bytes, before),
+        Some(_) if is_empty => Some(ShrinkReason::Empty),
+        before => ShrinkReason::for_sizes(bytes, before),
     };
     if shrunk.is_some() || is_empty {
         saved.outcome = shrunk.map_or(SaveOutcome::Empty, SaveOutcome::Refused);
-        conversation.bye()?;
+        conversation.close()?;
         return Ok(saved);
     }
     if wanted.is_empty() {
-        conversation.bye()?;
+        conversation.close()?;
         let outdated = before.is_some_and(|entry| entry.manifest.subject.files > 0);
-        let saved_empty = outdated.then(|| begin_anew(store, terms)).transpose()?;
-        saved.outcome = SaveOutcome::Outgrown { saved: saved_empty, bytes };
+        let saved_empty = outdated.then(|| save_empty(store, terms)).transpose()?;
+        saved.outcome = SaveOutcome::TooLarge { saved: saved_empty, bytes };
         return Ok(saved);
     }
     let known: Vec<Option<&FileData>> =
         wanted.iter().map(|(_, node)| listed.as_ref().and_then(|listed| known(node, listed))).collect();
     if let (Some(entry), Some(listed)) = (before, &listed)
-        && is_all(&wanted, &known, listed)
-        && store.is_everywhere(entry)
+        && is_unchanged(&wanted, &known, listed)
+        && store.is_in_all_stores(entry)
     {
-        conversation.bye()?;
+        conversation.close()?;
         return Ok(saved);
     }
     let save = store.save(EntryKind::Mount, &terms.family, terms.key)?;
-    let mut writing = Writing {
+    let mut writing = EntryWriter {
         save,
         nodes: Vec::new(),
         missing: Vec::new(),
@@ -165,10 +165,10 @@ pub(crate) fn save(
         meter,
     };
     writing.take(before, wanted, &known, &mut conversation)?;
-    conversation.bye()?;
-    let Writing { save, nodes, missing, packages, .. } = writing;
+    conversation.close()?;
+    let EntryWriter { save, nodes, missing, packages, .. } = writing;
     saved.packages_added = packages;
-    let is_whole = match whole_units(&units_of_wanted, &missing) {
+    let is_whole = match complete_units(&units_of_wanted, &missing) {
         Ok(is_whole) => is_whole,
         Err(path) => {
             let reason = format!("{} was changed or could not be read", path.display());
@@ -187,7 +187,7 @@ pub(crate) fn save(
     Ok(saved)
 }
 
-fn begin_anew(store: &Store, terms: &SaveTerms) -> Result<Box<Saved>, MountError> {
+fn save_empty(store: &Store, terms: &SaveTerms) -> Result<Box<SavedEntry>, MountError> {
     let save = store.save(EntryKind::Mount, &terms.family, terms.key)?;
     match commit(save, &Listing::default(), terms.subject.clone(), None) {
         Ok(empty) => Ok(Box::new(empty)),
@@ -197,7 +197,7 @@ fn begin_anew(store: &Store, terms: &SaveTerms) -> Result<Box<Saved>, MountError
 }
 
 /// Returns `true` if the entry contains exactly these nodes, with the same counts of unused builds.
-fn is_all(wanted: &[(u32, Node)], known: &[Option<&FileData>], listed: &Listing) -> bool {
+fn is_unchanged(wanted: &[(u32, Node)], known: &[Option<&FileData>], listed: &Listing) -> bool {
     wanted.len() == listed.nodes.len()
         && wanted.iter().zip(known).zip(&listed.nodes).all(|(((_, node), known), before)| {
             match (&node.kind, known) {
@@ -222,18 +222,18 @@ fn is_package(bytes: &[u8]) -> bool {
 }
 
 /// An entry that is being written.
-struct Writing<'a> {
+struct EntryWriter<'a> {
     save: Save,
     nodes: Vec<Option<Node>>,
     /// Indices and paths of files that could not be read completely.
     missing: Vec<(usize, OsString)>,
     /// Packages among the files that were read.
     packages: Tally,
-    notes: &'a mut Notes,
+    notes: &'a mut FailureNotes,
     meter: &'a Meter,
 }
 
-impl Writing<'_> {
+impl EntryWriter<'_> {
     /// Reuses chunks of the earlier entry, and requests the other files from the builder.
     fn take(
         &mut self,
@@ -243,7 +243,7 @@ impl Writing<'_> {
         conversation: &mut Conversation,
     ) -> Result<(), MountError> {
         let taken = match before {
-            Some(entry) => take_over(&mut self.save, entry, known)?,
+            Some(entry) => reuse_chunks(&mut self.save, entry, known)?,
             None => vec![None; wanted.len()],
         };
         let (mut small, mut large) = (Vec::new(), Vec::new());
@@ -259,8 +259,8 @@ impl Writing<'_> {
             }
             self.nodes.push(Some(node));
         }
-        self.meter.expect(small.iter().chain(&large).map(|(_, _, size)| size).sum());
-        for files in small.chunks(ASKED).chain(large.chunks(ASKED)) {
+        self.meter.set_total(small.iter().chain(&large).map(|(_, _, size)| size).sum());
+        for files in small.chunks(FILES_PER_REQUEST).chain(large.chunks(FILES_PER_REQUEST)) {
             self.read(files, conversation)?;
         }
         Ok(())
@@ -280,12 +280,12 @@ impl Writing<'_> {
             let (node, _, size) = files[place];
             let is_small = size < SMALL_FILE;
             self.meter.check().map_err(|_| MountError::Interrupted)?;
-            if let Taken::Bytes(bytes) = &taken {
+            if let ReadEvent::Bytes(bytes) = &taken {
                 package.get_or_insert_with(|| is_package(bytes));
             }
             match taken {
-                Taken::Bytes(bytes) if is_small => waiting.extend(bytes),
-                Taken::Bytes(bytes) => {
+                ReadEvent::Bytes(bytes) if is_small => waiting.extend(bytes),
+                ReadEvent::Bytes(bytes) => {
                     if begun.is_none() {
                         self.save.boundary()?;
                         begun = Some(self.save.position());
@@ -293,7 +293,7 @@ impl Writing<'_> {
                     self.save.write(&bytes)?;
                     self.meter.add(bytes.len() as u64);
                 }
-                Taken::End(ReadOutcome::Whole) => {
+                ReadEvent::End(ReadOutcome::Complete) => {
                     let at = begun.take().unwrap_or(self.save.position());
                     if is_small {
                         self.save.write(&waiting)?;
@@ -310,7 +310,7 @@ impl Writing<'_> {
                         }
                     }
                 }
-                Taken::End(outcome) => {
+                ReadEvent::End(outcome) => {
                     package = None;
                     waiting.clear();
                     if begun.take().is_some() {

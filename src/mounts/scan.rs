@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::conversation::{Conversation, ConversationError, Taken};
-use crate::courier::protocol::{FoundKind, FoundNode, Owner, ReadOutcome};
+use super::conversation::{Conversation, ConversationError, ReadEvent};
+use crate::courier::protocol::{MountNode, MountNodeKind, Owner, ReadOutcome};
 
 /// The maximum size of a file whose content is read, in bytes.
-const LARGEST: u64 = 1 << 20;
+const MAX_FILE: u64 = 1 << 20;
 
 /// The names in a file system, and the content of some of its files.
 #[derive(Debug)]
-pub(crate) struct Scanned {
+pub(crate) struct StageScan {
     /// Owner and mode of the root.
     pub(crate) root: Owner,
     /// All other nodes; parents come first.
-    pub(crate) nodes: Vec<FoundNode>,
+    pub(crate) nodes: Vec<MountNode>,
     /// The content of the requested files, by path. Files that are missing, too large or unreadable are left out.
     pub(crate) contents: BTreeMap<&'static str, Vec<u8>>,
 }
@@ -24,20 +24,22 @@ pub(crate) struct Scanned {
 pub(crate) fn scan(
     mut conversation: Conversation,
     files: &'static [&'static str],
-) -> Result<Scanned, ConversationError> {
+) -> Result<StageScan, ConversationError> {
     let (root, nodes) = conversation.scan()?;
     let mut contents = BTreeMap::new();
     for path in files {
         let wanted = (0..).zip(&nodes).find_map(|(number, node)| match node.kind {
-            FoundKind::File(size) if node.path == Path::new(path) && size <= LARGEST => Some((number, size)),
+            MountNodeKind::File(size) if node.path == Path::new(path) && size <= MAX_FILE => {
+                Some((number, size))
+            }
             _ => None,
         });
         let Some(wanted) = wanted else { continue };
         let (mut content, mut is_whole) = (Vec::new(), false);
         conversation.read(&[wanted], &mut |_, taken| {
             match taken {
-                Taken::Bytes(bytes) => content.extend(bytes),
-                Taken::End(outcome) => is_whole = outcome == ReadOutcome::Whole,
+                ReadEvent::Bytes(bytes) => content.extend(bytes),
+                ReadEvent::End(outcome) => is_whole = outcome == ReadOutcome::Complete,
             }
             Ok::<_, ConversationError>(())
         })?;
@@ -45,6 +47,6 @@ pub(crate) fn scan(
             contents.insert(*path, content);
         }
     }
-    conversation.bye()?;
-    Ok(Scanned { root, nodes, contents })
+    conversation.close()?;
+    Ok(StageScan { root, nodes, contents })
 }

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use super::identity::{Directory, MountId, MountUse, Origin, TargetMount, Variables, mounts};
+use super::identity::{MountId, MountOrigin, MountUse, RootDirectory, TargetMount, Variables, cache_mounts};
 use super::visit::{PROGRAM, SOCKET, STREAM, UPLOAD, target};
 use crate::buildkit::llb::Sharing;
 use crate::dockerfile::{Dockerfile, Options};
@@ -70,8 +70,8 @@ pub(crate) fn can_be_visited(
     let stage = |name: &str| resolution.stages.iter().find(|stage| stage.name.as_deref() == Some(name));
     let (Some(own), Some(_)) = (stage(STAGE), stage(&courier_stage(STAGE))) else { return false };
     let is_of_stage = |used: &MountUse| used.stage == own.index;
-    let found = mounts(&resolution, &options.build_args, variables);
-    found.carried.iter().any(|found| found.id == mount.id && found.uses.iter().any(is_of_stage))
+    let found = cache_mounts(&resolution, &options.build_args, variables);
+    found.supported.iter().any(|found| found.id == mount.id && found.uses.iter().any(is_of_stage))
 }
 
 fn options(MountId { origin, directory, .. }: &MountId, sharing: Sharing, target: &str) -> String {
@@ -81,12 +81,12 @@ fn options(MountId { origin, directory, .. }: &MountId, sharing: Sharing, target
         Sharing::Locked => "locked",
     };
     let mut options = format!("type=cache,target={target},sharing={sharing}");
-    if let Some(Origin { from, source, id, .. }) = origin {
+    if let Some(MountOrigin { from, source, id, .. }) = origin {
         for (name, value) in [("from", from), ("source", source), ("id", id)] {
             let _ = write!(options, ",{name}={value}");
         }
     }
-    if let Some(Directory { uid, gid, mode }) = directory {
+    if let Some(RootDirectory { uid, gid, mode }) = directory {
         let _ = write!(options, ",uid={uid},gid={gid},mode={mode:o}");
     }
     options
@@ -104,11 +104,11 @@ mod tests {
             ..Options::default()
         };
         let resolution = Dockerfile::parse(dockerfile).unwrap().resolve(&options).unwrap();
-        let mounts = mounts(&resolution, &options.build_args, Variables::Expanded);
-        let mount = &mounts.carried[0];
+        let mounts = cache_mounts(&resolution, &options.build_args, Variables::Expanded);
+        let mount = &mounts.supported[0];
         (
             can_be_visited(mount, dockerfile, &options, Variables::Expanded),
-            with_visit(dockerfile, "visit", &mounts.carried),
+            with_visit(dockerfile, "visit", &mounts.supported),
         )
     }
 

@@ -14,22 +14,22 @@ use super::*;
 use crate::courier;
 use crate::digest::Digest;
 use crate::store::Meter;
-use crate::store::backend::Directory as LocalDirectory;
-use crate::store::{Entry, Lane, Store, Subject, Terms, Trust};
+use crate::store::backend::DirectoryBackend as LocalDirectory;
+use crate::store::{Entry, Lane, Store, StoreOptions, Subject, Trust};
 
 /// A store, and directories in the role of mounts.
-pub(super) struct Bench {
+pub(super) struct TestStore {
     base: tempfile::TempDir,
     pub(super) store: Store,
 }
 
-impl Bench {
+impl TestStore {
     pub(super) fn new() -> Self {
         // The file system of the temporary directory may not record access times.
         let base = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let lane = Lane::try_from("main".to_owned()).unwrap();
         let trust = Trust::default();
-        let terms = Terms { trust, ..Terms::of(lane) };
+        let terms = StoreOptions { trust, ..StoreOptions::of(lane) };
         let store = Store::new(Arc::new(LocalDirectory::new(&base.path().join("store"))), None, terms);
         Self { base, store }
     }
@@ -42,19 +42,21 @@ impl Bench {
     }
 
     pub(super) fn save(&self, mount: &Path, before: Option<&Entry>, terms: &SaveTerms) -> SavedMount {
-        talk(mount, |talk| save(&self.store, before, talk, terms, &Meter::default())).unwrap()
+        with_courier(mount, |talk| save(&self.store, before, talk, terms, &Meter::default())).unwrap()
     }
 
     pub(super) fn restore(&self, mount: &Path, entry: &Entry) -> RestoredMount {
-        self.restore_beside(mount, entry, Present::Replaced)
+        self.restore_with(mount, entry, ExistingFiles::Replace)
     }
 
-    fn restore_beside(&self, mount: &Path, entry: &Entry, present: Present) -> RestoredMount {
-        talk(mount, |talk| restore(&self.store, entry, present, talk, &Meter::default())).unwrap()
+    fn restore_with(&self, mount: &Path, entry: &Entry, present: ExistingFiles) -> RestoredMount {
+        with_courier(mount, |talk| restore(&self.store, entry, present, talk, &Meter::default())).unwrap()
     }
 
     pub(super) fn try_restore(&self, mount: &Path, entry: &Entry) -> Result<RestoredMount, MountError> {
-        talk(mount, |talk| restore(&self.store, entry, Present::Replaced, talk, &Meter::default()))
+        with_courier(mount, |talk| {
+            restore(&self.store, entry, ExistingFiles::Replace, talk, &Meter::default())
+        })
     }
 }
 
@@ -77,7 +79,7 @@ pub(super) fn entry(saved: SavedMount) -> Entry {
 }
 
 /// Communicates with a courier in `mount`.
-pub(super) fn talk<T>(mount: &Path, work: impl FnOnce(Conversation) -> T) -> T {
+pub(super) fn with_courier<T>(mount: &Path, work: impl FnOnce(Conversation) -> T) -> T {
     let (ours, theirs) = UnixStream::pair().unwrap();
     thread::scope(|scope| {
         scope.spawn(move || {
@@ -86,7 +88,7 @@ pub(super) fn talk<T>(mount: &Path, work: impl FnOnce(Conversation) -> T) -> T {
             drop(courier::mount::serve(0, mount, &mut &theirs, &mut to));
         });
         let reader = BufReader::new(ours.try_clone().unwrap());
-        let (number, talk) = Conversation::greet(reader, BufWriter::new(ours)).unwrap();
+        let (number, talk) = Conversation::accept(reader, BufWriter::new(ours)).unwrap();
         assert_eq!(number, 0);
         work(talk)
     })

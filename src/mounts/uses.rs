@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
-use super::conversation::Found;
+use super::conversation::MountListing;
 use crate::archive::{FileData, Listing, Node, NodeKind};
 
 /// A number of files, and the sum of their sizes.
@@ -36,16 +36,16 @@ pub(super) fn known<'a>(node: &Node, listed: &'a Listing) -> Option<&'a FileData
 }
 
 /// The files that the build used and added.
-pub(super) struct Counted {
+pub(super) struct UsageCounts {
     pub(super) used: Tally,
     pub(super) added: Tally,
     /// Packages among the used files.
     pub(super) packages: Tally,
 }
 
-impl Counted {
+impl UsageCounts {
     /// Counts the uses. Updates, for each file, the number of consecutive builds that did not read its unit.
-    pub(super) fn of(found: &mut Found, listed: Option<&Listing>, units: &[Option<u32>]) -> Self {
+    pub(super) fn of(found: &mut MountListing, listed: Option<&Listing>, units: &[Option<u32>]) -> Self {
         let mut counted =
             Self { used: Tally::default(), added: Tally::default(), packages: Tally::default() };
         // For each unit: `true` if one of its files was read, and the number of builds that read none of them.
@@ -58,7 +58,7 @@ impl Counted {
                     counted.added.add(file.size);
                     true
                 }
-                Some(_) => found.notes_uses && *time != node.mtime,
+                Some(_) => found.records_access_times && *time != node.mtime,
             };
             if let Some(known) = known.filter(|_| is_used) {
                 counted.used.add(file.size);
@@ -71,7 +71,7 @@ impl Counted {
             *unused = known.map_or(0, |known| known.unused).min(*unused);
         }
         // A build that did not touch the mount, because the layer was cached, does not show which files are needed.
-        let is_counted = found.notes_uses && counted.used.files + counted.added.files > 0;
+        let is_counted = found.records_access_times && counted.used.files + counted.added.files > 0;
         for (node, unit) in found.listing.nodes.iter_mut().zip(units) {
             if let NodeKind::File(file) = &mut node.kind {
                 file.unused = match uses.get(unit) {

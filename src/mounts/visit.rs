@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::conversation::{Conversation, ConversationError, Reader, Writer};
-use super::direct::Direct;
+use super::conversation::{Conversation, ConversationError, CourierReader, CourierWriter};
+use super::direct::DirectSocket;
 use super::identity::TargetMount;
 use crate::buildkit::llb::{CacheMount, Definition, Exec, Graph, Sharing};
 use crate::buildkit::session::{Attachments, SshAgent, StepStream, Upload, new_id};
@@ -32,26 +32,26 @@ pub(super) const SOCKET: &str = "/larder.sock";
 const MOUNTS: &str = "/mounts";
 /// The name by which the builder fetches the courier from the session.
 pub(super) const UPLOAD: &str = "larder-courier";
-const PARENT: &str = "/cache";
+const CACHE_PARENT: &str = "/cache";
 /// The maximum number of queued status messages.
-const WAITING: usize = 64;
+const QUEUE_LENGTH: usize = 64;
 /// The entitlement to use the network of the builder's host.
 const HOST_NETWORK: &str = "network.host";
 /// The buffer size of direct connections, in bytes.
 const BUFFER: usize = 256 << 10;
 /// The maximum number of bytes of the step's output that are reported when it fails.
-const LONGEST_OUTPUT: usize = 2000;
+const MAX_OUTPUT: usize = 2000;
 
 /// The solve that the step of a visit belongs to.
-pub(crate) enum Within {
+pub(crate) enum VisitSolve {
     /// A separate solve.
-    Nothing,
+    Separate,
     /// A build, whose other steps are not limited by the deadline of the visit.
-    Build(Box<BuildWithin>),
+    Build(Box<VisitBuild>),
 }
 
 /// A build with an appended stage that has the mounts: see [`super::with_visit`].
-pub(crate) struct BuildWithin {
+pub(crate) struct VisitBuild {
     pub(crate) request: SolveRequest,
     pub(crate) attachments: Attachments,
     pub(crate) status: mpsc::Sender<StatusUpdate>,
@@ -107,17 +107,17 @@ fn in_brackets(text: &str) -> String {
 pub(crate) async fn visit<T: Send + 'static>(
     client: &Client,
     mounts: &[TargetMount],
-    within: Within,
+    within: VisitSolve,
     work: impl Fn(usize, Conversation) -> T + Send + Sync + 'static,
     terms: &VisitTerms,
 ) -> Result<Vec<T>, VisitError> {
-    let work: Arc<Work<T>> = Arc::new(work);
+    let work: Arc<MountWork<T>> = Arc::new(work);
     let mut visit = Visit::of(mounts.len(), terms);
     visit.may_overlap = mounts.iter().all(|mount| mount.sharing == Sharing::Shared);
     match within {
-        Within::Build(build) => visit.run_in(client, *build, &work).await,
-        Within::Nothing => {
-            if let Some((program, direct)) = short_cut(client) {
+        VisitSolve::Build(build) => visit.run_in_build(client, *build, &work).await,
+        VisitSolve::Separate => {
+            if let Some((program, direct)) = direct_connection(client) {
                 let mut request = SolveRequest {
                     definition: Some(definition(program, mounts, &terms.name, Some(direct.environment()))),
                     ..SolveRequest::default()
@@ -126,7 +126,7 @@ pub(crate) async fn visit<T: Send + 'static>(
                 let done =
                     visit.run(client, request, Attachments::default(), None, Some(direct), &work).await;
                 // The engine may be on a different machine or platform, or deny access to its network.
-                if visit.is_there || !matches!(done, Err(VisitError::Solve { .. })) {
+                if visit.has_connected || !matches!(done, Err(VisitError::Solve { .. })) {
                     return done;
                 }
             }
@@ -141,12 +141,12 @@ pub(crate) async fn visit<T: Send + 'static>(
 /// Visits the file system of a stage: see [`super::with_scan`]. Fails if the step cannot be run.
 pub(crate) async fn visit_stage<T: Send + 'static>(
     client: &Client,
-    build: BuildWithin,
+    build: VisitBuild,
     work: impl Fn(Conversation) -> T + Send + Sync + 'static,
     terms: &VisitTerms,
 ) -> Result<Option<T>, VisitError> {
-    let work: Arc<Work<T>> = Arc::new(move |_, conversation| work(conversation));
-    Ok(Visit::of(1, terms).run_in(client, build, &work).await?.pop())
+    let work: Arc<MountWork<T>> = Arc::new(move |_, conversation| work(conversation));
+    Ok(Visit::of(1, terms).run_in_build(client, build, &work).await?.pop())
 }
 
 async fn program_for(client: &Client, terms: &VisitTerms) -> Result<&'static [u8], VisitError> {
@@ -163,15 +163,15 @@ async fn program_for(client: &Client, terms: &VisitTerms) -> Result<&'static [u8
 
 /// Returns the courier and a socket for a direct connection if the engine seems to be on this machine. A Docker engine
 /// usually allows steps to use the host's network, a buildkitd does not.
-fn short_cut(client: &Client) -> Option<(&'static [u8], Direct)> {
+fn direct_connection(client: &Client) -> Option<(&'static [u8], DirectSocket)> {
     let is_docker = client.product().is_docker();
-    let own = platform::own();
-    let architecture = own.split('/').nth(1).filter(|_| is_docker && client.seems_near())?;
-    courier::program(architecture).zip(Direct::open().ok())
+    let own = platform::local_container_platform();
+    let architecture = own.split('/').nth(1).filter(|_| is_docker && client.uses_local_socket())?;
+    courier::program(architecture).zip(DirectSocket::open().ok())
 }
 
 /// Handles the mount at an index.
-type Work<T> = dyn Fn(usize, Conversation) -> T + Send + Sync;
+type MountWork<T> = dyn Fn(usize, Conversation) -> T + Send + Sync;
 
 /// A visit in progress.
 struct Visit<'a> {
@@ -182,29 +182,29 @@ struct Visit<'a> {
     terms: &'a VisitTerms,
     /// The time limit that currently applies, and its end.
     limit: Duration,
-    ends: Instant,
+    ends_at: Instant,
     /// `true` once a courier has connected.
-    is_there: bool,
+    has_connected: bool,
 }
 
 impl<'a> Visit<'a> {
     fn of(mounts: usize, terms: &'a VisitTerms) -> Self {
-        let (limit, ends) = (terms.deadline, after(terms.deadline));
-        Self { mounts, may_overlap: false, terms, limit, ends, is_there: false }
+        let (limit, ends_at) = (terms.deadline, after(terms.deadline));
+        Self { mounts, may_overlap: false, terms, limit, ends_at, has_connected: false }
     }
 
     /// Runs the step as the last one of a build.
-    async fn run_in<T: Send + 'static>(
+    async fn run_in_build<T: Send + 'static>(
         &mut self,
         client: &Client,
-        build: BuildWithin,
-        work: &Arc<Work<T>>,
+        build: VisitBuild,
+        work: &Arc<MountWork<T>>,
     ) -> Result<Vec<T>, VisitError> {
-        let BuildWithin { request, mut attachments, status, timeout } = build;
+        let VisitBuild { request, mut attachments, status, timeout } = build;
         let program = program_for(client, self.terms).await?;
         attachments.uploads.insert(UPLOAD.to_owned(), Upload::Bytes(program));
         self.limit = timeout.unwrap_or(Duration::MAX);
-        self.ends = after(self.limit);
+        self.ends_at = after(self.limit);
         self.run(client, request, attachments, Some(status), None, work).await
     }
 
@@ -215,8 +215,8 @@ impl<'a> Visit<'a> {
         request: SolveRequest,
         mut attachments: Attachments,
         forward: Option<mpsc::Sender<StatusUpdate>>,
-        direct: Option<Direct>,
-        work: &Arc<Work<T>>,
+        direct: Option<DirectSocket>,
+        work: &Arc<MountWork<T>>,
     ) -> Result<Vec<T>, VisitError> {
         let (streams, mut connections) = mpsc::channel(self.mounts.max(1));
         let (near, mut near_connections) = mpsc::channel(self.mounts.max(1));
@@ -225,22 +225,22 @@ impl<'a> Visit<'a> {
         let give_up = self.terms.cancel.child_token();
         let is_of_build = forward.is_some();
         let may_overlap = !is_of_build && self.may_overlap;
-        let (status, updates) = mpsc::channel(WAITING);
-        let listening = tokio::spawn(listen(updates, forward));
+        let (status, updates) = mpsc::channel(QUEUE_LENGTH);
+        let listening = tokio::spawn(forward_status(updates, forward));
         let solving = {
             let (client, give_up) = (client.clone(), give_up.clone());
             async move { client.solve(request, attachments, status, give_up).await }
         };
         let mut solving = tokio::spawn(solving);
 
-        let seats = Arc::new(Seats(Mutex::new(vec![false; self.mounts])));
+        let seats = Arc::new(ConnectedMounts(Mutex::new(vec![false; self.mounts])));
         let mut working = JoinSet::new();
-        let mut done = Done { values: (0..self.mounts).map(|_| None).collect(), fault: None };
-        let deadline = tokio::time::sleep_until(self.ends);
+        let mut done = VisitResults { values: (0..self.mounts).map(|_| None).collect(), error: None };
+        let deadline = tokio::time::sleep_until(self.ends_at);
         tokio::pin!(deadline);
         let (mut late, mut near_streams) = (false, Vec::new());
         let solved = loop {
-            let (reader, writer): (Reader, Writer) = tokio::select! {
+            let (reader, writer): (CourierReader, CourierWriter) = tokio::select! {
                 solved = &mut solving => break solved,
                 Some(StepStream { reader, writer }) = connections.recv() => {
                     (Box::new(reader), Box::new(writer))
@@ -256,7 +256,7 @@ impl<'a> Visit<'a> {
                     )
                 }
                 Some(ended) = working.join_next() => {
-                    done.keep(ended);
+                    done.record(ended);
                     if may_overlap
                         && !give_up.is_cancelled()
                         && let Some(values) = done.take_all()
@@ -272,13 +272,13 @@ impl<'a> Visit<'a> {
                     continue;
                 }
             };
-            if !std::mem::replace(&mut self.is_there, true) && is_of_build {
+            if !std::mem::replace(&mut self.has_connected, true) && is_of_build {
                 self.limit = self.terms.deadline;
-                deadline.as_mut().reset(after(self.limit).min(self.ends));
+                deadline.as_mut().reset(after(self.limit).min(self.ends_at));
             }
             let (work, seats) = (Arc::clone(work), Arc::clone(&seats));
             working.spawn_blocking(move || {
-                let (place, conversation) = Conversation::greet(reader, writer)?;
+                let (place, conversation) = Conversation::accept(reader, writer)?;
                 seats.take(place)?;
                 Ok((place, work(place, conversation)))
             });
@@ -289,7 +289,7 @@ impl<'a> Visit<'a> {
             drop(stream.shutdown(Shutdown::Both));
         }
         while let Some(ended) = working.join_next().await {
-            done.keep(ended);
+            done.record(ended);
         }
         let output = listening.await.unwrap_or_default();
         if self.terms.cancel.is_cancelled() {
@@ -306,7 +306,7 @@ impl<'a> Visit<'a> {
         match solved {
             Err(ended) => std::panic::resume_unwind(ended.into_panic()),
             Ok(Err(source)) => Err(VisitError::Solve { source, output }),
-            Ok(Ok(_)) => Err(VisitError::Courier(done.fault.unwrap_or(ConversationError::Ended))),
+            Ok(Ok(_)) => Err(VisitError::Courier(done.error.unwrap_or(ConversationError::Ended))),
         }
     }
 }
@@ -318,9 +318,9 @@ fn after(limit: Duration) -> Instant {
 }
 
 /// The mounts for which a courier has connected.
-struct Seats(Mutex<Vec<bool>>);
+struct ConnectedMounts(Mutex<Vec<bool>>);
 
-impl Seats {
+impl ConnectedMounts {
     /// Claims the mount at `place`. The number comes from the courier and is not trusted.
     fn take(&self, place: usize) -> Result<(), ConversationError> {
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -336,23 +336,23 @@ impl Seats {
 }
 
 /// The results of the mounts so far.
-struct Done<T> {
+struct VisitResults<T> {
     values: Vec<Option<T>>,
     /// The error of a connection that could not be assigned to a mount.
-    fault: Option<ConversationError>,
+    error: Option<ConversationError>,
 }
 
-impl<T> Done<T> {
+impl<T> VisitResults<T> {
     /// Returns the results once all are available.
     fn take_all(&mut self) -> Option<Vec<T>> {
         let is_all = self.values.iter().all(Option::is_some);
         is_all.then(|| std::mem::take(&mut self.values).into_iter().flatten().collect())
     }
 
-    fn keep(&mut self, ended: Result<Result<(usize, T), ConversationError>, tokio::task::JoinError>) {
+    fn record(&mut self, ended: Result<Result<(usize, T), ConversationError>, tokio::task::JoinError>) {
         match ended {
             Ok(Ok((place, value))) => self.values[place] = Some(value),
-            Ok(Err(fault)) => self.fault = Some(fault),
+            Ok(Err(fault)) => self.error = Some(fault),
             // A panic was already reported by the thread.
             Err(_) => {}
         }
@@ -365,9 +365,12 @@ fn definition(program: &[u8], mounts: &[TargetMount], name: &str, short_cut: Opt
     let mut arguments = vec![PROGRAM.to_owned(), SOCKET.to_owned()];
     arguments.extend((0..mounts.len()).map(target));
     let caches = mounts.iter().enumerate().map(|(number, mount)| CacheMount {
-        id: mount.id.wire.clone(),
+        id: mount.id.buildkit_id.clone(),
         parent: mount.id.directory.map(|directory| {
-            (graph.directory(PARENT, directory.mode, directory.uid, directory.gid), PARENT.to_owned())
+            (
+                graph.directory(CACHE_PARENT, directory.mode, directory.uid, directory.gid),
+                CACHE_PARENT.to_owned(),
+            )
         }),
         sharing: mount.sharing,
         target: target(number),
@@ -393,7 +396,7 @@ pub(super) fn target(number: usize) -> String {
 }
 
 /// Forwards the status until its end; returns the last output of the steps.
-async fn listen(
+async fn forward_status(
     mut updates: mpsc::Receiver<StatusUpdate>,
     forward: Option<mpsc::Sender<StatusUpdate>>,
 ) -> String {
@@ -401,7 +404,7 @@ async fn listen(
     while let Some(update) = updates.recv().await {
         for log in &update.logs {
             output.extend(&log.data);
-            output.drain(..output.len().saturating_sub(LONGEST_OUTPUT));
+            output.drain(..output.len().saturating_sub(MAX_OUTPUT));
         }
         if let Some(forward) = &forward {
             // The receiver may be closed; the visit continues.
@@ -417,7 +420,7 @@ mod tests {
 
     #[test]
     fn each_mount_accepts_one_courier_and_an_unknown_mount_is_refused() {
-        let seats = Seats(Mutex::new(vec![false; 2]));
+        let seats = ConnectedMounts(Mutex::new(vec![false; 2]));
         assert!(seats.take(1).is_ok() && seats.take(0).is_ok());
         assert_eq!(
             seats.take(1).unwrap_err().to_string(),

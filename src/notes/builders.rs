@@ -12,13 +12,13 @@ use crate::digest::Digest;
 
 const SCHEMA: &str = "larder.builder.v1";
 /// The maximum number of layers, prefixes, mounts and images of one builder. The oldest are removed.
-const MOST: usize = 64;
+const MAX_ENTRIES: usize = 64;
 /// The maximum number of loaded prefixes in an engine.
-const MOST_LOADED: usize = 4;
+const MAX_LOADED: usize = 4;
 /// The time for which a used image is not removed, because a build may still use it.
 const IN_USE: SignedDuration = SignedDuration::from_hours(1);
 /// The maximum number of steps of one builder. The oldest are removed.
-const MOST_STEPS: usize = 1024;
+const MAX_STEPS: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BuilderEntry {
@@ -109,7 +109,7 @@ impl BuilderEntry {
         let mut names = known.map(|known| known.published).unwrap_or_default();
         names.extend(published);
         self.prefixes.insert(key, BuiltPrefix { used: now, made, base, published: names });
-        forget_oldest(&mut self.prefixes, MOST, |prefix| prefix.used);
+        forget_oldest(&mut self.prefixes, MAX_ENTRIES, |prefix| prefix.used);
     }
 
     /// Records that the image with this name was loaded or used, and removes others that were not used for a while.
@@ -120,7 +120,7 @@ impl BuilderEntry {
             self.loaded.iter().map(|(name, used)| (*used, name.clone())).collect();
         names.sort_unstable();
         let is_in_use = |used: Timestamp| now.duration_since(used) < IN_USE;
-        let excess = names.len().saturating_sub(MOST_LOADED);
+        let excess = names.len().saturating_sub(MAX_LOADED);
         let forgotten = names.into_iter().take(excess).filter(|(used, _)| !is_in_use(*used));
         let forgotten: Vec<String> = forgotten.map(|(_, name)| name).collect();
         self.loaded.retain(|name, _| !forgotten.contains(name));
@@ -139,7 +139,7 @@ impl BuilderEntry {
 
     pub(crate) fn note_layers(&mut self, layers: Digest, image: &str, now: Timestamp) {
         self.layers.insert(layers, BuiltLayers { image: image.to_owned(), built: now });
-        forget_oldest(&mut self.layers, MOST, |layers| layers.built);
+        forget_oldest(&mut self.layers, MAX_ENTRIES, |layers| layers.built);
     }
 
     /// Records that the builder no longer has these layers.
@@ -155,22 +155,22 @@ impl BuilderEntry {
     /// Records that a mount has content.
     pub(crate) fn note_mount(&mut self, key: Digest, now: Timestamp) {
         self.mounts.insert(key, now);
-        forget_oldest(&mut self.mounts, MOST, |seen| *seen);
+        forget_oldest(&mut self.mounts, MAX_ENTRIES, |seen| *seen);
     }
 
     /// Returns `true` if the builder has built this image.
-    pub(crate) fn has_made(&self, image: Digest) -> bool {
+    pub(crate) fn has_built(&self, image: Digest) -> bool {
         self.images.contains_key(&image)
     }
 
     /// Returns `true` if the builder has built more than one image.
-    pub(crate) fn is_kept(&self) -> bool {
+    pub(crate) fn has_built_several_images(&self) -> bool {
         self.images.len() > 1
     }
 
     pub(crate) fn note_image(&mut self, image: Digest, now: Timestamp) {
         self.images.insert(image, now);
-        forget_oldest(&mut self.images, MOST, |made| *made);
+        forget_oldest(&mut self.images, MAX_ENTRIES, |made| *made);
     }
 
     /// Records that the limits of the builder were reported. Returns `true` the first time.
@@ -179,14 +179,14 @@ impl BuilderEntry {
     }
 
     /// Returns `true` if the builder has run or cached a step.
-    pub(crate) fn has_had_step(&self, mark: Digest) -> bool {
+    pub(crate) fn has_step(&self, mark: Digest) -> bool {
         self.steps.contains_key(&mark)
     }
 
     /// Records that the builder has run or cached these steps.
     pub(crate) fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>, now: Timestamp) {
         self.steps.extend(marks.into_iter().map(|mark| (mark, now)));
-        forget_oldest(&mut self.steps, MOST_STEPS, |seen| *seen);
+        forget_oldest(&mut self.steps, MAX_STEPS, |seen| *seen);
     }
 }
 
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(known, entry);
         assert_eq!((known.image_on(key(0)), known.image_on(key(1))), (None, Some("image")));
         assert_eq!(known.mount_seen(key(64)), Some(at(64)));
-        assert!(known.has_had_step(key(0)) && !known.has_had_step(key(65)));
+        assert!(known.has_step(key(0)) && !known.has_step(key(65)));
         known.forget_layers(key(1));
         assert_eq!(known.image_on(key(1)), None);
         assert_eq!(notes.builder("two").unwrap().image_on(key(1)), None);

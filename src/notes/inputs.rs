@@ -118,7 +118,7 @@ impl RecordHead {
 
 impl Notes {
     /// Writes the record of the key in `head`. `inputs` must come from `Seal::publish`, without values.
-    pub(crate) fn keep_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), NotesError> {
+    pub(crate) fn write_inputs(&self, head: &RecordHead, inputs: &[Input]) -> Result<(), NotesError> {
         let path = self.inputs_path(head.image_key);
         let failed =
             |error: serde_json::Error| NotesError::Write { path: path.clone(), source: error.into() };
@@ -252,7 +252,7 @@ mod tests {
         assert_eq!(notes.records().unwrap(), []);
         for number in [2, 3, 1] {
             let (head, inputs) = record(number);
-            notes.keep_inputs(&head, &inputs).unwrap();
+            notes.write_inputs(&head, &inputs).unwrap();
         }
         let heads = notes.records().unwrap();
         assert_eq!(heads, [3, 2, 1].map(|number| record(number).0));
@@ -286,7 +286,7 @@ mod tests {
         assert!(!hit(9), "there is no record yet");
         for number in [1, 2] {
             let (head, inputs) = record(number);
-            notes.keep_inputs(&head, &inputs).unwrap();
+            notes.write_inputs(&head, &inputs).unwrap();
         }
         assert!(hit(3));
         let heads = notes.records().unwrap();
@@ -302,7 +302,7 @@ mod tests {
         let (_directory, notes) = notes();
         for number in 0..i64::try_from(MAX_RECORDS).unwrap() + 3 {
             let (head, inputs) = record(number);
-            notes.keep_inputs(&head, &inputs).unwrap();
+            notes.write_inputs(&head, &inputs).unwrap();
             let time = filetime::FileTime::from_unix_time(1000 + number, 0);
             filetime::set_file_mtime(notes.inputs_path(head.image_key), time).unwrap();
         }
@@ -316,7 +316,7 @@ mod tests {
         let (_directory, notes) = notes();
         let (head, inputs) = record(1);
         for keep in [0, 1, 40, 300] {
-            notes.keep_inputs(&head, &inputs).unwrap();
+            notes.write_inputs(&head, &inputs).unwrap();
             let path = notes.inputs_path(head.image_key);
             let text = fs::read(&path).unwrap();
             fs::write(&path, &text[..keep]).unwrap();

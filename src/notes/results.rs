@@ -14,7 +14,7 @@ use super::{LAYOUT, Notes, NotesError};
 use crate::context::Stamp;
 
 /// The size in bytes from which on outdated lines are removed.
-const LARGE: usize = 64 << 10;
+const TIDY_SIZE: usize = 64 << 10;
 
 #[derive(Serialize, Deserialize)]
 struct ResultEntry {
@@ -56,7 +56,7 @@ impl Notes {
 
     fn tidy_results(&self) -> Result<(), NotesError> {
         let file = self.results_path();
-        if Self::read(&file).unwrap_or_default().len() < LARGE {
+        if Self::read(&file).unwrap_or_default().len() < TIDY_SIZE {
             return Ok(());
         }
         let mut lines = Vec::new();
@@ -109,7 +109,7 @@ mod tests {
             fs::write(&file, number.to_string()).unwrap();
             notes.note_result(&file).unwrap();
         }
-        assert!(fs::metadata(notes.results_path()).unwrap().len() < (LARGE as u64) + 1000);
+        assert!(fs::metadata(notes.results_path()).unwrap().len() < (TIDY_SIZE as u64) + 1000);
         assert!(notes.results().contains(&file));
     }
 }

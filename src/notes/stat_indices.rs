@@ -23,8 +23,8 @@ impl Notes {
         Self::read(&self.index_path(CONTEXTS, directory)).ok()
     }
 
-    pub(crate) fn keep_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
-        self.keep_index(CONTEXTS, directory, index)
+    pub(crate) fn write_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
+        self.write_index(CONTEXTS, directory, index)
     }
 
     /// Returns the encoded archive index of the absolute path `directory`, if there is one.
@@ -32,11 +32,11 @@ impl Notes {
         Self::read(&self.index_path(ARCHIVES, directory)).ok()
     }
 
-    pub(crate) fn keep_archive_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
-        self.keep_index(ARCHIVES, directory, index)
+    pub(crate) fn write_archive_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
+        self.write_index(ARCHIVES, directory, index)
     }
 
-    fn keep_index(&self, kind: &str, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
+    fn write_index(&self, kind: &str, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
         if self.is_read_only {
             return Ok(());
         }
@@ -85,7 +85,7 @@ mod tests {
         let directory = |number: usize| PathBuf::from(format!("/contexts/{number}"));
         assert_eq!(notes.stat_index(&directory(0)), None);
         for number in 0..MAX_INDICES + 3 {
-            notes.keep_stat_index(&directory(number), &[u8::try_from(number).unwrap()]).unwrap();
+            notes.write_stat_index(&directory(number), &[u8::try_from(number).unwrap()]).unwrap();
             let path = notes.index_path(CONTEXTS, &directory(number));
             let time = filetime::FileTime::from_unix_time(1_000 + i64::try_from(number).unwrap(), 0);
             filetime::set_file_mtime(path, time).unwrap();

@@ -1,6 +1,6 @@
 //! The report on a saved or restored directory, as one line of text.
 
-use super::summary::duration;
+use super::summary::format_duration;
 use crate::amounts::{count, size};
 use crate::pipeline::dir::report::{DirAction, DirAmounts, DirOutcome, DirReport};
 use crate::screen_text::screen_text;
@@ -9,7 +9,7 @@ impl DirReport {
     pub(crate) fn text(&self) -> String {
         let DirAmounts { files, bytes, written, unchanged, .. } = self.amounts;
         let path = screen_text(&self.path);
-        let time = duration(self.millis);
+        let time = format_duration(self.millis);
         let amount = format!("{}, {}", count(files, "file", "files"), size(bytes));
         let entry = self.entry.as_deref().map_or("", |id| &id[..id.len().min(12)]);
         let lane = screen_text(self.lane.as_deref().unwrap_or_default());

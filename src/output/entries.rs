@@ -9,21 +9,21 @@ use serde::Serialize;
 use crate::amounts::size;
 use crate::digest::Digest;
 use crate::screen_text::screen_text;
-use crate::store::{Census, EntryKind, KeyInput, Lane, Listed, RunFlags};
+use crate::store::{Census, CensusEntry, EntryKind, KeyInput, Lane, RunFlags};
 
-const SHORT: usize = 12;
+const SHORT_DIGEST_LENGTH: usize = 12;
 
 /// The output of `larder cache list`; serializes to its JSON.
 #[derive(Debug, Serialize)]
-pub(crate) struct Entries<'a> {
+pub(crate) struct EntryList<'a> {
     schema: &'static str,
     place: &'a str,
     #[serde(rename = "entries")]
-    rows: Vec<Row<'a>>,
+    rows: Vec<EntryRow<'a>>,
 }
 
 #[derive(Debug, Serialize)]
-struct Row<'a> {
+struct EntryRow<'a> {
     id: String,
     kind: EntryKind,
     key: Digest,
@@ -46,8 +46,8 @@ struct Row<'a> {
     nodes: NonZeroU32,
 }
 
-impl<'a> Row<'a> {
-    fn new(listed: &'a Listed) -> Self {
+impl<'a> EntryRow<'a> {
+    fn new(listed: &'a CensusEntry) -> Self {
         let manifest = &listed.entry.manifest;
         Self {
             id: listed.entry.short_id(),
@@ -79,8 +79,8 @@ impl<'a> Row<'a> {
             line("tags", &screen_text(&self.tags.join(", ")));
         }
         line("lane", &screen_text(&self.lane.to_string()));
-        line("created", &moment(self.created));
-        line("last used", &moment(self.last_used));
+        line("created", &format_time(self.created));
+        line("last used", &format_time(self.last_used));
         let parts = match (self.kind, self.files) {
             (EntryKind::Image | EntryKind::Prefix, 1) => "layer",
             (EntryKind::Image | EntryKind::Prefix, _) => "layers",
@@ -98,9 +98,9 @@ impl<'a> Row<'a> {
     }
 }
 
-impl<'a> Entries<'a> {
+impl<'a> EntryList<'a> {
     pub(crate) fn new(census: &'a Census, place: &'a str) -> Self {
-        let rows = census.entries.iter().map(Row::new).collect();
+        let rows = census.entries.iter().map(EntryRow::new).collect();
         Self { schema: "larder.cache-list.v1", place, rows }
     }
 
@@ -123,7 +123,7 @@ impl<'a> Entries<'a> {
 pub(crate) struct EntryInfo<'a> {
     schema: &'static str,
     #[serde(flatten)]
-    entry: Row<'a>,
+    entry: EntryRow<'a>,
     digest: Digest,
     chunks: usize,
     inputs: &'a [KeyInput],
@@ -131,11 +131,11 @@ pub(crate) struct EntryInfo<'a> {
 }
 
 impl<'a> EntryInfo<'a> {
-    pub(crate) fn new(listed: &'a Listed) -> Self {
+    pub(crate) fn new(listed: &'a CensusEntry) -> Self {
         let manifest = &listed.entry.manifest;
         Self {
             schema: "larder.cache-info.v1",
-            entry: Row::new(listed),
+            entry: EntryRow::new(listed),
             digest: listed.entry.id,
             chunks: manifest.chunks.len(),
             inputs: &manifest.subject.inputs,
@@ -144,20 +144,20 @@ impl<'a> EntryInfo<'a> {
     }
 
     /// Returns the short form of the text.
-    pub(crate) fn brief(&self) -> String {
+    pub(crate) fn brief_text(&self) -> String {
         let mut text = String::new();
         self.entry.text(&mut text);
         if let Some(RunFlags { flags, command }) = self.run {
             let command =
                 if command.is_empty() { Vec::new() } else { [&["--".to_owned()], &command[..]].concat() };
-            let run: Vec<String> = flags.iter().chain(&command).map(|word| quoted(word)).collect();
+            let run: Vec<String> = flags.iter().chain(&command).map(|word| quote_for_shell(word)).collect();
             let _ = writeln!(text, "  {:<10} {}", "run with", screen_text(&run.join(" ")));
         }
         text
     }
 
     pub(crate) fn text(&self) -> String {
-        let mut text = self.brief();
+        let mut text = self.brief_text();
         let mut line = |label: &str, value: &str| {
             let _ = writeln!(text, "  {label:<10} {value}");
         };
@@ -167,7 +167,12 @@ impl<'a> EntryInfo<'a> {
         if !self.inputs.is_empty() {
             text.push_str("  inputs of the key\n");
             for KeyInput { kind, name, digest } in self.inputs {
-                let _ = writeln!(text, "    {} {kind} {}", &digest.hex()[..SHORT], screen_text(name));
+                let _ = writeln!(
+                    text,
+                    "    {} {kind} {}",
+                    &digest.hex()[..SHORT_DIGEST_LENGTH],
+                    screen_text(name)
+                );
             }
         }
         text
@@ -175,7 +180,7 @@ impl<'a> EntryInfo<'a> {
 }
 
 /// Quotes a word for a shell, if necessary.
-fn quoted(word: &str) -> String {
+fn quote_for_shell(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()
@@ -184,6 +189,6 @@ fn quoted(word: &str) -> String {
     }
 }
 
-pub(crate) fn moment(time: Timestamp) -> String {
+pub(crate) fn format_time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
 }

@@ -5,17 +5,17 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::entries::moment;
+use super::entries::format_time;
 use crate::amounts::{count, size};
 use crate::screen_text::screen_text;
-use crate::store::{Cause, EntryKind, Evicted, Lane, Swept};
+use crate::store::{EntryKind, EvictedEntry, EvictionCause, Lane, SweepReport};
 
 /// The evicted entries; serializes to the commands' JSON.
 #[derive(Debug, Serialize)]
-pub(crate) struct Eviction<'a> {
+pub(crate) struct EvictionReport<'a> {
     schema: &'static str,
     dry_run: bool,
-    evicted: Vec<Row<'a>>,
+    evicted: Vec<EvictedRow<'a>>,
     freed_bytes: u64,
     freed_chunks: usize,
     kept_entries: usize,
@@ -23,20 +23,20 @@ pub(crate) struct Eviction<'a> {
 }
 
 #[derive(Debug, Serialize)]
-struct Row<'a> {
+struct EvictedRow<'a> {
     id: String,
     kind: EntryKind,
     lane: &'a Lane,
     image: &'a str,
     last_used: Timestamp,
-    cause: Cause,
+    cause: EvictionCause,
 }
 
-impl<'a> Eviction<'a> {
-    pub(crate) fn new(swept: &'a Swept, dry_run: bool) -> Self {
-        let row = |evicted: &'a Evicted| {
+impl<'a> EvictionReport<'a> {
+    pub(crate) fn new(swept: &'a SweepReport, dry_run: bool) -> Self {
+        let row = |evicted: &'a EvictedEntry| {
             let manifest = &evicted.entry.manifest;
-            Row {
+            EvictedRow {
                 id: evicted.entry.short_id(),
                 kind: manifest.address.kind,
                 lane: &manifest.address.lane,
@@ -60,13 +60,13 @@ impl<'a> Eviction<'a> {
         let mut text = String::new();
         for row in &self.evicted {
             let cause = match row.cause {
-                Cause::Asked => "requested",
-                Cause::Superseded => "replaced by a newer entry",
-                Cause::Unused => "not used for too long",
-                Cause::TooMany => "exceeds the limit on entries",
-                Cause::TooLarge => "exceeds the limit on size",
+                EvictionCause::Asked => "requested",
+                EvictionCause::Superseded => "replaced by a newer entry",
+                EvictionCause::Unused => "not used for too long",
+                EvictionCause::TooMany => "exceeds the limit on entries",
+                EvictionCause::TooLarge => "exceeds the limit on size",
             };
-            let used = moment(row.last_used);
+            let used = format_time(row.last_used);
             let _ = writeln!(
                 text,
                 "  {}  {} {} ({}), last used {used}: {cause}",

@@ -1,5 +1,6 @@
 //! All output of larder: the printer, progress, and reports as text and JSON.
 
+pub(crate) mod benchmark_row;
 pub(crate) mod dir;
 pub(crate) mod entries;
 pub(crate) mod eviction;
@@ -8,7 +9,6 @@ mod prefixed;
 mod printer;
 pub(crate) mod progress;
 mod reporting;
-pub(crate) mod row;
 pub(crate) mod stats;
 pub(crate) mod summary;
 mod table;

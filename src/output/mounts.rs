@@ -2,13 +2,13 @@
 
 use std::fmt::Write as _;
 
-use super::summary::duration;
+use super::summary::format_duration;
 use super::table::{self, Align};
 use crate::amounts::{count, size};
-use crate::mounts::{CarriedMount, MountAction, MountOutcome, MountsReport, Tally};
+use crate::mounts::{MountAction, MountOutcome, MountReportEntry, MountsReport, Tally};
 use crate::screen_text::screen_text;
 
-const SHORT: usize = 12;
+const SHORT_ID_LENGTH: usize = 12;
 
 impl MountsReport {
     pub(crate) fn text(&self) -> String {
@@ -22,8 +22,12 @@ impl MountsReport {
         for mount in &self.mounts {
             let _ = writeln!(text, "{}", mount.line(self.action));
         }
-        let _ =
-            writeln!(text, "{} in {}", count(self.mounts.len(), "mount", "mounts"), duration(self.millis));
+        let _ = writeln!(
+            text,
+            "{} in {}",
+            count(self.mounts.len(), "mount", "mounts"),
+            format_duration(self.millis)
+        );
         text
     }
 
@@ -37,7 +41,7 @@ impl MountsReport {
             ("entry", Align::Left),
             ("lane", Align::Left),
         ];
-        let row = |mount: &CarriedMount| {
+        let row = |mount: &MountReportEntry| {
             let lines: Vec<String> = mount.lines.iter().map(ToString::to_string).collect();
             let (kept, files) = match mount.entry {
                 Some(_) => (size(mount.kept.bytes), mount.kept.files.to_string()),
@@ -49,7 +53,7 @@ impl MountsReport {
                 lines.join(","),
                 kept,
                 files,
-                mount.short().to_owned(),
+                mount.short_id().to_owned(),
                 screen_text(mount.lane.as_deref().unwrap_or_default()),
             ]
         };
@@ -62,17 +66,17 @@ impl MountsReport {
     }
 }
 
-impl CarriedMount {
-    fn short(&self) -> &str {
-        self.entry.as_deref().map_or("", |id| &id[..id.len().min(SHORT)])
+impl MountReportEntry {
+    fn short_id(&self) -> &str {
+        self.entry.as_deref().map_or("", |id| &id[..id.len().min(SHORT_ID_LENGTH)])
     }
 
     pub(crate) fn line(&self, action: MountAction) -> String {
         let name = format!("{} {}", self.kind, screen_text(&self.id));
-        let kept = amount(self.kept);
+        let kept = format_amount(self.kept);
         let lane = screen_text(self.lane.as_deref().unwrap_or_default());
         let reason = screen_text(self.reason.as_deref().unwrap_or_default());
-        let short = self.short();
+        let short = self.short_id();
         match (self.outcome, action) {
             (MountOutcome::Hit, _) => {
                 let present = self.kept.files.saturating_sub(self.moved.files);
@@ -87,11 +91,11 @@ impl CarriedMount {
                 let added = size(self.added_bytes);
                 format!(
                     "saved {name}: {kept} ({added} added to the cache) as {short} (lane {lane}){}",
-                    self.use_of_it()
+                    self.usage_text()
                 )
             }
             (MountOutcome::Unchanged, _) => {
-                format!("unchanged {name}: {kept} already in {short} (lane {lane}){}", self.use_of_it())
+                format!("unchanged {name}: {kept} already in {short} (lane {lane}){}", self.usage_text())
             }
             (MountOutcome::Empty, _) => format!("did not save {name}: it is empty"),
             (MountOutcome::Refused, _) => format!("{name} is not saved: {reason}"),
@@ -99,7 +103,7 @@ impl CarriedMount {
         }
     }
 
-    fn use_of_it(&self) -> String {
+    fn usage_text(&self) -> String {
         let mut text = String::new();
         if let (Some(used), Some(added)) = (self.packages_used, self.packages_added)
             && used.files > 0
@@ -114,7 +118,7 @@ impl CarriedMount {
         }
         let mut add = |what: &str, amount_of: Option<Tally>| {
             if let Some(of) = amount_of.filter(|of| of.files > 0) {
-                let _ = write!(text, "; {} {what}", amount(of));
+                let _ = write!(text, "; {} {what}", format_amount(of));
             }
         };
         add("used", self.used);
@@ -124,6 +128,6 @@ impl CarriedMount {
     }
 }
 
-fn amount(of: Tally) -> String {
+fn format_amount(of: Tally) -> String {
     format!("{}, {}", count(of.files, "file", "files"), size(of.bytes))
 }

@@ -3,17 +3,17 @@
 use std::io::{self, Write};
 
 /// The maximum length of a line; longer ones are split.
-const LONGEST: usize = 16 << 10;
+const MAX_LINE_LENGTH: usize = 16 << 10;
 
 /// A writer of whole lines, each prefixed with a name. An incomplete line is buffered until its end or until the writer
 /// is dropped.
-pub(crate) struct Prefixed<W: Write> {
+pub(crate) struct PrefixedWriter<W: Write> {
     name: String,
     out: W,
     line: Vec<u8>,
 }
 
-impl<W: Write> Prefixed<W> {
+impl<W: Write> PrefixedWriter<W> {
     pub(crate) fn new(name: &str, out: W) -> Self {
         Self { name: name.to_owned(), out, line: Vec::new() }
     }
@@ -27,7 +27,7 @@ impl<W: Write> Prefixed<W> {
     }
 }
 
-impl<W: Write> Write for Prefixed<W> {
+impl<W: Write> Write for PrefixedWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut lines = Vec::new();
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
@@ -35,8 +35,8 @@ impl<W: Write> Write for Prefixed<W> {
                 Some(text) => (text, true),
                 None => (part, false),
             };
-            for piece in text.chunks(LONGEST) {
-                if self.line.len() + piece.len() > LONGEST {
+            for piece in text.chunks(MAX_LINE_LENGTH) {
+                if self.line.len() + piece.len() > MAX_LINE_LENGTH {
                     self.end_line(&mut lines);
                 }
                 self.line.extend_from_slice(piece);
@@ -57,7 +57,7 @@ impl<W: Write> Write for Prefixed<W> {
     }
 }
 
-impl<W: Write> Drop for Prefixed<W> {
+impl<W: Write> Drop for PrefixedWriter<W> {
     fn drop(&mut self) {
         if !self.line.is_empty() {
             let mut lines = Vec::new();
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn each_line_begins_with_the_name() {
         let mut written = Vec::new();
-        let mut lines = Prefixed::new("a", &mut written);
+        let mut lines = PrefixedWriter::new("a", &mut written);
         for part in ["one\ntw", "o\n\n", "three"] {
             lines.write_all(part.as_bytes()).unwrap();
         }
@@ -96,18 +96,18 @@ mod tests {
             }
         }
         let mut writes = Writes(Vec::new());
-        Prefixed::new("a", &mut writes).write_all(b"larder\n  tier\n  engine\n").unwrap();
+        PrefixedWriter::new("a", &mut writes).write_all(b"larder\n  tier\n  engine\n").unwrap();
         assert_eq!(writes.0, ["a | larder\na |   tier\na |   engine\n"]);
     }
 
     #[test]
     fn a_long_line_without_a_newline_is_split() {
         let mut written = Vec::new();
-        let mut lines = Prefixed::new("a", &mut written);
+        let mut lines = PrefixedWriter::new("a", &mut written);
         for _ in 0..100 {
             lines.write_all(&[b'x'; 1000]).unwrap();
         }
-        assert!(lines.line.len() <= LONGEST);
+        assert!(lines.line.len() <= MAX_LINE_LENGTH);
         drop(lines);
         let written = String::from_utf8(written).unwrap();
         assert_eq!(written.matches('x').count(), 100_000);

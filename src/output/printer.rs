@@ -7,8 +7,8 @@ use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
 
-use super::prefixed::Prefixed;
-use super::progress::{self, Display, Mode, Options, Size};
+use super::prefixed::PrefixedWriter;
+use super::progress::{self, DisplayMode, DisplayOptions, ProgressDisplay, TerminalSize};
 use crate::plan::ProgressMode;
 
 /// A writer to the standard output and standard error of this process.
@@ -24,7 +24,7 @@ pub(crate) struct Printer {
 
 /// The form of messages on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Form {
+enum MessageFormat {
     Text,
     Colored,
     /// Objects with [`super::progress::json::SCHEMA`], so that all of standard error is JSON.
@@ -59,18 +59,18 @@ impl Printer {
 
     /// Returns a writer of this part's lines to standard output.
     pub(crate) fn stdout(self) -> Box<dyn Write + Send> {
-        Self::lines_of(io::stdout(), self.part)
+        Self::prefixed_lines(io::stdout(), self.part)
     }
 
     /// Returns a writer of this part's lines to standard error.
     pub(crate) fn stderr(self) -> Box<dyn Write + Send> {
         // JSON messages contain the part in a field.
-        Self::lines_of(io::stderr(), self.part.filter(|_| self.form() != Form::Json))
+        Self::prefixed_lines(io::stderr(), self.part.filter(|_| self.message_format() != MessageFormat::Json))
     }
 
-    fn lines_of(out: impl Write + Send + 'static, part: Option<&str>) -> Box<dyn Write + Send> {
+    fn prefixed_lines(out: impl Write + Send + 'static, part: Option<&str>) -> Box<dyn Write + Send> {
         match part {
-            Some(name) => Box::new(Prefixed::new(name, out)),
+            Some(name) => Box::new(PrefixedWriter::new(name, out)),
             None => Box::new(out),
         }
     }
@@ -84,11 +84,15 @@ impl Printer {
         self.can_redraw = false;
     }
 
-    fn form(self) -> Form {
+    fn message_format(self) -> MessageFormat {
         match self.progress {
-            ProgressMode::Json => Form::Json,
-            ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Quiet if self.color => Form::Colored,
-            ProgressMode::Auto | ProgressMode::Plain | ProgressMode::Tty | ProgressMode::Quiet => Form::Text,
+            ProgressMode::Json => MessageFormat::Json,
+            ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Quiet if self.color => {
+                MessageFormat::Colored
+            }
+            ProgressMode::Auto | ProgressMode::Plain | ProgressMode::Tty | ProgressMode::Quiet => {
+                MessageFormat::Text
+            }
         }
     }
 
@@ -100,16 +104,20 @@ impl Printer {
 
     /// Returns the display for a solve. The mode `auto` uses a live table on a terminal that can redraw, unless the
     /// terminal is shared with a different build or, with `to_stdout`, with the result.
-    pub(super) fn display(self, to_stdout: bool) -> Display {
+    pub(super) fn display(self, to_stdout: bool) -> ProgressDisplay {
         let is_shared = to_stdout && io::stdout().is_terminal() || self.part.is_some();
         let mode = match self.progress {
-            ProgressMode::Auto if self.can_redraw && !is_shared => Mode::Tty,
-            ProgressMode::Tty if self.part.is_none() => Mode::Tty,
-            ProgressMode::Auto | ProgressMode::Plain | ProgressMode::Tty => Mode::Plain,
-            ProgressMode::Quiet => Mode::Quiet,
-            ProgressMode::Json => Mode::Json,
+            ProgressMode::Auto if self.can_redraw && !is_shared => DisplayMode::Tty,
+            ProgressMode::Tty if self.part.is_none() => DisplayMode::Tty,
+            ProgressMode::Auto | ProgressMode::Plain | ProgressMode::Tty => DisplayMode::Plain,
+            ProgressMode::Quiet => DisplayMode::Quiet,
+            ProgressMode::Json => DisplayMode::Json,
         };
-        Display::new(mode, Options { color: self.color, size: Box::new(terminal_size) }, self.stderr())
+        ProgressDisplay::new(
+            mode,
+            DisplayOptions { color: self.color, size: Box::new(terminal_size) },
+            self.stderr(),
+        )
     }
 
     /// Prints a result unchanged. A closed pipe is not an error.
@@ -130,15 +138,15 @@ impl Printer {
 
     /// Prints a message unchanged in every mode: explanations of errors, replies to interrupts, requested output.
     pub(crate) fn message(self, text: &str) {
-        match self.form() {
-            Form::Json => self.write(&progress::message("note", text.trim(), self.part)),
-            Form::Text | Form::Colored => self.write(text),
+        match self.message_format() {
+            MessageFormat::Json => self.write(&progress::message("note", text.trim(), self.part)),
+            MessageFormat::Text | MessageFormat::Colored => self.write(text),
         }
     }
 
     /// Prints an event with its fields among progress in JSON; otherwise nothing.
     pub(crate) fn event(self, name: &str, fields: &impl Serialize) {
-        if self.form() == Form::Json {
+        if self.message_format() == MessageFormat::Json {
             self.write(&progress::event(name, fields, self.part));
         }
     }
@@ -156,10 +164,10 @@ impl Printer {
     }
 
     fn labelled(self, label: &str, style: &str, text: &str) {
-        self.write(&match self.form() {
-            Form::Text => format!("{label}: {text}\n"),
-            Form::Colored => format!("\x1b[{style}m{label}:\x1b[0m {text}\n"),
-            Form::Json => progress::message(label, text, self.part),
+        self.write(&match self.message_format() {
+            MessageFormat::Text => format!("{label}: {text}\n"),
+            MessageFormat::Colored => format!("\x1b[{style}m{label}:\x1b[0m {text}\n"),
+            MessageFormat::Json => progress::message(label, text, self.part),
         });
     }
 
@@ -171,9 +179,9 @@ impl Printer {
 }
 
 /// Returns the size of the terminal on standard error, or zeros without a terminal.
-fn terminal_size() -> Size {
+fn terminal_size() -> TerminalSize {
     let size = rustix::termios::tcgetwinsize(io::stderr());
-    size.map_or(Size { cols: 0, rows: 0 }, |size| Size {
+    size.map_or(TerminalSize { cols: 0, rows: 0 }, |size| TerminalSize {
         cols: usize::from(size.ws_col),
         rows: usize::from(size.ws_row),
     })

@@ -5,24 +5,24 @@ use std::io::Write;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::progress::Display;
-use super::progress::failure::{self, Failure};
-use super::transfer::Transfer;
+use super::progress::ProgressDisplay;
+use super::progress::failure::{self, StepFailure};
+use super::transfer::TransferDisplay;
 use super::{Printer, summary};
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::trace::Trace;
 use crate::mounts::{MountAction, MountOutcome};
-use crate::pipeline::reporter::{Event, Reporter, StepProgress, TransferProgress};
+use crate::pipeline::reporter::{BuildEvent, Reporter, StepProgress, TransferProgress};
 
 impl Reporter for Printer {
-    fn report(&self, event: &Event<'_>) {
+    fn report(&self, event: &BuildEvent<'_>) {
         match event {
-            Event::Keys { image, dependency, reason } => self.event(
+            BuildEvent::Keys { image, dependency, reason } => self.event(
                 "keys",
                 &json!({ "image_key": image, "dependency_key": dependency, "reason": reason }),
             ),
-            Event::Tier(tier) => self.event("tier", tier),
-            Event::AutoMounts { lines, left } => {
+            BuildEvent::Tier(tier) => self.event("tier", tier),
+            BuildEvent::AutoMounts { lines, skipped: left } => {
                 self.event("auto_mounts", &json!({ "lines": lines, "left": left }));
                 let what = if lines.len() == 1 { "the RUN in line" } else { "the RUNs in lines" };
                 if !lines.is_empty() {
@@ -31,7 +31,7 @@ impl Reporter for Printer {
                 }
                 left.iter().for_each(|line| self.note(&format!("{line}\n")));
             }
-            Event::Mount(action, mount) => {
+            BuildEvent::Mount(action, mount) => {
                 self.event("mount", &json!({ "action": action, "mount": mount }));
                 let is_shown = match action {
                     MountAction::Save => [MountOutcome::Saved, MountOutcome::Unchanged],
@@ -41,25 +41,25 @@ impl Reporter for Printer {
                     self.note(&format!("{}\n", mount.line(*action)));
                 }
             }
-            Event::Archived(record) => self.note(&summary::kept(record)),
-            Event::LayersKept(record) => self.note(&summary::kept_layers(record)),
-            Event::Pushed { name, pushed, elapsed } => {
-                self.note(&summary::pushed(&name.familiar(), *pushed, *elapsed));
+            BuildEvent::Archived(record) => self.note(&summary::archived_message(record)),
+            BuildEvent::LayersExported(record) => self.note(&summary::cached_layers_message(record)),
+            BuildEvent::Pushed { name, pushed, elapsed } => {
+                self.note(&summary::pushed_message(&name.familiar(), *pushed, *elapsed));
             }
-            Event::Loaded { bytes, elapsed } => {
-                self.note(&format!("  {}\n", summary::loaded(*bytes, *elapsed)));
+            BuildEvent::Loaded { bytes, elapsed } => {
+                self.note(&format!("  {}\n", summary::loaded_message(*bytes, *elapsed)));
             }
-            Event::Named(name) => self.note(&summary::named(&name.familiar())),
-            Event::StepFailed { vertex, source } => {
+            BuildEvent::Named(name) => self.note(&summary::existing_push_message(&name.familiar())),
+            BuildEvent::StepFailed { vertex, source } => {
                 let report = match vertex {
-                    Some(vertex) => Some(failure::report(&Failure::of(vertex, *source))),
+                    Some(vertex) => Some(failure::report(&StepFailure::from_vertex(vertex, *source))),
                     None => source.as_ref().and_then(failure::excerpt),
                 };
                 if let Some(report) = report {
                     self.message(&format!("{}\n", report.trim_end()));
                 }
             }
-            Event::Ended(record) => {
+            BuildEvent::Ended(record) => {
                 self.event("build", &json!({ "record": record }));
                 self.note(&summary::render(record));
             }
@@ -83,7 +83,7 @@ impl Reporter for Printer {
     }
 
     fn transfer(&self, what: &str) -> Box<dyn TransferProgress> {
-        Box::new(Transfer::new(what.to_owned(), *self))
+        Box::new(TransferDisplay::new(what.to_owned(), *self))
     }
 
     fn steps(&self, to_stdout: bool) -> Box<dyn StepProgress> {
@@ -100,7 +100,7 @@ impl Reporter for Printer {
 }
 
 // Errors are ignored: the build continues even if the progress cannot be written.
-impl StepProgress for Display {
+impl StepProgress for ProgressDisplay {
     fn update(&mut self, update: StatusUpdate, now: Timestamp) {
         drop(Self::update(self, update, now));
     }

@@ -5,25 +5,25 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::summary::duration;
+use super::summary::format_duration;
 use super::table::{self, Align};
 use crate::amounts::{count, size};
-use crate::ledger::{BuildRecord, BuildStatistics, Outcome};
+use crate::ledger::{BuildOutcome, BuildRecord, BuildStatistics};
 
 /// The number of builds in the text.
-const LISTED: usize = 10;
+const MAX_LISTED_BUILDS: usize = 10;
 
 /// The output of `larder stats`; serializes to its JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Stats<'a> {
     schema: &'static str,
-    cache: Cache<'a>,
+    cache: CacheSize<'a>,
     sums: BuildStatistics,
     builds: &'a [BuildRecord],
 }
 
 #[derive(Debug, Serialize)]
-struct Cache<'a> {
+struct CacheSize<'a> {
     directory: &'a Path,
     bytes_stored: u64,
 }
@@ -33,7 +33,7 @@ impl<'a> Stats<'a> {
     pub(crate) fn new(builds: &'a [BuildRecord], last: usize, directory: &'a Path, bytes: u64) -> Self {
         Self {
             schema: "larder.stats.v1",
-            cache: Cache { directory, bytes_stored: bytes },
+            cache: CacheSize { directory, bytes_stored: bytes },
             sums: BuildStatistics::of(builds, last),
             builds: &builds[builds.len().saturating_sub(last)..],
         }
@@ -61,14 +61,14 @@ impl<'a> Stats<'a> {
             ("Step hit rate", sums.step_hit_rate.map(percent)),
             ("Time-weighted hit rate", sums.time_weighted_hit_rate.map(percent)),
             ("Mount hit rate", sums.mount_hit_rate.map(percent)),
-            ("Median image hit", sums.median_hit_millis.map(duration)),
-            ("Median build", sums.median_built_millis.map(duration)),
+            ("Median image hit", sums.median_hit_millis.map(format_duration)),
+            ("Median build", sums.median_built_millis.map(format_duration)),
             ("Time saved", Some(signed_duration(sums.saved_millis))),
         ];
         for (label, value) in lines {
             let _ = writeln!(text, "{label}: {}", value.as_deref().unwrap_or("unknown"));
         }
-        let listed = builds.len().min(LISTED);
+        let listed = builds.len().min(MAX_LISTED_BUILDS);
         let _ = writeln!(text, "Last {}:", count(listed, "build", "builds"));
         let columns = [
             ("started", Align::Left),
@@ -77,7 +77,8 @@ impl<'a> Stats<'a> {
             ("time", Align::Right),
             ("image", Align::Left),
         ];
-        let rows: Vec<[String; 5]> = builds[builds.len().saturating_sub(LISTED)..].iter().map(row).collect();
+        let rows: Vec<[String; 5]> =
+            builds[builds.len().saturating_sub(MAX_LISTED_BUILDS)..].iter().map(row).collect();
         text.push_str(&table::render(columns, &rows));
         text
     }
@@ -85,17 +86,17 @@ impl<'a> Stats<'a> {
 
 fn row(build: &BuildRecord) -> [String; 5] {
     let outcome = match (build.outcome, build.hit_tier.as_deref()) {
-        (Outcome::ImageHit, tier) => format!("image hit ({})", tier.unwrap_or("?")),
-        (Outcome::Built, _) => "built".to_owned(),
-        (Outcome::Failed, _) => "failed".to_owned(),
-        (Outcome::Interrupted, _) => "interrupted".to_owned(),
+        (BuildOutcome::ImageHit, tier) => format!("image hit ({})", tier.unwrap_or("?")),
+        (BuildOutcome::Built, _) => "built".to_owned(),
+        (BuildOutcome::Failed, _) => "failed".to_owned(),
+        (BuildOutcome::Interrupted, _) => "interrupted".to_owned(),
     };
     let steps = match build.outcome {
-        Outcome::ImageHit => "-".to_owned(),
+        BuildOutcome::ImageHit => "-".to_owned(),
         _ => format!("{}/{}", build.steps.cached, build.steps.total),
     };
     let started = build.started.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
-    [started, outcome, steps, duration(build.millis), build.names.join(", ")]
+    [started, outcome, steps, format_duration(build.millis), build.names.join(", ")]
 }
 
 fn percent(rate: f64) -> String {
@@ -104,7 +105,7 @@ fn percent(rate: f64) -> String {
 
 fn signed_duration(millis: i64) -> String {
     let sign = if millis < 0 { "-" } else { "" };
-    format!("{sign}{}", duration(millis.unsigned_abs()))
+    format!("{sign}{}", format_duration(millis.unsigned_abs()))
 }
 
 #[cfg(test)]
@@ -112,19 +113,19 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::ledger::StepCounts;
+    use crate::ledger::StepCountsRecord;
 
     #[test]
     fn statistics_are_rendered_as_text() {
         let built = BuildRecord {
-            outcome: Outcome::Built,
+            outcome: BuildOutcome::Built,
             names: vec!["app:1".to_owned()],
-            steps: StepCounts { total: 4, cached: 3, imported: 0 },
+            steps: StepCountsRecord { total: 4, cached: 3, imported: 0 },
             millis: 61_530,
             ..BuildRecord::started(Timestamp::UNIX_EPOCH)
         };
         let hit = BuildRecord {
-            outcome: Outcome::ImageHit,
+            outcome: BuildOutcome::ImageHit,
             hit_tier: Some("engine".to_owned()),
             millis: 31,
             ..built.clone()

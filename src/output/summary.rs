@@ -7,8 +7,8 @@ use super::table::{self, Align};
 use crate::amounts::{count, size};
 use crate::engine::PushProgress;
 use crate::ledger::{
-    BaseOutcome, BaseRecord, BuildRecord, KeptLayersRecord, KeptRecord, LanesRecord, Outcome, RemoteRecord,
-    TierOutcome, millis,
+    ArchivedImageRecord, BaseOutcome, BaseRecord, BuildOutcome, BuildRecord, ExportedLayersRecord,
+    LanesRecord, RemoteRecord, TierOutcome, millis,
 };
 
 pub(crate) fn render(record: &BuildRecord) -> String {
@@ -24,7 +24,7 @@ pub(crate) fn render(record: &BuildRecord) -> String {
                 tier.tier.clone(),
                 outcome.to_owned(),
                 if tier.bytes == 0 { "-".to_owned() } else { size(tier.bytes) },
-                if is_used { duration(tier.millis) } else { "-".to_owned() },
+                if is_used { format_duration(tier.millis) } else { "-".to_owned() },
                 tier.reason.clone(),
             ]
         })
@@ -39,17 +39,19 @@ pub(crate) fn render(record: &BuildRecord) -> String {
     let mut text = String::from("\nlarder\n");
     text.push_str(&table::render(columns, &rows));
     let what = match (record.outcome, record.hit_tier.as_deref()) {
-        (Outcome::ImageHit, Some(tier)) => format!("image hit ({tier})"),
-        (Outcome::ImageHit, None) => "image hit".to_owned(),
-        (Outcome::Built, _) => "built".to_owned(),
-        (Outcome::Failed, _) => "failed".to_owned(),
-        (Outcome::Interrupted, _) => "interrupted".to_owned(),
+        (BuildOutcome::ImageHit, Some(tier)) => format!("image hit ({tier})"),
+        (BuildOutcome::ImageHit, None) => "image hit".to_owned(),
+        (BuildOutcome::Built, _) => "built".to_owned(),
+        (BuildOutcome::Failed, _) => "failed".to_owned(),
+        (BuildOutcome::Interrupted, _) => "interrupted".to_owned(),
     };
     let steps = match record.outcome {
-        Outcome::ImageHit => format!("none of {} had to run", count(record.steps.total, "step", "steps")),
+        BuildOutcome::ImageHit => {
+            format!("none of {} had to run", count(record.steps.total, "step", "steps"))
+        }
         _ => format!("{} of {} cached", record.steps.cached, count(record.steps.total, "step", "steps")),
     };
-    let _ = writeln!(text, "  {what} in {}, {steps}", duration(record.millis));
+    let _ = writeln!(text, "  {what} in {}, {steps}", format_duration(record.millis));
     if let Some(lanes) = &record.lanes {
         let LanesRecord { own, own_from, trunk, trunk_from } = lanes;
         let trunk = trunk.join(" or ");
@@ -66,57 +68,61 @@ pub(crate) fn render(record: &BuildRecord) -> String {
             BaseOutcome::Found => "found",
             BaseOutcome::Built => "built",
         };
-        let _ = writeln!(text, "  base {reference}, {how} in {}", duration(*millis));
+        let _ = writeln!(text, "  base {reference}, {how} in {}", format_duration(*millis));
     }
     if let Some(id) = &record.image_id {
         let names =
             if record.names.is_empty() { String::new() } else { format!(" as {}", record.names.join(", ")) };
-        let _ = writeln!(text, "  {}{names}", short(id));
+        let _ = writeln!(text, "  {}{names}", short_id(id));
     }
     text
 }
 
-pub(crate) fn loaded(bytes: u64, elapsed: Duration) -> String {
-    format!("loaded the image: {} in {}", size(bytes), duration(millis(elapsed)))
+pub(crate) fn loaded_message(bytes: u64, elapsed: Duration) -> String {
+    format!("loaded the image: {} in {}", size(bytes), format_duration(millis(elapsed)))
 }
 
-pub(crate) fn kept(record: &KeptRecord) -> String {
+pub(crate) fn archived_message(record: &ArchivedImageRecord) -> String {
     format!(
         "archived the image as entry {}: {}, {} added, in {}\n",
         record.entry,
         size(record.bytes),
         size(record.added_bytes),
-        duration(record.millis)
+        format_duration(record.millis)
     )
 }
 
-pub(crate) fn pulled(name: &str, bytes: u64, elapsed: Duration) -> String {
-    format!("pulled {name} in {}: {}\n", duration(millis(elapsed)), size(bytes))
+pub(crate) fn pulled_message(name: &str, bytes: u64, elapsed: Duration) -> String {
+    format!("pulled {name} in {}: {}\n", format_duration(millis(elapsed)), size(bytes))
 }
 
 /// Returns the message for an image that was only tagged as `name`, because its registry has all layers.
-pub(crate) fn named(name: &str) -> String {
+pub(crate) fn existing_push_message(name: &str) -> String {
     format!("pushed {name}: the registry already has all layers\n")
 }
 
-pub(crate) fn pushed(name: &str, progress: PushProgress, elapsed: Duration) -> String {
+pub(crate) fn pushed_message(name: &str, progress: PushProgress, elapsed: Duration) -> String {
     let PushProgress { sent, present } = progress;
     let seconds = elapsed.as_secs_f64();
     let sent = count(sent, "layer", "layers");
     format!("pushed {name} in {seconds:.1}s: {sent} sent, {present} already there\n")
 }
 
-pub(crate) fn kept_layers(record: &KeptLayersRecord) -> String {
-    format!("cached the layers as {} in {}\n", record.references.join(" and "), duration(record.millis))
+pub(crate) fn cached_layers_message(record: &ExportedLayersRecord) -> String {
+    format!(
+        "cached the layers as {} in {}\n",
+        record.references.join(" and "),
+        format_duration(record.millis)
+    )
 }
 
 /// Shortens an id to `sha256:` and twelve digits.
-fn short(id: &str) -> &str {
+fn short_id(id: &str) -> &str {
     id.get(.."sha256:".len() + 12).unwrap_or(id)
 }
 
 /// Formats a duration: `12ms`, `3.4s`, `2m 05s`.
-pub(crate) fn duration(millis: u64) -> String {
+pub(crate) fn format_duration(millis: u64) -> String {
     let seconds = Duration::from_millis(millis).as_secs();
     match millis {
         0..1000 => format!("{millis}ms"),
@@ -130,7 +136,7 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::ledger::{StepCounts, TierRecord};
+    use crate::ledger::{StepCountsRecord, TierRecord};
 
     fn tier(name: &str, outcome: TierOutcome, millis: u64, reason: &str) -> TierRecord {
         TierRecord { tier: name.into(), outcome, reason: reason.into(), bytes: 0, millis }
@@ -139,7 +145,7 @@ mod tests {
     #[test]
     fn summaries_of_a_build_and_a_hit() {
         let mut record = BuildRecord {
-            outcome: Outcome::Built,
+            outcome: BuildOutcome::Built,
             image_id: Some(format!("sha256:{}", "0123456789".repeat(6))),
             names: vec!["app:1".to_owned()],
             lanes: Some(LanesRecord {
@@ -152,7 +158,7 @@ mod tests {
                 place: "s3://cache/v1".to_owned(),
                 fault: "it answered 403 Forbidden (AccessDenied: Access Denied)".to_owned(),
             }),
-            steps: StepCounts { total: 4, cached: 3, imported: 0 },
+            steps: StepCountsRecord { total: 4, cached: 3, imported: 0 },
             tiers: vec![
                 tier("engine", TierOutcome::Miss, 2, "no image of this key is known"),
                 tier("layers", TierOutcome::Hit, 61_400, "3 of 4 steps cached"),
@@ -161,9 +167,9 @@ mod tests {
             ..BuildRecord::started(Timestamp::UNIX_EPOCH)
         };
         insta::assert_snapshot!("a_build", render(&record));
-        record.outcome = Outcome::ImageHit;
+        record.outcome = BuildOutcome::ImageHit;
         record.remote = None;
-        record.steps = StepCounts { total: 4, cached: 4, imported: 0 };
+        record.steps = StepCountsRecord { total: 4, cached: 4, imported: 0 };
         record.hit_tier = Some("engine".to_owned());
         record.millis = 31;
         record.tiers = vec![tier("engine", TierOutcome::Hit, 4, "the image is in the engine")];

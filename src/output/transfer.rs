@@ -16,33 +16,33 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const BAR_DELAY: Duration = Duration::from_millis(300);
 
 #[derive(Debug)]
-pub(crate) struct Transfer {
-    what: String,
+pub(crate) struct TransferDisplay {
+    label: String,
     printer: Printer,
     started: Instant,
-    last: Option<Instant>,
-    live: bool,
+    last_shown: Option<Instant>,
+    is_live: bool,
     bar: Option<ProgressBar>,
 }
 
-impl Transfer {
+impl TransferDisplay {
     /// Creates the progress of `what`, such as `saving .pip-cache`.
-    pub(crate) fn new(what: String, printer: Printer) -> Self {
-        let live = printer.may_redraw();
-        Self { what, printer, started: Instant::now(), last: None, live, bar: None }
+    pub(crate) fn new(label: String, printer: Printer) -> Self {
+        let is_live = printer.may_redraw();
+        Self { label, printer, started: Instant::now(), last_shown: None, is_live, bar: None }
     }
 }
 
-impl TransferProgress for Transfer {
+impl TransferProgress for TransferDisplay {
     fn show(&mut self, (done, total): (u64, u64)) {
         let elapsed = self.started.elapsed();
         if (done, total) == (0, 0) {
             // The total is not known yet.
             return;
         }
-        if self.live {
+        if self.is_live {
             if elapsed >= BAR_DELAY {
-                let what = &self.what;
+                let what = &self.label;
                 let bar = self.bar.get_or_insert_with(|| {
                     let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
                     let style = "{msg} [{bar:30}] {bytes} / {total_bytes}, {bytes_per_sec}";
@@ -55,10 +55,10 @@ impl TransferProgress for Transfer {
                 bar.set_length(total.max(done));
                 bar.set_position(done);
             }
-        } else if elapsed >= DELAY && self.last.is_none_or(|last| last.elapsed() >= INTERVAL) {
-            self.last = Some(Instant::now());
+        } else if elapsed >= DELAY && self.last_shown.is_none_or(|last| last.elapsed() >= INTERVAL) {
+            self.last_shown = Some(Instant::now());
             let (done, total) = (size(done), size(total.max(done)));
-            self.printer.note(&format!("{}: {done} of {total}\n", self.what));
+            self.printer.note(&format!("{}: {done} of {total}\n", self.label));
         }
     }
 

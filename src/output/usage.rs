@@ -8,11 +8,11 @@ use serde::Serialize;
 
 use super::table::{self, Align};
 use crate::amounts::{count, size};
-use crate::store::{Census, EntryKind, Lane, Limits, Listed};
+use crate::store::{Census, CensusEntry, EntryKind, Lane, StoreLimits};
 
 /// The output of `larder cache stats`; serializes to its JSON.
 #[derive(Debug, Serialize)]
-pub(crate) struct Usage<'a> {
+pub(crate) struct CacheUsage<'a> {
     schema: &'static str,
     place: &'a str,
     /// The number of entries besides prefixes.
@@ -59,16 +59,21 @@ struct LaneUsage<'a> {
     bytes: u64,
 }
 
-impl<'a> Usage<'a> {
+impl<'a> CacheUsage<'a> {
     /// Returns the usage of `place`, and of the engine's build cache if known.
-    pub(crate) fn new(census: &'a Census, place: &'a str, limits: Limits, build_cache: Option<u64>) -> Self {
+    pub(crate) fn new(
+        census: &'a Census,
+        place: &'a str,
+        limits: StoreLimits,
+        build_cache: Option<u64>,
+    ) -> Self {
         let mut lanes: BTreeMap<(EntryKind, &Lane), (usize, u64)> = BTreeMap::new();
         for listed in &census.entries {
             let manifest = &listed.entry.manifest;
             let sums = lanes.entry((manifest.address.kind, &manifest.address.lane)).or_default();
             *sums = (sums.0 + 1, sums.1 + manifest.subject.bytes);
         }
-        let is_prefix = |listed: &&Listed| listed.entry.manifest.address.kind == EntryKind::Prefix;
+        let is_prefix = |listed: &&CensusEntry| listed.entry.manifest.address.kind == EntryKind::Prefix;
         let prefixes = census.entries.iter().filter(is_prefix).count();
         let lane = |((kind, lane), (entries, bytes))| LaneUsage { kind, lane, entries, bytes };
         Self {
@@ -121,11 +126,11 @@ impl<'a> Usage<'a> {
         }
         line("Stored", &of(size(self.bytes_stored), self.limit_bytes.map(size)));
         if let Some(limit) = self.limit_bytes {
-            line("Usage", &format!("{:.1}%", share(self.bytes_stored, limit) * 100.0));
+            line("Usage", &format!("{:.1}%", fraction(self.bytes_stored, limit) * 100.0));
         }
         // An empty cache saves nothing.
         if self.bytes_logical > 0 {
-            let saved = 1.0 - share(self.bytes_stored, self.bytes_logical.max(self.bytes_stored));
+            let saved = 1.0 - fraction(self.bytes_stored, self.bytes_logical.max(self.bytes_stored));
             let before = size(self.bytes_logical);
             line("Before sharing and compression", &format!("{before} ({:.1}% saved)", saved * 100.0));
         }
@@ -162,6 +167,6 @@ impl<'a> Usage<'a> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "it is shown to one digit")]
-fn share(part: u64, whole: u64) -> f64 {
+fn fraction(part: u64, whole: u64) -> f64 {
     part as f64 / whole as f64
 }

@@ -13,21 +13,21 @@ use super::keyed_build::KeyedBuild;
 use super::keys::BuildKeys;
 use super::reporter::Reporter;
 use super::session::{EngineConnection, Session};
-use super::stages::{KeyedNames, Purpose, build_image};
+use super::stages::{BuildPurpose, KeyedNames, build_image};
 use crate::buildkit::session::new_id;
 use crate::digest::Digest;
 use crate::engine::Image;
 use crate::error_chain::chain;
 use crate::key::{Input, InputKind};
 use crate::ledger::{BaseOutcome, BaseRecord, millis};
-use crate::plan::{BuildSettings, ContextSource, Output, OutputKind};
-use crate::registry::{ImageRef, RegistryError, within};
+use crate::plan::{BuildContextSource, BuildOutput, BuildSettings, OutputKind};
+use crate::registry::{ImageRef, RegistryError, with_timeout};
 use crate::tiers::Tags;
 
 const DEADLINE: Duration = Duration::from_secs(30);
-const LOCAL: &str = "larder-base";
+const LOCAL_REPOSITORY: &str = "larder-base";
 
-pub(crate) struct WantedBase<'a> {
+pub(crate) struct BaseImageRequest<'a> {
     /// The build of the base image. Its names and outputs are ignored.
     pub(crate) build: &'a BuildSettings,
     /// The repository of base images; `None` if they are stored in the engine only.
@@ -39,31 +39,32 @@ pub(crate) struct WantedBase<'a> {
 /// Finds a base image, or builds and pushes it. If the push fails but the engine has the image, also returns the push
 /// error.
 pub(crate) async fn ensure_base(
-    WantedBase { build, repository, requirements }: WantedBase<'_>,
+    BaseImageRequest { build, repository, requirements }: BaseImageRequest<'_>,
     session: &Session<'_>,
     reporter: &dyn Reporter,
 ) -> Result<(BaseRecord, Option<PipelineError>), PipelineError> {
     let (clock, settings) = (Instant::now(), session.settings);
-    let KeyedBuild { keys, connection, .. } = KeyedBuild::of(build, session, reporter).await?;
+    let KeyedBuild { keys, connection, .. } = KeyedBuild::compute(build, session, reporter).await?;
     let files = if requirements.is_empty() { None } else { named_files(requirements, build, reporter)? };
     let input = |file: &NamedFile| Input::with_digest(InputKind::File, &file.name, file.digest);
     let inputs = files.as_ref().map(|files| files.iter().map(input).collect());
     let key = keys.keys.base(inputs, &settings.seal);
-    let key = key.map_err(|error| PipelineError::NoKeys(Arc::new(error.into())))?;
+    let key = key.map_err(|error| PipelineError::KeysUnknown(Arc::new(error.into())))?;
     let platform = keys.platforms[0].clone();
     let files = files.into_iter().flatten().map(|file| (file.place, file.digest)).collect();
-    let base = Base { build, keys, files, has_images: connection.engine.is_some(), session, reporter };
+    let base =
+        BaseImageBuild { build, keys, files, has_images: connection.engine.is_some(), session, reporter };
     let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
     let done = |reference, outcome| (record(reference, outcome), None);
-    let tags = Tags::of(&settings.lanes.lanes).of_base(key);
+    let tags = Tags::for_lanes(&settings.lanes.lanes).of_base(key);
     // The age and the signature of an existing image cannot be verified.
     let is_strict = settings.store.terms.trust.is_strict() || settings.store.limits.max_age.is_some();
-    let takes_found = build.runs_every_step().is_none() && !is_strict;
+    let takes_found = build.every_step_flag().is_none() && !is_strict;
     let Some(repository) = repository else {
-        let local: ImageRef = LOCAL.parse().expect("it is a name");
+        let local: ImageRef = LOCAL_REPOSITORY.parse().expect("it is a name");
         let mut newest: Option<(Option<Timestamp>, ImageRef)> = None;
         for tag in tags.iter().filter(|_| takes_found) {
-            let name = tagged(&local, tag)?;
+            let name = with_tag(&local, tag)?;
             let found = engine_image(&name, &connection).await?;
             if let Some(image) = found.filter(|image| is_newer(image.created, newest.as_ref())) {
                 newest = Some((image.created, name));
@@ -73,11 +74,11 @@ pub(crate) async fn ensure_base(
             reporter.note(&format!("the base image is in the engine: {}\n", name.familiar()));
             return Ok(done(name.familiar(), BaseOutcome::Found));
         }
-        let name = base.build_as((&tagged(&local, &tags[0])?, &unkeyed(&local)?), false).await?;
+        let name = base.build_as((&with_tag(&local, &tags[0])?, &unkeyed(&local)?), false).await?;
         return Ok(done(name.familiar(), BaseOutcome::Built));
     };
     if takes_found {
-        match found(&repository, &tags, &platform, &connection).await {
+        match find_in_registry(&repository, &tags, &platform, &connection).await {
             Ok(Some(name)) => {
                 reporter.note(&format!("the base image is in its registry: {}\n", name.familiar()));
                 return Ok(done(name.familiar(), BaseOutcome::Found));
@@ -89,7 +90,7 @@ pub(crate) async fn ensure_base(
             }
         }
     }
-    let (name, unkeyed) = (tagged(&repository, &tags[0])?, unkeyed(&repository)?);
+    let (name, unkeyed) = (with_tag(&repository, &tags[0])?, unkeyed(&repository)?);
     let is_pushed = !settings.store.terms.read_only;
     let name = match base.build_as((&name, &unkeyed), is_pushed).await {
         Ok(name) => name,
@@ -105,7 +106,9 @@ pub(crate) async fn ensure_base(
     };
     // The digest prevents that images on this base change with later pushes.
     let pinned = match name.tag().map(str::to_owned) {
-        Some(tag) if is_pushed => found(&repository, &[tag], &platform, &connection).await.ok().flatten(),
+        Some(tag) if is_pushed => {
+            find_in_registry(&repository, &[tag], &platform, &connection).await.ok().flatten()
+        }
         _ => None,
     };
     Ok(done(pinned.unwrap_or(name).familiar(), BaseOutcome::Built))
@@ -118,7 +121,7 @@ fn is_newer<T>(built: Option<Timestamp>, newest: Option<&(Option<Timestamp>, T)>
 }
 
 /// Returns the newest base under these tags, pinned to its digest.
-async fn found(
+async fn find_in_registry(
     repository: &ImageRef,
     tags: &[String],
     platform: &str,
@@ -136,7 +139,7 @@ async fn found(
         }
         Ok(newest.map(|(_, name)| name))
     };
-    within(repository.host(), DEADLINE, Box::pin(look)).await
+    with_timeout(repository.host(), DEADLINE, Box::pin(look)).await
 }
 
 async fn engine_image(
@@ -147,7 +150,7 @@ async fn engine_image(
     Ok(engine.image(&name.familiar()).await?)
 }
 
-struct Base<'a> {
+struct BaseImageBuild<'a> {
     build: &'a BuildSettings,
     keys: BuildKeys,
     files: Vec<(PathBuf, Digest)>,
@@ -156,7 +159,7 @@ struct Base<'a> {
     reporter: &'a dyn Reporter,
 }
 
-impl Base<'_> {
+impl BaseImageBuild<'_> {
     /// Builds the image as `name`, or as `unkeyed` if the inputs change during the build. Returns the name that was
     /// used.
     async fn build_as(
@@ -164,18 +167,18 @@ impl Base<'_> {
         (name, unkeyed): (&ImageRef, &ImageRef),
         push: bool,
     ) -> Result<ImageRef, PipelineError> {
-        let output = Output { kind: OutputKind::Image { push }, attributes: [].into() };
+        let output = BuildOutput { kind: OutputKind::Image { push }, attributes: [].into() };
         let build = BuildSettings {
             tags: vec![name.clone()],
             outputs: vec![output],
             load: !push,
-            default_output: false,
+            has_default_output: false,
             quiet: false,
             ..self.build.clone()
         };
         self.reporter.note(&format!("building the base image {}\n", name.familiar()));
         let names = KeyedNames::new(&build, unkeyed.clone(), (self.keys, self.files), self.has_images);
-        let purpose = Purpose { keyed: Some(Arc::new(names)), ..Purpose::default() };
+        let purpose = BuildPurpose { keyed: Some(Arc::new(names)), ..BuildPurpose::default() };
         let done = Box::pin(build_image(&build, &purpose, self.session, self.reporter)).await?;
         Ok(done.names.into_iter().next().unwrap_or_else(|| name.clone()))
     }
@@ -183,11 +186,11 @@ impl Base<'_> {
 
 /// Returns a unique name that contains no key.
 fn unkeyed(repository: &ImageRef) -> Result<ImageRef, PipelineError> {
-    let id = new_id().map_err(|error| PipelineError::Machine(chain(&error)))?;
-    tagged(repository, &format!("unkeyed-{}", &id[..16]))
+    let id = new_id().map_err(|error| PipelineError::Resource(chain(&error)))?;
+    with_tag(repository, &format!("unkeyed-{}", &id[..16]))
 }
 
-fn tagged(repository: &ImageRef, tag: &str) -> Result<ImageRef, PipelineError> {
+fn with_tag(repository: &ImageRef, tag: &str) -> Result<ImageRef, PipelineError> {
     repository.with_tag(tag).ok_or_else(|| PipelineError::InvalidTag(tag.to_owned()))
 }
 
@@ -204,7 +207,7 @@ fn named_files(
     build: &BuildSettings,
     reporter: &dyn Reporter,
 ) -> Result<Option<Vec<NamedFile>>, PipelineError> {
-    let ContextSource::Directory(directory) = &build.source.context else {
+    let BuildContextSource::Directory(directory) = &build.source.context else {
         return Err(PipelineError::RequirementsContext);
     };
     let mut files = Vec::new();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::engine::{Engine, EngineError, Image};
 use crate::registry::ImageRef;
-use crate::tiers::MARK;
+use crate::tiers::MARK_LABEL;
 
 /// The time limit for restoring the name. After an interrupt the user waits for it.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -52,7 +52,7 @@ impl BorrowedName {
             named => match self.engine.image(&self.aside.familiar()).await? {
                 // A different job has borrowed the name, or was killed while it had borrowed it.
                 Some(image) => Some(image.id),
-                None => named.filter(|image| is_from(image, &self.name)).map(|image| image.id),
+                None => named.filter(|image| is_from_repository(image, &self.name)).map(|image| image.id),
             },
         };
         if let Some(id) = &self.users_image {
@@ -64,7 +64,7 @@ impl BorrowedName {
 
     /// Removes the pushed image from the engine, and restores the name of the user's image. Does nothing if the name
     /// was not borrowed. If this fails, the error says how to restore the name.
-    pub(crate) async fn give_back(self) -> Result<(), GiveBackError> {
+    pub(crate) async fn restore_name(self) -> Result<(), GiveBackError> {
         let failed = |source| {
             let (name, aside) = (self.name.familiar(), self.aside.familiar());
             let remedy =
@@ -94,12 +94,12 @@ impl BorrowedName {
 
 /// Returns `true` if larder made the image for a push, on this machine or on the one that it was pulled from.
 fn is_made_by_larder(image: &Image) -> bool {
-    image.config.settings.labels.contains_key(MARK)
+    image.config.settings.labels.contains_key(MARK_LABEL)
 }
 
 /// Returns `true` if the engine may have pulled the image from this repository. containerd's image store lists a digest
 /// in its repository for every image.
-fn is_from(image: &Image, name: &ImageRef) -> bool {
+fn is_from_repository(image: &Image, name: &ImageRef) -> bool {
     let familiar = name.familiar();
     let repository = familiar.rsplit_once(':').map_or(familiar.as_str(), |(repository, _)| repository);
     let digests = image.repository_digests.iter().filter_map(|known| known.split_once('@'));

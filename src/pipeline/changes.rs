@@ -4,14 +4,14 @@
 
 use std::fmt::Write as _;
 
-use crate::key::{Change, Input, InputKind};
+use crate::key::{Input, InputChange, InputKind};
 use crate::screen_text::screen_text;
 
 const MAX_SHOWN: usize = 40;
 const MAX_PINS: usize = 20;
 
 /// Renders the changes, one per line.
-pub(crate) fn render(changes: &[Change]) -> String {
+pub(crate) fn render(changes: &[InputChange]) -> String {
     let shown: Vec<(String, String)> = changes
         .iter()
         .take(MAX_SHOWN)
@@ -35,7 +35,7 @@ pub(crate) fn render(changes: &[Change]) -> String {
 }
 
 /// Returns the first change and the number of other changes, on one line.
-pub(crate) fn brief(changes: &[Change]) -> Option<String> {
+pub(crate) fn summary(changes: &[InputChange]) -> Option<String> {
     let first = changes.first()?;
     let more = match changes.len() {
         1 => String::new(),
@@ -57,7 +57,7 @@ pub(crate) fn first_names(names: &[String]) -> String {
     shown.join(", ") + &more
 }
 
-fn subject(change: &Change) -> String {
+fn subject(change: &InputChange) -> String {
     let name = change.name();
     let line = change.after.as_ref().or(change.before.as_ref()).and_then(|input| input.line);
     match change.kind {
@@ -100,12 +100,12 @@ fn subject(change: &Change) -> String {
     }
 }
 
-fn outcome(change: &Change) -> String {
+fn outcome(change: &InputChange) -> String {
     match (&change.before, &change.after) {
         (None, Some(is)) => with_text("added", is),
         (Some(was), None) => with_text("removed", was),
         (Some(was), Some(_)) if change.is_move() => format!("moved from {}", was.name),
-        (Some(was), Some(is)) => between(change.kind, was, is),
+        (Some(was), Some(is)) => difference(change.kind, was, is),
         (None, None) => String::new(),
     }
 }
@@ -119,7 +119,7 @@ fn with_text(what: &str, input: &Input) -> String {
     }
 }
 
-fn between(kind: InputKind, was: &Input, is: &Input) -> String {
+fn difference(kind: InputKind, was: &Input, is: &Input) -> String {
     let is_file = kind == InputKind::File;
     let (was, is) = (&was.about, &is.about);
     // An entry of the store contains only the digest. The text of a file input is its kind and mode, not its content.
@@ -144,7 +144,7 @@ mod tests {
         let file = |name: &str| Input::of_values(InputKind::File, name, &[name.as_bytes()]);
         let changes = difference(&[], &[file("a\n  other  added"), file("b\x1b[31mred")]);
         assert_eq!(render(&changes), "  a   other  added  added\n  bred              added\n");
-        assert_eq!(brief(&changes).unwrap(), "a   other  added added, and 1 more");
+        assert_eq!(summary(&changes).unwrap(), "a   other  added added, and 1 more");
     }
 
     #[test]

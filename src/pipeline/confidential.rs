@@ -10,7 +10,7 @@ use crate::digest::Digest;
 use crate::requirements::without_secrets;
 
 /// Returns the mark of a step: the same for a step throughout one cache, and meaningless without `secret`.
-pub(crate) fn mark(secret: &[u8; 32], step: &str) -> Digest {
+pub(crate) fn step_mark(secret: &[u8; 32], step: &str) -> Digest {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret).expect("HMAC takes keys of any length");
     mac.update(step.as_bytes());
     let bytes: [u8; 32] = mac.finalize().into_bytes().into();
@@ -40,8 +40,8 @@ mod tests {
 
     #[test]
     fn a_mark_depends_on_the_secret_and_the_step() {
-        let marks = [mark(&[1; 32], "a"), mark(&[1; 32], "b"), mark(&[2; 32], "a")];
-        assert_eq!(mark(&[1; 32], "a"), marks[0]);
+        let marks = [step_mark(&[1; 32], "a"), step_mark(&[1; 32], "b"), step_mark(&[2; 32], "a")];
+        assert_eq!(step_mark(&[1; 32], "a"), marks[0]);
         assert!(marks[0] != marks[1] && marks[0] != marks[2]);
     }
 }

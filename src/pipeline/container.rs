@@ -7,14 +7,14 @@ use tokio::sync::Notify;
 
 use super::reporter::Reporter;
 use super::session::interrupts::Interrupts;
-use crate::engine::{Container, ContainerSpec, Engine, EngineError, Stream};
+use crate::engine::{Container, ContainerSpec, Engine, EngineError, OutputStream};
 use crate::error_chain::chain;
 
 /// The exit status if the user exits without waiting for the container.
 const INTERRUPTED: i64 = 130;
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct End {
+pub(crate) struct ContainerEnd {
     pub(crate) status: i64,
     pub(crate) is_interrupted: bool,
 }
@@ -27,34 +27,34 @@ pub(crate) enum ContainerError {
     OutputLost(#[source] io::Error),
 }
 
-struct Output {
+struct ContainerOutput {
     out: Box<dyn Write + Send>,
     err: Box<dyn Write + Send>,
     /// The error that closed standard output.
     fault: Option<io::Error>,
 }
 
-impl Output {
-    fn write(&mut self, stream: Stream, bytes: &[u8]) {
+impl ContainerOutput {
+    fn write(&mut self, stream: OutputStream, bytes: &[u8]) {
         match stream {
-            Stream::Out if self.fault.is_none() => {
+            OutputStream::Stdout if self.fault.is_none() => {
                 self.fault = self.out.write_all(bytes).and_then(|()| self.out.flush()).err();
             }
-            Stream::Out => {}
+            OutputStream::Stdout => {}
             // There is nowhere to report an error of standard error.
-            Stream::Err => drop(self.err.write_all(bytes).and_then(|()| self.err.flush())),
+            OutputStream::Stderr => drop(self.err.write_all(bytes).and_then(|()| self.err.flush())),
         }
     }
 }
 
 /// Creates and runs a container. Removes it afterwards, unless `keep` is `true`.
-pub(crate) async fn run(
+pub(crate) async fn run_container(
     engine: &Engine,
     spec: &ContainerSpec,
     keep: bool,
     mut interrupts: Interrupts,
     reporter: &dyn Reporter,
-) -> Result<End, ContainerError> {
+) -> Result<ContainerEnd, ContainerError> {
     let container = engine.create_container(spec).await?;
     let done = run_attended(&container, &mut interrupts, reporter).await;
     if keep {
@@ -70,8 +70,8 @@ async fn run_attended(
     container: &Container,
     interrupts: &mut Interrupts,
     reporter: &dyn Reporter,
-) -> Result<End, ContainerError> {
-    let output = Mutex::new(Output { out: reporter.stdout(), err: reporter.stderr(), fault: None });
+) -> Result<ContainerEnd, ContainerError> {
+    let output = Mutex::new(ContainerOutput { out: reporter.stdout(), err: reporter.stderr(), fault: None });
     let is_lost = Notify::new();
     let locked = || output.lock().unwrap_or_else(PoisonError::into_inner);
     let running = container.run(|stream, bytes| {
@@ -87,7 +87,7 @@ async fn run_attended(
             let status = status?;
             return match locked().fault.take() {
                 Some(fault) => Err(ContainerError::OutputLost(fault)),
-                None => Ok(End { status, is_interrupted: false }),
+                None => Ok(ContainerEnd { status, is_interrupted: false }),
             };
         }
         () = is_lost.notified() => {
@@ -103,8 +103,8 @@ async fn run_attended(
     tokio::select! {
         (stopped, status) = ending => {
             stopped?;
-            Ok(End { status: status?, is_interrupted: true })
+            Ok(ContainerEnd { status: status?, is_interrupted: true })
         }
-        () = interrupts.next() => Ok(End { status: INTERRUPTED, is_interrupted: true }),
+        () = interrupts.next() => Ok(ContainerEnd { status: INTERRUPTED, is_interrupted: true }),
     }
 }

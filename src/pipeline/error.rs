@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::exports::ExportError;
 use super::failed_build::FailedBuild;
 use super::inputs::InputError;
-use super::keys::NoKeys;
-use super::own_files::TakesOwn;
+use super::keys::KeysError;
 use super::registries::PushError;
+use super::withheld_files::WithheldFileError;
 use crate::buildkit::{ConnectError, SolveError};
 use crate::engine::EngineError;
 use crate::error_chain::chain;
@@ -31,13 +31,13 @@ pub(crate) enum PipelineError {
     Connect(Arc<ConnectError>),
     /// The connection to the engine broke during a solve.
     #[error(transparent)]
-    Broken(Arc<SolveError>),
+    ConnectionLost(Arc<SolveError>),
     #[error("{}", .0.cause)]
     Build(FailedBuild),
     #[error("the engine finished the build but returned no image id")]
     NoImage,
     #[error("the image cannot be loaded from the cache: {0}")]
-    Unloadable(String),
+    CannotLoad(String),
     #[error("buildkitd cannot run images")]
     NoEngine,
     #[error(transparent)]
@@ -55,13 +55,13 @@ pub(crate) enum PipelineError {
     #[error(transparent)]
     Inputs(Arc<InputError>),
     #[error(transparent)]
-    TakesOwn(Arc<TakesOwn>),
+    WithheldFile(Arc<WithheldFileError>),
     #[error("the Dockerfile does not declare ARG BASE_IMAGE before its first FROM")]
-    TakesNoBase,
+    NoBaseImageArg,
     #[error("cannot write the Dockerfile with cache mounts")]
     AutoMounts(#[source] Arc<io::Error>),
     #[error(transparent)]
-    NoKeys(Arc<NoKeys>),
+    KeysUnknown(Arc<KeysError>),
     #[error("buildkitd stores no images, so a base image needs a repository")]
     NoEngineForBase,
     #[error("{0} cannot be a tag")]
@@ -82,7 +82,7 @@ pub(crate) enum PipelineError {
     Remote(Arc<OpenRemoteError>),
     /// This machine lacks a resource that larder needs, such as threads or memory.
     #[error("{0}")]
-    Machine(String),
+    Resource(String),
 }
 
 impl PipelineError {
@@ -100,11 +100,11 @@ impl PipelineError {
         match self {
             Self::Connect(_)
             | Self::Inputs(_)
-            | Self::TakesOwn(_)
-            | Self::TakesNoBase
+            | Self::WithheldFile(_)
+            | Self::NoBaseImageArg
             | Self::AutoMounts(_)
             | Self::NoEngine
-            | Self::NoKeys(_)
+            | Self::KeysUnknown(_)
             | Self::NoEngineForBase
             | Self::InvalidTag(_)
             | Self::RequirementsContext
@@ -114,14 +114,14 @@ impl PipelineError {
             | Self::ResultFile { .. }
             | Self::Repository(_)
             | Self::Remote(_)
-            | Self::Machine(_) => true,
+            | Self::Resource(_) => true,
             Self::Interrupted
             | Self::Cancelled
             | Self::TimedOut(_)
-            | Self::Broken(_)
+            | Self::ConnectionLost(_)
             | Self::Build(_)
             | Self::NoImage
-            | Self::Unloadable(_)
+            | Self::CannotLoad(_)
             | Self::Engine(_)
             | Self::Result { .. }
             | Self::Push { .. }
@@ -161,13 +161,15 @@ impl From<SolveError> for PipelineError {
             SolveError::Connect(error) => error.into(),
             SolveError::NoEngine(error) => error.into(),
             SolveError::Build(failure) => Self::Build(FailedBuild::of(&failure)),
-            error @ (SolveError::SessionLost | SolveError::Connection(_)) => Self::Broken(Arc::new(error)),
+            error @ (SolveError::SessionLost | SolveError::Connection(_)) => {
+                Self::ConnectionLost(Arc::new(error))
+            }
         }
     }
 }
 
 impl From<tokio::task::JoinError> for PipelineError {
     fn from(error: tokio::task::JoinError) -> Self {
-        Self::Machine(chain(&error))
+        Self::Resource(chain(&error))
     }
 }

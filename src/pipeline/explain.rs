@@ -3,18 +3,18 @@
 use jiff::Timestamp;
 
 use crate::digest::Digest;
-use crate::key::{CacheKey, Change, Input, InputKind, Keys, PrefixKey, Seal, difference};
+use crate::key::{CacheKey, Input, InputChange, InputKind, Keys, PrefixKey, Seal, difference};
 use crate::notes::{Notes, NotesError, PrefixNote, RecordHead};
 use crate::registry::ImageRef;
-use crate::store::{Entry, EntryKind, KeyInput, Lane, Manifest, Store, Subject};
+use crate::store::{Entry, EntryKind, EntryManifest, KeyInput, Lane, Store, Subject};
 
 /// The maximum number of archived images that are searched.
 const MAX_ENTRIES: usize = 64;
 
 #[derive(Debug)]
 pub(crate) struct Explanation {
-    pub(crate) before: Past,
-    pub(crate) changes: Vec<Change>,
+    pub(crate) before: EarlierBuild,
+    pub(crate) changes: Vec<InputChange>,
     /// The state of each prefix, the deepest first. Empty if the prefixes of the earlier build are unknown.
     pub(crate) prefixes: Vec<PrefixState>,
 }
@@ -24,11 +24,11 @@ pub(crate) struct Explanation {
 pub(crate) enum PrefixState {
     Unchanged,
     /// The changes of the inputs that the prefix depends on, or depended on in the earlier build.
-    Changed(Vec<Change>),
+    Changed(Vec<InputChange>),
 }
 
 #[derive(Debug, Clone)]
-pub(crate) struct Past {
+pub(crate) struct EarlierBuild {
     pub(crate) image_key: CacheKey,
     pub(crate) names: Vec<String>,
     pub(crate) lane: Option<Lane>,
@@ -37,7 +37,7 @@ pub(crate) struct Past {
     pub(crate) last_used: Timestamp,
 }
 
-impl From<&RecordHead> for Past {
+impl From<&RecordHead> for EarlierBuild {
     fn from(head: &RecordHead) -> Self {
         Self {
             image_key: head.image_key,
@@ -68,13 +68,13 @@ pub(crate) fn inputs_of(stored: &[KeyInput]) -> Vec<Input> {
     stored.iter().filter_map(input).collect()
 }
 
-pub(crate) struct Identity<'a> {
+pub(crate) struct ImageIdentity<'a> {
     pub(crate) names: &'a [ImageRef],
     pub(crate) lane: &'a Lane,
     pub(crate) seal: &'a Seal,
 }
 
-impl Identity<'_> {
+impl ImageIdentity<'_> {
     /// Returns the repositories of the image's names. Tags are ignored because a tag is often the number of the build.
     pub(crate) fn repositories(&self) -> Vec<String> {
         let mut names: Vec<String> = self.names.iter().map(ImageRef::repository).collect();
@@ -95,7 +95,7 @@ impl Identity<'_> {
         let mut head =
             RecordHead::new((keys.image, keys.dependency), self.repositories(), lane, now, inputs.len());
         head.prefixes = prefix_notes(keys);
-        notes.keep_inputs(&head, inputs)
+        notes.write_inputs(&head, inputs)
     }
 
     /// Records that a build was a hit, and the inputs of its keys if they are not recorded yet.
@@ -116,7 +116,7 @@ impl Identity<'_> {
         let mut head = RecordHead::new(ids, names.clone(), None, built.unwrap_or(now), inputs.len());
         head.prefixes = prefix_notes(keys);
         head.note_hit(&names, self.lane, now);
-        notes.keep_inputs(&head, &inputs)
+        notes.write_inputs(&head, &inputs)
     }
 
     /// Compares `keys` with the newest archived image of the same name for `platform` that has a different key, if that
@@ -139,7 +139,7 @@ impl Identity<'_> {
             is_other && repositories_of(entry).iter().any(|name| names.contains(name))
         };
         let entry = store.newest_of(EntryKind::Image, platform, MAX_ENTRIES, is_wanted)?;
-        let Manifest { address, created, subject, .. } = &entry.manifest;
+        let EntryManifest { address, created, subject, .. } = &entry.manifest;
         // The notes contain more about such a build than the store's entry does.
         let is_noted = matches!(notes.inputs(CacheKey::from(address.key)), Ok(Some(_)));
         if is_noted || than.is_some_and(|than| *created <= than) {
@@ -147,14 +147,14 @@ impl Identity<'_> {
         }
         let before = inputs_of(&subject.inputs);
         let has_files = before.iter().any(|input| input.kind == InputKind::File);
-        let mut after = self.published_like(keys, &before);
+        let mut after = self.published_for_comparison(keys, &before);
         // An entry omits the files if there are many, and never contains the pins of a dependency file.
         after.retain(|input| has_files || input.kind != InputKind::File);
         for input in &mut after {
             input.pins.clear();
         }
         let before_names = repositories_of(&entry);
-        let past = Past {
+        let past = EarlierBuild {
             image_key: CacheKey::from(address.key),
             names: before_names.into_iter().filter(|name| names.contains(name)).collect(),
             lane: Some(address.lane.clone()),
@@ -166,19 +166,20 @@ impl Identity<'_> {
 
     pub(crate) fn explain(&self, notes: &Notes, keys: &Keys) -> Result<Option<Explanation>, NotesError> {
         let heads = notes.records()?;
-        let Some(before) = nearest(&heads, &self.repositories(), self.lane, keys.image).cloned() else {
+        let Some(before) = nearest_record(&heads, &self.repositories(), self.lane, keys.image).cloned()
+        else {
             return Ok(None);
         };
         let Some(inputs) = notes.inputs(before.image_key)? else { return Ok(None) };
-        let after = self.published_like(keys, &inputs);
+        let after = self.published_for_comparison(keys, &inputs);
         let changes = difference(&inputs, &after);
         let prefixes = prefix_states(keys, (&before, &inputs), &after, &changes);
-        Ok(Some(Explanation { before: Past::from(&before), changes, prefixes }))
+        Ok(Some(Explanation { before: EarlierBuild::from(&before), changes, prefixes }))
     }
 
     /// Returns the inputs of `keys`. Confidential inputs without a counterpart in `others` get an empty digest, because
     /// sealing takes time and there is nothing to compare them with.
-    fn published_like(&self, keys: &Keys, others: &[Input]) -> Vec<Input> {
+    fn published_for_comparison(&self, keys: &Keys, others: &[Input]) -> Vec<Input> {
         let has_counterpart =
             |input: &Input| others.iter().any(|other| (other.kind, &other.name) == (input.kind, &input.name));
         let publish = |input: &Input| {
@@ -187,14 +188,14 @@ impl Identity<'_> {
             }
             Input { digest: Digest::of(b""), ..input.clone() }
         };
-        keys.told().map(publish).collect()
+        keys.shown_inputs().map(publish).collect()
     }
 }
 
 /// Returns the prefixes in the form that is stored with the inputs of the keys.
 fn prefix_notes(keys: &Keys) -> Vec<PrefixNote> {
     let note = |prefix: &PrefixKey| {
-        let own = keys.told().enumerate().filter(|(_, input)| prefix.depends_on(input));
+        let own = keys.shown_inputs().enumerate().filter(|(_, input)| prefix.depends_on(input));
         PrefixNote::new(prefix.key, own.map(|(place, _)| place))
     };
     keys.prefixes.iter().flatten().map(note).collect()
@@ -207,17 +208,17 @@ fn prefix_states(
     keys: &Keys,
     (head, before): (&RecordHead, &[Input]),
     after: &[Input],
-    changes: &[Change],
+    changes: &[InputChange],
 ) -> Vec<PrefixState> {
     let state = |(depth, prefix): (usize, &PrefixKey)| {
         if head.prefixes.iter().any(|known| known.key == prefix.key) {
             return Some(PrefixState::Unchanged);
         }
-        if let Some(target) = changes.iter().find(|change| change.is_other_target()) {
+        if let Some(target) = changes.iter().find(|change| change.is_target_change()) {
             return Some(PrefixState::Changed(vec![target.clone()]));
         }
         let known = head.prefixes.get(depth).or(head.prefixes.last())?;
-        let own = keys.told().zip(after).filter(|(input, _)| prefix.depends_on(input));
+        let own = keys.shown_inputs().zip(after).filter(|(input, _)| prefix.depends_on(input));
         let own: Vec<Input> = own.map(|(_, published)| published.clone()).collect();
         Some(PrefixState::Changed(difference(&known.inputs_of(before), &own)))
     };
@@ -226,7 +227,7 @@ fn prefix_states(
 
 /// Returns the record of the same image with a different key that was last built or hit in this lane, or else in any
 /// lane. Builds without a name are compared with each other.
-fn nearest<'a>(
+fn nearest_record<'a>(
     heads: &'a [RecordHead],
     names: &[String],
     lane: &Lane,
@@ -279,7 +280,7 @@ mod tests {
         ];
         for (name, in_lane, own, expected) in table {
             let names = if name.is_empty() { Vec::new() } else { vec![name.to_owned()] };
-            let found = nearest(&heads, &names, &lane(in_lane), key(own)).map(|head| head.image_key);
+            let found = nearest_record(&heads, &names, &lane(in_lane), key(own)).map(|head| head.image_key);
             assert_eq!(found, expected.map(key), "{name} {in_lane} {own}");
         }
     }

@@ -7,20 +7,20 @@ use crate::buildkit::session::{FileTarget, OutputFile};
 use crate::buildkit::solve::Exporter;
 use crate::buildkit::{Ability, EngineProduct};
 use crate::engine::ImageStore;
-use crate::plan::{BuildSettings, Destination, Output, OutputKind};
+use crate::plan::{BuildOutput, BuildSettings, OutputDestination, OutputKind};
 use crate::registry::Compression;
 
 pub(crate) struct Exports {
     pub(crate) exporters: Vec<Exporter>,
     pub(crate) target: Option<FileTarget>,
-    pub(crate) engine_image: bool,
-    pub(crate) push_after: bool,
+    pub(crate) has_engine_image: bool,
+    pub(crate) pushes_afterwards: bool,
 }
 
 impl Exports {
     /// Returns no exporters. The result is only stored in the build cache.
     pub(crate) fn none() -> Self {
-        Self { exporters: Vec::new(), target: None, engine_image: false, push_after: false }
+        Self { exporters: Vec::new(), target: None, has_engine_image: false, pushes_afterwards: false }
     }
 }
 
@@ -31,52 +31,52 @@ pub(crate) enum ExportError {
     #[error("{engine} stores no images, so this one cannot be loaded")]
     NoImageStore { engine: String },
     #[error("{engine} supports one output per build, but {count} were requested")]
-    OneOutput { engine: String, count: usize },
+    SeveralOutputs { engine: String, count: usize },
     #[error("only one output can be written to files, but {0} were requested")]
-    OneTarget(usize),
+    SeveralFileOutputs(usize),
     #[error("{engine} cannot build for several platforms at once with its image store")]
-    OnePlatform { engine: String },
+    SeveralPlatforms { engine: String },
 }
 
 impl ExportError {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
-            Self::Unsupported { .. } | Self::OnePlatform { .. } => {
+            Self::Unsupported { .. } | Self::SeveralPlatforms { .. } => {
                 "switch the engine to containerd's image store (\"features\": {\"containerd-snapshotter\": true} \
                  in daemon.json), or use a buildkitd"
             }
             Self::NoImageStore { .. } => "use --push, --output type=docker,dest=FILE, or a Docker engine",
-            Self::OneOutput { .. } => {
+            Self::SeveralOutputs { .. } => {
                 "build once for each output (the second build is cached), or use Docker 26 or newer"
             }
-            Self::OneTarget(_) => "build once for each of them; the second build is cached",
+            Self::SeveralFileOutputs(_) => "build once for each of them; the second build is cached",
         }
     }
 }
 
-pub(crate) struct Abilities<'a> {
+pub(crate) struct ExportAbilities<'a> {
     pub(crate) product: &'a EngineProduct,
     pub(crate) store: ImageStore,
 }
 
-impl Abilities<'_> {
+impl ExportAbilities<'_> {
     /// Returns `true` for buildkitd and containerd's image store. Engines with graph drivers cannot export archives.
-    fn makes_archives(&self) -> bool {
+    fn can_export_archives(&self) -> bool {
         !self.product.is_docker() || self.store == ImageStore::Containerd
     }
 }
 
 /// Returns the exporters for the outputs of `settings`. `stdout` opens standard output.
-pub(crate) fn plan(
+pub(crate) fn plan_exports(
     settings: &BuildSettings,
-    can: &Abilities<'_>,
+    can: &ExportAbilities<'_>,
     stdout: &dyn Fn() -> Box<dyn Write + Send>,
 ) -> Result<Exports, ExportError> {
     let engine = || can.product.to_string();
     let mut exports = Exports::none();
     let mut targets = 0;
-    if settings.source.platforms.len() > 1 && !can.makes_archives() {
-        return Err(ExportError::OnePlatform { engine: engine() });
+    if settings.source.platforms.len() > 1 && !can.can_export_archives() {
+        return Err(ExportError::SeveralPlatforms { engine: engine() });
     }
     for output in &settings.outputs {
         let mut attributes = output.attributes.clone();
@@ -84,13 +84,13 @@ pub(crate) fn plan(
             OutputKind::CacheOnly => continue,
             OutputKind::Image { push } => {
                 attributes.extend(settings.annotations.clone());
-                name(&mut attributes, settings);
-                if *push && can.makes_archives() {
-                    compression(&mut attributes, settings);
+                set_name(&mut attributes, settings);
+                if *push && can.can_export_archives() {
+                    set_compression(&mut attributes, settings);
                 }
                 if can.product.is_docker() {
-                    exports.engine_image = true;
-                    exports.push_after |= *push;
+                    exports.has_engine_image = true;
+                    exports.pushes_afterwards |= *push;
                     if can.store == ImageStore::Containerd {
                         attributes
                             .entry("prefer-image-digest".to_owned())
@@ -100,7 +100,7 @@ pub(crate) fn plan(
                 } else if *push {
                     attributes.insert("push".to_owned(), "true".to_owned());
                     "image"
-                } else if is_default(settings, output) {
+                } else if is_default_output(settings, output) {
                     continue;
                 } else {
                     return Err(ExportError::NoImageStore { engine: engine() });
@@ -117,11 +117,11 @@ pub(crate) fn plan(
                 "tar"
             }
             kind @ (OutputKind::Oci(destination) | OutputKind::Docker(destination)) => {
-                if !can.makes_archives() {
+                if !can.can_export_archives() {
                     return Err(ExportError::Unsupported { engine: engine(), output: kind.name() });
                 }
                 attributes.extend(settings.annotations.clone());
-                name(&mut attributes, settings);
+                set_name(&mut attributes, settings);
                 exports.target = Some(file_target(destination, stdout));
                 targets += 1;
                 kind.name()
@@ -130,20 +130,20 @@ pub(crate) fn plan(
         exports.exporters.push(Exporter { kind: kind.to_owned(), attributes });
     }
     if targets > 1 {
-        return Err(ExportError::OneTarget(targets));
+        return Err(ExportError::SeveralFileOutputs(targets));
     }
-    if exports.exporters.len() > 1 && !can.product.can(Ability::SeveralExporters) {
-        return Err(ExportError::OneOutput { engine: engine(), count: exports.exporters.len() });
+    if exports.exporters.len() > 1 && !can.product.supports(Ability::SeveralExporters) {
+        return Err(ExportError::SeveralOutputs { engine: engine(), count: exports.exporters.len() });
     }
     Ok(exports)
 }
 
 /// Returns `true` for the output of a build without `--output` and `--load`.
-fn is_default(settings: &BuildSettings, output: &Output) -> bool {
-    settings.default_output && output.attributes.is_empty()
+fn is_default_output(settings: &BuildSettings, output: &BuildOutput) -> bool {
+    settings.has_default_output && output.attributes.is_empty()
 }
 
-fn name(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {
+fn set_name(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {
     if !settings.tags.is_empty() {
         let names: Vec<String> = settings.tags.iter().map(ToString::to_string).collect();
         attributes.insert("name".to_owned(), names.join(","));
@@ -151,7 +151,7 @@ fn name(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {
 }
 
 /// Sets the compression of pushed layers. Existing layers keep theirs, unless `--output` has `force-compression=true`.
-fn compression(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {
+fn set_compression(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {
     if settings.push.compression == Compression::Zstd {
         // Docker's media types do not support zstd.
         for (name, value) in [("compression", "zstd"), ("oci-mediatypes", "true")] {
@@ -160,9 +160,9 @@ fn compression(attributes: &mut BTreeMap<String, String>, settings: &BuildSettin
     }
 }
 
-fn file_target(destination: &Destination, stdout: &dyn Fn() -> Box<dyn Write + Send>) -> FileTarget {
+fn file_target(destination: &OutputDestination, stdout: &dyn Fn() -> Box<dyn Write + Send>) -> FileTarget {
     FileTarget::File(match destination {
-        Destination::File(path) => OutputFile::Path(path.clone()),
-        Destination::Stdout => OutputFile::Stream(stdout()),
+        OutputDestination::File(path) => OutputFile::Path(path.clone()),
+        OutputDestination::Stdout => OutputFile::Stream(stdout()),
     })
 }

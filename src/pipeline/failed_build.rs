@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use crate::buildkit::BuildFailure;
-use crate::dockerfile::nearest;
+use crate::dockerfile::nearest_name;
 use crate::error_chain::one_line;
 
 /// Facts about a failed build that help to explain it.
 #[derive(Debug, Default)]
-pub(crate) struct Circumstances<'a> {
+pub(crate) struct FailureContext<'a> {
     /// The name of the vertex that failed: `[builder 2/3] COPY app /app`.
     pub(crate) vertex: Option<&'a str>,
     /// The last lines of the vertex's output.
@@ -16,7 +16,7 @@ pub(crate) struct Circumstances<'a> {
     pub(crate) context: Option<&'a Path>,
     pub(crate) stages: Vec<&'a str>,
     /// The error that larder itself found in the inputs.
-    pub(crate) finding: Option<String>,
+    pub(crate) input_error: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -36,22 +36,22 @@ impl FailedBuild {
     }
 
     pub(crate) fn of(failure: &BuildFailure) -> Self {
-        Self::explained(failure, &Circumstances::default())
+        Self::explained(failure, &FailureContext::default())
     }
 
-    pub(crate) fn explained(failure: &BuildFailure, circumstances: &Circumstances<'_>) -> Self {
+    pub(crate) fn explained(failure: &BuildFailure, circumstances: &FailureContext<'_>) -> Self {
         let message = one_line(plain_message(&failure.message));
         let explanations =
             [missing_file, unavailable_image, bad_name, missing_credential, full_disk, exit_code];
         let explained = explanations.iter().find_map(|explain| explain(&message, circumstances));
-        let finding = circumstances.finding.as_ref().filter(|finding| !message.contains(*finding));
+        let finding = circumstances.input_error.as_ref().filter(|finding| !message.contains(*finding));
         let mut failed = explained.unwrap_or_else(|| Self::new(message.clone()));
         failed.hints.extend(finding.cloned().or_else(|| newer_frontend(&message)));
         failed
     }
 }
 
-fn missing_file(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
+fn missing_file(message: &str, circumstances: &FailureContext<'_>) -> Option<FailedBuild> {
     if !message.contains("not found") || !(message.contains("cache key") || message.contains("checksum")) {
         return None;
     }
@@ -80,7 +80,7 @@ fn missing_file(message: &str, circumstances: &Circumstances<'_>) -> Option<Fail
     Some(FailedBuild::new(cause).hint(hint))
 }
 
-fn unavailable_image(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
+fn unavailable_image(message: &str, circumstances: &FailureContext<'_>) -> Option<FailedBuild> {
     let vertex = circumstances.vertex.unwrap_or_default();
     let image = vertex
         .strip_prefix("[internal] load metadata for ")
@@ -103,20 +103,24 @@ fn unavailable_image(message: &str, circumstances: &Circumstances<'_>) -> Option
     let error = FailedBuild::new(format!("the engine cannot get {image}: {reason}"));
     // BuildKit treats an unknown stage name as an image on Docker Hub.
     let name = image.strip_prefix("docker.io/library/").and_then(|name| name.split([':', '@']).next());
-    Some(match name.and_then(|name| Some((name, nearest(name, circumstances.stages.iter().copied())?))) {
-        Some((name, stage)) => error.hint(format!("no stage is called `{name}`; did you mean `{stage}`?")),
-        None => error.hint(hint),
-    })
+    Some(
+        match name.and_then(|name| Some((name, nearest_name(name, circumstances.stages.iter().copied())?))) {
+            Some((name, stage)) => {
+                error.hint(format!("no stage is called `{name}`; did you mean `{stage}`?"))
+            }
+            None => error.hint(hint),
+        },
+    )
 }
 
 /// Explains a file name in the context that cannot be sent to an engine.
-fn bad_name(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
+fn bad_name(message: &str, _: &FailureContext<'_>) -> Option<FailedBuild> {
     let cause = message.strip_prefix("error from sender: ").unwrap_or(message);
     let bad = cause.contains("is not valid UTF-8");
     bad.then(|| FailedBuild::new(cause).hint("rename it, or exclude it with .dockerignore"))
 }
 
-fn missing_credential(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
+fn missing_credential(message: &str, _: &FailureContext<'_>) -> Option<FailedBuild> {
     let hint = if let Some(rest) = message.strip_prefix("secret ").filter(|rest| rest.contains("not found")) {
         let id = rest.split([' ', ':']).next()?;
         format!("pass it with --secret id={id},src=FILE or --secret id={id},env=VARIABLE")
@@ -129,7 +133,7 @@ fn missing_credential(message: &str, _: &Circumstances<'_>) -> Option<FailedBuil
 }
 
 /// Explains a full disk, which BuildKit or the program of a step reports.
-fn full_disk(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedBuild> {
+fn full_disk(message: &str, circumstances: &FailureContext<'_>) -> Option<FailedBuild> {
     const FULL: &str = "no space left on device";
     let cause = if message.contains(FULL) {
         message.to_owned()
@@ -143,7 +147,7 @@ fn full_disk(message: &str, circumstances: &Circumstances<'_>) -> Option<FailedB
     ))
 }
 
-fn exit_code(message: &str, _: &Circumstances<'_>) -> Option<FailedBuild> {
+fn exit_code(message: &str, _: &FailureContext<'_>) -> Option<FailedBuild> {
     let hint = match message.rsplit_once("exit code: ")?.1.trim() {
         "137" => "the step was killed, usually because memory ran out: check the engine's log",
         "127" => "a program that the step runs is not in the image: the output above names it",
@@ -195,7 +199,7 @@ fn plain_message(message: &str) -> &str {
 mod tests {
     use super::*;
 
-    fn failed(message: &str, circumstances: &Circumstances<'_>) -> (String, String) {
+    fn failed(message: &str, circumstances: &FailureContext<'_>) -> (String, String) {
         let failure = BuildFailure { message: message.to_owned(), vertex: None, location: None };
         let error = FailedBuild::explained(&failure, circumstances);
         (error.cause, error.hints.join("; "))
@@ -232,10 +236,10 @@ mod tests {
                 "`build`",
             ),
         ] {
-            let circumstances = Circumstances {
+            let circumstances = FailureContext {
                 vertex: Some(vertex),
                 context: Some(directory.path()),
-                ..Circumstances::default()
+                ..FailureContext::default()
             };
             let (explained, hinted) = failed(message, &circumstances);
             assert_eq!(explained, cause);
@@ -263,7 +267,7 @@ mod tests {
                 "name and tag",
             ),
         ] {
-            let circumstances = Circumstances { vertex: Some(vertex), ..Circumstances::default() };
+            let circumstances = FailureContext { vertex: Some(vertex), ..FailureContext::default() };
             let (explained, hinted) = failed(message, &circumstances);
             assert_eq!(explained, cause);
             assert!(hinted.contains(hint), "{hinted}");
@@ -273,8 +277,8 @@ mod tests {
     #[test]
     fn hints_match_the_failure() {
         let full =
-            Circumstances { output: "dd: No space left on device".to_owned(), ..Circumstances::default() };
-        let none = Circumstances::default();
+            FailureContext { output: "dd: No space left on device".to_owned(), ..FailureContext::default() };
+        let none = FailureContext::default();
         for (message, circumstances, hint) in [
             ("write /x: no space left on device", &none, "docker builder prune"),
             ("process \"dd\" did not complete successfully: exit code: 1", &full, "docker builder prune"),
@@ -299,10 +303,10 @@ mod tests {
             ("python:3.12", "check the image's name and tag"),
         ] {
             let vertex = vertex(image);
-            let circumstances = Circumstances {
+            let circumstances = FailureContext {
                 vertex: Some(&vertex),
                 stages: vec!["builder", "test"],
-                ..Circumstances::default()
+                ..FailureContext::default()
             };
             assert_eq!(failed("manifest not found", &circumstances).1, hint);
         }
@@ -311,7 +315,7 @@ mod tests {
     #[test]
     fn an_error_found_by_larder_is_a_hint_unless_the_engine_reports_it() {
         let finding =
-            |text: &str| Circumstances { finding: Some(text.to_owned()), ..Circumstances::default() };
+            |text: &str| FailureContext { input_error: Some(text.to_owned()), ..FailureContext::default() };
         let circumstances = finding("there is no stage `b`; the named stages are `a`");
         assert_eq!(
             failed("target stage b could not be found", &circumstances).1,

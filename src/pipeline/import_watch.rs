@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 
 use crate::buildkit::solve::CacheEntry;
 use crate::buildkit::trace::{StepKind, Trace, VertexTrace};
-use crate::ledger::{BuildRecord, Outcome};
+use crate::ledger::{BuildOutcome, BuildRecord};
 
 /// The time limit for fetching layers if the time for building them is unknown.
 const UNKNOWN_COST: Duration = Duration::from_mins(1);
 const MIN_LIMIT: Duration = Duration::from_secs(10);
 /// How long no data of a base image's layers may arrive. Graph drivers wait this long before the first retry.
-const STALLED: Duration = Duration::from_secs(5);
+const STALL_LIMIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("cannot use the layers in the registry: {0}")]
@@ -27,7 +27,7 @@ pub(crate) struct ImportWatch {
     /// The time spent on fetching layers so far.
     spent: Duration,
     /// The last time at which a layer was being fetched.
-    seen: Option<Instant>,
+    last_fetching: Option<Instant>,
     /// The image that the build continues from, if there is one.
     base: Option<String>,
     /// The number of bytes of that image that have arrived, and when the last of them arrived.
@@ -46,7 +46,13 @@ impl ImportWatch {
         let limit = || miss_cost(&builds(), names).unwrap_or(UNKNOWN_COST).max(MIN_LIMIT);
         let is_needed = !imports.is_empty() || base.is_some();
         let base = base.map(str::to_owned);
-        is_needed.then(|| Self { limit: limit(), spent: Duration::ZERO, seen: None, base, arrived: None })
+        is_needed.then(|| Self {
+            limit: limit(),
+            spent: Duration::ZERO,
+            last_fetching: None,
+            base,
+            arrived: None,
+        })
     }
 
     /// Returns an error if the imported layers in `trace` cannot be fetched, or take too long as of `now`.
@@ -61,19 +67,19 @@ impl ImportWatch {
             };
             trace.vertexes().map(|(_, vertex)| vertex).find(|vertex| is_base(vertex))
         });
-        self.arrived = base.and_then(VertexTrace::downloaded).map(|bytes| match self.arrived {
+        self.arrived = base.and_then(VertexTrace::downloaded_bytes).map(|bytes| match self.arrived {
             Some(arrived) if arrived.0 == bytes => arrived,
             _ => (bytes, now),
         });
-        if self.arrived.is_some_and(|(_, since)| now - since > STALLED) {
-            let seconds = STALLED.as_secs();
+        if self.arrived.is_some_and(|(_, since)| now - since > STALL_LIMIT) {
+            let seconds = STALL_LIMIT.as_secs();
             return Some(ImportError(format!("the engine received no data of a layer for {seconds} s")));
         }
         let is_fetching = steps().map(|(_, vertex)| vertex).chain(base).any(VertexTrace::is_fetching);
-        if let Some(seen) = self.seen {
+        if let Some(seen) = self.last_fetching {
             self.spent += now - seen;
         }
-        self.seen = is_fetching.then_some(now);
+        self.last_fetching = is_fetching.then_some(now);
         let limit = self.limit;
         (self.spent > limit).then(|| {
             ImportError(format!("fetching them takes longer than building them ({} s)", limit.as_secs()))
@@ -83,7 +89,7 @@ impl ImportWatch {
 
 /// Returns the time that the steps of an image take without a cache, or `None` if the ledger does not show it.
 fn miss_cost(builds: &[BuildRecord], names: &[String]) -> Option<Duration> {
-    let own = builds.iter().filter(|build| build.outcome == Outcome::Built && build.names == names);
+    let own = builds.iter().filter(|build| build.outcome == BuildOutcome::Built && build.names == names);
     let ran = own.map(|build| -> u64 {
         build.step_list.iter().filter(|step| !step.cached).map(|step| step.millis).sum()
     });
@@ -105,7 +111,7 @@ mod tests {
     /// Returns the record of a build of `app` whose steps ran for these times in milliseconds.
     fn build(ran: &[u64]) -> BuildRecord {
         let mut build = BuildRecord::started(Timestamp::UNIX_EPOCH);
-        (build.outcome, build.names) = (Outcome::Built, vec!["app".to_owned()]);
+        (build.outcome, build.names) = (BuildOutcome::Built, vec!["app".to_owned()]);
         build.step_list = ran.iter().map(|millis| step(false, *millis)).chain([step(true, 90_000)]).collect();
         build
     }

@@ -8,14 +8,14 @@ use std::sync::{Arc, OnceLock};
 
 use tempfile::{NamedTempFile, TempDir};
 
-use super::bases::KnownBases;
+use super::base_lookup::KnownBases;
 use crate::context::{archive, ignorefile};
 use crate::dockerfile::{Dockerfile, SyntaxError};
-use crate::plan::{ContextSource, DockerfileSource, SourceSettings};
+use crate::plan::{BuildContextSource, DockerfileSource, SourceSettings};
 
 #[derive(Debug)]
 pub(crate) struct Inputs {
-    pub(crate) context: Context,
+    pub(crate) context: BuildContext,
     pub(crate) dockerfile: DockerfileInput,
     /// The files written by larder that are left out of the context, by directory.
     pub(crate) withheld: BTreeMap<PathBuf, Vec<String>>,
@@ -23,7 +23,7 @@ pub(crate) struct Inputs {
 }
 
 #[derive(Debug)]
-pub(crate) enum Context {
+pub(crate) enum BuildContext {
     Directory(PathBuf),
     /// An empty directory: the Dockerfile was read from stdin without a context.
     Empty(TempDir),
@@ -40,7 +40,7 @@ pub(crate) enum DockerfileInput {
         name: String,
         text: DockerfileText,
         /// The version that is built instead, if larder has added to the Dockerfile.
-        changed: Option<Changed>,
+        changed: Option<ChangedDockerfile>,
         /// The directory of a Dockerfile from stdin.
         _temporary: Option<TempDir>,
     },
@@ -49,7 +49,7 @@ pub(crate) enum DockerfileInput {
 }
 
 #[derive(Debug)]
-pub(crate) struct Changed {
+pub(crate) struct ChangedDockerfile {
     /// The directory that contains this version under the name of the user's Dockerfile, and a copy of its ignore file.
     pub(crate) directory: TempDir,
     /// The same lines as the user's Dockerfile, some of them longer.
@@ -86,11 +86,11 @@ pub(crate) enum InputError {
     #[error("cannot read the ignore file {}", .0.display())]
     IgnoreFile(PathBuf, #[source] io::Error),
     #[error("the Dockerfile {} is not UTF-8", .0.display())]
-    NotText(PathBuf),
+    NotUtf8(PathBuf),
     #[error("the Dockerfile on stdin is empty")]
     EmptyStdin,
     #[error("stdin contains a Dockerfile, but --file names a different one")]
-    TwoDockerfiles,
+    SeveralDockerfiles,
     #[error("cannot read stdin")]
     Stdin(#[source] io::Error),
 }
@@ -98,34 +98,34 @@ pub(crate) enum InputError {
 const DEFAULT_NAME: &str = "Dockerfile";
 
 impl Inputs {
-    fn new(context: Context, dockerfile: DockerfileInput) -> Self {
+    fn new(context: BuildContext, dockerfile: DockerfileInput) -> Self {
         Self { context, dockerfile, withheld: BTreeMap::new(), known_bases: KnownBases::default() }
     }
 
     /// Finds and reads the inputs. Reads stdin if the settings name it.
     pub(crate) fn read(source: &SourceSettings) -> Result<Self, InputError> {
         match &source.context {
-            ContextSource::Directory(directory) => {
+            BuildContextSource::Directory(directory) => {
                 let dockerfile = match &source.dockerfile {
-                    DockerfileSource::Default => local(directory, DEFAULT_NAME)?,
-                    DockerfileSource::File(path) => local_path(path)?,
-                    DockerfileSource::Stdin => from_stdin(&mut io::stdin().lock())?,
+                    DockerfileSource::Default => read_dockerfile(directory, DEFAULT_NAME)?,
+                    DockerfileSource::File(path) => read_dockerfile_at(path)?,
+                    DockerfileSource::Stdin => read_dockerfile_from_stdin(&mut io::stdin().lock())?,
                 };
                 check_ignore_file(directory, &dockerfile)?;
-                Ok(Self::new(Context::Directory(directory.clone()), dockerfile))
+                Ok(Self::new(BuildContext::Directory(directory.clone()), dockerfile))
             }
-            ContextSource::Remote(address) => {
+            BuildContextSource::Remote(address) => {
                 let dockerfile = match &source.dockerfile {
                     DockerfileSource::Default => DockerfileInput::InContext(DEFAULT_NAME.to_owned()),
-                    DockerfileSource::File(path) if path.is_absolute() => local_path(path)?,
+                    DockerfileSource::File(path) if path.is_absolute() => read_dockerfile_at(path)?,
                     DockerfileSource::File(path) => {
                         DockerfileInput::InContext(path.to_string_lossy().into_owned())
                     }
-                    DockerfileSource::Stdin => from_stdin(&mut io::stdin().lock())?,
+                    DockerfileSource::Stdin => read_dockerfile_from_stdin(&mut io::stdin().lock())?,
                 };
-                Ok(Self::new(Context::Remote(address.clone()), dockerfile))
+                Ok(Self::new(BuildContext::Remote(address.clone()), dockerfile))
             }
-            ContextSource::Stdin => read_stdin(&source.dockerfile),
+            BuildContextSource::Stdin => read_stdin(&source.dockerfile),
         }
     }
 
@@ -136,8 +136,8 @@ impl Inputs {
         }
     }
 
-    pub(crate) fn stages(&self) -> Vec<&str> {
-        let dockerfile = self.written().and_then(|(_, text)| text.parsed().ok());
+    pub(crate) fn stage_names(&self) -> Vec<&str> {
+        let dockerfile = self.user_text().and_then(|(_, text)| text.parsed().ok());
         dockerfile.iter().flat_map(|file| &file.stages).filter_map(|stage| stage.name.as_deref()).collect()
     }
 
@@ -147,7 +147,7 @@ impl Inputs {
 
     /// Returns the text that is built, including larder's additions, or `None` if the Dockerfile is not on this
     /// machine.
-    pub(crate) fn built(&self) -> Option<&DockerfileText> {
+    pub(crate) fn built_text(&self) -> Option<&DockerfileText> {
         match &self.dockerfile {
             DockerfileInput::Local { text, changed, .. } => {
                 Some(changed.as_ref().map_or(text, |changed| &changed.text))
@@ -157,17 +157,17 @@ impl Inputs {
     }
 
     /// Sets the text that is built instead of the user's Dockerfile.
-    pub(crate) fn build_instead(&mut self, text: String) -> io::Result<()> {
-        let written = self.with_text(&text)?;
+    pub(crate) fn replace_dockerfile(&mut self, text: String) -> io::Result<()> {
+        let written = self.write_dockerfile(&text)?;
         if let (DockerfileInput::Local { changed, .. }, Some(directory)) = (&mut self.dockerfile, written) {
-            *changed = Some(Changed { directory, text: DockerfileText::new(text) });
+            *changed = Some(ChangedDockerfile { directory, text: DockerfileText::new(text) });
         }
         Ok(())
     }
 
     /// Writes `text` to a new directory, under the name of the Dockerfile. Returns `None` if the Dockerfile is not on
     /// this machine.
-    pub(crate) fn with_text(&self, text: &str) -> io::Result<Option<TempDir>> {
+    pub(crate) fn write_dockerfile(&self, text: &str) -> io::Result<Option<TempDir>> {
         let DockerfileInput::Local { directory, name, .. } = &self.dockerfile else { return Ok(None) };
         let own = TempDir::new()?;
         std::fs::write(own.path().join(name), text)?;
@@ -180,7 +180,7 @@ impl Inputs {
 
     /// Returns the Dockerfile's name for messages and its text as the user wrote it, or `None` if it is not on this
     /// machine.
-    pub(crate) fn written(&self) -> Option<(&str, &DockerfileText)> {
+    pub(crate) fn user_text(&self) -> Option<(&str, &DockerfileText)> {
         match &self.dockerfile {
             DockerfileInput::Local { name, text, .. } => Some((name, text)),
             DockerfileInput::InContext(_) => None,
@@ -218,14 +218,14 @@ fn check_ignore_file(directory: &Path, dockerfile: &DockerfileInput) -> Result<(
 fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {
     let mut stdin = io::stdin().lock();
     let mut header = Vec::new();
-    stdin.by_ref().take(archive::HEADER as u64).read_to_end(&mut header).map_err(InputError::Stdin)?;
+    stdin.by_ref().take(archive::HEADER_SIZE as u64).read_to_end(&mut header).map_err(InputError::Stdin)?;
     let mut input = header.as_slice().chain(stdin);
     if !archive::is_archive(&header) {
         if *dockerfile != DockerfileSource::Default {
-            return Err(InputError::TwoDockerfiles);
+            return Err(InputError::SeveralDockerfiles);
         }
-        let context = Context::Empty(TempDir::new().map_err(InputError::Stdin)?);
-        return Ok(Inputs::new(context, from_stdin(&mut input)?));
+        let context = BuildContext::Empty(TempDir::new().map_err(InputError::Stdin)?);
+        return Ok(Inputs::new(context, read_dockerfile_from_stdin(&mut input)?));
     }
     let mut spool = || {
         let mut file = NamedTempFile::new()?;
@@ -238,16 +238,16 @@ fn read_stdin(dockerfile: &DockerfileSource) -> Result<Inputs, InputError> {
         DockerfileSource::File(path) => path.to_string_lossy().into_owned(),
         DockerfileSource::Default | DockerfileSource::Stdin => DEFAULT_NAME.to_owned(),
     };
-    Ok(Inputs::new(Context::Archive(file), DockerfileInput::InContext(name)))
+    Ok(Inputs::new(BuildContext::Archive(file), DockerfileInput::InContext(name)))
 }
 
-fn from_stdin(stdin: &mut dyn Read) -> Result<DockerfileInput, InputError> {
+fn read_dockerfile_from_stdin(stdin: &mut dyn Read) -> Result<DockerfileInput, InputError> {
     let mut bytes = Vec::new();
     stdin.read_to_end(&mut bytes).map_err(InputError::Stdin)?;
     if bytes.is_empty() {
         return Err(InputError::EmptyStdin);
     }
-    let text = String::from_utf8(bytes).map_err(|_| InputError::NotText(PathBuf::from("-")))?;
+    let text = String::from_utf8(bytes).map_err(|_| InputError::NotUtf8(PathBuf::from("-")))?;
     let write = || {
         let directory = TempDir::new()?;
         File::create(directory.path().join(DEFAULT_NAME))?.write_all(text.as_bytes())?;
@@ -263,14 +263,14 @@ fn from_stdin(stdin: &mut dyn Read) -> Result<DockerfileInput, InputError> {
     })
 }
 
-fn local_path(path: &Path) -> Result<DockerfileInput, InputError> {
+fn read_dockerfile_at(path: &Path) -> Result<DockerfileInput, InputError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = path.file_name().ok_or_else(|| InputError::NoDockerfile(path.to_owned()))?;
-    local(directory, &name.to_string_lossy())
+    read_dockerfile(directory, &name.to_string_lossy())
 }
 
 /// Reads `name` in `directory`. As in Docker, the default name may also be in lower case.
-fn local(directory: &Path, name: &str) -> Result<DockerfileInput, InputError> {
+fn read_dockerfile(directory: &Path, name: &str) -> Result<DockerfileInput, InputError> {
     let lower = directory.join(name.to_ascii_lowercase());
     let (path, name) = match directory.join(name) {
         path if !path.exists() && name == DEFAULT_NAME && lower.is_file() => {
@@ -282,7 +282,7 @@ fn local(directory: &Path, name: &str) -> Result<DockerfileInput, InputError> {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => InputError::NoDockerfile(path.clone()),
         _ => InputError::Dockerfile(path.clone(), error),
     })?;
-    let text = String::from_utf8(bytes).map_err(|_| InputError::NotText(path))?;
+    let text = String::from_utf8(bytes).map_err(|_| InputError::NotUtf8(path))?;
     Ok(DockerfileInput::Local {
         directory: directory.to_owned(),
         name,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use super::error::PipelineError;
 use super::inputs::Inputs;
-use super::keys::{BuildKeys, NoKeys, compute};
+use super::keys::{BuildKeys, KeysError, compute_keys};
 use super::reporter::Reporter;
 use super::session::{EngineConnection, Session};
-use super::stages::{connected, read_inputs};
+use super::stages::{connect, read_inputs};
 use crate::error_chain::chain;
 use crate::plan::BuildSettings;
 
@@ -21,20 +21,20 @@ pub(crate) struct KeyedBuild {
 impl KeyedBuild {
     /// Computes the keys of a build, and warns of inputs that could not be taken into account. If the keys cannot be
     /// computed, reports the place in the Dockerfile that prevents it.
-    pub(crate) async fn of(
+    pub(crate) async fn compute(
         build: &BuildSettings,
         session: &Session<'_>,
         reporter: &dyn Reporter,
     ) -> Result<Self, PipelineError> {
         let settings = session.settings;
         let mut inputs = read_inputs(build, settings).await?;
-        let connection = connected(&mut inputs, build, session, reporter).await?;
+        let connection = connect(&mut inputs, build, session, reporter).await?;
         let (lookup, notes) = (connection.base_lookup(build, &inputs), settings.notes());
         let platform = connection.platform().await;
-        let computed = compute(build, &inputs, &lookup, platform, &notes, &settings.seal).await;
+        let computed = compute_keys(build, &inputs, &lookup, platform, &notes, &settings.seal).await;
         let keys = computed.map_err(|error| {
             report_place(&error, &inputs, reporter);
-            PipelineError::NoKeys(Arc::new(error))
+            PipelineError::KeysUnknown(Arc::new(error))
         })?;
         if !keys.unpinned.is_empty() {
             reporter.warn(&format!("the digest of the base image {} is unknown", keys.unpinned.join(", ")));
@@ -47,11 +47,11 @@ impl KeyedBuild {
 }
 
 /// Reports the place in the Dockerfile that prevents computing the keys, if there is one.
-fn report_place(error: &NoKeys, inputs: &Inputs, reporter: &dyn Reporter) {
-    let Some((name, text)) = inputs.written() else { return };
+fn report_place(error: &KeysError, inputs: &Inputs, reporter: &dyn Reporter) {
+    let Some((name, text)) = inputs.user_text() else { return };
     let mistake = match error {
-        NoKeys::Syntax(mistake) => Some(mistake.clone()),
-        NoKeys::Resolve(fault) => fault.place(text.as_str()),
+        KeysError::Syntax(mistake) => Some(mistake.clone()),
+        KeysError::Resolve(fault) => fault.locate(text.as_str()),
         _ => None,
     };
     if let Some(mistake) = mistake {

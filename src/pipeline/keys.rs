@@ -6,17 +6,19 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::bases::{Base, BaseLookup};
+use super::base_lookup::{BaseInfo, BaseLookup};
 use super::blocking::blocking;
-use super::files::Files;
-use super::inputs::{Context, DockerfileInput, Inputs};
-use super::visible::{Seen, context_file, named_contexts, visible_files};
-use super::witness::Witness;
+use super::directory_digests::DirectoryDigester;
+use super::input_snapshot::InputSnapshot;
+use super::inputs::{BuildContext, DockerfileInput, Inputs};
+use super::visible_files::{VisiblePaths, context_file, named_contexts, visible_files};
 use crate::buildkit::ConnectError;
 use crate::context::{ContextError, archive};
 use crate::digest::Digest;
 use crate::dockerfile::{ContextPaths, Dockerfile, Options, Resolution, ResolveError, SyntaxError};
-use crate::key::{BasePin, Context as KeyContext, ContextFile, ImageInputs, Input, Keys, Parsed, Seal};
+use crate::key::{
+    BasePin, ContextAccess as KeyContext, ContextFile, ImageInputs, Input, Keys, ParsedDockerfile, Seal,
+};
 use crate::notes::{Notes, NotesError};
 use crate::plan::{BuildSettings, SourceSettings};
 
@@ -37,18 +39,18 @@ pub(crate) struct BuildKeys {
     /// The options of `resolution`.
     pub(crate) options: Options,
     /// The digest of the files whose changes BuildKit cannot detect, if there are any.
-    pub(crate) ambiguous: Option<Digest>,
+    pub(crate) undetected_digest: Option<Digest>,
     /// Writes to the cache that failed. They cost time, but do not affect the keys.
     pub(crate) faults: Vec<NotesError>,
     pub(crate) withheld: BTreeSet<String>,
-    witness: Arc<Witness>,
+    witness: Arc<InputSnapshot>,
 }
 
 impl BuildKeys {
     /// Returns the names of the inputs that have changed since the keys were computed.
-    pub(crate) async fn changed(&self) -> Vec<String> {
+    pub(crate) async fn changed_inputs(&self) -> Vec<String> {
         let witness = Arc::clone(&self.witness);
-        blocking(move || witness.changed()).await
+        blocking(move || witness.changed_inputs()).await
     }
 
     /// Returns the inputs in the form that may be stored, with sealed digests.
@@ -62,19 +64,19 @@ impl BuildKeys {
     }
 
     /// Returns the digest that identifies the layers that the dependency key covers.
-    pub(crate) fn layers(&self) -> Digest {
+    pub(crate) fn layers_digest(&self) -> Digest {
         self.keys.layers.digest(self.keys.dependency)
     }
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NoKeys {
+pub(crate) enum KeysError {
     #[error("the context is remote: only the engine can read it")]
     RemoteContext,
     #[error("the named context {0} is remote: only the engine can read it")]
     RemoteNamedContext(String),
     #[error("larder cannot read the compression of the archive on stdin")]
-    Compression,
+    UnsupportedCompression,
     #[error("the archive on stdin cannot be read")]
     Archive(#[source] io::Error),
     #[error(
@@ -82,7 +84,7 @@ pub(crate) enum NoKeys {
     )]
     RemoteAdd,
     #[error("--pull was given, but {0} could not be looked up in its registry")]
-    PullUnknown(String),
+    UnknownPulledImage(String),
     #[error("the Dockerfile has an error")]
     Syntax(#[source] SyntaxError),
     #[error("the Dockerfile cannot be resolved")]
@@ -97,45 +99,48 @@ pub(crate) enum NoKeys {
 
 /// Computes the keys of `inputs` for `settings` on a builder of this platform. If that fails, the build itself may
 /// still succeed.
-pub(crate) async fn compute(
+pub(crate) async fn compute_keys(
     settings: &BuildSettings,
     inputs: &Inputs,
     lookup: &BaseLookup<'_>,
     build_platform: Result<String, ConnectError>,
     notes: &Notes,
     seal: &Seal,
-) -> Result<BuildKeys, NoKeys> {
+) -> Result<BuildKeys, KeysError> {
     let archived = match &inputs.context {
-        Context::Remote(_) => return Err(NoKeys::RemoteContext),
-        Context::Archive(file) => {
-            let (path, wanted) = (file.path().to_owned(), wanted(&inputs.dockerfile).to_owned());
+        BuildContext::Remote(_) => return Err(KeysError::RemoteContext),
+        BuildContext::Archive(file) => {
+            let (path, wanted) =
+                (file.path().to_owned(), dockerfile_in_archive(&inputs.dockerfile).to_owned());
             Some(Arc::new(blocking(move || read_archive(&path, &wanted)).await?))
         }
-        Context::Directory(_) | Context::Empty(_) => None,
+        BuildContext::Directory(_) | BuildContext::Empty(_) => None,
     };
-    let (text, dockerfile) = match (inputs.built(), &inputs.dockerfile) {
+    let (text, dockerfile) = match (inputs.built_text(), &inputs.dockerfile) {
         (Some(text), _) => {
-            let dockerfile = text.parsed().map_err(|error| NoKeys::Syntax(error.clone()))?;
+            let dockerfile = text.parsed().map_err(|error| KeysError::Syntax(error.clone()))?;
             (text.as_str().to_owned(), Arc::clone(dockerfile))
         }
         (None, dockerfile) => {
-            let bytes = archived.as_ref().and_then(|archive| archive.wanted.clone());
-            let missing = || io::Error::other(format!("it does not contain {}", wanted(dockerfile)));
-            let bytes = bytes.ok_or_else(missing).map_err(NoKeys::Archive)?;
-            let text = String::from_utf8(bytes).map_err(|error| NoKeys::Archive(io::Error::other(error)))?;
-            let dockerfile = Dockerfile::parse(&text).map_err(NoKeys::Syntax)?;
+            let bytes = archived.as_ref().and_then(|archive| archive.requested.clone());
+            let missing =
+                || io::Error::other(format!("it does not contain {}", dockerfile_in_archive(dockerfile)));
+            let bytes = bytes.ok_or_else(missing).map_err(KeysError::Archive)?;
+            let text =
+                String::from_utf8(bytes).map_err(|error| KeysError::Archive(io::Error::other(error)))?;
+            let dockerfile = Dockerfile::parse(&text).map_err(KeysError::Syntax)?;
             (text, Arc::new(dockerfile))
         }
     };
-    let mut reader = Files::new(notes);
+    let mut reader = DirectoryDigester::new(notes);
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
-        reader.witness.file(directory.join(name), Some(text.as_str().as_bytes()));
+        reader.witness.record_file(directory.join(name), Some(text.as_str().as_bytes()));
     }
-    let build_platform = build_platform.map_err(|error| NoKeys::Platform(Box::new(error)))?;
-    let options = options(&settings.source, build_platform);
+    let build_platform = build_platform.map_err(|error| KeysError::Platform(Box::new(error)))?;
+    let options = resolve_options(&settings.source, build_platform);
     let text: Arc<str> = text.into();
     let owned = Arc::new(settings.clone());
-    let keying = Keying { settings: owned, inputs, lookup, seal, text: &text, dockerfile, archived };
+    let keying = KeyComputation { settings: owned, inputs, lookup, seal, text: &text, dockerfile, archived };
     let requested: BTreeSet<&String> = settings.source.platforms.iter().collect();
     // `None` is the default platform of the engine.
     let requested = if requested.is_empty() { vec![None] } else { requested.into_iter().map(Some).collect() };
@@ -165,21 +170,21 @@ pub(crate) async fn compute(
         resolution,
         options,
         unpinned: unpinned.into_iter().collect(),
-        ambiguous: reader.unnoticed.digest(&text),
+        undetected_digest: reader.undetected.digest(&text),
         faults: reader.faults,
         withheld: reader.withheld,
         witness: Arc::new(reader.witness),
     })
 }
 
-struct Keying<'a> {
+struct KeyComputation<'a> {
     settings: Arc<BuildSettings>,
     inputs: &'a Inputs,
     lookup: &'a BaseLookup<'a>,
     seal: &'a Seal,
     text: &'a Arc<str>,
     dockerfile: Arc<Dockerfile>,
-    archived: Option<Arc<archive::Archive>>,
+    archived: Option<Arc<archive::ContextArchive>>,
 }
 
 struct PlatformKeys {
@@ -191,25 +196,29 @@ struct PlatformKeys {
     options: Options,
 }
 
-impl Keying<'_> {
-    async fn on(&self, mut options: Options, reader: &mut Files<'_>) -> Result<PlatformKeys, NoKeys> {
+impl KeyComputation<'_> {
+    async fn on(
+        &self,
+        mut options: Options,
+        reader: &mut DirectoryDigester<'_>,
+    ) -> Result<PlatformKeys, KeysError> {
         let Self { settings, inputs, lookup, dockerfile, .. } = self;
         let source = &settings.source;
-        let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
-        let bases = pin(dockerfile, &resolution, &mut options, lookup).await;
+        let resolution = dockerfile.resolve(&options).map_err(KeysError::Resolve)?;
+        let bases = pin_bases(dockerfile, &resolution, &mut options, lookup).await;
         if source.pull
             && let Some(unknown) = bases.iter().find(|base| base.digest.is_none())
         {
-            return Err(NoKeys::PullUnknown(unknown.reference.clone()));
+            return Err(KeysError::UnknownPulledImage(unknown.reference.clone()));
         }
-        let resolution = dockerfile.resolve(&options).map_err(NoKeys::Resolve)?;
-        if resolution.remote {
-            return Err(NoKeys::RemoteAdd);
+        let resolution = dockerfile.resolve(&options).map_err(KeysError::Resolve)?;
+        if resolution.has_remote_source {
+            return Err(KeysError::RemoteAdd);
         }
-        let seen = Seen::of(dockerfile, &resolution, source);
+        let seen = VisiblePaths::of(dockerfile, &resolution, source);
         let named_contexts = named_contexts((settings, inputs), &resolution, &seen, lookup, reader).await?;
         let digested = match (&inputs.context, &self.archived) {
-            (Context::Directory(directory), None) => {
+            (BuildContext::Directory(directory), None) => {
                 visible_files(directory, inputs, &seen.context, reader).await?
             }
             _ => None,
@@ -218,16 +227,16 @@ impl Keying<'_> {
             .filter(|base| bases.iter().any(|pin| pin.reference == base.reference && pin.digest.is_none()))
             .map(|base| base.written.clone())
             .collect();
-        let (steps, resolution) = (resolution.steps(), Arc::new(resolution));
+        let (steps, resolution) = (resolution.step_count(), Arc::new(resolution));
         let reached = Arc::clone(&resolution);
         let work = {
             let (settings, dockerfile, text) =
                 (Arc::clone(settings), Arc::clone(dockerfile), Arc::clone(self.text));
             let (seal, options, archived) = (self.seal.clone(), options.clone(), self.archived.clone());
             let (directory, archive) = match &inputs.context {
-                Context::Directory(directory) => (Some(directory.clone()), None),
-                Context::Archive(file) => (None, Some(file.path().to_owned())),
-                Context::Empty(_) | Context::Remote(_) => (None, None),
+                BuildContext::Directory(directory) => (Some(directory.clone()), None),
+                BuildContext::Archive(file) => (None, Some(file.path().to_owned())),
+                BuildContext::Empty(_) | BuildContext::Remote(_) => (None, None),
             };
             move || {
                 let source = &settings.source;
@@ -245,7 +254,7 @@ impl Keying<'_> {
                 };
                 let image_inputs = ImageInputs {
                     text: &text,
-                    parsed: Some(Parsed {
+                    parsed: Some(ParsedDockerfile {
                         dockerfile: &dockerfile,
                         resolution: &resolution,
                         options: &options,
@@ -269,7 +278,7 @@ impl Keying<'_> {
                 };
                 let read = |path: &str| match (&directory, &archive) {
                     (Some(directory), _) => std::fs::read(directory.join(path)).ok(),
-                    (None, Some(archive)) => archive::read(File::open(archive).ok()?, path).ok()??.wanted,
+                    (None, Some(archive)) => archive::read(File::open(archive).ok()?, path).ok()??.requested,
                     (None, None) => None,
                 };
                 image_inputs.keys(&KeyContext { read: &read, select: &select })
@@ -282,7 +291,7 @@ impl Keying<'_> {
 }
 
 /// Returns the options to resolve a Dockerfile on a builder of this platform. They contain no triggers.
-pub(crate) fn options(source: &SourceSettings, build_platform: String) -> Options {
+pub(crate) fn resolve_options(source: &SourceSettings, build_platform: String) -> Options {
     Options {
         target: source.target.clone(),
         build_args: source.build_args.clone(),
@@ -290,13 +299,13 @@ pub(crate) fn options(source: &SourceSettings, build_platform: String) -> Option
         build_platform,
         named_contexts: source.named_contexts.keys().cloned().collect(),
         triggers: BTreeMap::new(),
-        starts: BTreeMap::new(),
+        base_settings: BTreeMap::new(),
     }
 }
 
 /// Looks up the digests of the base images and of the syntax frontend, and adds the triggers of the base images to
 /// `options`.
-async fn pin(
+async fn pin_bases(
     dockerfile: &Dockerfile,
     resolution: &Resolution,
     options: &mut Options,
@@ -307,27 +316,28 @@ async fn pin(
     if let Some(syntax) = &dockerfile.directives.syntax {
         wanted.push((syntax.clone(), options.build_platform.clone()));
     }
-    let found = lookup.all(&wanted).await;
-    let pins = wanted.into_iter().zip(found).map(|((reference, platform), Base { digest, triggers, .. })| {
-        if let Some(triggers) = triggers {
-            options.triggers.insert(reference.clone(), triggers);
-        }
-        BasePin { reference, platform, digest }
-    });
+    let found = lookup.look_up_all(&wanted).await;
+    let pins =
+        wanted.into_iter().zip(found).map(|((reference, platform), BaseInfo { digest, triggers, .. })| {
+            if let Some(triggers) = triggers {
+                options.triggers.insert(reference.clone(), triggers);
+            }
+            BasePin { reference, platform, digest }
+        });
     pins.collect()
 }
 
 /// Returns the path of the Dockerfile in an archived context.
-fn wanted(dockerfile: &DockerfileInput) -> &str {
+fn dockerfile_in_archive(dockerfile: &DockerfileInput) -> &str {
     match dockerfile {
         DockerfileInput::InContext(name) => name.trim_start_matches("./"),
         DockerfileInput::Local { .. } => "",
     }
 }
 
-fn read_archive(path: &Path, wanted: &str) -> Result<archive::Archive, NoKeys> {
-    let file = File::open(path).map_err(NoKeys::Archive)?;
-    archive::read(file, wanted).map_err(NoKeys::Archive)?.ok_or(NoKeys::Compression)
+fn read_archive(path: &Path, wanted: &str) -> Result<archive::ContextArchive, KeysError> {
+    let file = File::open(path).map_err(KeysError::Archive)?;
+    archive::read(file, wanted).map_err(KeysError::Archive)?.ok_or(KeysError::UnsupportedCompression)
 }
 
 fn run_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {

@@ -10,7 +10,7 @@ use crate::engine::{Engine, EngineError};
 use crate::notes::{BuilderEntry, Notes, NotesError};
 
 /// The worker id that every Docker engine before 26.0 has.
-const NAMELESS: &str = "moby";
+const SHARED_WORKER_ID: &str = "moby";
 
 pub(crate) struct KnownBuilder<'a> {
     engine: Option<&'a Engine>,
@@ -19,7 +19,7 @@ pub(crate) struct KnownBuilder<'a> {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum UnknownBuilder {
+pub(crate) enum KnownBuilderError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]
@@ -40,16 +40,19 @@ impl<'a> KnownBuilder<'a> {
     }
 
     /// Returns the id of the builder. Engines that do not have a unique worker id take longer to return one.
-    pub(crate) async fn identity(client: &Client, engine: Option<&Engine>) -> Result<String, UnknownBuilder> {
+    pub(crate) async fn identity(
+        client: &Client,
+        engine: Option<&Engine>,
+    ) -> Result<String, KnownBuilderError> {
         let identity = client.worker().await?.id.clone();
         match engine {
-            Some(engine) if identity == NAMELESS => Ok(engine.identity().await?),
+            Some(engine) if identity == SHARED_WORKER_ID => Ok(engine.identity().await?),
             _ => Ok(identity),
         }
     }
 
     /// Returns `true` if the builder has made these layers and still has the image that contains them.
-    pub(crate) async fn has_layers(&self, layers: Digest) -> Result<bool, UnknownBuilder> {
+    pub(crate) async fn has_layers(&self, layers: Digest) -> Result<bool, KnownBuilderError> {
         let (Some(image), Some(engine)) = (self.entry.image_on(layers), self.engine) else {
             return Ok(false);
         };
@@ -72,7 +75,7 @@ impl<'a> KnownBuilder<'a> {
     }
 
     pub(crate) fn has_had_step(&self, mark: Digest) -> bool {
-        self.entry.has_had_step(mark)
+        self.entry.has_step(mark)
     }
 
     pub(crate) fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>) -> Result<(), NotesError> {

@@ -1,14 +1,14 @@
 //! Finds the cache mounts that the target of a build reaches, and decides which of them larder can save and restore.
 
 use super::inputs::DockerfileText;
-use super::keys::options;
+use super::keys::resolve_options;
 use crate::buildkit::{Ability, Client, ConnectError, EngineProduct};
 use crate::dockerfile::SyntaxError;
 use crate::error_chain::chain;
-use crate::mounts::{Mounts, Passed, Variables, can_be_visited, mounts};
+use crate::mounts::{Mounts, SkippedMount, Variables, cache_mounts, can_be_visited};
 use crate::plan::SourceSettings;
 
-pub(crate) enum Unreached {
+pub(crate) enum ReachedMountsError {
     Builder(Box<ConnectError>),
     /// The message, and the place in the Dockerfile if it is known.
     Dockerfile(String, Option<SyntaxError>),
@@ -16,38 +16,41 @@ pub(crate) enum Unreached {
 
 /// Returns the cache mounts that a Dockerfile's target reaches. Queries the builder for its platform only if the result
 /// depends on it.
-pub(crate) async fn reached(
+pub(crate) async fn reached_mounts(
     client: &Client,
     source: &SourceSettings,
     text: &DockerfileText,
-) -> Result<Mounts, Unreached> {
-    let on = |platform: &str| resolved(source, text, client.product(), platform.to_owned());
+) -> Result<Mounts, ReachedMountsError> {
+    let on = |platform: &str| resolve_mounts(source, text, client.product(), platform.to_owned());
     let mounts = on("linux/amd64")?;
     if mounts == on("linux/arm64")? {
         return Ok(mounts);
     }
-    let worker = client.worker().await.map_err(|error| Unreached::Builder(Box::new(error)))?;
+    let worker = client.worker().await.map_err(|error| ReachedMountsError::Builder(Box::new(error)))?;
     on(&worker.platform())
 }
 
-fn resolved(
+fn resolve_mounts(
     source: &SourceSettings,
     text: &DockerfileText,
     engine: &EngineProduct,
     platform: String,
-) -> Result<Mounts, Unreached> {
-    let options = options(source, platform);
+) -> Result<Mounts, ReachedMountsError> {
+    let options = resolve_options(source, platform);
     let dockerfile = text.parsed().map_err(|error| {
-        Unreached::Dockerfile(format!("the Dockerfile has an error: {}", chain(error)), Some(error.clone()))
+        ReachedMountsError::Dockerfile(
+            format!("the Dockerfile has an error: {}", chain(error)),
+            Some(error.clone()),
+        )
     })?;
     let text = text.as_str();
     let resolution = dockerfile
         .resolve(&options)
-        .map_err(|error| Unreached::Dockerfile(chain(&error), error.place(text)))?;
+        .map_err(|error| ReachedMountsError::Dockerfile(chain(&error), error.locate(text)))?;
     let syntax = source.build_args.get("BUILDKIT_SYNTAX").or(dockerfile.directives.syntax.as_ref());
-    let variables = variables(syntax.map(String::as_str), engine);
-    let mut found = mounts(&resolution, &source.build_args, variables);
-    for mount in std::mem::take(&mut found.carried) {
+    let variables = variable_handling(syntax.map(String::as_str), engine);
+    let mut found = cache_mounts(&resolution, &source.build_args, variables);
+    for mount in std::mem::take(&mut found.supported) {
         let has_origin = mount.id.origin.is_some();
         let reason = if has_origin && source.platforms.len() > 1 {
             Some("its initial content is different on each platform")
@@ -57,9 +60,9 @@ fn resolved(
             None
         };
         match reason {
-            None => found.carried.push(mount),
+            None => found.supported.push(mount),
             Some(reason) => {
-                found.passed.extend(mount.uses.into_iter().map(|used| Passed { used, reason }));
+                found.skipped.extend(mount.uses.into_iter().map(|used| SkippedMount { used, reason }));
             }
         }
     }
@@ -68,7 +71,7 @@ fn resolved(
 
 /// Returns how the frontend treats variables in the options of mounts. The frontend is the one that the Dockerfile
 /// names, or else the one built into the engine.
-fn variables(syntax: Option<&str>, engine: &EngineProduct) -> Variables {
+fn variable_handling(syntax: Option<&str>, engine: &EngineProduct) -> Variables {
     let is_old = match (syntax, engine) {
         (Some(image), _) => {
             let tag =
@@ -78,7 +81,7 @@ fn variables(syntax: Option<&str>, engine: &EngineProduct) -> Variables {
                 tag.strip_prefix(old).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
             })
         }
-        (None, engine) => !engine.can(Ability::ExpandedMounts),
+        (None, engine) => !engine.supports(Ability::ExpandedMounts),
     };
     if is_old { Variables::AsWritten } else { Variables::Expanded }
 }
@@ -103,7 +106,7 @@ mod tests {
             (Some("docker/dockerfile:1.20 x"), docker(43), Variables::Expanded),
             (Some("host:1.2/dockerfile"), docker(43), Variables::Expanded),
         ] {
-            assert_eq!(variables(syntax, &engine), expected, "{syntax:?}");
+            assert_eq!(variable_handling(syntax, &engine), expected, "{syntax:?}");
         }
     }
 }

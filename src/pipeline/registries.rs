@@ -8,14 +8,14 @@ use tokio::sync::OnceCell;
 
 use crate::engine::{Engine, EngineError, PushProgress};
 use crate::registry::ecr::EcrError;
-use crate::registry::{Credentials, ImageRef, Login, Reach, RegistryError, Repository};
+use crate::registry::{Credentials, ImageRef, Login, RegistryAccess, RegistryError, Repository};
 use crate::store::Meter;
 
 pub(crate) struct Registries {
     login: Login,
     certificates: Vec<PathBuf>,
     engine: Option<Engine>,
-    reach: OnceCell<Reach>,
+    reach: OnceCell<RegistryAccess>,
     /// Clients by repository. Clones share the detected protocol and the login.
     clients: Mutex<BTreeMap<String, Repository>>,
 }
@@ -30,17 +30,17 @@ pub(crate) enum PushError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error("the registry does not have the pushed image")]
-    Gone,
+    ImageMissing,
 }
 
 impl Registries {
     /// Creates the registries with the rules of `engine` and the certificates in these directories.
     pub(crate) fn new(login: Login, certificates: Vec<PathBuf>, engine: Option<&Engine>) -> Self {
-        Self { certificates, engine: engine.cloned(), ..Self::with(login) }
+        Self { certificates, engine: engine.cloned(), ..Self::with_login(login) }
     }
 
     /// Creates registries with these logins and default rules.
-    pub(crate) fn with(login: Login) -> Self {
+    pub(crate) fn with_login(login: Login) -> Self {
         Self {
             login,
             certificates: Vec::new(),
@@ -55,13 +55,13 @@ impl Registries {
     }
 
     /// Returns the rules for reaching registries; the default ones if the engine cannot be queried.
-    pub(crate) async fn reach(&self) -> &Reach {
+    pub(crate) async fn reach(&self) -> &RegistryAccess {
         let query = || async {
             let rules = match &self.engine {
                 Some(engine) => engine.reach().await.unwrap_or_default(),
-                None => Reach::default(),
+                None => RegistryAccess::default(),
             };
-            Reach { certificates: self.certificates.clone(), ..rules }
+            RegistryAccess { certificates: self.certificates.clone(), ..rules }
         };
         self.reach.get_or_init(query).await
     }
@@ -80,7 +80,7 @@ impl Registries {
         let host = name.host();
         let progress = |done, total| meter.set(done, total);
         let pushed = engine.push(name, &self.credentials(host).await?, progress).await;
-        if !(self.login.is_amazons(host) && pushed.as_ref().is_err_and(EngineError::is_of_login)) {
+        if !(self.login.is_ecr(host) && pushed.as_ref().is_err_and(EngineError::is_login_error)) {
             return Ok(pushed?);
         }
         self.login.forget(host);
@@ -92,7 +92,7 @@ impl Registries {
         let reach = self.reach().await;
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(client) = clients.get(&name.repository()) {
-            return Ok(client.named(name));
+            return Ok(client.with_name(name));
         }
         let client = Repository::new(name, &self.login, reach)?;
         clients.insert(name.repository(), client.clone());

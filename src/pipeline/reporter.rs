@@ -10,12 +10,12 @@ use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::trace::{Trace, VertexTrace};
 use crate::engine::PushProgress;
 use crate::key::CacheKey;
-use crate::ledger::{BuildRecord, KeptLayersRecord, KeptRecord, TierRecord};
-use crate::mounts::{CarriedMount, MountAction};
+use crate::ledger::{ArchivedImageRecord, BuildRecord, ExportedLayersRecord, TierRecord};
+use crate::mounts::{MountAction, MountReportEntry};
 use crate::registry::ImageRef;
 
 pub(crate) trait Reporter: Send + Sync {
-    fn report(&self, event: &Event<'_>);
+    fn report(&self, event: &BuildEvent<'_>);
 
     /// Reports a warning. `text` is one line without a line end.
     fn warn(&self, text: &str);
@@ -58,7 +58,7 @@ pub(crate) trait StepProgress: Send {
     fn finish(self: Box<Self>, now: Timestamp) -> Trace;
 }
 
-pub(crate) enum Event<'a> {
+pub(crate) enum BuildEvent<'a> {
     Keys {
         image: Option<CacheKey>,
         dependency: Option<CacheKey>,
@@ -69,11 +69,11 @@ pub(crate) enum Event<'a> {
         /// The lines of the RUN instructions that get cache mounts.
         lines: &'a [usize],
         /// The reasons why other RUN instructions do not get cache mounts.
-        left: &'a [String],
+        skipped: &'a [String],
     },
-    Mount(MountAction, &'a CarriedMount),
-    Archived(&'a KeptRecord),
-    LayersKept(&'a KeptLayersRecord),
+    Mount(MountAction, &'a MountReportEntry),
+    Archived(&'a ArchivedImageRecord),
+    LayersExported(&'a ExportedLayersRecord),
     Pushed {
         name: &'a ImageRef,
         pushed: PushProgress,
@@ -87,13 +87,13 @@ pub(crate) enum Event<'a> {
     },
     StepFailed {
         vertex: Option<&'a VertexTrace>,
-        source: Option<Source<'a>>,
+        source: Option<SourceExcerpt<'a>>,
     },
     Ended(&'a BuildRecord),
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub(crate) struct SourceExcerpt<'a> {
     pub(crate) file: &'a str,
     pub(crate) text: &'a str,
     /// The first and the last line, 1-based.

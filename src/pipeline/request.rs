@@ -6,28 +6,28 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::exports::Exports;
-use super::inputs::{Context, DockerfileInput, Inputs};
+use super::inputs::{BuildContext, DockerfileInput, Inputs};
 use crate::buildkit::session::{Attachments, SharedDirectory, Upload};
 use crate::buildkit::solve::{CacheEntry, SolveRequest};
 use crate::digest::Digest;
 use crate::dockerfile::SKIP_CHECKS;
-use crate::plan::{BuildSettings, NamedContext};
+use crate::plan::{BuildSettings, NamedContextSource};
 use crate::registry::Login;
 
 /// The name in the session of a tar archive that was read from stdin.
 const UPLOAD: &str = "context.tar";
 
 /// The conditions, besides the settings, that a request depends on.
-pub(crate) struct Conditions {
+pub(crate) struct RequestConditions {
     /// The digest of the files whose changes BuildKit cannot detect. An earlier upload of the context is only reused if
     /// it has the same digest.
-    pub(crate) ambiguous: Option<Digest>,
+    pub(crate) undetected_digest: Option<Digest>,
     /// `true` if the builder's cached layers must not be used.
-    pub(crate) every_step: bool,
+    pub(crate) runs_every_step: bool,
     /// `true` if base images are looked up in the engine first.
-    pub(crate) engine_images: bool,
+    pub(crate) uses_engine_images: bool,
     /// `true` if the engine supports attestations, so that `docker build` would attach a provenance.
-    pub(crate) attestations: bool,
+    pub(crate) has_attestations: bool,
     /// Caches to import layers from, besides those of the settings.
     pub(crate) cache_imports: Vec<CacheEntry>,
     /// The directory of the Dockerfile to build instead of the one in the inputs. It has the same name.
@@ -40,7 +40,7 @@ pub(crate) fn request(
     inputs: &Inputs,
     exports: Exports,
     login: Login,
-    conditions: &Conditions,
+    conditions: &RequestConditions,
 ) -> (SolveRequest, Attachments) {
     let mut attachments = Attachments {
         secrets: settings.source.secrets.clone(),
@@ -84,7 +84,7 @@ pub(crate) fn request_of_stage(
     inputs: &Inputs,
     (stage, directory): (&str, &Path),
     login: Login,
-    conditions: &Conditions,
+    conditions: &RequestConditions,
 ) -> (SolveRequest, Attachments) {
     let (mut request, mut attachments) = request(settings, inputs, Exports::none(), login, conditions);
     request.cache_exports.clear();
@@ -97,28 +97,28 @@ pub(crate) fn request_of_stage(
 
 fn context(
     inputs: &Inputs,
-    conditions: &Conditions,
+    conditions: &RequestConditions,
     attributes: &mut BTreeMap<String, String>,
     attachments: &mut Attachments,
 ) {
     let mut set = |name: &str, value: &str| drop(attributes.insert(name.to_owned(), value.to_owned()));
     match &inputs.context {
-        Context::Directory(directory) => {
-            let shared = shared(inputs, directory);
+        BuildContext::Directory(directory) => {
+            let shared = shared_directory(inputs, directory);
             attachments.directories.insert("context".to_owned(), shared);
             attachments.shared_key = shared_key(directory);
-            if let Some(content) = conditions.ambiguous {
+            if let Some(content) = conditions.undetected_digest {
                 attachments.shared_key.push_str(&content.hex());
             }
         }
-        Context::Empty(directory) => {
+        BuildContext::Empty(directory) => {
             attachments.directories.insert("context".to_owned(), directory.path().into());
         }
-        Context::Archive(file) => {
+        BuildContext::Archive(file) => {
             attachments.uploads.insert(UPLOAD.to_owned(), Upload::File(file.path().to_owned()));
             set("context", &format!("http://buildkit-session/{UPLOAD}"));
         }
-        Context::Remote(address) => set("context", address),
+        BuildContext::Remote(address) => set("context", address),
     }
     match &inputs.dockerfile {
         DockerfileInput::Local { directory, name, changed, .. } => {
@@ -126,7 +126,7 @@ fn context(
             let directory = conditions.dockerfile.as_deref().or(changed).unwrap_or(directory);
             attachments.directories.insert("dockerfile".to_owned(), directory.into());
             set("filename", name);
-            if matches!(inputs.context, Context::Remote(_)) {
+            if matches!(inputs.context, BuildContext::Remote(_)) {
                 // Without this the frontend looks for it in the remote context.
                 set("dockerfilekey", "dockerfile");
             }
@@ -136,7 +136,7 @@ fn context(
 }
 
 /// Returns `directory` without the files that larder writes.
-fn shared(inputs: &Inputs, directory: &Path) -> SharedDirectory {
+fn shared_directory(inputs: &Inputs, directory: &Path) -> SharedDirectory {
     SharedDirectory { withheld: inputs.withheld(directory), ..directory.into() }
 }
 
@@ -148,15 +148,15 @@ fn named_contexts(
 ) {
     for (name, context) in &settings.source.named_contexts {
         let value = match context {
-            NamedContext::Reference(address) => address.clone(),
-            NamedContext::Directory(directory) => {
+            NamedContextSource::Reference(address) => address.clone(),
+            NamedContextSource::Directory(directory) => {
                 // The build itself uses these two names for its own directories.
                 let local = if matches!(name.as_str(), "context" | "dockerfile") {
                     format!("_{name}")
                 } else {
                     name.clone()
                 };
-                attachments.directories.insert(local.clone(), shared(inputs, directory));
+                attachments.directories.insert(local.clone(), shared_directory(inputs, directory));
                 attributes.insert(format!("sharedkey:localdir:{name}"), shared_key(directory));
                 format!("local:{local}")
             }
@@ -166,7 +166,11 @@ fn named_contexts(
     }
 }
 
-fn options(settings: &BuildSettings, conditions: &Conditions, attributes: &mut BTreeMap<String, String>) {
+fn options(
+    settings: &BuildSettings,
+    conditions: &RequestConditions,
+    attributes: &mut BTreeMap<String, String>,
+) {
     let source = &settings.source;
     attributes.extend(source.options.clone());
     for (name, value) in &source.build_args {
@@ -184,10 +188,10 @@ fn options(settings: &BuildSettings, conditions: &Conditions, attributes: &mut B
     }
     if source.pull {
         set("image-resolve-mode", "pull");
-    } else if conditions.engine_images {
+    } else if conditions.uses_engine_images {
         set("image-resolve-mode", "local");
     }
-    if conditions.every_step {
+    if conditions.runs_every_step {
         // An empty list means all stages.
         set("no-cache", "");
     } else if !settings.no_cache_filter.is_empty() {
@@ -198,7 +202,7 @@ fn options(settings: &BuildSettings, conditions: &Conditions, attributes: &mut B
             set(&format!("attest:{kind}"), attestation);
         }
     }
-    if conditions.attestations && !settings.attestations.contains_key("provenance") {
+    if conditions.has_attestations && !settings.attestations.contains_key("provenance") {
         set("attest:provenance", "mode=min,inline-only=true");
     }
 }

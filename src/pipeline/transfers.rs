@@ -19,7 +19,7 @@ pub(crate) async fn transfer<T>(
     session: &Session<'_>,
     reporter: &dyn Reporter,
 ) -> Result<T, PipelineError> {
-    until_interrupts(1, what, work, meter, session, reporter).await
+    transfer_until_interrupts(1, what, work, meter, session, reporter).await
 }
 
 /// Waits for `work`. After an interrupt, waits until the work has stopped; a second interrupt returns immediately.
@@ -30,10 +30,10 @@ pub(crate) async fn transfer_to_its_end<T>(
     session: &Session<'_>,
     reporter: &dyn Reporter,
 ) -> Result<T, PipelineError> {
-    until_interrupts(2, what, work, meter, session, reporter).await
+    transfer_until_interrupts(2, what, work, meter, session, reporter).await
 }
 
-async fn until_interrupts<T>(
+async fn transfer_until_interrupts<T>(
     mut count: u32,
     what: &str,
     work: impl Future<Output = T>,

@@ -10,7 +10,7 @@ use crate::notes::{Notes, NotesError};
 use crate::registry::Login;
 use crate::registry::ecr::EcrLogin;
 use crate::store::backend::remote::{RemoteSettings, RemoteUrl};
-use crate::store::{Lanes, Limits, Terms};
+use crate::store::{Lanes, StoreLimits, StoreOptions};
 
 #[derive(Debug, Clone)]
 pub(crate) struct JobSettings {
@@ -45,7 +45,7 @@ impl JobSettings {
     }
 
     /// Returns the reason why later commands cannot read the entries that this one saves, if there is one.
-    pub(crate) fn saves_nothing(&self) -> Option<&'static str> {
+    pub(crate) fn reason_nothing_is_saved(&self) -> Option<&'static str> {
         if self.store.terms.read_only {
             Some("the cache is read-only")
         } else if self.cache_fault.is_some() && self.store.remote.is_none() {
@@ -57,7 +57,7 @@ impl JobSettings {
 
     /// Returns the settings for a different engine.
     #[must_use]
-    pub(crate) fn on(&self, endpoint: &Endpoint) -> Self {
+    pub(crate) fn for_engine(&self, endpoint: &Endpoint) -> Self {
         Self { endpoint: endpoint.clone(), endpoints: vec![endpoint.clone()], ..self.clone() }
     }
 }
@@ -71,7 +71,7 @@ pub(crate) struct JobLanes {
     /// The flag, variable or reference that sets the trunk.
     pub(crate) trunk_from: &'static str,
     /// `true` for a CI job whose branch is unknown.
-    pub(crate) is_unknown: bool,
+    pub(crate) is_branch_unknown: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -79,7 +79,7 @@ pub(crate) struct StoreSettings {
     /// The address of the shared store, and how to access it.
     pub(crate) remote: Option<(RemoteUrl, RemoteSettings)>,
     /// Lanes, signatures, and whether the store is read-only.
-    pub(crate) terms: Terms,
-    pub(crate) limits: Limits,
-    pub(crate) remote_limits: Limits,
+    pub(crate) terms: StoreOptions,
+    pub(crate) limits: StoreLimits,
+    pub(crate) remote_limits: StoreLimits,
 }

@@ -16,9 +16,9 @@ use crate::tiers::ArchiveRequest;
 
 pub(crate) use dir::{DirRestoreSettings, DirSaveSettings, DirSettings};
 pub(crate) use job::{JobLanes, JobSettings, StoreSettings};
-pub(crate) use output::{Destination, Output, OutputKind};
+pub(crate) use output::{BuildOutput, OutputDestination, OutputKind};
 pub(crate) use push::{PushSettings, PushWith};
-pub(crate) use source::{ContextSource, DockerfileSource, NamedContext, SourceSettings};
+pub(crate) use source::{BuildContextSource, DockerfileSource, NamedContextSource, SourceSettings};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ProgressMode {
@@ -37,14 +37,14 @@ pub(crate) struct BuildSettings {
     /// Names of the image.
     pub(crate) tags: Vec<ImageRef>,
     /// Never empty.
-    pub(crate) outputs: Vec<Output>,
+    pub(crate) outputs: Vec<BuildOutput>,
     /// `true` if the image must be in the engine, even if it is pushed.
     pub(crate) load: bool,
     pub(crate) push: PushSettings,
     /// `true` if missing ECR repositories are created.
     pub(crate) create_repository: bool,
     /// `true` if no output was requested explicitly. Then the image is loaded into the engine if it can store one.
-    pub(crate) default_output: bool,
+    pub(crate) has_default_output: bool,
     pub(crate) cache_from: Vec<CacheEntry>,
     pub(crate) cache_to: Vec<CacheEntry>,
     /// `true` if every step is run.
@@ -72,7 +72,7 @@ pub(crate) struct BuildSettings {
 
 impl BuildSettings {
     /// Returns the flag that makes BuildKit run every step, if it was given.
-    pub(crate) fn runs_every_step(&self) -> Option<&'static str> {
+    pub(crate) fn every_step_flag(&self) -> Option<&'static str> {
         match (self.no_cache, self.force_rebuild) {
             (true, _) => Some("--no-cache"),
             (false, true) => Some("--force-rebuild"),
@@ -109,7 +109,7 @@ pub(crate) struct TierSettings {
 }
 
 impl TierSettings {
-    pub(crate) fn are_any(&self) -> bool {
+    pub(crate) fn has_any(&self) -> bool {
         self.engine || self.registry || self.prefix || self.archive || self.layers || self.mounts
     }
 }

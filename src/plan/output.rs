@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 /// An output of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Output {
+pub(crate) struct BuildOutput {
     pub(crate) kind: OutputKind,
     /// Further attributes, passed to the exporter.
     pub(crate) attributes: BTreeMap<String, String>,
@@ -22,17 +22,17 @@ pub(crate) enum OutputKind {
     /// The result's files in a directory.
     Local(PathBuf),
     /// The result's files in a tar archive.
-    Tar(Destination),
+    Tar(OutputDestination),
     /// An image in an OCI archive.
-    Oci(Destination),
+    Oci(OutputDestination),
     /// An image in the format of `docker load`.
-    Docker(Destination),
+    Docker(OutputDestination),
     /// Only the build cache.
     CacheOnly,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Destination {
+pub(crate) enum OutputDestination {
     File(PathBuf),
     Stdout,
 }
@@ -57,9 +57,9 @@ impl OutputKind {
     pub(crate) fn is_stdout(&self) -> bool {
         matches!(
             self,
-            Self::Tar(Destination::Stdout)
-                | Self::Oci(Destination::Stdout)
-                | Self::Docker(Destination::Stdout)
+            Self::Tar(OutputDestination::Stdout)
+                | Self::Oci(OutputDestination::Stdout)
+                | Self::Docker(OutputDestination::Stdout)
         )
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::buildkit::session::{SecretSource, SshAgent};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ContextSource {
+pub(crate) enum BuildContextSource {
     /// A directory on this machine.
     Directory(PathBuf),
     /// A git or http(s) address that the engine fetches.
@@ -25,7 +25,7 @@ pub(crate) enum DockerfileSource {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum NamedContext {
+pub(crate) enum NamedContextSource {
     /// A directory on this machine.
     Directory(PathBuf),
     /// A `docker-image://`, `target:`, git or http(s) reference that the engine resolves.
@@ -35,14 +35,14 @@ pub(crate) enum NamedContext {
 /// The inputs of an image, from which its key is computed.
 #[derive(Debug, Clone)]
 pub(crate) struct SourceSettings {
-    pub(crate) context: ContextSource,
+    pub(crate) context: BuildContextSource,
     pub(crate) dockerfile: DockerfileSource,
     /// The given build arguments, and the proxies of Docker's configuration.
     pub(crate) build_args: BTreeMap<String, String>,
     pub(crate) target: Option<String>,
     /// If empty, the engine's platform.
     pub(crate) platforms: Vec<String>,
-    pub(crate) named_contexts: BTreeMap<String, NamedContext>,
+    pub(crate) named_contexts: BTreeMap<String, NamedContextSource>,
     /// By id.
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// By id.

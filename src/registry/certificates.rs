@@ -38,7 +38,7 @@ impl Certificates {
 
     /// Returns a TLS configuration with these certificates and the system's authorities.
     pub(super) fn config(self, host: &str) -> Result<ClientConfig, RegistryError> {
-        let failed = |error: rustls::Error| RegistryError::Certificate {
+        let failed = |error: rustls::Error| RegistryError::InvalidCertificate {
             path: host.to_owned(),
             reason: chain(&error),
         };
@@ -53,6 +53,6 @@ impl Certificates {
 impl From<PemError> for RegistryError {
     fn from(error: PemError) -> Self {
         let (PemError::Unreadable { path, .. } | PemError::NoCertificate(path)) = &error;
-        Self::Certificate { path: path.display().to_string(), reason: chain(&error) }
+        Self::InvalidCertificate { path: path.display().to_string(), reason: chain(&error) }
     }
 }

@@ -27,7 +27,7 @@ impl Challenge {
             return None;
         }
         let (mut realm, mut service, mut scope) = (String::new(), String::new(), String::new());
-        for (name, value) in pairs(parameters) {
+        for (name, value) in parse_parameters(parameters) {
             match name.to_ascii_lowercase().as_str() {
                 "realm" => realm = value,
                 "service" => service = value,
@@ -63,7 +63,7 @@ impl Challenge {
                 scopes.extend(missing);
                 let request = TokenRequest { realm, service, scopes };
                 // A registry that is its own token server uses the same certificates for it.
-                let own = request.is_of(name.host()).then_some(client);
+                let own = request.is_served_by(name.host()).then_some(client);
                 let token = request.fetch_with(own, credentials).await?;
                 format!("Bearer {}", token.value)
             }
@@ -77,7 +77,7 @@ impl Challenge {
 }
 
 /// Parses `name="value", name=value`. In quotes, a backslash escapes the next character.
-fn pairs(text: &str) -> Vec<(String, String)> {
+fn parse_parameters(text: &str) -> Vec<(String, String)> {
     let mut pairs = Vec::new();
     let mut chars = text.chars().peekable();
     loop {
@@ -132,7 +132,7 @@ mod tests {
     async fn a_basic_challenge_is_answered_only_with_credentials() {
         let name: ImageRef = "reg.example/app".parse().unwrap();
         let login = Credentials { username: "ci".to_owned(), secret: "s3cret".to_owned() };
-        let client = crate::registry::Reach::default().client("reg.example").unwrap();
+        let client = crate::registry::RegistryAccess::default().client("reg.example").unwrap();
         let header = Challenge::Basic.answer((&name, &[]), &login, &client).await.unwrap().unwrap();
         assert_eq!(header.to_str().unwrap(), "Basic Y2k6czNjcmV0");
         assert!(!format!("{header:?}").contains("Y2k6"));

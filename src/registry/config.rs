@@ -91,7 +91,7 @@ pub(crate) struct Healthcheck {
 /// The config file of an image (OCI image specification, with Docker's additions).
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct File {
+struct ImageConfigFile {
     #[serde(deserialize_with = "or_empty")]
     os: String,
     #[serde(rename = "os.version", deserialize_with = "or_empty")]
@@ -130,10 +130,10 @@ pub(super) fn layer_times(json: &[u8]) -> Vec<Option<Timestamp>> {
     #[derive(Deserialize)]
     struct File {
         #[serde(default)]
-        history: Vec<Entry>,
+        history: Vec<LayerHistoryEntry>,
     }
     #[derive(Deserialize)]
-    struct Entry {
+    struct LayerHistoryEntry {
         created: Option<String>,
         #[serde(default)]
         created_by: String,
@@ -142,13 +142,15 @@ pub(super) fn layer_times(json: &[u8]) -> Vec<Option<Timestamp>> {
     }
     let history = serde_json::from_slice(json).map_or_else(|_| Vec::new(), |File { history }| history);
     let layers = history.into_iter().filter(|entry| !entry.empty_layer);
-    let time = |entry: Entry| entry.created.filter(|_| ages(&entry.created_by))?.parse().ok();
+    let time = |entry: LayerHistoryEntry| {
+        entry.created.filter(|_| is_time_dependent(&entry.created_by))?.parse().ok()
+    };
     layers.map(time).collect()
 }
 
 /// Returns `true` if the step with this history entry could have a different result when it is run later: a RUN, or an
 /// ADD of a remote source.
-pub(super) fn ages(created_by: &str) -> bool {
+pub(super) fn is_time_dependent(created_by: &str) -> bool {
     ["RUN ", "ADD http", "ADD git"].iter().any(|start| created_by.starts_with(start))
 }
 
@@ -165,7 +167,7 @@ fn names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<String>, D::Erro
 
 impl ImageConfig {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
-        let File { os, os_version, architecture, variant, author, config, rootfs } =
+        let ImageConfigFile { os, os_version, architecture, variant, author, config, rootfs } =
             serde_json::from_slice(json)?;
         let layers = rootfs.diff_ids;
         Ok(Self { os, os_version, architecture, variant, author, layers, settings: config })

@@ -12,37 +12,37 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, WWW_AUT
 use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode, Url};
 
 use super::error::codes_and_message;
-use super::{Challenge, Identity, ImageRef, Reach, RegistryError};
+use super::{Challenge, CredentialSource, ImageRef, RegistryAccess, RegistryError};
 use crate::http_retry::{Attempts, is_temporary, requested_pause};
 
 /// Maximum size of a response body in bytes: that of a manifest or a config.
-pub(super) const LARGEST: usize = 8 << 20;
+pub(super) const MAX_BODY_SIZE: usize = 8 << 20;
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub(super) struct Connection {
     pub(super) name: ImageRef,
-    identity: Identity,
+    identity: CredentialSource,
     client: Client,
     /// The protocol and authentication that earlier calls have established; shared by all clones.
-    negotiated: Arc<Mutex<Negotiated>>,
-    reach: Reach,
+    state: Arc<Mutex<ConnectionState>>,
+    reach: RegistryAccess,
     /// The client for requests with a streamed body, which may take longer than the read timeout; created on first use.
     streaming: Arc<OnceLock<Client>>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Negotiated {
+struct ConnectionState {
     /// The protocols to try, preferred first; only one once it is known.
     schemes: Vec<&'static str>,
     /// The header that answers the registry's challenge.
     authorization: Option<HeaderValue>,
     /// The paths of other repositories that tokens must also allow reading.
-    further: Vec<String>,
+    other_repositories: Vec<String>,
 }
 
-pub(super) struct Call {
+pub(super) struct RegistryRequest {
     method: Method,
     /// A path relative to the repository, or an address from the registry, which starts with a slash or a protocol.
     path: String,
@@ -51,13 +51,13 @@ pub(super) struct Call {
 }
 
 /// A response with any status.
-pub(super) struct Answer {
+pub(super) struct RegistryResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
-impl Call {
+impl RegistryRequest {
     pub(super) fn new(method: Method, path: impl Into<String>) -> Self {
         Self { method, path: path.into(), headers: Vec::new(), body: Bytes::new() }
     }
@@ -73,64 +73,72 @@ impl Call {
 }
 
 impl Connection {
-    pub(super) fn new(name: &ImageRef, identity: Identity, reach: &Reach) -> Result<Self, RegistryError> {
+    pub(super) fn new(
+        name: &ImageRef,
+        identity: CredentialSource,
+        reach: &RegistryAccess,
+    ) -> Result<Self, RegistryError> {
         let schemes = if reach.is_insecure(name.host()) { vec!["https", "http"] } else { vec!["https"] };
-        Self::speaking(name, schemes, identity, reach)
+        Self::with_schemes(name, schemes, identity, reach)
     }
 
     /// Creates a connection that uses only the protocols `schemes`.
-    pub(super) fn speaking(
+    pub(super) fn with_schemes(
         name: &ImageRef,
         schemes: Vec<&'static str>,
-        identity: Identity,
-        reach: &Reach,
+        identity: CredentialSource,
+        reach: &RegistryAccess,
     ) -> Result<Self, RegistryError> {
         let client = reach.client(name.host())?;
         let (reach, streaming) = (reach.clone(), Arc::default());
-        let negotiated = Arc::new(Mutex::new(Negotiated { schemes, ..Negotiated::default() }));
-        Ok(Self { name: name.clone(), identity, client, negotiated, reach, streaming })
+        let negotiated = Arc::new(Mutex::new(ConnectionState { schemes, ..ConnectionState::default() }));
+        Ok(Self { name: name.clone(), identity, client, state: negotiated, reach, streaming })
     }
 
     /// Returns a copy of this connection with a different name for the repository.
-    pub(super) fn named(&self, name: &ImageRef) -> Self {
+    pub(super) fn with_name(&self, name: &ImageRef) -> Self {
         Self { name: name.clone(), ..self.clone() }
     }
 
-    fn negotiated(&self) -> MutexGuard<'_, Negotiated> {
-        self.negotiated.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock_state(&self) -> MutexGuard<'_, ConnectionState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes later tokens also valid for reading the repository at `path` in the same registry.
-    pub(super) fn read_also(&mut self, path: &str) {
-        let mut negotiated = self.negotiated();
-        if !negotiated.further.iter().any(|further| further == path) {
-            negotiated.further.push(path.to_owned());
+    pub(super) fn extend_scope(&mut self, path: &str) {
+        let mut negotiated = self.lock_state();
+        if !negotiated.other_repositories.iter().any(|further| further == path) {
+            negotiated.other_repositories.push(path.to_owned());
             // Without a header, the next call is challenged and requests a token for all repositories.
             negotiated.authorization = None;
         }
     }
 
     /// Makes a call with a streamed body, which can be sent only once. The registry must have been called before.
-    pub(super) async fn stream(&mut self, call: &Call, body: Body) -> Result<Answer, RegistryError> {
+    pub(super) async fn stream(
+        &mut self,
+        call: &RegistryRequest,
+        body: Body,
+    ) -> Result<RegistryResponse, RegistryError> {
         if self.streaming.get().is_none() {
             let client = self.reach.streaming_client(self.name.host())?;
             // A concurrent upload may have created one meanwhile.
             let _ = self.streaming.set(client);
         }
         let client = self.streaming.get().expect("it was set above");
-        let scheme = self.negotiated().schemes[0];
+        let scheme = self.lock_state().schemes[0];
         let sending = self.request(client, scheme, call).body(body).send().await;
-        let response = sending.map_err(|source| self.http(source))?;
+        let response = sending.map_err(|source| self.http_error(source))?;
         self.read(response).await
     }
 
     /// Makes a call and retries transient failures; returns a response of any status.
-    pub(super) async fn call(&mut self, call: &Call) -> Result<Answer, RegistryError> {
+    pub(super) async fn call(&mut self, call: &RegistryRequest) -> Result<RegistryResponse, RegistryError> {
         let mut attempts = Attempts::default();
         loop {
-            let answer = self.once(call).await;
+            let answer = self.call_once(call).await;
             let requested = match &answer {
-                Ok(Answer { status, headers, .. }) if is_temporary(*status) => {
+                Ok(RegistryResponse { status, headers, .. }) if is_temporary(*status) => {
                     requested_pause(headers, Timestamp::now())
                 }
                 Err(error) if error.is_temporary() => None,
@@ -141,21 +149,24 @@ impl Connection {
         }
     }
 
-    pub(super) async fn once(&mut self, call: &Call) -> Result<Answer, RegistryError> {
+    pub(super) async fn call_once(
+        &mut self,
+        call: &RegistryRequest,
+    ) -> Result<RegistryResponse, RegistryError> {
         let response = self.open(call).await?;
         self.read(response).await
     }
 
     /// Makes a call and returns the response unread, because its body may be long.
-    pub(super) async fn open(&mut self, call: &Call) -> Result<Response, RegistryError> {
+    pub(super) async fn open(&mut self, call: &RegistryRequest) -> Result<Response, RegistryError> {
         // A different host never receives credentials.
         let is_challenged = |response: &Response| response.status() == StatusCode::UNAUTHORIZED;
-        let mut sent = self.negotiated().authorization.clone();
+        let mut sent = self.lock_state().authorization.clone();
         let mut response = self.send(call).await?;
-        if !is_challenged(&response) || !self.is_own(&call.path) {
+        if !is_challenged(&response) || !self.is_own_address(&call.path) {
             return Ok(response);
         }
-        let now = self.negotiated().authorization.clone();
+        let now = self.lock_state().authorization.clone();
         if now.is_some() && now != sent {
             // A clone has answered the same challenge meanwhile.
             sent = now;
@@ -170,59 +181,59 @@ impl Connection {
 
     /// Returns the next bytes of a response, or `None` at its end.
     pub(super) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, RegistryError> {
-        response.chunk().await.map_err(|source| self.http(source))
+        response.chunk().await.map_err(|source| self.http_error(source))
     }
 
     /// Converts a response to the error it represents.
-    pub(super) fn refused(&self, answer: &Answer) -> RegistryError {
+    pub(super) fn status_error(&self, answer: &RegistryResponse) -> RegistryError {
         let (repository, status) = (self.name.repository(), answer.status);
         let (codes, message) = codes_and_message(&answer.body);
         RegistryError::Refused { repository, status, codes, message }
     }
 
-    pub(super) fn unusable(&self, reason: &'static str) -> RegistryError {
-        RegistryError::Unusable { repository: self.name.repository(), reason }
+    pub(super) fn invalid_response(&self, reason: &'static str) -> RegistryError {
+        RegistryError::InvalidResponse { repository: self.name.repository(), reason }
     }
 
-    pub(super) async fn read(&self, mut response: Response) -> Result<Answer, RegistryError> {
+    pub(super) async fn read(&self, mut response: Response) -> Result<RegistryResponse, RegistryError> {
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = Vec::new();
         while let Some(chunk) = self.chunk(&mut response).await? {
             body.extend_from_slice(&chunk);
-            if body.len() > LARGEST {
-                return Err(self.unusable("it is too large for a manifest or config"));
+            if body.len() > MAX_BODY_SIZE {
+                return Err(self.invalid_response("it is too large for a manifest or config"));
             }
         }
-        Ok(Answer { status, headers, body })
+        Ok(RegistryResponse { status, headers, body })
     }
 
-    async fn send(&mut self, call: &Call) -> Result<Response, RegistryError> {
+    async fn send(&mut self, call: &RegistryRequest) -> Result<Response, RegistryError> {
         let mut failed = None;
-        let schemes = self.negotiated().schemes.clone();
+        let schemes = self.lock_state().schemes.clone();
         for scheme in schemes {
-            match self.send_in(scheme, call).await {
+            match self.send_with(scheme, call).await {
                 Ok(response) => {
-                    self.negotiated().schemes = vec![scheme];
+                    self.lock_state().schemes = vec![scheme];
                     return Ok(response);
                 }
                 Err(error) => failed = Some(error),
             }
         }
-        Err(self.http(failed.expect("at least one protocol is allowed")))
+        Err(self.http_error(failed.expect("at least one protocol is allowed")))
     }
 
-    async fn send_in(&self, scheme: &str, call: &Call) -> Result<Response, reqwest::Error> {
+    async fn send_with(&self, scheme: &str, call: &RegistryRequest) -> Result<Response, reqwest::Error> {
         self.request(&self.client, scheme, call).body(call.body.clone()).send().await
     }
 
     /// Returns the request of a call without its body.
-    fn request(&self, client: &Client, scheme: &str, call: &Call) -> RequestBuilder {
+    fn request(&self, client: &Client, scheme: &str, call: &RegistryRequest) -> RequestBuilder {
         let mut request = client.request(call.method.clone(), self.address(scheme, &call.path));
         for (name, value) in &call.headers {
             request = request.header(name, value);
         }
-        let authorization = self.negotiated().authorization.clone();
-        if let Some(authorization) = authorization.filter(|_| self.is_own(&call.path)) {
+        let authorization = self.lock_state().authorization.clone();
+        if let Some(authorization) = authorization.filter(|_| self.is_own_address(&call.path)) {
             request = request.header(AUTHORIZATION, authorization);
         }
         request
@@ -249,10 +260,10 @@ impl Connection {
     }
 
     /// Returns `true` if a call goes to the registry itself.
-    fn is_own(&self, path: &str) -> bool {
+    fn is_own_address(&self, path: &str) -> bool {
         let Some((_, rest)) = path.split_once("://") else { return true };
         authority_of(rest) == self.authority()
-            || self.negotiated().schemes.iter().any(|scheme| {
+            || self.lock_state().schemes.iter().any(|scheme| {
                 is_same_origin(path, &format!("{scheme}://{}", self.authority())).unwrap_or(false)
             })
     }
@@ -269,15 +280,15 @@ impl Connection {
         let Some(challenge) = challenges.max() else { return Ok(false) };
         let token = |source| RegistryError::Token { repository: self.name.repository(), source };
         let credentials = self.identity.credentials(self.name.host()).await?;
-        let further = self.negotiated().further.clone();
+        let further = self.lock_state().other_repositories.clone();
         let answer =
             challenge.answer((&self.name, &further), &credentials, &self.client).await.map_err(token)?;
         let is_new = answer.is_some() && answer.as_ref() != sent;
-        self.negotiated().authorization = answer;
+        self.lock_state().authorization = answer;
         Ok(is_new)
     }
 
-    fn http(&self, source: reqwest::Error) -> RegistryError {
+    fn http_error(&self, source: reqwest::Error) -> RegistryError {
         RegistryError::Http { host: self.name.host().to_owned(), source: source.without_url() }
     }
 }
@@ -297,7 +308,7 @@ fn is_same_origin(one: &str, other: &str) -> Option<bool> {
 }
 
 /// Sets the timeouts that every registry client uses.
-pub(super) fn patient(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
+pub(super) fn with_timeouts(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
     client.connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT)
 }
 
@@ -335,10 +346,11 @@ mod tests {
             ("r.example", HTTPS, "manifests/latest", "https://r.example/v2/app/manifests/latest", true),
         ] {
             let name = format!("{host}/app").parse().unwrap();
-            let anonymous = Identity::Known(crate::registry::Credentials::default());
-            let connection = Connection::speaking(&name, vec![spoken], anonymous, &Reach::default()).unwrap();
+            let anonymous = CredentialSource::Known(crate::registry::Credentials::default());
+            let connection =
+                Connection::with_schemes(&name, vec![spoken], anonymous, &RegistryAccess::default()).unwrap();
             assert_eq!(connection.address(spoken, path), goes_to, "{host} {path}");
-            assert_eq!(connection.is_own(path), is_own, "{host} {path}");
+            assert_eq!(connection.is_own_address(path), is_own, "{host} {path}");
         }
     }
 }

@@ -16,16 +16,16 @@ const TOKEN_USER: &str = "<token>";
 /// What every helper prints if it has no credentials for a registry.
 const NOT_FOUND: &str = "credentials not found";
 /// Maximum length of a helper's message, in characters.
-const MOST_WORDS: usize = 300;
+const MAX_MESSAGE_LENGTH: usize = 300;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HelperError {
     #[error("docker-credential-{0} is not in PATH")]
-    Absent(String),
+    NotInPath(String),
     #[error("docker-credential-{0} cannot be run")]
-    Unusable(String, #[source] io::Error),
+    CannotRun(String, #[source] io::Error),
     #[error("docker-credential-{0} did not answer in {1:?}")]
-    Late(String, Duration),
+    TimedOut(String, Duration),
     #[error("docker-credential-{0} failed: {1}")]
     Failed(String, String),
     #[error("docker-credential-{0} returned malformed credentials")]
@@ -33,7 +33,7 @@ pub(super) enum HelperError {
 }
 
 /// Returns the credentials that `docker-credential-HELPER` stores for `registry`, or `None` if it has none.
-pub(super) async fn ask(
+pub(super) async fn get_credentials(
     helper: &str,
     registry: &str,
     patience: Duration,
@@ -54,9 +54,11 @@ pub(super) async fn ask(
         process.wait_with_output().await
     };
     let output = match timeout(patience, asking).await {
-        Err(_) => return Err(HelperError::Late(name(), patience)),
-        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => return Err(HelperError::Absent(name())),
-        Ok(Err(error)) => return Err(HelperError::Unusable(name(), error)),
+        Err(_) => return Err(HelperError::TimedOut(name(), patience)),
+        Ok(Err(error)) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(HelperError::NotInPath(name()));
+        }
+        Ok(Err(error)) => return Err(HelperError::CannotRun(name(), error)),
         Ok(Ok(output)) => output,
     };
     let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
@@ -67,7 +69,7 @@ pub(super) async fn ask(
         let message = if stderr.trim().is_empty() { stdout } else { stderr };
         let message: Vec<&str> = message.split_whitespace().collect();
         let message = if message.is_empty() { output.status.to_string() } else { message.join(" ") };
-        return Err(HelperError::Failed(name(), message.chars().take(MOST_WORDS).collect()));
+        return Err(HelperError::Failed(name(), message.chars().take(MAX_MESSAGE_LENGTH).collect()));
     }
     let answer = DockerConfigFile::parse(&output.stdout).map_err(|_| HelperError::Malformed(name()))?;
     let (username, secret) = (answer.text("Username"), answer.text("Secret"));

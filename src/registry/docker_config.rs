@@ -23,7 +23,7 @@ pub(crate) enum DockerConfigError {
     #[error("is not JSON")]
     Json(#[from] serde_json::Error),
     #[error("is not a JSON object")]
-    NoObject,
+    NotAnObject,
 }
 
 impl DockerConfigFile {
@@ -40,12 +40,12 @@ impl DockerConfigFile {
     pub(crate) fn parse(text: &[u8]) -> Result<Self, DockerConfigError> {
         match Deserializer::from_slice(text).into_iter().next() {
             None => Ok(Self::default()),
-            Some(value) => Self::of(value?).ok_or(DockerConfigError::NoObject),
+            Some(value) => Self::from_value(value?).ok_or(DockerConfigError::NotAnObject),
         }
     }
 
     /// Converts an object; `null` is an empty one.
-    pub(super) fn of(value: Value) -> Option<Self> {
+    pub(super) fn from_value(value: Value) -> Option<Self> {
         match value {
             Value::Null => Some(Self::default()),
             Value::Object(fields) => {
@@ -68,11 +68,11 @@ impl DockerConfigFile {
     /// Returns the objects in a field by name.
     pub(crate) fn objects(&self, name: &str) -> BTreeMap<String, Self> {
         let values: BTreeMap<String, Value> = self.field(name).unwrap_or_default();
-        values.into_iter().filter_map(|(name, value)| Some((name, Self::of(value)?))).collect()
+        values.into_iter().filter_map(|(name, value)| Some((name, Self::from_value(value)?))).collect()
     }
 
     /// Returns `true` if a field exists but is not of type `T`.
-    pub(crate) fn is_other<T: DeserializeOwned>(&self, name: &str) -> bool {
+    pub(crate) fn has_other_type<T: DeserializeOwned>(&self, name: &str) -> bool {
         let value = self.0.get(&name.to_lowercase()).cloned();
         value.is_some_and(|value| serde_json::from_value::<Option<T>>(value).is_err())
     }
@@ -96,8 +96,8 @@ mod tests {
         for text in ["", " \n", "null", "{}", r#"{"credsStore":null}"#, r#"{"credsStore":3}"#] {
             assert_eq!(read(text).text("credsStore"), "", "{text}");
         }
-        assert!(read(r#"{"credsStore":3}"#).is_other::<String>("credsStore"));
-        assert!(!read(r#"{"credsStore":null}"#).is_other::<String>("credsStore"));
+        assert!(read(r#"{"credsStore":3}"#).has_other_type::<String>("credsStore"));
+        assert!(!read(r#"{"credsStore":null}"#).has_other_type::<String>("credsStore"));
         let auths = read(r#"{"auths":{"a":{"Auth":"x"},"b":null,"c":3}}"#).objects("auths");
         assert_eq!(auths.keys().collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!(auths["a"].text("auth"), "x");

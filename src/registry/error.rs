@@ -10,7 +10,7 @@ use super::ecr::EcrError;
 use crate::http_retry::is_temporary;
 
 /// Maximum length of a registry's message, in characters.
-const MOST_WORDS: usize = 300;
+const MAX_MESSAGE_LENGTH: usize = 300;
 
 /// A failed call to a registry. It never contains credentials or tokens.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +22,7 @@ pub(crate) enum RegistryError {
         source: reqwest::Error,
     },
     #[error("the registry {host} did not answer in {patience:?}")]
-    Late { host: String, patience: Duration },
+    TimedOut { host: String, patience: Duration },
     #[error("the registry answered {status} for {repository}{}", said(message))]
     Refused {
         repository: String,
@@ -41,23 +41,23 @@ pub(crate) enum RegistryError {
     #[error(transparent)]
     Login(#[from] EcrError),
     #[error("the registry's response for {repository} is unusable: {reason}")]
-    Unusable { repository: String, reason: &'static str },
+    InvalidResponse { repository: String, reason: &'static str },
     #[error("the certificate {path} cannot be used: {reason}")]
-    Certificate { path: String, reason: String },
+    InvalidCertificate { path: String, reason: String },
 }
 
 /// The body of an error response (OCI distribution specification, "Error Codes").
 #[derive(Default, Deserialize)]
-struct Words {
+struct ErrorBody {
     #[serde(default)]
-    errors: Vec<Word>,
+    errors: Vec<ErrorEntry>,
     /// Used by ECR's API.
     #[serde(default)]
     message: String,
 }
 
 #[derive(Deserialize)]
-struct Word {
+struct ErrorEntry {
     #[serde(default)]
     code: String,
     #[serde(default)]
@@ -70,16 +70,16 @@ fn said(message: &str) -> String {
 
 /// Returns the codes in the body of an error response, and its messages on one line.
 pub(super) fn codes_and_message(body: &[u8]) -> (Vec<String>, String) {
-    let Words { errors, message } = serde_json::from_slice(body).unwrap_or_default();
+    let ErrorBody { errors, message } = serde_json::from_slice(body).unwrap_or_default();
     let codes = errors.iter().map(|error| error.code.clone()).collect();
     let messages: Vec<String> = errors
         .into_iter()
-        .map(|Word { code, message }| if message.is_empty() { code.to_lowercase() } else { message })
+        .map(|ErrorEntry { code, message }| if message.is_empty() { code.to_lowercase() } else { message })
         .chain([message])
         .filter(|words| !words.is_empty())
         .collect();
     let line = messages.join("; ").split_whitespace().collect::<Vec<_>>().join(" ");
-    (codes, line.chars().filter(|char| !char.is_control()).take(MOST_WORDS).collect())
+    (codes, line.chars().filter(|char| !char.is_control()).take(MAX_MESSAGE_LENGTH).collect())
 }
 
 /// Returns `true` for the response to an expired token. ECR sends the code `DENIED` with it, as for missing permissions.
@@ -91,26 +91,26 @@ impl RegistryError {
     /// Returns one line that says how to fix the error.
     pub(crate) fn remedy(&self) -> String {
         match self {
-            Self::Late { host, .. } => slow(host),
-            Self::Http { host, source } if source.is_timeout() => slow(host),
+            Self::TimedOut { host, .. } => timeout_remedy(host),
+            Self::Http { host, source } if source.is_timeout() => timeout_remedy(host),
             Self::Http { host, source } if is_certificate(source) => format!(
                 "put the CA of {host} into /etc/docker/certs.d/{host}/ca.crt, for the engine and for larder"
             ),
             Self::Http { host, .. } => format!("check that {host} is up and can be reached from here"),
             Self::Refused { repository, status, codes, message } => {
-                refused(repository, *status, codes, message)
+                status_remedy(repository, *status, codes, message)
             }
-            Self::Token { repository, .. } => log_in(repository),
+            Self::Token { repository, .. } => login_remedy(repository),
             Self::Login(error) => error.remedy(),
-            Self::Unusable { .. } => "push the image again, or remove the tag".to_owned(),
-            Self::Certificate { path, .. } => format!("replace or remove {path}"),
+            Self::InvalidResponse { .. } => "push the image again, or remove the tag".to_owned(),
+            Self::InvalidCertificate { path, .. } => format!("replace or remove {path}"),
         }
     }
 
     /// Returns `true` if the registry is unreachable or fails, so that further calls would fail as well.
-    pub(crate) fn is_of_reach(&self) -> bool {
+    pub(crate) fn is_unreachable(&self) -> bool {
         match self {
-            Self::Http { .. } | Self::Late { .. } => true,
+            Self::Http { .. } | Self::TimedOut { .. } => true,
             Self::Refused { status, .. } => status.is_server_error(),
             _ => false,
         }
@@ -126,7 +126,7 @@ impl RegistryError {
     }
 
     /// Returns `true` if the registry rejected the credentials, or if they have expired.
-    pub(crate) fn is_of_login(&self) -> bool {
+    pub(crate) fn is_login_error(&self) -> bool {
         match self {
             Self::Refused { status, message, .. } => {
                 *status == StatusCode::UNAUTHORIZED || is_token_expired(message)
@@ -138,16 +138,16 @@ impl RegistryError {
 }
 
 /// Runs a call to a registry with a time limit.
-pub(crate) async fn within<T>(
+pub(crate) async fn with_timeout<T>(
     host: &str,
     patience: Duration,
     call: impl Future<Output = Result<T, RegistryError>>,
 ) -> Result<T, RegistryError> {
     let result = tokio::time::timeout(patience, call).await;
-    result.unwrap_or_else(|_| Err(RegistryError::Late { host: host.to_owned(), patience }))
+    result.unwrap_or_else(|_| Err(RegistryError::TimedOut { host: host.to_owned(), patience }))
 }
 
-fn slow(host: &str) -> String {
+fn timeout_remedy(host: &str) -> String {
     format!("{host} is slow or unreachable: try again, or check proxies and firewalls")
 }
 
@@ -162,12 +162,12 @@ fn is_certificate(error: &reqwest::Error) -> bool {
     false
 }
 
-fn log_in(repository: &str) -> String {
+fn login_remedy(repository: &str) -> String {
     let host = repository.split('/').next().unwrap_or(repository);
     format!("log in again: docker login {host}")
 }
 
-fn refused(repository: &str, status: StatusCode, codes: &[String], message: &str) -> String {
+fn status_remedy(repository: &str, status: StatusCode, codes: &[String], message: &str) -> String {
     // ECR's code for a tag that is immutable.
     if codes.iter().any(|code| code == "TAG_INVALID") {
         return format!(
@@ -176,8 +176,8 @@ fn refused(repository: &str, status: StatusCode, codes: &[String], message: &str
         );
     }
     match status {
-        _ if is_token_expired(message) => log_in(repository),
-        StatusCode::UNAUTHORIZED => log_in(repository),
+        _ if is_token_expired(message) => login_remedy(repository),
+        StatusCode::UNAUTHORIZED => login_remedy(repository),
         StatusCode::FORBIDDEN => {
             format!("give this login read and write access to {repository}, or use --read-only")
         }
@@ -209,7 +209,7 @@ mod tests {
             assert_eq!(codes_and_message(body).1, line);
         }
         let long = format!("{{\"message\":\"{}\"}}", "x".repeat(9999));
-        assert_eq!(codes_and_message(long.as_bytes()).1.len(), MOST_WORDS);
+        assert_eq!(codes_and_message(long.as_bytes()).1.len(), MAX_MESSAGE_LENGTH);
     }
 
     #[test]
@@ -222,7 +222,7 @@ mod tests {
                 codes: vec![code.to_owned()],
                 message: message.to_owned(),
             };
-            (error.is_of_login(), error.remedy())
+            (error.is_login_error(), error.remedy())
         };
         for (status, code, message, of_login, remedy) in [
             (401, "UNAUTHORIZED", "", true, "docker login reg.example"),

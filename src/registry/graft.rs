@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::config::creation_time;
 use super::manifest::Descriptor;
-use super::prefix::{INDEX, MARK, PrefixMark, prefix_index, prefix_mark};
-use super::upload::Content;
+use super::prefix::{INDEX_FIELD, MARK_FIELD, PrefixMark, prefix_index, prefix_mark};
+use super::upload::UploadContent;
 use super::{Compression, LayerBlob, RegistryError, Repository, StoredManifest, UploadError};
 use crate::digest::Digest;
 
@@ -30,7 +30,7 @@ pub(crate) struct GraftBase {
 }
 
 impl GraftBase {
-    pub(crate) fn layers(&self) -> usize {
+    pub(crate) fn layer_count(&self) -> usize {
         self.layers.len()
     }
 
@@ -40,24 +40,25 @@ impl GraftBase {
     }
 
     /// Returns `true` if a manifest for this compression has media types for all layers.
-    pub(crate) fn fits(&self, compression: Compression) -> bool {
-        let mut layers = self.layers.iter().filter_map(|layer| Compression::of(&layer.media_type));
-        layers.all(|layer| compression.can_name(layer))
+    pub(crate) fn supports_compression(&self, compression: Compression) -> bool {
+        let mut layers =
+            self.layers.iter().filter_map(|layer| Compression::from_media_type(&layer.media_type));
+        layers.all(|layer| compression.supports_layer(layer))
     }
 
     /// Returns the config of a longer prefix that continues from this one, with the same creation time. Returns `None`
     /// if that time is unknown or `config` is not a JSON object.
     pub(crate) fn prefix_config(&self, config: &[u8], mark: PrefixMark, index: String) -> Option<Vec<u8>> {
         let mut fields: Map<String, Value> = serde_json::from_slice(config).ok()?;
-        fields.insert(MARK.to_owned(), json!(mark));
-        fields.insert(INDEX.to_owned(), index.into());
+        fields.insert(MARK_FIELD.to_owned(), json!(mark));
+        fields.insert(INDEX_FIELD.to_owned(), index.into());
         fields.insert("created".to_owned(), self.created?.to_string().into());
         serde_json::to_vec(&fields).ok()
     }
 
     /// Returns the manifest of an image that consists of the layers of the prefix and of `layers`, with the media types
     /// of the prefix. Returns `None` if the manifest of the prefix is malformed.
-    pub(crate) fn image(
+    pub(crate) fn grafted_manifest(
         &self,
         config: &[u8],
         layers: &[LayerBlob],
@@ -68,7 +69,7 @@ impl GraftBase {
         described.insert("digest".to_owned(), Digest::of(config).to_string().into());
         described.insert("size".to_owned(), config.len().into());
         let further = layers.iter().map(|LayerBlob { digest, size, compression }| {
-            let media_type = compression.media_type(self.is_docker());
+            let media_type = compression.media_type_in(self.is_docker());
             json!({ "mediaType": media_type, "size": size, "digest": digest.to_string() })
         });
         document.get_mut("layers")?.as_array_mut()?.extend(further);
@@ -94,9 +95,9 @@ impl Repository {
             return Ok(None);
         }
         let layers = parts.split_off(1);
-        let Some(config) = self.checked("blobs", &parts[0].digest).await? else { return Ok(None) };
+        let Some(config) = self.verified_content("blobs", &parts[0].digest).await? else { return Ok(None) };
         let document = serde_json::from_slice(&manifest.bytes).ok();
-        let is_known = layers.iter().all(|layer| Compression::of(&layer.media_type).is_some());
+        let is_known = layers.iter().all(|layer| Compression::from_media_type(&layer.media_type).is_some());
         let has_key = prefix_mark(&config).is_some_and(|mark| mark.key == key);
         let (Some(document), Some(index), true, true) = (document, prefix_index(&config), is_known, has_key)
         else {
@@ -110,14 +111,14 @@ impl Repository {
     pub(crate) async fn has_layers(&self, base: &GraftBase) -> Result<bool, RegistryError> {
         let checks = base.layers.iter().map(|layer| {
             let mut repository = self.clone();
-            async move { repository.has(layer.digest).await }
+            async move { repository.has_blob(layer.digest).await }
         });
         Ok(try_join_all(checks).await?.into_iter().all(|has| has))
     }
 
     /// Uploads a blob without checking whether the repository already contains it.
-    pub(crate) async fn add(&mut self, bytes: &Bytes) -> Result<(), UploadError> {
-        self.add_blob(None, Content::Whole(bytes), &mut |_| {}).await.map(drop)
+    pub(crate) async fn upload_new_blob(&mut self, bytes: &Bytes) -> Result<(), UploadError> {
+        self.add_blob(None, UploadContent::Complete(bytes), &mut |_| {}).await.map(drop)
     }
 }
 
@@ -156,7 +157,7 @@ mod tests {
                 "application/vnd.oci.image.layer.v1.tar+zstd",
             ),
         ] {
-            let made = base(media_type).image(b"{}", &[blob(compression)], &annotations).unwrap();
+            let made = base(media_type).grafted_manifest(b"{}", &[blob(compression)], &annotations).unwrap();
             let made: Value = serde_json::from_slice(&made.bytes).unwrap();
             assert_eq!(made["mediaType"], media_type);
             assert_eq!(made["layers"][1]["mediaType"], layer);

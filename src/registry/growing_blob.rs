@@ -20,18 +20,18 @@ pub(crate) struct BlobWriter {
     file: Arc<File>,
     hash: Sha256,
     written: u64,
-    state: watch::Sender<State>,
+    state: watch::Sender<BlobState>,
 }
 
 /// The reading end.
 #[derive(Debug, Clone)]
 pub(crate) struct GrowingBlob {
     file: Arc<File>,
-    state: watch::Receiver<State>,
+    state: watch::Receiver<BlobState>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct State {
+struct BlobState {
     written: u64,
     /// The digest of the complete blob, once the writer has finished.
     digest: Option<Digest>,
@@ -40,12 +40,12 @@ struct State {
 /// The error of a reader whose writer was dropped before the blob was complete.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the blob was not completed")]
-pub(crate) struct Abandoned;
+pub(crate) struct AbandonedBlob;
 
 /// Creates a blob in a temporary file.
 pub(crate) fn growing_blob() -> io::Result<(BlobWriter, GrowingBlob)> {
     let file = Arc::new(tempfile::tempfile()?);
-    let (sender, state) = watch::channel(State::default());
+    let (sender, state) = watch::channel(BlobState::default());
     let writer = BlobWriter { file: Arc::clone(&file), hash: Sha256::new(), written: 0, state: sender };
     Ok((writer, GrowingBlob { file, state }))
 }
@@ -79,9 +79,9 @@ impl Write for BlobWriter {
 impl GrowingBlob {
     /// Waits until there are bytes at the offset `at` and returns up to `most` of them; returns none at the end of the
     /// blob.
-    pub(super) async fn read(&mut self, at: u64, most: usize) -> Result<Bytes, Abandoned> {
-        let is_readable = |state: &State| state.written > at || state.digest.is_some();
-        let written = self.state.wait_for(is_readable).await.map_err(|_| Abandoned)?.written;
+    pub(super) async fn read(&mut self, at: u64, most: usize) -> Result<Bytes, AbandonedBlob> {
+        let is_readable = |state: &BlobState| state.written > at || state.digest.is_some();
+        let written = self.state.wait_for(is_readable).await.map_err(|_| AbandonedBlob)?.written;
         let size = usize::try_from(written.saturating_sub(at)).map_or(most, |size| size.min(most));
         let file = Arc::clone(&self.file);
         let reading = spawn_blocking(move || {
@@ -89,26 +89,26 @@ impl GrowingBlob {
             file.read_exact_at(&mut bytes, at).map(|()| bytes)
         });
         // A temporary file that cannot be read is treated like a dropped writer.
-        Ok(reading.await.map_err(|_| Abandoned)?.map_err(|_| Abandoned)?.into())
+        Ok(reading.await.map_err(|_| AbandonedBlob)?.map_err(|_| AbandonedBlob)?.into())
     }
 
     /// Returns `most` bytes from the offset `at`, or fewer at the end of the blob.
-    pub(super) async fn read_full(&mut self, at: u64, most: usize) -> Result<Bytes, Abandoned> {
-        let is_there = |state: &State| state.written >= at + most as u64 || state.digest.is_some();
-        self.state.wait_for(is_there).await.map_err(|_| Abandoned)?;
+    pub(super) async fn read_full(&mut self, at: u64, most: usize) -> Result<Bytes, AbandonedBlob> {
+        let is_there = |state: &BlobState| state.written >= at + most as u64 || state.digest.is_some();
+        self.state.wait_for(is_there).await.map_err(|_| AbandonedBlob)?;
         self.read(at, most).await
     }
 
     /// Waits for the end of the blob and returns all of its bytes.
-    pub(crate) async fn whole(&mut self) -> Result<Bytes, Abandoned> {
+    pub(crate) async fn read_all(&mut self) -> Result<Bytes, AbandonedBlob> {
         let (_, size) = self.complete().await?;
-        self.read(0, usize::try_from(size).map_err(|_| Abandoned)?).await
+        self.read(0, usize::try_from(size).map_err(|_| AbandonedBlob)?).await
     }
 
     /// Waits for the end of the blob and returns its digest and its size in bytes.
-    pub(crate) async fn complete(&mut self) -> Result<(Digest, u64), Abandoned> {
-        let state = *self.state.wait_for(|state| state.digest.is_some()).await.map_err(|_| Abandoned)?;
-        state.digest.map(|digest| (digest, state.written)).ok_or(Abandoned)
+    pub(crate) async fn complete(&mut self) -> Result<(Digest, u64), AbandonedBlob> {
+        let state = *self.state.wait_for(|state| state.digest.is_some()).await.map_err(|_| AbandonedBlob)?;
+        state.digest.map(|digest| (digest, state.written)).ok_or(AbandonedBlob)
     }
 }
 

@@ -4,29 +4,29 @@ use super::ecr::EcrError;
 use super::{Credentials, Login};
 
 #[derive(Debug, Clone)]
-pub(crate) enum Identity {
+pub(crate) enum CredentialSource {
     Known(Credentials),
     /// Credentials that are looked up when the registry first requires them.
-    LookedUp(Login),
+    FromLogin(Login),
 }
 
-impl Identity {
+impl CredentialSource {
     pub(super) async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
         match self {
             Self::Known(credentials) => Ok(credentials.clone()),
-            Self::LookedUp(login) => login.credentials(host).await,
+            Self::FromLogin(login) => login.credentials(host).await,
         }
     }
 }
 
-impl From<&Credentials> for Identity {
+impl From<&Credentials> for CredentialSource {
     fn from(credentials: &Credentials) -> Self {
         Self::Known(credentials.clone())
     }
 }
 
-impl From<&Login> for Identity {
+impl From<&Login> for CredentialSource {
     fn from(login: &Login) -> Self {
-        Self::LookedUp(login.clone())
+        Self::FromLogin(login.clone())
     }
 }

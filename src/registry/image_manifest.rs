@@ -23,7 +23,7 @@ const DOCKER_GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 impl Compression {
     /// Returns the compression of a layer of this media type; `None` for others, such as layers that a registry must
     /// not distribute.
-    pub(crate) fn of(media_type: &str) -> Option<Self> {
+    pub(crate) fn from_media_type(media_type: &str) -> Option<Self> {
         match media_type {
             OCI_GZIP | DOCKER_GZIP => Some(Self::Gzip),
             OCI_ZSTD => Some(Self::Zstd),
@@ -32,18 +32,18 @@ impl Compression {
     }
 
     /// Returns `true` if a manifest for this compression has a media type for layers with the compression `other`.
-    pub(crate) fn can_name(self, other: Self) -> bool {
+    pub(crate) fn supports_layer(self, other: Self) -> bool {
         self == Self::Zstd || other == Self::Gzip
     }
 
-    fn manifest(self) -> &'static str {
+    fn manifest_media_type(self) -> &'static str {
         match self {
             Self::Gzip => "application/vnd.docker.distribution.manifest.v2+json",
             Self::Zstd => "application/vnd.oci.image.manifest.v1+json",
         }
     }
 
-    fn config(self) -> &'static str {
+    fn config_media_type(self) -> &'static str {
         match self {
             Self::Gzip => "application/vnd.docker.container.image.v1+json",
             Self::Zstd => "application/vnd.oci.image.config.v1+json",
@@ -52,13 +52,13 @@ impl Compression {
 
     /// Returns the media type of layers with this compression in a manifest with Docker's media types, which have none
     /// for zstd, or with OCI's.
-    pub(super) fn media_type(self, is_docker: bool) -> &'static str {
+    pub(super) fn media_type_in(self, is_docker: bool) -> &'static str {
         let manifest = if is_docker { Self::Gzip } else { Self::Zstd };
-        manifest.layer(self)
+        manifest.layer_media_type(self)
     }
 
     /// Returns the media type of a layer in a manifest for this compression.
-    fn layer(self, layer: Self) -> &'static str {
+    fn layer_media_type(self, layer: Self) -> &'static str {
         match (self, layer) {
             (Self::Gzip, _) => DOCKER_GZIP,
             (Self::Zstd, Self::Gzip) => OCI_GZIP,
@@ -78,16 +78,16 @@ pub(crate) struct LayerBlob {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Manifest {
+struct NewManifest {
     schema_version: u8,
     media_type: &'static str,
-    config: Part,
-    layers: Vec<Part>,
+    config: NewDescriptor,
+    layers: Vec<NewDescriptor>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Part {
+struct NewDescriptor {
     media_type: &'static str,
     size: u64,
     digest: Digest,
@@ -95,17 +95,20 @@ struct Part {
 
 impl StoredManifest {
     /// Returns the manifest of the image with this config and these layers, lowest first.
-    pub(crate) fn of_image(config: &[u8], layers: &[LayerBlob], compression: Compression) -> Self {
-        let config =
-            Part { media_type: compression.config(), size: config.len() as u64, digest: Digest::of(config) };
-        let layer = |layer: &LayerBlob| Part {
-            media_type: compression.layer(layer.compression),
+    pub(crate) fn for_image(config: &[u8], layers: &[LayerBlob], compression: Compression) -> Self {
+        let config = NewDescriptor {
+            media_type: compression.config_media_type(),
+            size: config.len() as u64,
+            digest: Digest::of(config),
+        };
+        let layer = |layer: &LayerBlob| NewDescriptor {
+            media_type: compression.layer_media_type(layer.compression),
             size: layer.size,
             digest: layer.digest,
         };
-        let media_type = compression.manifest();
+        let media_type = compression.manifest_media_type();
         let layers = layers.iter().map(layer).collect();
-        let manifest = Manifest { schema_version: 2, media_type, config, layers };
+        let manifest = NewManifest { schema_version: 2, media_type, config, layers };
         let bytes = serde_json::to_vec_pretty(&manifest).expect("a manifest has text keys only");
         Self::new(media_type, bytes)
     }
@@ -135,7 +138,11 @@ impl Repository {
         }
         let pair = |(diff_id, layer): (&String, &Descriptor)| {
             let Descriptor { digest, size, media_type, .. } = layer;
-            let blob = LayerBlob { digest: *digest, size: *size, compression: Compression::of(media_type)? };
+            let blob = LayerBlob {
+                digest: *digest,
+                size: *size,
+                compression: Compression::from_media_type(media_type)?,
+            };
             Some((diff_id.parse().ok()?, blob))
         };
         Ok(diff_ids.iter().zip(&layers).map(pair).collect::<Option<_>>().unwrap_or_default())
@@ -152,7 +159,7 @@ mod tests {
     fn manifests_have_docker_media_types_for_gzip_and_oci_media_types_for_zstd() {
         let blob = |compression| LayerBlob { digest: Digest::of(b"layer"), size: 5, compression };
         let written = |layers: &[LayerBlob], compression| -> Value {
-            serde_json::from_slice(&StoredManifest::of_image(b"{}", layers, compression).bytes).unwrap()
+            serde_json::from_slice(&StoredManifest::for_image(b"{}", layers, compression).bytes).unwrap()
         };
         let docker = written(&[blob(Compression::Gzip)], Compression::Gzip);
         let expected = json!({
@@ -187,7 +194,7 @@ mod tests {
             ("application/vnd.oci.image.layer.v1.tar", false, false),
         ] {
             let can = |manifest: Compression| {
-                Compression::of(media_type).is_some_and(|layer| manifest.can_name(layer))
+                Compression::from_media_type(media_type).is_some_and(|layer| manifest.supports_layer(layer))
             };
             assert_eq!(
                 (can(Compression::Gzip), can(Compression::Zstd)),

@@ -17,14 +17,14 @@ use futures_util::future::{BoxFuture, Shared};
 
 use super::credential_helper;
 use super::docker_config::DockerConfigFile;
-use super::ecr::{EcrError, EcrHost, EcrLogin, has_ended};
+use super::ecr::{EcrError, EcrHost, EcrLogin, is_expired_token};
 
 /// The key under which Docker stores the credentials for Docker Hub.
 const HUB_KEY: &str = "https://index.docker.io/v1/";
 /// The names of Docker Hub; the second is the one that engines connect to.
 const HUB_HOSTS: [&str; 3] = ["docker.io", "registry-1.docker.io", "index.docker.io"];
 /// Timeout of a credential helper. Some call a server.
-const PATIENCE: Duration = Duration::from_secs(15);
+const HELPER_TIMEOUT: Duration = Duration::from_secs(15);
 /// Docker requires padding, but other programs omit it.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
@@ -36,13 +36,13 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub(crate) struct Login {
     config: PathBuf,
     /// `DOCKER_AUTH_CONFIG`, which takes precedence over the file.
-    given: DockerConfigFile,
+    from_environment: DockerConfigFile,
     /// Credentials for ECR, used if Docker stores none.
     ecr: Option<EcrLogin>,
     /// The lookups that were started, by the key of the registry.
-    known: Arc<Mutex<BTreeMap<String, Shared<BoxFuture<'static, Credentials>>>>>,
+    lookups: Arc<Mutex<BTreeMap<String, Shared<BoxFuture<'static, Credentials>>>>>,
     /// The reasons why lookups failed.
-    faults: Arc<Mutex<Vec<String>>>,
+    lookup_errors: Arc<Mutex<Vec<String>>>,
 }
 
 /// Credentials for a registry. Both strings are empty for anonymous access.
@@ -77,17 +77,17 @@ impl Login {
     pub(crate) fn new(docker_config: &Path) -> Self {
         Self {
             config: docker_config.join("config.json"),
-            given: DockerConfigFile::default(),
+            from_environment: DockerConfigFile::default(),
             ecr: None,
-            known: Arc::default(),
-            faults: Arc::default(),
+            lookups: Arc::default(),
+            lookup_errors: Arc::default(),
         }
     }
 
     /// Adds a configuration that takes precedence over the file.
     #[must_use]
-    pub(crate) fn with_given(self, given: DockerConfigFile) -> Self {
-        Self { given, ..self }
+    pub(crate) fn with_environment(self, given: DockerConfigFile) -> Self {
+        Self { from_environment: given, ..self }
     }
 
     #[must_use]
@@ -102,42 +102,42 @@ impl Login {
     ///
     /// Fails if AWS refuses a token.
     pub(crate) async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
-        let stored = self.kept(host).await;
-        let is_usable = !stored.is_anonymous() && !has_ended(&stored.secret);
+        let stored = self.stored_credentials(host).await;
+        let is_usable = !stored.is_anonymous() && !is_expired_token(&stored.secret);
         let Some(ecr) = self.ecr.as_ref().filter(|_| !is_usable) else { return Ok(stored) };
         match Box::pin(ecr.credentials(host)).await {
             Ok(found) => Ok(found.map_or(stored, |(credentials, _)| credentials)),
             // Pulling from the public registry needs no credentials.
-            Err(_) if ecr.host(host) == Some(EcrHost::Public) => Ok(stored),
+            Err(_) if ecr.host_kind(host) == Some(EcrHost::Public) => Ok(stored),
             Err(error) => Err(error),
         }
     }
 
     /// Returns `true` if the registry is an ECR registry.
-    pub(crate) fn is_amazons(&self, host: &str) -> bool {
-        self.ecr.as_ref().and_then(|ecr| ecr.host(host)).is_some()
+    pub(crate) fn is_ecr(&self, host: &str) -> bool {
+        self.ecr.as_ref().and_then(|ecr| ecr.host_kind(host)).is_some()
     }
 
     /// Discards the cached credentials for `host` after the registry rejected them. Docker's own storage is not
     /// changed.
     pub(crate) fn forget(&self, host: &str) {
-        self.known.lock().expect("no panic").remove(key_of(host));
+        self.lookups.lock().expect("no panic").remove(key_of(host));
         if let Some(ecr) = &self.ecr {
             ecr.forget(host);
         }
     }
 
     /// Returns the reasons why lookups failed, and clears them.
-    pub(crate) fn take_faults(&self) -> Vec<String> {
-        std::mem::take(&mut self.faults.lock().expect("no panic"))
+    pub(crate) fn take_lookup_errors(&self) -> Vec<String> {
+        std::mem::take(&mut self.lookup_errors.lock().expect("no panic"))
     }
 
     /// Returns the credentials that Docker stores. If the first caller is cancelled before a helper has answered, later
     /// callers still get the result.
-    async fn kept(&self, host: &str) -> Credentials {
+    async fn stored_credentials(&self, host: &str) -> Credentials {
         let host = key_of(host);
         let lookup = {
-            let mut known = self.known.lock().expect("no panic");
+            let mut known = self.lookups.lock().expect("no panic");
             let look = || {
                 let (login, host) = (self.clone(), host.to_owned());
                 let task = tokio::spawn(async move { login.look_up(&host).await });
@@ -149,7 +149,7 @@ impl Login {
     }
 
     async fn look_up(&self, key: &str) -> Credentials {
-        if let Some(found) = self.entry(&self.given, key, "DOCKER_AUTH_CONFIG") {
+        if let Some(found) = self.find_entry(&self.from_environment, key, "DOCKER_AUTH_CONFIG") {
             return found;
         }
         // An unreadable file is reported where the rest of it is read.
@@ -158,17 +158,17 @@ impl Login {
         let helpers: BTreeMap<String, String> = config.field("credHelpers").unwrap_or_default();
         let helper = helpers.get(key).cloned().unwrap_or_else(|| config.text("credsStore"));
         if !helper.is_empty() {
-            match credential_helper::ask(&helper, key, PATIENCE).await {
+            match credential_helper::get_credentials(&helper, key, HELPER_TIMEOUT).await {
                 Ok(found) => return found.unwrap_or_default(),
                 // Like `docker push`, continue with the contents of the file.
-                Err(error) => self.note_fault(host_of(key), &error),
+                Err(error) => self.record_error(host_of(key), &error),
             }
         }
-        self.entry(&config, key, &self.config.display().to_string()).unwrap_or_default()
+        self.find_entry(&config, key, &self.config.display().to_string()).unwrap_or_default()
     }
 
     /// Returns the credentials for a registry in `auths`, by its key or by the host in the key.
-    fn entry(&self, config: &DockerConfigFile, key: &str, place: &str) -> Option<Credentials> {
+    fn find_entry(&self, config: &DockerConfigFile, key: &str, place: &str) -> Option<Credentials> {
         let auths = config.objects("auths");
         let is_for_registry = |name: &str| {
             let host = host_of(name);
@@ -185,17 +185,17 @@ impl Login {
             let is_login = !username.is_empty() && !secret.is_empty();
             return Some(if is_login { Credentials { username, secret } } else { Credentials::default() });
         }
-        let login = decoded(&auth);
+        let login = decode_auth(&auth);
         if login.is_none() {
-            self.note_fault(host_of(key), &Undecodable(place.to_owned()));
+            self.record_error(host_of(key), &InvalidAuthField(place.to_owned()));
         }
         Some(login.unwrap_or_default())
     }
 
-    fn note_fault(&self, host: &str, error: &(dyn std::error::Error + 'static)) {
+    fn record_error(&self, host: &str, error: &(dyn std::error::Error + 'static)) {
         let source = error.source().map(|source| format!(": {source}")).unwrap_or_default();
         let fault = format!("no login for {host}: {error}{source}; going on without it");
-        self.faults.lock().expect("no panic").push(fault);
+        self.lookup_errors.lock().expect("no panic").push(fault);
     }
 }
 
@@ -207,7 +207,7 @@ fn key_of(host: &str) -> &str {
 /// An `auth` field that cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("its auth in {0} is not the base64 of USER:PASSWORD")]
-struct Undecodable(String);
+struct InvalidAuthField(String);
 
 /// Returns the host in a key of `auths`, without protocol and path (docker/cli, `ConvertToHostname`).
 fn host_of(key: &str) -> &str {
@@ -215,7 +215,7 @@ fn host_of(key: &str) -> &str {
     bare.split('/').next().unwrap_or(bare)
 }
 
-fn decoded(auth: &str) -> Option<Credentials> {
+fn decode_auth(auth: &str) -> Option<Credentials> {
     let text: String = auth.chars().filter(|char| !char.is_whitespace()).collect();
     let login = String::from_utf8(BASE64.decode(text).ok()?).ok()?;
     let (username, secret) = login.split_once(':').filter(|(username, _)| !username.is_empty())?;

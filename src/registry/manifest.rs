@@ -12,31 +12,33 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::config::{creation_time, layer_times};
-use super::connection::{Answer, Call, Connection};
-use super::platform::serves;
+use super::connection::{Connection, RegistryRequest, RegistryResponse};
+use super::platform::compatibility_rank;
 use super::prefix::{PrefixMark, prefix_mark};
-use super::{Compression, Credentials, Identity, ImageConfig, ImageRef, Reach, RegistryError};
+use super::{
+    Compression, CredentialSource, Credentials, ImageConfig, ImageRef, RegistryAccess, RegistryError,
+};
 use crate::digest::Digest;
 use crate::http_retry::pause_after;
 
 /// Docker Hub as the host of an image reference.
 const HUB: &str = "docker.io";
 /// The maximum nesting of indexes.
-const DEPTH: usize = 3;
+const MAX_DEPTH: usize = 3;
 /// The maximum number of index entries without a platform whose configs are read.
-const LOOKED_INTO: usize = 4;
+const MAX_INSPECTED: usize = 4;
 
-const INDEX: [&str; 2] =
+const INDEX_TYPES: [&str; 2] =
     ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-const MANIFEST: [&str; 2] =
+const MANIFEST_TYPES: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 /// The `Accept` header for the manifests and indexes above.
-const ANY: HeaderValue = HeaderValue::from_static(
+const ACCEPTED_TYPES: HeaderValue = HeaderValue::from_static(
     "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
      application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json",
 );
 /// The annotation of an index entry that is an attestation and not an image.
-const ATTESTATION: &str = "vnd.docker.reference.type";
+const ATTESTATION_ANNOTATION: &str = "vnd.docker.reference.type";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteImage {
@@ -54,17 +56,20 @@ pub(crate) struct RemoteImage {
     /// The mark, if the image is a prefix that larder has made.
     pub(crate) prefix: Option<PrefixMark>,
     /// `true` if the name refers to this image only, and not to those of other platforms.
-    pub(crate) is_alone: bool,
+    pub(crate) is_only_image: bool,
 }
 
 impl RemoteImage {
     /// Returns `true` if a manifest for this compression has media types for all layers.
-    pub(crate) fn fits(&self, compression: Compression) -> bool {
-        self.layer_types.iter().filter_map(|of| Compression::of(of)).all(|layer| compression.can_name(layer))
+    pub(crate) fn supports_compression(&self, compression: Compression) -> bool {
+        self.layer_types
+            .iter()
+            .filter_map(|of| Compression::from_media_type(of))
+            .all(|layer| compression.supports_layer(layer))
     }
 
     /// Returns the time of the oldest step that made a layer above the lowest `base_layers`, if the image states it.
-    pub(crate) fn oldest(&self, base_layers: usize) -> Option<Timestamp> {
+    pub(crate) fn oldest_step(&self, base_layers: usize) -> Option<Timestamp> {
         self.layer_times.get(base_layers..)?.iter().flatten().min().copied()
     }
 }
@@ -74,32 +79,34 @@ impl RemoteImage {
 pub(crate) struct StoredManifest {
     pub(crate) digest: Digest,
     /// The `Content-Type` of the response.
-    told: Option<String>,
+    content_type: Option<String>,
     pub(super) bytes: Bytes,
 }
 
 /// Returns `true` for the media type of an index.
 pub(super) fn is_index(media_type: &str) -> bool {
-    INDEX.contains(&media_type)
+    INDEX_TYPES.contains(&media_type)
 }
 
 impl StoredManifest {
     /// Creates a manifest of this media type, which is not in a registry yet.
     pub(crate) fn new(media_type: &str, bytes: Vec<u8>) -> Self {
-        Self { digest: Digest::of(&bytes), told: Some(media_type.to_owned()), bytes: bytes.into() }
+        Self { digest: Digest::of(&bytes), content_type: Some(media_type.to_owned()), bytes: bytes.into() }
     }
 
     /// Creates a manifest of the same media type, which is not in a registry yet.
     pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> Self {
-        Self { digest: Digest::of(&bytes), told: self.told.clone(), bytes: bytes.into() }
+        Self { digest: Digest::of(&bytes), content_type: self.content_type.clone(), bytes: bytes.into() }
     }
 
     /// Returns the media type: the one in the manifest, else the one that the registry reported, else one that fits the
     /// fields.
-    fn media_type(&self, parsed: &Manifest) -> String {
-        let reported =
-            self.told.clone().filter(|told| INDEX.iter().chain(&MANIFEST).any(|known| known == told));
-        let fitting = if parsed.config.is_some() { MANIFEST[0] } else { INDEX[0] };
+    fn media_type(&self, parsed: &ManifestDocument) -> String {
+        let reported = self
+            .content_type
+            .clone()
+            .filter(|told| INDEX_TYPES.iter().chain(&MANIFEST_TYPES).any(|known| known == told));
+        let fitting = if parsed.config.is_some() { MANIFEST_TYPES[0] } else { INDEX_TYPES[0] };
         let stated = Some(parsed.media_type.clone()).filter(|stated| !stated.is_empty());
         stated.or(reported).unwrap_or_else(|| fitting.to_owned())
     }
@@ -107,7 +114,7 @@ impl StoredManifest {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Manifest {
+struct ManifestDocument {
     #[serde(default)]
     media_type: String,
     config: Option<Descriptor>,
@@ -129,11 +136,11 @@ pub(super) struct Descriptor {
     pub(super) media_type: String,
     #[serde(default)]
     annotations: std::collections::BTreeMap<String, String>,
-    platform: Option<Platform>,
+    platform: Option<ManifestPlatform>,
 }
 
 #[derive(Debug, Deserialize, Clone)]
-struct Platform {
+struct ManifestPlatform {
     #[serde(default)]
     os: String,
     #[serde(default)]
@@ -144,7 +151,7 @@ struct Platform {
     os_version: String,
 }
 
-impl Platform {
+impl ManifestPlatform {
     fn text(&self) -> String {
         let Self { os, architecture, variant, os_version } = self;
         format!("{os}({os_version})/{architecture}/{variant}").trim_end_matches('/').replace("()", "")
@@ -158,19 +165,19 @@ impl Platform {
 pub(crate) async fn remote_image(
     name: &ImageRef,
     platform: &str,
-    identity: impl Into<Identity>,
-    reach: &Reach,
+    identity: impl Into<CredentialSource>,
+    reach: &RegistryAccess,
 ) -> Result<Option<RemoteImage>, RegistryError> {
     let mirrors = if name.host() == HUB { reach.mirrors.as_slice() } else { &[] };
     for mirror in mirrors {
         // If a mirror fails or does not have the image, Docker Hub itself is queried.
-        if let Some(mut mirror) = Repository::of_mirror(mirror, name, reach)
-            && let Ok(Some(found)) = mirror.tagged(name, platform).await
+        if let Some(mut mirror) = Repository::for_mirror(mirror, name, reach)
+            && let Ok(Some(found)) = mirror.image_by_name(name, platform).await
         {
             return Ok(Some(found));
         }
     }
-    Repository::new(name, identity, reach)?.tagged(name, platform).await
+    Repository::new(name, identity, reach)?.image_by_name(name, platform).await
 }
 
 /// A client of a repository.
@@ -184,25 +191,25 @@ impl Repository {
     /// registry are unusable.
     pub(crate) fn new(
         name: &ImageRef,
-        identity: impl Into<Identity>,
-        reach: &Reach,
+        identity: impl Into<CredentialSource>,
+        reach: &RegistryAccess,
     ) -> Result<Self, RegistryError> {
         Ok(Self { connection: Connection::new(name, identity.into(), reach)? })
     }
 
     /// Creates a client for Docker Hub's `name` in a mirror, or returns `None` if the mirror's address is unusable.
-    fn of_mirror(mirror: &str, name: &ImageRef, reach: &Reach) -> Option<Self> {
+    fn for_mirror(mirror: &str, name: &ImageRef, reach: &RegistryAccess) -> Option<Self> {
         let (scheme, host) = mirror.trim_end_matches('/').split_once("://")?;
         let scheme = ["https", "http"].into_iter().find(|known| *known == scheme)?;
         let name = name.in_registry(host)?;
-        let anonymous = Identity::Known(Credentials::default());
-        let connection = Connection::speaking(&name, vec![scheme], anonymous, reach).ok()?;
+        let anonymous = CredentialSource::Known(Credentials::default());
+        let connection = Connection::with_schemes(&name, vec![scheme], anonymous, reach).ok()?;
         Some(Self { connection })
     }
 
     /// Returns a copy of this client with a different name for the repository.
-    pub(crate) fn named(&self, name: &ImageRef) -> Self {
-        Self { connection: self.connection.named(name) }
+    pub(crate) fn with_name(&self, name: &ImageRef) -> Self {
+        Self { connection: self.connection.with_name(name) }
     }
 
     /// Returns `HOST/PATH`.
@@ -215,7 +222,7 @@ impl Repository {
         &self.connection.name
     }
 
-    async fn tagged(
+    async fn image_by_name(
         &mut self,
         name: &ImageRef,
         platform: &str,
@@ -230,16 +237,19 @@ impl Repository {
         &mut self,
         reference: &str,
     ) -> Result<Option<StoredManifest>, RegistryError> {
-        let call = Call::new(Method::GET, format!("manifests/{reference}")).header(ACCEPT, ANY);
-        let Some(Answer { headers, body, .. }) = self.found(&call).await? else { return Ok(None) };
+        let call = RegistryRequest::new(Method::GET, format!("manifests/{reference}"))
+            .header(ACCEPT, ACCEPTED_TYPES);
+        let Some(RegistryResponse { headers, body, .. }) = self.get_if_exists(&call).await? else {
+            return Ok(None);
+        };
         let digest = Digest::of(&body);
         if reference.contains(':') && reference != digest.to_string() {
-            return Err(self.connection.unusable("the manifest does not have the requested digest"));
+            return Err(self.connection.invalid_response("the manifest does not have the requested digest"));
         }
         let content_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let content_type = content_type.and_then(|value| value.split(';').next());
         let content_type = content_type.map(|value| value.trim().to_owned());
-        Ok(Some(StoredManifest { digest, told: content_type, bytes: body.into() }))
+        Ok(Some(StoredManifest { digest, content_type, bytes: body.into() }))
     }
 
     /// Uploads a manifest under several tags at once.
@@ -250,19 +260,24 @@ impl Repository {
     ) -> Result<(), RegistryError> {
         let uploads = tags.map(|tag| {
             let mut repository = self.clone();
-            async move { repository.put(tag, manifest).await }
+            async move { repository.put_manifest(tag, manifest).await }
         });
         try_join_all(uploads).await.map(drop)
     }
 
     /// Uploads a manifest under a tag. All its parts must be in the repository. If tags are immutable, a tag that
     /// already refers to this manifest is accepted.
-    pub(crate) async fn put(&mut self, tag: &str, manifest: &StoredManifest) -> Result<(), RegistryError> {
-        let parsed = self.parsed(&manifest.bytes)?;
+    pub(crate) async fn put_manifest(
+        &mut self,
+        tag: &str,
+        manifest: &StoredManifest,
+    ) -> Result<(), RegistryError> {
+        let parsed = self.parse_manifest(&manifest.bytes)?;
         let media_type = manifest.media_type(&parsed);
         let media_type = HeaderValue::try_from(media_type)
-            .map_err(|_| self.connection.unusable("the media type of the manifest is malformed"))?;
-        let call = Call::new(Method::PUT, format!("manifests/{tag}")).header(CONTENT_TYPE, media_type);
+            .map_err(|_| self.connection.invalid_response("the media type of the manifest is malformed"))?;
+        let call =
+            RegistryRequest::new(Method::PUT, format!("manifests/{tag}")).header(CONTENT_TYPE, media_type);
         let call = call.body(manifest.bytes.clone());
         let mut answer = self.connection.call(&call).await?;
         // For a moment, docker-registry does not find a blob whose upload another job is completing.
@@ -275,7 +290,7 @@ impl Repository {
         if answer.status.is_success() {
             return Ok(());
         }
-        let refused = self.connection.refused(&answer);
+        let refused = self.connection.status_error(&answer);
         match self.manifest(tag).await {
             Ok(Some(found)) if found.digest == manifest.digest => Ok(()),
             _ => Err(refused),
@@ -287,8 +302,8 @@ impl Repository {
         &mut self,
         image: &RemoteImage,
     ) -> Result<Option<(Vec<u8>, Vec<u8>)>, RegistryError> {
-        let manifest = self.checked("manifests", &image.manifest).await?;
-        let config = self.checked("blobs", &image.id).await?;
+        let manifest = self.verified_content("manifests", &image.manifest).await?;
+        let config = self.verified_content("blobs", &image.id).await?;
         Ok(manifest.zip(config))
     }
 
@@ -299,7 +314,7 @@ impl Repository {
         platform: &str,
     ) -> Result<Option<PrefixMark>, RegistryError> {
         match self.image(stored, platform).await {
-            Err(RegistryError::Unusable { .. }) => Ok(None),
+            Err(RegistryError::InvalidResponse { .. }) => Ok(None),
             image => Ok(image?.and_then(|image| image.prefix)),
         }
     }
@@ -314,7 +329,7 @@ impl Repository {
         &self,
         manifest: &StoredManifest,
     ) -> Result<(Vec<Descriptor>, Vec<Descriptor>), RegistryError> {
-        let Manifest { config, layers, manifests, .. } = self.parsed(&manifest.bytes)?;
+        let ManifestDocument { config, layers, manifests, .. } = self.parse_manifest(&manifest.bytes)?;
         Ok((manifests, config.into_iter().chain(layers).collect()))
     }
 
@@ -324,25 +339,25 @@ impl Repository {
         stored: &StoredManifest,
         platform: &str,
     ) -> Result<Option<RemoteImage>, RegistryError> {
-        let manifest = self.parsed(&stored.bytes)?;
-        self.image_in(stored.digest, stored.digest, manifest, platform, DEPTH).await
+        let manifest = self.parse_manifest(&stored.bytes)?;
+        self.resolve_image(stored.digest, stored.digest, manifest, platform, MAX_DEPTH).await
     }
 
-    async fn image_in(
+    async fn resolve_image(
         &mut self,
         target: Digest,
         digest: Digest,
-        manifest: Manifest,
+        manifest: ManifestDocument,
         platform: &str,
         depth: usize,
     ) -> Result<Option<RemoteImage>, RegistryError> {
         if let Some(config) = manifest.config {
-            let bytes = self.checked("blobs", &config.digest).await?;
-            let bytes =
-                bytes.ok_or_else(|| self.connection.unusable("the config of the image is missing"))?;
+            let bytes = self.verified_content("blobs", &config.digest).await?;
+            let bytes = bytes
+                .ok_or_else(|| self.connection.invalid_response("the config of the image is missing"))?;
             let parsed = ImageConfig::parse(&bytes);
-            let parsed =
-                parsed.map_err(|_| self.connection.unusable("the config of the image is malformed"))?;
+            let parsed = parsed
+                .map_err(|_| self.connection.invalid_response("the config of the image is malformed"))?;
             let (created, prefix) = (creation_time(&bytes), prefix_mark(&bytes));
             return Ok(Some(RemoteImage {
                 target,
@@ -353,73 +368,80 @@ impl Repository {
                 layer_times: layer_times(&bytes),
                 layer_types: manifest.layers.into_iter().map(|layer| layer.media_type).collect(),
                 prefix,
-                is_alone: true,
+                is_only_image: true,
             }));
         }
         let (Some(depth), false) = (depth.checked_sub(1), manifest.manifests.is_empty()) else {
-            return Err(self.connection.unusable("it is neither the manifest of an image nor an index"));
+            return Err(self
+                .connection
+                .invalid_response("it is neither the manifest of an image nor an index"));
         };
-        let images = manifest.manifests.iter().filter(|entry| !entry.annotations.contains_key(ATTESTATION));
+        let images =
+            manifest.manifests.iter().filter(|entry| !entry.annotations.contains_key(ATTESTATION_ANNOTATION));
         let is_alone = images.count() == 1;
         for entry in candidates(&manifest.manifests, platform) {
-            let Some(manifest) = self.checked("manifests", &entry.digest).await? else { continue };
-            let manifest = self.parsed(&manifest)?;
-            let found = Box::pin(self.image_in(target, entry.digest, manifest, platform, depth)).await?;
-            let fits = |image: &RemoteImage| serves(&image.config.platform(), platform).is_some();
+            let Some(manifest) = self.verified_content("manifests", &entry.digest).await? else { continue };
+            let manifest = self.parse_manifest(&manifest)?;
+            let found = Box::pin(self.resolve_image(target, entry.digest, manifest, platform, depth)).await?;
+            let fits = |image: &RemoteImage| compatibility_rank(&image.config.platform(), platform).is_some();
             if let Some(found) = found.filter(|image| entry.platform.is_some() || fits(image)) {
-                return Ok(Some(RemoteImage { is_alone: found.is_alone && is_alone, ..found }));
+                return Ok(Some(RemoteImage { is_only_image: found.is_only_image && is_alone, ..found }));
             }
         }
         Ok(None)
     }
 
-    fn parsed(&self, bytes: &[u8]) -> Result<Manifest, RegistryError> {
-        let manifest: Manifest = serde_json::from_slice(bytes)
-            .map_err(|_| self.connection.unusable("the manifest is malformed"))?;
-        let known = INDEX.iter().chain(&MANIFEST).any(|known| *known == manifest.media_type);
+    fn parse_manifest(&self, bytes: &[u8]) -> Result<ManifestDocument, RegistryError> {
+        let manifest: ManifestDocument = serde_json::from_slice(bytes)
+            .map_err(|_| self.connection.invalid_response("the manifest is malformed"))?;
+        let known = INDEX_TYPES.iter().chain(&MANIFEST_TYPES).any(|known| *known == manifest.media_type);
         // OCI manifests may omit their media type; Docker's first format has neither config nor entries.
         if known || manifest.media_type.is_empty() {
             Ok(manifest)
         } else {
-            Err(self.connection.unusable("its media type is not that of an image or index"))
+            Err(self.connection.invalid_response("its media type is not that of an image or index"))
         }
     }
 
     /// Returns a blob or manifest after verifying its digest.
-    pub(super) async fn checked(
+    pub(super) async fn verified_content(
         &mut self,
         kind: &str,
         digest: &Digest,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let call = Call::new(Method::GET, format!("{kind}/{digest}")).header(ACCEPT, ANY);
-        let Some(answer) = self.found(&call).await? else { return Ok(None) };
+        let call =
+            RegistryRequest::new(Method::GET, format!("{kind}/{digest}")).header(ACCEPT, ACCEPTED_TYPES);
+        let Some(answer) = self.get_if_exists(&call).await? else { return Ok(None) };
         if Digest::of(&answer.body) != *digest {
-            return Err(self.connection.unusable("the content does not have the requested digest"));
+            return Err(self.connection.invalid_response("the content does not have the requested digest"));
         }
         Ok(Some(answer.body))
     }
 
     /// Returns a successful response, or `None` for 404.
-    async fn found(&mut self, call: &Call) -> Result<Option<Answer>, RegistryError> {
+    async fn get_if_exists(
+        &mut self,
+        call: &RegistryRequest,
+    ) -> Result<Option<RegistryResponse>, RegistryError> {
         let answer = self.connection.call(call).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(None),
             status if status.is_success() => Ok(Some(answer)),
-            _ => Err(self.connection.refused(&answer)),
+            _ => Err(self.connection.status_error(&answer)),
         }
     }
 }
 
 /// Returns the index entries that may be the image of the platform, best first, followed by some without a platform.
 fn candidates(entries: &[Descriptor], platform: &str) -> Vec<Descriptor> {
-    let images = || entries.iter().filter(|entry| !entry.annotations.contains_key(ATTESTATION));
+    let images = || entries.iter().filter(|entry| !entry.annotations.contains_key(ATTESTATION_ANNOTATION));
     let ranked = images().filter_map(|entry| {
-        let rank = serves(&entry.platform.as_ref()?.text(), platform)?;
+        let rank = compatibility_rank(&entry.platform.as_ref()?.text(), platform)?;
         Some((rank, entry))
     });
     let mut ranked: Vec<_> = ranked.collect();
     ranked.sort_by_key(|(rank, _)| *rank);
-    let unspecified = images().filter(|entry| entry.platform.is_none()).take(LOOKED_INTO);
+    let unspecified = images().filter(|entry| entry.platform.is_none()).take(MAX_INSPECTED);
     ranked.into_iter().map(|(_, entry)| entry).chain(unspecified).cloned().collect()
 }
 

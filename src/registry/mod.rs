@@ -2,6 +2,7 @@
 //!
 //! Passwords and tokens must never appear in an error, a log or a `Debug` output.
 
+mod access;
 mod certificates;
 mod challenge;
 mod config;
@@ -18,7 +19,6 @@ mod login;
 mod manifest;
 mod platform;
 mod prefix;
-mod reach;
 mod reference;
 mod tags;
 mod token;
@@ -27,18 +27,18 @@ mod upload;
 
 use challenge::Challenge;
 
+pub(crate) use access::RegistryAccess;
 pub(crate) use config::{Healthcheck, ImageConfig, ImageSettings};
 pub(crate) use docker_config::DockerConfigFile;
-pub(crate) use error::{RegistryError, within};
+pub(crate) use error::{RegistryError, with_timeout};
 pub(crate) use graft::GraftBase;
 pub(crate) use growing_blob::{GrowingBlob, growing_blob};
-pub(crate) use identity::Identity;
+pub(crate) use identity::CredentialSource;
 pub(crate) use image_manifest::{Compression, LayerBlob};
 pub(crate) use login::{Credentials, Login};
 pub(crate) use manifest::{RemoteImage, Repository, StoredManifest, remote_image};
-pub(crate) use platform::serves;
+pub(crate) use platform::compatibility_rank;
 pub(crate) use prefix::{CutBase, CutImage, PrefixDocuments, PrefixError, PrefixMark};
-pub(crate) use reach::Reach;
 pub use reference::{ImageRef, InvalidImageRef};
 pub(crate) use token::{TokenError, TokenRequest};
 pub(crate) use upload::UploadError;

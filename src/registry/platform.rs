@@ -9,18 +9,18 @@ use crate::platform::Platform;
 /// compatible.
 ///
 /// Both are `OS[(VERSION)]/ARCHITECTURE[/VARIANT]`; the version is compared if both have one.
-pub(crate) fn serves(has: &str, wanted: &str) -> Option<usize> {
+pub(crate) fn compatibility_rank(has: &str, wanted: &str) -> Option<usize> {
     let mut has = Platform::parse(has, None).ok()?;
     let mut wanted = Platform::parse(wanted, None).ok()?;
     let (version, least) = (std::mem::take(&mut has.os_version), std::mem::take(&mut wanted.os_version));
     if !version.is_empty() && !least.is_empty() && !version.starts_with(&least) {
         return None;
     }
-    served(&wanted).iter().position(|platform| *platform == has)
+    compatible_platforms(&wanted).iter().position(|platform| *platform == has)
 }
 
 /// Returns the compatible platforms, best first.
-fn served(wanted: &Platform) -> Vec<Platform> {
+fn compatible_platforms(wanted: &Platform) -> Vec<Platform> {
     let of = |architecture: &str, variant: String| Platform {
         architecture: architecture.to_owned(),
         variant,
@@ -119,10 +119,10 @@ mod tests {
             ),
         ];
         for (wanted, serving, others) in table {
-            let ranks: Vec<_> = serving.iter().map(|has| serves(has, wanted)).collect();
+            let ranks: Vec<_> = serving.iter().map(|has| compatibility_rank(has, wanted)).collect();
             assert!(ranks.iter().all(Option::is_some) && ranks.is_sorted(), "{wanted}: {ranks:?}");
             for other in *others {
-                assert_eq!(serves(other, wanted), None, "{other} for {wanted}");
+                assert_eq!(compatibility_rank(other, wanted), None, "{other} for {wanted}");
             }
         }
     }

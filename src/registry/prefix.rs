@@ -8,16 +8,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::config::ages;
+use super::config::is_time_dependent;
 use crate::digest::Digest;
 
 /// The comment of the entries that BuildKit appends to the history if the history of the base image describes too few
 /// layers (moby/buildkit, `exporter/containerimage/writer.go`).
-const APPENDED: &str = "buildkit.exporter.image.v0";
+const APPENDED_COMMENT: &str = "buildkit.exporter.image.v0";
 /// The field of a prefix's config that contains its [`PrefixMark`].
-pub(super) const MARK: &str = "larder.prefix";
+pub(super) const MARK_FIELD: &str = "larder.prefix";
 /// The field of a prefix's config that contains the index of its files, as base64.
-pub(super) const INDEX: &str = "larder.index";
+pub(super) const INDEX_FIELD: &str = "larder.index";
 /// The media type of a manifest that does not state one; only OCI manifests may omit it.
 const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -88,23 +88,23 @@ pub(crate) struct PrefixDocuments {
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum PrefixError {
     #[error("the builder reported a malformed image config")]
-    NotDescribed,
+    MalformedCutConfig,
     #[error("the image has ONBUILD triggers at the end of the prefix, which would run again")]
-    Triggers,
+    OnbuildTriggers,
     #[error("the history that the builder reported is not the beginning of the history of the image")]
-    History,
+    HistoryMismatch,
     #[error("the history of the base image does not describe its layers")]
     UnknownLayers,
     #[error("the base image was replaced during the build")]
-    Moved,
+    BaseReplaced,
     #[error("the manifest or config of the image is malformed")]
-    Unusable,
+    MalformedImage,
 }
 
 impl PrefixError {
     /// Returns `true` if the base image does not support prefixes, which is not a fault of the cache.
-    pub(crate) fn is_of_base(&self) -> bool {
-        matches!(self, Self::UnknownLayers | Self::Moved)
+    pub(crate) fn is_base_unsupported(&self) -> bool {
+        matches!(self, Self::UnknownLayers | Self::BaseReplaced)
     }
 }
 
@@ -115,10 +115,10 @@ impl CutImage {
     ///
     /// Fails if the config is malformed or has ONBUILD triggers.
     pub(crate) fn parse(config: &[u8], base: CutBase) -> Result<Self, PrefixError> {
-        let described: Self = serde_json::from_slice(config).map_err(|_| PrefixError::NotDescribed)?;
+        let described: Self = serde_json::from_slice(config).map_err(|_| PrefixError::MalformedCutConfig)?;
         let triggers = described.config.get("OnBuild").and_then(Value::as_array);
         if triggers.is_some_and(|triggers| !triggers.is_empty()) {
-            return Err(PrefixError::Triggers);
+            return Err(PrefixError::OnbuildTriggers);
         }
         Ok(Self { base, ..described })
     }
@@ -127,7 +127,7 @@ impl CutImage {
     /// image is the one that was built on. `taken` are the entries that belong to the prefix, `rest` the entries after
     /// them.
     fn check(&self, taken: &[Value], rest: &[Value]) -> Result<(), PrefixError> {
-        if rest.iter().any(|entry| text(entry, "comment") == APPENDED) {
+        if rest.iter().any(|entry| text_field(entry, "comment") == APPENDED_COMMENT) {
             return Err(PrefixError::UnknownLayers);
         }
         if self.base.is_prefix {
@@ -137,14 +137,14 @@ impl CutImage {
         let pairs = || self.history.iter().zip(taken);
         if self.base.has_times
             && pairs().take(inherited).any(|(described, entry)| {
-                described.created.as_deref().is_some_and(|created| created != text(entry, "created"))
+                described.created.as_deref().is_some_and(|created| created != text_field(entry, "created"))
             })
         {
-            return Err(PrefixError::Moved);
+            return Err(PrefixError::BaseReplaced);
         }
         // BuildKit marks an entry as empty if its step changed nothing, and the last entries if there are too many.
         let is_marked_empty = pairs().any(|(described, entry)| !described.empty_layer && !has_layer(entry));
-        let base_layers = layers_of(&taken[..inherited.min(taken.len())]);
+        let base_layers = count_layers(&taken[..inherited.min(taken.len())]);
         if is_marked_empty && self.base.layers != Some(base_layers) {
             return Err(PrefixError::UnknownLayers);
         }
@@ -165,8 +165,8 @@ pub(super) fn prefix_index(config: &[u8]) -> Option<String> {
 /// Returns the mark in the config of a prefix.
 pub(super) fn prefix_mark(config: &[u8]) -> Option<PrefixMark> {
     let mut config: Value = serde_json::from_slice(config).ok()?;
-    let mark: PrefixMark = serde_json::from_value(config.get_mut(MARK)?.take()).ok()?;
-    Some(PrefixMark { has_index: config.get(INDEX).is_some(), ..mark })
+    let mark: PrefixMark = serde_json::from_value(config.get_mut(MARK_FIELD)?.take()).ok()?;
+    Some(PrefixMark { has_index: config.get(INDEX_FIELD).is_some(), ..mark })
 }
 
 impl PrefixDocuments {
@@ -184,41 +184,44 @@ impl PrefixDocuments {
         cut: CutImage,
         mark: PrefixMark,
     ) -> Result<Self, PrefixError> {
-        let mut manifest: Value = serde_json::from_slice(manifest).map_err(|_| PrefixError::Unusable)?;
-        let mut config: Value = serde_json::from_slice(config).map_err(|_| PrefixError::Unusable)?;
-        let layers = manifest.get_mut("layers").and_then(Value::as_array_mut).ok_or(PrefixError::Unusable)?;
-        let complete = config.get("history").and_then(Value::as_array).ok_or(PrefixError::Unusable)?;
-        let (history, rest) = beginning(complete, &cut.history).ok_or(PrefixError::History)?;
+        let mut manifest: Value =
+            serde_json::from_slice(manifest).map_err(|_| PrefixError::MalformedImage)?;
+        let mut config: Value = serde_json::from_slice(config).map_err(|_| PrefixError::MalformedImage)?;
+        let layers =
+            manifest.get_mut("layers").and_then(Value::as_array_mut).ok_or(PrefixError::MalformedImage)?;
+        let complete = config.get("history").and_then(Value::as_array).ok_or(PrefixError::MalformedImage)?;
+        let (history, rest) = split_history(complete, &cut.history).ok_or(PrefixError::HistoryMismatch)?;
         cut.check(&history, rest)?;
-        let (all, count) = (layers_of(complete), layers_of(&history));
+        let (all, count) = (count_layers(complete), count_layers(&history));
         let diff_ids = config
             .pointer_mut("/rootfs/diff_ids")
             .and_then(Value::as_array_mut)
-            .ok_or(PrefixError::Unusable)?;
+            .ok_or(PrefixError::MalformedImage)?;
         // Otherwise it is unknown which layers the entries describe.
         if layers.len() != all || diff_ids.len() != all {
-            return Err(PrefixError::Unusable);
+            return Err(PrefixError::MalformedImage);
         }
         if count == 0 {
-            return Err(PrefixError::History);
+            return Err(PrefixError::HistoryMismatch);
         }
         diff_ids.truncate(count);
         layers.truncate(count);
         let own = &history[history.len().saturating_sub(cut.base.own_entries)..];
-        let times = own.iter().filter(|entry| ages(text(entry, "created_by"))).chain(own.last());
+        let times =
+            own.iter().filter(|entry| is_time_dependent(text_field(entry, "created_by"))).chain(own.last());
         let times = times.filter_map(|entry| entry.get("created")?.as_str());
         let created = times.min_by_key(|time| time.parse::<Timestamp>().ok()).map(str::to_owned);
         let oldest = created.as_ref().and_then(|time| time.parse().ok());
-        let fields = config.as_object_mut().ok_or(PrefixError::Unusable)?;
+        let fields = config.as_object_mut().ok_or(PrefixError::MalformedImage)?;
         fields.insert("history".to_owned(), history.into());
         fields.insert("config".to_owned(), cut.config.into());
         match cut.author {
             Some(author) => fields.insert("author".to_owned(), author.into()),
             None => fields.remove("author"),
         };
-        fields.insert(MARK.to_owned(), json!(mark));
+        fields.insert(MARK_FIELD.to_owned(), json!(mark));
         if let Some(index) = cut.index {
-            fields.insert(INDEX.to_owned(), index.into());
+            fields.insert(INDEX_FIELD.to_owned(), index.into());
         }
         if let Some(created) = created {
             fields.insert("created".to_owned(), created.into());
@@ -228,18 +231,18 @@ impl PrefixDocuments {
         {
             fields.remove(name);
         }
-        let config = serde_json::to_vec(&config).map_err(|_| PrefixError::Unusable)?;
+        let config = serde_json::to_vec(&config).map_err(|_| PrefixError::MalformedImage)?;
         let described =
-            manifest.get_mut("config").and_then(Value::as_object_mut).ok_or(PrefixError::Unusable)?;
+            manifest.get_mut("config").and_then(Value::as_object_mut).ok_or(PrefixError::MalformedImage)?;
         described.insert("digest".to_owned(), Digest::of(&config).to_string().into());
         described.insert("size".to_owned(), config.len().into());
         let media_type = manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST).to_owned();
-        let manifest = serde_json::to_vec(&manifest).map_err(|_| PrefixError::Unusable)?;
+        let manifest = serde_json::to_vec(&manifest).map_err(|_| PrefixError::MalformedImage)?;
         Ok(Self { config, manifest, media_type, oldest })
     }
 }
 
-fn text<'a>(entry: &'a Value, field: &str) -> &'a str {
+fn text_field<'a>(entry: &'a Value, field: &str) -> &'a str {
     entry.get(field).and_then(Value::as_str).unwrap_or_default()
 }
 
@@ -248,20 +251,20 @@ fn has_layer(entry: &Value) -> bool {
 }
 
 /// Returns the number of layers that a history describes.
-fn layers_of(history: &[Value]) -> usize {
+fn count_layers(history: &[Value]) -> usize {
     history.iter().filter(|entry| has_layer(entry)).count()
 }
 
 /// Returns the first entries of a history that match `described`, and the entries after them. Returns `None` if they
 /// do not match. Entries without a layer may be missing from `described`, because the prefix is built without the
 /// ONBUILD instructions of its stage.
-fn beginning<'a>(history: &'a [Value], described: &[HistoryEntry]) -> Option<(Vec<Value>, &'a [Value])> {
+fn split_history<'a>(history: &'a [Value], described: &[HistoryEntry]) -> Option<(Vec<Value>, &'a [Value])> {
     let mut rest = history.iter();
     let mut taken = Vec::new();
     for wanted in described {
         loop {
             let entry = rest.next()?;
-            if text(entry, "created_by") == wanted.created_by {
+            if text_field(entry, "created_by") == wanted.created_by {
                 taken.push(entry.clone());
                 break;
             }
@@ -335,7 +338,7 @@ mod tests {
             made.map(drop)
         };
         for history in [&[][..], &["base", "RUN other"], &["base", "RUN b", "ENV A=1"], &["ENV A=1"]] {
-            assert_eq!(compose(MANIFEST, CONFIG, history), Err(PrefixError::History), "{history:?}");
+            assert_eq!(compose(MANIFEST, CONFIG, history), Err(PrefixError::HistoryMismatch), "{history:?}");
         }
         assert_eq!(compose(MANIFEST, CONFIG, &["base"]), Ok(()));
         let appended = CONFIG.replace("COPY c\"", "COPY c\",\"comment\":\"buildkit.exporter.image.v0\"");
@@ -346,17 +349,17 @@ mod tests {
         for (manifest, config) in
             [("{}", CONFIG), (MANIFEST, "{}"), ("x", CONFIG), (MANIFEST, &fewer), (MANIFEST, &unaligned)]
         {
-            assert_eq!(compose(manifest, config, &["base"]), Err(PrefixError::Unusable), "{config}");
+            assert_eq!(compose(manifest, config, &["base"]), Err(PrefixError::MalformedImage), "{config}");
         }
     }
 
     #[test]
     fn malformed_configs_and_triggers_are_rejected() {
         let parse = |config: &str| CutImage::parse(config.as_bytes(), CutBase::default()).map(drop);
-        assert_eq!(parse("{}"), Err(PrefixError::NotDescribed));
+        assert_eq!(parse("{}"), Err(PrefixError::MalformedCutConfig));
         assert_eq!(parse(r#"{"config":{},"history":[{}]}"#), Ok(()));
         let triggering = r#"{"config":{"OnBuild":["RUN x"]},"history":[]}"#;
-        assert_eq!(parse(triggering), Err(PrefixError::Triggers));
+        assert_eq!(parse(triggering), Err(PrefixError::OnbuildTriggers));
     }
 
     #[test]
@@ -373,7 +376,7 @@ mod tests {
         let base = CutBase { own_entries: 2, layers: Some(1), is_prefix: false, has_times: true };
         let right = "2020-01-01T00:00:00Z";
         assert_eq!(cut(right, false, base.clone()), Ok(()));
-        assert_eq!(cut("2020-01-02T00:00:00Z", false, base.clone()), Err(PrefixError::Moved));
+        assert_eq!(cut("2020-01-02T00:00:00Z", false, base.clone()), Err(PrefixError::BaseReplaced));
         assert_eq!(cut("2020-01-02T00:00:00Z", false, CutBase { has_times: false, ..base.clone() }), Ok(()));
         // A step without a layer that should have one: it changed nothing, or the base image has too many entries.
         assert_eq!(cut(right, true, base.clone()), Ok(()));

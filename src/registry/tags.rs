@@ -4,16 +4,16 @@ use reqwest::header::LINK;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::connection::Call;
+use super::connection::RegistryRequest;
 use super::{RegistryError, Repository, StoredManifest};
 
 /// The number of tags per request.
-const PAGE: usize = 1000;
+const PAGE_SIZE: usize = 1000;
 /// The maximum number of pages that are read.
-const MOST_PAGES: usize = 20;
+const MAX_PAGES: usize = 20;
 
 #[derive(Deserialize)]
-struct Page {
+struct TagPage {
     tags: Option<Vec<String>>,
 }
 
@@ -21,17 +21,17 @@ impl Repository {
     /// Returns the tags of the repository; an empty list if it does not exist.
     pub(crate) async fn tags(&mut self) -> Result<Vec<String>, RegistryError> {
         let mut tags = Vec::new();
-        let mut next = Some(format!("tags/list?n={PAGE}"));
-        for _ in 0..MOST_PAGES {
+        let mut next = Some(format!("tags/list?n={PAGE_SIZE}"));
+        for _ in 0..MAX_PAGES {
             let Some(path) = next.take() else { break };
-            let answer = self.connection.call(&Call::new(Method::GET, path)).await?;
+            let answer = self.connection.call(&RegistryRequest::new(Method::GET, path)).await?;
             match answer.status {
                 StatusCode::NOT_FOUND => break,
                 status if status.is_success() => {}
-                _ => return Err(self.connection.refused(&answer)),
+                _ => return Err(self.connection.status_error(&answer)),
             }
-            let page: Page = serde_json::from_slice(&answer.body)
-                .map_err(|_| self.connection.unusable("the list of tags is malformed"))?;
+            let page: TagPage = serde_json::from_slice(&answer.body)
+                .map_err(|_| self.connection.invalid_response("the list of tags is malformed"))?;
             tags.extend(page.tags.unwrap_or_default());
             next = answer.headers.get(LINK).and_then(|link| next_page(link.to_str().ok()?));
         }
@@ -50,13 +50,13 @@ impl Repository {
     ) -> Result<bool, RegistryError> {
         let digest = is_alone.then(|| manifest.digest.to_string());
         for reference in [Some(tag.to_owned()), digest].into_iter().flatten() {
-            let call = Call::new(Method::DELETE, format!("manifests/{reference}"));
+            let call = RegistryRequest::new(Method::DELETE, format!("manifests/{reference}"));
             let answer = self.connection.call(&call).await?;
             match answer.status {
                 status if status.is_success() => return Ok(true),
                 StatusCode::NOT_FOUND => return Ok(true),
                 status if status.is_client_error() => {}
-                _ => return Err(self.connection.refused(&answer)),
+                _ => return Err(self.connection.status_error(&answer)),
             }
         }
         Ok(false)

@@ -47,11 +47,11 @@ pub(crate) enum TokenError {
     #[error("{realm} answered {status} to the request for a token")]
     Refused { realm: String, status: StatusCode },
     #[error("{0} answered without a token")]
-    Empty(String),
+    MissingToken(String),
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TokenResponse {
     #[serde(default)]
     token: String,
     #[serde(default)]
@@ -68,7 +68,7 @@ impl TokenRequest {
     }
 
     /// Returns `true` if the token server is the registry `host` itself.
-    pub(super) fn is_of(&self, host: &str) -> bool {
+    pub(super) fn is_served_by(&self, host: &str) -> bool {
         let address = self.realm.split_once("://").map_or("", |(_, rest)| rest);
         address.split('/').next() == Some(host)
     }
@@ -80,28 +80,28 @@ impl TokenRequest {
         credentials: &Credentials,
     ) -> Result<Token, TokenError> {
         if let Some(client) = client {
-            return self.fetch_by(client, credentials).await;
+            return self.fetch_using(client, credentials).await;
         }
         install_provider();
         let client = Client::builder()
             .timeout(TIMEOUT)
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
             .build()
-            .map_err(|source| self.http(source))?;
-        self.fetch_by(&client, credentials).await
+            .map_err(|source| self.http_error(source))?;
+        self.fetch_using(&client, credentials).await
     }
 
-    async fn fetch_by(&self, client: &Client, credentials: &Credentials) -> Result<Token, TokenError> {
+    async fn fetch_using(&self, client: &Client, credentials: &Credentials) -> Result<Token, TokenError> {
         if credentials.is_anonymous() {
-            return self.ask(self.get(client)).await;
+            return self.send(self.get(client)).await;
         }
-        match self.ask(self.post(client, credentials)).await {
+        match self.send(self.post(client, credentials)).await {
             Err(TokenError::Refused {
                 status: StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::UNAUTHORIZED,
                 ..
             }) => {
                 let Credentials { username, secret } = credentials;
-                self.ask(self.get(client).basic_auth(username, Some(secret))).await
+                self.send(self.get(client).basic_auth(username, Some(secret))).await
             }
             answer => answer,
         }
@@ -129,22 +129,22 @@ impl TokenRequest {
         client.post(&self.realm).form(&form)
     }
 
-    async fn ask(&self, request: RequestBuilder) -> Result<Token, TokenError> {
-        let response = request.send().await.map_err(|source| self.http(source))?;
+    async fn send(&self, request: RequestBuilder) -> Result<Token, TokenError> {
+        let response = request.send().await.map_err(|source| self.http_error(source))?;
         let status = response.status();
         if !status.is_success() {
             return Err(TokenError::Refused { realm: self.realm.clone(), status });
         }
-        let answer: Answer = response.json().await.map_err(|source| self.http(source))?;
+        let answer: TokenResponse = response.json().await.map_err(|source| self.http_error(source))?;
         let value = if answer.token.is_empty() { answer.access_token } else { answer.token };
         if value.is_empty() {
-            return Err(TokenError::Empty(self.realm.clone()));
+            return Err(TokenError::MissingToken(self.realm.clone()));
         }
         let expires_in = if answer.expires_in > 0 { answer.expires_in } else { DEFAULT_LIFETIME };
         Ok(Token { value, expires_in, issued_at: answer.issued_at })
     }
 
-    fn http(&self, source: reqwest::Error) -> TokenError {
+    fn http_error(&self, source: reqwest::Error) -> TokenError {
         TokenError::Http { realm: self.realm.clone(), source: source.without_url() }
     }
 }

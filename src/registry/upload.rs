@@ -16,53 +16,54 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::connection::{Answer, Call};
-use super::growing_blob::{Abandoned, GrowingBlob};
-use super::transfer::Source;
+use super::connection::{RegistryRequest, RegistryResponse};
+use super::growing_blob::{AbandonedBlob, GrowingBlob};
+use super::transfer::BlobSource;
 use super::{RegistryError, Repository};
 use crate::digest::Digest;
 use crate::http_retry::{Attempts, pause_after};
 
 /// Size of one part in bytes. Registries backed by S3 reject parts under 5 MiB except the last one.
-pub(super) const PART: usize = 8 << 20;
+pub(super) const PART_SIZE: usize = 8 << 20;
 /// Size of one chunk of a streamed blob in bytes.
-const CHUNK: usize = 256 << 10;
+const CHUNK_SIZE: usize = 256 << 10;
 /// The maximum time for a registry to accept one chunk.
-const STALLED: Duration = Duration::from_mins(1);
+const CHUNK_TIMEOUT: Duration = Duration::from_mins(1);
 /// The maximum time for a registry to store a blob after its last chunk was sent.
-const STORING: Duration = Duration::from_mins(5);
-const BLOB: HeaderValue = HeaderValue::from_static("application/octet-stream");
+const STORE_TIMEOUT: Duration = Duration::from_mins(5);
+const BLOB_MEDIA_TYPE: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UploadError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error(transparent)]
-    Abandoned(#[from] Abandoned),
+    Abandoned(#[from] AbandonedBlob),
 }
 
 /// The content of an upload.
-pub(super) enum Content<'a> {
-    Whole(&'a Bytes),
+pub(super) enum UploadContent<'a> {
+    Complete(&'a Bytes),
     Growing(&'a GrowingBlob),
-    Copied(&'a mut Source<'a>),
+    Copied(&'a mut BlobSource<'a>),
 }
 
 impl Repository {
-    pub(crate) async fn has(&mut self, blob: Digest) -> Result<bool, RegistryError> {
-        let answer = self.connection.call(&Call::new(Method::HEAD, format!("blobs/{blob}"))).await?;
+    pub(crate) async fn has_blob(&mut self, blob: Digest) -> Result<bool, RegistryError> {
+        let answer =
+            self.connection.call(&RegistryRequest::new(Method::HEAD, format!("blobs/{blob}"))).await?;
         match answer.status {
             StatusCode::NOT_FOUND => Ok(false),
             status if status.is_success() => Ok(true),
-            _ => Err(self.connection.refused(&answer)),
+            _ => Err(self.connection.status_error(&answer)),
         }
     }
 
     /// Uploads a blob that fits into one request, unless the repository already contains it. Returns the digest.
-    pub(crate) async fn upload(&mut self, bytes: &Bytes) -> Result<Digest, UploadError> {
+    pub(crate) async fn upload_blob(&mut self, bytes: &Bytes) -> Result<Digest, UploadError> {
         let digest = Digest::of(bytes);
-        if !self.has(digest).await? {
-            self.add_blob(None, Content::Whole(bytes), &mut |_| {}).await?;
+        if !self.has_blob(digest).await? {
+            self.add_blob(None, UploadContent::Complete(bytes), &mut |_| {}).await?;
         }
         Ok(digest)
     }
@@ -74,7 +75,7 @@ impl Repository {
         blob: &GrowingBlob,
         moved: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(Digest, u64), UploadError> {
-        self.add_blob(None, Content::Growing(blob), moved).await?;
+        self.add_blob(None, UploadContent::Growing(blob), moved).await?;
         Ok(blob.clone().complete().await?)
     }
 
@@ -83,25 +84,27 @@ impl Repository {
     pub(super) async fn add_blob(
         &mut self,
         mount: Option<(Digest, &str)>,
-        mut content: Content<'_>,
+        mut content: UploadContent<'_>,
         moved: &mut (dyn FnMut(u64) + Send),
     ) -> Result<bool, UploadError> {
         let begin = match mount {
             Some((digest, from)) => {
-                self.connection.read_also(from);
+                self.connection.extend_scope(from);
                 format!("blobs/uploads/?mount={digest}&from={from}")
             }
             None => "blobs/uploads/".to_owned(),
         };
         let mut attempts = Attempts::default();
         loop {
-            let answer = self.connection.call(&Call::new(Method::POST, begin.clone())).await?;
+            let answer = self.connection.call(&RegistryRequest::new(Method::POST, begin.clone())).await?;
             let uploaded = match answer.status {
                 StatusCode::CREATED => return Ok(false),
-                StatusCode::ACCEPTED => Upload::of(self, &answer)?.fill(&mut content, moved).await,
-                _ => return Err(self.connection.refused(&answer).into()),
+                StatusCode::ACCEPTED => {
+                    BlobUpload::from_response(self, &answer)?.fill(&mut content, moved).await
+                }
+                _ => return Err(self.connection.status_error(&answer).into()),
             };
-            let can_repeat = matches!(&uploaded, Err(UploadError::Registry(error)) if is_lost(error));
+            let can_repeat = matches!(&uploaded, Err(UploadError::Registry(error)) if should_restart(error));
             match attempts.next_pause(None).filter(|_| can_repeat) {
                 Some(pause) => tokio::time::sleep(pause).await,
                 None => return uploaded.map(|()| true),
@@ -111,7 +114,7 @@ impl Repository {
 }
 
 /// A blob that is being uploaded to a repository.
-struct Upload<'a> {
+struct BlobUpload<'a> {
     to: &'a mut Repository,
     /// The address for the next request.
     location: String,
@@ -119,22 +122,22 @@ struct Upload<'a> {
     sent: u64,
 }
 
-impl<'a> Upload<'a> {
+impl<'a> BlobUpload<'a> {
     /// Creates an upload from the response that opened it.
-    fn of(to: &'a mut Repository, answer: &Answer) -> Result<Self, RegistryError> {
+    fn from_response(to: &'a mut Repository, answer: &RegistryResponse) -> Result<Self, RegistryError> {
         let location = location(answer)
-            .ok_or_else(|| to.connection.unusable("the new upload has no `Location` header"))?;
+            .ok_or_else(|| to.connection.invalid_response("the new upload has no `Location` header"))?;
         Ok(Self { to, location, sent: 0 })
     }
 
     async fn fill(
         mut self,
-        content: &mut Content<'_>,
+        content: &mut UploadContent<'_>,
         moved: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), UploadError> {
         match content {
-            Content::Whole(bytes) => Ok(self.close(Digest::of(bytes), bytes.clone()).await?),
-            Content::Growing(blob) => {
+            UploadContent::Complete(bytes) => Ok(self.close(Digest::of(bytes), bytes.clone()).await?),
+            UploadContent::Growing(blob) => {
                 let mut blob = blob.clone();
                 if let Err(error) = self.stream(&blob, moved).await {
                     self.resume(error, &mut blob, moved).await?;
@@ -142,19 +145,19 @@ impl<'a> Upload<'a> {
                 let (digest, _) = blob.complete().await?;
                 Ok(self.close(digest, Bytes::new()).await?)
             }
-            Content::Copied(source) => Ok(self.copy(source, moved).await?),
+            UploadContent::Copied(source) => Ok(self.copy(source, moved).await?),
         }
     }
 
     /// Sends a blob of a different repository in parts.
     async fn copy(
         mut self,
-        source: &mut Source<'_>,
+        source: &mut BlobSource<'_>,
         moved: &mut (dyn FnMut(u64) + Send),
     ) -> Result<(), RegistryError> {
         source.restart();
         let digest = source.digest;
-        let mut part = source.part().await?;
+        let mut part = source.next_part().await?;
         if source.is_at_end() {
             // A blob that fits into one part is sent in a single request, which every registry supports.
             return self.close(digest, part).await;
@@ -165,7 +168,7 @@ impl<'a> Upload<'a> {
             if source.is_at_end() {
                 return self.close(digest, Bytes::new()).await;
             }
-            part = source.part().await?;
+            part = source.next_part().await?;
         }
     }
 
@@ -178,35 +181,36 @@ impl<'a> Upload<'a> {
         let (chunks, body) = mpsc::channel(1);
         let body = Body::wrap(StreamBody::new(ReceiverStream::new(body)));
         let host = self.to.image_name().host().to_owned();
-        let late = |patience| RegistryError::Late { host: host.clone(), patience };
+        let late = |patience| RegistryError::TimedOut { host: host.clone(), patience };
         // This future ends only with an error. On success, the registry's response ends the `select!` below.
         let feeding = async {
             let (mut blob, mut at) = (blob.clone(), 0);
             loop {
-                let chunk = match blob.read(at, CHUNK).await {
+                let chunk = match blob.read(at, CHUNK_SIZE).await {
                     Ok(chunk) if chunk.is_empty() => break,
                     Ok(chunk) => chunk,
                     Err(error) => return UploadError::from(error),
                 };
                 at += chunk.len() as u64;
-                match timeout(STALLED, chunks.send(Ok::<_, Abandoned>(Frame::data(chunk)))).await {
+                match timeout(CHUNK_TIMEOUT, chunks.send(Ok::<_, AbandonedBlob>(Frame::data(chunk)))).await {
                     Ok(Ok(())) => moved(at),
                     // The request has failed; the `select!` below returns its error.
                     Ok(Err(_)) => std::future::pending().await,
-                    Err(_) => return late(STALLED).into(),
+                    Err(_) => return late(CHUNK_TIMEOUT).into(),
                 }
             }
             drop(chunks);
-            tokio::time::sleep(STORING).await;
-            late(STORING).into()
+            tokio::time::sleep(STORE_TIMEOUT).await;
+            late(STORE_TIMEOUT).into()
         };
-        let call = Call::new(Method::PATCH, self.location.clone()).header(CONTENT_TYPE, BLOB);
+        let call =
+            RegistryRequest::new(Method::PATCH, self.location.clone()).header(CONTENT_TYPE, BLOB_MEDIA_TYPE);
         let answer = tokio::select! {
             answer = self.to.connection.stream(&call, body) => answer?,
             error = feeding => return Err(error),
         };
         if !answer.status.is_success() {
-            return Err(self.to.connection.refused(&answer).into());
+            return Err(self.to.connection.status_error(&answer).into());
         }
         self.location = location(&answer).unwrap_or(mem::take(&mut self.location));
         Ok(())
@@ -225,12 +229,12 @@ impl<'a> Upload<'a> {
             return Err(error);
         }
         tokio::time::sleep(pause_after(1)).await;
-        match self.received().await {
+        match self.received_bytes().await {
             Ok(Some(received)) if received > 0 => self.sent = received,
             _ => return Err(error),
         }
         loop {
-            let part = blob.read_full(self.sent, PART).await?;
+            let part = blob.read_full(self.sent, PART_SIZE).await?;
             if part.is_empty() {
                 return Ok(());
             }
@@ -247,20 +251,22 @@ impl<'a> Upload<'a> {
         loop {
             let rest = part.slice(usize::try_from(self.sent - start).expect("within the part")..);
             let range = HeaderValue::try_from(format!("{}-{}", self.sent, end - 1)).expect("digits");
-            let call = Call::new(Method::PATCH, self.location.clone()).header(CONTENT_TYPE, BLOB);
-            let failed = match self.to.connection.once(&call.header(CONTENT_RANGE, range).body(rest)).await {
-                Ok(answer) if answer.status.is_success() => {
-                    self.location = location(&answer).unwrap_or(mem::take(&mut self.location));
-                    self.sent = end;
-                    return Ok(());
-                }
-                Ok(answer) => self.to.connection.refused(&answer),
-                Err(error) => error,
-            };
+            let call = RegistryRequest::new(Method::PATCH, self.location.clone())
+                .header(CONTENT_TYPE, BLOB_MEDIA_TYPE);
+            let failed =
+                match self.to.connection.call_once(&call.header(CONTENT_RANGE, range).body(rest)).await {
+                    Ok(answer) if answer.status.is_success() => {
+                        self.location = location(&answer).unwrap_or(mem::take(&mut self.location));
+                        self.sent = end;
+                        return Ok(());
+                    }
+                    Ok(answer) => self.to.connection.status_error(&answer),
+                    Err(error) => error,
+                };
             let pause = attempts.next_pause(None).filter(|_| failed.is_temporary());
             let Some(pause) = pause else { return Err(failed) };
             tokio::time::sleep(pause).await;
-            match self.received().await? {
+            match self.received_bytes().await? {
                 Some(received) if received == end => {
                     self.sent = end;
                     return Ok(());
@@ -273,8 +279,9 @@ impl<'a> Upload<'a> {
     }
 
     /// Returns the number of bytes that the registry has received, or `None` if it does not report it.
-    async fn received(&mut self) -> Result<Option<u64>, RegistryError> {
-        let answer = self.to.connection.call(&Call::new(Method::GET, self.location.clone())).await?;
+    async fn received_bytes(&mut self) -> Result<Option<u64>, RegistryError> {
+        let answer =
+            self.to.connection.call(&RegistryRequest::new(Method::GET, self.location.clone())).await?;
         if !answer.status.is_success() {
             return Ok(None);
         }
@@ -289,21 +296,22 @@ impl<'a> Upload<'a> {
     async fn close(self, digest: Digest, rest: Bytes) -> Result<(), RegistryError> {
         let mark = if self.location.contains('?') { '&' } else { '?' };
         let address = format!("{}{mark}digest={digest}", self.location);
-        let call = Call::new(Method::PUT, address).header(CONTENT_TYPE, BLOB).body(rest);
-        let answer = self.to.connection.once(&call).await?;
-        if answer.status.is_success() { Ok(()) } else { Err(self.to.connection.refused(&answer)) }
+        let call =
+            RegistryRequest::new(Method::PUT, address).header(CONTENT_TYPE, BLOB_MEDIA_TYPE).body(rest);
+        let answer = self.to.connection.call_once(&call).await?;
+        if answer.status.is_success() { Ok(()) } else { Err(self.to.connection.status_error(&answer)) }
     }
 }
 
 /// Returns `true` if sending the blob again from its beginning may succeed: the connection broke, or the registry no
 /// longer knows the upload.
-fn is_lost(error: &RegistryError) -> bool {
+fn should_restart(error: &RegistryError) -> bool {
     let unknown = [StatusCode::NOT_FOUND, StatusCode::RANGE_NOT_SATISFIABLE];
     error.is_temporary() || matches!(error, RegistryError::Refused { status, .. } if unknown.contains(status))
 }
 
 /// Returns the address in the `Location` header.
-fn location(answer: &Answer) -> Option<String> {
+fn location(answer: &RegistryResponse) -> Option<String> {
     answer.headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 

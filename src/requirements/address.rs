@@ -4,7 +4,8 @@
 //! password, the query, and parts of an index's path that look like a token.
 
 /// The keys of a fragment that pip interprets (packaging specifications, "Direct URL").
-const FRAGMENTS: [&str; 8] = ["egg", "subdirectory", "md5", "sha1", "sha224", "sha256", "sha384", "sha512"];
+const FRAGMENT_KEYS: [&str; 8] =
+    ["egg", "subdirectory", "md5", "sha1", "sha224", "sha256", "sha384", "sha512"];
 
 /// Removes possible secrets from every address in a text. `index` is `true` for the addresses of package indexes, whose
 /// paths may contain tokens.
@@ -16,7 +17,7 @@ pub(super) fn without_secrets(text: &str, index: bool) -> String {
         clean.push_str(before);
         let end = address.find(|char: char| char.is_whitespace() || "\"',;<>".contains(char));
         let (address, behind) = address.split_at(end.unwrap_or(address.len()));
-        clean.push_str(&without_secret(address, index));
+        clean.push_str(&address_without_secrets(address, index));
         rest = behind;
     }
     clean.push_str(rest);
@@ -24,7 +25,7 @@ pub(super) fn without_secrets(text: &str, index: bool) -> String {
 }
 
 /// Removes possible secrets from the part of an address after `://`.
-fn without_secret(address: &str, index: bool) -> String {
+fn address_without_secrets(address: &str, index: bool) -> String {
     let (address, fragment) =
         address.split_once('#').map_or((address, None), |(address, fragment)| (address, Some(fragment)));
     let address = address.split_once('?').map_or(address, |(address, _)| address);
@@ -49,7 +50,7 @@ fn without_secret(address: &str, index: bool) -> String {
     let known = fragment
         .into_iter()
         .flat_map(|fragment| fragment.split('&'))
-        .filter(|part| part.split_once('=').is_some_and(|(name, _)| FRAGMENTS.contains(&name)));
+        .filter(|part| part.split_once('=').is_some_and(|(name, _)| FRAGMENT_KEYS.contains(&name)));
     for (number, part) in known.enumerate() {
         clean.push(if number == 0 { '#' } else { '&' });
         clean.push_str(part);
@@ -65,8 +66,8 @@ fn has_port(authority: &str) -> bool {
 
 /// Returns `true` for a long mixture of letters and digits, which is probably a token and not a directory.
 fn is_token(part: &str) -> bool {
-    const SHORTEST: usize = 16;
-    part.len() >= SHORTEST
+    const MIN_TOKEN_BYTES: usize = 16;
+    part.len() >= MIN_TOKEN_BYTES
         && part.contains(|char: char| char.is_ascii_digit())
         && part.contains(|char: char| char.is_ascii_alphabetic())
 }

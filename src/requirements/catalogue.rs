@@ -2,33 +2,33 @@
 //!
 //! A tool is listed with all files that it may read, even if few projects contain all of them.
 
-use super::{Format, pip};
+use super::{DependencyFormat, pip};
 
 /// Environment variables of pip, uv and npm that name files.
-pub(crate) const FILE_VARIABLES: [(&str, Format); 11] = [
-    ("PIP_CONSTRAINT", Format::PipRequirements),
-    ("PIP_REQUIREMENT", Format::PipRequirements),
-    ("PIP_BUILD_CONSTRAINT", Format::PipRequirements),
-    ("UV_CONSTRAINT", Format::PipRequirements),
-    ("UV_BUILD_CONSTRAINT", Format::PipRequirements),
-    ("UV_OVERRIDE", Format::PipRequirements),
-    ("UV_EXCLUDE", Format::PipRequirements),
-    ("PIP_CONFIG_FILE", Format::Verbatim),
-    ("UV_CONFIG_FILE", Format::Verbatim),
-    ("NPM_CONFIG_USERCONFIG", Format::Verbatim),
-    ("BUNDLE_GEMFILE", Format::Verbatim),
+pub(crate) const FILE_VARIABLES: [(&str, DependencyFormat); 11] = [
+    ("PIP_CONSTRAINT", DependencyFormat::PipRequirements),
+    ("PIP_REQUIREMENT", DependencyFormat::PipRequirements),
+    ("PIP_BUILD_CONSTRAINT", DependencyFormat::PipRequirements),
+    ("UV_CONSTRAINT", DependencyFormat::PipRequirements),
+    ("UV_BUILD_CONSTRAINT", DependencyFormat::PipRequirements),
+    ("UV_OVERRIDE", DependencyFormat::PipRequirements),
+    ("UV_EXCLUDE", DependencyFormat::PipRequirements),
+    ("PIP_CONFIG_FILE", DependencyFormat::Verbatim),
+    ("UV_CONFIG_FILE", DependencyFormat::Verbatim),
+    ("NPM_CONFIG_USERCONFIG", DependencyFormat::Verbatim),
+    ("BUNDLE_GEMFILE", DependencyFormat::Verbatim),
 ];
 
 /// A tool whose files have fixed names in one directory.
 pub(super) struct Tool {
     pub(super) programs: &'static [&'static str],
     /// The subcommands that install dependencies; if empty, the tool always installs them.
-    pub(super) verbs: &'static [&'static str],
+    pub(super) subcommands: &'static [&'static str],
     pub(super) files: &'static [&'static str],
     /// Options that name the directory.
-    pub(super) directory: &'static [&'static str],
+    pub(super) directory_options: &'static [&'static str],
     /// Options that name a file.
-    pub(super) file: &'static [&'static str],
+    pub(super) file_options: &'static [&'static str],
 }
 
 const NODE: &[&str] = &["package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"];
@@ -36,119 +36,119 @@ const NODE: &[&str] = &["package.json", "package-lock.json", "npm-shrinkwrap.jso
 pub(super) const TOOLS: &[Tool] = &[
     Tool {
         programs: &["uv"],
-        verbs: &["sync", "lock", "export", "run", "add", "remove", "build", "tree"],
+        subcommands: &["sync", "lock", "export", "run", "add", "remove", "build", "tree"],
         files: &["pyproject.toml", "uv.lock", "uv.toml", ".python-version"],
-        directory: &["--directory", "--project"],
-        file: &["--with-requirements", "--requirements", "-r", "--constraints", "-c", "--script"],
+        directory_options: &["--directory", "--project"],
+        file_options: &["--with-requirements", "--requirements", "-r", "--constraints", "-c", "--script"],
     },
     Tool {
         programs: &["poetry"],
-        verbs: &["install", "sync", "export", "lock", "update", "add", "build", "run"],
+        subcommands: &["install", "sync", "export", "lock", "update", "add", "build", "run"],
         files: &["pyproject.toml", "poetry.lock", "poetry.toml"],
-        directory: &["-C", "--directory", "-P", "--project"],
-        file: &[],
+        directory_options: &["-C", "--directory", "-P", "--project"],
+        file_options: &[],
     },
     Tool {
         programs: &["pdm"],
-        verbs: &["install", "sync", "export", "lock", "update", "add", "build", "run"],
+        subcommands: &["install", "sync", "export", "lock", "update", "add", "build", "run"],
         files: &["pyproject.toml", "pdm.lock", "pdm.toml"],
-        directory: &["-p", "--project"],
-        file: &["-L", "--lockfile"],
+        directory_options: &["-p", "--project"],
+        file_options: &["-L", "--lockfile"],
     },
     Tool {
         programs: &["pipenv"],
-        verbs: &["install", "sync", "lock", "requirements", "update", "run"],
+        subcommands: &["install", "sync", "lock", "requirements", "update", "run"],
         files: &["Pipfile", "Pipfile.lock"],
-        directory: &[],
-        file: &["-r", "--requirements"],
+        directory_options: &[],
+        file_options: &["-r", "--requirements"],
     },
     Tool {
         programs: &["hatch", "flit", "rye"],
-        verbs: &[],
+        subcommands: &[],
         files: &["pyproject.toml", "requirements.lock", "requirements-dev.lock", "hatch.toml"],
-        directory: &[],
-        file: &[],
+        directory_options: &[],
+        file_options: &[],
     },
     Tool {
         programs: &["conda", "mamba", "micromamba", "conda-lock", "pixi"],
-        verbs: &["env", "create", "install", "update"],
+        subcommands: &["env", "create", "install", "update"],
         files: &["environment.yml", "environment.yaml", "conda-lock.yml", "pixi.toml", "pixi.lock"],
-        directory: &[],
-        file: &["-f", "--file"],
+        directory_options: &[],
+        file_options: &["-f", "--file"],
     },
     Tool {
         programs: &["npm"],
-        verbs: &["ci", "i", "install", "install-clean", "clean-install", "add", "update", "rebuild"],
+        subcommands: &["ci", "i", "install", "install-clean", "clean-install", "add", "update", "rebuild"],
         files: NODE,
-        directory: &["--prefix", "-C"],
-        file: &[],
+        directory_options: &["--prefix", "-C"],
+        file_options: &[],
     },
     Tool {
         programs: &["yarn"],
-        verbs: &[],
+        subcommands: &[],
         files: &["package.json", "yarn.lock", ".yarnrc", ".yarnrc.yml", ".npmrc"],
-        directory: &["--cwd"],
-        file: &[],
+        directory_options: &["--cwd"],
+        file_options: &[],
     },
     Tool {
         programs: &["pnpm"],
-        verbs: &["i", "install", "fetch", "add", "update", "deploy"],
+        subcommands: &["i", "install", "fetch", "add", "update", "deploy"],
         files: &["package.json", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", ".pnpmfile.cjs"],
-        directory: &["-C", "--dir", "--prefix"],
-        file: &[],
+        directory_options: &["-C", "--dir", "--prefix"],
+        file_options: &[],
     },
     Tool {
         programs: &["bun"],
-        verbs: &["i", "install", "add", "update"],
+        subcommands: &["i", "install", "add", "update"],
         files: &["package.json", "bun.lock", "bun.lockb", "bunfig.toml"],
-        directory: &["--cwd"],
-        file: &[],
+        directory_options: &["--cwd"],
+        file_options: &[],
     },
     Tool {
         programs: &["go"],
-        verbs: &["mod", "get", "install", "build", "generate", "test", "work"],
+        subcommands: &["mod", "get", "install", "build", "generate", "test", "work"],
         files: &["go.mod", "go.sum", "go.work", "go.work.sum"],
-        directory: &["-C"],
-        file: &["-modfile"],
+        directory_options: &["-C"],
+        file_options: &["-modfile"],
     },
     Tool {
         programs: &["cargo"],
-        verbs: &["build", "b", "fetch", "install", "chef", "vendor", "check", "test", "run"],
+        subcommands: &["build", "b", "fetch", "install", "chef", "vendor", "check", "test", "run"],
         files: &["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "rust-toolchain"],
-        directory: &["-C"],
-        file: &["--manifest-path", "--recipe-path"],
+        directory_options: &["-C"],
+        file_options: &["--manifest-path", "--recipe-path"],
     },
     Tool {
         programs: &["bundle", "bundler"],
-        verbs: &[],
+        subcommands: &[],
         files: &["Gemfile", "Gemfile.lock", ".bundle/config"],
-        directory: &[],
-        file: &["--gemfile"],
+        directory_options: &[],
+        file_options: &["--gemfile"],
     },
     Tool {
         programs: &["composer"],
-        verbs: &["install", "i", "update", "require"],
+        subcommands: &["install", "i", "update", "require"],
         files: &["composer.json", "composer.lock", "auth.json"],
-        directory: &["-d", "--working-dir"],
-        file: &[],
+        directory_options: &["-d", "--working-dir"],
+        file_options: &[],
     },
     Tool {
         programs: &["mix"],
-        verbs: &["deps.get", "deps.compile"],
+        subcommands: &["deps.get", "deps.compile"],
         files: &["mix.exs", "mix.lock"],
-        directory: &[],
-        file: &[],
+        directory_options: &[],
+        file_options: &[],
     },
     Tool {
         programs: &["mvn", "mvnw"],
-        verbs: &[],
+        subcommands: &[],
         files: &["pom.xml", ".mvn/maven.config"],
-        directory: &[],
-        file: &["-f", "--file", "-s", "--settings"],
+        directory_options: &[],
+        file_options: &["-f", "--file", "-s", "--settings"],
     },
     Tool {
         programs: &["gradle", "gradlew"],
-        verbs: &[],
+        subcommands: &[],
         files: &[
             "build.gradle",
             "build.gradle.kts",
@@ -158,14 +158,14 @@ pub(super) const TOOLS: &[Tool] = &[
             "gradle.lockfile",
             "gradle/libs.versions.toml",
         ],
-        directory: &["-p", "--project-dir"],
-        file: &["-b", "--build-file"],
+        directory_options: &["-p", "--project-dir"],
+        file_options: &["-b", "--build-file"],
     },
 ];
 
 /// Tools that install packages named on their command line, and read no dependency files. The second element lists the
 /// subcommands that install packages; if it is empty, the tool always installs them.
-pub(super) const INSTALLERS: &[(&str, &[&str])] = &[
+pub(super) const PACKAGE_INSTALLERS: &[(&str, &[&str])] = &[
     ("apt-get", &["install", "build-dep", "upgrade", "dist-upgrade"]),
     ("apt", &["install", "build-dep", "upgrade", "full-upgrade"]),
     ("aptitude", &["install", "upgrade"]),

@@ -5,11 +5,11 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::listing::Line;
+use super::listing::DependencyLine;
 
 /// A difference between two listings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Change {
+pub struct DependencyChange {
     /// The package or option, as written.
     pub(crate) name: String,
     /// `None` for an addition.
@@ -20,13 +20,13 @@ pub struct Change {
     pub(crate) after: Option<String>,
     /// `true` if `before` and `after` are whole lines, which include the name, and not versions.
     #[serde(skip)]
-    pub(crate) lines: bool,
+    pub(crate) shows_lines: bool,
 }
 
 /// Formats a change as `pandas 2.1.4 → 2.2.0`, `flask>=2 → flask>=3`, `added httpx 0.27` or `removed six 1.16`.
-impl fmt::Display for Change {
+impl fmt::Display for DependencyChange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = if self.lines { String::new() } else { format!("{} ", self.name) };
+        let name = if self.shows_lines { String::new() } else { format!("{} ", self.name) };
         match (&self.before, &self.after) {
             (Some(before), Some(after)) => write!(f, "{name}{before} → {after}"),
             (None, Some(after)) => write!(f, "added {name}{after}"),
@@ -40,11 +40,11 @@ impl fmt::Display for Change {
 ///
 /// Lines are paired by name, regardless of their order. If a listing is truncated, only names that both listings
 /// contain are compared, because a missing line may be in the part that was not listed.
-pub fn changes(before: &[Line], after: &[Line]) -> Vec<Change> {
-    let cut = before.iter().chain(after).any(Line::is_cut);
-    let mut by_name: BTreeMap<&str, [Vec<&Line>; 2]> = BTreeMap::new();
+pub fn dependency_changes(before: &[DependencyLine], after: &[DependencyLine]) -> Vec<DependencyChange> {
+    let cut = before.iter().chain(after).any(DependencyLine::is_truncation_mark);
+    let mut by_name: BTreeMap<&str, [Vec<&DependencyLine>; 2]> = BTreeMap::new();
     for (side, lines) in [before, after].into_iter().enumerate() {
-        for line in lines.iter().filter(|line| !line.is_cut()) {
+        for line in lines.iter().filter(|line| !line.is_truncation_mark()) {
             by_name.entry(&line.name).or_default()[side].push(line);
         }
     }
@@ -68,20 +68,20 @@ pub fn changes(before: &[Line], after: &[Line]) -> Vec<Change> {
     changes
 }
 
-fn change(before: Option<&Line>, after: Option<&Line>) -> Option<Change> {
+fn change(before: Option<&DependencyLine>, after: Option<&DependencyLine>) -> Option<DependencyChange> {
     let name = after.or(before)?.shown.clone();
     let sides = || before.into_iter().chain(after);
     let lines = !sides().all(|line| line.version.is_some());
-    let value = |line: &Line| match &line.version {
+    let value = |line: &DependencyLine| match &line.version {
         Some(version) if !lines => version.clone(),
         // The other side is a whole line, so the version is shown as a whole line too.
         Some(version) => format!("{}=={version}", line.shown),
-        None => line.whole(),
+        None => line.display_text(),
     };
     let (mut old, mut new) = (before.map(value), after.map(value));
     if old == new {
         // Only the hashes or the spelling of the name differ.
-        let hashes = |line: &Line| match line.hashes {
+        let hashes = |line: &DependencyLine| match line.hashes {
             0 => " without hashes".to_owned(),
             1 => " with 1 hash".to_owned(),
             count => format!(" with {count} hashes"),
@@ -94,17 +94,17 @@ fn change(before: Option<&Line>, after: Option<&Line>) -> Option<Change> {
         old = old.zip(before).map(|(value, line)| value + &hashes(line));
         new = new.zip(after).map(|(value, line)| value + &hashes(line) + other);
     }
-    Some(Change { name, before: old, after: new, lines })
+    Some(DependencyChange { name, before: old, after: new, shows_lines: lines })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::requirements::listing::{LISTED, listing};
+    use crate::requirements::listing::{MAX_LINES, listing};
 
     fn shown_changes(path: &str, before: &str, after: &str) -> Vec<String> {
-        let changes = changes(&listing(path, before.as_bytes()), &listing(path, after.as_bytes()));
-        changes.iter().map(Change::to_string).collect()
+        let changes = dependency_changes(&listing(path, before.as_bytes()), &listing(path, after.as_bytes()));
+        changes.iter().map(DependencyChange::to_string).collect()
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn lines_missing_from_a_truncated_listing_are_not_reported_as_removed() {
         let many = |first: &str| {
-            let lines = (1..=LISTED).map(|n| format!("p{n}==1\n"));
+            let lines = (1..=MAX_LINES).map(|n| format!("p{n}==1\n"));
             first.to_owned() + &lines.collect::<Vec<_>>().concat()
         };
         assert_eq!(shown_changes("requirements.txt", &many("a==1\n"), &many("a==2\n")), ["a 1 → 2"]);

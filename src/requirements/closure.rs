@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::pip::Places;
-use super::{FileUse, Format, includes, join, text};
+use super::pip::BaseDirectories;
+use super::{DependencyFile, DependencyFormat, includes, join, text};
 
 /// Provides the files of the project that one command can read.
-pub trait View {
+pub trait ProjectView {
     /// Returns the project's files that `path` may refer to.
     ///
     /// `path` is the path as written in the command or in a file: relative to the working directory unless it starts
@@ -15,23 +15,23 @@ pub trait View {
     ///
     /// `format` is the format of the file: a command names requirements files explicitly, but many other files
     /// implicitly by running a tool.
-    fn find(&self, path: &str, beside: Option<&str>, format: Format) -> Vec<Found>;
+    fn find(&self, path: &str, beside: Option<&str>, format: DependencyFormat) -> Vec<ProjectFile>;
 }
 
 /// A file of the project.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Found {
+pub struct ProjectFile {
     /// The path in the project.
     pub path: String,
     /// The path that the command uses, with variables expanded.
-    pub seen: String,
+    pub seen_path: String,
     /// The unchanged bytes of the file.
     pub content: Vec<u8>,
 }
 
 /// The files that determine what is installed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Closure {
+pub struct DependencyClosure {
     /// The canonical content of each existing file, by its path in the project.
     ///
     /// For a pip requirements file, these are its logical lines in order, without comments, blank lines and outer
@@ -43,21 +43,21 @@ pub struct Closure {
 }
 
 /// A file that was named, but not read yet.
-struct Open {
+struct PendingFile {
     /// The path as the command would name it.
     path: String,
     /// The path relative to the including file's location in the project.
     beside: Option<String>,
-    format: Format,
+    format: DependencyFormat,
     directory: String,
 }
 
-impl Closure {
+impl DependencyClosure {
     /// Adds the files that a command reads, and everything that they include.
     ///
     /// An include is relative to the including file, a local project to the working directory. Cycles are detected.
-    pub fn add(&mut self, uses: &[FileUse], view: &dyn View) {
-        let mut open: Vec<Open> = uses.iter().rev().map(Open::of).collect();
+    pub fn add(&mut self, uses: &[DependencyFile], view: &dyn ProjectView) {
+        let mut open: Vec<PendingFile> = uses.iter().rev().map(PendingFile::of).collect();
         let mut seen = BTreeSet::new();
         while let Some(wanted) = open.pop() {
             let found = view.find(&wanted.path, wanted.beside.as_deref(), wanted.format);
@@ -73,12 +73,12 @@ impl Closure {
         }
     }
 
-    fn insert(&mut self, file: Found, format: Format) {
-        let Found { path, content, .. } = file;
+    fn insert(&mut self, file: ProjectFile, format: DependencyFormat) {
+        let ProjectFile { path, content, .. } = file;
         match format {
             // If a file is read in both formats, its exact bytes are used.
-            Format::Verbatim => _ = self.files.insert(path, content),
-            Format::PipRequirements => {
+            DependencyFormat::Verbatim => _ = self.files.insert(path, content),
+            DependencyFormat::PipRequirements => {
                 let content = text::decode(&content)
                     .map_or(content, |text| text::canonical(&text::logical_lines(&text)).into_bytes());
                 self.files.entry(path).or_insert(content);
@@ -87,25 +87,25 @@ impl Closure {
     }
 }
 
-impl Open {
-    fn of(found: &FileUse) -> Self {
-        let FileUse { path, format, directory } = found.clone();
+impl PendingFile {
+    fn of(found: &DependencyFile) -> Self {
+        let DependencyFile { path, format, directory } = found.clone();
         Self { path, beside: None, format, directory }
     }
 
     /// Returns the files that `file`, which was found for this entry, includes.
-    fn included(&self, file: &Found) -> Vec<Self> {
+    fn included(&self, file: &ProjectFile) -> Vec<Self> {
         // Includes are resolved relative to the path that the command uses, and to the location in the project. Only
         // the prefixes of the paths differ.
-        let (seen, name) = split(&file.seen);
+        let (seen, name) = split(&file.seen_path);
         let (kept, _) = split(&file.path);
         let from = |directory: &str| match self.format {
-            Format::PipRequirements => {
+            DependencyFormat::PipRequirements => {
                 let text = text::decode(&file.content).unwrap_or_else(|| text::latin1(&file.content));
-                let places = Places { files: directory, projects: &self.directory };
-                includes::of_lines(&text::logical_lines(&text), places)
+                let places = BaseDirectories { files: directory, projects: &self.directory };
+                includes::lines_includes(&text::logical_lines(&text), places)
             }
-            Format::Verbatim => includes::of_other(directory, name, &file.content),
+            DependencyFormat::Verbatim => includes::file_includes(directory, name, &file.content),
         };
         let open = from(seen).into_iter().zip(from(kept)).map(|(seen, kept)| Self {
             path: seen.path,
@@ -149,27 +149,27 @@ mod tests {
     /// A project whose command runs at its root.
     struct Project<'a>(&'a [(&'a str, &'a str)]);
 
-    impl View for Project<'_> {
-        fn find(&self, path: &str, _: Option<&str>, _: Format) -> Vec<Found> {
+    impl ProjectView for Project<'_> {
+        fn find(&self, path: &str, _: Option<&str>, _: DependencyFormat) -> Vec<ProjectFile> {
             let path = clean(path);
             let found = self.0.iter().filter(|(name, _)| *name == path);
             found
-                .map(|(_, text)| Found {
+                .map(|(_, text)| ProjectFile {
                     path: path.clone(),
-                    seen: path.clone(),
+                    seen_path: path.clone(),
                     content: text.as_bytes().to_vec(),
                 })
                 .collect()
         }
     }
 
-    fn closed(roots: &[FileUse], files: &[(&str, &str)]) -> Closure {
-        let mut closure = Closure::default();
+    fn closed(roots: &[DependencyFile], files: &[(&str, &str)]) -> DependencyClosure {
+        let mut closure = DependencyClosure::default();
         closure.add(roots, &Project(files));
         closure
     }
 
-    fn content<'a>(closure: &'a Closure, path: &str) -> &'a str {
+    fn content<'a>(closure: &'a DependencyClosure, path: &str) -> &'a str {
         std::str::from_utf8(&closure.files[path]).unwrap()
     }
 
@@ -177,7 +177,7 @@ mod tests {
     fn comments_blank_lines_and_continuations_do_not_change_the_content() {
         let text = "# top\n\nflask==3.0  # web\n  # indented\npandas==2.2 \\\n    --hash=sha256:a \\\n    --hash=sha256:b\n\
                     a @ https://x/a.zip#sha256=c\nb \\\n# ends it\n  c\t\r\n";
-        let read = closed(&[FileUse::requirements("r.txt")], &[("r.txt", text)]);
+        let read = closed(&[DependencyFile::requirements("r.txt")], &[("r.txt", text)]);
         assert_eq!(
             content(&read, "r.txt"),
             "flask==3.0\npandas==2.2     --hash=sha256:a     --hash=sha256:b\na @ https://x/a.zip#sha256=c\nb\nc\n"
@@ -186,16 +186,16 @@ mod tests {
 
     #[test]
     fn the_order_of_lines_matters() {
-        let read = |text| closed(&[FileUse::requirements("r.txt")], &[("r.txt", text)]);
+        let read = |text| closed(&[DependencyFile::requirements("r.txt")], &[("r.txt", text)]);
         assert_ne!(read("a\nb\n"), read("b\na\n"));
         assert_eq!(read("a\nb\n"), read("a # x\n\nb"));
     }
 
     #[test]
     fn every_byte_of_other_files_matters() {
-        let read = closed(&[FileUse::verbatim("uv.lock")], &[("uv.lock", "# a\nb \n")]);
+        let read = closed(&[DependencyFile::verbatim("uv.lock")], &[("uv.lock", "# a\nb \n")]);
         assert_eq!(content(&read, "uv.lock"), "# a\nb \n");
-        let both = [FileUse::requirements("r.txt"), FileUse::verbatim("r.txt")];
+        let both = [DependencyFile::requirements("r.txt"), DependencyFile::verbatim("r.txt")];
         assert_eq!(content(&closed(&both, &[("r.txt", "a # b\n")]), "r.txt"), "a # b\n");
     }
 
@@ -209,7 +209,7 @@ mod tests {
             ("mine/setup.py", "open('requirements.txt')"),
             ("mine/requirements.txt", "numpy # fast"),
         ];
-        let read = closed(&[FileUse::requirements("./reqs/dev.txt")], &files);
+        let read = closed(&[DependencyFile::requirements("./reqs/dev.txt")], &files);
         let paths: Vec<_> = read.files.keys().map(String::as_str).collect();
         assert_eq!(
             paths,
@@ -230,7 +230,8 @@ mod tests {
 
     #[test]
     fn a_nonexistent_file_is_reported_as_missing() {
-        let read = closed(&[FileUse::requirements("../up.txt"), FileUse::verbatim("/abs/x")], &[]);
+        let read =
+            closed(&[DependencyFile::requirements("../up.txt"), DependencyFile::verbatim("/abs/x")], &[]);
         assert!(read.files.is_empty());
         assert_eq!(read.missing, BTreeSet::from(["../up.txt".to_owned(), "/abs/x".to_owned()]));
     }

@@ -2,18 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::catalogue::{FILE_VARIABLES, INSTALLERS, TOOLS, is_manifest_name, is_requirements_name};
-use super::launcher::{PREFIXES, RUNNERS, is_versioned, program, wrapper};
-use super::pip::{self, Places, Positional};
-use super::script::{Language, Script};
-use super::{FileUse, join, shell};
+use super::catalogue::{FILE_VARIABLES, PACKAGE_INSTALLERS, TOOLS, is_manifest_name, is_requirements_name};
+use super::launcher::{PREFIX_WORDS, RUNNER_TOOLS, is_versioned, program_name, wrapper};
+use super::pip::{self, BaseDirectories, Positional};
+use super::script::{Script, ScriptLanguage};
+use super::{DependencyFile, join, shell};
 
 /// The files and programs that a command line names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Named {
+pub struct CommandDependencies {
     /// The dependency files, each once, in the order in which they are named; includes files that a tool reads only if
     /// they exist.
-    pub uses: Vec<FileUse>,
+    pub uses: Vec<DependencyFile>,
     /// Scripts that the command line runs and the project may contain, in order of execution.
     pub(crate) scripts: Vec<Script>,
     /// The words of all commands that may be paths, relative like those of `uses`.
@@ -23,17 +23,17 @@ pub struct Named {
 }
 
 /// Maximum number of expansions of a path through the command line's variables.
-const SPELLINGS: usize = 64;
+const MAX_EXPANSIONS: usize = 64;
 
-impl Named {
+impl CommandDependencies {
     /// Returns the path as written, and its expansions by the variables that the command line assigns.
-    pub(crate) fn spellings(&self, path: &str) -> Vec<String> {
+    pub(crate) fn expansions(&self, path: &str) -> Vec<String> {
         let mut spellings = vec![path.to_owned()];
         for (name, values) in &self.variables {
             for reference in [format!("${{{name}}}"), format!("${name}")] {
                 let with = spellings.iter().filter(|path| path.contains(&reference));
                 let new = with.flat_map(|path| values.iter().map(|value| path.replace(&reference, value)));
-                let new: Vec<String> = new.take(SPELLINGS.saturating_sub(spellings.len())).collect();
+                let new: Vec<String> = new.take(MAX_EXPANSIONS.saturating_sub(spellings.len())).collect();
                 spellings.extend(new);
             }
         }
@@ -42,44 +42,44 @@ impl Named {
 }
 
 /// Returns the dependency files that a shell command line names.
-pub fn named_by(command: &str) -> Named {
-    Reading::of_script(command).named
+pub fn command_dependencies(command: &str) -> CommandDependencies {
+    CommandReader::of_script(command).dependencies
 }
 
 /// Returns the files and programs that a script that runs in `directory` names, and `true` if it installs dependencies.
-pub(crate) fn read_script(script: &str, directory: &str) -> (Named, bool) {
-    let mut reading = Reading { directory: directory.to_owned(), ..Reading::default() };
+pub(crate) fn script_dependencies(script: &str, directory: &str) -> (CommandDependencies, bool) {
+    let mut reading = CommandReader { directory: directory.to_owned(), ..CommandReader::default() };
     reading.script(script);
     let reading = reading.finish();
-    (reading.named, reading.installs)
+    (reading.dependencies, reading.installs)
 }
 
 /// Like [`named_by`], for a program and its arguments.
-pub(crate) fn named_by_argv(argv: &[String]) -> Named {
-    Reading::of_argv(argv).named
+pub(crate) fn argv_dependencies(argv: &[String]) -> CommandDependencies {
+    CommandReader::of_argv(argv).dependencies
 }
 
 /// Returns `true` if a shell command line installs dependencies, from files or by name.
 pub fn installs(command: &str) -> bool {
-    Reading::of_script(command).installs
+    CommandReader::of_script(command).installs
 }
 
 /// Like [`installs`], for a program and its arguments.
 pub(crate) fn installs_argv(argv: &[String]) -> bool {
-    Reading::of_argv(argv).installs
+    CommandReader::of_argv(argv).installs
 }
 
 #[derive(Default)]
-struct Reading {
-    named: Named,
+struct CommandReader {
+    dependencies: CommandDependencies,
     installs: bool,
     /// The current directory, relative to the initial one.
     directory: String,
     /// The previous directories, to which `popd` and `cd -` return.
-    left: Vec<String>,
+    previous_directories: Vec<String>,
 }
 
-impl Reading {
+impl CommandReader {
     fn of_script(script: &str) -> Self {
         let mut reading = Self::default();
         reading.script(script);
@@ -89,14 +89,14 @@ impl Reading {
     fn of_argv(argv: &[String]) -> Self {
         let mut reading = Self::default();
         reading.command(argv);
-        reading.mentions(argv);
+        reading.add_mentioned_files(argv);
         reading.finish()
     }
 
     fn finish(mut self) -> Self {
-        self.installs |= !self.named.uses.is_empty();
+        self.installs |= !self.dependencies.uses.is_empty();
         let mut seen = BTreeSet::new();
-        self.named.uses.retain(|found| seen.insert((found.path.clone(), found.format)));
+        self.dependencies.uses.retain(|found| seen.insert((found.path.clone(), found.format)));
         self
     }
 
@@ -112,45 +112,46 @@ impl Reading {
             outer.resize(command.depth, self.directory.clone());
             if self.command(&command.words) {
                 fed |= command.takes;
-                command.inputs.iter().for_each(|file| self.list(file));
+                command.inputs.iter().for_each(|file| self.add_list(file));
             }
         }
         if let Some(directory) = outer.into_iter().next() {
             self.directory = directory;
         }
         for command in commands.iter().filter(|command| fed && command.feeds) {
-            command.words[1..].iter().filter(|word| is_path(word)).for_each(|file| self.list(file));
+            command.words[1..].iter().filter(|word| is_path(word)).for_each(|file| self.add_list(file));
         }
         // Any other command on a dependency file (`sed -i … requirements.txt`) affects what is installed.
         for command in &commands {
-            self.mentions(&command.words);
+            self.add_mentioned_files(&command.words);
         }
     }
 
     /// Adds a file whose words become arguments of an installer, in both formats: its exact bytes matter, and it may
     /// include files.
-    fn list(&mut self, file: &str) {
+    fn add_list(&mut self, file: &str) {
         if pip::is_address(file) || file.starts_with("/dev/") {
             return;
         }
         let path = join(&self.directory, file);
-        for file in [FileUse::requirements(&path), FileUse::verbatim(&path)] {
-            self.named.uses.push(FileUse { directory: self.directory.clone(), ..file });
+        for file in [DependencyFile::requirements(&path), DependencyFile::verbatim(&path)] {
+            self.dependencies.uses.push(DependencyFile { directory: self.directory.clone(), ..file });
         }
     }
 
-    fn mentions(&mut self, words: &[String]) {
+    fn add_mentioned_files(&mut self, words: &[String]) {
         for word in words.iter().skip(1) {
             let path = word.rsplit_once('=').map_or(word.as_str(), |(_, path)| path);
             let path = path.strip_prefix('@').unwrap_or(path);
             let name = path.rsplit('/').next().unwrap_or(path);
-            if pip::is_address(path) || self.named.uses.iter().any(|found| found.path.ends_with(path)) {
+            if pip::is_address(path) || self.dependencies.uses.iter().any(|found| found.path.ends_with(path))
+            {
                 continue;
             }
             if is_requirements_name(name) {
-                self.named.uses.push(FileUse::requirements(path));
+                self.dependencies.uses.push(DependencyFile::requirements(path));
             } else if is_manifest_name(name) {
-                self.named.uses.push(FileUse::verbatim(path));
+                self.dependencies.uses.push(DependencyFile::verbatim(path));
             }
         }
     }
@@ -158,17 +159,17 @@ impl Reading {
     /// Reads one command. Returns `true` if it installs dependencies.
     fn command(&mut self, words: &[String]) -> bool {
         let before = std::mem::take(&mut self.installs);
-        let known = self.named.uses.len();
-        let lists = self.behind_prefixes(words);
-        let installs = self.installs || self.named.uses.len() > known;
-        for found in &mut self.named.uses[known..] {
+        let known = self.dependencies.uses.len();
+        let lists = self.read_prefixed(words);
+        let installs = self.installs || self.dependencies.uses.len() > known;
+        for found in &mut self.dependencies.uses[known..] {
             if found.directory.is_empty() {
                 found.directory.clone_from(&self.directory);
             }
         }
         if installs {
             for file in &lists {
-                self.list(file);
+                self.add_list(file);
             }
         }
         self.installs |= before;
@@ -176,22 +177,22 @@ impl Reading {
     }
 
     /// Removes the prefixes of a command, such as `sudo`, and reads the command. Returns the files that `xargs` reads.
-    fn behind_prefixes(&mut self, words: &[String]) -> Vec<String> {
+    fn read_prefixed(&mut self, words: &[String]) -> Vec<String> {
         let mut words = words;
         let mut lists = Vec::new();
         loop {
             let Some(first) = words.first() else { return lists };
-            let program = program(first);
+            let program = program_name(first);
             let skip = match program {
-                _ if PREFIXES.contains(&program) => 1,
+                _ if PREFIX_WORDS.contains(&program) => 1,
                 // `su -c SCRIPT` is handled like a shell.
                 "su" | "runuser" => break,
-                _ if self.assigns(first) => 1,
+                _ if self.record_assignment(first) => 1,
                 _ => {
                     let Some(wrapper) = wrapper(program) else { break };
-                    let own = wrapper.length(words);
+                    let own = wrapper.prefix_length(words);
                     if program == "xargs" {
-                        lists.extend(valued(&words[..own], &["-a", "--arg-file"]));
+                        lists.extend(option_values(&words[..own], &["-a", "--arg-file"]));
                     }
                     own
                 }
@@ -201,58 +202,62 @@ impl Reading {
         for word in words.iter().skip(1) {
             let path = word.rsplit_once('=').map_or(word.as_str(), |(_, path)| path);
             if !path.is_empty() && !path.starts_with('-') {
-                self.named.words.insert(join(&self.directory, path.trim_start_matches('@')));
+                self.dependencies.words.insert(join(&self.directory, path.trim_start_matches('@')));
             }
         }
-        self.named.scripts.push(Script::program(&words[0], &self.directory));
-        self.bare(program(&words[0]), &words[1..]);
+        self.dependencies.scripts.push(Script::program(&words[0], &self.directory));
+        self.read_bare(program_name(&words[0]), &words[1..]);
         lists
     }
 
     /// Records `NAME=value`. Returns `true` if the word is an assignment.
-    fn assigns(&mut self, word: &str) -> bool {
+    fn record_assignment(&mut self, word: &str) -> bool {
         let Some((name, value)) = word.split_once('=').filter(|(name, _)| is_name(name)) else {
             return false;
         };
         if let Some((_, format)) = FILE_VARIABLES.iter().find(|(variable, _)| *variable == name) {
             let path = join(&self.directory, value);
-            self.named.uses.push(FileUse { path, format: *format, directory: self.directory.clone() });
+            self.dependencies.uses.push(DependencyFile {
+                path,
+                format: *format,
+                directory: self.directory.clone(),
+            });
         }
-        self.gives(name, value);
+        self.record_value(name, value);
         true
     }
 
-    fn gives(&mut self, name: &str, value: &str) {
-        let values = self.named.variables.entry(name.to_owned()).or_default();
-        if values.len() < SPELLINGS && !values.iter().any(|known| known == value) {
+    fn record_value(&mut self, name: &str, value: &str) {
+        let values = self.dependencies.variables.entry(name.to_owned()).or_default();
+        if values.len() < MAX_EXPANSIONS && !values.iter().any(|known| known == value) {
             values.push(value.to_owned());
         }
     }
 
     /// Reads a command without prefixes.
-    fn bare(&mut self, program: &str, arguments: &[String]) {
+    fn read_bare(&mut self, program: &str, arguments: &[String]) {
         match program {
             "cd" | "pushd" => {
                 let target = arguments.iter().find(|argument| !argument.starts_with('-'));
                 let back = arguments.iter().any(|argument| argument == "-");
                 let here = self.directory.clone();
                 self.directory = match target {
-                    None if back => self.left.pop().unwrap_or_default(),
+                    None if back => self.previous_directories.pop().unwrap_or_default(),
                     target => join(&here, target.map_or("", String::as_str)),
                 };
-                self.left.push(here);
+                self.previous_directories.push(here);
             }
-            "popd" => self.directory = self.left.pop().unwrap_or_default(),
+            "popd" => self.directory = self.previous_directories.pop().unwrap_or_default(),
             "eval" => self.script(&arguments.join(" ")),
             "export" | "declare" | "typeset" | "local" | "readonly" => {
                 for argument in arguments {
-                    self.assigns(argument);
+                    self.record_assignment(argument);
                 }
             }
             "for" => {
                 if let [name, _, values @ ..] = arguments {
                     for value in values {
-                        self.gives(name, value);
+                        self.record_value(name, value);
                     }
                 }
             }
@@ -266,12 +271,12 @@ impl Reading {
                     self.directory = outer;
                 } else if let Some(path) = arguments.iter().find(|argument| !argument.starts_with(['-', '+']))
                 {
-                    self.named.scripts.push(Script::shell(path, &self.directory));
+                    self.dependencies.scripts.push(Script::shell(path, &self.directory));
                 }
             }
             "." | "source" => {
                 let script = arguments.first().map(|path| Script::shell(path, &self.directory));
-                self.named.scripts.extend(script);
+                self.dependencies.scripts.extend(script);
             }
             _ if is_versioned(program, "python") || is_versioned(program, "pypy") => self.python(arguments),
             _ if is_versioned(program, "pip") => self.pip(arguments),
@@ -289,20 +294,27 @@ impl Reading {
                     "pip-tools" => {
                         self.pip_tools("pip-sync", arguments.get(module + 3..).unwrap_or_default());
                     }
-                    "build" => pip::local(".", &self.directory, &mut self.named.uses),
-                    name => self.bare(name, &arguments[module + 2..]),
+                    "build" => pip::add_local_project(".", &self.directory, &mut self.dependencies.uses),
+                    name => self.read_bare(name, &arguments[module + 2..]),
                 }
             }
             return;
         }
         let script = arguments.iter().find(|argument| !argument.starts_with('-'));
-        self.named.scripts.extend(
-            script.map(|path| Script { language: Language::File, ..Script::shell(path, &self.directory) }),
+        self.dependencies.scripts.extend(
+            script.map(|path| Script {
+                language: ScriptLanguage::File,
+                ..Script::shell(path, &self.directory)
+            }),
         );
         if let Some(script) = script
             && let Some(project) = script.strip_suffix("setup.py")
         {
-            pip::local(if project.is_empty() { "." } else { project }, &self.directory, &mut self.named.uses);
+            pip::add_local_project(
+                if project.is_empty() { "." } else { project },
+                &self.directory,
+                &mut self.dependencies.uses,
+            );
         }
     }
 
@@ -316,34 +328,39 @@ impl Reading {
             _ => Positional::Packages,
         };
         self.installs = true;
-        self.named.uses.extend(pip::named(&arguments[verb + 1..], Places::at(&self.directory), positional));
+        self.dependencies.uses.extend(pip::argument_files(
+            &arguments[verb + 1..],
+            BaseDirectories::at(&self.directory),
+            positional,
+        ));
     }
 
     fn pip_tools(&mut self, program: &str, arguments: &[String]) {
         self.installs = true;
-        let named = pip::named(arguments, Places::at(&self.directory), Positional::Requirements);
+        let named =
+            pip::argument_files(arguments, BaseDirectories::at(&self.directory), Positional::Requirements);
         if named.is_empty() {
             let default = if program == "pip-sync" { "requirements.txt" } else { "requirements.in" };
-            self.named.uses.push(FileUse::requirements(join(&self.directory, default)));
-            pip::local(".", &self.directory, &mut self.named.uses);
+            self.dependencies.uses.push(DependencyFile::requirements(join(&self.directory, default)));
+            pip::add_local_project(".", &self.directory, &mut self.dependencies.uses);
         }
-        self.named.uses.extend(named);
+        self.dependencies.uses.extend(named);
     }
 
     fn tool(&mut self, program: &str, arguments: &[String]) {
-        self.named.scripts.extend(Script::recipes(program, arguments, &self.directory));
-        if RUNNERS.contains(&program)
+        self.dependencies.scripts.extend(Script::of_task_runner(program, arguments, &self.directory));
+        if RUNNER_TOOLS.contains(&program)
             && let Some(run) = arguments.iter().position(|argument| argument == "run")
         {
             // The number of option words differs between tools: search for a known program.
             let rest = &arguments[run + 1..];
             let known = |word: &String| {
-                let name = self::program(word);
+                let name = self::program_name(word);
                 ["pip", "python", "pypy"].iter().any(|known| is_versioned(name, known))
                     || ["pip-sync", "pip-compile", "sh", "bash"].contains(&name)
             };
             if let Some(index) = rest.iter().position(known) {
-                self.bare(self::program(&rest[index]), &rest[index + 1..]);
+                self.read_bare(self::program_name(&rest[index]), &rest[index + 1..]);
             }
         }
         if program == "uv"
@@ -360,31 +377,33 @@ impl Reading {
         let has_verb = |verbs: &[&str]| {
             verbs.is_empty() || arguments.iter().any(|argument| verbs.contains(&argument.as_str()))
         };
-        if let Some((_, verbs)) = INSTALLERS.iter().find(|(name, _)| *name == program) {
+        if let Some((_, verbs)) = PACKAGE_INSTALLERS.iter().find(|(name, _)| *name == program) {
             self.installs |= has_verb(verbs);
         }
         let Some(tool) = TOOLS.iter().find(|tool| tool.programs.contains(&program)) else { return };
-        if !has_verb(tool.verbs) {
+        if !has_verb(tool.subcommands) {
             return;
         }
         self.installs = true;
-        let directory = valued(arguments, tool.directory).pop().unwrap_or_default();
+        let directory = option_values(arguments, tool.directory_options).pop().unwrap_or_default();
         let directory = join(&self.directory, &directory);
-        for file in valued(arguments, tool.file) {
+        for file in option_values(arguments, tool.file_options) {
             let path = join(&self.directory, &file);
             let name = path.rsplit('/').next().unwrap_or(&path);
-            self.named.uses.push(if is_requirements_name(name) {
-                FileUse::requirements(path)
+            self.dependencies.uses.push(if is_requirements_name(name) {
+                DependencyFile::requirements(path)
             } else {
-                FileUse::verbatim(path)
+                DependencyFile::verbatim(path)
             });
         }
-        self.named.uses.extend(tool.files.iter().map(|file| FileUse::verbatim(join(&directory, file))));
+        self.dependencies
+            .uses
+            .extend(tool.files.iter().map(|file| DependencyFile::verbatim(join(&directory, file))));
     }
 }
 
 /// Returns the values of the options `names` in `arguments`: `--name value`, `--name=value`, `-nvalue`.
-fn valued(arguments: &[String], names: &[&str]) -> Vec<String> {
+fn option_values(arguments: &[String], names: &[&str]) -> Vec<String> {
     let mut values = Vec::new();
     for (index, argument) in arguments.iter().enumerate() {
         for name in names {

@@ -4,32 +4,32 @@
 //! When in doubt, a file is included: a file that does not exist only extends the list of missing files.
 
 use super::catalogue::is_requirements_name;
-use super::pip::{self, Places, Positional};
-use super::{FileUse, join, text};
+use super::pip::{self, BaseDirectories, Positional};
+use super::{DependencyFile, join, text};
 
 /// Returns the files that a requirement file's logical lines name. Paths are relative to `places`.
-pub(super) fn of_lines(lines: &[String], places: Places<'_>) -> Vec<FileUse> {
-    lines.iter().flat_map(|line| of_line(line, places)).collect()
+pub(super) fn lines_includes(lines: &[String], places: BaseDirectories<'_>) -> Vec<DependencyFile> {
+    lines.iter().flat_map(|line| line_includes(line, places)).collect()
 }
 
-fn of_line(line: &str, places: Places<'_>) -> Vec<FileUse> {
+fn line_includes(line: &str, places: BaseDirectories<'_>) -> Vec<DependencyFile> {
     let (requirement, options) = text::parts(line);
     if requirement.is_empty() {
-        return pip::named(&options, places, Positional::Packages);
+        return pip::argument_files(&options, places, Positional::Packages);
     }
     // After a requirement, pip ignores options that name a file.
     let mut uses = Vec::new();
-    pip::package(&requirement, places.projects, &mut uses);
+    pip::add_package(&requirement, places.projects, &mut uses);
     uses
 }
 
 /// Returns the files that a file other than a requirement file names. The name of the file determines its format.
-pub(super) fn of_other(directory: &str, name: &str, bytes: &[u8]) -> Vec<FileUse> {
+pub(super) fn file_includes(directory: &str, name: &str, bytes: &[u8]) -> Vec<DependencyFile> {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
-    let read: fn(&str, &str) -> Vec<FileUse> = match (name, extension) {
-        ("pyproject.toml", _) => of_project,
+    let read: fn(&str, &str) -> Vec<DependencyFile> = match (name, extension) {
+        ("pyproject.toml", _) => project_includes,
         ("setup.cfg" | "setup.py", _) => requirement_lists,
-        (_, "yml" | "yaml") => of_environment,
+        (_, "yml" | "yaml") => environment_includes,
         _ => return Vec::new(),
     };
     std::str::from_utf8(bytes).map(|text| read(text, directory)).unwrap_or_default()
@@ -37,44 +37,44 @@ pub(super) fn of_other(directory: &str, name: &str, bytes: &[u8]) -> Vec<FileUse
 
 /// Returns the files that a `pyproject.toml` names: lists that setuptools reads, and local projects
 /// (`path = "../lib"`).
-fn of_project(text: &str, directory: &str) -> Vec<FileUse> {
+fn project_includes(text: &str, directory: &str) -> Vec<DependencyFile> {
     let mut uses = requirement_lists(text, directory);
-    for (before, value) in strings(text) {
+    for (before, value) in quoted_strings(text) {
         let key = before.trim_end().strip_suffix('=').unwrap_or_default().trim_end();
         let is_path = key.ends_with("path")
             && !key
                 .trim_end_matches("path")
                 .ends_with(|char: char| char.is_alphanumeric() || "-_".contains(char));
         if is_path && !pip::is_address(value) {
-            pip::local(value, directory, &mut uses);
+            pip::add_local_project(value, directory, &mut uses);
         }
     }
     uses
 }
 
 /// Returns the requirement files that provide a project's metadata, recognised by name.
-fn requirement_lists(text: &str, directory: &str) -> Vec<FileUse> {
-    let quoted = strings(text).into_iter().map(|(_, value)| value);
+fn requirement_lists(text: &str, directory: &str) -> Vec<DependencyFile> {
+    let quoted = quoted_strings(text).into_iter().map(|(_, value)| value);
     // `setup.cfg` has no quotes: `install_requires = file: requirements.txt, more.txt`.
     let named =
         text.lines().filter_map(|line| line.split_once("file:")).flat_map(|(_, list)| list.split(','));
     let paths = quoted.chain(named.map(str::trim));
     let lists = paths.filter(|path| is_requirements_name(path.rsplit('/').next().unwrap_or(path)));
-    lists.map(|path| FileUse::requirements(join(directory, path))).collect()
+    lists.map(|path| DependencyFile::requirements(join(directory, path))).collect()
 }
 
 /// Returns the files that a conda environment names: the items of its `pip:` list are lines of a requirement file, and
 /// pip runs in the directory of the environment file.
-fn of_environment(text: &str, directory: &str) -> Vec<FileUse> {
+fn environment_includes(text: &str, directory: &str) -> Vec<DependencyFile> {
     let items = text.lines().filter_map(|line| line.trim().strip_prefix("- "));
     let items = items.map(|item| item.trim().trim_matches(['"', '\'']).to_owned());
     // Other lists in the file are not lists of packages: keep only items that look like options or paths.
     let items = items.filter(|item| item.starts_with('-') || item.contains("file:") || item.starts_with('.'));
-    of_lines(&items.collect::<Vec<_>>(), Places::at(directory))
+    lines_includes(&items.collect::<Vec<_>>(), BaseDirectories::at(directory))
 }
 
 /// Returns the quoted strings of a text, each within one line, with the text before it on that line.
-fn strings(text: &str) -> Vec<(&str, &str)> {
+fn quoted_strings(text: &str) -> Vec<(&str, &str)> {
     let mut found = Vec::new();
     for line in text.lines() {
         let mut from = 0;
@@ -91,12 +91,12 @@ fn strings(text: &str) -> Vec<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::requirements::Format;
+    use crate::requirements::DependencyFormat;
 
-    fn shown(uses: Vec<FileUse>) -> Vec<String> {
-        let shown = |found: FileUse| match found.format {
-            Format::PipRequirements => format!("-r {}", found.path),
-            Format::Verbatim => found.path,
+    fn shown(uses: Vec<DependencyFile>) -> Vec<String> {
+        let shown = |found: DependencyFile| match found.format {
+            DependencyFormat::PipRequirements => format!("-r {}", found.path),
+            DependencyFormat::Verbatim => found.path,
         };
         // Show only one of the files of a project.
         uses.into_iter().map(shown).filter(|path| !path.contains("setup.")).collect()
@@ -125,7 +125,11 @@ mod tests {
             ("-r pylock.toml", &["d/pylock.toml"]),
         ];
         for (line, files) in table {
-            assert_eq!(&shown(of_line(line, Places { files: "d", projects: "w" })), files, "{line}");
+            assert_eq!(
+                &shown(line_includes(line, BaseDirectories { files: "d", projects: "w" })),
+                files,
+                "{line}"
+            );
         }
     }
 
@@ -162,7 +166,7 @@ mod tests {
         ];
         for (path, text, files) in table {
             let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-            assert_eq!(&shown(of_other(directory, name, text.as_bytes())), files, "{path}");
+            assert_eq!(&shown(file_includes(directory, name, text.as_bytes())), files, "{path}");
         }
     }
 }

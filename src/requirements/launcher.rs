@@ -1,12 +1,12 @@
 //! Words and programs that precede the actual program of a command line.
 
-pub(crate) const PREFIXES: [&str; 16] = [
+pub(crate) const PREFIX_WORDS: [&str; 16] = [
     "if", "then", "else", "elif", "while", "until", "do", "!", "{", "time", "exec", "command", "builtin",
     "nohup", "noglob", "setsid",
 ];
 
 /// Tools that run a program in their environment: `conda run -n web pip install …`.
-pub(crate) const RUNNERS: [&str; 9] =
+pub(crate) const RUNNER_TOOLS: [&str; 9] =
     ["conda", "mamba", "micromamba", "poetry", "uv", "pipenv", "pdm", "hatch", "rye"];
 
 /// A program that starts the program in its arguments, such as `sudo`.
@@ -14,19 +14,19 @@ pub(crate) const RUNNERS: [&str; 9] =
 pub(crate) struct Wrapper {
     name: &'static str,
     /// The options that require a value.
-    valued: &'static [&'static str],
+    value_options: &'static [&'static str],
     /// The number of words between the options and the started program, such as a duration, a directory or a user.
-    words: usize,
+    operands: usize,
     /// `true` if the started program may run as a different user or see different files.
     pub(crate) is_foreign: bool,
 }
 
 const fn wrapper_of(name: &'static str, valued: &'static [&'static str], words: usize) -> Wrapper {
-    Wrapper { name, valued, words, is_foreign: false }
+    Wrapper { name, value_options: valued, operands: words, is_foreign: false }
 }
 
-const fn foreign(name: &'static str, valued: &'static [&'static str], words: usize) -> Wrapper {
-    Wrapper { name, valued, words, is_foreign: true }
+const fn foreign_wrapper(name: &'static str, valued: &'static [&'static str], words: usize) -> Wrapper {
+    Wrapper { name, value_options: valued, operands: words, is_foreign: true }
 }
 
 const WRAPPERS: [Wrapper; 17] = [
@@ -36,17 +36,17 @@ const WRAPPERS: [Wrapper; 17] = [
     wrapper_of("timeout", &["-k", "-s"], 1),
     wrapper_of("stdbuf", &["-i", "-o", "-e"], 0),
     wrapper_of("xargs", &["-n", "-I", "-P", "-L", "-s", "-a", "-d", "-E"], 0),
-    foreign("sudo", &["-u", "-g", "-h", "-p", "-C", "-D", "-R", "-T"], 0),
-    foreign("doas", &["-u", "-C"], 0),
-    foreign("su-exec", &[], 1),
-    foreign("gosu", &[], 1),
-    foreign("chroot", &[], 1),
-    foreign("setpriv", &[], 0),
-    foreign("runuser", &["-u", "-g"], 0),
-    foreign("su", &["-s", "-g"], 1),
-    foreign("unshare", &[], 0),
-    foreign("fakeroot", &[], 0),
-    foreign("fakechroot", &[], 0),
+    foreign_wrapper("sudo", &["-u", "-g", "-h", "-p", "-C", "-D", "-R", "-T"], 0),
+    foreign_wrapper("doas", &["-u", "-C"], 0),
+    foreign_wrapper("su-exec", &[], 1),
+    foreign_wrapper("gosu", &[], 1),
+    foreign_wrapper("chroot", &[], 1),
+    foreign_wrapper("setpriv", &[], 0),
+    foreign_wrapper("runuser", &["-u", "-g"], 0),
+    foreign_wrapper("su", &["-s", "-g"], 1),
+    foreign_wrapper("unshare", &[], 0),
+    foreign_wrapper("fakeroot", &[], 0),
+    foreign_wrapper("fakechroot", &[], 0),
 ];
 
 /// Returns the description of `program` if it starts the program in its arguments.
@@ -56,17 +56,17 @@ pub(crate) fn wrapper(program: &str) -> Option<&'static Wrapper> {
 
 impl Wrapper {
     /// Returns the number of `words` before the started program, including the wrapper itself.
-    pub(crate) fn length(&self, words: &[String]) -> usize {
+    pub(crate) fn prefix_length(&self, words: &[String]) -> usize {
         let mut taken = 1;
         while let Some(word) = words.get(taken).filter(|word| word.starts_with('-')) {
-            taken += if self.valued.contains(&word.as_str()) { 2 } else { 1 };
+            taken += if self.value_options.contains(&word.as_str()) { 2 } else { 1 };
         }
-        (taken + self.words).min(words.len())
+        (taken + self.operands).min(words.len())
     }
 }
 
 /// Returns the name of a program without its directory.
-pub(crate) fn program(word: &str) -> &str {
+pub(crate) fn program_name(word: &str) -> &str {
     let name = word.rsplit('/').next().unwrap_or(word);
     name.strip_suffix(".exe").unwrap_or(name)
 }

@@ -10,13 +10,13 @@ use super::catalogue::is_requirements_name;
 use super::{address, locks, text};
 
 /// Maximum number of lines in a listing.
-pub(crate) const LISTED: usize = 20_000;
+pub(crate) const MAX_LINES: usize = 20_000;
 /// Maximum size of a file that is read, in bytes.
-const LARGEST: usize = 64 << 20;
+const MAX_FILE_BYTES: usize = 64 << 20;
 
 /// A line of a dependency file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Line {
+pub struct DependencyLine {
     /// The identity of the line across changes: the normalised name of a package, an option, or else the line itself.
     /// Empty for the mark at the end of a truncated listing.
     pub(crate) name: String,
@@ -41,9 +41,9 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-impl Line {
+impl DependencyLine {
     /// Creates the line of a package in a lock file.
-    pub(super) fn pinned(name: &str, version: &str) -> Self {
+    pub(super) fn of_package(name: &str, version: &str) -> Self {
         let version = Some(address::without_secrets(version, false));
         Self {
             name: name.to_owned(),
@@ -56,22 +56,22 @@ impl Line {
     }
 
     /// Creates the line of a Python package in a lock file.
-    pub(super) fn of_python(name: &str, version: &str) -> Self {
-        Self { name: normal(name), ..Self::pinned(name, version) }
+    pub(super) fn of_python_package(name: &str, version: &str) -> Self {
+        Self { name: normalize_name(name), ..Self::of_package(name, version) }
     }
 
     /// Creates the mark at the end of a truncated listing.
-    fn cut() -> Self {
-        Self { name: String::new(), shown: "…".to_owned(), ..Self::pinned("", "") }
+    fn truncation_mark() -> Self {
+        Self { name: String::new(), shown: "…".to_owned(), ..Self::of_package("", "") }
     }
 
     /// Returns `true` for the mark at the end of a truncated listing.
-    pub(crate) fn is_cut(&self) -> bool {
+    pub(crate) fn is_truncation_mark(&self) -> bool {
         self.name.is_empty()
     }
 
     /// Returns the text that shows the whole line.
-    pub(crate) fn whole(&self) -> String {
+    pub(crate) fn display_text(&self) -> String {
         match (&self.text, &self.version) {
             (Some(text), _) => text.clone(),
             (None, Some(version)) => format!("{} {version}", self.shown),
@@ -87,7 +87,7 @@ impl Line {
         let words = std::iter::once(&requirement).chain(&options).filter(|word| !word.is_empty());
         let shown = words.map(String::as_str).collect::<Vec<_>>().join(" ");
         let shown = address::without_secrets(&shown, index);
-        let fold = fold(&hashes);
+        let fold = hash_digest(&hashes);
         let line = |name: String, shown: String, version, text| Self {
             name,
             shown,
@@ -110,38 +110,47 @@ impl Line {
                 "--require-hashes",
             ];
             let name = if single.contains(&option) { option.to_owned() } else { shown.clone() };
-            return line(egg(&shown).map_or(name, normal), shown.clone(), None, Some(shown));
+            return line(egg_name(&shown).map_or(name, normalize_name), shown.clone(), None, Some(shown));
         }
         let written = name_of(&requirement);
         if written.is_empty() {
-            return line(egg(&shown).map_or_else(|| shown.clone(), normal), shown.clone(), None, Some(shown));
+            return line(
+                egg_name(&shown).map_or_else(|| shown.clone(), normalize_name),
+                shown.clone(),
+                None,
+                Some(shown),
+            );
         }
         let rest = requirement[written.len()..].trim();
         let version = rest.strip_prefix("==").map(str::trim).filter(|version| is_version(version));
         if let Some(version) = version.filter(|_| options.is_empty()) {
-            return line(normal(written), written.to_owned(), Some(version.to_owned()), None);
+            return line(normalize_name(written), written.to_owned(), Some(version.to_owned()), None);
         }
-        line(normal(written), written.to_owned(), None, Some(shown))
+        line(normalize_name(written), written.to_owned(), None, Some(shown))
     }
 }
 
 /// Returns the listing of the file at `path` with this content; empty if the format is not supported.
-pub fn listing(path: &str, content: &[u8]) -> Vec<Line> {
-    if content.len() > LARGEST {
-        return vec![Line::cut()];
+pub fn listing(path: &str, content: &[u8]) -> Vec<DependencyLine> {
+    if content.len() > MAX_FILE_BYTES {
+        return vec![DependencyLine::truncation_mark()];
     }
     let name = path.rsplit('/').next().unwrap_or(path);
-    let mut lines = match locks::reader(name) {
+    let mut lines = match locks::lock_file_reader(name) {
         Some(read) => read(&String::from_utf8_lossy(content)),
         None if is_pip(name) => {
             let text = text::decode(content).unwrap_or_else(|| text::latin1(content));
-            text::logical_lines(&text).iter().take(LISTED + 1).map(|line| Line::of_pip(line)).collect()
+            text::logical_lines(&text)
+                .iter()
+                .take(MAX_LINES + 1)
+                .map(|line| DependencyLine::of_pip(line))
+                .collect()
         }
         None => Vec::new(),
     };
-    if lines.len() > LISTED {
-        lines.truncate(LISTED);
-        lines.push(Line::cut());
+    if lines.len() > MAX_LINES {
+        lines.truncate(MAX_LINES);
+        lines.push(DependencyLine::truncation_mark());
     }
     lines
 }
@@ -170,7 +179,7 @@ fn without_hashes(options: Vec<String>) -> (Vec<String>, Vec<String>) {
 }
 
 /// Returns a short digest of the sorted hashes.
-fn fold(hashes: &[String]) -> String {
+fn hash_digest(hashes: &[String]) -> String {
     if hashes.is_empty() {
         return String::new();
     }
@@ -192,7 +201,7 @@ fn name_of(requirement: &str) -> &str {
 }
 
 /// Returns the package name in the `#egg=` fragment of an address.
-fn egg(text: &str) -> Option<&str> {
+fn egg_name(text: &str) -> Option<&str> {
     let name = text.split_once("#egg=").or_else(|| text.split_once("&egg="))?.1;
     Some(name.split(['&', '[', ' ']).next().unwrap_or(name)).filter(|name| !name.is_empty())
 }
@@ -202,7 +211,7 @@ fn is_version(text: &str) -> bool {
 }
 
 /// Returns a Python package's normalised name (PEP 503).
-pub(super) fn normal(name: &str) -> String {
+pub(super) fn normalize_name(name: &str) -> String {
     let mut normal = String::with_capacity(name.len());
     for char in name.chars() {
         match char {
@@ -219,7 +228,10 @@ mod tests {
     use super::*;
 
     fn shown(path: &str, text: &str) -> Vec<String> {
-        listing(path, text.as_bytes()).iter().map(|line| format!("{}|{}", line.name, line.whole())).collect()
+        listing(path, text.as_bytes())
+            .iter()
+            .map(|line| format!("{}|{}", line.name, line.display_text()))
+            .collect()
     }
 
     #[test]
@@ -251,7 +263,7 @@ mod tests {
         let pandas = &listing("requirements.txt", text.as_bytes())[1];
         assert_eq!((pandas.hashes, pandas.fold.len()), (2, 16));
         let kept = serde_json::to_string(pandas).unwrap();
-        assert_eq!(&serde_json::from_str::<Line>(&kept).unwrap(), pandas);
+        assert_eq!(&serde_json::from_str::<DependencyLine>(&kept).unwrap(), pandas);
         assert!(!kept.contains("aa") || pandas.fold.contains("aa"), "{kept}");
     }
 
@@ -264,10 +276,10 @@ mod tests {
 
     #[test]
     fn a_listing_is_bounded_and_marked_as_truncated() {
-        let text = (0..=LISTED).map(|n| format!("p{n}==1\n")).collect::<Vec<_>>().concat();
+        let text = (0..=MAX_LINES).map(|n| format!("p{n}==1\n")).collect::<Vec<_>>().concat();
         let lines = listing("requirements.txt", text.as_bytes());
-        assert_eq!(lines.len(), LISTED + 1);
-        assert!(lines[LISTED].is_cut() && !lines[0].is_cut());
-        assert!(listing("requirements.txt", &vec![b'a'; LARGEST + 1])[0].is_cut());
+        assert_eq!(lines.len(), MAX_LINES + 1);
+        assert!(lines[MAX_LINES].is_truncation_mark() && !lines[0].is_truncation_mark());
+        assert!(listing("requirements.txt", &vec![b'a'; MAX_FILE_BYTES + 1])[0].is_truncation_mark());
     }
 }

@@ -6,15 +6,15 @@
 use serde_json::Value;
 
 use super::catalogue::is_pylock;
-use super::listing::{LISTED, Line};
+use super::listing::{DependencyLine, MAX_LINES};
 
-pub(super) type Reader = fn(&str) -> Vec<Line>;
+pub(super) type LockFileReader = fn(&str) -> Vec<DependencyLine>;
 
 /// Returns the reader for a file with this name, if it is a lock file.
-pub(super) fn reader(name: &str) -> Option<Reader> {
+pub(super) fn lock_file_reader(name: &str) -> Option<LockFileReader> {
     Some(match name {
-        "poetry.lock" | "uv.lock" | "pdm.lock" => |text| toml(text, Line::of_python),
-        "Cargo.lock" => |text| toml(text, Line::pinned),
+        "poetry.lock" | "uv.lock" | "pdm.lock" => |text| toml(text, DependencyLine::of_python_package),
+        "Cargo.lock" => |text| toml(text, DependencyLine::of_package),
         "Pipfile.lock" => pipfile,
         "package-lock.json" | "npm-shrinkwrap.json" => npm,
         "yarn.lock" => yarn,
@@ -22,18 +22,18 @@ pub(super) fn reader(name: &str) -> Option<Reader> {
         "go.sum" | "go.work.sum" => go,
         "Gemfile.lock" | "gems.locked" => bundler,
         "composer.lock" => composer,
-        name if is_pylock(name) => |text| toml(text, Line::of_python),
+        name if is_pylock(name) => |text| toml(text, DependencyLine::of_python_package),
         _ => return None,
     })
 }
 
 /// Limits the lines to one more than the maximum of a listing, so that the caller detects the truncation.
-fn bounded(lines: impl Iterator<Item = Line>) -> Vec<Line> {
-    lines.take(LISTED + 1).collect()
+fn bounded(lines: impl Iterator<Item = DependencyLine>) -> Vec<DependencyLine> {
+    lines.take(MAX_LINES + 1).collect()
 }
 
 /// Reads `[[package]]` tables (`[[packages]]` in PEP 751) with `name` and `version`.
-fn toml(text: &str, line: fn(&str, &str) -> Line) -> Vec<Line> {
+fn toml(text: &str, line: fn(&str, &str) -> DependencyLine) -> Vec<DependencyLine> {
     #[derive(Default)]
     struct Package<'a> {
         name: &'a str,
@@ -95,25 +95,25 @@ fn string<'a>(value: &'a Value, name: &str) -> &'a str {
     value[name].as_str().unwrap_or_default()
 }
 
-fn pipfile(text: &str) -> Vec<Line> {
+fn pipfile(text: &str) -> Vec<DependencyLine> {
     let lock = json(text);
     let packages = ["default", "develop"].into_iter().flat_map(|group| entries(&lock[group]));
     bounded(packages.map(|(name, package)| {
         let version = string(package, "version").trim_start_matches("==");
         let commit = string(package, "ref");
         if commit.is_empty() {
-            Line::of_python(name, version)
+            DependencyLine::of_python_package(name, version)
         } else {
-            Line::of_python(name, &at_commit(version, commit))
+            DependencyLine::of_python_package(name, &at_commit(version, commit))
         }
     }))
 }
 
 /// Reads `packages` by path (npm 7 and later), or nested `dependencies` (before).
-fn npm(text: &str) -> Vec<Line> {
-    fn nested(dependencies: &Value, lines: &mut Vec<Line>) {
-        for (name, package) in entries(dependencies).take(LISTED) {
-            lines.push(Line::pinned(name, string(package, "version")));
+fn npm(text: &str) -> Vec<DependencyLine> {
+    fn nested(dependencies: &Value, lines: &mut Vec<DependencyLine>) {
+        for (name, package) in entries(dependencies).take(MAX_LINES) {
+            lines.push(DependencyLine::of_package(name, string(package, "version")));
             nested(&package["dependencies"], lines);
         }
     }
@@ -121,7 +121,7 @@ fn npm(text: &str) -> Vec<Line> {
     if lock["packages"].is_object() {
         let installed = entries(&lock["packages"]).filter_map(|(path, package)| {
             let (_, name) = path.rsplit_once("node_modules/")?;
-            Some(Line::pinned(name, package["version"].as_str()?))
+            Some(DependencyLine::of_package(name, package["version"].as_str()?))
         });
         return bounded(installed);
     }
@@ -131,7 +131,7 @@ fn npm(text: &str) -> Vec<Line> {
 }
 
 /// Reads blocks under `"name@range", name@range:` with a `version` (classic: `version "1"`; since 2: `version: 1`).
-fn yarn(text: &str) -> Vec<Line> {
+fn yarn(text: &str) -> Vec<DependencyLine> {
     let mut name = "";
     let lines = text.lines().filter_map(move |line| {
         if !line.starts_with([' ', '#', '\t']) {
@@ -143,13 +143,13 @@ fn yarn(text: &str) -> Vec<Line> {
         }
         let version = line.strip_prefix("  version")?.trim_start_matches([':', ' ']).trim().trim_matches('"');
         let package = std::mem::take(&mut name);
-        (!package.is_empty() && package != "__metadata").then(|| Line::pinned(package, version))
+        (!package.is_empty() && package != "__metadata").then(|| DependencyLine::of_package(package, version))
     });
     bounded(lines)
 }
 
 /// Reads the keys of `packages:`: `name@1`, `/name@1`, and `/name/1` before version 6. Ignores the part after `(`.
-fn pnpm(text: &str) -> Vec<Line> {
+fn pnpm(text: &str) -> Vec<DependencyLine> {
     let mut inside = false;
     let lines = text.lines().filter_map(|line| {
         if !line.starts_with(' ') {
@@ -161,23 +161,23 @@ fn pnpm(text: &str) -> Vec<Line> {
             key.trim_end().trim_end_matches("{}").trim_end().strip_suffix(':')?.trim_matches(['\'', '"']);
         let key = key.trim_start_matches('/').split(['(', '_']).next()?;
         let at = key.get(1..)?.rfind(['@', '/'])? + 1;
-        Some(Line::pinned(&key[..at], &key[at + 1..]))
+        Some(DependencyLine::of_package(&key[..at], &key[at + 1..]))
     });
     bounded(lines)
 }
 
 /// Reads `module version hash`; a module with only the hash of its `go.mod` is not built.
-fn go(text: &str) -> Vec<Line> {
+fn go(text: &str) -> Vec<DependencyLine> {
     let lines = text.lines().filter_map(|line| {
         let (module, rest) = line.split_once(' ')?;
         let version = rest.split_whitespace().next().filter(|version| !version.ends_with("/go.mod"))?;
-        Some(Line::pinned(module, version))
+        Some(DependencyLine::of_package(module, version))
     });
     bounded(lines)
 }
 
 /// Reads `name (version)` under `specs:`, indented by four blanks.
-fn bundler(text: &str) -> Vec<Line> {
+fn bundler(text: &str) -> Vec<DependencyLine> {
     let mut inside = false;
     let lines = text.lines().filter_map(|line| {
         if !line.starts_with("    ") {
@@ -186,16 +186,19 @@ fn bundler(text: &str) -> Vec<Line> {
         }
         let spec = line.strip_prefix("    ").filter(|spec| inside && !spec.starts_with(' '))?;
         let (name, version) = spec.split_once(" (")?;
-        Some(Line::pinned(name, version.trim_end_matches(')')))
+        Some(DependencyLine::of_package(name, version.trim_end_matches(')')))
     });
     bounded(lines)
 }
 
-fn composer(text: &str) -> Vec<Line> {
+fn composer(text: &str) -> Vec<DependencyLine> {
     let lock = json(text);
     let groups = ["packages", "packages-dev"].into_iter();
     let packages = groups.flat_map(|group| lock[group].as_array().into_iter().flatten());
-    bounded(packages.map(|package| Line::pinned(string(package, "name"), string(package, "version"))))
+    bounded(
+        packages
+            .map(|package| DependencyLine::of_package(string(package, "name"), string(package, "version"))),
+    )
 }
 
 #[cfg(test)]
@@ -285,7 +288,7 @@ mod tests {
         ];
         for (path, text, packages) in table {
             let lines = listing(path, text.as_bytes());
-            let shown: Vec<_> = lines.iter().map(crate::requirements::Line::whole).collect();
+            let shown: Vec<_> = lines.iter().map(crate::requirements::DependencyLine::display_text).collect();
             assert_eq!(&shown, packages, "{path}");
         }
         assert_eq!(

@@ -31,18 +31,18 @@ mod text;
 mod properties;
 
 pub(crate) use catalogue::{FILE_VARIABLES, is_requirements_name};
-pub use change::{Change, changes};
-pub use closure::{Closure, Found, View};
-pub use command::{Named, installs, named_by};
-pub(crate) use command::{installs_argv, named_by_argv, read_script};
-pub(crate) use launcher::{PREFIXES, RUNNERS, is_versioned, program, wrapper};
-pub use listing::{Line, listing};
-pub(crate) use script::{Language, Script};
+pub use change::{DependencyChange, dependency_changes};
+pub use closure::{DependencyClosure, ProjectFile, ProjectView};
+pub use command::{CommandDependencies, command_dependencies, installs};
+pub(crate) use command::{argv_dependencies, installs_argv, script_dependencies};
+pub(crate) use launcher::{PREFIX_WORDS, RUNNER_TOOLS, is_versioned, program_name, wrapper};
+pub use listing::{DependencyLine, listing};
+pub(crate) use script::{Script, ScriptLanguage};
 pub(crate) use shell::{Command, commands};
 
 /// The format of a dependency file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Format {
+pub enum DependencyFormat {
     /// A pip requirements or constraints file: comments are ignored, `-r` and `-c` are followed.
     PipRequirements,
     /// Any other file: every byte matters.
@@ -51,25 +51,25 @@ pub enum Format {
 
 /// A dependency file that a command reads.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileUse {
+pub struct DependencyFile {
     /// The path, relative to the working directory unless it starts with `/`.
     pub path: String,
     /// The format in which it is read.
-    pub format: Format,
+    pub format: DependencyFormat,
     /// The directory in which the command runs, relative like the path. Local projects in a requirement file are
     /// relative to it.
     pub directory: String,
 }
 
-impl FileUse {
+impl DependencyFile {
     /// Creates the use of a pip requirements or constraints file.
     pub fn requirements(path: impl Into<String>) -> Self {
-        Self { path: path.into(), format: Format::PipRequirements, directory: String::new() }
+        Self { path: path.into(), format: DependencyFormat::PipRequirements, directory: String::new() }
     }
 
     /// Creates the use of a file of which every byte matters.
     pub(crate) fn verbatim(path: impl Into<String>) -> Self {
-        Self { path: path.into(), format: Format::Verbatim, directory: String::new() }
+        Self { path: path.into(), format: DependencyFormat::Verbatim, directory: String::new() }
     }
 }
 

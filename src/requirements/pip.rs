@@ -3,13 +3,13 @@
 //! The same rules apply to `uv pip`, `pip-sync` and `pip-compile`.
 
 use super::catalogue::is_pylock;
-use super::{FileUse, join};
+use super::{DependencyFile, join};
 
 /// The files that determine the dependencies of a local project.
 pub(super) const PROJECT_FILES: [&str; 3] = ["pyproject.toml", "setup.py", "setup.cfg"];
 
 /// Options whose value is not a dependency file.
-const VALUED: [&str; 42] = [
+const VALUE_OPTIONS: [&str; 42] = [
     "--index-url",
     "--extra-index-url",
     "--default-index",
@@ -56,14 +56,14 @@ const VALUED: [&str; 42] = [
 
 /// The directories to which paths are relative.
 #[derive(Clone, Copy)]
-pub(super) struct Places<'a> {
+pub(super) struct BaseDirectories<'a> {
     /// For requirement files: the working directory, or the directory of the including file.
     pub(super) files: &'a str,
     /// For local projects and archives: the working directory.
     pub(super) projects: &'a str,
 }
 
-impl<'a> Places<'a> {
+impl<'a> BaseDirectories<'a> {
     /// Returns places in which all paths are relative to one directory, as on a command line.
     pub(super) fn at(directory: &'a str) -> Self {
         Self { files: directory, projects: directory }
@@ -71,7 +71,11 @@ impl<'a> Places<'a> {
 }
 
 /// Returns the files that the arguments after the subcommand name. `positional` is the meaning of positional arguments.
-pub(super) fn named(arguments: &[String], places: Places<'_>, positional: Positional) -> Vec<FileUse> {
+pub(super) fn argument_files(
+    arguments: &[String],
+    places: BaseDirectories<'_>,
+    positional: Positional,
+) -> Vec<DependencyFile> {
     let mut uses = Vec::new();
     let mut arguments = arguments.iter().map(String::as_str);
     while let Some(argument) = arguments.next() {
@@ -79,17 +83,17 @@ pub(super) fn named(arguments: &[String], places: Places<'_>, positional: Positi
             let (name, value) =
                 long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
             let mut value = || value.or_else(|| arguments.next()).unwrap_or_default();
-            match unabbreviated(name) {
+            match full_option_name(name) {
                 "requirement" | "requirements" | "constraint" | "constraints" | "override" | "overrides"
                 | "build-constraint" | "build-constraints" | "exclude" | "excludes" => {
-                    requirement(value(), places.files, &mut uses);
+                    add_requirement_file(value(), places.files, &mut uses);
                 }
-                "editable" => local(value(), places.projects, &mut uses),
+                "editable" => add_local_project(value(), places.projects, &mut uses),
                 "requirements-from-script" => {
-                    uses.push(FileUse::verbatim(join(places.files, value())));
+                    uses.push(DependencyFile::verbatim(join(places.files, value())));
                 }
-                "group" => group(value(), places.projects, &mut uses),
-                _ if VALUED.contains(&format!("--{name}").as_str()) => {
+                "group" => add_dependency_group(value(), places.projects, &mut uses),
+                _ if VALUE_OPTIONS.contains(&format!("--{name}").as_str()) => {
                     value();
                 }
                 _ => {}
@@ -101,8 +105,8 @@ pub(super) fn named(arguments: &[String], places: Places<'_>, positional: Positi
                 let rest = rest.strip_prefix('=').unwrap_or(rest);
                 let mut value = || if rest.is_empty() { arguments.next().unwrap_or_default() } else { rest };
                 match option {
-                    'r' | 'c' | 'b' => requirement(value(), places.files, &mut uses),
-                    'e' => local(value(), places.projects, &mut uses),
+                    'r' | 'c' | 'b' => add_requirement_file(value(), places.files, &mut uses),
+                    'e' => add_local_project(value(), places.projects, &mut uses),
                     'i' | 'f' | 't' | 'd' | 'w' | 'C' | 'p' | 'o' | 'P' => {
                         value();
                     }
@@ -112,8 +116,8 @@ pub(super) fn named(arguments: &[String], places: Places<'_>, positional: Positi
             }
         } else {
             match positional {
-                Positional::Requirements => requirement(argument, places.files, &mut uses),
-                Positional::Packages => package(argument, places.projects, &mut uses),
+                Positional::Requirements => add_requirement_file(argument, places.files, &mut uses),
+                Positional::Packages => add_package(argument, places.projects, &mut uses),
             }
         }
     }
@@ -121,17 +125,17 @@ pub(super) fn named(arguments: &[String], places: Places<'_>, positional: Positi
 }
 
 /// Returns the full name of an option whose value is a file: pip accepts unique prefixes.
-fn unabbreviated(name: &str) -> &str {
+fn full_option_name(name: &str) -> &str {
     let shortest = [("requirement", "requirem"), ("constraint", "const"), ("editable", "ed")];
     let full = shortest.iter().find(|(full, least)| full.starts_with(name) && name.len() >= least.len());
     full.map_or(name, |(full, _)| full)
 }
 
 /// Adds the file of a dependency group of a project (PEP 735): `NAME` or `PATH:NAME`.
-fn group(value: &str, directory: &str, uses: &mut Vec<FileUse>) {
+fn add_dependency_group(value: &str, directory: &str, uses: &mut Vec<DependencyFile>) {
     let path = value.rsplit_once(':').map_or("", |(path, _)| path);
     let path = if path.is_empty() { PROJECT_FILES[0] } else { path };
-    uses.push(FileUse::verbatim(join(directory, path)));
+    uses.push(DependencyFile::verbatim(join(directory, path)));
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -142,7 +146,7 @@ pub(super) enum Positional {
     Requirements,
 }
 
-fn requirement(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
+fn add_requirement_file(path: &str, directory: &str, uses: &mut Vec<DependencyFile>) {
     let path = local_path(path);
     if is_address(path) || matches!(path, "" | "-") || path.starts_with("/dev/") {
         return;
@@ -152,9 +156,9 @@ fn requirement(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
     let name = bare.rsplit('/').next().unwrap_or(bare);
     // `uv pip` and pip-compile accept project files as requirements.
     uses.push(if PROJECT_FILES.contains(&name) || is_pylock(name) {
-        FileUse::verbatim(join(directory, bare))
+        DependencyFile::verbatim(join(directory, bare))
     } else {
-        FileUse::requirements(join(directory, path))
+        DependencyFile::requirements(join(directory, path))
     });
 }
 
@@ -165,7 +169,7 @@ fn local_path(path: &str) -> &str {
 }
 
 /// Adds the local files of a positional argument or of the requirement on a line.
-pub(super) fn package(argument: &str, directory: &str, uses: &mut Vec<FileUse>) {
+pub(super) fn add_package(argument: &str, directory: &str, uses: &mut Vec<DependencyFile>) {
     let path = argument.split_once('@').map_or(argument, |(name, address)| {
         let is_name = name.chars().all(|char| char.is_ascii_alphanumeric() || "-_.[], ".contains(char));
         if is_name { address } else { argument }
@@ -179,14 +183,14 @@ pub(super) fn package(argument: &str, directory: &str, uses: &mut Vec<FileUse>) 
     let bare = path.split_once('[').map_or(path, |(bare, _)| bare);
     let archive = [".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz"];
     if archive.iter().any(|suffix| bare.ends_with(suffix)) {
-        uses.push(FileUse::verbatim(join(directory, bare)));
+        uses.push(DependencyFile::verbatim(join(directory, bare)));
     } else if path.starts_with('.') || path.contains('/') {
-        local(path, directory, uses);
+        add_local_project(path, directory, uses);
     }
 }
 
 /// Adds the files of a local project, possibly with extras: `.`, `./lib[dev]`.
-pub(super) fn local(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
+pub(super) fn add_local_project(path: &str, directory: &str, uses: &mut Vec<DependencyFile>) {
     if is_address(path) {
         return;
     }
@@ -195,7 +199,7 @@ pub(super) fn local(path: &str, directory: &str, uses: &mut Vec<FileUse>) {
     let path = path.split_once('[').map_or(path, |(path, _)| path).trim_end_matches('/');
     let project = join(directory, if path.is_empty() { "." } else { path });
     let project = if project == "." { "" } else { project.strip_suffix("/.").unwrap_or(&project) };
-    uses.extend(PROJECT_FILES.iter().map(|file| FileUse::verbatim(join(project, file))));
+    uses.extend(PROJECT_FILES.iter().map(|file| DependencyFile::verbatim(join(project, file))));
 }
 
 /// Returns `true` if a path is a remote address.

@@ -9,12 +9,12 @@ use super::join;
 pub(crate) struct Script {
     /// The possible paths, relative like those of a [`super::FileUse`]. For a program, only its name.
     pub(crate) paths: Vec<String>,
-    pub(crate) language: Language,
+    pub(crate) language: ScriptLanguage,
     pub(crate) directory: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Language {
+pub(crate) enum ScriptLanguage {
     /// A program in `PATH`, interpreted by its shebang line.
     Program,
     /// An executable file, interpreted by its shebang line.
@@ -25,7 +25,7 @@ pub(crate) enum Language {
     Recipes(Vec<String>),
     Tasks,
     /// The scripts in a `package.json` with these names.
-    Package(Vec<String>),
+    PackageScripts(Vec<String>),
 }
 
 /// Limit on the targets of one file: at most the square of this number is followed.
@@ -34,9 +34,9 @@ const DEEPEST: usize = 32;
 impl Script {
     pub(super) fn program(word: &str, directory: &str) -> Self {
         let (language, path) = if word.contains('/') {
-            (Language::File, join(directory, word))
+            (ScriptLanguage::File, join(directory, word))
         } else {
-            (Language::Program, word.to_owned())
+            (ScriptLanguage::Program, word.to_owned())
         };
         Self { paths: vec![path], language, directory: directory.to_owned() }
     }
@@ -44,13 +44,13 @@ impl Script {
     pub(super) fn shell(path: &str, directory: &str) -> Self {
         Self {
             paths: vec![join(directory, path)],
-            language: Language::Shell,
+            language: ScriptLanguage::Shell,
             directory: directory.to_owned(),
         }
     }
 
     /// Returns the script of a task runner such as make, or `None` if `program` is not a task runner or runs no task.
-    pub(super) fn recipes(program: &str, arguments: &[String], directory: &str) -> Option<Self> {
+    pub(super) fn of_task_runner(program: &str, arguments: &[String], directory: &str) -> Option<Self> {
         let valued: &[&str] = match program {
             "make" | "gmake" => &["-f", "--file", "--makefile", "-C", "--directory", "-j", "-o", "-W", "-I"],
             "just" => &["-f", "--justfile", "-d", "--working-directory", "--set"],
@@ -94,9 +94,9 @@ impl Script {
             .map(|word| (*word).to_owned())
             .collect();
         let (language, names): (_, &[&str]) = match program {
-            "make" | "gmake" => (Language::Recipes(targets), &["GNUmakefile", "makefile", "Makefile"]),
-            "just" => (Language::Recipes(targets), &["justfile", "Justfile", ".justfile"]),
-            "task" | "go-task" => (Language::Tasks, &["Taskfile.yml", "Taskfile.yaml", "taskfile.yml"]),
+            "make" | "gmake" => (ScriptLanguage::Recipes(targets), &["GNUmakefile", "makefile", "Makefile"]),
+            "just" => (ScriptLanguage::Recipes(targets), &["justfile", "Justfile", ".justfile"]),
+            "task" | "go-task" => (ScriptLanguage::Tasks, &["Taskfile.yml", "Taskfile.yaml", "taskfile.yml"]),
             _ => {
                 let first = targets.first()?.as_str();
                 match first {
@@ -105,7 +105,7 @@ impl Script {
                     _ => return None,
                 }
                 targets.truncate(1);
-                (Language::Package(targets), &["package.json"])
+                (ScriptLanguage::PackageScripts(targets), &["package.json"])
             }
         };
         let names = if files.is_empty() { names.to_vec() } else { files };
@@ -116,8 +116,8 @@ impl Script {
     /// Returns the commands as a shell script, or `None` if they cannot be determined.
     pub(crate) fn commands(&self, text: &str) -> Option<String> {
         match &self.language {
-            Language::Shell => Some(text.to_owned()),
-            Language::File | Language::Program => {
+            ScriptLanguage::Shell => Some(text.to_owned()),
+            ScriptLanguage::File | ScriptLanguage::Program => {
                 let first = text.lines().next().unwrap_or_default();
                 let interpreter = first.strip_prefix("#!").unwrap_or("sh").trim();
                 let is_shell = interpreter
@@ -125,9 +125,9 @@ impl Script {
                     .any(|word| matches!(word, "sh" | "bash" | "dash" | "ash" | "zsh" | "ksh"));
                 is_shell.then(|| text.to_owned())
             }
-            Language::Recipes(targets) => recipes(text, targets),
-            Language::Tasks => Some(tasks(text)),
-            Language::Package(names) => package(text, names),
+            ScriptLanguage::Recipes(targets) => recipes(text, targets),
+            ScriptLanguage::Tasks => Some(tasks(text)),
+            ScriptLanguage::PackageScripts(names) => package(text, names),
         }
     }
 }
@@ -288,16 +288,18 @@ mod tests {
         let task =
             "version: '3'\ntasks:\n  deps:\n    cmds:\n      - pip install -r a.txt\n      - cmd: uv sync\n";
         let package = r#"{"scripts": {"build": "webpack", "prebuild": "npm ci", "lint": "eslint"}}"#;
-        let recipes =
-            |targets: &[&str]| Language::Recipes(targets.iter().map(|target| (*target).to_owned()).collect());
-        let scripts =
-            |names: &[&str]| Language::Package(names.iter().map(|name| (*name).to_owned()).collect());
+        let recipes = |targets: &[&str]| {
+            ScriptLanguage::Recipes(targets.iter().map(|target| (*target).to_owned()).collect())
+        };
+        let scripts = |names: &[&str]| {
+            ScriptLanguage::PackageScripts(names.iter().map(|name| (*name).to_owned()).collect())
+        };
         for (language, text, expected) in [
-            (Language::File, "#!/bin/sh\npip install x", Some("#!/bin/sh\npip install x")),
-            (Language::File, "#!/usr/bin/env bash\nx", Some("#!/usr/bin/env bash\nx")),
-            (Language::File, "pip install x", Some("pip install x")),
-            (Language::Program, "#!/usr/bin/env python3\nimport pip", None),
-            (Language::Shell, "#!/usr/bin/python\nx", Some("#!/usr/bin/python\nx")),
+            (ScriptLanguage::File, "#!/bin/sh\npip install x", Some("#!/bin/sh\npip install x")),
+            (ScriptLanguage::File, "#!/usr/bin/env bash\nx", Some("#!/usr/bin/env bash\nx")),
+            (ScriptLanguage::File, "pip install x", Some("pip install x")),
+            (ScriptLanguage::Program, "#!/usr/bin/env python3\nimport pip", None),
+            (ScriptLanguage::Shell, "#!/usr/bin/python\nx", Some("#!/usr/bin/python\nx")),
             (
                 recipes(&["deps"]),
                 make,
@@ -316,7 +318,7 @@ mod tests {
             (recipes(&[]), "", None),
             (recipes(&["deps"]), just, Some("pip3 install -r a.txt\nuv sync\n")),
             (recipes(&[]), just, Some("pip3 install -r a.txt\nuv sync\n")),
-            (Language::Tasks, task, Some("pip install -r a.txt\nuv sync")),
+            (ScriptLanguage::Tasks, task, Some("pip install -r a.txt\nuv sync")),
             (scripts(&["build"]), package, Some("webpack\nnpm ci")),
             (scripts(&["lint"]), package, Some("eslint")),
             (scripts(&["none"]), package, None),
@@ -342,9 +344,9 @@ mod tests {
             ("ls", "-"),
         ] {
             let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
-            let shown = Script::recipes(&words[0], &words[1..], "").map_or("-".to_owned(), |script| {
+            let shown = Script::of_task_runner(&words[0], &words[1..], "").map_or("-".to_owned(), |script| {
                 let targets = match script.language {
-                    Language::Recipes(targets) | Language::Package(targets) => targets,
+                    ScriptLanguage::Recipes(targets) | ScriptLanguage::PackageScripts(targets) => targets,
                     _ => Vec::new(),
                 };
                 let colon = if targets.is_empty() { "" } else { ": " };

@@ -22,10 +22,10 @@ impl AdditionalContext {
             serde_json::Value::Null => None,
             value => Some((name, value.to_string())),
         });
-        Self::of_values(values.collect()).map_err(|reason| format!("`{text}`: {reason}"))
+        Self::from_values(values.collect()).map_err(|reason| format!("`{text}`: {reason}"))
     }
 
-    pub(super) fn of_values(values: BTreeMap<String, String>) -> Result<Self, String> {
+    pub(super) fn from_values(values: BTreeMap<String, String>) -> Result<Self, String> {
         let is_allowed = |c: char| c.is_ascii_alphanumeric() || c == '_';
         let is_name = |name: &str| {
             !name.is_empty()

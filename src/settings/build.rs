@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use super::options::Options;
+use super::options::OptionLayer;
 use super::origin::{FromText, Origin};
-use super::source::{SourceLayer, image_name};
+use super::source::{SourceLayer, parse_image_name};
 use super::{
     BuildSettings, Environment, MountSettings, OutputKind, ProgressMode, PushSettings, Settings,
     SettingsError, TierSettings, fields, output,
 };
 use crate::buildkit::solve::CacheEntry;
-use crate::cli::{BuildArgs, ProgressArg, RefusedArgs};
+use crate::cli::{BuildArgs, ProgressArg, UnsupportedArgs};
 use crate::registry::{ImageRef, InvalidImageRef};
 
 impl FromText for ProgressMode {
@@ -54,15 +54,15 @@ impl BuildSettings {
         settings: &Settings,
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
-        refuse(&args.refused)?;
+        check_supported(&args.unsupported)?;
         let (file, name) = (&settings.file, &args.context);
         let image = file.image(name);
-        let mut layer =
-            SourceLayer::of_flags(args, image.is_some())?.combine(SourceLayer::of_environment(environment)?);
-        let mut options = Options::of_build_flags(args)?;
+        let mut layer = SourceLayer::from_flags(args, image.is_some())?
+            .combine(SourceLayer::from_environment(environment)?);
+        let mut options = OptionLayer::from_build_flags(args)?;
         if let Some(image) = image {
             layer = layer.combine(image.source(name, file, args.push)?);
-            options = options.combine(Options::of_environment(environment)?).combine(image.options());
+            options = options.combine(OptionLayer::from_environment(environment)?).combine(image.options());
         }
         let options = options.combine(settings.options.clone());
         let mut names = std::mem::take(&mut layer.names);
@@ -83,15 +83,15 @@ impl BuildSettings {
             outputs.iter_mut().filter_map(|output| output.attributes.remove("name")).collect();
         let by_output: Vec<String> =
             by_output.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
-        names.extend(Origin::Flag("output").parse(&by_output, image_name)?);
-        let tags = distinct(names);
+        names.extend(Origin::Flag("output").parse(&by_output, parse_image_name)?);
+        let tags = without_duplicates(names);
         if outputs.iter().any(|output| output.kind == (OutputKind::Image { push: true })) && tags.is_empty() {
             return Err(SettingsError::flag(
                 "push",
                 "the image needs a name: add --tag REGISTRY/NAME:TAG, or names in larder.yaml",
             ));
         }
-        let mut cache_to = caches("cache-to", &args.cache_to)?;
+        let mut cache_to = parse_caches("cache-to", &args.cache_to)?;
         // BuildKit's build argument with the same meaning as `--cache-to type=inline`.
         let inline = source.build_args.get("BUILDKIT_INLINE_CACHE");
         if inline.is_some_and(|on| matches!(on.as_str(), "1" | "true"))
@@ -102,7 +102,7 @@ impl BuildSettings {
         let directory = image.map(|_| file.directory());
         let (context, directory) = (&source.context, directory.as_deref());
         let mounts =
-            MountSettings::resolve(&options, args.carry.allow_shrink, context, directory, environment);
+            MountSettings::resolve(&options, args.cache_mounts.allow_shrink, context, directory, environment);
         Ok(Self {
             source,
             tags,
@@ -110,8 +110,8 @@ impl BuildSettings {
             load: args.load,
             push: PushSettings::resolve(&options),
             create_repository: args.create_repository,
-            default_output: args.output.is_empty() && !args.push && !args.load,
-            cache_from: caches("cache-from", &args.cache_from)?,
+            has_default_output: args.output.is_empty() && !args.push && !args.load,
+            cache_from: parse_caches("cache-from", &args.cache_from)?,
             cache_to,
             no_cache: args.no_cache,
             no_cache_filter: args.no_cache_filter.clone(),
@@ -120,8 +120,8 @@ impl BuildSettings {
             quiet: args.quiet,
             iid_file: args.iidfile.clone(),
             metadata_file: args.metadata_file.clone(),
-            annotations: annotations(&args.annotation)?,
-            attestations: attestations(args)?,
+            annotations: parse_annotations(&args.annotation)?,
+            attestations: parse_attestations(args)?,
             timeout: options.timeout,
             strict: options.strict.unwrap_or_default(),
             tiers: TierSettings::resolve(&options),
@@ -131,11 +131,11 @@ impl BuildSettings {
 }
 
 /// Returns an error for the first unsupported flag. Flags that request the default behaviour (`--rm`) are accepted.
-fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
+fn check_supported(args: &UnsupportedArgs) -> Result<(), SettingsError> {
     const LEAVE_IT_OUT: &str = "leave it out";
     let is_false = |value: &Option<String>| value.as_deref() == Some("false");
     let refuse = |given: bool, flag, reason, instead| {
-        if given { Err(SettingsError::Refused { flag, reason, instead }) } else { Ok(()) }
+        if given { Err(SettingsError::Unsupported { flag, reason, instead }) } else { Ok(()) }
     };
     refuse(
         is_false(&args.rm),
@@ -198,7 +198,7 @@ fn refuse(args: &RefusedArgs) -> Result<(), SettingsError> {
     refuse(!args.policy.is_empty(), "policy", "source policies are not evaluated", elsewhere)
 }
 
-fn distinct(names: Vec<ImageRef>) -> Vec<ImageRef> {
+fn without_duplicates(names: Vec<ImageRef>) -> Vec<ImageRef> {
     let mut distinct = Vec::new();
     for name in names {
         if !distinct.contains(&name) {
@@ -208,20 +208,20 @@ fn distinct(names: Vec<ImageRef>) -> Vec<ImageRef> {
     distinct
 }
 
-fn reference(text: &str) -> Result<ImageRef, String> {
+fn parse_reference(text: &str) -> Result<ImageRef, String> {
     text.parse().map_err(|error: InvalidImageRef| error.to_string())
 }
 
 /// Parses cache entries: `type=…,key=value` or a bare image reference.
-fn caches(flag: &'static str, values: &[String]) -> Result<Vec<CacheEntry>, SettingsError> {
+fn parse_caches(flag: &'static str, values: &[String]) -> Result<Vec<CacheEntry>, SettingsError> {
     // Pipelines pass an empty value to disable the cache, and docker build accepts it.
     let values = values.iter().filter(|value| !value.trim().is_empty());
-    values.map(|value| cache(value).map_err(|reason| SettingsError::flag(flag, reason))).collect()
+    values.map(|value| parse_cache(value).map_err(|reason| SettingsError::flag(flag, reason))).collect()
 }
 
-fn cache(value: &str) -> Result<CacheEntry, String> {
+fn parse_cache(value: &str) -> Result<CacheEntry, String> {
     if !value.contains('=') {
-        reference(value)?;
+        parse_reference(value)?;
         let attributes = [("ref".to_owned(), value.to_owned())].into();
         return Ok(CacheEntry { kind: "registry".to_owned(), attributes });
     }
@@ -234,7 +234,7 @@ fn cache(value: &str) -> Result<CacheEntry, String> {
         return Err(format!("mode `{mode}` is neither min nor max"));
     }
     if let ("registry", Some(name)) = (kind.as_str(), attributes.get("ref")) {
-        reference(name)?;
+        parse_reference(name)?;
     }
     match kind.as_str() {
         "registry" if !attributes.contains_key("ref") => Err("type=registry needs ref=REFERENCE".to_owned()),
@@ -248,7 +248,7 @@ fn cache(value: &str) -> Result<CacheEntry, String> {
 }
 
 /// Converts `[TYPE:]NAME=VALUE` to the attribute `annotation[-TYPE].NAME` of BuildKit's image exporters.
-fn annotations(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
+fn parse_annotations(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
     const KINDS: [&str; 4] = ["manifest", "index", "manifest-descriptor", "index-descriptor"];
     let mut annotations = BTreeMap::new();
     for flag in flags {
@@ -266,7 +266,7 @@ fn annotations(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsErr
     Ok(annotations)
 }
 
-fn attestations(args: &BuildArgs) -> Result<BTreeMap<String, Option<String>>, SettingsError> {
+fn parse_attestations(args: &BuildArgs) -> Result<BTreeMap<String, Option<String>>, SettingsError> {
     let mut attestations = BTreeMap::new();
     let mut add = |flag: &'static str, kind: &str, attributes: &str| match kind {
         "sbom" | "provenance" => {
@@ -320,20 +320,20 @@ mod tests {
 
     #[test]
     fn a_cache_is_a_reference_or_fields_with_a_type() {
-        assert_eq!(cache("reg.example/app:cache").unwrap().attributes["ref"], "reg.example/app:cache");
-        let typed = cache("type=registry,ref=reg.example/app:cache,mode=max").unwrap();
+        assert_eq!(parse_cache("reg.example/app:cache").unwrap().attributes["ref"], "reg.example/app:cache");
+        let typed = parse_cache("type=registry,ref=reg.example/app:cache,mode=max").unwrap();
         assert_eq!((typed.kind.as_str(), typed.attributes["mode"].as_str()), ("registry", "max"));
         for (text, reason) in
             [("type=registry", "needs ref"), ("ref=a", "has no type"), ("type=nfs,ref=a", "is not one of")]
         {
-            assert!(cache(text).unwrap_err().contains(reason), "{text}");
+            assert!(parse_cache(text).unwrap_err().contains(reason), "{text}");
         }
     }
 
     #[test]
     fn annotations_without_a_type_apply_to_the_manifest() {
         let flags = ["a=1".to_owned(), "index,manifest:b=2".to_owned(), "org:c=3".to_owned()];
-        let names: Vec<String> = annotations(&flags).unwrap().into_keys().collect();
+        let names: Vec<String> = parse_annotations(&flags).unwrap().into_keys().collect();
         assert_eq!(
             names,
             ["annotation-index.b", "annotation-manifest.b", "annotation.a", "annotation.org:c"]

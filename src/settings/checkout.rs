@@ -6,8 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Usual names of default branches.
-pub(super) const CUSTOMARY: [&str; 2] = ["main", "master"];
-const REMOTE: &str = "refs/remotes/origin/";
+pub(super) const USUAL_DEFAULT_BRANCHES: [&str; 2] = ["main", "master"];
+const REMOTE_REFERENCES: &str = "refs/remotes/origin/";
 
 /// The branches of a checkout; empty without a checkout.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,12 +17,12 @@ pub(super) struct Checkout {
     /// The branch of `refs/remotes/origin/HEAD`, which `git clone` writes and `git fetch` does not.
     pub(super) origin_head: Option<String>,
     /// The usual default branches that exist on the remote as of the last fetch.
-    pub(super) customary: Vec<&'static str>,
+    pub(super) usual_default_branches: Vec<&'static str>,
 }
 
 impl Checkout {
     /// Reads the checkout that contains `directory`.
-    pub(super) fn around(directory: &Path) -> Self {
+    pub(super) fn containing(directory: &Path) -> Self {
         directory.ancestors().find_map(git_directory).map(|git| Self::read(&git)).unwrap_or_default()
     }
 
@@ -32,15 +32,15 @@ impl Checkout {
         let common = common.unwrap_or_else(|_| git.to_owned());
         let packed = fs::read_to_string(common.join("packed-refs")).unwrap_or_default();
         let has = |name: &str| {
-            let reference = format!("{REMOTE}{name}");
+            let reference = format!("{REMOTE_REFERENCES}{name}");
             let is_packed =
                 || packed.lines().any(|line| line.split_once(' ').is_some_and(|(_, name)| name == reference));
             common.join(&reference).is_file() || is_packed()
         };
         Self {
-            head: symbolic(&git.join("HEAD"), "refs/heads/"),
-            origin_head: symbolic(&common.join(REMOTE).join("HEAD"), REMOTE),
-            customary: CUSTOMARY.into_iter().filter(|name| has(name)).collect(),
+            head: symbolic_branch(&git.join("HEAD"), "refs/heads/"),
+            origin_head: symbolic_branch(&common.join(REMOTE_REFERENCES).join("HEAD"), REMOTE_REFERENCES),
+            usual_default_branches: USUAL_DEFAULT_BRANCHES.into_iter().filter(|name| has(name)).collect(),
         }
     }
 }
@@ -56,7 +56,7 @@ fn git_directory(worktree: &Path) -> Option<PathBuf> {
 }
 
 /// Returns the branch that a symbolic reference names, without the prefix `before`.
-fn symbolic(path: &Path, before: &str) -> Option<String> {
+fn symbolic_branch(path: &Path, before: &str) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
     let name = text.strip_prefix("ref:")?.trim().strip_prefix(before)?;
     // The placeholder of a repository that stores references in the reftable format.
@@ -75,7 +75,7 @@ mod tests {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(path, text).unwrap();
         };
-        assert_eq!(Checkout::around(&base.path().join("none")), Checkout::default());
+        assert_eq!(Checkout::containing(&base.path().join("none")), Checkout::default());
         write("clone/.git/HEAD", "ref: refs/heads/topic/a\n");
         write("clone/.git/refs/remotes/origin/HEAD", "ref: refs/remotes/origin/develop\n");
         write("clone/.git/refs/remotes/origin/main", "0\n");
@@ -84,18 +84,18 @@ mod tests {
             "# pack-refs\n0123 refs/remotes/origin/master\n0123 refs/heads/main\n",
         );
         write("clone/src/a", "");
-        let clone = Checkout::around(&base.path().join("clone/src"));
+        let clone = Checkout::containing(&base.path().join("clone/src"));
         assert_eq!(clone.head.as_deref(), Some("topic/a"));
         assert_eq!(clone.origin_head.as_deref(), Some("develop"));
-        assert_eq!(clone.customary, ["main", "master"]);
+        assert_eq!(clone.usual_default_branches, ["main", "master"]);
         write("clone/.git/worktrees/other/HEAD", "0123456789\n");
         write("clone/.git/worktrees/other/commondir", "../..\n");
         write("other/.git", "gitdir: ../clone/.git/worktrees/other\n");
-        let other = Checkout::around(&base.path().join("other"));
+        let other = Checkout::containing(&base.path().join("other"));
         assert_eq!(other, Checkout { head: None, ..clone });
         write("fetched/.git/HEAD", "0123456789\n");
         write("fetched/.git/packed-refs", "0123 refs/remotes/origin/master\n");
-        let fetched = Checkout::around(&base.path().join("fetched"));
-        assert_eq!(fetched, Checkout { customary: vec!["master"], ..Checkout::default() });
+        let fetched = Checkout::containing(&base.path().join("fetched"));
+        assert_eq!(fetched, Checkout { usual_default_branches: vec!["master"], ..Checkout::default() });
     }
 }

@@ -5,37 +5,37 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::ci_systems::{GIT_BRANCH, IS_PRIMARY, SYSTEMS, System, TAG_NAME};
+use super::ci_systems::{CI_SYSTEMS, CiSystem, GIT_BRANCH, IS_DEFAULT_BRANCH, TAG_NAME};
 use super::{Environment, env_vars};
 
 /// TeamCity's name of the default branch.
-const DEFAULT: &str = "<default>";
+const TEAMCITY_DEFAULT_BRANCH: &str = "<default>";
 
 /// What a CI job builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Built {
+pub(super) enum BuiltReference {
     Branch(String),
     Tag(String),
     /// The number of a pull request.
-    Request(String),
+    PullRequest(String),
     /// A pull request without a known number, or anything else that is not known to be a branch.
     Unknown,
 }
 
 /// A value and the name of the variable that it comes from.
-pub(super) type Sourced<T> = (T, &'static str);
+pub(super) type FromVariable<T> = (T, &'static str);
 
 /// The properties of a CI job.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Job {
-    pub(super) built: Option<Sourced<Built>>,
+pub(super) struct CiJob {
+    pub(super) built: Option<FromVariable<BuiltReference>>,
     /// The branch that the pull request would be merged into.
     pub(super) target: Option<String>,
-    pub(super) default_branch: Option<Sourced<String>>,
+    pub(super) default_branch: Option<FromVariable<String>>,
 }
 
 /// The variables and files of a CI system.
-pub(super) struct Texts<'a> {
+pub(super) struct CiVariables<'a> {
     pub(super) environment: &'a Environment,
     /// TeamCity's configuration parameters.
     pub(super) parameters: &'a BTreeMap<String, String>,
@@ -43,119 +43,126 @@ pub(super) struct Texts<'a> {
     pub(super) event: Option<&'a Value>,
 }
 
-impl Texts<'_> {
+impl CiVariables<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         let parameter = || self.parameters.get(name).map(String::as_str).filter(|value| !value.is_empty());
         self.environment.get(name).or_else(parameter)
     }
 
-    fn first(&self, names: &[&'static str]) -> Option<Sourced<&str>> {
+    fn first_set(&self, names: &[&'static str]) -> Option<FromVariable<&str>> {
         names.iter().find_map(|name| Some((self.get(name)?, *name)))
     }
 
     /// Returns the properties of the job, or `None` if no supported CI system is detected.
-    pub(super) fn job(&self) -> Option<Job> {
-        let system = SYSTEMS.iter().find(|system| self.first(system.marks).is_some())?;
-        let of_event = self.event.map(of_event).unwrap_or_default();
+    pub(super) fn detect_job(&self) -> Option<CiJob> {
+        let system = CI_SYSTEMS.iter().find(|system| self.first_set(system.markers).is_some())?;
+        let of_event = self.event.map(job_from_event).unwrap_or_default();
         let default_branch = of_event.default_branch.or_else(|| {
-            let (name, from) = self.first(system.default_branch)?;
+            let (name, from) = self.first_set(system.default_branch)?;
             Some((branch_name(name).to_owned(), from))
         });
         let built = of_event.built.or_else(|| self.built(system));
         let built = match built {
-            Some((Built::Branch(name), from)) if name == DEFAULT => {
-                default_branch.clone().map(|(name, _)| (Built::Branch(name), from))
+            Some((BuiltReference::Branch(name), from)) if name == TEAMCITY_DEFAULT_BRANCH => {
+                default_branch.clone().map(|(name, _)| (BuiltReference::Branch(name), from))
             }
             built => built,
         };
         let default_branch = default_branch.or_else(|| match &built {
-            Some((Built::Branch(name), _)) => {
-                let (_, from) = self.first(IS_PRIMARY).filter(|(value, _)| *value == "true")?;
+            Some((BuiltReference::Branch(name), _)) => {
+                let (_, from) = self.first_set(IS_DEFAULT_BRANCH).filter(|(value, _)| *value == "true")?;
                 Some((name.clone(), from))
             }
             _ => None,
         });
-        let is_request = matches!(built, Some((Built::Request(_) | Built::Unknown, _)));
-        let target = self.first(system.target).filter(|_| is_request);
+        let is_request = matches!(built, Some((BuiltReference::PullRequest(_) | BuiltReference::Unknown, _)));
+        let target = self.first_set(system.target).filter(|_| is_request);
         let target = target.map(|(name, _)| branch_name(name).to_owned()).or(of_event.target);
-        Some(Job { built, target, default_branch })
+        Some(CiJob { built, target, default_branch })
     }
 
-    fn built(&self, system: &System) -> Option<Sourced<Built>> {
-        for name in system.request {
+    fn built(&self, system: &CiSystem) -> Option<FromVariable<BuiltReference>> {
+        for name in system.pull_request {
             match self.get(name) {
                 None | Some("false") => {}
                 // Codefresh does not substitute variables without a value.
                 Some(value) if value.starts_with("${") => {}
-                Some(value) => return Some((request(value), *name)),
+                Some(value) => return Some((parse_pull_request(value), *name)),
             }
         }
-        let branch =
-            self.first(system.branch).and_then(|(value, from)| Some((reference(value, from)?, from)));
-        let event = self.first(system.events).filter(|(event, _)| is_request_event(event));
+        let branch = self
+            .first_set(system.branch)
+            .and_then(|(value, from)| Some((parse_reference(value, from)?, from)));
+        let event = self.first_set(system.events).filter(|(event, _)| is_pull_request_event(event));
         match (event, branch) {
             // The job builds a pull request, so the branch is its target or belongs to a fork.
-            (Some((_, from)), Some((Built::Branch(_), _)) | None) => Some((Built::Unknown, from)),
+            (Some((_, from)), Some((BuiltReference::Branch(_), _)) | None) => {
+                Some((BuiltReference::Unknown, from))
+            }
             (_, branch) => {
                 let is_tag =
                     |name: &str, from| from != TAG_NAME || self.get(env_vars::BRANCH_NAME) == Some(name);
-                let tag = self.first(system.tag).filter(|(name, from)| is_tag(name, *from));
-                tag.map(|(name, from)| (Built::Tag(name.to_owned()), from)).or(branch)
+                let tag = self.first_set(system.tag).filter(|(name, from)| is_tag(name, *from));
+                tag.map(|(name, from)| (BuiltReference::Tag(name.to_owned()), from)).or(branch)
             }
         }
     }
 }
 
 /// Parses the number or address of a pull request.
-fn request(value: &str) -> Built {
+fn parse_pull_request(value: &str) -> BuiltReference {
     let number = value.rsplit('/').next().unwrap_or_default();
     if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        Built::Request(number.to_owned())
+        BuiltReference::PullRequest(number.to_owned())
     } else {
-        Built::Unknown
+        BuiltReference::Unknown
     }
 }
 
 /// Returns `true` if `event`, in any system's spelling, is a pull request.
-fn is_request_event(event: &str) -> bool {
+fn is_pull_request_event(event: &str) -> bool {
     let word: String = event.chars().filter(char::is_ascii_alphanumeric).collect();
     let word = word.to_ascii_lowercase();
     word.contains("pullrequest") || word.contains("mergerequest") || word == "merge"
 }
 
 /// Returns the branch or tag that the value of the variable `from` names, or `None` if it names neither.
-fn reference(value: &str, from: &str) -> Option<Built> {
+fn parse_reference(value: &str, from: &str) -> Option<BuiltReference> {
     let is_trigger = from == "CODEBUILD_WEBHOOK_TRIGGER";
     let short = branch_name(value);
     let short = if from == GIT_BRANCH { short.strip_prefix("origin/").unwrap_or(short) } else { short };
     if ["HEAD", "detached"].contains(&short) {
         return None;
     }
-    if let Some(built) = numbered(short.strip_prefix("refs/").unwrap_or(short)) {
+    if let Some(built) = parse_pull_request_reference(short.strip_prefix("refs/").unwrap_or(short)) {
         return Some(built);
     }
     if let Some(name) = short.strip_prefix("refs/tags/") {
-        return Some(Built::Tag(name.to_owned()));
+        return Some(BuiltReference::Tag(name.to_owned()));
     }
     if is_trigger {
         return Some(match short.split_once('/') {
-            Some(("branch", name)) => Built::Branch(name.to_owned()),
-            Some(("tag", name)) => Built::Tag(name.to_owned()),
-            _ => Built::Unknown,
+            Some(("branch", name)) => BuiltReference::Branch(name.to_owned()),
+            Some(("tag", name)) => BuiltReference::Tag(name.to_owned()),
+            _ => BuiltReference::Unknown,
         });
     }
-    Some(if short.starts_with("refs/") { Built::Unknown } else { Built::Branch(short.to_owned()) })
+    Some(if short.starts_with("refs/") {
+        BuiltReference::Unknown
+    } else {
+        BuiltReference::Branch(short.to_owned())
+    })
 }
 
 /// Parses a reference such as `pull/7/merge` in the notation of any host.
-fn numbered(reference: &str) -> Option<Built> {
+fn parse_pull_request_reference(reference: &str) -> Option<BuiltReference> {
     let mut parts = reference.split('/');
     let kind = parts.next()?;
     let number = parts.next()?;
     let is_request = ["pull", "pr", "pull-requests", "merge-requests"].contains(&kind)
         && !number.is_empty()
         && number.bytes().all(|byte| byte.is_ascii_digit());
-    is_request.then(|| Built::Request(number.to_owned()))
+    is_request.then(|| BuiltReference::PullRequest(number.to_owned()))
 }
 
 /// Strips the prefix of a full reference.
@@ -166,10 +173,10 @@ fn branch_name(name: &str) -> &str {
 }
 
 /// Reads GitHub's event: the default branch, and the pull request of jobs whose variables only name a branch.
-fn of_event(event: &Value) -> Job {
+fn job_from_event(event: &Value) -> CiJob {
     let text = |pointer: &str| event.pointer(pointer).and_then(Value::as_str);
     let number = |pointer: &str| event.pointer(pointer).and_then(Value::as_u64);
-    let is_run_of_request = text("/workflow_run/event").is_some_and(is_request_event);
+    let is_run_of_request = text("/workflow_run/event").is_some_and(is_pull_request_event);
     let is_request = event.get("pull_request").is_some_and(Value::is_object);
     let is_comment = event.pointer("/issue/pull_request").is_some();
     let number = if is_request {
@@ -182,14 +189,15 @@ fn of_event(event: &Value) -> Job {
         None
     };
     let built = (is_request || is_comment || is_run_of_request).then(|| {
-        let built = number.map_or(Built::Unknown, |number| Built::Request(number.to_string()));
+        let built =
+            number.map_or(BuiltReference::Unknown, |number| BuiltReference::PullRequest(number.to_string()));
         (built, env_vars::GITHUB_EVENT_PATH)
     });
     let target = text("/pull_request/base/ref")
         .or_else(|| text("/merge_group/base_ref"))
         .or_else(|| text("/workflow_run/pull_requests/0/base/ref"));
     let default_branch = text("/repository/default_branch");
-    Job {
+    CiJob {
         built,
         target: target.map(|name| branch_name(name).to_owned()),
         default_branch: default_branch.map(|name| (name.to_owned(), env_vars::GITHUB_EVENT_PATH)),
@@ -197,7 +205,7 @@ fn of_event(event: &Value) -> Job {
 }
 
 /// Parses a Java properties file of TeamCity, with only the escapes that occur in branch names.
-pub(super) fn java_properties(text: &str) -> BTreeMap<String, String> {
+pub(super) fn parse_java_properties(text: &str) -> BTreeMap<String, String> {
     let pairs = text.lines().filter(|line| !line.trim_start().starts_with(['#', '!']));
     let pairs = pairs.filter_map(|line| line.trim_start().split_once('='));
     pairs.map(|(name, value)| (name.trim().replace('\\', ""), value.trim().replace('\\', ""))).collect()

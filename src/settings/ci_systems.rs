@@ -7,16 +7,16 @@ pub(super) const GIT_BRANCH: &str = "GIT_BRANCH";
 /// Set by Jenkins: the tag, if it equals `BRANCH_NAME`; elsewhere the variable often holds an image's tag.
 pub(super) const TAG_NAME: &str = "TAG_NAME";
 /// Set by Jenkins and TeamCity: `true` in a job of the default branch.
-pub(super) const IS_PRIMARY: &[&str] = &["BRANCH_IS_PRIMARY", "teamcity.build.branch.is_default"];
+pub(super) const IS_DEFAULT_BRANCH: &[&str] = &["BRANCH_IS_PRIMARY", "teamcity.build.branch.is_default"];
 
 /// The variables of a CI system; the first one in a list that is set is used.
-pub(super) struct System {
+pub(super) struct CiSystem {
     /// At least one of these is set in every job.
-    pub(super) marks: &'static [&'static str],
+    pub(super) markers: &'static [&'static str],
     /// The event that started the job, see [`is_request_event`].
     pub(super) events: &'static [&'static str],
     /// The number or address of the pull request; empty or `false` if there is none.
-    pub(super) request: &'static [&'static str],
+    pub(super) pull_request: &'static [&'static str],
     /// The branch that a pull request would be merged into.
     pub(super) target: &'static [&'static str],
     /// The tag; set only in jobs that build one.
@@ -26,22 +26,29 @@ pub(super) struct System {
     pub(super) default_branch: &'static [&'static str],
 }
 
-const NONE: System =
-    System { marks: &[], events: &[], request: &[], target: &[], tag: &[], branch: &[], default_branch: &[] };
+const NO_VARIABLES: CiSystem = CiSystem {
+    markers: &[],
+    events: &[],
+    pull_request: &[],
+    target: &[],
+    tag: &[],
+    branch: &[],
+    default_branch: &[],
+};
 
 /// All supported CI systems. TeamCity's configuration parameters, which are in a file, are listed like variables.
-pub(super) const SYSTEMS: &[System] = &[
+pub(super) const CI_SYSTEMS: &[CiSystem] = &[
     // GitHub, Gitea, Forgejo. The event file contains more, see `of_event`.
-    System {
-        marks: &["GITHUB_ACTIONS", env_vars::GITHUB_REF],
+    CiSystem {
+        markers: &["GITHUB_ACTIONS", env_vars::GITHUB_REF],
         events: &["GITHUB_EVENT_NAME"],
         target: &[env_vars::GITHUB_BASE_REF],
         branch: &[env_vars::GITHUB_REF],
-        ..NONE
+        ..NO_VARIABLES
     },
     // GitLab
-    System {
-        marks: &[
+    CiSystem {
+        markers: &[
             "GITLAB_CI",
             "CI_COMMIT_REF_NAME",
             "CI_COMMIT_REF_SLUG",
@@ -49,155 +56,162 @@ pub(super) const SYSTEMS: &[System] = &[
             "CI_DEFAULT_BRANCH",
         ],
         events: &["CI_PIPELINE_SOURCE"],
-        request: &["CI_MERGE_REQUEST_IID", "CI_EXTERNAL_PULL_REQUEST_IID"],
+        pull_request: &["CI_MERGE_REQUEST_IID", "CI_EXTERNAL_PULL_REQUEST_IID"],
         target: &["CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "CI_EXTERNAL_PULL_REQUEST_TARGET_BRANCH_NAME"],
         tag: &["CI_COMMIT_TAG"],
         branch: &["CI_COMMIT_BRANCH", "CI_COMMIT_REF_NAME", "CI_COMMIT_REF_SLUG"],
         default_branch: &["CI_DEFAULT_BRANCH"],
     },
     // Bitbucket Pipelines
-    System {
-        marks: &["BITBUCKET_BUILD_NUMBER", "BITBUCKET_BRANCH", "BITBUCKET_TAG"],
-        request: &["BITBUCKET_PR_ID"],
+    CiSystem {
+        markers: &["BITBUCKET_BUILD_NUMBER", "BITBUCKET_BRANCH", "BITBUCKET_TAG"],
+        pull_request: &["BITBUCKET_PR_ID"],
         target: &["BITBUCKET_PR_DESTINATION_BRANCH"],
         tag: &["BITBUCKET_TAG"],
         branch: &["BITBUCKET_BRANCH"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // CircleCI
-    System {
-        marks: &["CIRCLECI", "CIRCLE_BRANCH", "CIRCLE_TAG"],
-        request: &["CIRCLE_PR_NUMBER", "CIRCLE_PULL_REQUEST"],
+    CiSystem {
+        markers: &["CIRCLECI", "CIRCLE_BRANCH", "CIRCLE_TAG"],
+        pull_request: &["CIRCLE_PR_NUMBER", "CIRCLE_PULL_REQUEST"],
         tag: &["CIRCLE_TAG"],
         branch: &["CIRCLE_BRANCH"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // Azure Pipelines
-    System {
-        marks: &["TF_BUILD", "BUILD_SOURCEBRANCH"],
+    CiSystem {
+        markers: &["TF_BUILD", "BUILD_SOURCEBRANCH"],
         events: &["BUILD_REASON"],
-        request: &["SYSTEM_PULLREQUEST_PULLREQUESTNUMBER", "SYSTEM_PULLREQUEST_PULLREQUESTID"],
+        pull_request: &["SYSTEM_PULLREQUEST_PULLREQUESTNUMBER", "SYSTEM_PULLREQUEST_PULLREQUESTID"],
         target: &["SYSTEM_PULLREQUEST_TARGETBRANCH"],
         branch: &["BUILD_SOURCEBRANCH"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // Buildkite
-    System {
-        marks: &["BUILDKITE", "BUILDKITE_BRANCH"],
-        request: &["BUILDKITE_PULL_REQUEST"],
+    CiSystem {
+        markers: &["BUILDKITE", "BUILDKITE_BRANCH"],
+        pull_request: &["BUILDKITE_PULL_REQUEST"],
         target: &["BUILDKITE_PULL_REQUEST_BASE_BRANCH"],
         tag: &["BUILDKITE_TAG"],
         branch: &["BUILDKITE_BRANCH"],
         default_branch: &["BUILDKITE_PIPELINE_DEFAULT_BRANCH"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // Drone
-    System {
-        marks: &["DRONE", "DRONE_BRANCH"],
+    CiSystem {
+        markers: &["DRONE", "DRONE_BRANCH"],
         events: &["DRONE_BUILD_EVENT"],
-        request: &["DRONE_PULL_REQUEST"],
+        pull_request: &["DRONE_PULL_REQUEST"],
         target: &["DRONE_TARGET_BRANCH"],
         tag: &["DRONE_TAG"],
         branch: &["DRONE_BRANCH", "DRONE_COMMIT_BRANCH"],
         default_branch: &["DRONE_REPO_BRANCH"],
     },
     // Woodpecker
-    System {
-        marks: &["CI_PIPELINE_EVENT", "CI_REPO_DEFAULT_BRANCH", "CI_COMMIT_BRANCH"],
+    CiSystem {
+        markers: &["CI_PIPELINE_EVENT", "CI_REPO_DEFAULT_BRANCH", "CI_COMMIT_BRANCH"],
         events: &["CI_PIPELINE_EVENT"],
-        request: &["CI_COMMIT_PULL_REQUEST"],
+        pull_request: &["CI_COMMIT_PULL_REQUEST"],
         target: &["CI_COMMIT_TARGET_BRANCH"],
         tag: &["CI_COMMIT_TAG"],
         branch: &["CI_COMMIT_BRANCH"],
         default_branch: &["CI_REPO_DEFAULT_BRANCH"],
     },
     // Travis CI
-    System {
-        marks: &["TRAVIS", "TRAVIS_BRANCH"],
+    CiSystem {
+        markers: &["TRAVIS", "TRAVIS_BRANCH"],
         events: &["TRAVIS_EVENT_TYPE"],
-        request: &["TRAVIS_PULL_REQUEST"],
+        pull_request: &["TRAVIS_PULL_REQUEST"],
         target: &["TRAVIS_BRANCH"],
         tag: &["TRAVIS_TAG"],
         branch: &["TRAVIS_BRANCH"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // AppVeyor
-    System {
-        marks: &["APPVEYOR", "APPVEYOR_REPO_BRANCH"],
-        request: &["APPVEYOR_PULL_REQUEST_NUMBER"],
+    CiSystem {
+        markers: &["APPVEYOR", "APPVEYOR_REPO_BRANCH"],
+        pull_request: &["APPVEYOR_PULL_REQUEST_NUMBER"],
         target: &["APPVEYOR_REPO_BRANCH"],
         tag: &["APPVEYOR_REPO_TAG_NAME"],
         branch: &["APPVEYOR_REPO_BRANCH"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // TeamCity
-    System {
-        marks: &["TEAMCITY_VERSION"],
-        request: &["teamcity.pullRequest.number"],
+    CiSystem {
+        markers: &["TEAMCITY_VERSION"],
+        pull_request: &["teamcity.pullRequest.number"],
         target: &["teamcity.pullRequest.target.branch"],
         branch: &["teamcity.build.branch"],
         default_branch: &["vcsroot.branch"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // Semaphore
-    System {
-        marks: &["SEMAPHORE", "SEMAPHORE_GIT_BRANCH"],
+    CiSystem {
+        markers: &["SEMAPHORE", "SEMAPHORE_GIT_BRANCH"],
         events: &["SEMAPHORE_GIT_REF_TYPE"],
-        request: &["SEMAPHORE_GIT_PR_NUMBER"],
+        pull_request: &["SEMAPHORE_GIT_PR_NUMBER"],
         target: &["SEMAPHORE_GIT_BRANCH"],
         tag: &["SEMAPHORE_GIT_TAG_NAME"],
         branch: &["SEMAPHORE_GIT_BRANCH"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // Cirrus CI
-    System {
-        marks: &["CIRRUS_CI", "CIRRUS_BRANCH"],
-        request: &["CIRRUS_PR"],
+    CiSystem {
+        markers: &["CIRRUS_CI", "CIRRUS_BRANCH"],
+        pull_request: &["CIRRUS_PR"],
         target: &["CIRRUS_BASE_BRANCH"],
         tag: &["CIRRUS_TAG"],
         branch: &["CIRRUS_BRANCH"],
         default_branch: &["CIRRUS_DEFAULT_BRANCH"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // Codefresh
-    System {
-        marks: &["CF_BUILD_ID", "CF_BRANCH"],
-        request: &["CF_PULL_REQUEST_NUMBER"],
+    CiSystem {
+        markers: &["CF_BUILD_ID", "CF_BRANCH"],
+        pull_request: &["CF_PULL_REQUEST_NUMBER"],
         target: &["CF_PULL_REQUEST_TARGET"],
         branch: &["CF_BRANCH"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // AWS CodeBuild: `branch/NAME`, `tag/NAME` or `pr/NUMBER`
-    System {
-        marks: &["CODEBUILD_BUILD_ID", "CODEBUILD_WEBHOOK_TRIGGER"],
+    CiSystem {
+        markers: &["CODEBUILD_BUILD_ID", "CODEBUILD_WEBHOOK_TRIGGER"],
         events: &["CODEBUILD_WEBHOOK_EVENT"],
         target: &["CODEBUILD_WEBHOOK_BASE_REF"],
         branch: &["CODEBUILD_WEBHOOK_TRIGGER"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // Bitrise
-    System {
-        marks: &["BITRISE_IO", "BITRISE_GIT_BRANCH"],
-        request: &["BITRISE_PULL_REQUEST"],
+    CiSystem {
+        markers: &["BITRISE_IO", "BITRISE_GIT_BRANCH"],
+        pull_request: &["BITRISE_PULL_REQUEST"],
         target: &["BITRISEIO_GIT_BRANCH_DEST"],
         tag: &["BITRISE_GIT_TAG"],
         branch: &["BITRISE_GIT_BRANCH"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // Bamboo
-    System {
-        marks: &["bamboo_agentId", "bamboo_planRepository_branchName"],
-        request: &["bamboo_repository_pr_key"],
+    CiSystem {
+        markers: &["bamboo_agentId", "bamboo_planRepository_branchName"],
+        pull_request: &["bamboo_repository_pr_key"],
         target: &["bamboo_repository_pr_targetBranch"],
         branch: &["bamboo_planRepository_branchName", "bamboo_planRepository_1_branchName"],
-        ..NONE
+        ..NO_VARIABLES
     },
     // Jenkins: multibranch jobs, variables of the git plugin, and those of plugins that build pull requests. It comes
     // last because jobs of other systems may set such common names, too.
-    System {
-        marks: &["JENKINS_URL", "JENKINS_HOME", "HUDSON_URL", "CHANGE_ID", env_vars::BRANCH_NAME, GIT_BRANCH],
+    CiSystem {
+        markers: &[
+            "JENKINS_URL",
+            "JENKINS_HOME",
+            "HUDSON_URL",
+            "CHANGE_ID",
+            env_vars::BRANCH_NAME,
+            GIT_BRANCH,
+        ],
         events: &["gitlabActionType"],
-        request: &[
+        pull_request: &[
             "CHANGE_ID",
             "ghprbPullId",
             "gitlabMergeRequestIid",
@@ -213,6 +227,6 @@ pub(super) const SYSTEMS: &[System] = &[
         ],
         tag: &[TAG_NAME],
         branch: &[env_vars::BRANCH_NAME, GIT_BRANCH, "GIT_LOCAL_BRANCH"],
-        ..NONE
+        ..NO_VARIABLES
     },
 ];

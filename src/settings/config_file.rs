@@ -38,7 +38,7 @@ use std::path::{Path, PathBuf};
 
 use super::SettingsError;
 use super::named_image::NamedImage;
-use super::options::Options;
+use super::options::OptionLayer;
 use super::origin::Origin;
 
 pub(super) const DEFAULT_NAME: &str = "larder.yaml";
@@ -46,7 +46,7 @@ pub(super) const DEFAULT_NAME: &str = "larder.yaml";
 /// A configuration file that was read; empty if there is none.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConfigFile {
-    pub(super) options: Options,
+    pub(super) options: OptionLayer,
     path: PathBuf,
     text: String,
 }
@@ -203,7 +203,7 @@ mod tests {
     fn the_example_in_the_documentation_is_valid() {
         let page = include_str!("../../docs/images.md");
         let example = page.split("```yaml\n").find(|block| block.starts_with("images:\n")).unwrap();
-        let options: Options = serde_yaml::from_str(example.split("```").next().unwrap()).unwrap();
+        let options: OptionLayer = serde_yaml::from_str(example.split("```").next().unwrap()).unwrap();
         assert_eq!(options.images.keys().collect::<Vec<_>>(), ["bert", "gpt"]);
         assert_eq!(options.images["bert"].tags, ["nlp", "pytorch"]);
     }
@@ -211,7 +211,7 @@ mod tests {
     /// `LARDER_WRITE_SCHEMA=1 cargo test --lib schema` updates the file.
     #[test]
     fn the_schema_for_editors_is_up_to_date() {
-        let schema = serde_json::to_string_pretty(&schemars::schema_for!(Options)).unwrap() + "\n";
+        let schema = serde_json::to_string_pretty(&schemars::schema_for!(OptionLayer)).unwrap() + "\n";
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("larder.schema.json");
         if std::env::var_os("LARDER_WRITE_SCHEMA").is_some() {
             std::fs::write(&path, &schema).unwrap();

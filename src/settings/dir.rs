@@ -1,8 +1,8 @@
 //! Resolves the settings of `larder dir`.
 
-use super::origin::flag;
+use super::origin::parse_flag;
 use super::size::ByteSize;
-use super::source::key_extra;
+use super::source::parse_key_extra;
 use super::{DirRestoreSettings, DirSaveSettings, DirSettings, Settings, SettingsError};
 use crate::cli::{DirKeyArgs, DirRestoreArgs, DirSaveArgs};
 use crate::context::clean_path;
@@ -25,7 +25,7 @@ impl DirSettings {
             path: args.path.clone(),
             family,
             key_files: args.key_files.clone(),
-            key_extra: key_extra(&args.key_extra)?,
+            key_extra: parse_key_extra(&args.key_extra)?,
             strict: args.strict || settings.options.strict.unwrap_or_default(),
         })
     }
@@ -33,7 +33,7 @@ impl DirSettings {
 
 impl DirSaveSettings {
     pub(crate) fn resolve(args: &DirSaveArgs, settings: &Settings) -> Result<Self, SettingsError> {
-        let max_size = flag::<ByteSize>("max-size", args.max_size.as_ref())?;
+        let max_size = parse_flag::<ByteSize>("max-size", args.max_size.as_ref())?;
         Ok(Self {
             dir: DirSettings::resolve(&args.key, settings)?,
             max_size: max_size.map(|size| size.0),

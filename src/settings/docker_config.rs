@@ -16,7 +16,7 @@ pub(super) struct DockerConfig {
 }
 
 /// Keys in `config.json`, and the build arguments that they set.
-const PROXIES: [(&str, &str); 5] = [
+const PROXY_ARGS: [(&str, &str); 5] = [
     ("httpProxy", "http_proxy"),
     ("httpsProxy", "https_proxy"),
     ("noProxy", "no_proxy"),
@@ -24,8 +24,8 @@ const PROXIES: [(&str, &str); 5] = [
     ("allProxy", "all_proxy"),
 ];
 
-type Texts = BTreeMap<String, String>;
-type Objects = BTreeMap<String, serde_json::Map<String, serde_json::Value>>;
+type TextMap = BTreeMap<String, String>;
+type ObjectMap = BTreeMap<String, serde_json::Map<String, serde_json::Value>>;
 
 impl std::fmt::Debug for DockerConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -49,9 +49,9 @@ impl DockerConfig {
                 return (Self::default(), vec![warning]);
             }
         };
-        let texts = ["credsStore", "currentContext"].map(|name| (name, file.is_other::<String>(name)));
-        let maps = ["credHelpers", "HttpHeaders"].map(|name| (name, file.is_other::<Texts>(name)));
-        let objects = ["auths", "proxies"].map(|name| (name, file.is_other::<Objects>(name)));
+        let texts = ["credsStore", "currentContext"].map(|name| (name, file.has_other_type::<String>(name)));
+        let maps = ["credHelpers", "HttpHeaders"].map(|name| (name, file.has_other_type::<TextMap>(name)));
+        let objects = ["auths", "proxies"].map(|name| (name, file.has_other_type::<ObjectMap>(name)));
         let others = texts.iter().chain(&maps).chain(&objects).filter(|(_, is_other)| *is_other);
         let warnings = others.map(|(name, _)| {
             format!(
@@ -83,7 +83,7 @@ impl DockerConfig {
         else {
             return BTreeMap::new();
         };
-        PROXIES
+        PROXY_ARGS
             .iter()
             .map(|(key, name)| (name, proxies.text(key)))
             .filter(|(_, value)| !value.is_empty())
@@ -104,7 +104,7 @@ fn is_address_of(key: &str, endpoint: &Endpoint) -> bool {
 }
 
 /// Returns the logins in `DOCKER_AUTH_CONFIG`, with a warning if it is malformed.
-pub(super) fn given_logins(environment: &Environment) -> (DockerConfigFile, Option<String>) {
+pub(super) fn logins_from_variable(environment: &Environment) -> (DockerConfigFile, Option<String>) {
     let text = environment.get(env_vars::DOCKER_AUTH_CONFIG).unwrap_or_default();
     let parsed = DockerConfigFile::parse(text.as_bytes());
     // The warning omits the error, because the text is a secret.

@@ -7,7 +7,7 @@ use jiff::{Span, SpanRelativeTo};
 use super::origin::FromText;
 
 /// The maximum; longer durations could overflow when added to a point in time.
-const LONGEST: Duration = Duration::from_hours(100 * 365 * 24);
+const MAX_DURATION: Duration = Duration::from_hours(100 * 365 * 24);
 
 impl FromText for Duration {
     fn from_text(text: &str) -> Result<Self, String> {
@@ -25,7 +25,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
         let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).map_err(|_| failed())?;
         Duration::try_from(duration).map_err(|_| failed())?
     };
-    if duration > LONGEST {
+    if duration > MAX_DURATION {
         return Err(format!("`{text}` is longer than 100 years"));
     }
     Some(duration).filter(|duration| !duration.is_zero()).ok_or_else(failed)

@@ -13,9 +13,9 @@ use crate::endpoint::{DockerContexts, Endpoint, TlsFiles};
 use crate::error_chain::chain;
 
 /// The interval between checks for certificates.
-const INTERVAL: Duration = Duration::from_millis(200);
+const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The longest wait for `ca.pem` after `cert.pem` exists.
-const LAST_FILE: Duration = Duration::from_secs(2);
+const CA_FILE_TIMEOUT: Duration = Duration::from_secs(2);
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 /// The name of the context for the default socket.
 const DEFAULT_CONTEXT: &str = "default";
@@ -27,7 +27,7 @@ pub(super) fn resolve(
     docker: &DockerConfig,
     wait: Option<Duration>,
 ) -> Result<Vec<Endpoint>, SettingsError> {
-    let tls = || tls(environment, docker_config, wait);
+    let tls = || tls_files(environment, docker_config, wait);
     let contexts = DockerContexts::new(docker_config);
     let by_context = |name: &str| -> Result<Vec<Endpoint>, SettingsError> {
         Ok(vec![if name == DEFAULT_CONTEXT {
@@ -61,7 +61,7 @@ pub(super) fn resolve(
     by_context(docker.current_context().as_deref().unwrap_or(DEFAULT_CONTEXT))
 }
 
-fn tls(
+fn tls_files(
     environment: &Environment,
     docker_config: &Path,
     wait: Option<Duration>,
@@ -76,9 +76,10 @@ fn tls(
     let begin = Instant::now();
     while let (Some(directory), Some(wait)) = (&directory, wait)
         && !directory.join("ca.pem").exists()
-        && begin.elapsed() < if directory.join("cert.pem").exists() { wait.min(LAST_FILE) } else { wait }
+        && begin.elapsed()
+            < if directory.join("cert.pem").exists() { wait.min(CA_FILE_TIMEOUT) } else { wait }
     {
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(CERTIFICATE_POLL_INTERVAL);
     }
     if let Some(missing) = directory.as_ref().filter(|directory| !directory.is_dir()) {
         let reason = format!("{} is not a directory", missing.display());
@@ -147,7 +148,7 @@ mod tests {
             [("DOCKER_TLS_VERIFY".to_owned(), "1".to_owned()), ("DOCKER_CERT_PATH".to_owned(), directory)]
                 .into_iter()
                 .collect();
-        let files = tls(&environment, Path::new("/nowhere"), None).unwrap().unwrap();
+        let files = tls_files(&environment, Path::new("/nowhere"), None).unwrap().unwrap();
         assert_eq!(files.ca, Some(certificates.path().join("ca.pem")));
         assert!(!files.skip_verify);
         let late = certificates.path().join("client");
@@ -156,12 +157,12 @@ mod tests {
             let variables =
                 [("DOCKER_TLS_VERIFY", "1".to_owned()), ("DOCKER_CERT_PATH", late.display().to_string())];
             let environment = variables.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
-            let wait = |wait| tls(&environment, Path::new("/nowhere"), wait);
+            let wait = |wait| tls_files(&environment, Path::new("/nowhere"), wait);
             wait(Some(Duration::from_mins(1))).unwrap().unwrap()
         });
         std::fs::create_dir(&making).unwrap();
         std::fs::write(making.join("ca.pem"), "").unwrap();
         assert_eq!(waiting.join().unwrap().ca, Some(making.join("ca.pem")));
-        assert_eq!(tls(&Environment::default(), Path::new("/nowhere"), None).unwrap(), None);
+        assert_eq!(tls_files(&Environment::default(), Path::new("/nowhere"), None).unwrap(), None);
     }
 }

@@ -1,10 +1,10 @@
 //! All environment variables that larder reads, except for those in which CI systems name a branch (`ci_systems`).
 
 use super::Environment;
-use crate::dockerfile::nearest;
+use crate::dockerfile::nearest_name;
 
 const PREFIX: &str = "LARDER_";
-const OWN: [&str; 35] = [
+const KNOWN_VARIABLES: [&str; 35] = [
     LARDER_CACHE_DIR,
     LARDER_CONFIG,
     LARDER_PROGRESS,
@@ -42,19 +42,20 @@ const OWN: [&str; 35] = [
     LARDER_WAIT_FOR_ENGINE,
 ];
 /// Prefixes, after [`PREFIX`], of variables that this repository's scripts and tests read.
-const OF_DEVELOPMENT: [&str; 5] = ["TEST_", "DEV_DIR", "RUN_DIR", "COURIERS", "KEEP_LOGS"];
+const DEVELOPMENT_PREFIXES: [&str; 5] = ["TEST_", "DEV_DIR", "RUN_DIR", "COURIERS", "KEEP_LOGS"];
 
 /// Returns a warning for each variable with larder's prefix that larder does not read.
-pub(super) fn unknown(environment: &Environment) -> Vec<String> {
-    let known = || OWN.iter().map(|name| &name[PREFIX.len()..]);
+pub(super) fn unknown_variables(environment: &Environment) -> Vec<String> {
+    let known = || KNOWN_VARIABLES.iter().map(|name| &name[PREFIX.len()..]);
     let rest = environment.names().filter_map(|name| name.strip_prefix(PREFIX));
     let unknown = rest.filter(|rest| {
-        !known().any(|known| known == *rest) && !OF_DEVELOPMENT.iter().any(|start| rest.starts_with(start))
+        !known().any(|known| known == *rest)
+            && !DEVELOPMENT_PREFIXES.iter().any(|start| rest.starts_with(start))
     });
     let warnings = unknown.map(|rest| {
         let begun = || known().find(|known| known.starts_with(rest) || rest.starts_with(known));
         let meant =
-            nearest(rest, known()).or_else(begun).map(|name| format!("; did you mean {PREFIX}{name}?"));
+            nearest_name(rest, known()).or_else(begun).map(|name| format!("; did you mean {PREFIX}{name}?"));
         format!("{PREFIX}{rest} is not a variable that larder reads{}", meant.unwrap_or_default())
     });
     warnings.collect()
@@ -219,7 +220,7 @@ mod tests {
     fn an_unknown_variable_causes_a_warning_that_suggests_the_nearest_name() {
         let warning = |name: &str| {
             let environment = [(name.to_owned(), "x".to_owned())].into_iter().collect();
-            unknown(&environment).concat()
+            unknown_variables(&environment).concat()
         };
         for (name, meant) in [
             ("LARDER_CACHEDIR", "did you mean LARDER_CACHE_DIR?"),
@@ -241,6 +242,6 @@ mod tests {
         let named = file.split("pub(crate) const LARDER_").skip(1);
         let named: Vec<String> =
             named.filter_map(|rest| Some(format!("LARDER_{}", rest.split_once(": &str")?.0))).collect();
-        assert_eq!(named, OWN);
+        assert_eq!(named, KNOWN_VARIABLES);
     }
 }

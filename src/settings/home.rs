@@ -2,17 +2,17 @@
 
 use std::path::PathBuf;
 
-const USERS: &str = "/etc/passwd";
+const USER_DATABASE: &str = "/etc/passwd";
 
 /// Returns the home directory of this process's user, or `/` for an unknown user, as Docker's client does.
-pub(super) fn of_user() -> PathBuf {
-    let users = std::fs::read(USERS).unwrap_or_default();
-    let home = in_list(&String::from_utf8_lossy(&users), rustix::process::getuid().as_raw());
+pub(super) fn home_of_process_user() -> PathBuf {
+    let users = std::fs::read(USER_DATABASE).unwrap_or_default();
+    let home = home_of_uid(&String::from_utf8_lossy(&users), rustix::process::getuid().as_raw());
     home.unwrap_or_else(|| PathBuf::from("/"))
 }
 
 /// Returns the home directory of a user; `users` has the format of `/etc/passwd`.
-fn in_list(users: &str, uid: u32) -> Option<PathBuf> {
+fn home_of_uid(users: &str, uid: u32) -> Option<PathBuf> {
     let uid = uid.to_string();
     let homes = users.lines().filter_map(|line| {
         let fields: Vec<&str> = line.split(':').collect();
@@ -29,9 +29,9 @@ mod tests {
     fn the_home_directory_is_read_from_the_user_database() {
         let users =
             "root:x:0:0:root:/root:/bin/sh\n# comment\nci:x:1000:1000::/home/ci:/bin/sh\nnone:x:2:2:::\n";
-        assert_eq!(in_list(users, 1000), Some(PathBuf::from("/home/ci")));
-        assert_eq!(in_list(users, 0), Some(PathBuf::from("/root")));
-        assert_eq!(in_list(users, 2), None);
-        assert_eq!(in_list(users, 47110), None);
+        assert_eq!(home_of_uid(users, 1000), Some(PathBuf::from("/home/ci")));
+        assert_eq!(home_of_uid(users, 0), Some(PathBuf::from("/root")));
+        assert_eq!(home_of_uid(users, 2), None);
+        assert_eq!(home_of_uid(users, 47110), None);
     }
 }

@@ -11,19 +11,19 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::checkout::{CUSTOMARY, Checkout};
-use super::ci::{Built, Texts, java_properties};
+use super::checkout::{Checkout, USUAL_DEFAULT_BRANCHES};
+use super::ci::{BuiltReference, CiVariables, parse_java_properties};
 use super::config_file::DEFAULT_NAME;
-use super::options::Options;
+use super::options::OptionLayer;
 use super::origin::{Origin, Sourced};
 use super::{Environment, env_vars};
 use crate::plan::JobLanes;
 use crate::store::{Lane, Lanes};
 
 /// The lane of jobs whose branch is not known, and of builds outside CI.
-const LOCAL: &str = "local";
+const LOCAL_LANE: &str = "local";
 /// Prefixes of lanes that are not named like a branch.
-const RESERVED: [&str; 3] = ["pr-", "tag-", "branch-"];
+const RESERVED_PREFIXES: [&str; 3] = ["pr-", "tag-", "branch-"];
 
 impl JobLanes {
     /// Returns a warning for a CI job whose branch is not known.
@@ -39,36 +39,36 @@ impl JobLanes {
                 env_vars::LARDER_TRUNK,
             )
         };
-        self.is_unknown.then(warning)
+        self.is_branch_unknown.then(warning)
     }
 }
 
 /// The sources of lanes other than flags.
 #[derive(Debug, Default)]
-pub(super) struct Facts {
+pub(super) struct LaneSources {
     parameters: BTreeMap<String, String>,
     event: Option<serde_json::Value>,
     checkout: Checkout,
 }
 
-impl Facts {
+impl LaneSources {
     /// Reads the files named in the environment, and the checkout that contains `directory`.
-    pub(super) fn gather(environment: &Environment, directory: &Path) -> Self {
+    pub(super) fn read(environment: &Environment, directory: &Path) -> Self {
         let read = |path: &str| std::fs::read_to_string(path).ok();
         let event = environment.get(env_vars::GITHUB_EVENT_PATH).and_then(read);
         let properties = environment.get(env_vars::TEAMCITY_BUILD_PROPERTIES_FILE).and_then(read);
-        let properties = properties.map(|text| java_properties(&text)).unwrap_or_default();
+        let properties = properties.map(|text| parse_java_properties(&text)).unwrap_or_default();
         let parameters = properties.get("teamcity.configuration.properties.file").and_then(|path| read(path));
         Self {
-            parameters: parameters.map(|text| java_properties(&text)).unwrap_or_default(),
+            parameters: parameters.map(|text| parse_java_properties(&text)).unwrap_or_default(),
             event: event.and_then(|text| serde_json::from_str(&text).ok()),
-            checkout: Checkout::around(directory),
+            checkout: Checkout::containing(directory),
         }
     }
 }
 
 /// Resolves the lanes of this job.
-pub(super) fn resolve(options: &Options, environment: &Environment, facts: &Facts) -> JobLanes {
+pub(super) fn resolve(options: &OptionLayer, environment: &Environment, facts: &LaneSources) -> JobLanes {
     let named = |lane: &Option<Sourced<Lane>>| {
         let Sourced { value, origin } = lane.clone()?;
         let from = match origin {
@@ -79,27 +79,27 @@ pub(super) fn resolve(options: &Options, environment: &Environment, facts: &Fact
         };
         Some((value, from))
     };
-    of_job(named(&options.lane), named(&options.trunk), environment, facts)
+    lanes_of_job(named(&options.lane), named(&options.trunk), environment, facts)
 }
 
 /// Returns the lanes of a job; `lane` and `trunk` are configured explicitly, with the names of their sources.
-fn of_job(
+fn lanes_of_job(
     lane: Option<(Lane, &'static str)>,
     trunk: Option<(Lane, &'static str)>,
     environment: &Environment,
-    facts: &Facts,
+    facts: &LaneSources,
 ) -> JobLanes {
-    let texts = Texts { environment, parameters: &facts.parameters, event: facts.event.as_ref() };
+    let texts = CiVariables { environment, parameters: &facts.parameters, event: facts.event.as_ref() };
     let checkout = &facts.checkout;
-    let job = texts.job();
-    let is_ci = job.is_some() || environment.is_on(env_vars::CI);
+    let job = texts.detect_job();
+    let is_ci = job.is_some() || environment.is_enabled(env_vars::CI);
     let job = job.unwrap_or_default();
-    let of_head = || Some((Built::Branch(checkout.head.clone()?), "HEAD")).filter(|_| is_ci);
+    let of_head = || Some((BuiltReference::Branch(checkout.head.clone()?), "HEAD")).filter(|_| is_ci);
     let built = job.built.or_else(of_head);
-    let of_built = built.and_then(|(built, from)| Some((lane_of(&built)?, from)));
+    let of_built = built.and_then(|(built, from)| Some((lane_of_reference(&built)?, from)));
     let is_unknown = is_ci && lane.is_none() && of_built.is_none();
     let unnamed = || {
-        let local = Lane::try_from(LOCAL.to_owned()).expect("a valid name of a lane");
+        let local = Lane::try_from(LOCAL_LANE.to_owned()).expect("a valid name of a lane");
         (local, if is_ci { "the branch is not known" } else { "no CI job" })
     };
     let (own, own_from) = lane.or(of_built).unwrap_or_else(unnamed);
@@ -113,33 +113,33 @@ fn of_job(
         [name] => Some((vec![lane_of_branch(name)?], from)),
         _ => None,
     };
-    let of_remote = || only(&checkout.customary, "refs/remotes/origin");
+    let of_remote = || only(&checkout.usual_default_branches, "refs/remotes/origin");
     let is_ours = |name: &&str| {
         [Some(&own), target.as_ref()].into_iter().flatten().any(|lane| lane.to_string() == **name)
     };
     let of_name = || {
-        let ours: Vec<&str> = CUSTOMARY.into_iter().filter(|name| is_ours(name)).collect();
+        let ours: Vec<&str> = USUAL_DEFAULT_BRANCHES.into_iter().filter(|name| is_ours(name)).collect();
         only(&ours, "its name")
     };
-    let guessed = || (CUSTOMARY.into_iter().filter_map(lane_of_branch).collect(), "not known");
+    let guessed = || (USUAL_DEFAULT_BRANCHES.into_iter().filter_map(lane_of_branch).collect(), "not known");
     let (trunk, trunk_from) =
         named.or_else(of_ci).or_else(of_clone).or_else(of_remote).or_else(of_name).unwrap_or_else(guessed);
-    JobLanes { lanes: Lanes::new(own, target, trunk), own_from, trunk_from, is_unknown }
+    JobLanes { lanes: Lanes::new(own, target, trunk), own_from, trunk_from, is_branch_unknown: is_unknown }
 }
 
 /// Returns the lane for what is built, or `None` if that is not known.
-fn lane_of(built: &Built) -> Option<Lane> {
+fn lane_of_reference(built: &BuiltReference) -> Option<Lane> {
     match built {
-        Built::Branch(name) => lane_of_branch(name),
-        Built::Tag(name) => Lane::try_from(format!("tag-{name}")).ok(),
-        Built::Request(number) => Lane::try_from(format!("pr-{number}")).ok(),
-        Built::Unknown => None,
+        BuiltReference::Branch(name) => lane_of_branch(name),
+        BuiltReference::Tag(name) => Lane::try_from(format!("tag-{name}")).ok(),
+        BuiltReference::PullRequest(number) => Lane::try_from(format!("pr-{number}")).ok(),
+        BuiltReference::Unknown => None,
     }
 }
 
 /// Returns the lane of a branch: its name, with a prefix if the name is reserved.
 fn lane_of_branch(name: &str) -> Option<Lane> {
-    let is_taken = name == LOCAL || RESERVED.iter().any(|start| name.starts_with(start));
+    let is_taken = name == LOCAL_LANE || RESERVED_PREFIXES.iter().any(|start| name.starts_with(start));
     let name = if is_taken { format!("branch-{name}") } else { name.to_owned() };
     Lane::try_from(name).ok()
 }

@@ -11,9 +11,12 @@ mod config_file;
 mod container;
 mod dir;
 mod docker_config;
+#[cfg(test)]
+mod documentation;
 pub(crate) mod duration;
 mod engine;
 pub(crate) mod env_vars;
+mod fallback_directories;
 mod fields;
 mod home;
 mod lanes;
@@ -22,9 +25,8 @@ mod named_image;
 mod options;
 mod origin;
 mod output;
-mod places;
 mod push;
-mod run_of_image;
+mod run_options;
 mod secret;
 mod size;
 mod source;
@@ -40,14 +42,14 @@ pub(crate) use container::RunSettings;
 pub(crate) use tiers::{archive_timeout, base_repository, parse_repository};
 
 pub(crate) use crate::plan::{
-    BuildSettings, ContextSource, Destination, DirRestoreSettings, DirSaveSettings, DirSettings,
-    DockerfileSource, JobSettings, MountSettings, NamedContext, Output, OutputKind, ProgressMode,
-    PushSettings, PushWith, SourceSettings, TierSettings,
+    BuildContextSource, BuildOutput, BuildSettings, DirRestoreSettings, DirSaveSettings, DirSettings,
+    DockerfileSource, JobSettings, MountSettings, NamedContextSource, OutputDestination, OutputKind,
+    ProgressMode, PushSettings, PushWith, SourceSettings, TierSettings,
 };
 
 use self::config_file::ConfigFile;
 use self::docker_config::DockerConfig;
-use self::options::Options;
+use self::options::OptionLayer;
 use self::origin::Origin;
 use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContextError, EndpointError};
@@ -56,7 +58,7 @@ use crate::registry::Login;
 use crate::registry::ecr::EcrLogin;
 
 /// The directories in which Docker and containers/image search for the certificates of registries.
-const CERTIFICATES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d"];
+const CERTIFICATE_DIRECTORIES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d"];
 
 /// The environment, captured once.
 #[derive(Debug, Clone, Default)]
@@ -69,7 +71,7 @@ pub(crate) struct Environment {
 impl Environment {
     /// Captures this process's environment; values that are not UTF-8 are converted lossily. Without HOME, the user's
     /// home directory is looked up.
-    pub(crate) fn of_process() -> Self {
+    pub(crate) fn from_process() -> Self {
         let text = |value: std::ffi::OsString| value.to_string_lossy().into_owned();
         let mut environment = Self::default();
         for (name, value) in std::env::vars_os() {
@@ -80,7 +82,7 @@ impl Environment {
             environment.values.insert(name, text(value));
         }
         if environment.get(env_vars::HOME).is_none() {
-            environment.values.insert(env_vars::HOME.to_owned(), text(home::of_user().into()));
+            environment.values.insert(env_vars::HOME.to_owned(), text(home::home_of_process_user().into()));
         }
         environment
     }
@@ -111,21 +113,21 @@ impl Environment {
     }
 
     /// Returns the names of variables that start with `start` and have an empty value.
-    pub(crate) fn empty(&self, start: &str) -> Vec<&str> {
+    pub(crate) fn empty_variables(&self, start: &str) -> Vec<&str> {
         let empty = self.values.iter().filter(|(name, value)| name.starts_with(start) && value.is_empty());
         empty.map(|(name, _)| name.as_str()).collect()
     }
 
     /// Returns `true` if `name`, a variable of a different program, is set, and its value does not mean no.
-    pub(crate) fn is_on(&self, name: &str) -> bool {
-        self.get(name).is_some_and(|value| switch(value) != Some(false))
+    pub(crate) fn is_enabled(&self, name: &str) -> bool {
+        self.get(name).is_some_and(|value| parse_switch(value) != Some(false))
     }
 
     /// Returns the boolean value of `variable`, or `None` if it is not set. A value that means neither yes nor no is an
     /// error.
     pub(crate) fn switch(&self, variable: &'static str) -> Result<Option<bool>, SettingsError> {
         let read = |value| {
-            switch(value).ok_or_else(|| {
+            parse_switch(value).ok_or_else(|| {
                 let reason = format!("`{value}` is neither true nor false");
                 SettingsError::Variable { variable, reason }
             })
@@ -140,7 +142,7 @@ impl FromIterator<(String, String)> for Environment {
     }
 }
 
-fn switch(value: &str) -> Option<bool> {
+fn parse_switch(value: &str) -> Option<bool> {
     match value.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Some(true),
         "0" | "false" | "no" | "off" => Some(false),
@@ -155,7 +157,7 @@ pub(crate) enum SettingsError {
     Flag { flag: &'static str, reason: String },
     /// A flag of `docker build` that larder does not support.
     #[error("--{flag} is not supported: {reason}")]
-    Refused { flag: &'static str, reason: &'static str, instead: &'static str },
+    Unsupported { flag: &'static str, reason: &'static str, instead: &'static str },
     #[error("{variable}: {reason}")]
     Variable { variable: &'static str, reason: String },
     #[error("configuration file {}: {reason}", .path.display())]
@@ -171,7 +173,12 @@ pub(crate) enum SettingsError {
 impl SettingsError {
     /// Attributes the error of a flag to the image `name` in `larder.yaml`. `keys` returns the path, relative to the
     /// image, of the key that sets a flag, or `None` if the flag is from the command line.
-    fn of_image(self, file: &ConfigFile, name: &str, keys: impl Fn(&str) -> Option<Vec<String>>) -> Self {
+    fn attributed_to_image(
+        self,
+        file: &ConfigFile,
+        name: &str,
+        keys: impl Fn(&str) -> Option<Vec<String>>,
+    ) -> Self {
         let Self::Flag { flag, reason } = &self else { return self };
         let Some(keys) = keys(flag) else { return self };
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
@@ -193,9 +200,9 @@ pub(crate) struct Settings {
     /// Problems in the environment and in Docker's configuration that do not stop a command.
     pub(crate) warnings: Vec<String>,
     /// `true` in CI jobs and on terminals that cannot redraw.
-    pub(crate) no_redraw: bool,
+    pub(crate) cannot_redraw: bool,
     /// The settings of the flags that all commands share, of the environment and of `larder.yaml`.
-    options: Options,
+    options: OptionLayer,
     file: ConfigFile,
 }
 
@@ -235,8 +242,8 @@ impl Settings {
     ) -> Result<Self, SettingsError> {
         let variable = environment.get(env_vars::LARDER_CONFIG).map(Path::new);
         let file = ConfigFile::load(global.config.as_deref().or(variable))?;
-        let options = Options::of_global_flags(global)?
-            .combine(Options::of_environment(environment)?)
+        let options = OptionLayer::from_global_flags(global)?
+            .combine(OptionLayer::from_environment(environment)?)
             .combine(file.options.clone());
         let docker_config = environment
             .get(env_vars::DOCKER_CONFIG)
@@ -244,9 +251,9 @@ impl Settings {
             .or_else(|| environment.get(env_vars::HOME).map(|home| Path::new(home).join(".docker")))
             .unwrap_or_else(|| PathBuf::from("/.docker"));
         let (docker, mut warnings) = DockerConfig::read(&docker_config);
-        let (given_logins, odd) = docker_config::given_logins(environment);
+        let (given_logins, odd) = docker_config::logins_from_variable(environment);
         warnings.extend(odd);
-        warnings.extend(env_vars::unknown(environment));
+        warnings.extend(env_vars::unknown_variables(environment));
         let engine_wait = options.engine_wait.filter(|_| needs_engine);
         let endpoints = engine::resolve(global, environment, &docker_config, &docker, engine_wait)?;
         let headers = docker.headers();
@@ -270,17 +277,17 @@ impl Settings {
                 let reason = format!("`{other}` is not a directory");
                 return Err(Origin::Variable(env_vars::LARDER_CERTS_DIR).error(reason));
             }
-            None => CERTIFICATES.map(PathBuf::from).to_vec(),
+            None => CERTIFICATE_DIRECTORIES.map(PathBuf::from).to_vec(),
         };
         // Without a working directory there is no checkout.
-        let facts = lanes::Facts::gather(environment, &std::env::current_dir().unwrap_or_default());
+        let facts = lanes::LaneSources::read(environment, &std::env::current_dir().unwrap_or_default());
         let lanes = lanes::resolve(&options, environment, &facts);
         let ecr = ecr_login(&docker_config, environment);
         let job = JobSettings {
             endpoint: endpoints[0].clone(),
             endpoints,
             engine_wait,
-            login: Login::new(&docker_config).with_given(given_logins).with_ecr(ecr.clone()),
+            login: Login::new(&docker_config).with_environment(given_logins).with_ecr(ecr.clone()),
             ecr,
             certificates,
             cache_dir,
@@ -294,7 +301,7 @@ impl Settings {
             docker,
             warnings,
             docker_config,
-            no_redraw: environment.is_on(env_vars::CI)
+            cannot_redraw: environment.is_enabled(env_vars::CI)
                 || environment.get(env_vars::TERM).is_none_or(|terminal| terminal == "dumb"),
             options,
             file,

@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::options::Options;
-use super::{ContextSource, Environment, MountSettings, env_vars};
+use super::options::OptionLayer;
+use super::{BuildContextSource, Environment, MountSettings, env_vars};
 
 const DEFAULT_UNUSED_BUILDS: u32 = 5;
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
@@ -12,18 +12,18 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 impl MountSettings {
     /// Resolves the settings. For an image of `larder.yaml`, `directory` is the directory of this file.
     pub(super) fn resolve(
-        options: &Options,
+        options: &OptionLayer,
         allow_shrink: bool,
-        context: &ContextSource,
+        context: &BuildContextSource,
         directory: Option<&Path>,
         environment: &Environment,
     ) -> Self {
         let scope = options.mount_scope.clone();
-        let scope = scope.or_else(|| of_ci(environment)).or_else(|| of_file(directory?));
+        let scope = scope.or_else(|| scope_from_ci(environment)).or_else(|| scope_from_file(directory?));
         let unused_builds = options.mount_unused_builds.unwrap_or(DEFAULT_UNUSED_BUILDS);
         Self {
             auto: options.auto_mounts.unwrap_or_default(),
-            scope: scope.unwrap_or_else(|| of_context(context)),
+            scope: scope.unwrap_or_else(|| scope_from_context(context)),
             max_size: options.max_mount_size.map(|size| size.0).filter(|size| *size > 0),
             unused_builds: Some(unused_builds).filter(|builds| *builds > 0),
             timeout: options.mount_timeout.unwrap_or(DEFAULT_TIMEOUT),
@@ -33,7 +33,7 @@ impl MountSettings {
 }
 
 /// Returns the name of the project in the CI system.
-fn of_ci(environment: &Environment) -> Option<String> {
+fn scope_from_ci(environment: &Environment) -> Option<String> {
     let get = |name| environment.get(name).map(str::to_owned);
     let of_jenkins = || {
         let job = environment.get(env_vars::JOB_NAME)?;
@@ -48,19 +48,19 @@ fn of_ci(environment: &Environment) -> Option<String> {
 }
 
 /// Returns the name of the directory of `larder.yaml`, so that its images share downloads.
-fn of_file(directory: &Path) -> Option<String> {
+fn scope_from_file(directory: &Path) -> Option<String> {
     Some(directory.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Returns the name of the context's directory, or of the remote repository.
-fn of_context(context: &ContextSource) -> String {
+fn scope_from_context(context: &BuildContextSource) -> String {
     let name = |directory: &Path| {
         let absolute = std::path::absolute(directory).ok()?;
         Some(absolute.file_name()?.to_string_lossy().into_owned())
     };
     match context {
-        ContextSource::Directory(directory) => name(directory).unwrap_or_else(|| "/".to_owned()),
-        ContextSource::Remote(address) => {
+        BuildContextSource::Directory(directory) => name(directory).unwrap_or_else(|| "/".to_owned()),
+        BuildContextSource::Remote(address) => {
             let plain = address.split(['#', '?']).next().unwrap_or_default();
             plain
                 .trim_end_matches('/')
@@ -70,7 +70,7 @@ fn of_context(context: &ContextSource) -> String {
                 .trim_end_matches(".git")
                 .to_owned()
         }
-        ContextSource::Stdin => "stdin".to_owned(),
+        BuildContextSource::Stdin => "stdin".to_owned(),
     }
 }
 
@@ -92,7 +92,7 @@ mod tests {
         for (variables, scope) in table {
             let environment: Environment =
                 variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            assert_eq!(of_ci(&environment).as_deref(), *scope, "{variables:?}");
+            assert_eq!(scope_from_ci(&environment).as_deref(), *scope, "{variables:?}");
         }
     }
 }

@@ -29,15 +29,18 @@ use serde::{Deserialize, Deserializer};
 
 use super::additional_context::AdditionalContext;
 use super::config_file::ConfigFile;
-use super::options::Options;
+use super::options::OptionLayer;
 use super::origin::{Sourced, text};
-use super::run_of_image::RunOfImage;
+use super::run_options::RunOptions;
 use super::secret::Secret;
 use super::size::ByteSize;
-use super::source::{SourceLayer, image_name, is_remote, key_tags, named_context, platform, sourced};
+use super::source::{
+    SourceLayer, check_platform, is_remote, normalize_key_tags, parse_image_name, parse_named_context,
+    with_origin,
+};
 use super::step_options::StepLayer;
 use super::tiers::{RepositoryName, TierNames};
-use super::{ContextSource, SettingsError};
+use super::{BuildContextSource, SettingsError};
 use crate::cli::StepArgs;
 
 /// An image that is built and run by its name.
@@ -80,7 +83,7 @@ pub(super) struct NamedImage {
     /// What the image is for: part of the key, build arguments, and variables of the container.
     additional_context: Option<BTreeMap<String, String>>,
     /// Options of `larder run`.
-    pub(super) run: RunOfImage,
+    pub(super) run: RunOptions,
     /// Tiers to use: any of engine, registry, prefix, graft, archive, layers, mounts.
     #[cfg_attr(test, schemars(with = "Option<Vec<String>>"))]
     tiers: Option<TierNames>,
@@ -117,22 +120,22 @@ impl NamedImage {
         let origin = |key: &str| file.origin(name, &[key]);
         let mut named_contexts = Vec::new();
         for (name, place) in &self.build_contexts {
-            let context = named_context(name, place, &directory);
+            let context = parse_named_context(name, place, &directory);
             named_contexts.push(context.map_err(|reason| origin("build_contexts").error(reason))?);
         }
         let secrets = origin("secrets").parse(&self.secrets, |text| {
             let (id, secret) = Secret::parse(text)?;
             Ok((id, secret.in_directory(&directory)))
         })?;
-        let values = self.additional_context.clone().map(AdditionalContext::of_values).transpose();
+        let values = self.additional_context.clone().map(AdditionalContext::from_values).transpose();
         let names = if self.names.is_empty() && !is_pushed {
             name.parse().into_iter().collect()
         } else {
-            origin("names").parse(&self.names, image_name)?
+            origin("names").parse(&self.names, parse_image_name)?
         };
         let context = match self.context.as_deref() {
-            Some(place) if is_remote(place) => ContextSource::Remote(place.to_owned()),
-            place => ContextSource::Directory(directory.join(place.unwrap_or_default())),
+            Some(place) if is_remote(place) => BuildContextSource::Remote(place.to_owned()),
+            place => BuildContextSource::Directory(directory.join(place.unwrap_or_default())),
         };
         let args = self.args.iter();
         let args = args.map(|(name, value)| (name.clone(), Sourced::new(value.clone(), origin("args"))));
@@ -159,26 +162,26 @@ impl NamedImage {
                 .map(|path| Sourced::new(directory.join(path), origin("dockerfile"))),
             build_args: args.collect(),
             target: self.target.clone(),
-            platforms: origin("platforms").parse(&self.platforms, platform)?,
-            named_contexts: sourced(named_contexts, &origin("build_contexts")),
-            secrets: sourced(secrets, &origin("secrets")),
+            platforms: origin("platforms").parse(&self.platforms, check_platform)?,
+            named_contexts: with_origin(named_contexts, &origin("build_contexts")),
+            secrets: with_origin(secrets, &origin("secrets")),
             labels: self.labels.clone(),
             names,
-            key_tags: key_tags(&self.tags),
+            key_tags: normalize_key_tags(&self.tags),
             additional_context: values.map_err(|reason| origin("additional_context").error(reason))?,
             steps: StepLayer::parse(&steps, |flag| origin(key_of_step(flag)))?,
         })
     }
 
     /// Returns the settings that override those for all images.
-    pub(super) fn options(&self) -> Options {
-        Options {
+    pub(super) fn options(&self) -> OptionLayer {
+        OptionLayer {
             tiers: self.tiers.clone(),
             timeout: self.timeout,
             archive_timeout: self.archive_timeout,
             cache_repo: self.cache_repo.clone(),
             max_mount_size: self.max_mount_size,
-            ..Options::default()
+            ..OptionLayer::default()
         }
     }
 }
@@ -187,8 +190,8 @@ impl NamedImage {
 pub(super) fn unique<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, NamedImage>, D::Error> {
-    struct Unique;
-    impl<'de> Visitor<'de> for Unique {
+    struct ImagesVisitor;
+    impl<'de> Visitor<'de> for ImagesVisitor {
         type Value = BTreeMap<String, NamedImage>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -206,7 +209,7 @@ pub(super) fn unique<'de, D: Deserializer<'de>>(
             Ok(images)
         }
     }
-    deserializer.deserialize_map(Unique)
+    deserializer.deserialize_map(ImagesVisitor)
 }
 
 #[cfg(test)]
@@ -214,7 +217,7 @@ mod tests {
     use super::*;
     use crate::cli::{BuildArgs, SourceArgs};
     use crate::registry::ImageRef;
-    use crate::settings::NamedContext;
+    use crate::settings::NamedContextSource;
 
     fn image(text: &str) -> NamedImage {
         serde_yaml::from_str(text).unwrap()
@@ -223,7 +226,7 @@ mod tests {
     /// Returns the inputs of an image of `/shop/larder.yaml`, overridden by `flags`.
     fn source(image: &NamedImage, flags: &BuildArgs) -> SourceLayer {
         let file = ConfigFile::at("/shop/larder.yaml");
-        let typed = SourceLayer::of_flags(flags, true).unwrap();
+        let typed = SourceLayer::from_flags(flags, true).unwrap();
         typed.combine(image.source("bert", &file, flags.push).unwrap())
     }
 
@@ -240,11 +243,11 @@ mod tests {
         );
         let layer = source(&image, &BuildArgs::default());
         assert_eq!(names(&layer), ["bert:latest"]);
-        assert_eq!(layer.context.unwrap().value, ContextSource::Directory("/shop/models/bert".into()));
+        assert_eq!(layer.context.unwrap().value, BuildContextSource::Directory("/shop/models/bert".into()));
         assert_eq!(layer.dockerfile.unwrap().value, PathBuf::from("/shop/docker/bert.Dockerfile"));
         let value = |name: &str| layer.build_args[name].value.clone();
         assert_eq!((value("PYTHON"), value("TOKEN")), (Some("3.10".to_owned()), None));
-        let directory = NamedContext::Directory("/shop/data".into());
+        let directory = NamedContextSource::Directory("/shop/data".into());
         assert_eq!(layer.named_contexts["data"].value, directory);
         assert_eq!(layer.secrets["a"].value, Secret::File("/shop/token".into()));
         assert_eq!(layer.additional_context.unwrap().values["batch"], "32");
@@ -274,7 +277,7 @@ mod tests {
         let plain = image("{}");
         let layer = source(&plain, &BuildArgs::default());
         assert_eq!(names(&layer), ["bert:latest"]);
-        assert_eq!(layer.context.unwrap().value, ContextSource::Directory("/shop/".into()));
+        assert_eq!(layer.context.unwrap().value, BuildContextSource::Directory("/shop/".into()));
         let pushed = BuildArgs { push: true, ..BuildArgs::default() };
         assert_eq!(names(&source(&plain, &pushed)), [""; 0]);
     }

@@ -13,12 +13,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::named_image::{self, NamedImage};
-use super::origin::{Origin, Sourced, flag, text};
+use super::origin::{Origin, Sourced, parse_flag, text};
 use super::size::{ByteSize, Gigabytes};
 use super::store::{MaxAge, TrustedKeys};
 use super::tiers::{RepositoryName, TierNames};
 use super::{Environment, PushWith, SettingsError, env_vars};
-use crate::cli::{BuildArgs, CarryArgs, GlobalArgs, StoreArgs, TierArgs};
+use crate::cli::{BuildArgs, CacheMountArgs, GlobalArgs, StoreArgs, TierArgs};
 use crate::plan::ProgressMode;
 use crate::registry::Compression;
 use crate::store::Lane;
@@ -28,7 +28,7 @@ use crate::store::backend::remote::RemoteUrl;
 #[derive(Debug, Clone, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "larder.yaml"))]
 #[serde(default, deny_unknown_fields, expecting = "a mapping")]
-pub(super) struct Options {
+pub(super) struct OptionLayer {
     /// Directory of the cache.
     pub(super) cache_dir: Option<PathBuf>,
     /// Format of the progress: auto, plain, tty, quiet or json.
@@ -127,7 +127,7 @@ pub(super) struct Options {
     pub(super) lane: Option<Sourced<Lane>>,
 }
 
-impl Options {
+impl OptionLayer {
     /// Returns the settings of both sources; those of `self` have precedence.
     pub(super) fn combine(self, lower: Self) -> Self {
         Self {
@@ -165,96 +165,101 @@ impl Options {
     }
 
     /// Returns the settings of the flags that all commands share.
-    pub(super) fn of_global_flags(args: &GlobalArgs) -> Result<Self, SettingsError> {
+    pub(super) fn from_global_flags(args: &GlobalArgs) -> Result<Self, SettingsError> {
         let StoreArgs { remote, remote_timeout, trunk, trusted_keys, max_age, .. } = &args.store;
         let lane = |name, text| -> Result<Option<Sourced<Lane>>, SettingsError> {
-            Ok(flag(name, text)?.map(|lane| Sourced::flag(name, lane)))
+            Ok(parse_flag(name, text)?.map(|lane| Sourced::flag(name, lane)))
         };
         Ok(Self {
-            engine_wait: flag("wait-for-engine", args.wait_for_engine.as_ref())?,
+            engine_wait: parse_flag("wait-for-engine", args.wait_for_engine.as_ref())?,
             cache_dir: args.cache_dir.clone(),
             lane: lane("lane", args.lane.as_ref())?,
-            remote: flag("remote", remote.as_ref())?,
-            remote_timeout: flag("remote-timeout", remote_timeout.as_ref())?,
+            remote: parse_flag("remote", remote.as_ref())?,
+            remote_timeout: parse_flag("remote-timeout", remote_timeout.as_ref())?,
             trunk: lane("trunk", trunk.as_ref())?,
             read_only: args.store.read_only.then_some(true),
             require_signature: args.store.require_signature.then_some(true),
-            trusted_keys: TrustedKeys::of_flags(trusted_keys)?,
-            cache_max_size_gb: flag("cache-max-size-gb", args.store.cache_max_size_gb.as_ref())?,
-            cache_min_free_gb: flag("cache-min-free-gb", args.store.cache_min_free_gb.as_ref())?,
-            remote_max_size_gb: flag("remote-max-size-gb", args.store.remote_max_size_gb.as_ref())?,
-            cache_max_entries: flag("cache-max-entries", args.store.cache_max_entries.as_ref())?,
-            max_age: flag("max-age", max_age.as_ref())?,
+            trusted_keys: TrustedKeys::from_flags(trusted_keys)?,
+            cache_max_size_gb: parse_flag("cache-max-size-gb", args.store.cache_max_size_gb.as_ref())?,
+            cache_min_free_gb: parse_flag("cache-min-free-gb", args.store.cache_min_free_gb.as_ref())?,
+            remote_max_size_gb: parse_flag("remote-max-size-gb", args.store.remote_max_size_gb.as_ref())?,
+            cache_max_entries: parse_flag("cache-max-entries", args.store.cache_max_entries.as_ref())?,
+            max_age: parse_flag("max-age", max_age.as_ref())?,
             ..Self::default()
         })
     }
 
     /// Returns the settings of the flags of a build.
-    pub(super) fn of_build_flags(args: &BuildArgs) -> Result<Self, SettingsError> {
+    pub(super) fn from_build_flags(args: &BuildArgs) -> Result<Self, SettingsError> {
         let TierArgs { enable_cache, tiers, archive_timeout, cache_repo } = &args.tiers;
-        let CarryArgs {
-            auto_mounts, mount_scope, max_mount_size, mount_unused_builds, mount_timeout, ..
-        } = &args.carry;
+        let CacheMountArgs {
+            auto_mounts,
+            mount_scope,
+            max_mount_size,
+            mount_unused_builds,
+            mount_timeout,
+            ..
+        } = &args.cache_mounts;
         let progress = if args.quiet { Some(ProgressMode::Quiet) } else { args.progress.map(Into::into) };
         Ok(Self {
             progress,
             strict: args.strict.then_some(true),
-            timeout: flag("timeout", args.timeout.as_ref())?,
+            timeout: parse_flag("timeout", args.timeout.as_ref())?,
             enabled: enable_cache.map(|enabled| Sourced::flag("enable-cache", enabled)),
-            tiers: TierNames::of_flags(tiers)?,
-            archive_timeout: flag("archive-timeout", archive_timeout.as_ref())?,
-            cache_repo: flag("cache-repo", cache_repo.as_ref())?,
-            push_with: flag("push-with", args.push_with.as_ref())?,
-            push_compression: flag("push-compression", args.push_compression.as_ref())?,
+            tiers: TierNames::from_flags(tiers)?,
+            archive_timeout: parse_flag("archive-timeout", archive_timeout.as_ref())?,
+            cache_repo: parse_flag("cache-repo", cache_repo.as_ref())?,
+            push_with: parse_flag("push-with", args.push_with.as_ref())?,
+            push_compression: parse_flag("push-compression", args.push_compression.as_ref())?,
             auto_mounts: auto_mounts.then_some(true),
-            mount_scope: flag("mount-scope", mount_scope.as_ref())?,
-            max_mount_size: flag("max-mount-size", max_mount_size.as_ref())?,
-            mount_unused_builds: flag("mount-unused-builds", mount_unused_builds.as_ref())?,
-            mount_timeout: flag("mount-timeout", mount_timeout.as_ref())?,
+            mount_scope: parse_flag("mount-scope", mount_scope.as_ref())?,
+            max_mount_size: parse_flag("max-mount-size", max_mount_size.as_ref())?,
+            mount_unused_builds: parse_flag("mount-unused-builds", mount_unused_builds.as_ref())?,
+            mount_timeout: parse_flag("mount-timeout", mount_timeout.as_ref())?,
             ..Self::default()
         })
     }
 
     /// Returns the settings of the environment.
-    pub(super) fn of_environment(environment: &Environment) -> Result<Self, SettingsError> {
+    pub(super) fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         let lane = |variable| -> Result<Option<Sourced<Lane>>, SettingsError> {
-            Ok(environment.value(variable)?.map(|lane| Sourced::new(lane, Origin::Variable(variable))))
+            Ok(environment.parsed_value(variable)?.map(|lane| Sourced::new(lane, Origin::Variable(variable))))
         };
         let enabled = environment.switch(env_vars::LARDER_ENABLED)?;
-        let progress = environment.value(env_vars::LARDER_PROGRESS)?;
+        let progress = environment.parsed_value(env_vars::LARDER_PROGRESS)?;
         Ok(Self {
             cache_dir: environment.get(env_vars::LARDER_CACHE_DIR).map(PathBuf::from),
             progress: match progress {
                 Some(progress) => Some(progress),
-                None => environment.value(env_vars::BUILDKIT_PROGRESS)?,
+                None => environment.parsed_value(env_vars::BUILDKIT_PROGRESS)?,
             },
             strict: environment.switch(env_vars::LARDER_STRICT)?,
-            timeout: environment.value(env_vars::LARDER_TIMEOUT)?,
+            timeout: environment.parsed_value(env_vars::LARDER_TIMEOUT)?,
             enabled: enabled.map(|enabled| Sourced::new(enabled, Origin::Variable(env_vars::LARDER_ENABLED))),
-            tiers: environment.value(env_vars::LARDER_TIERS)?,
-            archive_timeout: environment.value(env_vars::LARDER_ARCHIVE_TIMEOUT)?,
-            cache_repo: environment.value(env_vars::LARDER_CACHE_REPO)?,
-            push_with: environment.value(env_vars::LARDER_PUSH_WITH)?,
-            push_compression: environment.value(env_vars::LARDER_PUSH_COMPRESSION)?,
-            base_repo: environment.value(env_vars::LARDER_BASE_REPO)?,
-            remote: environment.value(env_vars::LARDER_REMOTE)?,
-            remote_timeout: environment.value(env_vars::LARDER_REMOTE_TIMEOUT)?,
+            tiers: environment.parsed_value(env_vars::LARDER_TIERS)?,
+            archive_timeout: environment.parsed_value(env_vars::LARDER_ARCHIVE_TIMEOUT)?,
+            cache_repo: environment.parsed_value(env_vars::LARDER_CACHE_REPO)?,
+            push_with: environment.parsed_value(env_vars::LARDER_PUSH_WITH)?,
+            push_compression: environment.parsed_value(env_vars::LARDER_PUSH_COMPRESSION)?,
+            base_repo: environment.parsed_value(env_vars::LARDER_BASE_REPO)?,
+            remote: environment.parsed_value(env_vars::LARDER_REMOTE)?,
+            remote_timeout: environment.parsed_value(env_vars::LARDER_REMOTE_TIMEOUT)?,
             trunk: lane(env_vars::LARDER_TRUNK)?,
             read_only: environment.switch(env_vars::LARDER_READ_ONLY)?,
             require_signature: environment.switch(env_vars::LARDER_REQUIRE_SIGNATURE)?,
-            trusted_keys: environment.value(env_vars::LARDER_TRUSTED_KEYS)?,
-            cache_max_size_gb: environment.value(env_vars::LARDER_MAX_SIZE_GB)?,
-            cache_min_free_gb: environment.value(env_vars::LARDER_MIN_FREE_GB)?,
-            remote_max_size_gb: environment.value(env_vars::LARDER_REMOTE_MAX_SIZE_GB)?,
-            cache_max_entries: environment.value(env_vars::LARDER_MAX_ENTRIES)?,
-            max_age: environment.value(env_vars::LARDER_MAX_AGE)?,
+            trusted_keys: environment.parsed_value(env_vars::LARDER_TRUSTED_KEYS)?,
+            cache_max_size_gb: environment.parsed_value(env_vars::LARDER_MAX_SIZE_GB)?,
+            cache_min_free_gb: environment.parsed_value(env_vars::LARDER_MIN_FREE_GB)?,
+            remote_max_size_gb: environment.parsed_value(env_vars::LARDER_REMOTE_MAX_SIZE_GB)?,
+            cache_max_entries: environment.parsed_value(env_vars::LARDER_MAX_ENTRIES)?,
+            max_age: environment.parsed_value(env_vars::LARDER_MAX_AGE)?,
             auto_mounts: environment.switch(env_vars::LARDER_AUTO_MOUNTS)?,
-            mount_scope: environment.value(env_vars::LARDER_MOUNT_SCOPE)?,
-            max_mount_size: environment.value(env_vars::LARDER_MAX_MOUNT_SIZE)?,
-            mount_unused_builds: environment.value(env_vars::LARDER_MOUNT_UNUSED_BUILDS)?,
-            mount_timeout: environment.value(env_vars::LARDER_MOUNT_TIMEOUT)?,
+            mount_scope: environment.parsed_value(env_vars::LARDER_MOUNT_SCOPE)?,
+            max_mount_size: environment.parsed_value(env_vars::LARDER_MAX_MOUNT_SIZE)?,
+            mount_unused_builds: environment.parsed_value(env_vars::LARDER_MOUNT_UNUSED_BUILDS)?,
+            mount_timeout: environment.parsed_value(env_vars::LARDER_MOUNT_TIMEOUT)?,
             images: BTreeMap::new(),
-            engine_wait: environment.value(env_vars::LARDER_WAIT_FOR_ENGINE)?,
+            engine_wait: environment.parsed_value(env_vars::LARDER_WAIT_FOR_ENGINE)?,
             lane: lane(env_vars::LARDER_LANE)?,
         })
     }

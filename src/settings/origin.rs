@@ -88,7 +88,7 @@ pub(super) trait FromText: Sized {
 }
 
 /// Parses the value of a flag, if it was given.
-pub(super) fn flag<T: FromText>(
+pub(super) fn parse_flag<T: FromText>(
     name: &'static str,
     text: Option<&String>,
 ) -> Result<Option<T>, SettingsError> {
@@ -98,7 +98,10 @@ pub(super) fn flag<T: FromText>(
 
 impl Environment {
     /// Returns the value of a variable that is set and not empty.
-    pub(super) fn value<T: FromText>(&self, variable: &'static str) -> Result<Option<T>, SettingsError> {
+    pub(super) fn parsed_value<T: FromText>(
+        &self,
+        variable: &'static str,
+    ) -> Result<Option<T>, SettingsError> {
         let parse = |text| T::from_text(text).map_err(|reason| SettingsError::Variable { variable, reason });
         self.get(variable).map(parse).transpose()
     }

@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Destination, Output, OutputKind, SettingsError, fields};
+use super::{BuildOutput, OutputDestination, OutputKind, SettingsError, fields};
 
 /// Resolves the flags; by default, the result is an image in the engine.
-pub(super) fn resolve(flags: &[String], push: bool, load: bool) -> Result<Vec<Output>, SettingsError> {
-    let mut outputs = flags.iter().map(|flag| output(flag)).collect::<Result<Vec<_>, _>>()?;
+pub(super) fn resolve(flags: &[String], push: bool, load: bool) -> Result<Vec<BuildOutput>, SettingsError> {
+    let mut outputs = flags.iter().map(|flag| parse_output(flag)).collect::<Result<Vec<_>, _>>()?;
     let image = outputs.iter().position(|output| matches!(output.kind, OutputKind::Image { .. }));
     if let Some(image) = image {
         if push {
             outputs[image].kind = OutputKind::Image { push };
         }
     } else if push || load || outputs.is_empty() {
-        outputs.push(Output { kind: OutputKind::Image { push }, attributes: BTreeMap::new() });
+        outputs.push(BuildOutput { kind: OutputKind::Image { push }, attributes: BTreeMap::new() });
     }
     if outputs.iter().filter(|output| output.kind.is_stdout()).count() > 1 {
         return Err(SettingsError::flag("output", "only one output can be written to standard output"));
@@ -22,16 +22,22 @@ pub(super) fn resolve(flags: &[String], push: bool, load: bool) -> Result<Vec<Ou
     Ok(outputs)
 }
 
-fn output(flag: &str) -> Result<Output, SettingsError> {
+fn parse_output(flag: &str) -> Result<BuildOutput, SettingsError> {
     let failed = |reason: String| SettingsError::flag("output", reason);
     if flag.is_empty() {
         return Err(failed("it is empty".to_owned()));
     }
     if flag == "-" {
-        return Ok(Output { kind: OutputKind::Tar(Destination::Stdout), attributes: BTreeMap::new() });
+        return Ok(BuildOutput {
+            kind: OutputKind::Tar(OutputDestination::Stdout),
+            attributes: BTreeMap::new(),
+        });
     }
     if !flag.contains('=') && !flag.contains(',') {
-        return Ok(Output { kind: OutputKind::Local(directory(flag)?), attributes: BTreeMap::new() });
+        return Ok(BuildOutput {
+            kind: OutputKind::Local(check_directory(flag)?),
+            attributes: BTreeMap::new(),
+        });
     }
     let mut attributes = BTreeMap::new();
     for (key, value) in fields::parse(flag).map_err(failed)? {
@@ -55,34 +61,36 @@ fn output(flag: &str) -> Result<Output, SettingsError> {
         ("image" | "registry" | "cacheonly", Some(_)) => {
             return Err(failed(format!("type={kind} does not accept dest")));
         }
-        ("local", Some(path)) if !matches!(path.as_str(), "" | "-") => OutputKind::Local(directory(&path)?),
+        ("local", Some(path)) if !matches!(path.as_str(), "" | "-") => {
+            OutputKind::Local(check_directory(&path)?)
+        }
         ("local", _) => return Err(failed("type=local needs dest=DIRECTORY".to_owned())),
-        ("tar", destination) => OutputKind::Tar(archive(destination.as_deref())?),
-        ("oci", destination) => OutputKind::Oci(archive(destination.as_deref())?),
-        ("docker", destination) => OutputKind::Docker(archive(destination.as_deref())?),
+        ("tar", destination) => OutputKind::Tar(archive_destination(destination.as_deref())?),
+        ("oci", destination) => OutputKind::Oci(archive_destination(destination.as_deref())?),
+        ("docker", destination) => OutputKind::Docker(archive_destination(destination.as_deref())?),
         (other, _) => {
             let known = "image, registry, local, tar, oci, docker, cacheonly";
             return Err(failed(format!("type `{other}` is not one of {known}")));
         }
     };
-    Ok(Output { kind, attributes })
+    Ok(BuildOutput { kind, attributes })
 }
 
-fn archive(destination: Option<&str>) -> Result<Destination, SettingsError> {
+fn archive_destination(destination: Option<&str>) -> Result<OutputDestination, SettingsError> {
     match destination {
-        None | Some("-") => Ok(Destination::Stdout),
+        None | Some("-") => Ok(OutputDestination::Stdout),
         Some(path) if Path::new(path).is_dir() => {
             Err(SettingsError::flag("output", format!("dest=`{path}` is a directory, not a file")))
         }
         Some(path) => {
-            directory(Path::new(path).parent().and_then(Path::to_str).unwrap_or_default())?;
-            Ok(Destination::File(PathBuf::from(path)))
+            check_directory(Path::new(path).parent().and_then(Path::to_str).unwrap_or_default())?;
+            Ok(OutputDestination::File(PathBuf::from(path)))
         }
     }
 }
 
 /// Checks that a directory exists or can be created.
-fn directory(path: &str) -> Result<PathBuf, SettingsError> {
+fn check_directory(path: &str) -> Result<PathBuf, SettingsError> {
     let existing = Path::new(path).ancestors().find(|ancestor| ancestor.exists());
     match existing.filter(|existing| !existing.is_dir()) {
         Some(file) => Err(SettingsError::flag(
@@ -105,14 +113,14 @@ mod tests {
     #[test]
     fn outputs_have_the_same_meaning_as_in_docker_build() {
         let image = |push| OutputKind::Image { push };
-        let file = |path: &str| Destination::File(PathBuf::from(path));
+        let file = |path: &str| OutputDestination::File(PathBuf::from(path));
         for (flags, push, load, expected) in [
             (&[][..], false, false, vec![image(false)]),
             (&[][..], true, false, vec![image(true)]),
             (&["type=registry"][..], false, false, vec![image(true)]),
             (&["type=image,push=true"][..], false, false, vec![image(true)]),
             (&["out"][..], false, false, vec![OutputKind::Local("out".into())]),
-            (&["-"][..], false, false, vec![OutputKind::Tar(Destination::Stdout)]),
+            (&["-"][..], false, false, vec![OutputKind::Tar(OutputDestination::Stdout)]),
             (&["type=tar,dest=a.tar"][..], false, true, vec![OutputKind::Tar(file("a.tar")), image(false)]),
             (&["type=docker"][..], false, false, vec![image(false)]),
             (&["type=docker,dest=a.tar"][..], false, false, vec![OutputKind::Docker(file("a.tar"))]),

@@ -1,12 +1,12 @@
 //! Resolves what pushes an image, and how its layers are compressed.
 
-use super::options::Options;
+use super::options::OptionLayer;
 use super::origin::FromText;
 use super::{PushSettings, PushWith};
 use crate::registry::Compression;
 
 impl PushSettings {
-    pub(super) fn resolve(options: &Options) -> Self {
+    pub(super) fn resolve(options: &OptionLayer) -> Self {
         Self {
             with: options.push_with.unwrap_or_default(),
             compression: options.push_compression.unwrap_or_default(),

@@ -13,7 +13,7 @@ pub(super) enum Secret {
     /// The variable with the secret's id, if it is set, or else the file with that name.
     VariableOrFile,
     /// The file with the secret's id as its name.
-    FileOfId,
+    FileNamedById,
 }
 
 impl Secret {
@@ -40,7 +40,7 @@ impl Secret {
             // With this type, `src` names a variable.
             (None, Some(src)) if kind == Some("env") => Self::Variable(src),
             (None, Some(src)) => Self::File(PathBuf::from(src)),
-            (None, None) if kind == Some("file") => Self::FileOfId,
+            (None, None) if kind == Some("file") => Self::FileNamedById,
             (None, None) => Self::VariableOrFile,
         };
         Ok((id, secret))
@@ -58,9 +58,11 @@ impl Secret {
     pub(super) fn resolve(&self, id: &str, environment: &Environment) -> Result<SecretSource, String> {
         let path = match self {
             // Like Docker's client, treats an unset variable as an empty secret.
-            Self::Variable(name) => return Ok(value(name, environment)),
-            Self::VariableOrFile if environment.raw(id).is_some() => return Ok(value(id, environment)),
-            Self::VariableOrFile | Self::FileOfId => PathBuf::from(id),
+            Self::Variable(name) => return Ok(variable_secret(name, environment)),
+            Self::VariableOrFile if environment.raw(id).is_some() => {
+                return Ok(variable_secret(id, environment));
+            }
+            Self::VariableOrFile | Self::FileNamedById => PathBuf::from(id),
             Self::File(path) => path.clone(),
         };
         if path.is_file() {
@@ -71,7 +73,7 @@ impl Secret {
     }
 }
 
-fn value(variable: &str, environment: &Environment) -> SecretSource {
+fn variable_secret(variable: &str, environment: &Environment) -> SecretSource {
     SecretSource::Value(environment.bytes(variable).unwrap_or_default().to_vec())
 }
 

@@ -9,11 +9,11 @@ pub(super) struct ByteSize(pub(super) u64);
 
 impl FromText for ByteSize {
     fn from_text(text: &str) -> Result<Self, String> {
-        bytes(text).map(Self).ok_or_else(|| format!("`{text}` is not a size such as 64m or 2GB"))
+        parse_bytes(text).map(Self).ok_or_else(|| format!("`{text}` is not a size such as 64m or 2GB"))
     }
 }
 
-fn bytes(text: &str) -> Option<u64> {
+fn parse_bytes(text: &str) -> Option<u64> {
     let lower = text.trim().to_ascii_lowercase();
     let split = lower.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(lower.len());
     let (number, suffix) = lower.split_at(split);
@@ -82,7 +82,7 @@ mod tests {
             ("1q", None),
             ("99999999999TB", None),
         ] {
-            assert_eq!(bytes(text), expected, "{text}");
+            assert_eq!(parse_bytes(text), expected, "{text}");
         }
     }
 

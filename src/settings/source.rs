@@ -8,8 +8,8 @@ use super::origin::{FromText, Origin, Sourced};
 use super::secret::Secret;
 use super::step_options::StepLayer;
 use super::{
-    ContextSource, DockerfileSource, Environment, NamedContext, Settings, SettingsError, SourceSettings,
-    env_vars,
+    BuildContextSource, DockerfileSource, Environment, NamedContextSource, Settings, SettingsError,
+    SourceSettings, env_vars,
 };
 use crate::buildkit::session::SshAgent;
 use crate::cli::BuildArgs;
@@ -19,14 +19,14 @@ use crate::registry::{ImageRef, InvalidImageRef};
 /// The inputs of a build that one source sets: flags, the environment, or an image of `larder.yaml`.
 #[derive(Debug, Default)]
 pub(super) struct SourceLayer {
-    pub(super) context: Option<Sourced<ContextSource>>,
+    pub(super) context: Option<Sourced<BuildContextSource>>,
     /// The Dockerfile; `-` for stdin, and empty for the default.
     pub(super) dockerfile: Option<Sourced<PathBuf>>,
     /// Build arguments; an argument without a value is taken from the environment.
     pub(super) build_args: BTreeMap<String, Sourced<Option<String>>>,
     pub(super) target: Option<String>,
     pub(super) platforms: Vec<String>,
-    pub(super) named_contexts: BTreeMap<String, Sourced<NamedContext>>,
+    pub(super) named_contexts: BTreeMap<String, Sourced<NamedContextSource>>,
     pub(super) secrets: BTreeMap<String, Sourced<Secret>>,
     pub(super) labels: BTreeMap<String, String>,
     pub(super) names: Vec<ImageRef>,
@@ -37,14 +37,14 @@ pub(super) struct SourceLayer {
 
 impl SourceLayer {
     /// Returns the inputs that flags set. `context` is not set if the flag names an image of `larder.yaml`.
-    pub(super) fn of_flags(build: &BuildArgs, is_image: bool) -> Result<Self, SettingsError> {
+    pub(super) fn from_flags(build: &BuildArgs, is_image: bool) -> Result<Self, SettingsError> {
         let args = &build.source;
         let build_arg = Origin::Flag("build-arg");
-        let build_args = build_arg.parse(&args.build_arg, variable)?.into_iter();
+        let build_args = build_arg.parse(&args.build_arg, parse_variable)?.into_iter();
         let contexts = Origin::Flag("build-context").parse(&args.build_context, |text| {
             let pair = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
             let (name, value) = pair.ok_or_else(|| format!("`{text}` is not NAME=CONTEXT"))?;
-            named_context(name, value, Path::new(""))
+            parse_named_context(name, value, Path::new(""))
         })?;
         let secrets = Origin::Flag("secret").parse(&args.secret, Secret::parse)?;
         let labels = Origin::Flag("label").parse(&args.label, |text| {
@@ -54,8 +54,9 @@ impl SourceLayer {
             }
             Ok((name.to_owned(), value.to_owned()))
         })?;
-        let context = (!is_image).then(|| Sourced::flag("context", context(&build.context)));
-        let additional_context = super::origin::flag("additional-context", args.additional_context.as_ref())?;
+        let context = (!is_image).then(|| Sourced::flag("context", parse_context(&build.context)));
+        let additional_context =
+            super::origin::parse_flag("additional-context", args.additional_context.as_ref())?;
         Ok(Self {
             context,
             dockerfile: args.file.as_ref().map(|file| Sourced::flag("file", PathBuf::from(file))),
@@ -63,22 +64,25 @@ impl SourceLayer {
                 .map(|(name, value)| (name, Sourced::new(value, build_arg.clone())))
                 .collect(),
             target: args.target.clone(),
-            platforms: Origin::Flag("platform").parse(&args.platform, platform)?,
-            named_contexts: sourced(contexts, &Origin::Flag("build-context")),
-            secrets: sourced(secrets, &Origin::Flag("secret")),
+            platforms: Origin::Flag("platform").parse(&args.platform, check_platform)?,
+            named_contexts: with_origin(contexts, &Origin::Flag("build-context")),
+            secrets: with_origin(secrets, &Origin::Flag("secret")),
             labels: labels.into_iter().collect(),
-            names: Origin::Flag("tag").parse(&build.tag, image_name)?,
-            key_tags: key_tags(&args.tags),
+            names: Origin::Flag("tag").parse(&build.tag, parse_image_name)?,
+            key_tags: normalize_key_tags(&args.tags),
             additional_context,
             steps: StepLayer::parse(&build.steps, Origin::Flag)?,
         })
     }
 
     /// Returns the inputs that variables set.
-    pub(super) fn of_environment(environment: &Environment) -> Result<Self, SettingsError> {
+    pub(super) fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         let variable = env_vars::DOCKER_DEFAULT_PLATFORM;
         let platforms: Vec<String> = environment.get(variable).map(str::to_owned).into_iter().collect();
-        Ok(Self { platforms: Origin::Variable(variable).parse(&platforms, platform)?, ..Self::default() })
+        Ok(Self {
+            platforms: Origin::Variable(variable).parse(&platforms, check_platform)?,
+            ..Self::default()
+        })
     }
 
     /// Returns the inputs of both sources; those of `self` have precedence.
@@ -89,12 +93,12 @@ impl SourceLayer {
         Self {
             context: self.context.or(lower.context),
             dockerfile: self.dockerfile.or(lower.dockerfile),
-            build_args: both(self.build_args, lower.build_args),
+            build_args: merged(self.build_args, lower.build_args),
             target: self.target.or(lower.target),
             platforms: if self.platforms.is_empty() { lower.platforms } else { self.platforms },
-            named_contexts: both(self.named_contexts, lower.named_contexts),
-            secrets: both(self.secrets, lower.secrets),
-            labels: both(self.labels, lower.labels),
+            named_contexts: merged(self.named_contexts, lower.named_contexts),
+            secrets: merged(self.secrets, lower.secrets),
+            labels: merged(self.labels, lower.labels),
             names: if self.names.is_empty() { lower.names } else { self.names },
             key_tags: self.key_tags.into_iter().chain(lower.key_tags).collect(),
             additional_context: self.additional_context.or(lower.additional_context),
@@ -109,9 +113,9 @@ impl SourceLayer {
         environment: &Environment,
         settings: &Settings,
     ) -> Result<SourceSettings, SettingsError> {
-        let context = self.context.unwrap_or_else(|| Sourced::flag("context", context(&args.context)));
-        let context = existing_context(context)?;
-        let dockerfile = dockerfile(self.dockerfile, &context)?;
+        let context = self.context.unwrap_or_else(|| Sourced::flag("context", parse_context(&args.context)));
+        let context = check_context(context)?;
+        let dockerfile = resolve_dockerfile(self.dockerfile, &context)?;
         let mut build_args = BTreeMap::new();
         for (name, Sourced { value, origin }) in self.build_args {
             let value = match value {
@@ -136,7 +140,7 @@ impl SourceLayer {
         build_args.append(&mut proxies);
         let mut named_contexts = BTreeMap::new();
         for (name, Sourced { value, origin }) in self.named_contexts {
-            if let NamedContext::Directory(path) = &value
+            if let NamedContextSource::Directory(path) = &value
                 && !path.is_dir()
             {
                 return Err(origin.error(format!("`{}` is not a directory", path.display())));
@@ -157,12 +161,12 @@ impl SourceLayer {
             platforms: self.platforms,
             named_contexts,
             secrets,
-            ssh: ssh_agents(&args.source.ssh, environment)?,
+            ssh: parse_ssh_agents(&args.source.ssh, environment)?,
             labels: self.labels,
             options,
             entitlements,
             pull: args.source.pull,
-            key_extra: key_extra(&args.source.key_extra)?,
+            key_extra: parse_key_extra(&args.source.key_extra)?,
             key_tags: self.key_tags,
             additional_context: additional_context.text,
             variables: additional_context.values,
@@ -171,17 +175,17 @@ impl SourceLayer {
 }
 
 /// Returns the entries of both maps; those of `upper` have precedence.
-fn both<T>(upper: BTreeMap<String, T>, mut lower: BTreeMap<String, T>) -> BTreeMap<String, T> {
+fn merged<T>(upper: BTreeMap<String, T>, mut lower: BTreeMap<String, T>) -> BTreeMap<String, T> {
     lower.extend(upper);
     lower
 }
 
-pub(super) fn sourced<T>(values: Vec<(String, T)>, origin: &Origin) -> BTreeMap<String, Sourced<T>> {
+pub(super) fn with_origin<T>(values: Vec<(String, T)>, origin: &Origin) -> BTreeMap<String, Sourced<T>> {
     values.into_iter().map(|(name, value)| (name, Sourced::new(value, origin.clone()))).collect()
 }
 
 /// Parses `NAME[=VALUE]`.
-fn variable(text: &str) -> Result<(String, Option<String>), String> {
+fn parse_variable(text: &str) -> Result<(String, Option<String>), String> {
     match text.split_once('=') {
         Some(("", _)) => Err(format!("`{text}` has no name")),
         Some((name, value)) => Ok((name.to_owned(), Some(value.to_owned()))),
@@ -190,7 +194,7 @@ fn variable(text: &str) -> Result<(String, Option<String>), String> {
 }
 
 /// Checks a platform. The engine fills in missing parts.
-pub(super) fn platform(text: &str) -> Result<String, String> {
+pub(super) fn check_platform(text: &str) -> Result<String, String> {
     let any = Platform {
         os: String::new(),
         os_version: String::new(),
@@ -201,7 +205,7 @@ pub(super) fn platform(text: &str) -> Result<String, String> {
 }
 
 /// Parses the name of an image; a digest is an error.
-pub(super) fn image_name(text: &str) -> Result<ImageRef, String> {
+pub(super) fn parse_image_name(text: &str) -> Result<ImageRef, String> {
     let name: ImageRef = text.parse().map_err(|error: InvalidImageRef| error.to_string())?;
     match name.digest() {
         Some(_) => Err(format!("`{text}`: an image cannot be named by a digest")),
@@ -209,7 +213,7 @@ pub(super) fn image_name(text: &str) -> Result<ImageRef, String> {
     }
 }
 
-pub(super) fn key_tags(tags: &[String]) -> BTreeSet<String> {
+pub(super) fn normalize_key_tags(tags: &[String]) -> BTreeSet<String> {
     tags.iter().map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect()
 }
 
@@ -227,20 +231,20 @@ pub(super) fn is_remote(text: &str) -> bool {
 }
 
 /// Parses the context of a flag; whether a directory exists is not checked.
-fn context(text: &str) -> ContextSource {
+fn parse_context(text: &str) -> BuildContextSource {
     if text == "-" {
-        ContextSource::Stdin
+        BuildContextSource::Stdin
     } else if is_remote(text) && !Path::new(text).is_dir() {
-        ContextSource::Remote(text.to_owned())
+        BuildContextSource::Remote(text.to_owned())
     } else {
-        ContextSource::Directory(PathBuf::from(text))
+        BuildContextSource::Directory(PathBuf::from(text))
     }
 }
 
 /// Checks that a directory exists.
-fn existing_context(context: Sourced<ContextSource>) -> Result<ContextSource, SettingsError> {
+fn check_context(context: Sourced<BuildContextSource>) -> Result<BuildContextSource, SettingsError> {
     let Sourced { value, origin } = context;
-    let ContextSource::Directory(path) = &value else { return Ok(value) };
+    let BuildContextSource::Directory(path) = &value else { return Ok(value) };
     if path.is_dir() {
         return Ok(value);
     }
@@ -249,14 +253,14 @@ fn existing_context(context: Sourced<ContextSource>) -> Result<ContextSource, Se
     Err(if matches!(origin, Origin::Flag(_)) { error } else { origin.error(error.to_string()) })
 }
 
-fn dockerfile(
+fn resolve_dockerfile(
     file: Option<Sourced<PathBuf>>,
-    context: &ContextSource,
+    context: &BuildContextSource,
 ) -> Result<DockerfileSource, SettingsError> {
     let Some(Sourced { value, origin }) = file else { return Ok(DockerfileSource::Default) };
     match value.to_str() {
         Some("") => Ok(DockerfileSource::Default),
-        Some("-") if *context == ContextSource::Stdin => {
+        Some("-") if *context == BuildContextSource::Stdin => {
             Err(origin.error("stdin cannot be both the context and the Dockerfile"))
         }
         Some("-") => Ok(DockerfileSource::Stdin),
@@ -269,11 +273,11 @@ fn dockerfile(
 
 /// Returns the normalized name and the value of a named context. A directory is relative to `directory`; whether it
 /// exists is not checked.
-pub(super) fn named_context(
+pub(super) fn parse_named_context(
     name: &str,
     value: &str,
     directory: &Path,
-) -> Result<(String, NamedContext), String> {
+) -> Result<(String, NamedContextSource), String> {
     let parse = |text: &str| text.parse::<ImageRef>().map_err(|error: InvalidImageRef| error.to_string());
     let context = if value.starts_with("oci-layout://") {
         return Err(
@@ -281,18 +285,18 @@ pub(super) fn named_context(
         );
     } else if let Some(image) = value.strip_prefix("docker-image://") {
         parse(image)?;
-        NamedContext::Reference(value.to_owned())
+        NamedContextSource::Reference(value.to_owned())
     } else if is_remote(value) || value.starts_with("target:") {
-        NamedContext::Reference(value.to_owned())
+        NamedContextSource::Reference(value.to_owned())
     } else {
-        NamedContext::Directory(directory.join(value))
+        NamedContextSource::Directory(directory.join(value))
     };
     // Like Docker's client, normalizes the name of an image to its shortest form.
     let name = parse(name)?.familiar();
     Ok((name.strip_suffix(":latest").unwrap_or(&name).to_owned(), context))
 }
 
-fn ssh_agents(
+fn parse_ssh_agents(
     flags: &[String],
     environment: &Environment,
 ) -> Result<BTreeMap<String, SshAgent>, SettingsError> {
@@ -330,7 +334,7 @@ fn is_socket(path: &Path) -> bool {
     path.metadata().is_ok_and(|metadata| metadata.file_type().is_socket())
 }
 
-pub(super) fn key_extra(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
+pub(super) fn parse_key_extra(flags: &[String]) -> Result<BTreeMap<String, String>, SettingsError> {
     let pairs = Origin::Flag("key-extra").parse(flags, |text| {
         let pair = text.split_once('=').filter(|(name, _)| !name.is_empty());
         let (name, value) = pair.ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;

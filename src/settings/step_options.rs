@@ -36,17 +36,17 @@ impl StepLayer {
         let network = written
             .network
             .as_ref()
-            .map(|text| network(text).map_err(|reason| origin("network").error(reason)));
+            .map(|text| parse_network(text).map_err(|reason| origin("network").error(reason)));
         let shm_size = written.shm_size.as_ref().map(|text| {
             ByteSize::from_text(text).map(|size| size.0).map_err(|reason| origin("shm-size").error(reason))
         });
         Ok(Self {
             network: network.transpose()?,
-            hosts: origin("add-host").parse(&written.add_host, add_host)?,
+            hosts: origin("add-host").parse(&written.add_host, parse_host)?,
             shm_size: shm_size.transpose()?,
-            ulimits: origin("ulimit").parse(&written.ulimit, ulimit)?,
+            ulimits: origin("ulimit").parse(&written.ulimit, check_ulimit)?,
             cgroup_parent: written.cgroup_parent.clone(),
-            entitlements: origin("allow").parse(&written.allow, entitlement)?,
+            entitlements: origin("allow").parse(&written.allow, check_entitlement)?,
         })
     }
 
@@ -91,7 +91,7 @@ impl StepLayer {
     }
 }
 
-fn network(text: &str) -> Result<Network, String> {
+fn parse_network(text: &str) -> Result<Network, String> {
     match text {
         "" | "default" => Ok(Network::Default),
         "host" => Ok(Network::Host),
@@ -101,7 +101,7 @@ fn network(text: &str) -> Result<Network, String> {
 }
 
 /// Normalizes `HOST:IP` or `HOST=IP` to `HOST=IP`.
-fn add_host(text: &str) -> Result<String, String> {
+fn parse_host(text: &str) -> Result<String, String> {
     let (host, address) = (text.split_once('=').or_else(|| text.split_once(':')))
         .filter(|(host, _)| !host.is_empty() && !host.contains([',', ' ']))
         .ok_or_else(|| format!("`{text}` is not HOST:IP"))?;
@@ -113,20 +113,20 @@ fn add_host(text: &str) -> Result<String, String> {
     Ok(format!("{host}={ip}"))
 }
 
-fn ulimit(text: &str) -> Result<String, String> {
+fn check_ulimit(text: &str) -> Result<String, String> {
     let failed =
         || format!("`{text}` is not NAME=SOFT[:HARD] with the name of a resource limit, such as nofile");
     is_ulimit(text).then(|| text.to_owned()).ok_or_else(failed)
 }
 
-fn entitlement(name: &str) -> Result<String, String> {
+fn check_entitlement(name: &str) -> Result<String, String> {
     let is_known = matches!(name, "network.host" | "security.insecure");
     let failed = || format!("`{name}` is neither network.host nor security.insecure");
     is_known.then(|| name.to_owned()).ok_or_else(failed)
 }
 
 /// Limits known to Docker's client (docker/go-units, `ulimit.go`).
-const ULIMITS: [&str; 15] = [
+const ULIMIT_NAMES: [&str; 15] = [
     "core",
     "cpu",
     "data",
@@ -150,7 +150,7 @@ pub(super) fn is_ulimit(limit: &str) -> bool {
     limit.split_once('=').is_some_and(|(name, range)| {
         let (soft, hard) = range.split_once(':').unwrap_or((range, range));
         let fits = number(soft).zip(number(hard)).is_some_and(|(soft, hard)| soft <= hard);
-        ULIMITS.contains(&name) && fits
+        ULIMIT_NAMES.contains(&name) && fits
     })
 }
 
@@ -160,9 +160,9 @@ mod tests {
 
     #[test]
     fn hosts_are_parsed_in_both_notations() {
-        assert_eq!(add_host("db:10.0.0.1").unwrap(), "db=10.0.0.1");
-        assert_eq!(add_host("db=[::1]").unwrap(), "db=::1");
-        assert!(add_host("db").is_err());
-        assert!(add_host("db:host-gateway").unwrap_err().contains("address itself"));
+        assert_eq!(parse_host("db:10.0.0.1").unwrap(), "db=10.0.0.1");
+        assert_eq!(parse_host("db=[::1]").unwrap(), "db=::1");
+        assert!(parse_host("db").is_err());
+        assert!(parse_host("db:host-gateway").unwrap_err().contains("address itself"));
     }
 }

@@ -5,36 +5,38 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::options::Options;
+use super::options::OptionLayer;
 use super::origin::{FromText, Origin, Written};
 use super::{Environment, SettingsError, duration, env_vars};
 use crate::error_chain::chain;
 use crate::plan::StoreSettings;
 use crate::store::backend::remote::{ActionsJob, RemoteSettings, RemoteUrl};
-use crate::store::{Floor, Lane, Lanes, Limits, Terms, Trust};
+use crate::store::{FreeSpaceLimit, Lane, Lanes, StoreLimits, StoreOptions, Trust};
 
 /// The default limit of the cache, in bytes.
-const DEFAULT_SIZE: u64 = 100_000_000_000;
-const NO_KEY: &str = "not a key (32 bytes in base64, such as the output of `openssl rand -base64 32`)";
+const DEFAULT_MAX_BYTES: u64 = 100_000_000_000;
+const INVALID_KEY: &str = "not a key (32 bytes in base64, such as the output of `openssl rand -base64 32`)";
 
 pub(super) fn resolve(
-    options: &Options,
+    options: &OptionLayer,
     lanes: &Lanes,
     environment: &Environment,
 ) -> Result<StoreSettings, SettingsError> {
     let entries = options.cache_max_entries.filter(|count| *count > 0);
-    let limits = Limits {
-        max_bytes: options.cache_max_size_gb.map_or(Some(DEFAULT_SIZE), |size| size.0),
+    let limits = StoreLimits {
+        max_bytes: options.cache_max_size_gb.map_or(Some(DEFAULT_MAX_BYTES), |size| size.0),
         max_entries: entries.map(|count| usize::try_from(count).unwrap_or(usize::MAX)),
         max_age: options.max_age.map(|age| age.0),
     };
-    let remote_limits = Limits { max_bytes: options.remote_max_size_gb.and_then(|size| size.0), ..limits };
-    let floor =
-        options.cache_min_free_gb.map_or(Floor::Share, |size| Floor::Bytes(size.0.unwrap_or_default()));
-    let terms = Terms {
+    let remote_limits =
+        StoreLimits { max_bytes: options.remote_max_size_gb.and_then(|size| size.0), ..limits };
+    let floor = options
+        .cache_min_free_gb
+        .map_or(FreeSpaceLimit::Share, |size| FreeSpaceLimit::Bytes(size.0.unwrap_or_default()));
+    let terms = StoreOptions {
         lanes: lanes.clone(),
         read_only: options.read_only.unwrap_or_default(),
-        trust: trust(options, environment)?,
+        trust: resolve_trust(options, environment)?,
         max_bytes: limits.max_bytes,
         floor,
     };
@@ -51,7 +53,7 @@ pub(super) fn resolve(
     Ok(StoreSettings { remote, terms, limits, remote_limits })
 }
 
-fn trust(options: &Options, environment: &Environment) -> Result<Trust, SettingsError> {
+fn resolve_trust(options: &OptionLayer, environment: &Environment) -> Result<Trust, SettingsError> {
     let signer = environment.get(env_vars::LARDER_SIGNING_KEY);
     let keys = options.trusted_keys.as_ref().map(|keys| &keys.0[..]).unwrap_or_default();
     let required = options.require_signature.unwrap_or_default();
@@ -63,7 +65,7 @@ fn trust(options: &Options, environment: &Environment) -> Result<Trust, Settings
     }
     // The trusted keys are valid, so the error concerns the signing key, which must not be printed.
     Trust::new(signer, keys, required)
-        .map_err(|_| Origin::Variable(env_vars::LARDER_SIGNING_KEY).error(NO_KEY))
+        .map_err(|_| Origin::Variable(env_vars::LARDER_SIGNING_KEY).error(INVALID_KEY))
 }
 
 /// Valid public keys, in base64.
@@ -74,12 +76,12 @@ impl TrustedKeys {
     fn new(keys: Vec<String>) -> Result<Self, String> {
         let is_malformed = |key: &&String| Trust::new(None, std::slice::from_ref(*key), false).is_err();
         match keys.iter().find(is_malformed) {
-            Some(key) => Err(format!("`{key}`: {NO_KEY}")),
+            Some(key) => Err(format!("`{key}`: {INVALID_KEY}")),
             None => Ok(Self(keys)),
         }
     }
 
-    pub(super) fn of_flags(keys: &[String]) -> Result<Option<Self>, SettingsError> {
+    pub(super) fn from_flags(keys: &[String]) -> Result<Option<Self>, SettingsError> {
         let keys = (!keys.is_empty()).then(|| Self::new(keys.to_vec()));
         keys.transpose().map_err(|reason| SettingsError::flag("trusted-key", reason))
     }
@@ -165,21 +167,22 @@ mod tests {
         Lanes::of_trunk(Lane::try_from("main".to_owned()).unwrap())
     }
 
-    fn resolve(flags: &Options, variables: &[(&str, &str)]) -> Result<StoreSettings, SettingsError> {
+    fn resolve(flags: &OptionLayer, variables: &[(&str, &str)]) -> Result<StoreSettings, SettingsError> {
         let environment =
             variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let options = flags.clone().combine(Options::of_environment(&environment)?);
+        let options = flags.clone().combine(OptionLayer::from_environment(&environment)?);
         super::resolve(&options, &lanes(), &environment)
     }
 
     #[test]
     fn flags_override_variables_and_variables_override_defaults() {
-        let limits = |flags: &Options, variables: &[(&str, &str)]| resolve(flags, variables).unwrap().limits;
-        let none = Options::default();
+        let limits =
+            |flags: &OptionLayer, variables: &[(&str, &str)]| resolve(flags, variables).unwrap().limits;
+        let none = OptionLayer::default();
         assert_eq!(limits(&none, &[]).max_bytes, Some(100_000_000_000));
         assert_eq!(limits(&none, &[]).max_entries, None);
         assert_eq!(limits(&none, &[("LARDER_MAX_SIZE_GB", "0.5")]).max_bytes, Some(500_000_000));
-        let typed = Options { cache_max_size_gb: Some(Gigabytes(None)), ..Options::default() };
+        let typed = OptionLayer { cache_max_size_gb: Some(Gigabytes(None)), ..OptionLayer::default() };
         assert_eq!(limits(&typed, &[("LARDER_MAX_SIZE_GB", "0.5")]).max_bytes, None);
         assert_eq!(limits(&none, &[("LARDER_MAX_AGE", "7d")]).max_age.unwrap().as_secs(), 604_800);
         assert!(resolve(&none, &[("LARDER_MAX_AGE", "30")]).is_err(), "a number without a unit is an error");
@@ -187,29 +190,29 @@ mod tests {
 
     #[test]
     fn free_space_and_the_size_of_the_shared_store_have_their_own_settings() {
-        let settings = |variables: &[(&str, &str)]| resolve(&Options::default(), variables).unwrap();
+        let settings = |variables: &[(&str, &str)]| resolve(&OptionLayer::default(), variables).unwrap();
         let default = settings(&[]);
-        assert_eq!((default.terms.floor, default.remote_limits.max_bytes), (Floor::Share, None));
+        assert_eq!((default.terms.floor, default.remote_limits.max_bytes), (FreeSpaceLimit::Share, None));
         let given = settings(&[
             ("LARDER_MIN_FREE_GB", "0"),
             ("LARDER_MAX_SIZE_GB", "2"),
             ("LARDER_REMOTE_MAX_SIZE_GB", "500"),
         ]);
-        assert_eq!(given.terms.floor, Floor::Bytes(0));
+        assert_eq!(given.terms.floor, FreeSpaceLimit::Bytes(0));
         assert_eq!(given.limits.max_bytes, Some(2_000_000_000));
         assert_eq!(given.remote_limits.max_bytes, Some(500_000_000_000));
     }
 
     #[test]
     fn a_switch_is_a_boolean_and_a_variable_overrides_the_file() {
-        let read_only = |text: &str, file: &Options| {
+        let read_only = |text: &str, file: &OptionLayer| {
             let environment = [("LARDER_READ_ONLY".to_owned(), text.to_owned())].into_iter().collect();
-            let options = Options::of_environment(&environment)?.combine(file.clone());
+            let options = OptionLayer::from_environment(&environment)?.combine(file.clone());
             let settings = super::resolve(&options, &lanes(), &environment);
             settings.map(|settings| settings.terms.read_only)
         };
-        let unset = Options::default();
-        let on = Options { read_only: Some(true), ..Options::default() };
+        let unset = OptionLayer::default();
+        let on = OptionLayer { read_only: Some(true), ..OptionLayer::default() };
         for (text, file, expected) in
             [("1", &unset, true), ("Yes", &unset, true), ("off", &on, false), ("", &on, true)]
         {
@@ -221,12 +224,12 @@ mod tests {
 
     #[test]
     fn requiring_signatures_without_a_trusted_key_is_an_error() {
-        let demanding = Options { require_signature: Some(true), ..Options::default() };
+        let demanding = OptionLayer { require_signature: Some(true), ..OptionLayer::default() };
         assert!(resolve(&demanding, &[]).is_err());
         let key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=";
         assert!(resolve(&demanding, &[("LARDER_SIGNING_KEY", key)]).is_ok());
         let error =
-            resolve(&Options::default(), &[("LARDER_SIGNING_KEY", "hunter2")]).unwrap_err().to_string();
+            resolve(&OptionLayer::default(), &[("LARDER_SIGNING_KEY", "hunter2")]).unwrap_err().to_string();
         assert!(error.contains("LARDER_SIGNING_KEY") && !error.contains("hunter2"), "{error}");
     }
 }

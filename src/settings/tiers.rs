@@ -4,22 +4,22 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use super::options::Options;
-use super::origin::{FromText, Origin, Written, flag};
+use super::options::OptionLayer;
+use super::origin::{FromText, Origin, Written, parse_flag};
 use super::{Settings, SettingsError, TierSettings};
 use crate::registry::{ImageRef, InvalidImageRef};
 use crate::tiers::ArchiveRequest;
 
 const DEFAULT_ARCHIVE_TIMEOUT: Duration = Duration::from_mins(10);
-const NAMES: [&str; 7] = ["engine", "registry", "prefix", "graft", "archive", "layers", "mounts"];
+const TIER_NAMES: [&str; 7] = ["engine", "registry", "prefix", "graft", "archive", "layers", "mounts"];
 
 impl TierSettings {
-    pub(super) fn resolve(options: &Options) -> Self {
+    pub(super) fn resolve(options: &OptionLayer) -> Self {
         let enabled = options.enabled.as_ref().is_none_or(|enabled| enabled.value);
         let is_named = |name| options.tiers.as_ref().map(|names| names.0.contains(&name));
         let archive_request = match &options.enabled {
             Some(enabled) if enabled.value && matches!(enabled.origin, Origin::Flag(_)) => {
-                ArchiveRequest::Typed
+                ArchiveRequest::CommandLine
             }
             Some(enabled) if enabled.value => ArchiveRequest::Configured,
             _ if is_named("archive") == Some(true) => ArchiveRequest::Configured,
@@ -42,7 +42,7 @@ impl TierSettings {
     }
 
     /// Returns the tiers of commands that have no flags for them.
-    pub(crate) fn of_settings(settings: &Settings) -> Self {
+    pub(crate) fn from_settings(settings: &Settings) -> Self {
         Self::resolve(&settings.options)
     }
 }
@@ -52,7 +52,7 @@ impl TierSettings {
 pub(super) struct TierNames(Vec<&'static str>);
 
 impl TierNames {
-    pub(super) fn of_flags(names: &[String]) -> Result<Option<Self>, SettingsError> {
+    pub(super) fn from_flags(names: &[String]) -> Result<Option<Self>, SettingsError> {
         let parsed = Origin::Flag("tiers").parse(names, Self::from_text)?;
         let names_of_all = parsed.into_iter().flat_map(|names| names.0).collect();
         Ok((!names.is_empty()).then_some(Self(names_of_all)))
@@ -62,8 +62,8 @@ impl TierNames {
 impl FromText for TierNames {
     fn from_text(text: &str) -> Result<Self, String> {
         let known = |name: &str| {
-            let found = NAMES.iter().find(|known| **known == name).copied();
-            found.ok_or_else(|| format!("`{name}` is not one of {}", NAMES.join(", ")))
+            let found = TIER_NAMES.iter().find(|known| **known == name).copied();
+            found.ok_or_else(|| format!("`{name}` is not one of {}", TIER_NAMES.join(", ")))
         };
         let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
         names.map(known).collect::<Result<_, _>>().map(Self)
@@ -92,7 +92,7 @@ pub(crate) fn archive_timeout(
     typed: Option<&String>,
     settings: &Settings,
 ) -> Result<Duration, SettingsError> {
-    let typed = flag("archive-timeout", typed)?;
+    let typed = parse_flag("archive-timeout", typed)?;
     Ok(typed.or(settings.options.archive_timeout).unwrap_or(DEFAULT_ARCHIVE_TIMEOUT))
 }
 
@@ -102,7 +102,7 @@ pub(crate) fn base_repository(
     (name, text): (&'static str, Option<&String>),
     settings: &Settings,
 ) -> Result<Option<ImageRef>, SettingsError> {
-    let repository = flag::<RepositoryName>(name, text)?.or_else(|| settings.options.base_repo.clone());
+    let repository = parse_flag::<RepositoryName>(name, text)?.or_else(|| settings.options.base_repo.clone());
     Ok(repository.map(|repository| repository.0))
 }
 

@@ -8,7 +8,7 @@ use super::Lane;
 use crate::digest::Digest;
 
 /// The length above which [`path_name`] abbreviates a name.
-const LONGEST_NAME: usize = 100;
+const MAX_NAME_LENGTH: usize = 100;
 
 /// What an entry holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -55,13 +55,13 @@ pub struct Address {
 
 impl Address {
     /// Returns the prefix of all entries of `kind` and `family` in `lane`, without a trailing slash.
-    pub(crate) fn place_of(lane: &Lane, kind: EntryKind, family: &str) -> String {
+    pub(crate) fn directory_of(lane: &Lane, kind: EntryKind, family: &str) -> String {
         format!("entries/{}/{kind}/{}", path_name(&lane.to_string()), path_name(family))
     }
 
     /// Returns the prefix of all entries of the same lane, kind and family, without a trailing slash.
-    pub(crate) fn place(&self) -> String {
-        Self::place_of(&self.lane, self.kind, &self.family)
+    pub(crate) fn directory(&self) -> String {
+        Self::directory_of(&self.lane, self.kind, &self.family)
     }
 }
 
@@ -78,8 +78,8 @@ fn path_name(name: &str) -> String {
             let _ = write!(path, "~{byte:02x}");
         }
     }
-    if path.len() > LONGEST_NAME {
-        path.truncate(LONGEST_NAME - 33);
+    if path.len() > MAX_NAME_LENGTH {
+        path.truncate(MAX_NAME_LENGTH - 33);
         let _ = write!(path, "~{}", &Digest::of(name.as_bytes()).hex()[..32]);
     }
     path
@@ -98,7 +98,7 @@ mod tests {
         let paths: std::collections::BTreeSet<String> = names.iter().map(|name| path_name(name)).collect();
         assert_eq!(paths.len(), names.len());
         for path in &paths {
-            assert!(!path.starts_with('.') && !path.contains('/') && path.len() <= LONGEST_NAME, "{path}");
+            assert!(!path.starts_with('.') && !path.contains('/') && path.len() <= MAX_NAME_LENGTH, "{path}");
         }
         assert_eq!(path_name("feature/x"), "feature~2fx");
     }

@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use jiff::Timestamp;
 
-use super::repository::Repository;
+use super::repository::StoreRepository;
 use super::{Entry, Store, StoreError, sweep};
 use crate::digest::Digest;
 
 /// One of the two places of a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum StoreLocation {
     /// The store on this machine.
     Local,
     /// The store that machines share.
@@ -18,7 +18,7 @@ pub enum Place {
 }
 
 #[derive(Debug, Clone)]
-pub struct Listed {
+pub struct CensusEntry {
     pub entry: Entry,
     /// When the entry was last used, or saved if it was never used.
     pub(crate) last_used: Timestamp,
@@ -31,7 +31,7 @@ pub struct Listed {
 #[derive(Debug, Clone, Default)]
 pub struct Census {
     /// The entries, most recently used first.
-    pub entries: Vec<Listed>,
+    pub entries: Vec<CensusEntry>,
     /// Bytes of the objects of all chunks; a shared chunk counts once.
     pub(crate) bytes_stored: u64,
     /// Bytes of the content of all entries, as if nothing were shared or compressed.
@@ -43,16 +43,16 @@ pub struct Census {
 
 impl Store {
     /// Returns the repository of `place`, or `None` if there is no remote.
-    pub(super) fn repository(&self, place: Place) -> Option<&Repository> {
+    pub(super) fn repository(&self, place: StoreLocation) -> Option<&StoreRepository> {
         match place {
-            Place::Local => Some(&self.local),
-            Place::Remote => self.remote.as_ref(),
+            StoreLocation::Local => Some(&self.local),
+            StoreLocation::Remote => self.remote.as_ref(),
         }
     }
 
     /// Returns the location of `place` for messages, or `None` if there is no remote.
-    pub(crate) fn place(&self, place: Place) -> Option<String> {
-        self.repository(place).map(Repository::place)
+    pub(crate) fn place(&self, place: StoreLocation) -> Option<String> {
+        self.repository(place).map(StoreRepository::place)
     }
 
     /// Lists and counts the content of `place`. Entries that cannot be read are left out and returned as faults.
@@ -60,29 +60,29 @@ impl Store {
     /// # Errors
     ///
     /// Fails if the place cannot be listed.
-    pub fn census(&self, place: Place) -> Result<(Census, Vec<StoreError>), StoreError> {
+    pub fn census(&self, place: StoreLocation) -> Result<(Census, Vec<StoreError>), StoreError> {
         self.repository(place)
-            .map_or_else(|| Ok(Default::default()), |repository| census(&repository.to_look_at()))
+            .map_or_else(|| Ok(Default::default()), |repository| census(&repository.read_only_view()))
     }
 
     /// Removes entries of `place` and the chunks that no entry needs afterwards. With `dry_run`, only reports them.
     /// Fails if the store is read-only or the backend fails; what was removed before that stays removed.
     pub(crate) fn evict(
         &self,
-        place: Place,
-        victims: sweep::Victims<'_>,
+        place: StoreLocation,
+        victims: sweep::EvictionSelection<'_>,
         dry_run: bool,
         now: Timestamp,
-    ) -> Result<sweep::Swept, StoreError> {
+    ) -> Result<sweep::SweepReport, StoreError> {
         if self.read_only && !dry_run {
             return Err(StoreError::ReadOnly);
         }
         let swept = self.repository(place).map(|repository| sweep::sweep(repository, victims, dry_run, now));
-        swept.unwrap_or_else(|| Ok(sweep::Swept::default()))
+        swept.unwrap_or_else(|| Ok(sweep::SweepReport::default()))
     }
 }
 
-fn census(repository: &Repository) -> Result<(Census, Vec<StoreError>), StoreError> {
+fn census(repository: &StoreRepository) -> Result<(Census, Vec<StoreError>), StoreError> {
     let stored = sweep::chunks(repository)?;
     let last_uses = repository.last_uses()?;
     let (entries, faults) = repository.entries()?;
@@ -99,15 +99,15 @@ fn census(repository: &Repository) -> Result<(Census, Vec<StoreError>), StoreErr
     let listed = |entry: Entry| {
         let chunks = chunks_of(&entry);
         let used = last_uses.get(&entry.digits()).copied();
-        Listed {
+        CensusEntry {
             last_used: used.map_or(entry.manifest.created, |used| used.max(entry.manifest.created)),
             stored_bytes: chunks.iter().map(size).sum(),
             own_bytes: chunks.iter().filter(|digest| users[*digest] == 1).map(size).sum(),
             entry,
         }
     };
-    let bytes_logical = entries.iter().filter_map(|entry| entry.starts().pop()).sum();
-    let mut entries: Vec<Listed> = entries.into_iter().map(listed).collect();
+    let bytes_logical = entries.iter().filter_map(|entry| entry.chunk_offsets().pop()).sum();
+    let mut entries: Vec<CensusEntry> = entries.into_iter().map(listed).collect();
     entries.sort_unstable_by_key(|listed| std::cmp::Reverse((listed.last_used, listed.entry.id)));
     let bytes_stored = stored.values().sum();
     let bytes_unused =

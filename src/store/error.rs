@@ -4,7 +4,7 @@ use std::io;
 
 use humansize::{DECIMAL, format_size};
 
-use super::backend::{BackendError, Reason};
+use super::backend::{BackendError, FaultReason};
 
 /// An operation of the store failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,17 +56,17 @@ pub enum StoreError {
 
 impl StoreError {
     /// Returns the reason under which the error is counted.
-    pub(crate) fn reason(&self) -> Reason {
+    pub(crate) fn reason(&self) -> FaultReason {
         match self {
             Self::Backend(error) => error.reason,
-            Self::Damaged { .. } => Reason::Damaged,
-            Self::Missing { .. } => Reason::Missing,
-            Self::Newer { .. } => Reason::Newer,
-            Self::Unsigned { .. } => Reason::Unsigned,
-            Self::Busy { .. } => Reason::Busy,
-            Self::NoRoom { .. } => Reason::Full,
-            Self::TooLarge { .. } | Self::ReadOnly => Reason::Refused,
-            Self::Sink(error) | Self::Worker(error) => Reason::of(error),
+            Self::Damaged { .. } => FaultReason::Damaged,
+            Self::Missing { .. } => FaultReason::Missing,
+            Self::Newer { .. } => FaultReason::Newer,
+            Self::Unsigned { .. } => FaultReason::Unsigned,
+            Self::Busy { .. } => FaultReason::Busy,
+            Self::NoRoom { .. } => FaultReason::Full,
+            Self::TooLarge { .. } | Self::ReadOnly => FaultReason::Refused,
+            Self::Sink(error) | Self::Worker(error) => FaultReason::of(error),
         }
     }
 }

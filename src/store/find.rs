@@ -6,26 +6,26 @@
 use std::collections::HashSet;
 
 use super::manifest::{Entry, EntryName};
-use super::repository::Repository;
+use super::repository::StoreRepository;
 use super::{Address, EntryKind, Lane, Store, StoreError};
 use crate::digest::Digest;
 
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct FoundEntry {
     /// The entry, if a usable one exists.
     pub(crate) entry: Option<Entry>,
     /// `true` if the entry was made for exactly the key that was searched for.
-    pub(crate) exact: bool,
+    pub(crate) is_exact: bool,
     /// Why entries or repositories were skipped.
     pub(crate) faults: Vec<StoreError>,
 }
 
 impl Store {
     /// Finds the entry of `key`. With `fallback`, uses the newest entry of the family if `key` has no entry.
-    pub(crate) fn find(&self, kind: EntryKind, family: &str, key: Digest, fallback: bool) -> Found {
+    pub(crate) fn find(&self, kind: EntryKind, family: &str, key: Digest, fallback: bool) -> FoundEntry {
         let repositories = self.repositories().collect();
         let (tried, faults) = (HashSet::new(), Vec::new());
-        let mut search = Search { store: self, kind, family, repositories, tried, faults };
+        let mut search = EntrySearch { store: self, kind, family, repositories, tried, faults };
         let (mut entry, mut exact) = (None, false);
         for key in [Some(key), None] {
             if entry.is_none() && (key.is_some() || fallback) {
@@ -39,14 +39,14 @@ impl Store {
                 exact = entry.is_some() && key.is_some();
             }
         }
-        Found { entry, exact, faults: search.faults }
+        FoundEntry { entry, is_exact: exact, faults: search.faults }
     }
 
     /// Returns the latest `most` entries of a family in the local store. Skips unreadable entries and, if this store
     /// signs its entries, those that no trusted key has signed.
     pub(crate) fn recent(&self, kind: EntryKind, family: &str, most: usize) -> Vec<Entry> {
-        let trust = self.trust.as_strict_as_signed();
-        let places = self.lanes.reads().iter().map(|lane| Address::place_of(lane, kind, family));
+        let trust = self.trust.for_signed_entries();
+        let places = self.lanes.reads().iter().map(|lane| Address::directory_of(lane, kind, family));
         let names = places.flat_map(|place| self.local.names(&place).unwrap_or_default());
         let mut names: Vec<EntryName> = names.collect();
         names.sort_by(|a, b| b.cmp_age(a));
@@ -64,9 +64,9 @@ impl Store {
         is_wanted: impl Fn(&Entry) -> bool,
     ) -> Option<Entry> {
         self.lanes.reads().iter().find_map(|lane| {
-            let place = Address::place_of(lane, kind, family);
+            let place = Address::directory_of(lane, kind, family);
             let places = self.repositories().map(|repository| (repository, repository.names(&place)));
-            let mut names: Vec<(EntryName, &Repository)> = places
+            let mut names: Vec<(EntryName, &StoreRepository)> = places
                 .flat_map(|(repository, names)| {
                     names.unwrap_or_default().into_iter().map(move |name| (name, repository))
                 })
@@ -82,7 +82,7 @@ impl Store {
 
     /// Checks that an entry that was not found by its key may be used: if signatures are required, a trusted key must
     /// have signed it. Fails if no trusted key has signed the entry, or if it cannot be read.
-    pub(crate) fn vouch_for(&self, entry: &Entry) -> Result<(), StoreError> {
+    pub(crate) fn check_trust(&self, entry: &Entry) -> Result<(), StoreError> {
         let mut result = Ok(());
         for repository in self.repositories() {
             match repository.entry(&entry.name(), &self.trust) {
@@ -95,29 +95,29 @@ impl Store {
     }
 
     /// Returns `true` if this job searches `lane` for entries.
-    pub(crate) fn reads(&self, lane: &Lane) -> bool {
+    pub(crate) fn reads_lane(&self, lane: &Lane) -> bool {
         self.lanes.reads().contains(lane)
     }
 }
 
 /// The state of one search. A repository or entry that fails is tried and reported only once.
-struct Search<'a> {
+struct EntrySearch<'a> {
     store: &'a Store,
     kind: EntryKind,
     family: &'a str,
     /// The repositories that have not failed so far.
-    repositories: Vec<&'a Repository>,
+    repositories: Vec<&'a StoreRepository>,
     /// The entries that have been tried, as place and path.
     tried: HashSet<String>,
     faults: Vec<StoreError>,
 }
 
-impl<'a> Search<'a> {
+impl<'a> EntrySearch<'a> {
     /// Returns the newest usable entry of the family in these lanes, restricted to `key` if it is given.
     fn newest(&mut self, lanes: &[&Lane], key: Option<Digest>) -> Option<Entry> {
-        let mut names: Vec<(EntryName, &Repository)> = Vec::new();
+        let mut names: Vec<(EntryName, &StoreRepository)> = Vec::new();
         for repository in self.repositories.clone() {
-            let places = lanes.iter().map(|lane| Address::place_of(lane, self.kind, self.family));
+            let places = lanes.iter().map(|lane| Address::directory_of(lane, self.kind, self.family));
             match places.map(|place| repository.names(&place)).collect::<Result<Vec<_>, _>>() {
                 Ok(found) => names.extend(found.into_iter().flatten().map(|name| (name, repository))),
                 Err(fault) => {
@@ -125,7 +125,7 @@ impl<'a> Search<'a> {
                     self.faults.push(fault);
                 }
             }
-            names.retain(|(name, _)| key.is_none_or(|key| name.is_for(&key)));
+            names.retain(|(name, _)| key.is_none_or(|key| name.is_for_key(&key)));
             // An exact match in an earlier repository is as good as a newer one in a later repository.
             if key.is_some()
                 && !matches!(self.kind, EntryKind::Image | EntryKind::Prefix)
@@ -138,7 +138,7 @@ impl<'a> Search<'a> {
     }
 
     /// Returns the newest of `names` that can be used.
-    fn first_usable(&mut self, mut names: Vec<(EntryName, &'a Repository)>) -> Option<Entry> {
+    fn first_usable(&mut self, mut names: Vec<(EntryName, &'a StoreRepository)>) -> Option<Entry> {
         // The sort is stable, so a local copy of an entry stays before the remote one.
         names.sort_by(|(a, _), (b, _)| b.cmp_age(a));
         for (name, repository) in names {

@@ -6,18 +6,18 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Mutex;
 
-use super::backend::Reason;
-use super::manifest::{ChunkRef, Entry, Span};
-use super::parallel::{lock, unlocked};
+use super::backend::FaultReason;
+use super::manifest::{ChunkRef, ContentRange, Entry};
+use super::parallel::{into_inner, lock};
 use super::registration::Registration;
-use super::repository::{LARGEST_MANIFEST, StoredChunk};
+use super::repository::{MAX_MANIFEST_SIZE, StoredChunk};
 use super::{Store, StoreError, parallel};
 use crate::digest::Digest;
 
 /// Threads in addition to one for each core: these wait for the disk.
 const WAITING_THREADS: usize = 2;
 /// The limit on threads, because each holds a chunk and its frame in memory.
-const MOST_THREADS: usize = 12;
+const MAX_THREADS: usize = 12;
 
 /// A callback that receives the index of a chunk in the entry and its verified bytes. It is called from several
 /// threads, in any order.
@@ -33,8 +33,8 @@ impl Store {
         places: &[usize],
         sink: &Sink<'_>,
     ) -> Result<Vec<StoreError>, StoreError> {
-        self.loaded(entry, places, |fetch, threads| {
-            parallel::each(places, threads, |place| {
+        self.load_with(entry, places, |fetch, threads| {
+            parallel::for_each(places, threads, |place| {
                 sink(*place, &fetch.chunk(*place)?).map_err(StoreError::Sink)
             })
         })
@@ -47,34 +47,34 @@ impl Store {
         places: &[usize],
         mut sink: impl FnMut(usize, Vec<u8>) -> io::Result<()> + Send,
     ) -> Result<Vec<StoreError>, StoreError> {
-        self.loaded(entry, places, |fetch, threads| {
+        self.load_with(entry, places, |fetch, threads| {
             let take = |place: &usize, chunk| sink(*place, chunk).map_err(StoreError::Sink);
-            parallel::each_in_order(places, threads, |place| fetch.chunk(*place), take)
+            parallel::for_each_in_order(places, threads, |place| fetch.chunk(*place), take)
         })
     }
 
-    fn loaded(
+    fn load_with(
         &self,
         entry: &Entry,
         places: &[usize],
-        run: impl FnOnce(&Fetch<'_>, usize) -> Result<(), StoreError>,
+        run: impl FnOnce(&ChunkFetcher<'_>, usize) -> Result<(), StoreError>,
     ) -> Result<Vec<StoreError>, StoreError> {
         let fetched = self.register_fetches(entry, places)?;
-        let fetch = Fetch { store: self, entry, fetched, faults: Mutex::default() };
+        let fetch = ChunkFetcher { store: self, entry, fetched, faults: Mutex::default() };
         let threads = self
             .remote
             .as_ref()
             .map_or(parallel::cores() + WAITING_THREADS, |remote| remote.backend.parallelism());
-        match run(&fetch, threads.min(MOST_THREADS)) {
+        match run(&fetch, threads.min(MAX_THREADS)) {
             Err(fault @ (StoreError::Damaged { .. } | StoreError::Missing { .. })) => {
                 self.set_aside(entry);
-                self.set_damage_aside(entry);
+                self.set_damaged_chunks_aside(entry);
                 Err(fault)
             }
             Err(fault) => Err(fault),
             Ok(()) => {
-                let mut faults = unlocked(fetch.faults);
-                faults.extend(self.adopt(entry).err());
+                let mut faults = into_inner(fetch.faults);
+                faults.extend(self.store_manifest_locally(entry).err());
                 Ok(faults)
             }
         }
@@ -82,21 +82,22 @@ impl Store {
 
     /// Sets aside all damaged local chunks of an entry, so that the next save writes them again. Chunks that cannot be
     /// read or moved are left in place.
-    fn set_damage_aside(&self, entry: &Entry) {
-        let threads = (parallel::cores() + WAITING_THREADS).min(MOST_THREADS);
-        let done = parallel::each::<_, std::convert::Infallible>(&entry.manifest.chunks, threads, |chunk| {
-            // Reading a damaged chunk sets it aside.
-            drop(self.local.chunk(&chunk.digest));
-            Ok(())
-        });
+    fn set_damaged_chunks_aside(&self, entry: &Entry) {
+        let threads = (parallel::cores() + WAITING_THREADS).min(MAX_THREADS);
+        let done =
+            parallel::for_each::<_, std::convert::Infallible>(&entry.manifest.chunks, threads, |chunk| {
+                // Reading a damaged chunk sets it aside.
+                drop(self.local.chunk(&chunk.digest));
+                Ok(())
+            });
         let Ok(()) = done;
     }
 
     /// Stores the manifest of an entry that came from the remote locally.
-    fn adopt(&self, entry: &Entry) -> Result<(), StoreError> {
+    fn store_manifest_locally(&self, entry: &Entry) -> Result<(), StoreError> {
         let Some(remote) = self.remote.as_ref().filter(|_| !self.read_only) else { return Ok(()) };
         if self.local.backend.size(&entry.path)?.is_none()
-            && let Some(text) = remote.backend.read(&entry.path, LARGEST_MANIFEST)?
+            && let Some(text) = remote.backend.read(&entry.path, MAX_MANIFEST_SIZE)?
         {
             self.local.put_entry(entry, &text)?;
         }
@@ -104,14 +105,14 @@ impl Store {
     }
 
     /// Reads a range of the content.
-    pub(crate) fn read(&self, entry: &Entry, span: Span) -> Result<Vec<u8>, StoreError> {
-        let starts = entry.starts();
+    pub(crate) fn read(&self, entry: &Entry, span: ContentRange) -> Result<Vec<u8>, StoreError> {
+        let starts = entry.chunk_offsets();
         let end = span.at.saturating_add(span.size);
         let places: Vec<usize> = (0..entry.manifest.chunks.len())
             .filter(|place| starts[*place] < end && starts[place + 1] > span.at)
             .collect();
         let bytes =
-            Mutex::new(vec![0; usize::try_from(span.size).map_err(|_| StoreError::Sink(too_large()))?]);
+            Mutex::new(vec![0; usize::try_from(span.size).map_err(|_| StoreError::Sink(out_of_memory()))?]);
         self.load(entry, &places, &|place, chunk| {
             let (from, to) = (starts[place].max(span.at), starts[place + 1].min(end));
             let (from_chunk, to_chunk) = (offset(from - starts[place]), offset(to - starts[place]));
@@ -119,7 +120,7 @@ impl Store {
             bytes[offset(from - span.at)..offset(to - span.at)].copy_from_slice(&chunk[from_chunk..to_chunk]);
             Ok(())
         })?;
-        Ok(unlocked(bytes))
+        Ok(into_inner(bytes))
     }
 
     /// Announces the chunks that may be fetched from the remote, so that a sweep spares them.
@@ -136,7 +137,7 @@ impl Store {
 }
 
 /// The sources of the chunks of an entry.
-struct Fetch<'a> {
+struct ChunkFetcher<'a> {
     store: &'a Store,
     entry: &'a Entry,
     /// Stores chunks from the remote locally; `None` without a remote or in a read-only store.
@@ -144,10 +145,10 @@ struct Fetch<'a> {
     faults: Mutex<Vec<StoreError>>,
 }
 
-impl Fetch<'_> {
+impl ChunkFetcher<'_> {
     fn chunk(&self, place: usize) -> Result<Vec<u8>, StoreError> {
         let ChunkRef { digest, size, .. } = self.entry.manifest.chunks[place];
-        let chunk = self.verified(&digest)?;
+        let chunk = self.read_verified(&digest)?;
         if chunk.len() as u64 == u64::from(size) {
             return Ok(chunk);
         }
@@ -158,30 +159,31 @@ impl Fetch<'_> {
         })
     }
 
-    fn verified(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
+    fn read_verified(&self, digest: &Digest) -> Result<Vec<u8>, StoreError> {
         let here = self.store.local.chunk(digest);
         let Some(remote) = &self.store.remote else {
-            return here?.map(|stored| stored.chunk).ok_or_else(|| self.missing(digest));
+            return here?.map(|stored| stored.chunk).ok_or_else(|| self.missing_error(digest));
         };
         match here {
             Ok(Some(stored)) => return Ok(stored.chunk),
             Ok(None) => {}
-            Err(fault) => self.note(fault),
+            Err(fault) => self.record_fault(fault),
         }
-        let StoredChunk { frame, chunk } = remote.chunk(digest)?.ok_or_else(|| self.missing(digest))?;
-        let is_full = lock(&self.faults).iter().any(|fault| fault.reason() == Reason::Full);
-        if !is_full && let Some(Err(fault)) = self.fetched.as_ref().map(|fetched| fetched.put(digest, &frame))
+        let StoredChunk { frame, chunk } = remote.chunk(digest)?.ok_or_else(|| self.missing_error(digest))?;
+        let is_full = lock(&self.faults).iter().any(|fault| fault.reason() == FaultReason::Full);
+        if !is_full
+            && let Some(Err(fault)) = self.fetched.as_ref().map(|fetched| fetched.put_chunk(digest, &frame))
         {
-            self.note(fault);
+            self.record_fault(fault);
         }
         Ok(chunk)
     }
 
-    fn note(&self, fault: StoreError) {
+    fn record_fault(&self, fault: StoreError) {
         lock(&self.faults).push(fault);
     }
 
-    fn missing(&self, digest: &Digest) -> StoreError {
+    fn missing_error(&self, digest: &Digest) -> StoreError {
         let place = self.store.remote.as_ref().unwrap_or(&self.store.local).place();
         StoreError::Missing { path: ChunkRef::path(digest), entry: self.entry.short_id(), place }
     }
@@ -191,6 +193,6 @@ fn offset(bytes: u64) -> usize {
     usize::try_from(bytes).expect("an offset in memory")
 }
 
-fn too_large() -> io::Error {
+fn out_of_memory() -> io::Error {
     io::ErrorKind::OutOfMemory.into()
 }

@@ -10,7 +10,7 @@ use std::num::NonZeroU32;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::chunk::LARGEST;
+use super::chunk::MAX_CHUNK_SIZE;
 use super::{Address, EntryKind};
 use crate::digest::Digest;
 
@@ -27,7 +27,7 @@ const SHORT_ID: usize = 12;
 ///
 /// The content of an entry is the concatenation of its chunks. Its meaning depends on the kind of the entry.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Manifest {
+pub struct EntryManifest {
     /// Always [`SCHEMA`].
     pub(crate) schema: String,
     /// Lane, kind, family and key.
@@ -37,18 +37,18 @@ pub struct Manifest {
     #[serde(flatten)]
     pub subject: Subject,
     /// The range of the content that holds the listing.
-    pub(crate) listing: Span,
+    pub(crate) listing: ContentRange,
     /// Bytes that saving the entry added to the store.
     pub(crate) added_bytes: u64,
     /// The chunks of the content, in order.
     pub(crate) chunks: Vec<ChunkRef>,
 }
 
-impl Manifest {
+impl EntryManifest {
     /// Returns the path of the manifest, whose digest is `id`.
     fn path(&self, id: &Digest) -> String {
-        let (key, time) = (in_names(&self.address.key), self.created.strftime(TIME_IN_NAMES));
-        format!("{}/{key}.{time}.{}.json", self.address.place(), in_names(id))
+        let (key, time) = (name_digits(&self.address.key), self.created.strftime(TIME_IN_NAMES));
+        format!("{}/{key}.{time}.{}.json", self.address.directory(), name_digits(id))
     }
 }
 
@@ -97,7 +97,7 @@ pub struct KeyInput {
 
 /// A range of the content of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Span {
+pub struct ContentRange {
     /// The offset of the first byte.
     pub at: u64,
     /// The length in bytes.
@@ -143,12 +143,12 @@ pub struct Entry {
     pub(crate) id: Digest,
     /// The path of the manifest in the backend.
     pub(super) path: String,
-    pub manifest: Manifest,
+    pub manifest: EntryManifest,
 }
 
 /// The reason why a manifest cannot be used.
 #[derive(Debug)]
-pub(super) enum Unreadable {
+pub(super) enum ManifestError {
     /// The manifest has this unknown schema.
     Newer(String),
     /// The manifest is invalid for this reason.
@@ -157,7 +157,7 @@ pub(super) enum Unreadable {
 
 impl Entry {
     /// Creates an entry and returns it with its manifest as a line.
-    pub(super) fn new(manifest: Manifest) -> (Self, Vec<u8>) {
+    pub(super) fn new(manifest: EntryManifest) -> (Self, Vec<u8>) {
         let line = serde_json::to_vec(&manifest).expect("a manifest has text keys only");
         let id = Digest::of(&line);
         (Self { id, path: manifest.path(&id), manifest }, line)
@@ -175,35 +175,35 @@ impl Entry {
     }
 
     /// Parses a manifest whose digest has been checked.
-    pub(super) fn read(name: &EntryName, line: &[u8]) -> Result<Self, Unreadable> {
-        let damaged = |error: serde_json::Error| Unreadable::Damaged(error.to_string());
-        let schema: Schema = serde_json::from_slice(line).map_err(damaged)?;
+    pub(super) fn read(name: &EntryName, line: &[u8]) -> Result<Self, ManifestError> {
+        let damaged = |error: serde_json::Error| ManifestError::Damaged(error.to_string());
+        let schema: SchemaHeader = serde_json::from_slice(line).map_err(damaged)?;
         if schema.schema != SCHEMA {
-            return Err(Unreadable::Newer(schema.schema));
+            return Err(ManifestError::Newer(schema.schema));
         }
-        let manifest: Manifest = serde_json::from_slice(line).map_err(damaged)?;
-        let holds = |span: Span| {
+        let manifest: EntryManifest = serde_json::from_slice(line).map_err(damaged)?;
+        let holds = |span: ContentRange| {
             let bytes: u64 = manifest.chunks.iter().map(|chunk| u64::from(chunk.size)).sum();
             span.at.checked_add(span.size).is_some_and(|end| end <= bytes)
         };
         let id = Digest::of(line);
         if manifest.path(&id) != name.path {
-            return Err(Unreadable::Damaged("its path does not match its content".to_owned()));
+            return Err(ManifestError::Damaged("its path does not match its content".to_owned()));
         }
-        let fits = |chunk: &ChunkRef| (1..=LARGEST).contains(&(chunk.size as usize));
+        let fits = |chunk: &ChunkRef| (1..=MAX_CHUNK_SIZE).contains(&(chunk.size as usize));
         if !manifest.chunks.iter().all(fits) || !holds(manifest.listing) {
-            return Err(Unreadable::Damaged("its chunk sizes are inconsistent".to_owned()));
+            return Err(ManifestError::Damaged("its chunk sizes are inconsistent".to_owned()));
         }
         Ok(Self { id, path: name.path.clone(), manifest })
     }
 
     /// Returns the digits of the id that are shown in output.
     pub fn short_id(&self) -> String {
-        short(&self.id)
+        short_id_of(&self.id)
     }
 
     /// Returns the offset of each chunk in the content, followed by the length of the content.
-    pub(crate) fn starts(&self) -> Vec<u64> {
+    pub(crate) fn chunk_offsets(&self) -> Vec<u64> {
         let mut at = 0;
         let mut starts = vec![0];
         starts.extend(self.manifest.chunks.iter().map(|chunk| {
@@ -219,22 +219,22 @@ impl Entry {
 
     /// Returns the digits of the id that are used in names.
     pub(super) fn digits(&self) -> String {
-        in_names(&self.id)
+        name_digits(&self.id)
     }
 }
 
 /// Returns the digits of an id that are shown in output.
-pub(super) fn short(id: &Digest) -> String {
+pub(super) fn short_id_of(id: &Digest) -> String {
     id.hex()[..SHORT_ID].to_owned()
 }
 
 /// Returns the digits of a digest that are used in the name of a manifest.
-fn in_names(digest: &Digest) -> String {
+fn name_digits(digest: &Digest) -> String {
     digest.hex()[..DIGITS_IN_NAMES].to_owned()
 }
 
 #[derive(Deserialize)]
-struct Schema {
+struct SchemaHeader {
     schema: String,
 }
 
@@ -261,17 +261,17 @@ impl EntryName {
     }
 
     /// Returns `true` if `line` is the manifest of this name.
-    pub(super) fn is_of(&self, line: &[u8]) -> bool {
-        in_names(&Digest::of(line)) == self.id
+    pub(super) fn is_name_of(&self, line: &[u8]) -> bool {
+        name_digits(&Digest::of(line)) == self.id
     }
 
     /// Returns `true` if the entry was made for `key`.
-    pub(super) fn is_for(&self, key: &Digest) -> bool {
-        in_names(key) == self.key
+    pub(super) fn is_for_key(&self, key: &Digest) -> bool {
+        name_digits(key) == self.key
     }
 
     /// Returns `true` if the entry was saved at `time` or later.
-    pub(super) fn is_since(&self, time: Timestamp) -> bool {
+    pub(super) fn is_saved_since(&self, time: Timestamp) -> bool {
         self.created >= time.strftime(TIME_IN_NAMES).to_string()
     }
 
@@ -309,15 +309,15 @@ mod tests {
     use super::*;
     use crate::store::{EntryKind, Lane};
 
-    fn manifest() -> Manifest {
+    fn manifest() -> EntryManifest {
         let lane = Lane::try_from("feature/x".to_owned()).unwrap();
         let key = Digest::of(b"key");
-        Manifest {
+        EntryManifest {
             schema: SCHEMA.to_owned(),
             address: Address { lane, kind: EntryKind::Dir, family: ".pip-cache".to_owned(), key },
             created: Timestamp::from_millisecond(1_000).unwrap(),
             subject: Subject { title: ".pip-cache".to_owned(), files: 1, bytes: 3, ..Subject::default() },
-            listing: Span { at: 3, size: 2 },
+            listing: ContentRange { at: 3, size: 2 },
             added_bytes: 9,
             chunks: vec![ChunkRef { digest: Digest::of(b"chunk"), size: 5, stored: 9 }],
         }
@@ -338,25 +338,25 @@ mod tests {
         let text = String::from_utf8(line).unwrap();
         let more = text.replacen('{', "{\"mood\":[1,{\"x\":null}],", 1);
         let name: EntryName =
-            entry.path.replace(&entry.digits(), &in_names(&Digest::of(more.as_bytes()))).parse().unwrap();
+            entry.path.replace(&entry.digits(), &name_digits(&Digest::of(more.as_bytes()))).parse().unwrap();
         assert_eq!(Entry::read(&name, more.as_bytes()).unwrap().manifest, entry.manifest);
         let newer = text.replace(SCHEMA, "larder.entry.v2");
         assert!(matches!(
             Entry::read(&entry.name(), newer.as_bytes()),
-            Err(Unreadable::Newer(schema)) if schema == "larder.entry.v2"
+            Err(ManifestError::Newer(schema)) if schema == "larder.entry.v2"
         ));
     }
 
     #[test]
     fn an_inconsistent_manifest_is_damaged() {
-        let too_long = Manifest { listing: Span { at: 3, size: 3 }, ..manifest() };
-        let overflow = Manifest { listing: Span { at: u64::MAX, size: 2 }, ..manifest() };
+        let too_long = EntryManifest { listing: ContentRange { at: 3, size: 3 }, ..manifest() };
+        let overflow = EntryManifest { listing: ContentRange { at: u64::MAX, size: 2 }, ..manifest() };
         let chunk = manifest().chunks[0];
-        let huge = Manifest { chunks: vec![ChunkRef { size: u32::MAX, ..chunk }], ..manifest() };
-        let empty = Manifest { chunks: vec![ChunkRef { size: 0, ..chunk }, chunk], ..manifest() };
+        let huge = EntryManifest { chunks: vec![ChunkRef { size: u32::MAX, ..chunk }], ..manifest() };
+        let empty = EntryManifest { chunks: vec![ChunkRef { size: 0, ..chunk }, chunk], ..manifest() };
         for manifest in [too_long, overflow, huge, empty] {
             let (entry, line) = Entry::new(manifest);
-            assert!(matches!(Entry::read(&entry.name(), &line), Err(Unreadable::Damaged(_))));
+            assert!(matches!(Entry::read(&entry.name(), &line), Err(ManifestError::Damaged(_))));
         }
     }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 pub struct Meter {
     done: AtomicU64,
     total: AtomicU64,
-    stopped: AtomicBool,
+    stop_requested: AtomicBool,
 }
 
 impl Meter {
@@ -19,21 +19,21 @@ impl Meter {
 
     /// Requests that the work stops at its next step.
     pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::Relaxed);
+        self.stop_requested.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed)
+        self.stop_requested.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn expect(&self, bytes: u64) {
+    pub(crate) fn set_total(&self, bytes: u64) {
         self.total.store(bytes, Ordering::Relaxed);
     }
 
     /// Sets both counts, for work that is counted elsewhere.
     pub(crate) fn set(&self, done: u64, total: u64) {
         self.done.store(done, Ordering::Relaxed);
-        self.expect(total);
+        self.set_total(total);
     }
 
     pub(crate) fn add(&self, bytes: u64) {
@@ -47,12 +47,12 @@ impl Meter {
 }
 
 /// A reader that counts the bytes read, and that fails if the work was requested to stop.
-pub(crate) struct Counted<'a, R> {
+pub(crate) struct MeteredReader<'a, R> {
     pub(crate) inner: R,
     pub(crate) meter: &'a Meter,
 }
 
-impl<R: Read> Read for Counted<'_, R> {
+impl<R: Read> Read for MeteredReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.meter.check()?;
         let read = self.inner.read(buffer)?;

@@ -21,6 +21,7 @@ mod address;
 pub mod backend;
 mod census;
 mod chunk;
+mod disk_space;
 mod error;
 mod fault_record;
 mod find;
@@ -34,7 +35,6 @@ mod push;
 mod registration;
 mod repository;
 mod retention;
-mod room;
 mod save;
 mod signature;
 mod sweep;
@@ -49,25 +49,25 @@ use jiff::Timestamp;
 pub(crate) use address::Address;
 pub use address::EntryKind;
 use backend::Backend;
-pub use census::Place;
-pub(crate) use census::{Census, Listed};
+pub use census::StoreLocation;
+pub(crate) use census::{Census, CensusEntry};
+pub(crate) use disk_space::FreeSpaceLimit;
 pub(crate) use error::StoreError;
 pub(crate) use fault_record::FaultRecord;
-pub(crate) use find::Found;
+pub(crate) use find::FoundEntry;
 pub use lane::Lane;
 pub(crate) use lane::Lanes;
-pub(crate) use manifest::{ChunkRef, Entry, KeyInput, Manifest, RunFlags};
-pub use manifest::{Span, Subject};
-pub(crate) use meter::{Counted, Meter};
-pub(crate) use portable::{Carried, PortableError};
-use repository::Repository;
-pub(crate) use retention::{Cause, Limits};
-pub(crate) use room::Floor;
-pub(crate) use save::{CopyError, Save, Saved};
+pub(crate) use manifest::{ChunkRef, Entry, EntryManifest, KeyInput, RunFlags};
+pub use manifest::{ContentRange, Subject};
+pub(crate) use meter::{Meter, MeteredReader};
+pub(crate) use portable::{PortableError, TransferAmounts};
+use repository::StoreRepository;
+pub(crate) use retention::{EvictionCause, StoreLimits};
+pub(crate) use save::{CopyError, Save, SavedEntry};
 pub(crate) use signature::Trust;
-pub(crate) use sweep::{Evicted, Swept, Victims};
-pub(crate) use unsent::Sent;
-pub(crate) use verify::Verified;
+pub(crate) use sweep::{EvictedEntry, EvictionSelection, SweepReport};
+pub(crate) use unsent::SendReport;
+pub(crate) use verify::VerifyResult;
 
 use crate::digest::Digest;
 
@@ -77,8 +77,8 @@ pub const LAYOUT: &str = "v1";
 /// A local store, optionally backed by a remote that machines share.
 #[derive(Debug, Clone)]
 pub struct Store {
-    local: Repository,
-    remote: Option<Repository>,
+    local: StoreRepository,
+    remote: Option<StoreRepository>,
     lanes: Lanes,
     read_only: bool,
     trust: Trust,
@@ -87,7 +87,7 @@ pub struct Store {
 
 /// The settings of a store.
 #[derive(Debug, Clone)]
-pub struct Terms {
+pub struct StoreOptions {
     /// The lanes in which entries are saved and searched.
     pub(crate) lanes: Lanes,
     /// `true` if nothing is saved, moved or removed.
@@ -97,23 +97,23 @@ pub struct Terms {
     /// The limit of the whole cache; an entry that is larger is not saved.
     pub(crate) max_bytes: Option<u64>,
     /// The disk space that a save leaves free.
-    pub(crate) floor: Floor,
+    pub(crate) floor: FreeSpaceLimit,
 }
 
-impl Terms {
+impl StoreOptions {
     /// Returns the terms of a job of `lane` that may write, trusts every entry and has no size limits.
     pub fn of(lane: Lane) -> Self {
-        let (lanes, floor) = (Lanes::of_trunk(lane), Floor::Bytes(0));
+        let (lanes, floor) = (Lanes::of_trunk(lane), FreeSpaceLimit::Bytes(0));
         Self { lanes, read_only: false, trust: Trust::default(), max_bytes: None, floor }
     }
 }
 
 impl Store {
     /// Creates a store in `local`, optionally backed by `remote`. Nothing is read or written yet.
-    pub fn new(local: Arc<dyn Backend>, remote: Option<Arc<dyn Backend>>, terms: Terms) -> Self {
-        let Terms { lanes, read_only, trust, max_bytes, floor } = terms;
-        let remote = remote.map(|remote| Repository::new(remote, read_only, floor));
-        let local = Repository::new(local, read_only, floor);
+    pub fn new(local: Arc<dyn Backend>, remote: Option<Arc<dyn Backend>>, terms: StoreOptions) -> Self {
+        let StoreOptions { lanes, read_only, trust, max_bytes, floor } = terms;
+        let remote = remote.map(|remote| StoreRepository::new(remote, read_only, floor));
+        let local = StoreRepository::new(local, read_only, floor);
         Self { local, remote, lanes, read_only, trust, max_bytes }
     }
 
@@ -131,7 +131,7 @@ impl Store {
     }
 
     /// Returns `false` if the remote is known to lack an entry, and `true` otherwise, also if there is no remote.
-    pub(crate) fn is_everywhere(&self, entry: &Entry) -> bool {
+    pub(crate) fn is_in_all_stores(&self, entry: &Entry) -> bool {
         let found = self.remote.as_ref().map(|remote| remote.backend.size(&entry.path));
         !matches!(found, Some(Ok(None)))
     }
@@ -148,7 +148,7 @@ impl Store {
 
     /// Records that the local entry of `key` was used now, if there is one. The remote is not queried. Fails if the
     /// entry cannot be looked up or the record cannot be written.
-    pub(crate) fn touch_here(&self, kind: EntryKind, family: &str, key: Digest) -> Result<(), StoreError> {
+    pub(crate) fn touch_local(&self, kind: EntryKind, family: &str, key: Digest) -> Result<(), StoreError> {
         if self.read_only {
             return Ok(());
         }
@@ -171,7 +171,7 @@ impl Store {
         }
     }
 
-    fn repositories(&self) -> impl Iterator<Item = &Repository> {
+    fn repositories(&self) -> impl Iterator<Item = &StoreRepository> {
         std::iter::once(&self.local).chain(&self.remote)
     }
 
@@ -184,7 +184,7 @@ impl Store {
         }
     }
 
-    fn refuse_if_too_large(&self, manifest: &Manifest) -> Result<(), StoreError> {
+    fn check_manifest_size(&self, manifest: &EntryManifest) -> Result<(), StoreError> {
         let mut chunks: Vec<&ChunkRef> = manifest.chunks.iter().collect();
         chunks.sort_unstable_by_key(|chunk| chunk.digest);
         chunks.dedup_by_key(|chunk| chunk.digest);
@@ -194,9 +194,9 @@ impl Store {
     /// Removes all but the newest entry of an address and returns the faults. Concurrent readers keep working: they
     /// have read the manifest, and its chunks stay until they are swept. Signed entries are only removed by jobs that
     /// sign.
-    fn forget_old_versions(&self, address: &Address) -> Vec<StoreError> {
+    fn remove_old_versions(&self, address: &Address) -> Vec<StoreError> {
         let is_signed = self.trust.public_key().is_some();
-        let forget = |repository: &Repository| {
+        let forget = |repository: &StoreRepository| {
             for name in repository.versions(address)?.iter().skip(1) {
                 if is_signed || !repository.is_signed(name)? {
                     repository.remove_entry(name)?;

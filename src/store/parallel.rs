@@ -16,13 +16,13 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Returns the content of a mutex; a poisoned one is handled as in [`lock`].
-pub(super) fn unlocked<T>(mutex: Mutex<T>) -> T {
+pub(super) fn into_inner<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs `work` for each item on up to `threads` threads, in any order. Returns the first error; items that were not
 /// started by then are skipped.
-pub(super) fn each<T: Sync, E: Send>(
+pub(super) fn for_each<T: Sync, E: Send>(
     items: &[T],
     threads: usize,
     work: impl Fn(&T) -> Result<(), E> + Sync,
@@ -43,7 +43,7 @@ pub(super) fn each<T: Sync, E: Send>(
         }
         run();
     });
-    unlocked(failed).map_or(Ok(()), Err)
+    into_inner(failed).map_or(Ok(()), Err)
 }
 
 /// Runs `work` for each item on up to `threads` threads and passes the results to `take` in the order of the items.
@@ -51,7 +51,7 @@ pub(super) fn each<T: Sync, E: Send>(
 /// Each thread holds at most one result that waits for its turn.
 ///
 /// Returns the first error of `work` or `take`.
-pub(super) fn each_in_order<T: Sync, R, E: Send>(
+pub(super) fn for_each_in_order<T: Sync, R, E: Send>(
     items: &[T],
     threads: usize,
     work: impl Fn(&T) -> Result<R, E> + Sync,
@@ -68,7 +68,7 @@ pub(super) fn each_in_order<T: Sync, R, E: Send>(
         lock(&turns).next = None;
         moved.notify_all();
     };
-    each(&places, threads, |place| {
+    for_each(&places, threads, |place| {
         let result = work(&items[*place]).inspect_err(|_| end())?;
         let waiting = |turns: &mut Turns<_>| turns.next.is_some_and(|next| next != *place);
         let mut turns = moved.wait_while(lock(&turns), waiting).unwrap_or_else(PoisonError::into_inner);
@@ -100,19 +100,19 @@ mod tests {
             taken.push(item);
             Ok(())
         };
-        each_in_order(&items, 8, slow, take).unwrap();
+        for_each_in_order(&items, 8, slow, take).unwrap();
         assert_eq!(taken, items);
         let failing = |item: &usize| if *item == 50 { Err(*item) } else { Ok(*item) };
-        assert_eq!(each_in_order(&items, 8, failing, |_, _| Ok(())), Err(50));
+        assert_eq!(for_each_in_order(&items, 8, failing, |_, _| Ok(())), Err(50));
         let refuse = |item: &usize, _| if *item == 70 { Err(*item) } else { Ok(()) };
-        assert_eq!(each_in_order(&items, 8, slow, refuse), Err(70));
+        assert_eq!(for_each_in_order(&items, 8, slow, refuse), Err(70));
     }
 
     #[test]
     fn each_item_is_processed_once_until_the_first_error() {
         let items: Vec<usize> = (0..1000).collect();
         let done = Mutex::new(Vec::new());
-        each(&items, 8, |item| {
+        for_each(&items, 8, |item| {
             done.lock().unwrap().push(*item);
             Ok::<(), ()>(())
         })
@@ -121,12 +121,12 @@ mod tests {
         done.sort_unstable();
         assert_eq!(done, items);
         let count = AtomicUsize::new(0);
-        let result = each(&items, 8, |item| {
+        let result = for_each(&items, 8, |item| {
             count.fetch_add(1, Ordering::Relaxed);
             if *item == 10 { Err(*item) } else { Ok(()) }
         });
         assert_eq!(result, Err(10));
         assert!(count.into_inner() < 1000);
-        assert_eq!(each(&[] as &[usize], 8, |_| Err(())), Ok(()));
+        assert_eq!(for_each(&[] as &[usize], 8, |_| Err(())), Ok(()));
     }
 }

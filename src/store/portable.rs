@@ -8,19 +8,19 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
-use super::census::Place;
+use super::census::StoreLocation;
 use super::chunk::frame;
 use super::manifest::{ChunkRef, EntryName};
 use super::registration::Registration;
-use super::repository::LARGEST_MANIFEST;
+use super::repository::MAX_MANIFEST_SIZE;
 use super::{Entry, Store, StoreError};
 use crate::digest::Digest;
 
-const HEAD: &str = "export.json";
+const HEADER_PATH: &str = "export.json";
 const SCHEMA: &str = "larder.export.v1";
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Head {
+struct ExportHeader {
     schema: String,
     entries: usize,
 }
@@ -33,12 +33,12 @@ pub(crate) enum PortableError {
     File(#[from] io::Error),
     /// The file was not written by `export`.
     #[error("{member} {reason}")]
-    Foreign { member: String, reason: String },
+    InvalidMember { member: String, reason: String },
 }
 
 /// The amounts that were transferred.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct Carried {
+pub(crate) struct TransferAmounts {
     pub(crate) entries: usize,
     /// Chunks that the destination lacked.
     pub(crate) chunks: usize,
@@ -46,7 +46,7 @@ pub(crate) struct Carried {
     pub(crate) bytes: u64,
 }
 
-impl std::ops::AddAssign for Carried {
+impl std::ops::AddAssign for TransferAmounts {
     fn add_assign(&mut self, more: Self) {
         self.entries += more.entries;
         self.chunks += more.chunks;
@@ -59,16 +59,16 @@ impl Store {
     /// missing or damaged, or if the file cannot be written.
     pub(crate) fn export(
         &self,
-        place: Place,
+        place: StoreLocation,
         entries: &[Entry],
         file: impl Write,
         progress: &dyn Fn(u64),
-    ) -> Result<Carried, PortableError> {
-        let mut carried = Carried::default();
+    ) -> Result<TransferAmounts, PortableError> {
+        let mut carried = TransferAmounts::default();
         let Some(repository) = self.repository(place) else { return Ok(carried) };
         let mut archive = tar::Builder::new(file);
-        let head = Head { schema: SCHEMA.to_owned(), entries: entries.len() };
-        append(&mut archive, HEAD, &serde_json::to_vec(&head).map_err(io::Error::from)?)?;
+        let head = ExportHeader { schema: SCHEMA.to_owned(), entries: entries.len() };
+        append_member(&mut archive, HEADER_PATH, &serde_json::to_vec(&head).map_err(io::Error::from)?)?;
         let mut done = HashSet::new();
         for entry in entries {
             for ChunkRef { digest, .. } in &entry.manifest.chunks {
@@ -81,15 +81,15 @@ impl Store {
                     place: repository.place(),
                 };
                 let stored = repository.chunk(digest)?.ok_or_else(missing)?;
-                append(&mut archive, &ChunkRef::path(digest), &stored.frame)?;
+                append_member(&mut archive, &ChunkRef::path(digest), &stored.frame)?;
                 carried.chunks += 1;
                 carried.bytes += stored.frame.len() as u64;
                 progress(stored.frame.len() as u64);
             }
         }
         for entry in entries {
-            let text = repository.backend.read(&entry.path, LARGEST_MANIFEST).map_err(StoreError::from)?;
-            append(&mut archive, &entry.path, &text.unwrap_or_default())?;
+            let text = repository.backend.read(&entry.path, MAX_MANIFEST_SIZE).map_err(StoreError::from)?;
+            append_member(&mut archive, &entry.path, &text.unwrap_or_default())?;
             carried.entries += 1;
         }
         archive.into_inner()?.flush()?;
@@ -100,14 +100,14 @@ impl Store {
     /// the first invalid member. No entry is imported then.
     pub(crate) fn import(
         &self,
-        place: Place,
+        place: StoreLocation,
         file: impl Read,
         progress: &dyn Fn(u64),
-    ) -> Result<(Carried, Vec<Entry>), PortableError> {
+    ) -> Result<(TransferAmounts, Vec<Entry>), PortableError> {
         if self.read_only {
             return Err(StoreError::ReadOnly.into());
         }
-        let mut carried = Carried::default();
+        let mut carried = TransferAmounts::default();
         let Some(repository) = self.repository(place) else { return Ok((carried, Vec::new())) };
         let registration = Registration::new(repository)?;
         let mut present = HashSet::new();
@@ -116,14 +116,16 @@ impl Store {
         for member in tar::Archive::new(file).entries()? {
             let mut member = member?;
             let path = String::from_utf8_lossy(&member.path_bytes()).into_owned();
-            let foreign =
-                |reason: &str| PortableError::Foreign { member: path.clone(), reason: reason.to_owned() };
+            let foreign = |reason: &str| PortableError::InvalidMember {
+                member: path.clone(),
+                reason: reason.to_owned(),
+            };
             if !member.header().entry_type().is_file() {
                 return Err(foreign("is not a file"));
             }
             if expected.is_none() {
-                let head = if path == HEAD { read(&mut member, 4096)? } else { None };
-                let head = head.and_then(|text| serde_json::from_slice::<Head>(&text).ok());
+                let head = if path == HEADER_PATH { read_member(&mut member, 4096)? } else { None };
+                let head = head.and_then(|text| serde_json::from_slice::<ExportHeader>(&text).ok());
                 let head = head.ok_or_else(|| foreign("is not the first member of an export file"))?;
                 if head.schema != SCHEMA {
                     return Err(foreign(&format!(
@@ -132,8 +134,8 @@ impl Store {
                     )));
                 }
                 expected = Some(head.entries);
-            } else if let Some(digest) = chunk_at(&path) {
-                let stored = read(&mut member, frame::LARGEST_FRAME as u64)?;
+            } else if let Some(digest) = chunk_digest(&path) {
+                let stored = read_member(&mut member, frame::MAX_FRAME_SIZE as u64)?;
                 let stored = stored.ok_or_else(|| foreign("is larger than the limit of a chunk"))?;
                 let chunk =
                     frame::decode(&stored).map_err(|error| foreign(&format!("is invalid: {error}")))?;
@@ -141,17 +143,17 @@ impl Store {
                     return Err(foreign("does not match the digest in its name"));
                 }
                 registration.announce(&[digest])?;
-                if registration.stored(&digest)?.is_none() {
-                    registration.put(&digest, &stored)?;
+                if registration.stored_size(&digest)?.is_none() {
+                    registration.put_chunk(&digest, &stored)?;
                     carried.chunks += 1;
                     carried.bytes += stored.len() as u64;
                 }
                 progress(stored.len() as u64);
                 present.insert(digest);
             } else if let Ok(name) = path.parse::<EntryName>() {
-                let text = read(&mut member, LARGEST_MANIFEST)?;
+                let text = read_member(&mut member, MAX_MANIFEST_SIZE)?;
                 let text = text.ok_or_else(|| foreign("is larger than the limit of a manifest"))?;
-                let entry = checked(&name, &text).map_err(|reason| foreign(&reason))?;
+                let entry = parse_manifest(&name, &text).map_err(|reason| foreign(&reason))?;
                 manifests.push((entry, text));
             } else {
                 return Err(foreign("is neither a chunk nor an entry"));
@@ -159,12 +161,12 @@ impl Store {
         }
         if expected != Some(manifests.len()) {
             let reason = "is truncated: entries are missing".to_owned();
-            return Err(PortableError::Foreign { member: "the file".to_owned(), reason });
+            return Err(PortableError::InvalidMember { member: "the file".to_owned(), reason });
         }
         for (entry, _) in &manifests {
             if entry.manifest.chunks.iter().any(|chunk| !present.contains(&chunk.digest)) {
                 let reason = "needs a chunk that is not in the file".to_owned();
-                return Err(PortableError::Foreign { member: entry.path.clone(), reason });
+                return Err(PortableError::InvalidMember { member: entry.path.clone(), reason });
             }
         }
         for (entry, text) in &manifests {
@@ -176,32 +178,32 @@ impl Store {
 }
 
 /// Parses a manifest from an untrusted file and checks it against its name.
-fn checked(name: &EntryName, text: &[u8]) -> Result<Entry, String> {
+fn parse_manifest(name: &EntryName, text: &[u8]) -> Result<Entry, String> {
     let (line, _) = Entry::split(text);
-    if !name.is_of(line) {
+    if !name.is_name_of(line) {
         return Err("does not match the digest in its name".to_owned());
     }
     Entry::read(name, line).map_err(|error| match error {
-        super::manifest::Unreadable::Newer(schema) => {
+        super::manifest::ManifestError::Newer(schema) => {
             format!("was written by a newer version of larder ({schema})")
         }
-        super::manifest::Unreadable::Damaged(reason) => format!("is invalid: {reason}"),
+        super::manifest::ManifestError::Damaged(reason) => format!("is invalid: {reason}"),
     })
 }
 
-fn chunk_at(path: &str) -> Option<Digest> {
+fn chunk_digest(path: &str) -> Option<Digest> {
     let digest = format!("sha256:{}", path.rsplit('/').next()?).parse().ok()?;
     (ChunkRef::path(&digest) == path).then_some(digest)
 }
 
 /// Reads a whole member; returns `None` if it is larger than `limit`.
-fn read(member: &mut impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
+fn read_member(member: &mut impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     member.take(limit + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= limit).then_some(bytes))
 }
 
-fn append(archive: &mut tar::Builder<impl Write>, path: &str, content: &[u8]) -> io::Result<()> {
+fn append_member(archive: &mut tar::Builder<impl Write>, path: &str, content: &[u8]) -> io::Result<()> {
     let mut header = tar::Header::new_gnu();
     header.set_size(content.len() as u64);
     header.set_mode(0o644);

@@ -7,36 +7,36 @@ use std::thread::{self, JoinHandle};
 use super::manifest::{ChunkRef, Entry};
 use super::parallel::lock;
 use super::registration::Registration;
-use super::repository::Repository;
-use super::{Carried, StoreError, parallel};
+use super::repository::StoreRepository;
+use super::{StoreError, TransferAmounts, parallel};
 use crate::digest::Digest;
 
 /// The number of chunks that are announced together, to write fewer marks.
-const ANNOUNCED_AT_ONCE: usize = 8;
+const ANNOUNCE_BATCH_SIZE: usize = 8;
 /// The limit on uploads, because each holds a chunk and its frame in memory.
-const MOST_UPLOADS: usize = 12;
+const MAX_UPLOADS: usize = 12;
 
 #[derive(Debug)]
-pub(super) struct Push {
+pub(super) struct UploadQueue {
     queue: Sender<Digest>,
     uploads: Vec<JoinHandle<()>>,
-    shared: Arc<Shared>,
+    shared: Arc<UploadState>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    local: Repository,
-    remote: Repository,
+struct UploadState {
+    local: StoreRepository,
+    remote: StoreRepository,
     registration: Registration,
     /// The first fault; uploads stop after it.
     fault: Mutex<Option<StoreError>>,
     /// The chunks that the remote lacked.
-    sent: Mutex<Carried>,
+    sent: Mutex<TransferAmounts>,
 }
 
-impl Push {
-    pub(super) fn new(local: &Repository, remote: &Repository) -> Result<Self, StoreError> {
-        let shared = Arc::new(Shared {
+impl UploadQueue {
+    pub(super) fn new(local: &StoreRepository, remote: &StoreRepository) -> Result<Self, StoreError> {
+        let shared = Arc::new(UploadState {
             local: local.clone(),
             remote: remote.clone(),
             registration: Registration::new(remote)?,
@@ -46,7 +46,7 @@ impl Push {
         let (queue, digests) = channel();
         let digests = Arc::new(Mutex::new(digests));
         let mut uploads = Vec::new();
-        for _ in 0..remote.backend.parallelism().min(MOST_UPLOADS) {
+        for _ in 0..remote.backend.parallelism().min(MAX_UPLOADS) {
             let (digests, shared) = (Arc::clone(&digests), Arc::clone(&shared));
             let upload = move || upload(&digests, &shared);
             let thread = thread::Builder::new().name("upload".to_owned()).spawn(upload);
@@ -67,18 +67,18 @@ impl Push {
     }
 
     /// Returns `true` if the remote has these chunks; a sweep spares them until the entry is complete.
-    pub(super) fn has(&self, digests: &[Digest]) -> bool {
-        let Shared { registration, remote, .. } = self.shared.as_ref();
-        let is_there = |digest: &Digest| match registration.stored(digest) {
+    pub(super) fn has_chunks(&self, digests: &[Digest]) -> bool {
+        let UploadState { registration, remote, .. } = self.shared.as_ref();
+        let is_there = |digest: &Digest| match registration.stored_size(digest) {
             Ok(Some(_)) => Ok(()),
             Ok(None) | Err(_) => Err(()),
         };
         registration.announce(digests).is_ok()
-            && parallel::each(digests, remote.backend.parallelism(), is_there).is_ok()
+            && parallel::for_each(digests, remote.backend.parallelism(), is_there).is_ok()
     }
 
     /// Waits for the uploads, writes the manifest and returns what the remote lacked.
-    pub(super) fn finish(self, entry: &Entry, text: &[u8]) -> Result<Carried, StoreError> {
+    pub(super) fn finish(self, entry: &Entry, text: &[u8]) -> Result<TransferAmounts, StoreError> {
         drop(self.queue);
         for upload in self.uploads {
             upload
@@ -89,31 +89,31 @@ impl Push {
             return Err(fault);
         }
         self.shared.remote.put_entry(entry, text)?;
-        Ok(Carried { entries: 1, ..*lock(&self.shared.sent) })
+        Ok(TransferAmounts { entries: 1, ..*lock(&self.shared.sent) })
     }
 }
 
-fn upload(digests: &Mutex<Receiver<Digest>>, shared: &Shared) {
+fn upload(digests: &Mutex<Receiver<Digest>>, shared: &UploadState) {
     loop {
         let batch: Vec<Digest> = {
             let digests = lock(digests);
             let Ok(first) = digests.recv() else { return };
-            std::iter::once(first).chain(digests.try_iter().take(ANNOUNCED_AT_ONCE - 1)).collect()
+            std::iter::once(first).chain(digests.try_iter().take(ANNOUNCE_BATCH_SIZE - 1)).collect()
         };
         if lock(&shared.fault).is_some() {
             return;
         }
-        if let Err(fault) = bring(&batch, shared) {
+        if let Err(fault) = upload_batch(&batch, shared) {
             lock(&shared.fault).get_or_insert(fault);
             return;
         }
     }
 }
 
-fn bring(batch: &[Digest], shared: &Shared) -> Result<(), StoreError> {
+fn upload_batch(batch: &[Digest], shared: &UploadState) -> Result<(), StoreError> {
     shared.registration.announce(batch)?;
     for digest in batch {
-        if shared.registration.stored(digest)?.is_some() {
+        if shared.registration.stored_size(digest)?.is_some() {
             continue;
         }
         let missing = || StoreError::Missing {
@@ -122,8 +122,8 @@ fn bring(batch: &[Digest], shared: &Shared) -> Result<(), StoreError> {
             place: shared.local.place(),
         };
         let stored = shared.local.chunk(digest)?.ok_or_else(missing)?;
-        shared.registration.put(digest, &stored.frame)?;
-        *lock(&shared.sent) += Carried { entries: 0, chunks: 1, bytes: stored.frame.len() as u64 };
+        shared.registration.put_chunk(digest, &stored.frame)?;
+        *lock(&shared.sent) += TransferAmounts { entries: 0, chunks: 1, bytes: stored.frame.len() as u64 };
     }
     Ok(())
 }

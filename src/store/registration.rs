@@ -13,27 +13,27 @@ use super::StoreError;
 use super::backend::Mark;
 use super::chunk::frame;
 use super::manifest::ChunkRef;
-use super::repository::Repository;
+use super::repository::StoreRepository;
 use crate::digest::Digest;
 
 const SAVING: &str = "saving";
 const SWEEPING: &str = "sweeping";
 /// The time for which a saver waits for a sweep that removes chunks that the saver needs.
-const PATIENCE: Duration = Duration::from_mins(1);
-const PAUSE: Duration = Duration::from_millis(20);
+const MAX_WAIT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// The smallest size of a valid frame. Smaller files are left behind by a crash of the machine.
-const SMALLEST_FRAME: u64 = 10;
+const MIN_FRAME_SIZE: u64 = 10;
 
 /// An announcement of chunks. It ends when the value is dropped, which must happen after the manifest that needs the
 /// chunks has been written.
 #[derive(Debug)]
 pub(super) struct Registration {
-    repository: Repository,
+    repository: StoreRepository,
     mark: Box<dyn Mark>,
 }
 
 impl Registration {
-    pub(super) fn new(repository: &Repository) -> Result<Self, StoreError> {
+    pub(super) fn new(repository: &StoreRepository) -> Result<Self, StoreError> {
         let mark = repository.backend.mark(SAVING, "")?;
         Ok(Self { repository: repository.clone(), mark })
     }
@@ -43,24 +43,24 @@ impl Registration {
         self.mark.add(&lines(digests))?;
         let start = Instant::now();
         while {
-            let condemned = condemned(&self.repository)?;
+            let condemned = condemned_chunks(&self.repository)?;
             digests.iter().any(|digest| condemned.contains(digest))
         } {
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > MAX_WAIT {
                 return Err(StoreError::Busy { place: self.repository.place() });
             }
-            thread::sleep(PAUSE);
+            thread::sleep(POLL_INTERVAL);
         }
         Ok(())
     }
 
     /// Returns the size of the object of an announced chunk, if it exists.
-    pub(super) fn stored(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
+    pub(super) fn stored_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
         let size = self.repository.backend.size(&ChunkRef::path(digest))?;
-        Ok(size.filter(|size| (SMALLEST_FRAME..=frame::LARGEST_FRAME as u64).contains(size)))
+        Ok(size.filter(|size| (MIN_FRAME_SIZE..=frame::MAX_FRAME_SIZE as u64).contains(size)))
     }
 
-    pub(super) fn put(&self, digest: &Digest, frame: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn put_chunk(&self, digest: &Digest, frame: &[u8]) -> Result<(), StoreError> {
         self.repository.put_chunk(digest, frame)
     }
 }
@@ -72,18 +72,18 @@ pub(super) struct Condemnation {
 }
 
 impl Condemnation {
-    pub(super) fn new(repository: &Repository, digests: &[Digest]) -> Result<Self, StoreError> {
+    pub(super) fn new(repository: &StoreRepository, digests: &[Digest]) -> Result<Self, StoreError> {
         Ok(Self { _mark: repository.backend.mark(SWEEPING, &lines(digests))? })
     }
 }
 
 /// Returns the chunks that running sweepers are about to remove.
-fn condemned(repository: &Repository) -> Result<HashSet<Digest>, StoreError> {
+fn condemned_chunks(repository: &StoreRepository) -> Result<HashSet<Digest>, StoreError> {
     Ok(digests(&repository.backend.marks(SWEEPING)?))
 }
 
 /// Returns the chunks that running savers need.
-pub(super) fn announced(repository: &Repository) -> Result<HashSet<Digest>, StoreError> {
+pub(super) fn announced_chunks(repository: &StoreRepository) -> Result<HashSet<Digest>, StoreError> {
     Ok(digests(&repository.backend.marks(SAVING)?))
 }
 

@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
-use super::backend::{Backend, Reason};
+use super::backend::{Backend, FaultReason};
 use super::chunk::frame;
-use super::manifest::{ChunkRef, Entry, EntryName, Unreadable};
-use super::parallel::{lock, unlocked};
-use super::room::Floor;
+use super::disk_space::FreeSpaceLimit;
+use super::manifest::{ChunkRef, Entry, EntryName, ManifestError};
+use super::parallel::{into_inner, lock};
 use super::signature::Trust;
 use super::{Address, StoreError, parallel};
 use crate::digest::Digest;
 
 /// The largest manifest in bytes; that of an entry of 1 TiB has about 100 MB.
-pub(super) const LARGEST_MANIFEST: u64 = 256 << 20;
+pub(super) const MAX_MANIFEST_SIZE: u64 = 256 << 20;
 
 /// A chunk and its compressed frame.
 #[derive(Debug)]
@@ -27,22 +27,22 @@ pub(super) struct StoredChunk {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Repository {
+pub(super) struct StoreRepository {
     pub(super) backend: Arc<dyn Backend>,
     /// `true` if damaged objects are left in place.
     read_only: bool,
-    floor: Floor,
+    floor: FreeSpaceLimit,
 }
 
-impl Repository {
-    pub(super) fn new(backend: Arc<dyn Backend>, read_only: bool, floor: Floor) -> Self {
+impl StoreRepository {
+    pub(super) fn new(backend: Arc<dyn Backend>, read_only: bool, floor: FreeSpaceLimit) -> Self {
         Self { backend, read_only, floor }
     }
 
     /// Writes the frame of a chunk unless that would leave too little free space.
     pub(super) fn put_chunk(&self, digest: &Digest, frame: &[u8]) -> Result<(), StoreError> {
         if let Some(space) = self.backend.space()
-            && let Some(floor) = self.floor.broken_by(frame.len() as u64, space)
+            && let Some(floor) = self.floor.violated_by(frame.len() as u64, space)
         {
             return Err(StoreError::NoRoom { place: self.place(), free: space.free, floor });
         }
@@ -50,7 +50,7 @@ impl Repository {
     }
 
     /// Returns the same repository, which leaves damaged objects in place.
-    pub(super) fn to_look_at(&self) -> Self {
+    pub(super) fn read_only_view(&self) -> Self {
         Self { read_only: true, ..self.clone() }
     }
 
@@ -61,10 +61,10 @@ impl Repository {
     /// Reads and verifies a chunk; returns `None` if it does not exist.
     pub(super) fn chunk(&self, digest: &Digest) -> Result<Option<StoredChunk>, StoreError> {
         let path = ChunkRef::path(digest);
-        let stored = match self.backend.read(&path, frame::LARGEST_FRAME as u64) {
+        let stored = match self.backend.read(&path, frame::MAX_FRAME_SIZE as u64) {
             Ok(Some(stored)) => stored,
             Ok(None) => return Ok(None),
-            Err(error) if error.reason == Reason::Damaged => {
+            Err(error) if error.reason == FaultReason::Damaged => {
                 return Err(self.set_aside(&path, error.source.to_string()));
             }
             Err(error) => return Err(error.into()),
@@ -85,16 +85,16 @@ impl Repository {
     /// Reads the entry of `name`; returns `None` if it was removed meanwhile.
     pub(super) fn entry(&self, name: &EntryName, trust: &Trust) -> Result<Option<Entry>, StoreError> {
         let path = name.path();
-        let text = match self.backend.read(path, LARGEST_MANIFEST) {
+        let text = match self.backend.read(path, MAX_MANIFEST_SIZE) {
             Ok(Some(text)) => text,
             Ok(None) => return Ok(None),
-            Err(error) if error.reason == Reason::Damaged => {
+            Err(error) if error.reason == FaultReason::Damaged => {
                 return Err(self.set_aside(path, error.source.to_string()));
             }
             Err(error) => return Err(error.into()),
         };
         let (line, signature) = Entry::split(&text);
-        if !name.is_of(line) {
+        if !name.is_name_of(line) {
             return Err(self.set_aside(path, "it does not match the digest in its name".to_owned()));
         }
         let place = || self.place();
@@ -105,10 +105,10 @@ impl Repository {
         })?;
         match Entry::read(name, line) {
             Ok(entry) => Ok(Some(entry)),
-            Err(Unreadable::Newer(schema)) => {
+            Err(ManifestError::Newer(schema)) => {
                 Err(StoreError::Newer { path: path.to_owned(), place: place(), schema })
             }
-            Err(Unreadable::Damaged(reason)) => Err(self.set_aside(path, reason)),
+            Err(ManifestError::Damaged(reason)) => Err(self.set_aside(path, reason)),
         }
     }
 
@@ -116,7 +116,7 @@ impl Repository {
     pub(super) fn entries(&self) -> Result<(Vec<Entry>, Vec<StoreError>), StoreError> {
         let names = self.names("entries")?;
         let read = Mutex::new((Vec::new(), Vec::new()));
-        let done = parallel::each::<_, Infallible>(&names, self.backend.parallelism(), |name| {
+        let done = parallel::for_each::<_, Infallible>(&names, self.backend.parallelism(), |name| {
             let entry = self.entry(name, &Trust::default());
             let mut read = lock(&read);
             match entry {
@@ -126,21 +126,21 @@ impl Repository {
             Ok(())
         });
         let Ok(()) = done;
-        let (mut entries, faults) = unlocked(read);
+        let (mut entries, faults) = into_inner(read);
         entries.sort_unstable_by(|a: &Entry, b: &Entry| a.path.cmp(&b.path));
         Ok((entries, faults))
     }
 
     /// Returns `true` if the entry of this name has any signature.
     pub(super) fn is_signed(&self, name: &EntryName) -> Result<bool, StoreError> {
-        let text = self.backend.read(name.path(), LARGEST_MANIFEST)?.unwrap_or_default();
+        let text = self.backend.read(name.path(), MAX_MANIFEST_SIZE)?.unwrap_or_default();
         Ok(Entry::split(&text).1.is_some())
     }
 
     /// Writes a manifest, which makes the entry visible.
     pub(super) fn put_entry(&self, entry: &Entry, text: &[u8]) -> Result<(), StoreError> {
         self.backend.write(&entry.path, text)?;
-        Ok(self.backend.settle(&entry.manifest.address.place())?)
+        Ok(self.backend.sync(&entry.manifest.address.directory())?)
     }
 
     /// Records that the entry with these digits of its id was used at `now`.
@@ -189,8 +189,8 @@ impl Repository {
 
     /// Returns the names of the entries of `address`, newest first.
     pub(super) fn versions(&self, address: &Address) -> Result<Vec<EntryName>, StoreError> {
-        let mut names = self.names(&address.place())?;
-        names.retain(|name| name.is_for(&address.key));
+        let mut names = self.names(&address.directory())?;
+        names.retain(|name| name.is_for_key(&address.key));
         names.sort_unstable_by(|a, b| b.cmp_age(a));
         Ok(names)
     }

@@ -11,7 +11,7 @@ use crate::digest::Digest;
 /// The limits of a store; `None` means no limit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_field_names, reason = "each is a maximum")]
-pub(crate) struct Limits {
+pub(crate) struct StoreLimits {
     /// Bytes of the objects of all chunks; a shared chunk counts once.
     pub(crate) max_bytes: Option<u64>,
     /// The number of entries. Prefixes are counted separately, so that they do not evict images.
@@ -22,7 +22,7 @@ pub(crate) struct Limits {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum Cause {
+pub(crate) enum EvictionCause {
     Asked,
     /// A newer entry has the same lane, kind, family and key.
     Superseded,
@@ -35,23 +35,23 @@ pub(crate) enum Cause {
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Candidate {
+pub(super) struct EvictionCandidate {
     pub(super) last_used: Timestamp,
     /// `true` if a newer entry has the same address.
-    pub(super) superseded: bool,
+    pub(super) is_superseded: bool,
     pub(super) is_prefix: bool,
     pub(super) chunks: Vec<Digest>,
 }
 
 /// Returns the indices of the candidates to evict, least recently used first.
 pub(super) fn plan(
-    candidates: &[Candidate],
+    candidates: &[EvictionCandidate],
     stored: &HashMap<Digest, u64>,
-    limits: Limits,
+    limits: StoreLimits,
     now: Timestamp,
-) -> Vec<(usize, Cause)> {
+) -> Vec<(usize, EvictionCause)> {
     let mut order: Vec<usize> = (0..candidates.len()).collect();
-    order.sort_by_key(|place| (!candidates[*place].superseded, candidates[*place].last_used, *place));
+    order.sort_by_key(|place| (!candidates[*place].is_superseded, candidates[*place].last_used, *place));
     let mut users: HashMap<&Digest, usize> = HashMap::new();
     for candidate in candidates {
         for digest in unique(&candidate.chunks) {
@@ -67,14 +67,14 @@ pub(super) fn plan(
         let candidate = &candidates[place];
         let entries = &mut entries[usize::from(candidate.is_prefix)];
         let age = Duration::try_from(now.duration_since(candidate.last_used)).unwrap_or_default();
-        let cause = if candidate.superseded {
-            Cause::Superseded
+        let cause = if candidate.is_superseded {
+            EvictionCause::Superseded
         } else if limits.max_age.is_some_and(|limit| age > limit) {
-            Cause::Unused
+            EvictionCause::Unused
         } else if limits.max_entries.is_some_and(|limit| *entries > limit) {
-            Cause::TooMany
+            EvictionCause::TooMany
         } else if limits.max_bytes.is_some_and(|limit| bytes > limit) {
-            Cause::TooLarge
+            EvictionCause::TooLarge
         } else {
             continue;
         };
@@ -112,9 +112,9 @@ mod tests {
         Digest::of(&[number])
     }
 
-    fn candidate(last_used: i64, chunks: &[u8]) -> Candidate {
+    fn candidate(last_used: i64, chunks: &[u8]) -> EvictionCandidate {
         let chunks = chunks.iter().map(|number| chunk(*number)).collect();
-        Candidate { last_used: at(last_used), superseded: false, is_prefix: false, chunks }
+        EvictionCandidate { last_used: at(last_used), is_superseded: false, is_prefix: false, chunks }
     }
 
     /// Every chunk has ten bytes.
@@ -122,22 +122,22 @@ mod tests {
         (0..=255).map(|number| (chunk(number), 10)).collect()
     }
 
-    fn bytes(most: u64) -> Limits {
-        Limits { max_bytes: Some(most), ..Limits::default() }
+    fn bytes(most: u64) -> StoreLimits {
+        StoreLimits { max_bytes: Some(most), ..StoreLimits::default() }
     }
 
     #[test]
     fn the_least_recently_used_entries_are_evicted_until_the_limits_are_met() {
         let candidates = [candidate(3, &[1]), candidate(1, &[2]), candidate(2, &[3])];
         let plan = |limits| plan(&candidates, &stored(), limits, at(100));
-        assert_eq!(plan(Limits::default()), []);
+        assert_eq!(plan(StoreLimits::default()), []);
         assert_eq!(plan(bytes(30)), []);
-        assert_eq!(plan(bytes(29)), [(1, Cause::TooLarge)]);
-        assert_eq!(plan(bytes(10)), [(1, Cause::TooLarge), (2, Cause::TooLarge)]);
-        let two = Limits { max_entries: Some(2), ..Limits::default() };
-        assert_eq!(plan(two), [(1, Cause::TooMany)]);
-        let young = Limits { max_age: Some(Duration::from_secs(97)), ..Limits::default() };
-        assert_eq!(plan(young), [(1, Cause::Unused), (2, Cause::Unused)]);
+        assert_eq!(plan(bytes(29)), [(1, EvictionCause::TooLarge)]);
+        assert_eq!(plan(bytes(10)), [(1, EvictionCause::TooLarge), (2, EvictionCause::TooLarge)]);
+        let two = StoreLimits { max_entries: Some(2), ..StoreLimits::default() };
+        assert_eq!(plan(two), [(1, EvictionCause::TooMany)]);
+        let young = StoreLimits { max_age: Some(Duration::from_secs(97)), ..StoreLimits::default() };
+        assert_eq!(plan(young), [(1, EvictionCause::Unused), (2, EvictionCause::Unused)]);
     }
 
     #[test]
@@ -145,8 +145,8 @@ mod tests {
         let candidates = [candidate(1, &[1, 2, 2]), candidate(2, &[2, 3]), candidate(3, &[3])];
         let plan = |limits| plan(&candidates, &stored(), limits, at(100));
         assert_eq!(plan(bytes(30)), []);
-        assert_eq!(plan(bytes(20)), [(0, Cause::TooLarge)]);
-        assert_eq!(plan(bytes(10)), [(0, Cause::TooLarge), (1, Cause::TooLarge)]);
+        assert_eq!(plan(bytes(20)), [(0, EvictionCause::TooLarge)]);
+        assert_eq!(plan(bytes(10)), [(0, EvictionCause::TooLarge), (1, EvictionCause::TooLarge)]);
     }
 
     #[test]
@@ -155,16 +155,16 @@ mod tests {
         for prefix in &mut candidates[1..] {
             prefix.is_prefix = true;
         }
-        let two = Limits { max_entries: Some(2), ..Limits::default() };
-        assert_eq!(plan(&candidates, &stored(), two, at(100)), [(1, Cause::TooMany)]);
+        let two = StoreLimits { max_entries: Some(2), ..StoreLimits::default() };
+        assert_eq!(plan(&candidates, &stored(), two, at(100)), [(1, EvictionCause::TooMany)]);
     }
 
     #[test]
     fn superseded_entries_are_evicted_first() {
         let mut candidates = [candidate(1, &[1]), candidate(9, &[2])];
-        candidates[1].superseded = true;
+        candidates[1].is_superseded = true;
         let going = plan(&candidates, &stored(), bytes(10), at(100));
-        assert_eq!(going, [(1, Cause::Superseded)]);
+        assert_eq!(going, [(1, EvictionCause::Superseded)]);
     }
 
     proptest! {
@@ -174,11 +174,11 @@ mod tests {
             max_bytes in prop::option::of(0..200_u64),
             max_entries in prop::option::of(0..12_usize),
         ) {
-            let candidates: Vec<Candidate> =
+            let candidates: Vec<EvictionCandidate> =
                 entries.iter().map(|(time, chunks)| candidate(*time, chunks)).collect();
-            let limits = Limits { max_bytes, max_entries, max_age: None };
+            let limits = StoreLimits { max_bytes, max_entries, max_age: None };
             let going = plan(&candidates, &stored(), limits, at(100));
-            let total = |gone: &[(usize, Cause)]| {
+            let total = |gone: &[(usize, EvictionCause)]| {
                 let gone: Vec<usize> = gone.iter().map(|(place, _)| *place).collect();
                 let kept = candidates.iter().enumerate().filter(|(place, _)| !gone.contains(place));
                 let chunks: std::collections::HashSet<Digest> =

@@ -18,83 +18,83 @@ use jiff::Timestamp;
 
 use super::chunk::cutter::Cutter;
 use super::chunk::frame::Encoder;
-use super::manifest::{ChunkRef, Entry, Manifest, SCHEMA, Span, Subject};
+use super::manifest::{ChunkRef, ContentRange, Entry, EntryManifest, SCHEMA, Subject};
 use super::parallel::lock;
-use super::push::Push;
+use super::push::UploadQueue;
 use super::registration::Registration;
-use super::repository::Repository;
-use super::sweep::{Victims, sweep};
+use super::repository::StoreRepository;
+use super::sweep::{EvictionSelection, sweep};
 use super::{Address, Store, StoreError, parallel};
 use crate::digest::Digest;
 
 /// Threads in addition to one for each core: these wait for the disk.
 const WAITING_THREADS: usize = 2;
-const MOST_THREADS: usize = 10;
+const MAX_THREADS: usize = 10;
 /// The capacity of the queue, in chunks.
-const QUEUED: usize = 2;
+const QUEUE_CAPACITY: usize = 2;
 /// An entry that is being saved. It becomes visible with [`Save::commit`] only.
 #[derive(Debug)]
 pub struct Save {
     store: Store,
     address: Address,
     cutter: Cutter,
-    reused: Vec<ChunkRef>,
+    reused_chunks: Vec<ChunkRef>,
     /// The number of chunks passed to the workers.
-    handed: usize,
+    queued_chunks: usize,
     queue: Option<SyncSender<(usize, Vec<u8>)>>,
     workers: Vec<JoinHandle<()>>,
-    shared: Arc<Shared>,
-    push: Option<Push>,
+    shared: Arc<SaveState>,
+    push: Option<UploadQueue>,
     faults: Vec<StoreError>,
     /// `true` once the manifest has been written.
-    is_whole: bool,
+    is_committed: bool,
     /// Declared last, so that it is dropped when the chunks are no longer announced.
-    leftovers: Leftovers,
+    leftovers: LeftoverChunks,
 }
 
 /// Removes the chunks of an incomplete save when it is dropped.
 #[derive(Debug)]
-struct Leftovers {
-    local: Repository,
-    are_there: bool,
+struct LeftoverChunks {
+    local: StoreRepository,
+    exist: bool,
 }
 
-impl Drop for Leftovers {
+impl Drop for LeftoverChunks {
     fn drop(&mut self) {
-        if self.are_there {
+        if self.exist {
             // Chunks that cannot be removed now are removed by the next sweep.
-            let _ = sweep(&self.local, Victims::Ids(&[]), false, Timestamp::now());
+            let _ = sweep(&self.local, EvictionSelection::Ids(&[]), false, Timestamp::now());
         }
     }
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SaveState {
     registration: Registration,
-    done: Mutex<Done>,
+    done: Mutex<ChunkResults>,
     added_bytes: AtomicU64,
     /// The limit of the whole store.
     max_bytes: Option<u64>,
 }
 
 #[derive(Debug, Default)]
-struct Done {
+struct ChunkResults {
     chunks: Vec<Option<ChunkRef>>,
     /// `true` if a chunk could not be stored; the other chunks are then skipped.
-    failed: bool,
+    has_failed: bool,
     /// Why a chunk could not be stored, until it is returned once.
     fault: Option<StoreError>,
 }
 
-impl Done {
+impl ChunkResults {
     fn check(&mut self) -> Result<(), StoreError> {
         let over = || StoreError::Worker(io::Error::other("the save failed earlier"));
-        if self.failed { Err(self.fault.take().unwrap_or_else(over)) } else { Ok(()) }
+        if self.has_failed { Err(self.fault.take().unwrap_or_else(over)) } else { Ok(()) }
     }
 }
 
 #[derive(Debug)]
-pub struct Saved {
+pub struct SavedEntry {
     pub entry: Entry,
     /// Bytes that the entry added to the local store.
     pub(crate) added_bytes: u64,
@@ -124,25 +124,24 @@ impl Save {
         if store.read_only {
             return Err(StoreError::ReadOnly);
         }
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SaveState {
             registration: Registration::new(&store.local)?,
             done: Mutex::default(),
             added_bytes: AtomicU64::new(0),
             max_bytes: store.max_bytes,
         });
         let mut faults = Vec::new();
-        let push = store
-            .remote
-            .as_ref()
-            .and_then(|remote| Push::new(&store.local, remote).map_err(|fault| faults.push(fault)).ok());
-        let (queue, chunks) = sync_channel(QUEUED);
+        let push = store.remote.as_ref().and_then(|remote| {
+            UploadQueue::new(&store.local, remote).map_err(|fault| faults.push(fault)).ok()
+        });
+        let (queue, chunks) = sync_channel(QUEUE_CAPACITY);
         let chunks = Arc::new(Mutex::new(chunks));
         let mut workers = Vec::new();
-        for _ in 0..(parallel::cores() + WAITING_THREADS).min(MOST_THREADS) {
+        for _ in 0..(parallel::cores() + WAITING_THREADS).min(MAX_THREADS) {
             let encoder = Encoder::new().map_err(StoreError::Worker)?;
             let (chunks, shared) = (Arc::clone(&chunks), Arc::clone(&shared));
-            let pushed = push.as_ref().map(Push::sender);
-            let work = move || work(&chunks, &shared, encoder, pushed.as_ref());
+            let pushed = push.as_ref().map(UploadQueue::sender);
+            let work = move || process_chunks(&chunks, &shared, encoder, pushed.as_ref());
             workers.push(
                 thread::Builder::new().name("chunks".to_owned()).spawn(work).map_err(StoreError::Worker)?,
             );
@@ -151,15 +150,15 @@ impl Save {
             store: store.clone(),
             address,
             cutter: Cutter::new(),
-            reused: Vec::new(),
-            handed: 0,
+            reused_chunks: Vec::new(),
+            queued_chunks: 0,
             queue: Some(queue),
             workers,
             shared,
             push,
             faults,
-            is_whole: false,
-            leftovers: Leftovers { local: store.local.clone(), are_there: false },
+            is_committed: false,
+            leftovers: LeftoverChunks { local: store.local.clone(), exist: false },
         })
     }
 
@@ -172,12 +171,12 @@ impl Save {
         registration.announce(&digests)?;
         let mut elsewhere = Vec::new();
         for digest in &digests {
-            if registration.stored(digest)?.is_none() {
+            if registration.stored_size(digest)?.is_none() {
                 elsewhere.push(*digest);
             }
         }
         // Chunks that exist only in the remote are not copied to the local store.
-        if !elsewhere.is_empty() && !self.push.as_ref().is_some_and(|push| push.has(&elsewhere)) {
+        if !elsewhere.is_empty() && !self.push.as_ref().is_some_and(|push| push.has_chunks(&elsewhere)) {
             return Ok(None);
         }
         let at = self.cutter.position();
@@ -188,7 +187,7 @@ impl Save {
                 push.send(digest);
             }
         }
-        self.reused.extend(chunks);
+        self.reused_chunks.extend(chunks);
         Ok(Some(at))
     }
 
@@ -199,8 +198,8 @@ impl Save {
 
     /// Ends the current chunk, so that the next byte starts a new one.
     pub(crate) fn boundary(&mut self) -> Result<(), StoreError> {
-        let Self { cutter, queue, handed, shared, .. } = self;
-        cutter.flush(&mut |chunk| hand(chunk, queue.as_ref(), handed, shared))
+        let Self { cutter, queue, queued_chunks: handed, shared, .. } = self;
+        cutter.flush(&mut |chunk| queue_chunk(chunk, queue.as_ref(), handed, shared))
     }
 
     /// Appends bytes to the content.
@@ -219,11 +218,11 @@ impl Save {
     /// Appends exactly `size` bytes of `reader` to the content. Fails if the reader fails or ends early, or if a chunk
     /// cannot be stored.
     pub(crate) fn copy_from(&mut self, reader: &mut dyn Read, size: u64) -> Result<(), CopyError> {
-        let Self { cutter, queue, handed, shared, .. } = self;
+        let Self { cutter, queue, queued_chunks: handed, shared, .. } = self;
         let mut left = size;
         while left > 0 {
             let read = cutter.fill_from(reader, left, &mut |chunk| {
-                hand(chunk, queue.as_ref(), handed, shared).map_err(CopyError::Store)
+                queue_chunk(chunk, queue.as_ref(), handed, shared).map_err(CopyError::Store)
             })?;
             if read == 0 {
                 return Err(CopyError::Reader(io::ErrorKind::UnexpectedEof.into()));
@@ -238,11 +237,11 @@ impl Save {
     /// # Errors
     ///
     /// Fails if the store fails; the entry does not exist then.
-    pub fn commit(mut self, subject: Subject, listing: Span) -> Result<Saved, StoreError> {
+    pub fn commit(mut self, subject: Subject, listing: ContentRange) -> Result<SavedEntry, StoreError> {
         self.boundary()?;
         let chunks = self.finish()?;
         let added_bytes = self.shared.added_bytes.load(Ordering::Relaxed);
-        let manifest = Manifest {
+        let manifest = EntryManifest {
             schema: SCHEMA.to_owned(),
             address: self.address.clone(),
             created: Timestamp::now(),
@@ -251,28 +250,27 @@ impl Save {
             added_bytes,
             chunks,
         };
-        self.store.refuse_if_too_large(&manifest)?;
+        self.store.check_manifest_size(&manifest)?;
         let (entry, mut text) = Entry::new(manifest);
         let signature = self.store.trust.sign(&text);
         text.push(b'\n');
         text.extend(signature.into_iter().flat_map(|line| [line, b"\n".to_vec()].concat()));
         let mut faults = std::mem::take(&mut self.faults);
         if self.store.remote.is_some() {
-            faults.extend(self.store.note_unsent(&entry).err().map(StoreError::from));
+            faults.extend(self.store.record_unsent(&entry).err().map(StoreError::from));
         }
         self.store.local.put_entry(&entry, &text)?;
-        self.is_whole = true;
-        let sent = self
-            .push
-            .take()
-            .map(|push| push.finish(&entry, &text).and_then(|_| Ok(self.store.note_sent(&entry)?)));
+        self.is_committed = true;
+        let sent = self.push.take().map(|push| {
+            push.finish(&entry, &text).and_then(|_| Ok(self.store.remove_unsent_record(&entry)?))
+        });
         if self.store.remote.is_some() && !matches!(sent, Some(Ok(()))) {
             // Another process may have removed the first note, because the entry did not exist yet.
-            faults.extend(self.store.note_unsent(&entry).err().map(StoreError::from));
+            faults.extend(self.store.record_unsent(&entry).err().map(StoreError::from));
         }
         faults.extend(sent.and_then(Result::err));
-        faults.extend(self.store.forget_old_versions(&self.address));
-        Ok(Saved { entry, added_bytes, faults })
+        faults.extend(self.store.remove_old_versions(&self.address));
+        Ok(SavedEntry { entry, added_bytes, faults })
     }
 
     /// Waits for the workers and returns the chunks of the whole content.
@@ -285,7 +283,7 @@ impl Save {
         done.check()?;
         let new =
             done.chunks.drain(..).map(|chunk| chunk.expect("without a fault, every queued chunk is done"));
-        Ok(self.reused.drain(..).chain(new).collect())
+        Ok(self.reused_chunks.drain(..).chain(new).collect())
     }
 }
 
@@ -296,16 +294,16 @@ impl Drop for Save {
         for worker in self.workers.drain(..) {
             let _ = worker.join();
         }
-        self.leftovers.are_there = !self.is_whole && self.shared.added_bytes.load(Ordering::Relaxed) > 0;
+        self.leftovers.exist = !self.is_committed && self.shared.added_bytes.load(Ordering::Relaxed) > 0;
     }
 }
 
 /// Passes a chunk to the workers, unless one of them has failed.
-fn hand(
+fn queue_chunk(
     chunk: &[u8],
     queue: Option<&SyncSender<(usize, Vec<u8>)>>,
     handed: &mut usize,
-    shared: &Shared,
+    shared: &SaveState,
 ) -> Result<(), StoreError> {
     lock(&shared.done).check()?;
     let sent = queue.is_some_and(|queue| queue.send((*handed, chunk.to_vec())).is_ok());
@@ -314,16 +312,16 @@ fn hand(
     if sent { Ok(()) } else { lock(&shared.done).check() }
 }
 
-fn work(
+fn process_chunks(
     chunks: &Mutex<Receiver<(usize, Vec<u8>)>>,
-    shared: &Shared,
+    shared: &SaveState,
     mut encoder: Encoder,
     pushed: Option<&std::sync::mpsc::Sender<Digest>>,
 ) {
     loop {
         let next = lock(chunks).recv();
         let Ok((place, chunk)) = next else { return };
-        let result = keep(&chunk, &shared.registration, &mut encoder).and_then(|(chunk, added)| {
+        let result = store_chunk(&chunk, &shared.registration, &mut encoder).and_then(|(chunk, added)| {
             let bytes = shared.added_bytes.fetch_add(added, Ordering::Relaxed) + added;
             match shared.max_bytes {
                 Some(limit) if bytes > limit => Err(StoreError::TooLarge { bytes, limit }),
@@ -342,7 +340,7 @@ fn work(
                 let _ = pushed.map(|pushed| pushed.send(chunk.digest));
             }
             Err(fault) => {
-                done.failed = true;
+                done.has_failed = true;
                 done.fault.get_or_insert(fault);
                 return;
             }
@@ -351,7 +349,7 @@ fn work(
 }
 
 /// Ensures that a chunk is in the store; returns the bytes that were added.
-fn keep(
+fn store_chunk(
     chunk: &[u8],
     registration: &Registration,
     encoder: &mut Encoder,
@@ -360,11 +358,11 @@ fn keep(
     let size = u32::try_from(chunk.len()).expect("a chunk is at most four megabytes");
     let bytes = |bytes: u64| u32::try_from(bytes).expect("a frame is little more than its chunk");
     registration.announce(&[digest])?;
-    if let Some(stored) = registration.stored(&digest)? {
+    if let Some(stored) = registration.stored_size(&digest)? {
         return Ok((ChunkRef { digest, size, stored: bytes(stored) }, 0));
     }
     let frame = encoder.encode(chunk).map_err(StoreError::Worker)?;
-    registration.put(&digest, &frame)?;
+    registration.put_chunk(&digest, &frame)?;
     let stored = frame.len() as u64;
     Ok((ChunkRef { digest, size, stored: bytes(stored) }, stored))
 }

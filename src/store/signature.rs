@@ -19,11 +19,11 @@ pub(crate) struct InvalidKey;
 pub(crate) struct Trust {
     signer: Option<SigningKey>,
     trusted: Vec<VerifyingKey>,
-    required: bool,
+    requires_signatures: bool,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Line {
+struct SignatureLine {
     ed25519: String,
     signature: String,
 }
@@ -31,14 +31,14 @@ struct Line {
 impl Trust {
     /// Returns the same keys. Signatures are also required if new entries are signed, because these may be derived from
     /// entries that were found.
-    pub(super) fn as_strict_as_signed(&self) -> Self {
-        Self { required: self.required || self.signer.is_some(), ..self.clone() }
+    pub(super) fn for_signed_entries(&self) -> Self {
+        Self { requires_signatures: self.requires_signatures || self.signer.is_some(), ..self.clone() }
     }
 
     /// Returns `true` if unsigned entries must not be used for new ones: signatures are required, or new entries are
     /// signed.
     pub(crate) fn is_strict(&self) -> bool {
-        self.as_strict_as_signed().required
+        self.for_signed_entries().requires_signatures
     }
 
     /// Signs new entries with the Ed25519 seed `signer`, and trusts its public key and the public keys `trusted`, all
@@ -50,7 +50,7 @@ impl Trust {
         for text in trusted {
             keys.push(VerifyingKey::from_bytes(&key_bytes(text)?).map_err(|_| InvalidKey)?);
         }
-        Ok(Self { signer, trusted: keys, required })
+        Ok(Self { signer, trusted: keys, requires_signatures: required })
     }
 
     /// Returns the public key of the key that signs new entries, in base64.
@@ -61,7 +61,7 @@ impl Trust {
     /// Returns the signature line of `manifest`, if there is a key to sign with.
     pub(super) fn sign(&self, manifest: &[u8]) -> Option<Vec<u8>> {
         let signer = self.signer.as_ref()?;
-        let line = Line {
+        let line = SignatureLine {
             ed25519: BASE64.encode(signer.verifying_key().as_bytes()),
             signature: BASE64.encode(signer.sign(manifest).to_bytes()),
         };
@@ -70,11 +70,11 @@ impl Trust {
 
     /// Checks that `manifest` may be used; returns the reason if it may not.
     pub(super) fn check(&self, manifest: &[u8], signature: Option<&[u8]>) -> Result<(), &'static str> {
-        if !self.required {
+        if !self.requires_signatures {
             return Ok(());
         }
         let line = signature.ok_or("is not signed")?;
-        let line: Line = serde_json::from_slice(line).map_err(|_| "has a malformed signature")?;
+        let line: SignatureLine = serde_json::from_slice(line).map_err(|_| "has a malformed signature")?;
         let trusted = |key: &&VerifyingKey| BASE64.encode(key.as_bytes()) == line.ed25519;
         let key = self.trusted.iter().find(trusted).ok_or("is signed by a key that is not trusted")?;
         let bytes = BASE64.decode(&line.signature).map_err(|_| "has a malformed signature")?;
@@ -85,7 +85,7 @@ impl Trust {
 
 impl std::fmt::Debug for Trust {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { signer, trusted, required } = self;
+        let Self { signer, trusted, requires_signatures: required } = self;
         f.debug_struct("Trust")
             .field("signs", &signer.is_some())
             .field("trusted", &trusted.len())

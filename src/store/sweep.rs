@@ -16,45 +16,45 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::StoreError;
-use super::backend::{BackendError, Object};
+use super::backend::{BackendError, BackendObject};
 use super::manifest::{ChunkRef, EntryName};
-use super::parallel::{lock, unlocked};
-use super::registration::{Condemnation, announced};
-use super::repository::Repository;
-use super::retention::{self, Candidate, Cause, Limits};
+use super::parallel::{into_inner, lock};
+use super::registration::{Condemnation, announced_chunks};
+use super::repository::StoreRepository;
+use super::retention::{self, EvictionCandidate, EvictionCause, StoreLimits};
 use super::signature::Trust;
 use super::{Address, Entry, EntryKind, parallel};
 use crate::digest::Digest;
 
 /// The time limit of a sweep. Savers do not wait longer.
-const LONGEST: Duration = Duration::from_secs(45);
+const MAX_DURATION: Duration = Duration::from_secs(45);
 /// The percentage of the limit that [`Victims::BeyondWithRoom`] keeps.
-const LEFT: u64 = 90;
+const REMAINING_PERCENT: u64 = 90;
 /// Bytes of damaged objects that are kept for inspection.
-const DAMAGED_KEPT: u64 = 64 << 20;
+const MAX_DAMAGED_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Victims<'a> {
+pub(crate) enum EvictionSelection<'a> {
     /// The entries that exceed the limits.
-    Beyond(Limits),
+    OverLimits(StoreLimits),
     /// Like `Beyond`, but if there are too many bytes, removes enough that the next save need not sweep.
-    BeyondWithRoom(Limits),
+    OverLimitsWithMargin(StoreLimits),
     Ids(&'a [Digest]),
     All,
 }
 
 /// An entry that was removed, or would be removed in a dry run.
 #[derive(Debug, Clone)]
-pub(crate) struct Evicted {
+pub(crate) struct EvictedEntry {
     pub(crate) entry: Entry,
     pub(crate) last_used: Timestamp,
-    pub(crate) cause: Cause,
+    pub(crate) cause: EvictionCause,
 }
 
 /// The effects of a sweep, or of a dry run.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Swept {
-    pub(crate) evicted: Vec<Evicted>,
+pub(crate) struct SweepReport {
+    pub(crate) evicted: Vec<EvictedEntry>,
     /// Bytes of the removed chunks, including those that were unused before.
     pub(crate) freed_bytes: u64,
     pub(crate) freed_chunks: usize,
@@ -63,11 +63,11 @@ pub(crate) struct Swept {
 }
 
 #[derive(Default)]
-struct Inventory {
+struct StoreInventory {
     names: HashSet<String>,
     entries: Vec<Entry>,
     /// Chunks of entries whose schema is unknown.
-    foreign: HashSet<Digest>,
+    unknown_schema_chunks: HashSet<Digest>,
     stored: HashMap<Digest, u64>,
     uses: HashMap<String, Timestamp>,
     /// Entries that newer ones replace.
@@ -76,16 +76,16 @@ struct Inventory {
 
 /// Removes `victims` and all unused chunks; with `dry_run`, only returns what would be removed.
 pub(super) fn sweep(
-    repository: &Repository,
-    victims: Victims<'_>,
+    repository: &StoreRepository,
+    victims: EvictionSelection<'_>,
     dry_run: bool,
     now: Timestamp,
-) -> Result<Swept, StoreError> {
-    let inventory = Inventory::take(repository)?;
-    let going = inventory.choose(victims, now);
+) -> Result<SweepReport, StoreError> {
+    let inventory = StoreInventory::read(repository)?;
+    let going = inventory.select_victims(victims, now);
     let gone: HashSet<usize> = going.iter().map(|(place, _)| *place).collect();
-    let mut needed: HashSet<Digest> = announced(repository)?;
-    needed.extend(&inventory.foreign);
+    let mut needed: HashSet<Digest> = announced_chunks(repository)?;
+    needed.extend(&inventory.unknown_schema_chunks);
     let kept = inventory.entries.iter().enumerate().filter(|(place, _)| !gone.contains(place));
     let mut kept_entries = 0;
     for (_, entry) in kept {
@@ -95,7 +95,7 @@ pub(super) fn sweep(
     let mut condemned: Vec<Digest> =
         inventory.stored.keys().filter(|digest| !needed.contains(*digest)).copied().collect();
     let evicted = going.iter().map(|(place, cause)| inventory.evicted(*place, *cause)).collect();
-    let mut swept = Swept { evicted, kept_entries, ..Swept::default() };
+    let mut swept = SweepReport { evicted, kept_entries, ..SweepReport::default() };
     if !dry_run {
         condemned = inventory.remove(repository, &swept.evicted, condemned)?;
         tidy(repository, &inventory)?;
@@ -107,22 +107,22 @@ pub(super) fn sweep(
     Ok(swept)
 }
 
-impl Inventory {
-    fn take(repository: &Repository) -> Result<Self, StoreError> {
+impl StoreInventory {
+    fn read(repository: &StoreRepository) -> Result<Self, StoreError> {
         let stored = chunks(repository)?;
         let uses = repository.last_uses()?;
         let mut inventory = Self { stored, uses, ..Self::default() };
-        inventory.look_again(repository)?;
+        inventory.read_new_entries(repository)?;
         inventory.superseded = superseded(repository, &inventory.entries)?;
         Ok(inventory)
     }
 
     /// Reads the entries that are not known yet.
-    fn look_again(&mut self, repository: &Repository) -> Result<(), StoreError> {
+    fn read_new_entries(&mut self, repository: &StoreRepository) -> Result<(), StoreError> {
         let mut names = repository.names("entries")?;
         names.retain(|name| self.names.insert(name.path().to_owned()));
         let found = Mutex::new((Vec::new(), Vec::new()));
-        parallel::each(&names, repository.backend.parallelism(), |name| {
+        parallel::for_each(&names, repository.backend.parallelism(), |name| {
             // Entries that are not trusted need their chunks as well.
             let read = repository.entry(name, &Trust::default());
             let foreign = match &read {
@@ -138,34 +138,36 @@ impl Inventory {
             }
             Ok(())
         })?;
-        let (mut entries, foreign) = unlocked(found);
+        let (mut entries, foreign) = into_inner(found);
         entries.sort_unstable_by(|a: &Entry, b: &Entry| a.path.cmp(&b.path));
         self.entries.append(&mut entries);
-        self.foreign.extend(foreign);
+        self.unknown_schema_chunks.extend(foreign);
         Ok(())
     }
 
-    fn choose(&self, victims: Victims<'_>, now: Timestamp) -> Vec<(usize, Cause)> {
-        let asked = |places: Vec<usize>| places.into_iter().map(|place| (place, Cause::Asked)).collect();
+    fn select_victims(&self, victims: EvictionSelection<'_>, now: Timestamp) -> Vec<(usize, EvictionCause)> {
+        let asked =
+            |places: Vec<usize>| places.into_iter().map(|place| (place, EvictionCause::Asked)).collect();
         match victims {
-            Victims::All => asked((0..self.entries.len()).collect()),
-            Victims::Ids(ids) => self.with_older_versions(ids),
-            Victims::Beyond(limits) => self.beyond(limits, now),
-            Victims::BeyondWithRoom(limits) => {
-                let going = self.beyond(limits, now);
-                let too_large = going.iter().any(|(_, cause)| *cause == Cause::TooLarge);
-                let max_bytes = limits.max_bytes.filter(|_| too_large).map(|limit| limit / 100 * LEFT);
-                max_bytes.map_or(going, |_| self.beyond(Limits { max_bytes, ..limits }, now))
+            EvictionSelection::All => asked((0..self.entries.len()).collect()),
+            EvictionSelection::Ids(ids) => self.with_older_versions(ids),
+            EvictionSelection::OverLimits(limits) => self.over_limits(limits, now),
+            EvictionSelection::OverLimitsWithMargin(limits) => {
+                let going = self.over_limits(limits, now);
+                let too_large = going.iter().any(|(_, cause)| *cause == EvictionCause::TooLarge);
+                let max_bytes =
+                    limits.max_bytes.filter(|_| too_large).map(|limit| limit / 100 * REMAINING_PERCENT);
+                max_bytes.map_or(going, |_| self.over_limits(StoreLimits { max_bytes, ..limits }, now))
             }
         }
     }
 
-    fn beyond(&self, limits: Limits, now: Timestamp) -> Vec<(usize, Cause)> {
+    fn over_limits(&self, limits: StoreLimits, now: Timestamp) -> Vec<(usize, EvictionCause)> {
         retention::plan(&self.candidates(), &self.stored, limits, now)
     }
 
     /// Selects the entries with these ids and older versions of them, which would otherwise be found again.
-    fn with_older_versions(&self, ids: &[Digest]) -> Vec<(usize, Cause)> {
+    fn with_older_versions(&self, ids: &[Digest]) -> Vec<(usize, EvictionCause)> {
         let asked: Vec<&Entry> = self.entries.iter().filter(|entry| ids.contains(&entry.id)).collect();
         let replaced = |entry: &Entry| {
             let older = |newer: &&&Entry| entry.name().cmp_age(&newer.name()).is_lt();
@@ -173,18 +175,18 @@ impl Inventory {
         };
         let cause = |(place, entry): (usize, &Entry)| {
             if ids.contains(&entry.id) {
-                Some((place, Cause::Asked))
+                Some((place, EvictionCause::Asked))
             } else {
-                replaced(entry).then_some((place, Cause::Superseded))
+                replaced(entry).then_some((place, EvictionCause::Superseded))
             }
         };
         self.entries.iter().enumerate().filter_map(cause).collect()
     }
 
-    fn candidates(&self) -> Vec<Candidate> {
-        let candidate = |entry: &Entry| Candidate {
+    fn candidates(&self) -> Vec<EvictionCandidate> {
+        let candidate = |entry: &Entry| EvictionCandidate {
             last_used: self.last_used(entry),
-            superseded: self.superseded.contains(&entry.id),
+            is_superseded: self.superseded.contains(&entry.id),
             is_prefix: entry.manifest.address.kind == EntryKind::Prefix,
             chunks: entry.manifest.chunks.iter().map(|chunk| chunk.digest).collect(),
         };
@@ -196,47 +198,47 @@ impl Inventory {
         used.map_or(entry.manifest.created, |used| used.max(entry.manifest.created))
     }
 
-    fn evicted(&self, place: usize, cause: Cause) -> Evicted {
+    fn evicted(&self, place: usize, cause: EvictionCause) -> EvictedEntry {
         let entry = self.entries[place].clone();
-        Evicted { last_used: self.last_used(&entry), entry, cause }
+        EvictedEntry { last_used: self.last_used(&entry), entry, cause }
     }
 
     /// Removes the entries, then the condemned chunks that are still unused; returns the removed chunks.
     fn remove(
         &self,
-        repository: &Repository,
-        evicted: &[Evicted],
+        repository: &StoreRepository,
+        evicted: &[EvictedEntry],
         condemned: Vec<Digest>,
     ) -> Result<Vec<Digest>, StoreError> {
         let start = Instant::now();
         let condemnation = Condemnation::new(repository, &condemned)?;
-        for Evicted { entry, .. } in evicted {
+        for EvictedEntry { entry, .. } in evicted {
             repository.remove_entry(&entry.name())?;
         }
         // A saver that ended in between is missing from the announcements, but its entry is in this second listing.
-        let mut needed = announced(repository)?;
+        let mut needed = announced_chunks(repository)?;
         let mut later = Self { names: self.names.clone(), ..Self::default() };
-        later.look_again(repository)?;
-        needed.extend(later.foreign);
+        later.read_new_entries(repository)?;
+        needed.extend(later.unknown_schema_chunks);
         needed
             .extend(later.entries.iter().flat_map(|entry| &entry.manifest.chunks).map(|chunk| chunk.digest));
         let unneeded: Vec<Digest> = condemned.into_iter().filter(|digest| !needed.contains(digest)).collect();
         let removed = Mutex::new(Vec::new());
-        parallel::each(&unneeded, repository.backend.parallelism(), |digest| {
-            if start.elapsed() < LONGEST {
+        parallel::for_each(&unneeded, repository.backend.parallelism(), |digest| {
+            if start.elapsed() < MAX_DURATION {
                 repository.backend.remove(&ChunkRef::path(digest))?;
                 lock(&removed).push(*digest);
             }
             Ok::<(), BackendError>(())
         })?;
         drop(condemnation);
-        Ok(unlocked(removed))
+        Ok(into_inner(removed))
     }
 }
 
 /// Returns the entries that newer ones replace. An unsigned entry never replaces a signed one, because jobs that
 /// require signatures still use the older one.
-fn superseded(repository: &Repository, entries: &[Entry]) -> Result<HashSet<Digest>, StoreError> {
+fn superseded(repository: &StoreRepository, entries: &[Entry]) -> Result<HashSet<Digest>, StoreError> {
     let mut versions: HashMap<&Address, Vec<&Entry>> = HashMap::new();
     for entry in entries {
         versions.entry(&entry.manifest.address).or_default().push(entry);
@@ -257,9 +259,9 @@ fn superseded(repository: &Repository, entries: &[Entry]) -> Result<HashSet<Dige
 }
 
 /// Returns all chunks with the sizes of their objects; sets aside other objects among them.
-pub(super) fn chunks(repository: &Repository) -> Result<HashMap<Digest, u64>, StoreError> {
+pub(super) fn chunks(repository: &StoreRepository) -> Result<HashMap<Digest, u64>, StoreError> {
     let mut stored = HashMap::new();
-    for Object { path, size } in repository.backend.list("chunks")? {
+    for BackendObject { path, size } in repository.backend.list("chunks")? {
         let hex = path.rsplit('/').next().unwrap_or_default();
         match format!("sha256:{hex}").parse::<Digest>() {
             Ok(digest) if ChunkRef::path(&digest) == path => {
@@ -272,12 +274,13 @@ pub(super) fn chunks(repository: &Repository) -> Result<HashMap<Digest, u64>, St
 }
 
 /// Returns the chunks of an entry whose schema is unknown; their field is the same in every schema.
-fn chunks_of_any_schema(repository: &Repository, name: &EntryName) -> Result<Vec<Digest>, StoreError> {
+fn chunks_of_any_schema(repository: &StoreRepository, name: &EntryName) -> Result<Vec<Digest>, StoreError> {
     #[derive(serde::Deserialize)]
     struct Chunks {
         chunks: Vec<ChunkRef>,
     }
-    let text = repository.backend.read(name.path(), super::repository::LARGEST_MANIFEST)?.unwrap_or_default();
+    let text =
+        repository.backend.read(name.path(), super::repository::MAX_MANIFEST_SIZE)?.unwrap_or_default();
     let (line, _) = Entry::split(&text);
     match serde_json::from_slice::<Chunks>(line) {
         Ok(Chunks { chunks }) => Ok(chunks.into_iter().map(|chunk| chunk.digest).collect()),
@@ -291,7 +294,7 @@ fn chunks_of_any_schema(repository: &Repository, name: &EntryName) -> Result<Vec
 }
 
 /// Removes use records of removed entries, temporary files of dead processes, and old damaged objects.
-fn tidy(repository: &Repository, inventory: &Inventory) -> Result<(), BackendError> {
+fn tidy(repository: &StoreRepository, inventory: &StoreInventory) -> Result<(), BackendError> {
     let known: HashSet<String> = inventory.entries.iter().map(Entry::digits).collect();
     for object in repository.backend.list("used")? {
         let id = object.path.split('/').nth(1).unwrap_or_default();
@@ -301,8 +304,8 @@ fn tidy(repository: &Repository, inventory: &Inventory) -> Result<(), BackendErr
         }
     }
     let damaged = repository.backend.list("damaged")?;
-    if damaged.iter().map(|object| object.size).sum::<u64>() > DAMAGED_KEPT {
+    if damaged.iter().map(|object| object.size).sum::<u64>() > MAX_DAMAGED_BYTES {
         damaged.iter().try_for_each(|object| repository.backend.remove(&object.path))?;
     }
-    repository.backend.tidy()
+    repository.backend.remove_stale_temporaries()
 }

@@ -6,17 +6,17 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::repository::Repository;
-use super::retention::Limits;
+use super::repository::StoreRepository;
+use super::retention::StoreLimits;
 use super::signature::Trust;
-use super::sweep::{Swept, Victims, sweep};
+use super::sweep::{EvictionSelection, SweepReport, sweep};
 use super::{EntryKind, Store, StoreError};
 
 const PATH: &str = "usage.json";
-const LONGEST_WITHOUT_A_LOOK: SignedDuration = SignedDuration::from_hours(24);
+const MAX_SWEEP_INTERVAL: SignedDuration = SignedDuration::from_hours(24);
 
 #[derive(Debug, Serialize, Deserialize)]
-struct Usage {
+struct UsageRecord {
     bytes: u64,
     at: Timestamp,
 }
@@ -24,18 +24,18 @@ struct Usage {
 impl Store {
     /// Removes what exceeds `limits` locally and `remote_limits` in the remote, if the limits may be exceeded. Returns
     /// what was removed, and the faults.
-    pub(crate) fn keep_within(
+    pub(crate) fn enforce_limits(
         &self,
-        limits: Limits,
-        remote_limits: Limits,
+        limits: StoreLimits,
+        remote_limits: StoreLimits,
         now: Timestamp,
-    ) -> (Vec<Swept>, Vec<StoreError>) {
+    ) -> (Vec<SweepReport>, Vec<StoreError>) {
         let (mut swept, mut faults) = (Vec::new(), Vec::new());
         if self.read_only {
             return (swept, faults);
         }
         for (repository, limits) in self.repositories().zip([limits, remote_limits]) {
-            match keep_within(repository, limits, now) {
+            match enforce_limits(repository, limits, now) {
                 Ok(done) => swept.extend(done),
                 Err(fault) => faults.push(fault),
             }
@@ -44,21 +44,29 @@ impl Store {
     }
 }
 
-fn keep_within(repository: &Repository, limits: Limits, now: Timestamp) -> Result<Option<Swept>, StoreError> {
-    if !may_be_beyond(repository, limits, now)? {
+fn enforce_limits(
+    repository: &StoreRepository,
+    limits: StoreLimits,
+    now: Timestamp,
+) -> Result<Option<SweepReport>, StoreError> {
+    if !may_exceed_limits(repository, limits, now)? {
         return Ok(None);
     }
-    let swept = sweep(repository, Victims::BeyondWithRoom(limits), false, now)?;
-    let usage = Usage { bytes: swept.kept_bytes, at: now };
+    let swept = sweep(repository, EvictionSelection::OverLimitsWithMargin(limits), false, now)?;
+    let usage = UsageRecord { bytes: swept.kept_bytes, at: now };
     let text = serde_json::to_vec(&usage).expect("a number and a time");
     repository.backend.write(PATH, &text)?;
     Ok(Some(swept))
 }
 
-fn may_be_beyond(repository: &Repository, limits: Limits, now: Timestamp) -> Result<bool, StoreError> {
+fn may_exceed_limits(
+    repository: &StoreRepository,
+    limits: StoreLimits,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let text = repository.backend.read(PATH, 4096)?;
-    let usage = text.and_then(|text| serde_json::from_slice::<Usage>(&text).ok());
-    let Some(usage) = usage.filter(|usage| (now - LONGEST_WITHOUT_A_LOOK..=now).contains(&usage.at)) else {
+    let usage = text.and_then(|text| serde_json::from_slice::<UsageRecord>(&text).ok());
+    let Some(usage) = usage.filter(|usage| (now - MAX_SWEEP_INTERVAL..=now).contains(&usage.at)) else {
         return Ok(true);
     };
     let names = repository.names("entries")?;
@@ -68,7 +76,7 @@ fn may_be_beyond(repository: &Repository, limits: Limits, now: Timestamp) -> Res
     }
     let Some(limit) = limits.max_bytes else { return Ok(false) };
     let mut bytes = usage.bytes;
-    for name in names.iter().filter(|name| name.is_since(usage.at)) {
+    for name in names.iter().filter(|name| name.is_saved_since(usage.at)) {
         match repository.entry(name, &Trust::default()) {
             Ok(Some(entry)) => bytes = bytes.saturating_add(entry.manifest.added_bytes),
             Ok(None) => {}

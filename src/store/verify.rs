@@ -5,26 +5,26 @@ use std::convert::Infallible;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use super::census::Place;
+use super::census::StoreLocation;
 use super::manifest::ChunkRef;
-use super::parallel::{lock, unlocked};
+use super::parallel::{into_inner, lock};
 use super::registration::Registration;
-use super::repository::Repository;
+use super::repository::StoreRepository;
 use super::{Entry, Store, StoreError, parallel};
 use crate::digest::Digest;
 
 #[derive(Debug, Default)]
-pub(crate) struct Verified {
+pub(crate) struct VerifyResult {
     /// The number of complete entries.
-    pub(crate) whole: usize,
+    pub(crate) complete_entries: usize,
     /// Entries with missing or damaged content.
-    pub(crate) broken: Vec<Entry>,
+    pub(crate) broken_entries: Vec<Entry>,
     /// The number of verified chunks.
     pub(crate) chunks: usize,
     /// Bytes of the objects of these chunks.
     pub(crate) bytes: u64,
     /// The number of chunks that were copied from the other place.
-    pub(crate) healed: usize,
+    pub(crate) repaired_chunks: usize,
     pub(crate) faults: Vec<StoreError>,
 }
 
@@ -37,76 +37,76 @@ impl Store {
     /// Fails if the place cannot be listed, or if it should be repaired but is read-only.
     pub(crate) fn verify(
         &self,
-        place: Place,
+        place: StoreLocation,
         repair: bool,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> Result<Verified, StoreError> {
+    ) -> Result<VerifyResult, StoreError> {
         if repair && self.read_only {
             return Err(StoreError::ReadOnly);
         }
-        let Some(repository) = self.repository(place) else { return Ok(Verified::default()) };
-        let repository = if repair { repository.clone() } else { repository.to_look_at() };
+        let Some(repository) = self.repository(place) else { return Ok(VerifyResult::default()) };
+        let repository = if repair { repository.clone() } else { repository.read_only_view() };
         let other = match place {
-            Place::Local => self.remote.as_ref(),
-            Place::Remote => Some(&self.local),
+            StoreLocation::Local => self.remote.as_ref(),
+            StoreLocation::Remote => Some(&self.local),
         };
         let (entries, faults) = repository.entries()?;
-        let mut verified = Verified { faults, ..Verified::default() };
-        let wanted = wanted(&entries);
+        let mut verified = VerifyResult { faults, ..VerifyResult::default() };
+        let wanted = needed_chunks(&entries);
         let registration = if repair { Some(Registration::new(&repository)?) } else { None };
         if let Some(registration) = &registration {
             registration.announce(&wanted)?;
         }
-        let check = Check { repository: &repository, registration, other: other.filter(|_| repair) };
-        let bad = check.all(&wanted, &mut verified, progress);
+        let check = ChunkVerifier { repository: &repository, registration, other: other.filter(|_| repair) };
+        let bad = check.verify_all(&wanted, &mut verified, progress);
         for entry in entries {
             if !entry.manifest.chunks.iter().any(|chunk| bad.contains_key(&chunk.digest)) {
-                verified.whole += 1;
+                verified.complete_entries += 1;
                 continue;
             }
             // A chunk that exists only in the remote is fetched on demand.
             let elsewhere = |digest: &Digest| {
-                place == Place::Local
-                    && bad.get(digest) == Some(&Bad::Missing)
+                place == StoreLocation::Local
+                    && bad.get(digest) == Some(&ChunkProblem::Missing)
                     && other.is_some_and(|other| {
                         matches!(other.backend.size(&ChunkRef::path(digest)), Ok(Some(_)))
                     })
             };
             let lacks = |chunk: &ChunkRef| bad.contains_key(&chunk.digest) && !elsewhere(&chunk.digest);
             if !entry.manifest.chunks.iter().any(lacks) {
-                verified.whole += 1;
+                verified.complete_entries += 1;
                 continue;
             }
             if repair {
                 verified.faults.extend(repository.backend.set_aside(&entry.path).err().map(StoreError::from));
             }
-            verified.broken.push(entry);
+            verified.broken_entries.push(entry);
         }
         Ok(verified)
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Bad {
+enum ChunkProblem {
     Missing,
     Damaged,
 }
 
-struct Check<'a> {
-    repository: &'a Repository,
+struct ChunkVerifier<'a> {
+    repository: &'a StoreRepository,
     /// Stores repaired chunks; `None` without repair.
     registration: Option<Registration>,
-    other: Option<&'a Repository>,
+    other: Option<&'a StoreRepository>,
 }
 
-impl Check<'_> {
+impl ChunkVerifier<'_> {
     /// Reads all chunks on all cores and returns the bad ones.
-    fn all(
+    fn verify_all(
         &self,
         wanted: &[Digest],
-        verified: &mut Verified,
+        verified: &mut VerifyResult,
         progress: &(dyn Fn(u64) + Sync),
-    ) -> HashMap<Digest, Bad> {
+    ) -> HashMap<Digest, ChunkProblem> {
         let (bytes, healed) = (AtomicU64::new(0), AtomicUsize::new(0));
         let bad = Mutex::new(HashMap::new());
         let faults = Mutex::new(Vec::new());
@@ -117,13 +117,13 @@ impl Check<'_> {
                     progress(stored.frame.len() as u64);
                     return Ok(());
                 }
-                Ok(None) => Bad::Missing,
+                Ok(None) => ChunkProblem::Missing,
                 Err(fault) => {
                     lock(&faults).push(fault);
-                    Bad::Damaged
+                    ChunkProblem::Damaged
                 }
             };
-            match self.heal(digest) {
+            match self.repair_chunk(digest) {
                 Ok(true) => {
                     healed.fetch_add(1, Ordering::Relaxed);
                 }
@@ -136,25 +136,25 @@ impl Check<'_> {
             Ok(())
         };
         let threads = parallel::cores().max(self.repository.backend.parallelism());
-        let Ok(()) = parallel::each::<_, Infallible>(wanted, threads, check);
+        let Ok(()) = parallel::for_each::<_, Infallible>(wanted, threads, check);
         verified.chunks = wanted.len();
         verified.bytes = bytes.into_inner();
-        verified.healed = healed.into_inner();
+        verified.repaired_chunks = healed.into_inner();
         verified.faults.append(&mut lock(&faults));
-        unlocked(bad)
+        into_inner(bad)
     }
 
-    fn heal(&self, digest: &Digest) -> Result<bool, StoreError> {
+    fn repair_chunk(&self, digest: &Digest) -> Result<bool, StoreError> {
         let (Some(other), Some(registration)) = (self.other, &self.registration) else { return Ok(false) };
         match other.chunk(digest)? {
-            Some(stored) => registration.put(digest, &stored.frame).map(|()| true),
+            Some(stored) => registration.put_chunk(digest, &stored.frame).map(|()| true),
             None => Ok(false),
         }
     }
 }
 
 /// Returns the chunks that entries need, without duplicates.
-fn wanted(entries: &[Entry]) -> Vec<Digest> {
+fn needed_chunks(entries: &[Entry]) -> Vec<Digest> {
     let all: HashSet<Digest> =
         entries.iter().flat_map(|entry| &entry.manifest.chunks).map(|chunk| chunk.digest).collect();
     let mut all: Vec<Digest> = all.into_iter().collect();

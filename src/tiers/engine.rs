@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Answer, Hit, ImageTier, Wanted};
+use super::{Hit, ImageRequest, ImageTier, TierAnswer};
 use crate::engine::{Engine, EngineError};
 use crate::key::CacheKey;
 use crate::notes::{ImageAge, Notes, NotesError};
@@ -42,17 +42,17 @@ impl<'a> EngineTier<'a> {
 impl ImageTier for EngineTier<'_> {
     const NAME: &'static str = "engine";
 
-    async fn look(&mut self, wanted: &Wanted<'_>) -> Answer<Hit> {
+    async fn look(&mut self, wanted: &ImageRequest<'_>) -> TierAnswer<Hit> {
         let mut images = match self.notes.image(wanted.key) {
             Ok(Some(entry)) => entry.images,
-            Ok(None) => return Answer::unknown("no image of this key is known"),
-            Err(error) => return Answer::fault(error, "the cache cannot be read"),
+            Ok(None) => return TierAnswer::unknown("no image of this key is known"),
+            Err(error) => return TierAnswer::fault(error, "the cache cannot be read"),
         };
         let youngest = images.iter().map(|image| image.age().oldest).max();
         images.retain(|image| wanted.accepted.since.is_none_or(|since| image.age().oldest >= since));
         let known = images.len();
         if let (0, Some(youngest)) = (known, youngest) {
-            return Answer::too_old(youngest);
+            return TierAnswer::too_old(youngest);
         }
         let search = async {
             for image in images {
@@ -65,15 +65,15 @@ impl ImageTier for EngineTier<'_> {
             Ok::<_, EngineError>(None)
         };
         match tokio::time::timeout(DEADLINE, search).await {
-            Ok(Ok(Some(hit))) => Answer::hit(hit, "the image is in the engine"),
-            Ok(Ok(None)) if known == 1 => Answer::miss("the engine no longer has the image of this key"),
-            Ok(Ok(None)) => Answer::miss(format!("the engine has none of {known} images of this key")),
-            Ok(Err(error)) => Answer::fault(error, "the engine cannot be queried for the image"),
-            Err(late) => Answer::fault(late, format!("the engine did not answer in {DEADLINE:?}")),
+            Ok(Ok(Some(hit))) => TierAnswer::hit(hit, "the image is in the engine"),
+            Ok(Ok(None)) if known == 1 => TierAnswer::miss("the engine no longer has the image of this key"),
+            Ok(Ok(None)) => TierAnswer::miss(format!("the engine has none of {known} images of this key")),
+            Ok(Err(error)) => TierAnswer::fault(error, "the engine cannot be queried for the image"),
+            Err(late) => TierAnswer::fault(late, format!("the engine did not answer in {DEADLINE:?}")),
         }
     }
 
-    async fn fetch(&mut self, hit: Hit, wanted: &Wanted<'_>, _: &Arc<Meter>) -> Answer<Hit> {
+    async fn fetch(&mut self, hit: Hit, wanted: &ImageRequest<'_>, _: &Arc<Meter>) -> TierAnswer<Hit> {
         let naming = async {
             match &hit.image {
                 Some(image) => self.engine.add_names(&image.id, &image.names, wanted.names).await,
@@ -82,8 +82,8 @@ impl ImageTier for EngineTier<'_> {
         };
         let late = Err(EngineError::Stalled { what: "tagging the image", after: DEADLINE });
         match tokio::time::timeout(DEADLINE, naming).await.unwrap_or(late) {
-            Ok(()) => Answer::hit(hit, "the image is in the engine"),
-            Err(error) => Answer::fault(error, "the engine cannot tag the image"),
+            Ok(()) => TierAnswer::hit(hit, "the image is in the engine"),
+            Err(error) => TierAnswer::fault(error, "the engine cannot tag the image"),
         }
     }
 }

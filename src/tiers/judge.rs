@@ -2,13 +2,13 @@
 
 use super::ArchiveTier;
 use super::ImageTier;
-use crate::ledger::{BuildRecord, Outcome};
+use crate::ledger::{BuildOutcome, BuildRecord};
 
 /// The number of images that are archived in a row without a hit before archiving pauses.
-const PATIENCE: usize = 8;
+const MAX_UNUSED_ARCHIVES: usize = 8;
 /// While archiving is paused, one of this many images is archived anyway, to detect when archiving becomes useful
 /// again.
-const RETRY: usize = 5;
+const RETRY_INTERVAL: usize = 5;
 
 /// Returns `true` if the next image is worth archiving. `builds` are the previous builds, the latest one last.
 ///
@@ -17,11 +17,11 @@ const RETRY: usize = 5;
 pub(super) fn is_worth_archiving(builds: &[BuildRecord]) -> bool {
     let is_use = |build: &&BuildRecord| build.hit_tier.as_deref() == Some(ArchiveTier::NAME);
     let mut built = builds.iter().rev().take_while(|build| !is_use(build));
-    let mut built = built.by_ref().filter(|build| build.outcome == Outcome::Built);
+    let mut built = built.by_ref().filter(|build| build.outcome == BuildOutcome::Built);
     let since_archived = built.by_ref().take_while(|build| build.kept.is_none()).count();
     // `take_while` has consumed the archived build that ended it.
     let archived = 1 + built.filter(|build| build.kept.is_some()).count();
-    archived < PATIENCE || since_archived + 1 >= RETRY
+    archived < MAX_UNUSED_ARCHIVES || since_archived + 1 >= RETRY_INTERVAL
 }
 
 #[cfg(test)]
@@ -29,20 +29,21 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::ledger::KeptRecord;
+    use crate::ledger::ArchivedImageRecord;
 
     /// Creates builds from letters: `k` is built and archived, `b` is built and not archived, `h` is a hit in the
     /// archive, `e` is a hit in the engine.
     fn builds(letters: &str) -> Vec<BuildRecord> {
         let build = |letter| {
             let mut build = BuildRecord::started(Timestamp::UNIX_EPOCH);
-            build.outcome = if matches!(letter, 'h' | 'e') { Outcome::ImageHit } else { Outcome::Built };
+            build.outcome =
+                if matches!(letter, 'h' | 'e') { BuildOutcome::ImageHit } else { BuildOutcome::Built };
             build.hit_tier = match letter {
                 'h' => Some("archive".to_owned()),
                 'e' => Some("engine".to_owned()),
                 _ => None,
             };
-            build.kept = (letter == 'k').then(|| KeptRecord {
+            build.kept = (letter == 'k').then(|| ArchivedImageRecord {
                 entry: String::new(),
                 bytes: 1,
                 added_bytes: 1,

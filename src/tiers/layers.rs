@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::Tags;
 use crate::buildkit::solve::CacheEntry;
-use crate::registry::{ImageRef, RegistryError, Repository, StoredManifest, within};
+use crate::registry::{ImageRef, RegistryError, Repository, StoredManifest, with_timeout};
 
 /// The label of an image with an inline cache. Its value is the mark of the layers.
-pub(crate) const MARK: &str = "larder.layers";
+pub(crate) const MARK_LABEL: &str = "larder.layers";
 /// The time limit for finding caches in a registry.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -69,8 +69,11 @@ impl LayersTier<'_> {
         &self,
         connect: impl Future<Output = Result<Repository, RegistryError>>,
     ) -> Result<LayerCaches, RegistryError> {
-        let looking =
-            within(self.place.host(), DEADLINE, Box::pin(async { self.find(&mut connect.await?).await }));
+        let looking = with_timeout(
+            self.place.host(),
+            DEADLINE,
+            Box::pin(async { self.find(&mut connect.await?).await }),
+        );
         let (found, marks) = looking.await?;
         Ok(LayerCaches { place: Some(self.place.clone()), found, marks, ..LayerCaches::default() })
     }
@@ -90,7 +93,7 @@ impl LayersTier<'_> {
                 let Some(manifest) = repository.manifest(&tag).await? else { continue };
                 if let (true, Some(platform)) = (is_inline, self.marked_for) {
                     let image = repository.image(&manifest, platform).await?;
-                    let mark = image.and_then(|image| image.config.settings.labels.get(MARK).cloned());
+                    let mark = image.and_then(|image| image.config.settings.labels.get(MARK_LABEL).cloned());
                     marks.extend(mark.map(|mark| (mark, !is_imported)));
                 }
                 found.push(LayerCache { name, manifest, is_inline, is_imported });
@@ -103,7 +106,7 @@ impl LayersTier<'_> {
 
 impl LayerCaches {
     /// Creates an empty result for a repository, with the reason if the lookup failed.
-    pub(crate) fn none_of(place: ImageRef, fault: Option<String>, is_unreachable: bool) -> Self {
+    pub(crate) fn empty(place: ImageRef, fault: Option<String>, is_unreachable: bool) -> Self {
         Self { place: Some(place), fault, is_unreachable, ..Self::default() }
     }
 
@@ -117,7 +120,7 @@ impl LayerCaches {
     }
 
     /// Discards the caches that were found, because their layers cannot be fetched.
-    pub(crate) fn give_up(&mut self) {
+    pub(crate) fn discard(&mut self) {
         self.found.clear();
         self.marks.clear();
         self.fault = Some("the layers cannot be fetched from the registry".to_owned());
@@ -134,7 +137,7 @@ impl LayerCaches {
     }
 
     /// Returns the text about the registry in the record of the tier, after `imported` steps were imported from it.
-    pub(crate) fn reason(&self, imported: usize) -> Option<String> {
+    pub(crate) fn record_reason(&self, imported: usize) -> Option<String> {
         let place = self.place.as_ref()?;
         if let Some(fault) = &self.fault {
             return Some(fault.clone());

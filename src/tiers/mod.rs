@@ -25,27 +25,27 @@ use crate::registry::ImageRef;
 use crate::store::{Entry, Meter};
 
 pub(crate) use archive::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest};
-pub use archive::{ArchiveTier, LoadError, Loaded};
+pub use archive::{ArchiveTier, LoadError, LoadedEntry};
 pub(crate) use engine::EngineTier;
-pub(crate) use layers::{LayerCaches, LayersTier, MARK, Stages};
+pub(crate) use layers::{LayerCaches, LayersTier, MARK_LABEL, Stages};
 pub(crate) use prefix::PrefixTier;
-pub(crate) use registry::{RegistryTerms, RegistryTier, Target, TransferError};
+pub(crate) use registry::{PushTarget, RegistryTerms, RegistryTier, TransferError};
 pub(crate) use tags::Tags;
 
-pub(crate) type Fault = Box<dyn std::error::Error + Send + Sync>;
+pub(crate) type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 pub(crate) trait ImageTier {
     /// The tier's name in records and summaries.
     const NAME: &'static str;
 
     /// Looks for an image that would be a hit. Transfers and tags nothing.
-    async fn look(&mut self, wanted: &Wanted<'_>) -> Answer<Hit>;
+    async fn look(&mut self, wanted: &ImageRequest<'_>) -> TierAnswer<Hit>;
 
     /// Transfers the image that [`look`](Self::look) found to where it is wanted, and tags it with its names.
-    async fn fetch(&mut self, hit: Hit, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit>;
+    async fn fetch(&mut self, hit: Hit, wanted: &ImageRequest<'_>, meter: &Arc<Meter>) -> TierAnswer<Hit>;
 
     /// Looks for an image, and fetches it if it is a hit.
-    async fn take(&mut self, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit> {
+    async fn look_and_fetch(&mut self, wanted: &ImageRequest<'_>, meter: &Arc<Meter>) -> TierAnswer<Hit> {
         let mut looked = self.look(wanted).await;
         let Some(hit) = looked.found.take() else { return looked };
         let mut fetched = self.fetch(hit, wanted, meter).await;
@@ -55,12 +55,12 @@ pub(crate) trait ImageTier {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct ImageRequest<'a> {
     pub(crate) key: CacheKey,
     /// `OS/ARCHITECTURE[/VARIANT]`; never empty.
     pub(crate) platforms: &'a [String],
     pub(crate) names: &'a [ImageRef],
-    pub(crate) accepted: &'a Accepted,
+    pub(crate) accepted: &'a HitConditions,
 }
 
 #[derive(Debug, Clone)]
@@ -90,23 +90,23 @@ impl Hit {
 
 /// The conditions under which an image of a key is a hit.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Accepted {
+pub(crate) struct HitConditions {
     /// If set, the layers of the image must have been created at this time or later.
     pub(crate) since: Option<Timestamp>,
     /// The number of layers of the base image, if known. They do not count for the age of an image.
     pub(crate) base_layers: Option<usize>,
     /// The notes about the key on this machine. Images that a rebuild has replaced are not accepted.
-    pub(crate) noted: Option<ImageEntry>,
+    pub(crate) notes: Option<ImageEntry>,
 }
 
-impl Accepted {
+impl HitConditions {
     /// Returns a miss with the reason why an image of this age is not a hit, or `None` if it may be one. `id` is its id
     /// in the engine, if known.
-    fn refusal<T>(&self, id: Option<&str>, age: ImageAge) -> Option<Answer<T>> {
+    fn refusal<T>(&self, id: Option<&str>, age: ImageAge) -> Option<TierAnswer<T>> {
         if self.since.is_some_and(|since| age.oldest < since) {
-            Some(Answer::too_old(age.oldest))
-        } else if self.noted.as_ref().is_some_and(|noted| noted.has_replaced(id, age.built)) {
-            Some(Answer::miss("a rebuild has replaced the image of this key"))
+            Some(TierAnswer::too_old(age.oldest))
+        } else if self.notes.as_ref().is_some_and(|noted| noted.has_replaced(id, age.built)) {
+            Some(TierAnswer::miss("a rebuild has replaced the image of this key"))
         } else {
             None
         }
@@ -114,21 +114,21 @@ impl Accepted {
 }
 
 #[derive(Debug)]
-pub(crate) struct Answer<T> {
+pub(crate) struct TierAnswer<T> {
     pub(crate) found: Option<T>,
     /// A short reason for the hit or miss.
     pub(crate) reason: String,
     pub(crate) bytes: u64,
-    pub(crate) faults: Vec<Fault>,
+    pub(crate) faults: Vec<BoxedError>,
     /// `true` if the key was never seen before, so that an input must have changed.
-    pub(crate) is_unknown: bool,
+    pub(crate) is_unknown_key: bool,
     /// `true` if there is an image that would be a hit if it were younger.
     pub(crate) is_too_old: bool,
     /// `true` if there is a newer image of the key than the one that was looked for.
-    pub(crate) is_newer: bool,
+    pub(crate) has_newer: bool,
 }
 
-impl<T> Answer<T> {
+impl<T> TierAnswer<T> {
     fn hit(found: T, reason: impl Into<String>) -> Self {
         Self { found: Some(found), ..Self::miss(reason) }
     }
@@ -139,9 +139,9 @@ impl<T> Answer<T> {
             reason: reason.into(),
             bytes: 0,
             faults: Vec::new(),
-            is_unknown: false,
+            is_unknown_key: false,
             is_too_old: false,
-            is_newer: false,
+            has_newer: false,
         }
     }
 
@@ -152,10 +152,10 @@ impl<T> Answer<T> {
     }
 
     fn unknown(reason: impl Into<String>) -> Self {
-        Self { is_unknown: true, ..Self::miss(reason) }
+        Self { is_unknown_key: true, ..Self::miss(reason) }
     }
 
-    pub(crate) fn fault(fault: impl Into<Fault>, reason: impl Into<String>) -> Self {
+    pub(crate) fn fault(fault: impl Into<BoxedError>, reason: impl Into<String>) -> Self {
         Self { faults: vec![fault.into()], ..Self::miss(reason) }
     }
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Answer, Tags};
+use super::{Tags, TierAnswer};
 use crate::key::PrefixKey;
-use crate::registry::{ImageRef, RegistryError, RemoteImage, Repository, within};
+use crate::registry::{ImageRef, RegistryError, RemoteImage, Repository, with_timeout};
 
 /// The time limit for finding prefixes in a registry.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -26,7 +26,7 @@ pub(crate) struct PrefixTier<'a> {
 
 /// A prefix in a registry.
 #[derive(Debug, Clone)]
-pub(crate) struct Prefix {
+pub(crate) struct RegistryPrefix {
     pub(crate) key: PrefixKey,
     /// `REPOSITORY@DIGEST`
     pub(crate) name: String,
@@ -48,15 +48,15 @@ impl PrefixTier<'_> {
         &self,
         repository: &mut Repository,
         keys: &[PrefixKey],
-    ) -> Result<Answer<Prefix>, RegistryError> {
-        within(self.place.host(), DEADLINE, Box::pin(self.find(repository, keys))).await
+    ) -> Result<TierAnswer<RegistryPrefix>, RegistryError> {
+        with_timeout(self.place.host(), DEADLINE, Box::pin(self.find(repository, keys))).await
     }
 
     async fn find(
         &self,
         repository: &mut Repository,
         keys: &[PrefixKey],
-    ) -> Result<Answer<Prefix>, RegistryError> {
+    ) -> Result<TierAnswer<RegistryPrefix>, RegistryError> {
         let place = self.place.repository();
         let mut refusal = None;
         for key in keys {
@@ -66,20 +66,20 @@ impl PrefixTier<'_> {
                 let Some(image) =
                     image.filter(|image| image.prefix.is_some_and(|mark| mark.key == key.key.digest()))
                 else {
-                    refusal = Some(Answer::miss(format!("{place}:{tag} was moved to a different image")));
+                    refusal = Some(TierAnswer::miss(format!("{place}:{tag} was moved to a different image")));
                     continue;
                 };
                 let made = image.created.unwrap_or(Timestamp::UNIX_EPOCH);
                 if self.since.is_some_and(|since| made < since) {
-                    refusal = Some(Answer::too_old(made));
+                    refusal = Some(TierAnswer::too_old(made));
                     continue;
                 }
                 let name = format!("{place}@{}", manifest.digest);
-                let reason = format!("{place} has the layers up to {}", key.place());
-                let found = Prefix { key: key.clone(), name, image, is_own: number == 0 };
-                return Ok(Answer::hit(found, reason));
+                let reason = format!("{place} has the layers up to {}", key.describe_end());
+                let found = RegistryPrefix { key: key.clone(), name, image, is_own: number == 0 };
+                return Ok(TierAnswer::hit(found, reason));
             }
         }
-        Ok(refusal.unwrap_or_else(|| Answer::miss(format!("{place} has no prefix of this image"))))
+        Ok(refusal.unwrap_or_else(|| TierAnswer::miss(format!("{place} has no prefix of this image"))))
     }
 }

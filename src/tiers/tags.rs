@@ -28,7 +28,7 @@ const MAX_LENGTH: usize = 48;
 /// The start of the tags of prefixes.
 const PREFIX: &str = "larder-prefix-";
 /// The platform that is omitted from the tags of layer caches.
-const USUAL_PLATFORM: &str = "linux/amd64";
+const DEFAULT_PLATFORM: &str = "linux/amd64";
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tags {
@@ -39,11 +39,12 @@ pub(crate) struct Tags {
 }
 
 impl Tags {
-    pub(crate) fn of(lanes: &Lanes) -> Self {
+    pub(crate) fn for_lanes(lanes: &Lanes) -> Self {
         let mut endings = Vec::new();
         for lane in lanes.reads() {
             let is_trunk = lanes.trunk().contains(lane);
-            let ending = if is_trunk { String::new() } else { format!("-{}", written(&lane.to_string())) };
+            let ending =
+                if is_trunk { String::new() } else { format!("-{}", encode_lane(&lane.to_string())) };
             if !endings.contains(&ending) {
                 endings.push(ending);
             }
@@ -53,20 +54,23 @@ impl Tags {
 
     /// Returns the tags with the layer caches of these platforms.
     #[must_use]
-    pub(crate) fn on(self, platforms: &BTreeSet<Platform>) -> Self {
+    pub(crate) fn with_platforms(self, platforms: &BTreeSet<Platform>) -> Self {
         let names: Vec<String> = platforms.iter().map(Platform::to_string).collect();
-        let is_usual = names.is_empty() || names == [USUAL_PLATFORM];
-        Self { platforms: if is_usual { String::new() } else { format!("_{}", joined(&names)) }, ..self }
+        let is_usual = names.is_empty() || names == [DEFAULT_PLATFORM];
+        Self {
+            platforms: if is_usual { String::new() } else { format!("_{}", encode_platforms(&names)) },
+            ..self
+        }
     }
 
     /// Returns the tags of an image, the job's own first.
     pub(crate) fn of_image(&self, key: CacheKey) -> Vec<String> {
-        self.all(&format!("larder-{key}"))
+        self.with_endings(&format!("larder-{key}"))
     }
 
     /// Returns the tags of a prefix of an image, the job's own first.
     pub(crate) fn of_prefix(&self, key: CacheKey) -> Vec<String> {
-        self.all(&format!("{PREFIX}{key}"))
+        self.with_endings(&format!("{PREFIX}{key}"))
     }
 
     /// Returns the tags among `tags` that belong to prefixes of the job's own lane.
@@ -87,26 +91,26 @@ impl Tags {
 
     /// Returns the tags of a base image, the job's own first.
     pub(crate) fn of_base(&self, key: CacheKey) -> Vec<String> {
-        self.all(&key.to_string())
+        self.with_endings(&key.to_string())
     }
 
     /// Returns the tags of images with an inline cache, the job's own first.
     pub(crate) fn inline_caches(&self) -> Vec<String> {
-        self.all(&format!("cache{}", self.platforms))
+        self.with_endings(&format!("cache{}", self.platforms))
     }
 
     /// Returns the tags of registry caches, the job's own first.
     pub(crate) fn registry_caches(&self) -> Vec<String> {
-        self.all(&format!("buildcache{}", self.platforms))
+        self.with_endings(&format!("buildcache{}", self.platforms))
     }
 
-    fn all(&self, start: &str) -> Vec<String> {
+    fn with_endings(&self, start: &str) -> Vec<String> {
         self.endings.iter().map(|ending| format!("{start}{ending}")).collect()
     }
 }
 
 /// Encodes a lane with the characters that a tag allows. Different lanes have different encodings.
-fn written(lane: &str) -> String {
+fn encode_lane(lane: &str) -> String {
     let mut text = String::new();
     for byte in lane.bytes() {
         match byte {
@@ -125,7 +129,7 @@ fn written(lane: &str) -> String {
 }
 
 /// Encodes platforms with letters, digits, `.` and `_`. Different sets have different encodings.
-fn joined(platforms: &[String]) -> String {
+fn encode_platforms(platforms: &[String]) -> String {
     let mut text = String::new();
     for byte in platforms.join(",").bytes() {
         match byte {
@@ -152,8 +156,8 @@ mod tests {
     fn prefixes_of_other_lanes_are_not_the_jobs_own() {
         let key = |number: u8| CacheKey::from(Digest::of(&[number]));
         let lanes = |own: &str| Lanes::new(lane(own), None, vec![lane("main")]);
-        let trunk = Tags::of(&lanes("main"));
-        let branch = Tags::of(&lanes("pr-1"));
+        let trunk = Tags::for_lanes(&lanes("main"));
+        let branch = Tags::for_lanes(&lanes("pr-1"));
         let tags =
             [trunk.of_prefix(key(1)).remove(0), branch.of_prefix(key(1)).remove(0), "latest".to_owned()];
         assert_eq!(trunk.own_prefixes(&tags), [&tags[0]]);
@@ -171,7 +175,7 @@ mod tests {
     fn a_job_writes_its_own_tags_and_reads_the_trunks() {
         let tags = |own: &str, target: Option<&str>, trunk: &[&str]| {
             let trunk = trunk.iter().map(|name| lane(name)).collect();
-            Tags::of(&Lanes::new(lane(own), target.map(lane), trunk))
+            Tags::for_lanes(&Lanes::new(lane(own), target.map(lane), trunk))
         };
         let request = tags("pr-7", Some("develop"), &["main"]);
         assert_eq!(request.inline_caches(), ["cache-pr-7", "cache-develop", "cache"]);
@@ -185,13 +189,14 @@ mod tests {
     fn each_lane_has_its_own_valid_tag() {
         let long = "x".repeat(100);
         let names = ["a/b", "a-b", "a_2fb", "a_b", "a__b", "ä", "..", &long, &format!("{long}y")];
-        let written: std::collections::BTreeSet<String> = names.iter().map(|name| written(name)).collect();
+        let written: std::collections::BTreeSet<String> =
+            names.iter().map(|name| encode_lane(name)).collect();
         assert_eq!(written.len(), names.len());
         let name: crate::registry::ImageRef = "app".parse().unwrap();
         let key = CacheKey::from(Digest::of(b"key"));
         for lane_name in names {
             let lanes = Lanes::new(lane(lane_name), None, vec![lane("main")]);
-            for tag in Tags::of(&lanes).of_image(key) {
+            for tag in Tags::for_lanes(&lanes).of_image(key) {
                 assert!(name.with_tag(&tag).is_some(), "{tag}");
             }
         }
@@ -202,7 +207,7 @@ mod tests {
         let lanes = |own: &str| Lanes::new(lane(own), None, vec![lane("main")]);
         let on = |own: &str, platforms: &[&str]| {
             let platforms = platforms.iter().map(|platform| platform.parse().unwrap()).collect();
-            Tags::of(&lanes(own)).on(&platforms)
+            Tags::for_lanes(&lanes(own)).with_platforms(&platforms)
         };
         let table: [(&str, &[&str], &[&str]); 6] = [
             ("main", &["linux/amd64"], &["cache"]),
@@ -218,7 +223,11 @@ mod tests {
             let full: Vec<String> = expected.iter().map(|tag| format!("build{tag}")).collect();
             assert_eq!(tags.registry_caches(), full);
             let key = CacheKey::from(Digest::of(b"key"));
-            assert_eq!(tags.of_image(key), Tags::of(&lanes(own)).of_image(key), "keys include platforms");
+            assert_eq!(
+                tags.of_image(key),
+                Tags::for_lanes(&lanes(own)).of_image(key),
+                "keys include platforms"
+            );
         }
         let many: Vec<String> = (0..9).map(|number| format!("linux/arch{number}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();

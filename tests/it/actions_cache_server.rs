@@ -148,7 +148,13 @@ impl ActionsCacheServer {
     }
 
     /// Creates an entry as a different program could, or, without content, one whose upload never ended.
-    pub(crate) fn plant(&self, reference: &str, key: &str, version: &str, content: Option<&'static [u8]>) {
+    pub(crate) fn insert_entry(
+        &self,
+        reference: &str,
+        key: &str,
+        version: &str,
+        content: Option<&'static [u8]>,
+    ) {
         let mut inner = self.state.inner();
         let id = inner.create(reference, key, version).unwrap();
         let entry = inner.entry(id).unwrap();
@@ -157,7 +163,7 @@ impl ActionsCacheServer {
     }
 
     /// Answers the next request with this status and these headers.
-    pub(crate) fn limit(&self, status: u16, headers: &[(&str, &str)]) {
+    pub(crate) fn refuse_next_request(&self, status: u16, headers: &[(&str, &str)]) {
         let mut limited = respond(status, "");
         for (name, value) in headers {
             limited.headers_mut().insert(HeaderName::from_str(name).unwrap(), value.parse().unwrap());
@@ -166,7 +172,7 @@ impl ActionsCacheServer {
     }
 
     /// Removes the oldest entry after each page of a listing, as other jobs may.
-    pub(crate) fn lose_one_after_each_page(&self) {
+    pub(crate) fn remove_one_after_each_page(&self) {
         self.state.inner().loses_entries = true;
     }
 
@@ -178,7 +184,7 @@ impl ActionsCacheServer {
     }
 
     /// Returns the requests since the last call of this method, as `GET /path`.
-    pub(crate) fn seen(&self) -> Vec<String> {
+    pub(crate) fn take_requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state.inner().seen)
     }
 }

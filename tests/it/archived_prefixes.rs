@@ -8,7 +8,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::engines::{Engine, any_engine, every_engine};
-use crate::support::{BUSYBOX, TestContext, finish};
+use crate::support::{BUSYBOX, TestContext, run_to_end};
 
 /// Returns a Dockerfile with two prefixes: one ends with an install, one with the RUN after it.
 fn dockerfile(end: &str) -> String {
@@ -22,7 +22,7 @@ fn dockerfile(end: &str) -> String {
 
 /// Creates a project with two prefixes and code after them. The RUNs have a different result each time they run.
 fn project(engine: &Engine) -> TestContext {
-    let context = TestContext::archiving(engine);
+    let context = TestContext::with_archiving(engine);
     let mark = context.tag("mark");
     context.write("requirements.txt", mark).write("app.py", "1\n").write("Dockerfile", dockerfile("> /two"));
     context
@@ -78,7 +78,7 @@ fn an_engine_without_the_layers_continues_from_the_store() {
         assert_eq!(kinds(&saving), ["image", "prefix", "prefix"], "{pair}");
 
         saving.write("app.py", "2\n");
-        let context = saving.on(to);
+        let context = saving.on_engine(to);
         let built = context.build(&["-t", &tag, "."]);
         let (outcome, reason, bytes) = prefix(&built);
         assert_eq!(outcome, "hit", "{pair}: {reason}");
@@ -104,7 +104,7 @@ fn an_engine_without_the_layers_continues_from_the_store() {
 
         // If only the last RUN has changed, the shorter prefix still saves the install.
         saving.write("Dockerfile", dockerfile("> /other"));
-        let third = saving.on(&all[(index + 2) % all.len()]);
+        let third = saving.on_engine(&all[(index + 2) % all.len()]);
         let shallow = third.build(&["-t", &tag, "."]);
         assert!(prefix(&shallow).1.contains("up to line 5"), "{pair}: {}", prefix(&shallow).1);
         assert_eq!(steps(&shallow)[1], 2, "{pair}");
@@ -122,7 +122,7 @@ fn a_prefix_that_was_removed_from_the_engine_is_loaded_again() {
         let saving = project(&any_engine());
         let tag = saving.tag("app");
         saving.build(&["-t", &tag, "."]);
-        let context = saving.on(&engine);
+        let context = saving.on_engine(&engine);
         saving.write("app.py", "2\n");
         assert_eq!(prefix(&context.build(&["-t", &tag, "."])).0, "hit", "{}", engine.name);
         for name in loaded(&engine, &tag) {
@@ -140,7 +140,7 @@ fn a_loaded_prefix_that_was_not_used_for_a_long_time_is_removed_from_the_engine(
     let all = every_engine();
     let (from, to) = (&all[0], &all[1]);
     let saving = project(from);
-    let (context, tag) = (saving.on(to), saving.tag("app"));
+    let (context, tag) = (saving.on_engine(to), saving.tag("app"));
     let next = |number: u8| {
         saving.write("requirements.txt", saving.tag(&format!("{number}"))).write("app.py", "1\n");
         saving.build(&["-t", &tag, "."]);
@@ -182,7 +182,7 @@ fn prefixes_are_evicted_before_images_and_a_damaged_one_is_ignored() {
     let file = files.map(|file| file.unwrap().into_path()).find(|path| path.to_string_lossy().contains(id));
     fs::write(file.expect("the entry"), "{}\n").unwrap();
     saving.write("app.py", "2\n");
-    let context = saving.on(to);
+    let context = saving.on_engine(to);
     let built = context.build(&["-t", &tag, "."]);
     assert_eq!((prefix(&built).0, steps(&built)[1]), ("", 0));
     assert_eq!(to.read(&tag, "/srv/app.py"), b"2\n");
@@ -200,7 +200,7 @@ fn a_build_ignores_prefixes_that_are_too_old_or_disabled_by_an_option() {
     let mut last = newest_prefix(&saving);
     for flags in [&["--max-age", "1s"][..], &["--tiers", "engine,archive"], &["--no-cache", "--read-only"]] {
         saving.write("app.py", format!("{flags:?}"));
-        let context = saving.on(to);
+        let context = saving.on_engine(to);
         let built = context.build(&[flags, &["-t", &tag, "."]].concat());
         assert_eq!(steps(&built)[2], 0, "{flags:?}: {}", prefix(&built).1);
         assert_ne!(prefix(&built).0, "hit", "{flags:?}");
@@ -227,9 +227,16 @@ fn an_archived_image_is_as_old_as_the_prefix_that_it_continues() {
     saving.build(&["-t", &tag, "."]);
     std::thread::sleep(std::time::Duration::from_secs(AGE + 2));
     saving.write("app.py", "2\n");
-    assert_eq!(prefix(&saving.on(&all[1]).build(&["-t", &tag, "."])).0, "hit");
-    let built =
-        saving.on(&all[2]).build(&["--tiers", "archive", "--max-age", &format!("{AGE}s"), "-t", &tag, "."]);
+    assert_eq!(prefix(&saving.on_engine(&all[1]).build(&["-t", &tag, "."])).0, "hit");
+    let built = saving.on_engine(&all[2]).build(&[
+        "--tiers",
+        "archive",
+        "--max-age",
+        &format!("{AGE}s"),
+        "-t",
+        &tag,
+        ".",
+    ]);
     let tiers = built["tiers"].as_array().unwrap();
     let archive = tiers.iter().find(|tier| tier["tier"] == "archive").unwrap();
     assert!(archive["reason"].as_str().unwrap().contains("before --max-age"), "{archive}");
@@ -262,7 +269,7 @@ fn load_without_history(engine: &Engine, name: &str) {
         header.set_mode(0o644);
         tar.append_data(&mut header, path, &*content).unwrap();
     }
-    finish(engine.docker().arg("load").stdin(Stdio::piped()), Some(&tar.into_inner().unwrap())).success();
+    run_to_end(engine.docker().arg("load").stdin(Stdio::piped()), Some(&tar.into_inner().unwrap())).success();
 }
 
 /// BuildKit appends the missing entries at the end of the history, which then does not show which instruction created a

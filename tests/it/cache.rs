@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use larder::digest::Digest;
-use larder::store::backend::Directory;
-use larder::store::{EntryKind, LAYOUT, Lane, Span, Store, Subject, Terms};
+use larder::store::backend::DirectoryBackend;
+use larder::store::{ContentRange, EntryKind, LAYOUT, Lane, Store, StoreOptions, Subject};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Run, finish};
+use crate::support::{Run, run_to_end};
 
 /// A cache directory of one test. No engine is needed.
 struct Cache {
@@ -27,9 +27,9 @@ impl Cache {
 
     /// Saves an entry of pseudo-random bytes. Returns its short id.
     fn save(&self, lane: &str, title: &str, bytes: usize) -> String {
-        let backend = Arc::new(Directory::new(&self.directory().join(LAYOUT)));
+        let backend = Arc::new(DirectoryBackend::new(&self.directory().join(LAYOUT)));
         let lane = Lane::try_from(lane.to_owned()).unwrap();
-        let terms = Terms::of(lane);
+        let terms = StoreOptions::of(lane);
         let store = Store::new(backend, None, terms);
         let mut save = store.save(EntryKind::Dir, title, Digest::of(title.as_bytes())).unwrap();
         let mut seed = Digest::of(title.as_bytes());
@@ -41,7 +41,7 @@ impl Cache {
         save.write(&content[..bytes]).unwrap();
         let subject =
             Subject { title: title.to_owned(), files: 1, bytes: bytes as u64, ..Subject::default() };
-        let saved = save.commit(subject, Span { at: 0, size: 0 }).unwrap();
+        let saved = save.commit(subject, ContentRange { at: 0, size: 0 }).unwrap();
         // Entries record their time in milliseconds, and the tests sort by it.
         let before = jiff::Timestamp::now().as_millisecond();
         while jiff::Timestamp::now().as_millisecond() == before {
@@ -66,7 +66,7 @@ impl Cache {
     }
 
     fn run(&self, arguments: &[&str]) -> Run {
-        finish(&mut self.command(arguments), None)
+        run_to_end(&mut self.command(arguments), None)
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
@@ -147,7 +147,7 @@ fn statistics_show_how_full_the_cache_is() {
     assert_eq!(stats["engine_build_cache_bytes"], Value::Null);
     let mut signing = cache.command(&["stats"]);
     signing.env("LARDER_SIGNING_KEY", "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=");
-    let stdout = finish(&mut signing, None).success().stdout;
+    let stdout = run_to_end(&mut signing, None).success().stdout;
     assert!(
         stdout.contains("Entries are signed with: iojj3XQJ8ZX9UtstPLpdcspnCb8dlBIb83SIAbQPb1w=\n"),
         "{stdout}"
@@ -228,7 +228,7 @@ fn clear_asks_for_confirmation_and_fails_without_a_terminal() {
             .envs(environment)
             .stdin(std::process::Stdio::piped());
         script.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        let run = finish(&mut script, Some(answer.as_bytes()));
+        let run = run_to_end(&mut script, Some(answer.as_bytes()));
         assert!(run.stdout.contains("Remove the 1 entry"), "{}", run.stdout);
         assert_eq!(cache.titles().len(), left, "{answer:?}");
     }

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use crate::direct_server::{DirectServer, Product};
 use crate::engines::{Engine, any_engine, engines, upgraded_engines};
+use crate::polling::await_true;
 use crate::proxy::Proxy;
 use crate::running::Running;
 use crate::support::{BUSYBOX, TestContext, json};
-use crate::waiting::await_true;
 
 /// The time limit for larder to end a build after the engine has stopped the step.
 const SOON: Duration = Duration::from_secs(10);

@@ -18,7 +18,7 @@ fn name(context: &TestContext, name: &str) -> String {
 }
 
 fn docker(engine: &Engine, arguments: &[&str]) -> Run {
-    crate::support::finish(engine.docker().args(arguments), None)
+    crate::support::run_to_end(engine.docker().args(arguments), None)
 }
 
 /// Returns the configuration of a container, without default values and without fields that always differ.
@@ -119,7 +119,7 @@ fn options_create_the_same_container_as_with_docker_run() {
             assert!(run.stderr.contains("the container is kept as"), "{group}: {}", run.stderr);
             let mut create = engine.docker();
             create.current_dir(&here).env("HOME", context.path("home")).args(["create", "--name", &names[1]]);
-            crate::support::finish(create.args(&options).args([&*tag, "true"]), None).success();
+            crate::support::run_to_end(create.args(&options).args([&*tag, "true"]), None).success();
             let [actual, expected] = [&names[0], &names[1]].map(|name| configuration(&engine, name));
             let _ = docker(&engine, &["rm", "--force", "--volumes", &names[0], &names[1]]).success();
             assert_eq!(actual, expected, "{} {group}\n{}", engine.name, run.stderr);
@@ -207,7 +207,7 @@ fn the_documentation_lists_every_option_of_docker_run_and_whether_it_is_supporte
 
 #[test]
 fn a_run_from_the_cache_has_the_same_options_without_the_files_that_set_them() {
-    let context = TestContext::archiving(&any_engine());
+    let context = TestContext::with_archiving(&any_engine());
     project(&context);
     let tag = context.tag("app");
     context
@@ -337,13 +337,13 @@ fn an_image_in_larder_yaml_can_have_different_networks_for_its_build_and_its_run
 
 #[test]
 fn the_read_only_flag_applies_to_the_container_and_to_the_cache() {
-    let context = TestContext::archiving(&any_engine());
+    let context = TestContext::with_archiving(&any_engine());
     project(&context);
     let run = context.larder(&["run", "--read-only", ".", "--", "touch", "/x"]);
     assert!(run.code == 1 && run.stderr.contains("Read-only file system"), "{}", run.stderr);
     assert!(!context.path("home/.cache/larder/v1/entries").exists());
     // The environment variable applies to the cache only.
     let mut command = context.command(&["run", ".", "--", "touch", "/x"]);
-    let run = crate::support::finish(command.env("LARDER_READ_ONLY", "1"), None).success();
+    let run = crate::support::run_to_end(command.env("LARDER_READ_ONLY", "1"), None).success();
     assert!(!context.path("home/.cache/larder/v1/entries").exists(), "{}", run.stderr);
 }

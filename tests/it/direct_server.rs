@@ -105,7 +105,7 @@ impl DirectServer {
 
     /// Returns the requests so far, as `GET /_ping` or `/moby.buildkit.v1.Control/Solve`. A connection to
     /// [`Product::Buildkitd`] that is not HTTP/2 is recorded as `HTTP/1`.
-    pub(crate) fn seen(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.state.seen.lock().expect("no panic").clone()
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::engines::any_engine;
 use crate::registries::{LOGIN, Registry};
-use crate::support::{BUSYBOX, Run, TestContext, finish};
+use crate::support::{BUSYBOX, Run, TestContext, run_to_end};
 
 fn context() -> TestContext {
     let context = TestContext::new(&any_engine());
@@ -50,7 +50,7 @@ fn larder(context: &TestContext, arguments: &[&str]) -> Command {
 }
 
 fn push(context: &TestContext, name: &str) -> Run {
-    finish(&mut larder(context, &["build", "--push", "-t", name, "."]), None)
+    run_to_end(&mut larder(context, &["build", "--push", "-t", name, "."]), None)
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_missing_helper_causes_only_a_warning_if_the_registry_needs_no_login() {
     assert_eq!(run.stderr.matches(expected).count(), 1, "{}", run.stderr);
     let agent = context.path("agent");
     let mut again = larder(&context, &["build", "--push", "-t", &format!("{host}/app:2"), "."]);
-    let again = finish(again.env("LARDER_CACHE_DIR", agent), None).success();
+    let again = run_to_end(again.env("LARDER_CACHE_DIR", agent), None).success();
     assert!(again.stderr.contains("image hit (registry)"), "{}", again.stderr);
 }
 
@@ -149,7 +149,7 @@ fn credentials_are_read_from_the_same_sources_as_docker() {
     configure(&context, "{}");
     let given = format!(r#"{{"auths":{{"{host}":{{"auth":"{LOGIN}"}}}}}}"#);
     let mut command = larder(&context, &["build", "--push", "-t", &format!("{host}/app:1"), "."]);
-    finish(command.env("DOCKER_AUTH_CONFIG", given), None).success();
+    run_to_end(command.env("DOCKER_AUTH_CONFIG", given), None).success();
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn a_helper_is_run_once_and_only_if_a_registry_is_used() {
     let context = context();
     helper(&context, "slow", "exec sleep 300");
     configure(&context, r#"{"credsStore":"slow"}"#);
-    finish(&mut larder(&context, &["build", "-t", &context.tag("app"), "."]), None).success();
+    run_to_end(&mut larder(&context, &["build", "-t", &context.tag("app"), "."]), None).success();
     assert_eq!(helper_requests(&context, "slow"), [""; 0]);
     let registry = Registry::open();
     let clock = Instant::now();
@@ -206,10 +206,10 @@ fn an_invalid_configuration_causes_a_warning() {
     );
     assert!(!context.larder(&["build", "."]).success().stderr.contains("warning"));
     let mut command = context.command(&["build", "."]);
-    let run = finish(command.env("DOCKER_AUTH_CONFIG", "s3cret"), None).success();
+    let run = run_to_end(command.env("DOCKER_AUTH_CONFIG", "s3cret"), None).success();
     assert!(run.stderr.contains("DOCKER_AUTH_CONFIG is not a JSON object") && !run.stderr.contains("s3cret"));
     let mut command = context.command(&["build", "--progress", "json", "."]);
-    let run = finish(command.env("DOCKER_AUTH_CONFIG", "s3cret"), None).success();
+    let run = run_to_end(command.env("DOCKER_AUTH_CONFIG", "s3cret"), None).success();
     assert!(run.stderr.lines().all(|line| line.starts_with('{')), "{}", run.stderr);
 }
 
@@ -234,7 +234,7 @@ fn the_configuration_is_read_from_docker_config_or_the_home_directory() {
             Some(value) => command.env("DOCKER_CONFIG", value),
             None => command.env_remove("DOCKER_CONFIG"),
         };
-        let run = finish(&mut command, None).success();
+        let run = run_to_end(&mut command, None).success();
         let warned = run.stderr.lines().find(|line| line.starts_with("warning: Docker's configuration"));
         assert_eq!(warned.is_some(), path.is_some(), "{value:?}: {}", run.stderr);
         assert!(warned.unwrap_or_default().contains(path.unwrap_or_default()), "{warned:?}");
@@ -250,13 +250,14 @@ fn the_error_for_a_missing_context_names_it_and_where_it_was_set() {
     context.larder(&["build", "."]).failure(2, expected).hint("currentContext");
     context.larder(&["build", "--context", "gone", "."]).failure(2, &format!("--context: {expected}"));
     let mut command = context.command(&["build", "."]);
-    finish(command.env("DOCKER_CONTEXT", "gone"), None).failure(2, &format!("DOCKER_CONTEXT: {expected}"));
+    run_to_end(command.env("DOCKER_CONTEXT", "gone"), None)
+        .failure(2, &format!("DOCKER_CONTEXT: {expected}"));
 }
 
 #[test]
 fn an_unknown_larder_variable_causes_a_warning() {
     let context = context();
-    let run = finish(context.command(&["build", "."]).env("LARDER_CACHEDIR", "/x"), None).success();
+    let run = run_to_end(context.command(&["build", "."]).env("LARDER_CACHEDIR", "/x"), None).success();
     let expected =
         "warning: LARDER_CACHEDIR is not a variable that larder reads; did you mean LARDER_CACHE_DIR?";
     assert!(run.stderr.contains(expected), "{}", run.stderr);

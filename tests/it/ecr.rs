@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 use crate::engines::{any_engine, engines};
 use crate::object_servers::{ObjectServer, free_port};
-use crate::registry_tiers::front::{Fault, Front};
-use crate::support::{BUSYBOX, Run, TestContext, finish, json};
-use crate::waiting::await_true;
+use crate::polling::await_true;
+use crate::registry_tiers::front::{Fault, RegistryProxy};
+use crate::support::{BUSYBOX, Run, TestContext, json, run_to_end};
 
 /// The token that `MiniStack` returns.
 const TOKEN: &str = "ministack-auth-token";
@@ -79,7 +79,7 @@ impl Ecr {
     }
 
     fn larder(&self, context: &TestContext, arguments: &[&str]) -> Run {
-        finish(&mut self.command(context, arguments), None)
+        run_to_end(&mut self.command(context, arguments), None)
     }
 
     /// Builds with the cache directory of this agent. Returns the metadata.
@@ -266,7 +266,7 @@ fn images_are_pushed_to_a_new_repository_then_pulled_and_removed() {
     assert_eq!(clean(&["--tag", "larder-*"]).len(), 0);
     assert_eq!(clean(&["--tag", "cache"]), ["cache"]);
     let mut stats = ecr.command(&context, &["cache", "stats", "--format", "json"]);
-    let stats = finish(stats.env("LARDER_CACHE_REPO", &repository), None).success();
+    let stats = run_to_end(stats.env("LARDER_CACHE_REPO", &repository), None).success();
     let stats: Value = serde_json::from_str(&stats.stdout).unwrap();
     assert_eq!(
         (&stats["registries"][0]["repository"], &stats["registries"][0]["images"]),
@@ -361,7 +361,7 @@ fn a_lifecycle_policy_is_shown_compared_and_applied() {
 fn the_error_for_a_denied_permission_names_it() {
     let ecr = Ecr::start();
     let context = project();
-    let front = Front::before(&ecr.host);
+    let front = RegistryProxy::before(&ecr.host);
     let denied =
         r#"{"__type":"AccessDeniedException","message":"User: arn:aws:iam::1:user/ci is not authorized"}"#;
     front.fail(
@@ -379,7 +379,7 @@ fn the_error_for_a_denied_permission_names_it() {
         let arguments: Vec<&str> = ["ecr"].into_iter().chain(arguments.iter().map(String::as_str)).collect();
         let mut command = ecr.command(&context, &arguments);
         command.env("AWS_ENDPOINT_URL_ECR", format!("http://{}", front.host));
-        finish(&mut command, None)
+        run_to_end(&mut command, None)
             .failure(2, "is not authorized")
             .hint(&format!("allow this identity {action} on"));
     }
@@ -389,13 +389,13 @@ fn the_error_for_a_denied_permission_names_it() {
 fn in_an_immutable_repository_the_tags_of_larder_stay_mutable() {
     let ecr = Ecr::start();
     let context = project();
-    let front = Front::before(&ecr.host);
+    let front = RegistryProxy::before(&ecr.host);
     let name = format!("{}/app:1", front.host);
     let tagged = context.engine.docker().args(["tag", BUSYBOX, &name]).status().unwrap();
     assert!(tagged.success());
     let larder = |arguments: &[&str]| {
         let mut command = ecr.command(&context, arguments);
-        finish(command.env("AWS_ENDPOINT_URL_ECR", format!("http://{}", front.host)), None)
+        run_to_end(command.env("AWS_ENDPOINT_URL_ECR", format!("http://{}", front.host)), None)
     };
     larder(&["ecr", "login", &front.host]).success();
     front.fail("POST", "/", Fault::Answer("400 Bad Request", "{}"), usize::MAX);
@@ -419,7 +419,7 @@ fn missing_credentials_and_hosts_that_are_not_ecr_are_reported() {
         .env_remove("AWS_ACCESS_KEY_ID")
         .env_remove("AWS_SECRET_ACCESS_KEY")
         .env("AWS_EC2_METADATA_DISABLED", "true");
-    finish(&mut command, None).failure(2, "no usable AWS identity").hint("AWS_PROFILE");
+    run_to_end(&mut command, None).failure(2, "no usable AWS identity").hint("AWS_PROFILE");
     // The host in the repository name decides, whatever endpoint the environment sets.
     let tagged = format!("{}/app:1", ecr.host);
     for (arguments, cause) in [
@@ -437,14 +437,14 @@ fn missing_credentials_and_hosts_that_are_not_ecr_are_reported() {
     }
     // The SDK would use an empty string as an endpoint URL.
     let mut command = context.command(&["ecr", "login", "registry.example"]);
-    let run = finish(command.env("AWS_ENDPOINT_URL", "").env("AWS_ENDPOINT_URL_STS", ""), None);
+    let run = run_to_end(command.env("AWS_ENDPOINT_URL", "").env("AWS_ENDPOINT_URL_STS", ""), None);
     run.failure(2, "is not an ECR registry");
     let mut command = context.command(&["ecr", "login", "123456789012.dkr.ecr.eu-north-1.amazonaws.com"]);
-    finish(command.env("AWS_ENDPOINT_URL", "garbage"), None).failure(2, "`garbage` is not the address");
+    run_to_end(command.env("AWS_ENDPOINT_URL", "garbage"), None).failure(2, "`garbage` is not the address");
     let mut command = context.command(&["ecr", "lifecycle", "127.0.0.1:9/app"]);
     command
         .env("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
         .env("AWS_ACCESS_KEY_ID", "test")
         .env("AWS_SECRET_ACCESS_KEY", "test");
-    finish(&mut command, None).failure(2, "cannot reach AWS for ecr:GetLifecyclePolicy").hint("region");
+    run_to_end(&mut command, None).failure(2, "cannot reach AWS for ecr:GetLifecyclePolicy").hint("region");
 }

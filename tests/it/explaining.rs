@@ -239,7 +239,7 @@ fn a_different_target_is_reported_as_the_only_change() {
 #[test]
 fn why_on_a_new_agent_uses_the_remote_store() {
     let engine = any_engine();
-    let context = TestContext::archiving(&engine);
+    let context = TestContext::with_archiving(&engine);
     project(&context);
     let tag = context.tag("app");
     let (remote, here, fresh) = (context.path("remote"), context.path("here"), context.path("fresh"));

@@ -24,13 +24,13 @@ pub(crate) struct Image {
 pub(crate) struct Entry {
     pub(crate) time: u64,
     pub(crate) content: Vec<u8>,
-    pub(crate) rest: String,
+    pub(crate) attributes: String,
 }
 
 impl Image {
     /// Reads the image `name` from an engine.
     #[track_caller]
-    pub(crate) fn of(engine: &Engine, name: &str) -> Self {
+    pub(crate) fn from_engine(engine: &Engine, name: &str) -> Self {
         let inspected = engine.inspect(name);
         assert!(inspected.is_object(), "{} has no image {name}", engine.name);
         let fields = ["Architecture", "Author", "Config", "Os", "RootFS", "Size", "Variant"];
@@ -40,7 +40,7 @@ impl Image {
             // Old engines cannot save an image without layers.
             return Self { inspected, config: Value::Null, layers: Vec::new() };
         }
-        let archive = Archive::saved(engine, name);
+        let archive = Archive::from_engine(engine, name);
         Self { inspected, config: archive.config(), layers: archive.layers() }
     }
 
@@ -48,7 +48,7 @@ impl Image {
     ///
     /// The digest of a layer with such times is removed, too, and so are all sizes, because the sizes of compressed
     /// layers depend on times.
-    pub(crate) fn timeless(mut self, start: SystemTime) -> Self {
+    pub(crate) fn without_build_times(mut self, start: SystemTime) -> Self {
         let start = start.duration_since(UNIX_EPOCH).expect("a time after 1970").as_secs();
         self.inspected["Size"] = Value::Null;
         self.config["created"] = Value::Null;
@@ -60,7 +60,7 @@ impl Image {
             let recent = recent.map(|entry| entry.time = start).count();
             // For each step, the engine creates and removes mount points in /etc. Whether the new time of /etc becomes
             // part of the layer depends on timing.
-            layer.retain(|entry| !(entry.time == start && entry.rest.starts_with("etc Directory")));
+            layer.retain(|entry| !(entry.time == start && entry.attributes.starts_with("etc Directory")));
             if recent > 0 || layer.is_empty() {
                 self.inspected["RootFS"]["Layers"][index] = Value::Null;
                 self.config["rootfs"]["diff_ids"][index] = Value::Null;
@@ -74,7 +74,7 @@ impl Image {
         let lines = |image: &Self| -> Vec<String> {
             let json = serde_json::to_string_pretty(&[&image.inspected, &image.config]).expect("JSON");
             let entries = image.layers.iter().enumerate().flat_map(|(index, layer)| {
-                layer.iter().map(move |Entry { time, content, rest }| {
+                layer.iter().map(move |Entry { time, content, attributes: rest }| {
                     let content = String::from_utf8_lossy(&content[..content.len().min(200)]).into_owned();
                     format!("layer {index}: {rest}, time {time}, {content:?}")
                 })
@@ -90,7 +90,7 @@ impl Image {
 
     /// Asserts that larder's image equals docker's. The failure message contains only the differences.
     #[track_caller]
-    pub(crate) fn assert_is(&self, peer: &Self, label: &str) {
+    pub(crate) fn assert_equals(&self, peer: &Self, label: &str) {
         let (larder_only, docker_only) = (self.without(peer), peer.without(self));
         assert!(
             self == peer,
@@ -129,7 +129,7 @@ pub(crate) fn entries(archive: &[u8]) -> Vec<Entry> {
             entry.link_name_bytes().map(|name| String::from_utf8_lossy(&name).into_owned()),
             content.len()
         );
-        found.push(Entry { time: header.mtime().expect("a time"), content, rest });
+        found.push(Entry { time: header.mtime().expect("a time"), content, attributes: rest });
     }
     found
 }
@@ -158,7 +158,7 @@ impl Archive {
 
     /// Returns the archive of an image in an engine.
     #[track_caller]
-    pub(crate) fn saved(engine: &Engine, name: &str) -> Self {
+    pub(crate) fn from_engine(engine: &Engine, name: &str) -> Self {
         Self::read(&engine.save(name))
     }
 

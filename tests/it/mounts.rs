@@ -508,7 +508,7 @@ fn a_courier_that_cannot_reach_larder_connects_through_the_engine() {
         } else {
             larder
         };
-        let run = crate::support::finish(&mut command, None).success();
+        let run = crate::support::run_to_end(&mut command, None).success();
         let report: Value = serde_json::from_str(&run.stdout).expect("a report in JSON");
         assert_eq!(report["mounts"][0]["outcome"], "saved", "{}: {report:#}", engine.name);
         assert_eq!(report["faults"].as_array().unwrap().len(), 0, "{}: {report:#}", engine.name);
@@ -600,7 +600,7 @@ fn auto_mounts_adds_mounts_without_moving_lines() {
         assert_eq!((&mount["id"], &mount["kind"]), (&id.into(), &"pip".into()), "{built:#}");
         assert!(mount["saved_files"].as_u64().unwrap() >= 1, "{built:#}");
         let left = engine.entries(&tag, "/root/.cache/pip");
-        let left: Vec<&str> = left.iter().map(|entry| entry.rest.split(' ').next().unwrap()).collect();
+        let left: Vec<&str> = left.iter().map(|entry| entry.attributes.split(' ').next().unwrap()).collect();
         assert_eq!(left, ["pip", "pip/install---no-cache-dir-gunicorn"]);
         assert_eq!(
             std::fs::read_to_string(context.project().join("Dockerfile")).unwrap(),

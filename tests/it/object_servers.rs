@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::waiting::await_true;
+use crate::polling::await_true;
 
 /// The user name on every server, and the id of the access key.
 pub(crate) const USER: &str = "ci-user";

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::engines::{Engine, engines};
 use crate::registries::Registry;
-use crate::support::{Run, TestContext, finish, is_full, json};
+use crate::support::{Run, TestContext, is_full, json, run_to_end};
 
 #[path = "../corpus/prefixes/mod.rs"]
 mod corpus;
@@ -124,7 +124,7 @@ impl Cut {
         let files = |image: &str| {
             let entries = engine.entries(image, "/").into_iter();
             entries
-                .map(|entry| (entry.rest, String::from_utf8_lossy(&entry.content).into_owned()))
+                .map(|entry| (entry.attributes, String::from_utf8_lossy(&entry.content).into_owned()))
                 .collect::<BTreeSet<_>>()
         };
         let (ours, theirs) = (files(&name), files(&peer));
@@ -136,7 +136,7 @@ impl Cut {
         let mut docker = context.engine.docker();
         // If the context is `.`, 20.10 confuses files of the same size and time in different directories.
         docker.arg("build").args(arguments).arg(context.project()).current_dir(context.project());
-        finish(&mut docker, None)
+        run_to_end(&mut docker, None)
     }
 
     /// Returns the flags of the case, which are the same for both tools.

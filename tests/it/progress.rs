@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::engines::{any_engine, engines};
-use crate::support::{BUSYBOX, TestContext, finish, json};
+use crate::support::{BUSYBOX, TestContext, json, run_to_end};
 
 fn project(context: &TestContext) {
     context
@@ -157,7 +157,7 @@ fn the_mode_comes_from_the_flag_then_the_variables_then_the_file() {
     context.write("larder.yaml", "progress: quiet\n");
     let stderr_of = |flags: &[&str], variables: &[(&str, &str)]| {
         let arguments = [&["build", "--no-cache"], flags, &["."]].concat();
-        finish(context.command(&arguments).envs(variables.iter().copied()), None).success().stderr
+        run_to_end(context.command(&arguments).envs(variables.iter().copied()), None).success().stderr
     };
     assert_eq!(stderr_of(&[], &[]), "");
     assert!(stderr_of(&[], &[("BUILDKIT_PROGRESS", "plain")]).contains("#1 "));
@@ -175,7 +175,7 @@ fn on_a_terminal(context: &TestContext, arguments: &[&str], variables: &[(&str, 
     command.current_dir(context.project()).env_clear();
     command.envs(larder.get_envs().filter_map(|(name, value)| Some((name, value?))));
     command.env("TERM", "xterm").env("SHELL", "/bin/sh").envs(variables.iter().copied());
-    finish(&mut command, None).success().stdout
+    run_to_end(&mut command, None).success().stdout
 }
 
 #[test]

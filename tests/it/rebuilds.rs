@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::engines::{Engine, any_engine};
 use crate::registries::Registry;
-use crate::support::{self, BUSYBOX, TestContext, finish};
+use crate::support::{self, BUSYBOX, TestContext, run_to_end};
 
 /// Agents of one project, each with its own cache directory. Every build that runs the step makes a different image.
 struct Agents {
@@ -27,7 +27,7 @@ impl Agents {
         let path = |end: &str| self.context.path(&format!("{name}-{end}")).to_string_lossy().into_owned();
         let (cache, metadata) = (path("cache"), path("metadata.json"));
         let own = ["build", "--cache-dir", &cache, "--metadata-file", &metadata];
-        finish(&mut self.context.command(&[&own[..], arguments, &["."]].concat()), None).success();
+        run_to_end(&mut self.context.command(&[&own[..], arguments, &["."]].concat()), None).success();
         support::json(metadata.as_ref())
     }
 
@@ -139,7 +139,7 @@ fn an_engine_hit_does_not_wait_for_a_remote_that_does_not_answer() {
     let mut command =
         agents.context.command(&["build", "--cache-dir", &cache, "--remote", &remote, "-t", &tag, "."]);
     command.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
-    let run = finish(&mut command, None).success();
+    let run = run_to_end(&mut command, None).success();
     assert!(run.stderr.contains("image hit (engine)"), "{}", run.stderr);
     let expected =
         "warning: the remote store did not answer in 2s whether it has a newer image; using the engine's";

@@ -9,8 +9,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::engines::engines;
+use crate::polling::await_true;
 use crate::support::{BUSYBOX, TestContext};
-use crate::waiting::await_true;
 
 /// The user `ci` with the password `s3cret`, as a line of an htpasswd file.
 const HTPASSWD: &str = "ci:$2y$05$eMVP7W8u8y0O/wcjhqIBzObBv4hhlXTP4R9C0Ls/uj8f5ytoWsoU6\n";

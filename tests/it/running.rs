@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::polling::{await_some, await_true};
 use crate::support::Run;
-use crate::waiting::{await_some, await_true};
 
 /// A started command. It is killed if the test ends first.
 pub(crate) struct Running {

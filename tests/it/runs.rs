@@ -86,7 +86,7 @@ fn a_repeated_run_is_a_hit_and_a_different_additional_context_is_a_different_ima
 #[test]
 fn an_entry_runs_by_its_id_without_context_or_dockerfile() {
     for engine in engines() {
-        let context = TestContext::archiving(&engine);
+        let context = TestContext::with_archiving(&engine);
         model(&context);
         let tag = context.tag("model");
         context.larder(&["build", "-t", &tag, "--tags", "bert", "."]).success();
@@ -134,7 +134,7 @@ fn an_entry_runs_by_its_id_without_context_or_dockerfile() {
 
 #[test]
 fn an_entry_runs_with_the_flags_of_the_run_that_created_it() {
-    let context = TestContext::archiving(&any_engine());
+    let context = TestContext::with_archiving(&any_engine());
     model(&context);
     context.write("data/file", "data\n");
     let tag = context.tag("model");
@@ -223,7 +223,7 @@ fn an_entry_runs_with_the_flags_of_the_run_that_created_it() {
 
 #[test]
 fn flags_of_a_different_lane_are_ignored_and_unsigned_entries_are_refused_if_signatures_are_required() {
-    let context = TestContext::archiving(&any_engine());
+    let context = TestContext::with_archiving(&any_engine());
     model(&context);
     let tag = context.tag("model");
     let script = "ls /hosts 2>&1 | head -1; echo \"$TOKEN.\"";
@@ -288,7 +288,7 @@ fn a_run_whose_output_cannot_be_written_fails() {
 
 #[test]
 fn an_unknown_id_is_an_error_that_lists_the_entries() {
-    let context = TestContext::archiving(&any_engine());
+    let context = TestContext::with_archiving(&any_engine());
     model(&context);
     context
         .larder(&["run", "--from-cache", "invalid_id"])
@@ -316,14 +316,14 @@ fn an_unknown_id_is_an_error_that_lists_the_entries() {
 #[test]
 fn an_exported_entry_runs_on_a_machine_with_an_empty_cache() {
     let [from, to] = [engines().swap_remove(0), engines().pop().unwrap()];
-    let context = TestContext::archiving(&from);
+    let context = TestContext::with_archiving(&from);
     model(&context);
     let tag = context.tag("model");
     context.larder(&["build", "-t", &tag, "."]).success();
     let file = context.path("model.larder");
     let file = file.to_str().unwrap();
     context.larder(&["cache", "export", &id(&context, &tag), "--output", file]).success();
-    let other = TestContext::archiving(&to);
+    let other = TestContext::with_archiving(&to);
     let run = other.larder(&["run", "--from-cache", file]).success();
     assert_eq!(run.stdout, "model on UBUNTU for nobody\n");
     let again = other.larder(&["run", "--from-cache", file]).success();
@@ -404,7 +404,7 @@ fn an_interrupt_stops_and_removes_the_container() {
     let script = "trap 'echo bye; exit 3' TERM; echo started; while true; do sleep 0.1; done";
     let running =
         Running::start(&mut context.command(&["run", "--name", &name, ".", "--", "sh", "-c", script]));
-    crate::waiting::await_true(Duration::from_mins(1), "the container runs", || {
+    crate::polling::await_true(Duration::from_mins(1), "the container runs", || {
         let logs = engine.docker().args(["logs", &name]).output().unwrap();
         String::from_utf8_lossy(&logs.stdout).contains("started")
     });

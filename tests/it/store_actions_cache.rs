@@ -8,13 +8,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use larder::store::backend::remote::{ActionsJob, RemoteSettings, RemoteUrl};
-use larder::store::backend::{Backend, BackendError, Object, Reason};
+use larder::store::backend::{Backend, BackendError, BackendObject, FaultReason};
 use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::actions_cache_server::{ActionsCacheServer, DEFAULT_BRANCH, Permission, SECRET, seconds_from_now};
-use crate::store_backends::shown;
-use crate::support::{Run, finish};
+use crate::store_backends::error_text;
+use crate::support::{Run, run_to_end};
 
 const MAIN: &str = "refs/heads/main";
 
@@ -61,7 +61,7 @@ fn entries_of_the_jobs_ref_take_precedence_and_are_listed_once() {
     main.write("a", b"of main").unwrap();
     let job = backend(&server, "refs/heads/topic", None);
     job.write("a", b"own").unwrap();
-    assert_eq!(job.list("").unwrap(), [Object { path: "a".to_owned(), size: 3 }]);
+    assert_eq!(job.list("").unwrap(), [BackendObject { path: "a".to_owned(), size: 3 }]);
     assert_eq!(job.read("a", 10).unwrap().as_deref(), Some(&b"own"[..]));
     assert_eq!(main.read("a", 10).unwrap().as_deref(), Some(&b"of main"[..]), "each writes to its own ref");
     job.remove("a").unwrap();
@@ -82,9 +82,9 @@ fn the_default_branch_comes_from_the_event_or_else_from_the_api() {
     ] {
         fs::write(&event, content).unwrap();
         let job = ActionsJob { event: Some(event.clone()), ..server.job("refs/heads/topic", None) };
-        server.seen();
+        server.take_requests();
         assert_eq!(paths(open("ghac:///team/x", job).as_ref()), [listed]);
-        let is_requested = server.seen().iter().any(|call| call == "GET /api/repos/octo/larder");
+        let is_requested = server.take_requests().iter().any(|call| call == "GET /api/repos/octo/larder");
         assert_eq!(is_requested, listed == format!("of/{DEFAULT_BRANCH}"));
     }
 }
@@ -113,8 +113,8 @@ fn stores_and_other_programs_in_one_repository_do_not_interfere() {
     for (number, store) in stores.iter().enumerate() {
         store.write("x", &[b'0' + u8::try_from(number).unwrap()]).unwrap();
     }
-    server.plant(MAIN, "a/theirs!", &"f".repeat(64), Some(b"of another program"));
-    server.plant(MAIN, "a/theirs", "larder", Some(b"of another program"));
+    server.insert_entry(MAIN, "a/theirs!", &"f".repeat(64), Some(b"of another program"));
+    server.insert_entry(MAIN, "a/theirs", "larder", Some(b"of another program"));
     for (number, store) in stores.iter().enumerate() {
         assert_eq!(store.read("x", 1).unwrap().unwrap(), [b'0' + u8::try_from(number).unwrap()]);
         assert_eq!(store.read("theirs", 100).unwrap(), None);
@@ -133,9 +133,9 @@ fn an_object_is_replaced_only_if_its_content_differs() {
         job.write("a", content).unwrap();
         assert_eq!(job.read("a", 10).unwrap().as_deref(), Some(content));
     }
-    server.seen();
+    server.take_requests();
     job.write("a", b"longer").unwrap();
-    let seen = server.seen();
+    let seen = server.take_requests();
     assert!(!seen.iter().any(|call| call.starts_with("DELETE")), "{seen:?}");
     assert_eq!(server.entries().len(), 1);
 }
@@ -147,7 +147,7 @@ fn a_name_reserved_by_a_dead_job_is_reported_as_busy() {
     job.write("a", b"1").unwrap();
     let (key, version, _) = server.entries().remove(0);
     job.remove("a").unwrap();
-    server.plant(MAIN, &key, &version, None);
+    server.insert_entry(MAIN, &key, &version, None);
     let settings = RemoteSettings {
         actions: server.job(MAIN, None),
         deadline: Duration::from_secs(3),
@@ -155,7 +155,7 @@ fn a_name_reserved_by_a_dead_job_is_reported_as_busy() {
     };
     let url: RemoteUrl = "ghac:///team/x".parse().unwrap();
     let error = url.open(&settings).unwrap().write("a", b"2").unwrap_err();
-    assert_eq!(error.reason, Reason::Busy, "{}", shown(&error));
+    assert_eq!(error.reason, FaultReason::Busy, "{}", error_text(&error));
     assert_eq!(job.read("a", 10).unwrap(), None);
 }
 
@@ -166,9 +166,9 @@ fn entries_removed_during_a_listing_hide_no_other_entries() {
     job.write("o/first", b"1").unwrap();
     let (_, version, _) = server.entries().remove(0);
     for number in 0..350 {
-        server.plant(MAIN, &format!("team/x/o/{number}!"), &version, Some(b"1"));
+        server.insert_entry(MAIN, &format!("team/x/o/{number}!"), &version, Some(b"1"));
     }
-    server.lose_one_after_each_page();
+    server.remove_one_after_each_page();
     let listed = paths(job.as_ref());
     let remaining = paths(job.as_ref());
     assert!((340..350).contains(&remaining.len()), "{}", remaining.len());
@@ -190,8 +190,8 @@ fn an_operation_without_permission_is_denied_and_names_the_permission() {
         nobody.list("").unwrap_err(),
         nobody.marks("m").unwrap_err(),
     ] {
-        assert_eq!(error.reason, Reason::Denied);
-        let shown = shown(&error);
+        assert_eq!(error.reason, FaultReason::Denied);
+        let shown = error_text(&error);
         assert!(
             shown.contains("it answered 403 Forbidden (Resource not accessible by integration); ")
                 && shown.contains("`permissions: actions: write`"),
@@ -204,7 +204,7 @@ fn an_operation_without_permission_is_denied_and_names_the_permission() {
 fn neither_errors_nor_debug_output_show_tokens_or_signed_urls() {
     let server = ActionsCacheServer::start();
     let assert_no_secret = |backend: &dyn Backend, error: &BackendError| {
-        let shown = format!("{}\n{backend:?}\n{}", shown(error), backend.place());
+        let shown = format!("{}\n{backend:?}\n{}", error_text(error), backend.place());
         for secret in [SECRET, "s3cret", "sig=", "Bearer"] {
             assert!(!shown.contains(secret), "{secret} is in\n{shown}");
         }
@@ -223,7 +223,7 @@ fn neither_errors_nor_debug_output_show_tokens_or_signed_urls() {
         backend.list("").unwrap_err(),
         backend.remove("a").unwrap_err(),
     ] {
-        assert_eq!(error.reason, Reason::Denied, "{}", shown(&error));
+        assert_eq!(error.reason, FaultReason::Denied, "{}", error_text(&error));
         assert_no_secret(backend.as_ref(), &error);
     }
     // This read fails after the signed URL was received.
@@ -237,7 +237,7 @@ fn a_rate_limit_is_waited_for_if_there_is_time_and_else_reported_at_once() {
     let server = ActionsCacheServer::start();
     let job = backend(&server, MAIN, None);
     for status in [429, 403] {
-        server.limit(status, &[("retry-after", "1")]);
+        server.refuse_next_request(status, &[("retry-after", "1")]);
         let started = Instant::now();
         assert_eq!(paths(job.as_ref()), Vec::<String>::new());
         assert!(started.elapsed() > Duration::from_millis(900), "{status}");
@@ -248,10 +248,10 @@ fn a_rate_limit_is_waited_for_if_there_is_time_and_else_reported_at_once() {
         (403, &[("retry-after", "3600")]),
         (403, &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", &ends)]),
     ] {
-        server.limit(status, headers);
+        server.refuse_next_request(status, headers);
         let started = Instant::now();
         let error = job.list("").unwrap_err();
-        assert_eq!(error.reason, Reason::Unreachable, "{}", shown(&error));
+        assert_eq!(error.reason, FaultReason::Unreachable, "{}", error_text(&error));
         assert!(started.elapsed() < Duration::from_secs(2), "{status}");
     }
 }
@@ -290,7 +290,7 @@ impl Machine {
         ] {
             command.env(variable, value.as_deref().unwrap_or_default());
         }
-        finish(command.env_remove(without), None)
+        run_to_end(command.env_remove(without), None)
     }
 
     fn dir(&self, job: &ActionsJob, verb: &str) -> Value {

@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use larder::store::backend::remote::{RemoteSettings, RemoteUrl};
-use larder::store::backend::{Backend, BackendError, Reason, conformance};
+use larder::store::backend::{Backend, BackendError, FaultReason, conformance};
 
 use crate::actions_cache_server::{ActionsCacheServer, Permission};
-use crate::faults::{Fate, FaultyProxy};
+use crate::faulty_proxy::{FaultyProxy, ProxyAction};
 use crate::object_servers::{ObjectServer, PASSWORD, USER};
 
 fn settings(deadline: Duration) -> RemoteSettings {
@@ -31,7 +31,7 @@ fn backend(server: &ObjectServer) -> Arc<dyn Backend> {
 }
 
 /// Opens a store through this proxy, with four seconds for each operation.
-fn behind(server: &ObjectServer, proxy: &FaultyProxy) -> Arc<dyn Backend> {
+fn backend_through(server: &ObjectServer, proxy: &FaultyProxy) -> Arc<dyn Backend> {
     open(&server.url_at(proxy.port), &settings(Duration::from_secs(4)))
 }
 
@@ -42,7 +42,7 @@ fn actions_cache(server: &ActionsCacheServer, port: u16, deadline: Duration) -> 
 }
 
 /// Returns the messages and the debug output of an error and its sources.
-pub(crate) fn shown(error: &BackendError) -> String {
+pub(crate) fn error_text(error: &BackendError) -> String {
     let mut shown = format!("{error}\n{error:?}");
     let mut source = error.source();
     while let Some(error) = source {
@@ -83,7 +83,7 @@ fn the_github_actions_cache_passes_the_conformance_tests() {
 fn a_listing_of_many_pages_of_the_github_actions_cache_is_complete() {
     let server = ActionsCacheServer::start();
     conformance::check_long_listing(actions_cache(&server, server.port, Duration::from_mins(1)).as_ref());
-    let pages = server.seen().into_iter().filter(|call| call.ends_with("/actions/caches")).count();
+    let pages = server.take_requests().into_iter().filter(|call| call.ends_with("/actions/caches")).count();
     assert_eq!(pages, 12);
 }
 
@@ -109,8 +109,8 @@ fn a_refused_login_is_reported_without_credentials() {
             backend.list("").unwrap_err(),
             backend.mark("m", "").unwrap_err(),
         ] {
-            assert_eq!(error.reason, Reason::Denied, "{}", server.name);
-            let shown = shown(&error);
+            assert_eq!(error.reason, FaultReason::Denied, "{}", server.name);
+            let shown = error_text(&error);
             assert!(!shown.contains(secret) && !shown.contains(USER), "{shown}");
             assert!(!shown.contains("Signature=") && !shown.contains("Basic"), "{shown}");
         }
@@ -122,18 +122,18 @@ fn a_refused_login_is_reported_without_credentials() {
 fn a_fault_ends_in_bounded_time_with_the_right_reason() {
     let server = ObjectServer::s3s_fs();
     let faults = [
-        (Fate::Stall, Reason::TimedOut, 2),
-        (Fate::StallAfterTen(100), Reason::TimedOut, 2),
-        (Fate::Reset, Reason::Unreachable, 5),
-        (Fate::Cut(100), Reason::Unreachable, 5),
-        (Fate::Answer(400), Reason::Other, 1),
-        (Fate::Answer(401), Reason::Denied, 1),
-        (Fate::Answer(403), Reason::Denied, 1),
-        (Fate::Answer(429), Reason::Unreachable, 5),
-        (Fate::Answer(500), Reason::Unreachable, 5),
-        (Fate::Answer(503), Reason::Unreachable, 5),
-        (Fate::Answer(507), Reason::Full, 1),
-        (Fate::Cut(1 << 40), Reason::Damaged, 1),
+        (ProxyAction::Stall, FaultReason::TimedOut, 2),
+        (ProxyAction::StallAfterTen(100), FaultReason::TimedOut, 2),
+        (ProxyAction::Reset, FaultReason::Unreachable, 5),
+        (ProxyAction::Cut(100), FaultReason::Unreachable, 5),
+        (ProxyAction::Answer(400), FaultReason::Other, 1),
+        (ProxyAction::Answer(401), FaultReason::Denied, 1),
+        (ProxyAction::Answer(403), FaultReason::Denied, 1),
+        (ProxyAction::Answer(429), FaultReason::Unreachable, 5),
+        (ProxyAction::Answer(500), FaultReason::Unreachable, 5),
+        (ProxyAction::Answer(503), FaultReason::Unreachable, 5),
+        (ProxyAction::Answer(507), FaultReason::Full, 1),
+        (ProxyAction::Cut(1 << 40), FaultReason::Damaged, 1),
     ];
     thread::scope(|scope| {
         for (fate, reason, requests) in faults {
@@ -141,8 +141,8 @@ fn a_fault_ends_in_bounded_time_with_the_right_reason() {
             scope.spawn(move || {
                 let proxy = FaultyProxy::always(fate);
                 let started = Instant::now();
-                let error = behind(server, &proxy).read("a", 1000).unwrap_err();
-                assert_eq!(error.reason, reason, "{fate:?}: {}", shown(&error));
+                let error = backend_through(server, &proxy).read("a", 1000).unwrap_err();
+                assert_eq!(error.reason, reason, "{fate:?}: {}", error_text(&error));
                 assert!(started.elapsed() < Duration::from_secs(6), "{fate:?} took {:?}", started.elapsed());
                 // Pauses between attempts are random, so the last attempt may not fit within the deadline.
                 let seen = proxy.seen().len();
@@ -168,7 +168,7 @@ const OPERATIONS: [Operation; 8] = [
 
 /// Runs all operations in parallel on each kind of store, through a proxy with this fate, and asserts that each fails
 /// with this reason.
-fn assert_all_operations_fail(fate: Fate, reason: Reason) {
+fn assert_all_operations_fail(fate: ProxyAction, reason: FaultReason) {
     let proxy = FaultyProxy::always(fate);
     let actions_server = ActionsCacheServer::start();
     let actions = actions_server.job_at(proxy.port, "refs/heads/main", None, Permission::WriteActions);
@@ -182,7 +182,7 @@ fn assert_all_operations_fail(fate: Fate, reason: Reason) {
                 scope.spawn(move || {
                     let started = Instant::now();
                     let error = operation(backend).unwrap_err();
-                    assert_eq!(error.reason, reason, "{url}, operation {number}: {}", shown(&error));
+                    assert_eq!(error.reason, reason, "{url}, operation {number}: {}", error_text(&error));
                     let took = started.elapsed();
                     assert!(took < Duration::from_secs(3), "{url}, operation {number} took {took:?}");
                 });
@@ -193,22 +193,28 @@ fn assert_all_operations_fail(fate: Fate, reason: Reason) {
 
 #[test]
 fn every_operation_on_a_stalling_server_ends_in_bounded_time() {
-    assert_all_operations_fail(Fate::Stall, Reason::TimedOut);
+    assert_all_operations_fail(ProxyAction::Stall, FaultReason::TimedOut);
 }
 
 #[test]
 fn every_operation_on_a_refusing_server_is_denied() {
-    assert_all_operations_fail(Fate::Answer(403), Reason::Denied);
+    assert_all_operations_fail(ProxyAction::Answer(403), FaultReason::Denied);
 }
 
 #[test]
 fn a_temporary_fault_is_retried_without_an_error() {
     let server = ObjectServer::s3s_fs();
     backend(&server).write("a", b"content of a").unwrap();
-    let fates =
-        [Fate::Answer(503), Fate::Reset, Fate::Cut(12), Fate::Pass, Fate::Answer(500), Fate::Answer(429)];
-    let proxy = FaultyProxy::first(server.port, &fates);
-    let backend = behind(&server, &proxy);
+    let fates = [
+        ProxyAction::Answer(503),
+        ProxyAction::Reset,
+        ProxyAction::Cut(12),
+        ProxyAction::Pass,
+        ProxyAction::Answer(500),
+        ProxyAction::Answer(429),
+    ];
+    let proxy = FaultyProxy::with_first_actions(server.port, &fates);
+    let backend = backend_through(&server, &proxy);
     assert_eq!(backend.read("a", 12).unwrap().as_deref(), Some(&b"content of a"[..]));
     backend.write("b", b"content of b").unwrap();
     assert_eq!(backend.read("b", 12).unwrap().as_deref(), Some(&b"content of b"[..]));
@@ -218,13 +224,13 @@ fn a_temporary_fault_is_retried_without_an_error() {
 #[test]
 fn an_object_is_read_or_written_with_one_request_and_refused_if_it_is_too_large() {
     for server in [ObjectServer::s3s_fs(), ObjectServer::ministack()] {
-        let proxy = FaultyProxy::first(server.port, &[]);
-        let backend = behind(&server, &proxy);
+        let proxy = FaultyProxy::with_first_actions(server.port, &[]);
+        let backend = backend_through(&server, &proxy);
         backend.write("a", &vec![7; 5_000_000]).unwrap();
         assert_eq!(proxy.seen().len(), 1, "{:?}", proxy.seen());
         assert_eq!(backend.read("a", 5_000_000).unwrap().map(|content| content.len()), Some(5_000_000));
         assert_eq!(backend.read("none", 10).unwrap(), None);
-        assert_eq!(backend.read("a", 4_999_999).unwrap_err().reason, Reason::Damaged);
+        assert_eq!(backend.read("a", 4_999_999).unwrap_err().reason, FaultReason::Damaged);
         assert_eq!(proxy.seen().len(), 4, "{:?}", proxy.seen());
     }
 }
@@ -239,7 +245,7 @@ fn a_missing_bucket_is_an_error_and_not_an_empty_store() {
         backend.read("a", 10).unwrap_err(),
         backend.write("a", b"1").unwrap_err(),
     ] {
-        assert!(shown(&error).contains("NoSuchBucket"), "{}", shown(&error));
+        assert!(error_text(&error).contains("NoSuchBucket"), "{}", error_text(&error));
     }
 }
 
@@ -247,6 +253,6 @@ fn a_missing_bucket_is_an_error_and_not_an_empty_store() {
 fn the_error_for_a_bucket_in_a_different_region_names_the_region() {
     let server = ObjectServer::ministack();
     let backend = open(&format!("{}&region=eu-central-1", server.url()), &settings(Duration::from_secs(4)));
-    let error = shown(&backend.read("a", 10).unwrap_err());
+    let error = error_text(&backend.read("a", 10).unwrap_err());
     assert!(error.contains("its region is us-east-1"), "{error}");
 }

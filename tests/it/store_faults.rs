@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::faults::{Fate, FaultyProxy};
+use crate::faulty_proxy::{FaultyProxy, ProxyAction};
 use crate::object_servers::{ObjectServer, PASSWORD, USER};
-use crate::support::{Run, finish, is_full};
+use crate::support::{Run, is_full, run_to_end};
 
 /// A pseudo-random number generator (xorshift) that returns the same numbers in every run.
 struct Rng(u64);
@@ -63,7 +63,7 @@ impl Machine {
     }
 
     fn run(&self, arguments: &[&str]) -> Run {
-        finish(&mut self.larder(arguments), None)
+        run_to_end(&mut self.larder(arguments), None)
     }
 
     fn json(&self, arguments: &[&str]) -> Value {
@@ -227,7 +227,7 @@ fn eight_savers_and_two_evictors_at_once_lose_nothing() {
             let mut files = machine.fill(&name, &mut shared);
             files.insert("own".to_owned(), rng.bytes(1000));
             fs::write(machine.path(&name).join("own"), &files["own"]).unwrap();
-            let run = finish(&mut machine.save(&name, "k"), None).success();
+            let run = run_to_end(&mut machine.save(&name, "k"), None).success();
             assert!(!run.stderr.contains("warning"), "{}", run.stderr);
             saves += 1;
             let (report, found) = machine.restore(&name, "k");
@@ -277,7 +277,7 @@ fn a_full_disk_prevents_the_new_entry_and_keeps_the_old_ones() {
         .status()
         .expect("mount");
     assert!(mount.success(), "this test needs root, as the engines do");
-    let unmount = Unmount(machine.cache());
+    let unmount = UnmountOnDrop(machine.cache());
     let files = machine.fill("fits", &mut Rng(5));
     machine.json(&["dir", "save", "fits", "--key-files", "key", "--key-extra", "K=1"]);
     fs::create_dir(machine.path("large")).unwrap();
@@ -309,7 +309,7 @@ fn a_save_stops_before_the_disk_is_full_and_removes_its_chunks() {
         .status()
         .expect("mount");
     assert!(mount.success(), "this test needs root, as the engines do");
-    let unmount = Unmount(machine.cache());
+    let unmount = UnmountOnDrop(machine.cache());
     fs::create_dir(machine.path("d")).unwrap();
     fs::write(machine.path("d/file"), Rng(7).bytes(40_000_000)).unwrap();
     let free = || rustix::fs::statvfs(machine.cache()).map(|found| found.f_bavail * found.f_frsize).unwrap();
@@ -322,7 +322,7 @@ fn a_save_stops_before_the_disk_is_full_and_removes_its_chunks() {
         } else {
             save.env("LARDER_MIN_FREE_GB", floor)
         };
-        let run = finish(&mut save, None).success();
+        let run = run_to_end(&mut save, None).success();
         let report: Value = serde_json::from_str(&run.stdout).unwrap();
         assert_eq!(report["outcome"], outcome, "{floor}: {report}");
         if outcome == "saved" {
@@ -369,9 +369,9 @@ fn the_remote_store_has_its_own_size_limit() {
     }
 }
 
-struct Unmount(PathBuf);
+struct UnmountOnDrop(PathBuf);
 
-impl Drop for Unmount {
+impl Drop for UnmountOnDrop {
     fn drop(&mut self) {
         let unmounted = Command::new("umount").arg(&self.0).status();
         assert!(unmounted.is_ok_and(|status| status.success()), "{} is still mounted", self.0.display());
@@ -386,7 +386,7 @@ fn randomly_damaged_files_never_restore_wrong_content() {
     let (mut damaged, mut noticed, mut saved) = (0, 0, Vec::new());
     for round in 0..25 {
         saved.push(machine.fill("d", &mut rng));
-        finish(&mut machine.save("d", "k"), None).success();
+        run_to_end(&mut machine.save("d", "k"), None).success();
         let stored: Vec<PathBuf> = walkdir::WalkDir::new(machine.cache().join("v1"))
             .sort_by_file_name()
             .into_iter()
@@ -428,11 +428,11 @@ fn randomly_damaged_files_never_restore_wrong_content() {
 #[test]
 fn a_failing_remote_causes_one_warning_with_its_reason_and_no_failure() {
     for (fate, reason) in [
-        (Fate::Stall, "timed-out"),
-        (Fate::Reset, "unreachable"),
-        (Fate::Answer(403), "denied"),
-        (Fate::Answer(500), "unreachable"),
-        (Fate::Answer(503), "unreachable"),
+        (ProxyAction::Stall, "timed-out"),
+        (ProxyAction::Reset, "unreachable"),
+        (ProxyAction::Answer(403), "denied"),
+        (ProxyAction::Answer(500), "unreachable"),
+        (ProxyAction::Answer(503), "unreachable"),
     ] {
         let machine = Machine::new();
         fs::write(machine.path("key"), "").unwrap();
@@ -443,7 +443,7 @@ fn a_failing_remote_causes_one_warning_with_its_reason_and_no_failure() {
             let mut command =
                 machine.larder(&[arguments, &["--remote", &remote, "--format", "json"]].concat());
             command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
-            finish(command.env("LARDER_REMOTE_TIMEOUT", "2s"), None)
+            run_to_end(command.env("LARDER_REMOTE_TIMEOUT", "2s"), None)
         };
         let start = Instant::now();
         let saved = with_remote(&["dir", "save", "d", "--key-files", "key", "--key-extra", "K=1"]).success();
@@ -473,7 +473,7 @@ fn an_entry_in_a_bucket_is_restored_on_a_different_machine() {
             let url = server.url();
             let mut command = machine.larder(&[arguments, &["--remote", &url, "--format", "json"]].concat());
             command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
-            let run = finish(&mut command, None).success();
+            let run = run_to_end(&mut command, None).success();
             assert!(!run.stderr.contains("warning"), "{}: {}", server.name, run.stderr);
             serde_json::from_str::<Value>(&run.stdout).unwrap()
         };
@@ -504,7 +504,7 @@ fn entries_missing_from_a_bucket_after_an_outage_are_sent_by_the_next_save_or_a_
             fs::write(machine.path("key"), "").unwrap();
             let mut command = machine.larder(&[arguments, &["--remote", url]].concat());
             command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
-            finish(command.env("LARDER_REMOTE_TIMEOUT", "2s"), None).success()
+            run_to_end(command.env("LARDER_REMOTE_TIMEOUT", "2s"), None).success()
         };
         let key = ["--key-files", "key"];
         let restored = |name: &str| {
@@ -513,7 +513,7 @@ fn entries_missing_from_a_bucket_after_an_outage_are_sent_by_the_next_save_or_a_
             let run = run(&there, &server.url(), &[&arguments, &key[..]].concat());
             serde_json::from_str::<Value>(&run.stdout).unwrap()["outcome"].clone()
         };
-        let proxy = FaultyProxy::always(Fate::Answer(503));
+        let proxy = FaultyProxy::always(ProxyAction::Answer(503));
         let down = server.url_at(proxy.port);
         let save = |url: &str, name: &str| run(&here, url, &[&["dir", "save", name], &key[..]].concat());
         save(&down, "d");
@@ -529,7 +529,7 @@ fn entries_missing_from_a_bucket_after_an_outage_are_sent_by_the_next_save_or_a_
 
         // Entries that were saved before there was a remote are sent by `cache push`, once.
         here.fill("f", &mut Rng(11));
-        finish(&mut here.larder(&["dir", "save", "f", "--key-files", "key"]), None).success();
+        run_to_end(&mut here.larder(&["dir", "save", "f", "--key-files", "key"]), None).success();
         let pushed = run(&here, &server.url(), &["cache", "push"]);
         assert!(pushed.stderr.contains("sent 1 entry ("), "{}", pushed.stderr);
         assert_eq!(restored("f"), "hit", "{}", server.name);
@@ -547,7 +547,7 @@ fn an_s3_error_message_is_printed_once_for_many_objects() {
     let url = server.url().replace("s3://bucket", "s3://other-bucket");
     let mut command = machine.larder(&["dir", "save", "d", "--key-files", "key", "--remote", &url]);
     command.env("LARDER_REMOTE_USER", USER).env("LARDER_REMOTE_PASSWORD", PASSWORD);
-    let run = finish(&mut command, None).success();
+    let run = run_to_end(&mut command, None).success();
     assert_eq!(run.stderr.matches("warning: ").count(), 1, "{}", run.stderr);
     let expected = "it answered 404 Not Found (NoSuchBucket: The specified bucket does not exist";
     assert!(run.stderr.contains(expected), "{}", run.stderr);

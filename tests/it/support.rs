@@ -74,12 +74,12 @@ impl TestContext {
     }
 
     /// A context whose builds archive their images, as `LARDER_ENABLED=1` requests.
-    pub(crate) fn archiving(engine: &Engine) -> Self {
+    pub(crate) fn with_archiving(engine: &Engine) -> Self {
         Self { archives: true, ..Self::new(engine) }
     }
 
     /// The same project and cache with another engine.
-    pub(crate) fn on(&self, engine: &Engine) -> Self {
+    pub(crate) fn on_engine(&self, engine: &Engine) -> Self {
         Self { directory: Arc::clone(&self.directory), engine: engine.clone(), archives: self.archives }
     }
 
@@ -90,10 +90,10 @@ impl TestContext {
 
     /// The project's directory, where larder runs. Its name is no other's: buildx tells contexts apart by that.
     pub(crate) fn project(&self) -> PathBuf {
-        self.path(&format!("project-{}", self.unique()))
+        self.path(&format!("project-{}", self.unique_name()))
     }
 
-    fn unique(&self) -> String {
+    fn unique_name(&self) -> String {
         let name = self.directory.path().file_name().unwrap_or_default().to_string_lossy().to_lowercase();
         name.trim_start_matches('.').replace("larder-it-", "it-")
     }
@@ -108,7 +108,7 @@ impl TestContext {
 
     /// An image name that no other test uses.
     pub(crate) fn tag(&self, name: &str) -> String {
-        format!("{}/{name}:1", self.unique())
+        format!("{}/{name}:1", self.unique_name())
     }
 
     /// larder in the project, with an environment of its own, as a job of the trunk.
@@ -133,12 +133,12 @@ impl TestContext {
 
     /// Runs larder to its end.
     pub(crate) fn larder(&self, arguments: &[&str]) -> Run {
-        finish(&mut self.command(arguments), None)
+        run_to_end(&mut self.command(arguments), None)
     }
 
     /// Runs larder to its end with this on standard input.
     pub(crate) fn larder_with_input(&self, arguments: &[&str], input: &[u8]) -> Run {
-        finish(self.command(arguments).stdin(Stdio::piped()), Some(input))
+        run_to_end(self.command(arguments).stdin(Stdio::piped()), Some(input))
     }
 
     /// Builds with a metadata file and answers its content.
@@ -152,7 +152,7 @@ impl TestContext {
 }
 
 /// Runs a command to its end.
-pub(crate) fn finish(command: &mut Command, input: Option<&[u8]>) -> Run {
+pub(crate) fn run_to_end(command: &mut Command, input: Option<&[u8]>) -> Run {
     let mut child =
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
     if let Some(input) = input {

@@ -7,24 +7,24 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use cap_std::fs::{Dir, MetadataExt as _, PermissionsExt as _};
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
 
-use super::compare::Present;
-use super::staging::{Staging, modified, tolerate};
-use crate::archive::base::PlaceError;
-use crate::archive::beneath::{Beneath, readable};
-use crate::archive::listing::{Listing, Node, NodeKind, Time};
+use super::compare::Comparison;
+use super::staging::{StagingDirectory, ignore_denied, modification_time};
+use crate::archive::base::PathError;
+use crate::archive::confined_root::{ConfinedRoot, open_as_file};
+use crate::archive::listing::{Listing, Node, NodeKind, NodeTime};
 use crate::archive::{path, xattrs};
 
 /// Creates the directories, moves all other nodes into place, and sets the metadata of the directories last.
 pub(super) fn install(
     listing: &Listing,
-    present: &Present,
-    beneath: &mut Beneath,
-    staging: Option<&Staging<'_>>,
-) -> Result<(), PlaceError> {
+    present: &Comparison,
+    beneath: &mut ConfinedRoot,
+    staging: Option<&StagingDirectory<'_>>,
+) -> Result<(), PathError> {
     let root = rustix::process::geteuid().is_root();
     let failed = |action, node: &Node| {
-        let path = path::shown(&node.path);
-        move |source| PlaceError { action, path, source }
+        let path = path::escaped(&node.path);
+        move |source| PathError { action, path, source }
     };
     for (place, node) in listing.nodes.iter().enumerate() {
         let needed = present.needed[place];
@@ -50,13 +50,13 @@ pub(super) fn install(
     }
     // The deepest directories come first, because changes in a directory update its modification time.
     for node in listing.nodes.iter().rev().filter(|node| node.kind == NodeKind::Directory) {
-        dress_directory(beneath, node, root).map_err(failed("set the metadata of", node))?;
+        set_directory_metadata(beneath, node, root).map_err(failed("set the metadata of", node))?;
     }
     Ok(())
 }
 
 /// Creates a directory, and removes a file or link that exists at its path.
-fn make_directory(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
+fn make_directory(beneath: &mut ConfinedRoot, path: &OsStr) -> io::Result<()> {
     let (parent, name) = beneath.parent(path)?;
     match parent.symlink_metadata(name) {
         Ok(metadata) if metadata.is_dir() => return Ok(()),
@@ -77,7 +77,7 @@ fn make_directory(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
 }
 
 /// Makes an existing directory of the entry writable for this user. Its final mode is set at the end.
-fn make_writable(beneath: &mut Beneath, path: &OsStr) -> io::Result<()> {
+fn make_writable(beneath: &mut ConfinedRoot, path: &OsStr) -> io::Result<()> {
     let directory = beneath.directory(path)?;
     let mode = directory.dir_metadata()?.mode() & 0o7777;
     if mode & 0o700 != 0o700 {
@@ -90,11 +90,11 @@ fn set_mode(directory: &Dir, mode: u32) -> io::Result<()> {
     directory.set_permissions(".", cap_std::fs::Permissions::from_mode(mode))
 }
 
-fn dress_directory(beneath: &mut Beneath, node: &Node, root: bool) -> io::Result<()> {
-    let directory = readable(beneath.directory(&node.path)?)?;
+fn set_directory_metadata(beneath: &mut ConfinedRoot, node: &Node, root: bool) -> io::Result<()> {
+    let directory = open_as_file(beneath.directory(&node.path)?)?;
     let metadata = directory.metadata()?;
     if root && (metadata.uid(), metadata.gid()) != (node.uid, node.gid) {
-        tolerate(std::os::unix::fs::fchown(&directory, Some(node.uid), Some(node.gid)))?;
+        ignore_denied(std::os::unix::fs::fchown(&directory, Some(node.uid), Some(node.gid)))?;
     }
     if xattrs::of(&directory) != node.xattrs {
         xattrs::replace(&directory, &node.xattrs)?;
@@ -102,10 +102,10 @@ fn dress_directory(beneath: &mut Beneath, node: &Node, root: bool) -> io::Result
     if metadata.mode() & 0o7777 != node.mode {
         directory.set_permissions(std::fs::Permissions::from_mode(node.mode))?;
     }
-    if Time::of(metadata.mtime(), metadata.mtime_nsec()) == node.mtime {
+    if NodeTime::of(metadata.mtime(), metadata.mtime_nsec()) == node.mtime {
         return Ok(());
     }
     let untouched = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
-    let times = Timestamps { last_access: untouched, last_modification: modified(node) };
+    let times = Timestamps { last_access: untouched, last_modification: modification_time(node) };
     Ok(rustix::fs::futimens(&directory, &times)?)
 }

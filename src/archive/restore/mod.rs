@@ -8,11 +8,11 @@
 //! Only the staging directory changes until all content has arrived and been verified. Files that are not in the entry
 //! are never removed. A missing or empty directory is restored separately and moved into place at once (`aside`).
 
-mod aside;
 mod compare;
+mod file_ranges;
 mod install;
-mod pieces;
 mod staging;
+mod temporary;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,28 +23,28 @@ use cap_std::fs::Dir;
 
 use humansize::{DECIMAL, format_size};
 
-use super::base::{self, PlaceError, UnlistedError};
-use super::beneath::{Beneath, stamp};
-use super::index::Index;
+use super::base::{self, ListingError, PathError};
+use super::confined_root::{ConfinedRoot, stamp};
+use super::index::DirectoryIndex;
 use super::listing::{Listing, NodeKind};
 use crate::store::{Entry, Meter, Store, StoreError};
-use aside::Aside;
-use compare::Present;
-use staging::Staging;
+use compare::Comparison;
+use staging::StagingDirectory;
+use temporary::TemporaryDestination;
 
-pub(crate) use pieces::Pieces;
+pub(crate) use file_ranges::FileRanges;
 pub(crate) use staging::remove_stale;
 
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Options<'a> {
+pub(crate) struct RestoreOptions<'a> {
     /// `true` if links may lead out of the directory.
     pub(crate) outside_links: bool,
     /// The files of the directory that are known to be in some entry.
-    pub(crate) index: Option<&'a Index>,
+    pub(crate) index: Option<&'a DirectoryIndex>,
 }
 
 #[derive(Debug)]
-pub(crate) struct Restored {
+pub(crate) struct RestoredDirectory {
     /// The number of files and links in the entry.
     pub(crate) files: u64,
     /// The total size of the entry's files, in bytes.
@@ -52,7 +52,7 @@ pub(crate) struct Restored {
     /// The number of files and links that were written.
     pub(crate) written_files: u64,
     /// The files that are now known to be in the entry, or `None` if the earlier index contains more files.
-    pub(crate) index: Option<Index>,
+    pub(crate) index: Option<DirectoryIndex>,
     /// Store errors that did not prevent the restore.
     pub(crate) faults: Vec<StoreError>,
 }
@@ -60,16 +60,16 @@ pub(crate) struct Restored {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RestoreError {
     #[error(transparent)]
-    Unlisted(#[from] UnlistedError),
+    Unlisted(#[from] ListingError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
-    Place(#[from] PlaceError),
+    Place(#[from] PathError),
     /// A directory exists at the path of a file or link.
     #[error("{0} is a directory here, but not in the entry")]
-    InTheWay(String),
+    DirectoryInTheWay(String),
     #[error("the restore needs {}, but only {} are free on the file system", format_size(*needed, DECIMAL), format_size(*free, DECIMAL))]
-    NoRoom { needed: u64, free: u64 },
+    NoSpace { needed: u64, free: u64 },
     #[error("interrupted")]
     Interrupted,
     /// Only some of the files could be moved into place.
@@ -77,7 +77,7 @@ pub(crate) enum RestoreError {
     Partial {
         path: String,
         #[source]
-        source: PlaceError,
+        source: PathError,
     },
 }
 
@@ -88,13 +88,13 @@ pub(crate) fn restore(
     store: &Store,
     entry: &Entry,
     path: &Path,
-    options: Options<'_>,
+    options: RestoreOptions<'_>,
     meter: &Meter,
-) -> Result<Restored, RestoreError> {
+) -> Result<RestoredDirectory, RestoreError> {
     let listing = base::read_listing(store, entry, options.outside_links)?;
-    let place = |action| move |source| PlaceError { action, path: path.display().to_string(), source };
-    let above = Made::directory(path.parent().unwrap_or(path)).map_err(place("create"))?;
-    if let Some(aside) = Aside::of(path).map_err(place("open"))? {
+    let place = |action| move |source| PathError { action, path: path.display().to_string(), source };
+    let above = CreatedDirectories::directory(path.parent().unwrap_or(path)).map_err(place("create"))?;
+    if let Some(aside) = TemporaryDestination::of(path).map_err(place("open"))? {
         let root = aside.directory().map_err(place("open"))?;
         let restored = restore_into(store, entry, &listing, (path, root), options, meter);
         let restored = restored.map_err(|error| match error {
@@ -102,12 +102,12 @@ pub(crate) fn restore(
             RestoreError::Partial { source, .. } => RestoreError::Place(source),
             error => error,
         })?;
-        if aside.put().map_err(place("write"))? {
+        if aside.move_into_place().map_err(place("write"))? {
             above.keep();
             return Ok(restored);
         }
     }
-    let made = Made::directory(path).map_err(place("create"))?;
+    let made = CreatedDirectories::directory(path).map_err(place("create"))?;
     let root = Dir::open_ambient_dir(path, ambient_authority()).map_err(place("open"))?;
     let restored = restore_into(store, entry, &listing, (path, root), options, meter);
     if restored.is_ok() || matches!(restored, Err(RestoreError::Partial { .. })) {
@@ -122,19 +122,19 @@ fn restore_into(
     entry: &Entry,
     listing: &Listing,
     (path, root): (&Path, Dir),
-    options: Options<'_>,
+    options: RestoreOptions<'_>,
     meter: &Meter,
-) -> Result<Restored, RestoreError> {
-    let place = |action| move |source| PlaceError { action, path: path.display().to_string(), source };
+) -> Result<RestoredDirectory, RestoreError> {
+    let place = |action| move |source| PathError { action, path: path.display().to_string(), source };
     remove_stale(&root).map_err(place("remove stale directories from"))?;
     let known = options.index.filter(|index| index.entry == entry.id);
-    let mut beneath = Beneath::new(root.try_clone().map_err(place("open"))?);
-    let present = Present::compare(listing, &mut beneath, known)?;
-    let pieces = Pieces::new(listing, &present.needed, &entry.starts());
-    meter.expect(pieces.bytes);
-    enough_room(&root, pieces.bytes)?;
+    let mut beneath = ConfinedRoot::new(root.try_clone().map_err(place("open"))?);
+    let present = Comparison::compare(listing, &mut beneath, known)?;
+    let pieces = FileRanges::new(listing, &present.needed, &entry.chunk_offsets());
+    meter.set_total(pieces.bytes);
+    check_free_space(&root, pieces.bytes)?;
 
-    let mut restored = Restored {
+    let mut restored = RestoredDirectory {
         files: listing.counts().0,
         bytes: listing.counts().1,
         written_files: 0,
@@ -143,7 +143,7 @@ fn restore_into(
     };
     restored.written_files = present.needed_files(listing);
     let mut staging = (restored.written_files > 0)
-        .then(|| Staging::new(&root, listing, &pieces))
+        .then(|| StagingDirectory::new(&root, listing, &pieces))
         .transpose()
         .map_err(place("stage files in"))?;
     if let Some(staging) = &mut staging {
@@ -164,33 +164,33 @@ fn restore_into(
     }
     install::install(listing, &present, &mut beneath, staging.as_ref())
         .map_err(|source| RestoreError::Partial { path: path.display().to_string(), source })?;
-    restored.index = note(entry, listing, &present, &mut beneath, options.index);
+    restored.index = index_restored(entry, listing, &present, &mut beneath, options.index);
     Ok(restored)
 }
 
 /// Returns an index of the files that are now known to be in the entry, or `None` if the earlier index still covers
 /// more files.
-fn note(
+fn index_restored(
     entry: &Entry,
     listing: &Listing,
-    present: &Present,
-    beneath: &mut Beneath,
-    before: Option<&Index>,
-) -> Option<Index> {
+    present: &Comparison,
+    beneath: &mut ConfinedRoot,
+    before: Option<&DirectoryIndex>,
+) -> Option<DirectoryIndex> {
     let now = SystemTime::now();
     let same_entry = before.is_some_and(|before| before.entry == entry.id);
-    let (mut index, mut still_known) = (Index::of(entry), 0);
+    let (mut index, mut still_known) = (DirectoryIndex::of(entry), 0);
     for (node, needed) in listing.nodes.iter().zip(&present.needed) {
         if !matches!(node.kind, NodeKind::File(_)) {
             continue;
         }
-        let Ok(Some(metadata)) = beneath.look(&node.path) else { continue };
+        let Ok(Some(metadata)) = beneath.metadata(&node.path) else { continue };
         let stamp = stamp(&metadata);
         let known = before.and_then(|before| before.stamp(&node.path)) == Some(&stamp);
         still_known += usize::from(known);
         // A later write to a file that was just restored changes its modification time.
         let trusted = if *needed {
-            stamp.tells_changes_from(now) || stamp.tells_writes_from(now)
+            stamp.detects_changes_after(now) || stamp.detects_writes_after(now)
         } else {
             known && same_entry
         };
@@ -201,17 +201,17 @@ fn note(
     (same_entry || index.len() > still_known).then_some(index)
 }
 
-fn enough_room(root: &Dir, needed: u64) -> Result<(), RestoreError> {
+fn check_free_space(root: &Dir, needed: u64) -> Result<(), RestoreError> {
     // If the free space is not reported, a write fails instead.
     let Ok(space) = rustix::fs::fstatvfs(root) else { return Ok(()) };
     let free = space.f_bavail.saturating_mul(space.f_frsize);
-    if needed > free { Err(RestoreError::NoRoom { needed, free }) } else { Ok(()) }
+    if needed > free { Err(RestoreError::NoSpace { needed, free }) } else { Ok(()) }
 }
 
 /// The directories that were created for a restore. They are removed on drop unless the restore succeeded.
-struct Made(Vec<PathBuf>);
+struct CreatedDirectories(Vec<PathBuf>);
 
-impl Made {
+impl CreatedDirectories {
     fn directory(path: &Path) -> io::Result<Self> {
         let missing = path.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists());
         let made = Self(missing.map(Path::to_owned).collect());
@@ -226,7 +226,7 @@ impl Made {
     }
 }
 
-impl Drop for Made {
+impl Drop for CreatedDirectories {
     fn drop(&mut self) {
         for path in &self.0 {
             // The directory may contain files of other processes.

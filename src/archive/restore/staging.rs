@@ -16,8 +16,8 @@ use cap_std::fs::{Dir, DirBuilder, DirBuilderExt, MetadataExt as _, OpenOptions,
 use rustix::fs::{AtFlags, FlockOperation, Timespec, Timestamps, flock};
 use rustix::io::Errno;
 
-use super::pieces::{Piece, Pieces};
-use crate::archive::beneath::readable;
+use super::file_ranges::{FileRange, FileRanges};
+use crate::archive::confined_root::open_as_file;
 use crate::archive::listing::{FileData, Listing, Node, NodeKind};
 use crate::archive::{STAGING, xattrs};
 
@@ -26,32 +26,41 @@ const ATTEMPTS: usize = 64;
 
 /// A staging directory, which is removed with its remaining content when dropped.
 #[derive(Debug)]
-pub(super) struct Staging<'a> {
+pub(super) struct StagingDirectory<'a> {
     root: Dir,
     name: String,
     directory: Dir,
     _lock: File,
     listing: &'a Listing,
-    pieces: &'a Pieces,
+    pieces: &'a FileRanges,
     /// The files that have content, by their index in the listing.
-    open: HashMap<usize, Open>,
-    owner: bool,
+    open: HashMap<usize, OpenFile>,
+    can_set_owner: bool,
 }
 
 #[derive(Debug)]
-struct Open {
+struct OpenFile {
     /// The number of bytes that have not been written yet.
-    left: AtomicU64,
+    remaining_bytes: AtomicU64,
     /// The inode of the file, or 0 if it is created when its only chunk arrives.
     inode: AtomicU64,
 }
 
-impl<'a> Staging<'a> {
-    pub(super) fn new(root: &Dir, listing: &'a Listing, pieces: &'a Pieces) -> io::Result<Self> {
+impl<'a> StagingDirectory<'a> {
+    pub(super) fn new(root: &Dir, listing: &'a Listing, pieces: &'a FileRanges) -> io::Result<Self> {
         let (name, directory, lock) = lock_new(root, 0o700)?;
         let owner = rustix::process::geteuid().is_root();
         let root = root.try_clone()?;
-        Ok(Self { root, name, directory, _lock: lock, listing, pieces, open: HashMap::new(), owner })
+        Ok(Self {
+            root,
+            name,
+            directory,
+            _lock: lock,
+            listing,
+            pieces,
+            open: HashMap::new(),
+            can_set_owner: owner,
+        })
     }
 
     pub(super) fn directory(&self) -> &Dir {
@@ -62,7 +71,7 @@ impl<'a> Staging<'a> {
     pub(super) fn prepare(&mut self, needed: &[bool]) -> io::Result<()> {
         let mut chunks_of: HashMap<usize, usize> = HashMap::new();
         for chunk in &self.pieces.chunks {
-            for (_, piece) in self.pieces.within(*chunk) {
+            for (_, piece) in self.pieces.in_chunk(*chunk) {
                 *chunks_of.entry(piece.node).or_default() += 1;
             }
         }
@@ -71,7 +80,7 @@ impl<'a> Staging<'a> {
                 NodeKind::Directory | NodeKind::HardLink { .. } => {}
                 NodeKind::Symlink { target } => self.link(place, node, target)?,
                 NodeKind::File(file) => {
-                    let stored = file.stored().unwrap_or_default();
+                    let stored = file.stored_bytes().unwrap_or_default();
                     if stored == 0 {
                         let made = self.create(place)?;
                         self.finish(&made, node, file)?;
@@ -82,7 +91,8 @@ impl<'a> Staging<'a> {
                     } else {
                         0
                     };
-                    let open = Open { left: AtomicU64::new(stored), inode: AtomicU64::new(inode) };
+                    let open =
+                        OpenFile { remaining_bytes: AtomicU64::new(stored), inode: AtomicU64::new(inode) };
                     self.open.insert(place, open);
                 }
             }
@@ -92,7 +102,7 @@ impl<'a> Staging<'a> {
 
     /// Writes the ranges of a chunk to their files.
     pub(super) fn write(&self, chunk: usize, bytes: &[u8]) -> io::Result<()> {
-        for (start, piece) in self.pieces.within(chunk) {
+        for (start, piece) in self.pieces.in_chunk(chunk) {
             let size = usize::try_from(piece.size).map_err(io::Error::other)?;
             let part = bytes.get(start..start + size).ok_or(io::ErrorKind::UnexpectedEof)?;
             self.write_piece(piece, part)?;
@@ -100,7 +110,7 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
-    fn write_piece(&self, piece: Piece, bytes: &[u8]) -> io::Result<()> {
+    fn write_piece(&self, piece: FileRange, bytes: &[u8]) -> io::Result<()> {
         let unknown = || io::Error::other("a chunk belongs to a file that is not restored");
         let open = self.open.get(&piece.node).ok_or_else(unknown)?;
         let file = match open.inode.load(Ordering::Relaxed) {
@@ -117,7 +127,7 @@ impl<'a> Staging<'a> {
         };
         file.write_all_at(bytes, piece.offset)?;
         // The thread that writes the last bytes must see all other writes.
-        if open.left.fetch_sub(piece.size, Ordering::AcqRel) == piece.size {
+        if open.remaining_bytes.fetch_sub(piece.size, Ordering::AcqRel) == piece.size {
             let node = &self.listing.nodes[piece.node];
             if let NodeKind::File(data) = &node.kind {
                 self.finish(&file, node, data)?;
@@ -128,7 +138,7 @@ impl<'a> Staging<'a> {
 
     /// Fails unless all content of every file was written.
     pub(super) fn check_complete(&self) -> io::Result<()> {
-        let complete = self.open.values().all(|open| open.left.load(Ordering::Acquire) == 0);
+        let complete = self.open.values().all(|open| open.remaining_bytes.load(Ordering::Acquire) == 0);
         if complete { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
     }
 
@@ -143,10 +153,10 @@ impl<'a> Staging<'a> {
         if data.data.is_some() {
             file.set_len(data.size)?;
         }
-        dress(file, node, self.owner)?;
+        set_metadata(file, node, self.can_set_owner)?;
         let times = Timestamps {
             last_access: Timespec { tv_sec: data.used, tv_nsec: 0 },
-            last_modification: modified(node),
+            last_modification: modification_time(node),
         };
         Ok(rustix::fs::futimens(file, &times)?)
     }
@@ -154,19 +164,20 @@ impl<'a> Staging<'a> {
     fn link(&self, place: usize, node: &Node, target: &OsStr) -> io::Result<()> {
         let name = place.to_string();
         self.directory.symlink_contents(target, &name)?;
-        if self.owner {
+        if self.can_set_owner {
             let (uid, gid) = (rustix::fs::Uid::from_raw(node.uid), rustix::fs::Gid::from_raw(node.gid));
             let flags = AtFlags::SYMLINK_NOFOLLOW;
-            tolerate(
+            ignore_denied(
                 rustix::fs::chownat(&self.directory, &name, Some(uid), Some(gid), flags).map_err(Into::into),
             )?;
         }
-        let times = Timestamps { last_access: modified(node), last_modification: modified(node) };
+        let times =
+            Timestamps { last_access: modification_time(node), last_modification: modification_time(node) };
         Ok(rustix::fs::utimensat(&self.directory, &name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 }
 
-impl Drop for Staging<'_> {
+impl Drop for StagingDirectory<'_> {
     fn drop(&mut self) {
         // If this fails, the next save or restore removes the directory.
         let _ = self.root.remove_dir_all(&self.name);
@@ -185,7 +196,7 @@ pub(super) fn lock_new(root: &Dir, mode: u32) -> io::Result<(String, Dir, File)>
             created => created?,
         }
         // Until the directory is locked, a concurrent restore may mistake it for a stale one.
-        let opened = root.open_dir_nofollow(&name).and_then(|made| Ok((readable(&made)?, made)));
+        let opened = root.open_dir_nofollow(&name).and_then(|made| Ok((open_as_file(&made)?, made)));
         let (lock, directory) = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             opened => opened?,
@@ -204,16 +215,16 @@ pub(super) fn lock_new(root: &Dir, mode: u32) -> io::Result<(String, Dir, File)>
 }
 
 /// Sets owner (as root), attributes and mode, in an order in which no step resets the result of an earlier one.
-pub(super) fn dress(file: &File, node: &Node, owner: bool) -> io::Result<()> {
+pub(super) fn set_metadata(file: &File, node: &Node, owner: bool) -> io::Result<()> {
     if owner {
-        tolerate(std::os::unix::fs::fchown(file, Some(node.uid), Some(node.gid)))?;
+        ignore_denied(std::os::unix::fs::fchown(file, Some(node.uid), Some(node.gid)))?;
     }
     xattrs::set(file, &node.xattrs)?;
     file.set_permissions(std::fs::Permissions::from_mode(node.mode))
 }
 
 /// Ignores an error that occurs because the user may not change the owner.
-pub(super) fn tolerate(result: io::Result<()>) -> io::Result<()> {
+pub(super) fn ignore_denied(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error)
             if matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput) =>
@@ -224,7 +235,7 @@ pub(super) fn tolerate(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-pub(super) fn modified(node: &Node) -> Timespec {
+pub(super) fn modification_time(node: &Node) -> Timespec {
     Timespec { tv_sec: node.mtime.0, tv_nsec: i64::from(node.mtime.1) }
 }
 
@@ -236,7 +247,7 @@ pub(crate) fn remove_stale(root: &Dir) -> io::Result<()> {
         if !name.as_bytes().starts_with(STAGING.as_bytes()) {
             continue;
         }
-        let Ok(lock) = root.open_dir_nofollow(&name).and_then(|left| readable(&left)) else { continue };
+        let Ok(lock) = root.open_dir_nofollow(&name).and_then(|left| open_as_file(&left)) else { continue };
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = root.remove_dir_all(&name);
         }
@@ -257,7 +268,7 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let root = Dir::open_ambient_dir(place.path(), ambient_authority()).unwrap();
         let listing = Listing::default();
-        let pieces = Pieces::new(&listing, &[], &[0]);
+        let pieces = FileRanges::new(&listing, &[], &[0]);
         let end = Instant::now() + Duration::from_millis(500);
         std::thread::scope(|threads| {
             for _ in 0..4 {
@@ -268,7 +279,7 @@ mod tests {
                 });
             }
             while Instant::now() < end {
-                let staging = Staging::new(&root, &listing, &pieces).unwrap();
+                let staging = StagingDirectory::new(&root, &listing, &pieces).unwrap();
                 staging.create(0).unwrap();
             }
         });

@@ -7,7 +7,7 @@ use super::*;
 use crate::store::ChunkRef;
 
 fn node(path: &str, kind: NodeKind) -> Node {
-    let mtime = Time(1_700_000_000, 1);
+    let mtime = NodeTime(1_700_000_000, 1);
     Node {
         path: path.into(),
         kind,
@@ -25,7 +25,7 @@ fn file(path: &str, at: u64, size: u64) -> Node {
 
 #[test]
 fn a_refused_listing_changes_nothing_and_creates_no_directory() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     for nodes in [
         vec![file("../evil", 0, 4)],
         vec![node("a", NodeKind::Symlink { target: "../..".into() })],
@@ -34,14 +34,14 @@ fn a_refused_listing_changes_nothing_and_creates_no_directory() {
     ] {
         let entry = bench.forge(nodes, b"evil");
         let error = bench.restore(&entry).unwrap_err();
-        assert!(matches!(error, RestoreError::Unlisted(UnlistedError::Refused(_))), "{error}");
+        assert!(matches!(error, RestoreError::Unlisted(ListingError::Refused(_))), "{error}");
         assert!(!bench.path("to").exists() && !bench.path("evil").exists());
     }
 }
 
 #[test]
 fn a_damaged_chunk_leaves_the_directory_unchanged() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     for number in 0..6 {
         bench.write(&format!("d/{number}"), &noise(number, 700_000));
     }
@@ -65,7 +65,7 @@ fn a_damaged_chunk_leaves_the_directory_unchanged() {
 
 #[test]
 fn links_in_the_directory_are_replaced_and_never_followed() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("d/file", b"new");
     bench.write("plain", b"new");
     let entry = bench.save(None).saved.entry;
@@ -89,7 +89,7 @@ fn links_in_the_directory_are_replaced_and_never_followed() {
 
 #[test]
 fn a_hard_link_to_a_file_outside_is_replaced_and_the_file_is_unchanged() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("plain", &noise(1, 3_000_000));
     let entry = bench.save(None).saved.entry;
     fs::create_dir(bench.path("to")).unwrap();
@@ -101,13 +101,13 @@ fn a_hard_link_to_a_file_outside_is_replaced_and_the_file_is_unchanged() {
 
 #[test]
 fn a_directory_in_place_of_a_file_is_refused_and_a_file_in_place_of_a_directory_is_replaced() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("a/b", b"new");
     bench.write("c", b"new");
     let entry = bench.save(None).saved.entry;
     fs::create_dir_all(bench.path("to/c")).unwrap();
     let error = bench.restore(&entry).unwrap_err();
-    assert!(matches!(&error, RestoreError::InTheWay(path) if path == "c"), "{error}");
+    assert!(matches!(&error, RestoreError::DirectoryInTheWay(path) if path == "c"), "{error}");
     assert_eq!(fs::read_dir(bench.path("to")).unwrap().count(), 1);
 
     fs::remove_dir(bench.path("to/c")).unwrap();
@@ -118,7 +118,7 @@ fn a_directory_in_place_of_a_file_is_refused_and_a_file_in_place_of_a_directory_
 
 #[test]
 fn stale_staging_directories_are_removed_and_those_in_use_are_kept() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("a", b"new");
     let entry = bench.save(None).saved.entry;
     for name in [".larder-restore-dead", ".larder-restore-live"] {
@@ -134,13 +134,13 @@ fn stale_staging_directories_are_removed_and_those_in_use_are_kept() {
 
 #[test]
 fn stopping_a_restore_removes_its_staging_directory() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("a", &noise(1, 2_000_000));
     let entry = bench.save(None).saved.entry;
     fs::create_dir(bench.path("to")).unwrap();
     let meter = Meter::default();
     meter.stop();
-    let stopped = restore(&bench.store, &entry, &bench.path("to"), Options::default(), &meter);
+    let stopped = restore(&bench.store, &entry, &bench.path("to"), RestoreOptions::default(), &meter);
     assert!(matches!(stopped, Err(RestoreError::Interrupted)));
     assert_eq!(fs::read_dir(bench.path("to")).unwrap().count(), 0);
 }

@@ -5,9 +5,9 @@ use std::os::unix::ffi::OsStringExt;
 
 use proptest::prelude::*;
 
-use crate::archive::{Fault, FileData, Limits, Listing, Node, NodeKind, Time, path};
+use crate::archive::{FileData, Listing, ListingFault, ListingLimits, Node, NodeKind, NodeTime, path};
 
-const LIMITS: Limits = Limits { content: 1000, outside_links: false };
+const LIMITS: ListingLimits = ListingLimits { content: 1000, outside_links: false };
 
 fn node(path: &str, kind: NodeKind) -> Node {
     Node {
@@ -16,7 +16,7 @@ fn node(path: &str, kind: NodeKind) -> Node {
         mode: 0o644,
         uid: 1,
         gid: 2,
-        mtime: Time(3, 4),
+        mtime: NodeTime(3, 4),
         xattrs: [("user.x".to_owned(), vec![0, 255])].into(),
     }
 }
@@ -44,7 +44,7 @@ fn hard_link(path: &str, target: &str) -> Node {
     node(path, NodeKind::HardLink { target: target.into() })
 }
 
-fn fault(nodes: &[Node]) -> Option<(String, Fault)> {
+fn fault(nodes: &[Node]) -> Option<(String, ListingFault)> {
     let refused = Listing { nodes: nodes.to_vec() }.validate(LIMITS).err()?;
     Some((refused.path, refused.fault))
 }
@@ -71,60 +71,60 @@ fn listings_that_lead_outside_or_grow_are_refused_with_the_path() {
     let long = "x".repeat(256);
     let deep = "x/".repeat(2048) + "x";
     let huge = (1 << 40) + 1;
-    let leads_out = |target: &str| Fault::LeadsOut(target.to_owned());
-    let no_file = |target: &str| Fault::HardLink(target.to_owned());
-    let table: Vec<(Vec<Node>, &str, Fault)> = vec![
-        (vec![file("/etc/passwd", 0, 1)], "/etc/passwd", Fault::Absolute),
-        (vec![file("", 0, 1)], "", Fault::Empty),
-        (vec![directory("a"), file("a//b", 0, 1)], "a//b", Fault::Empty),
-        (vec![directory("a/")], "a/", Fault::Empty),
-        (vec![directory(".")], ".", Fault::Dots),
-        (vec![directory("..")], "..", Fault::Dots),
-        (vec![directory("a"), file("a/../b", 0, 1)], "a/../b", Fault::Dots),
-        (vec![file("a\0b", 0, 1)], "a\\0b", Fault::Nul),
-        (vec![file(&long, 0, 1)], &long, Fault::LongName),
-        (vec![file(&deep, 0, 1)], &deep, Fault::LongName),
-        (vec![directory(".larder-restore-x")], ".larder-restore-x", Fault::Reserved),
-        (vec![file("a", 0, 1), file("a", 1, 1)], "a", Fault::Order),
-        (vec![file("b", 0, 1), file("a", 1, 1)], "a", Fault::Order),
-        (vec![file("a", 0, 1), file("a/b", 1, 1)], "a/b", Fault::Parent),
-        (vec![symlink("a", "b"), file("a/b", 1, 1)], "a/b", Fault::Parent),
-        (vec![file("a/b", 0, 1)], "a/b", Fault::Parent),
-        (vec![directory("a"), directory("b"), file("b/c/d", 0, 1)], "b/c/d", Fault::Parent),
+    let leads_out = |target: &str| ListingFault::LeadsOut(target.to_owned());
+    let no_file = |target: &str| ListingFault::HardLink(target.to_owned());
+    let table: Vec<(Vec<Node>, &str, ListingFault)> = vec![
+        (vec![file("/etc/passwd", 0, 1)], "/etc/passwd", ListingFault::Absolute),
+        (vec![file("", 0, 1)], "", ListingFault::Empty),
+        (vec![directory("a"), file("a//b", 0, 1)], "a//b", ListingFault::Empty),
+        (vec![directory("a/")], "a/", ListingFault::Empty),
+        (vec![directory(".")], ".", ListingFault::Dots),
+        (vec![directory("..")], "..", ListingFault::Dots),
+        (vec![directory("a"), file("a/../b", 0, 1)], "a/../b", ListingFault::Dots),
+        (vec![file("a\0b", 0, 1)], "a\\0b", ListingFault::Nul),
+        (vec![file(&long, 0, 1)], &long, ListingFault::LongName),
+        (vec![file(&deep, 0, 1)], &deep, ListingFault::LongName),
+        (vec![directory(".larder-restore-x")], ".larder-restore-x", ListingFault::Reserved),
+        (vec![file("a", 0, 1), file("a", 1, 1)], "a", ListingFault::Order),
+        (vec![file("b", 0, 1), file("a", 1, 1)], "a", ListingFault::Order),
+        (vec![file("a", 0, 1), file("a/b", 1, 1)], "a/b", ListingFault::Parent),
+        (vec![symlink("a", "b"), file("a/b", 1, 1)], "a/b", ListingFault::Parent),
+        (vec![file("a/b", 0, 1)], "a/b", ListingFault::Parent),
+        (vec![directory("a"), directory("b"), file("b/c/d", 0, 1)], "b/c/d", ListingFault::Parent),
         (vec![symlink("a", "/etc")], "a", leads_out("/etc")),
         (vec![symlink("a", "..")], "a", leads_out("..")),
         (vec![directory("a"), symlink("a/b", "x/../../../y")], "a/b", leads_out("x/../../../y")),
-        (vec![symlink("a", "")], "a", Fault::NoTarget),
-        (vec![symlink("a", "x\0")], "a", Fault::Nul),
+        (vec![symlink("a", "")], "a", ListingFault::NoTarget),
+        (vec![symlink("a", "x\0")], "a", ListingFault::Nul),
         (vec![hard_link("a", "a")], "a", no_file("a")),
         (vec![hard_link("a", "b"), file("b", 0, 1)], "a", no_file("b")),
         (vec![hard_link("a", "/etc/passwd")], "a", no_file("/etc/passwd")),
         (vec![directory("a"), hard_link("b", "a")], "b", no_file("a")),
         (vec![symlink("a", "x"), hard_link("b", "a")], "b", no_file("a")),
         (vec![file("a", 0, 1), hard_link("b", "a"), hard_link("c", "b")], "c", no_file("b")),
-        (vec![file("a", 0, 1001)], "a", Fault::OutsideContent),
-        (vec![file("a", u64::MAX, 1)], "a", Fault::OutsideContent),
-        (vec![file("a", 1000, 1)], "a", Fault::OutsideContent),
-        (vec![sparse("a", huge, 0, &[])], "a", Fault::TooLarge(huge)),
-        (vec![sparse("a", 10, 0, &[(0, 5), (4, 2)])], "a", Fault::Segments),
-        (vec![sparse("a", 10, 0, &[(5, 2), (0, 2)])], "a", Fault::Segments),
-        (vec![sparse("a", 10, 0, &[(5, 6)])], "a", Fault::Segments),
-        (vec![sparse("a", 10, 0, &[(u64::MAX, 2)])], "a", Fault::Segments),
-        (vec![sparse("a", 10, 0, &[(5, 0)])], "a", Fault::Segments),
-        (vec![file("a", 0, 10), file("b", 9, 10)], "b", Fault::Shared("a".to_owned())),
-        (vec![file("a", 0, 10), file("b", 0, 10)], "b", Fault::Shared("a".to_owned())),
-        (vec![Node { mtime: Time(0, 1_000_000_000), ..file("a", 0, 1) }], "a", Fault::Time),
+        (vec![file("a", 0, 1001)], "a", ListingFault::OutsideContent),
+        (vec![file("a", u64::MAX, 1)], "a", ListingFault::OutsideContent),
+        (vec![file("a", 1000, 1)], "a", ListingFault::OutsideContent),
+        (vec![sparse("a", huge, 0, &[])], "a", ListingFault::TooLarge(huge)),
+        (vec![sparse("a", 10, 0, &[(0, 5), (4, 2)])], "a", ListingFault::Segments),
+        (vec![sparse("a", 10, 0, &[(5, 2), (0, 2)])], "a", ListingFault::Segments),
+        (vec![sparse("a", 10, 0, &[(5, 6)])], "a", ListingFault::Segments),
+        (vec![sparse("a", 10, 0, &[(u64::MAX, 2)])], "a", ListingFault::Segments),
+        (vec![sparse("a", 10, 0, &[(5, 0)])], "a", ListingFault::Segments),
+        (vec![file("a", 0, 10), file("b", 9, 10)], "b", ListingFault::Shared("a".to_owned())),
+        (vec![file("a", 0, 10), file("b", 0, 10)], "b", ListingFault::Shared("a".to_owned())),
+        (vec![Node { mtime: NodeTime(0, 1_000_000_000), ..file("a", 0, 1) }], "a", ListingFault::Time),
         (
             vec![Node { xattrs: [("a\0".to_owned(), vec![])].into(), ..file("a", 0, 1) }],
             "a",
-            Fault::Attribute("a\\0".to_owned()),
+            ListingFault::Attribute("a\\0".to_owned()),
         ),
     ];
     for (nodes, path, expected) in table {
         assert_eq!(fault(&nodes), Some((path.to_owned(), expected)));
     }
     let outside = Listing { nodes: vec![symlink("python", "/usr/bin/python3")] };
-    assert_eq!(outside.validate(Limits { outside_links: true, ..LIMITS }), Ok(()));
+    assert_eq!(outside.validate(ListingLimits { outside_links: true, ..LIMITS }), Ok(()));
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn any_node() -> impl Strategy<Value = Node> {
         mode,
         uid,
         gid,
-        mtime: Time(seconds, nanos),
+        mtime: NodeTime(seconds, nanos),
         xattrs,
     })
 }
@@ -209,7 +209,7 @@ proptest! {
 
     #[test]
     fn a_directory_comes_right_before_its_content(mut paths in proptest::collection::vec("[a/.-]{1,6}", 2..8)) {
-        paths.sort_by(|one, other| path::order(one.as_ref(), other.as_ref()));
+        paths.sort_by(|one, other| path::compare(one.as_ref(), other.as_ref()));
         for (place, path) in paths.iter().enumerate() {
             let below: Vec<bool> =
                 paths[place..].iter().map(|other| other.starts_with(&format!("{path}/")) || other == path).collect();

@@ -12,29 +12,29 @@ use std::sync::Arc;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use super::plan::Plan;
-use super::restore::Restored;
+use super::restore::RestoredDirectory;
+use super::reuse_plan::ReusePlan;
 use super::save::SavedDirectory;
 use super::trim::Trimmed;
-use super::walk::{Found, LeftOut};
+use super::walk::{LeftOutPath, WalkedNode};
 use super::*;
 use crate::digest::Digest;
-use crate::store::backend::Directory;
-use crate::store::{Entry, EntryKind, Lane, Meter, Store, Subject, Terms};
+use crate::store::backend::DirectoryBackend;
+use crate::store::{Entry, EntryKind, Lane, Meter, Store, StoreOptions, Subject};
 
 /// A store, a directory `from` that is saved, and a directory `to` that is restored.
-pub(super) struct Bench {
+pub(super) struct TestDirectories {
     base: tempfile::TempDir,
     pub(super) store: Store,
 }
 
-impl Bench {
+impl TestDirectories {
     pub(super) fn new() -> Self {
         // The file system of the temporary directory may not support attributes.
         let base = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         let lane = Lane::try_from("main".to_owned()).unwrap();
-        let terms = Terms::of(lane);
-        let store = Store::new(Arc::new(Directory::new(&base.path().join("store"))), None, terms);
+        let terms = StoreOptions::of(lane);
+        let store = Store::new(Arc::new(DirectoryBackend::new(&base.path().join("store"))), None, terms);
         Self { base, store }
     }
 
@@ -49,7 +49,7 @@ impl Bench {
         std::fs::write(path, content).unwrap();
     }
 
-    pub(super) fn walk(&self) -> Walked {
+    pub(super) fn walk(&self) -> WalkedDirectory {
         walk(&self.open("from")).unwrap()
     }
 
@@ -57,20 +57,21 @@ impl Bench {
         Dir::open_ambient_dir(self.path(path), ambient_authority()).unwrap()
     }
 
-    pub(super) fn save(&self, base: Option<&Base>) -> SavedDirectory {
+    pub(super) fn save(&self, base: Option<&BaseEntry>) -> SavedDirectory {
         let subject = Subject { title: "from".to_owned(), ..Subject::default() };
-        let destination = Destination { family: "from", key: Digest::of(b"key"), subject, replaces: None };
+        let destination =
+            DirectoryDestination { family: "from", key: Digest::of(b"key"), subject, replaces: None };
         save(&self.store, &self.open("from"), self.walk(), base, destination, &Meter::default()).unwrap()
     }
 
-    pub(super) fn base(&self, saved: &SavedDirectory) -> Base {
+    pub(super) fn base(&self, saved: &SavedDirectory) -> BaseEntry {
         let entry = saved.saved.entry.clone();
         let listing = read_listing(&self.store, &entry, true).unwrap();
-        Base { entry, listing, index: saved.index.clone() }
+        BaseEntry { entry, listing, index: saved.index.clone() }
     }
 
-    pub(super) fn restore(&self, entry: &Entry) -> Result<Restored, RestoreError> {
-        restore(&self.store, entry, &self.path("to"), Options::default(), &Meter::default())
+    pub(super) fn restore(&self, entry: &Entry) -> Result<RestoredDirectory, RestoreError> {
+        restore(&self.store, entry, &self.path("to"), RestoreOptions::default(), &Meter::default())
     }
 
     /// Creates an entry with this listing and content, without validation.
@@ -80,7 +81,7 @@ impl Bench {
         let list = Listing { nodes }.encode();
         let at = save.position();
         save.write(&list).unwrap();
-        let listing = crate::store::Span { at, size: list.len() as u64 };
+        let listing = crate::store::ContentRange { at, size: list.len() as u64 };
         save.commit(Subject::default(), listing).unwrap().entry
     }
 }

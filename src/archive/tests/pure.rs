@@ -21,11 +21,11 @@ fn a_chunk_is_reused_if_half_of_it_is_needed() {
         (&[(60, 50), (110, 45), (155, 50)], &[], &[false, false, false]),
         (&[(0, 0), (300, 100)], &[3], &[true, true]),
     ] {
-        let plan = Plan::new(&sizes, spans);
+        let plan = ReusePlan::new(&sizes, spans);
         assert_eq!((&plan.chunks[..], &plan.kept[..]), (chunks, kept), "{spans:?}");
     }
-    let plan = Plan::new(&sizes, &[(100, 100), (310, 80)]);
-    assert_eq!((plan.moved(100), plan.moved(310), plan.moved(5)), (Some(0), Some(110), None));
+    let plan = ReusePlan::new(&sizes, &[(100, 100), (310, 80)]);
+    assert_eq!((plan.new_offset(100), plan.new_offset(310), plan.new_offset(5)), (Some(0), Some(110), None));
 }
 
 proptest! {
@@ -43,7 +43,7 @@ proptest! {
             }
             at += size;
         }
-        let plan = Plan::new(&sizes, &spans);
+        let plan = ReusePlan::new(&sizes, &spans);
         let content: Vec<usize> = (0..usize::try_from(end).unwrap()).collect();
         let mut starts = vec![0];
         for size in &sizes {
@@ -55,7 +55,7 @@ proptest! {
         for ((at, size), kept) in spans.iter().zip(&plan.kept) {
             if *kept && *size > 0 {
                 let (at, size) = (usize::try_from(*at).unwrap(), usize::try_from(*size).unwrap());
-                let moved = usize::try_from(plan.moved(at as u64).unwrap()).unwrap();
+                let moved = usize::try_from(plan.new_offset(at as u64).unwrap()).unwrap();
                 prop_assert_eq!(&taken[moved..moved + size], &content[at..at + size]);
                 for byte in at..at + size {
                     wanted[starts.partition_point(|start| *start <= byte) - 1] += 1;
@@ -68,18 +68,18 @@ proptest! {
     }
 }
 
-fn found(path: &str, size: u64, used: i64, modified: i64) -> Found {
+fn found(path: &str, size: u64, used: i64, modified: i64) -> WalkedNode {
     let kind = NodeKind::File(FileData { size, used, ..FileData::default() });
     of_kind(path, kind, modified, size)
 }
 
-fn of_kind(path: &str, kind: NodeKind, modified: i64, allocated: u64) -> Found {
-    let mtime = Time(modified, 0);
+fn of_kind(path: &str, kind: NodeKind, modified: i64, allocated: u64) -> WalkedNode {
+    let mtime = NodeTime(modified, 0);
     let node = Node { path: path.into(), kind, mode: 0, uid: 0, gid: 0, mtime, xattrs: BTreeMap::new() };
-    Found { node, stamp: None, allocated }
+    WalkedNode { node, stamp: None, allocated }
 }
 
-fn kept(mut found: Vec<Found>, limit: u64, by_use: bool) -> (String, Trimmed) {
+fn kept(mut found: Vec<WalkedNode>, limit: u64, by_use: bool) -> (String, Trimmed) {
     let trimmed = trim(&mut found, limit, by_use);
     let names: Vec<String> =
         found.iter().map(|found| found.node.path.to_string_lossy().into_owned()).collect();
@@ -88,9 +88,15 @@ fn kept(mut found: Vec<Found>, limit: u64, by_use: bool) -> (String, Trimmed) {
 
 #[test]
 fn the_least_recently_used_units_are_left_out_first() {
-    let names = [response(0), response(1), response(2), response(2) + ".body", response(3) + ".body"];
+    let names = [
+        pip_response_path(0),
+        pip_response_path(1),
+        pip_response_path(2),
+        pip_response_path(2) + ".body",
+        pip_response_path(3) + ".body",
+    ];
     let [old, new, head, body, unused] = names.each_ref().map(String::as_str);
-    let in_wheel = |name: &str| format!("{}/{name}", wheel());
+    let in_wheel = |name: &str| format!("{}/{name}", pip_wheel_directory());
     let link = NodeKind::HardLink { target: in_wheel("a.json").into() };
     let files = || {
         vec![
@@ -101,7 +107,7 @@ fn the_least_recently_used_units_are_left_out_first() {
             found(body, 100, 90, 1),
             found(unused, 7, 5, 1),
             of_kind("wheels", NodeKind::Directory, 0, 0),
-            of_kind(&wheel(), NodeKind::Directory, 0, 0),
+            of_kind(&pip_wheel_directory(), NodeKind::Directory, 0, 0),
             found(&in_wheel("a.json"), 1, 1, 1),
             of_kind(&in_wheel("b.json"), link.clone(), 0, 0),
             found(&in_wheel("x.whl"), 1, 3, 1),
@@ -126,7 +132,7 @@ proptest! {
         files in proptest::collection::btree_map("[a-c](/[a-d]){0,3}", (0_u64..100, 0_i64..10), 1..20),
         limit in 0_u64..1000,
     ) {
-        let all: Vec<Found> = files.iter().map(|(path, (size, used))| found(path, *size, *used, 0)).collect();
+        let all: Vec<WalkedNode> = files.iter().map(|(path, (size, used))| found(path, *size, *used, 0)).collect();
         let bytes: u64 = files.values().map(|(size, _)| size).sum();
         let (names, trimmed) = kept(all, limit, true);
         if bytes <= limit {
@@ -140,7 +146,7 @@ proptest! {
 
 #[test]
 fn a_decoded_index_equals_the_encoded_one_and_a_damaged_one_is_refused() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("file", b"x");
     let saved = bench.save(None);
     let mut index = saved.index;
@@ -148,13 +154,13 @@ fn a_decoded_index_equals_the_encoded_one_and_a_damaged_one_is_refused() {
         index.insert(found.node.path, found.stamp.unwrap());
     }
     let bytes = index.encode();
-    assert_eq!(Index::decode(&bytes), Some(index));
+    assert_eq!(DirectoryIndex::decode(&bytes), Some(index));
     for end in 0..bytes.len() {
-        assert_eq!(Index::decode(&bytes[..end]), None, "{end}");
+        assert_eq!(DirectoryIndex::decode(&bytes[..end]), None, "{end}");
     }
     for place in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[place] ^= 1;
-        assert_eq!(Index::decode(&damaged), None, "{place}");
+        assert_eq!(DirectoryIndex::decode(&damaged), None, "{place}");
     }
 }

@@ -17,7 +17,7 @@ fn xattr(path: &Path, name: &str, value: &[u8]) {
 
 #[test]
 fn modes_times_owners_links_attributes_holes_and_odd_names_are_restored() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("bin/run", b"#!");
     bench.write("bin/large", &noise(1, 3_000_000));
     bench.write("twin", &noise(1, 3_000_000));
@@ -71,7 +71,7 @@ fn modes_times_owners_links_attributes_holes_and_odd_names_are_restored() {
 
 #[test]
 fn changed_files_are_restored_and_others_are_not_touched() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     for path in ["content", "mode", "time", "attribute", "owner", "same", "names/one"] {
         bench.write(path, path.as_bytes());
     }
@@ -109,7 +109,7 @@ fn changed_files_are_restored_and_others_are_not_touched() {
 
 #[test]
 fn sockets_and_pipes_are_left_out_and_reported() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("file", b"x");
     let pipe = rustix::fs::FileType::Fifo;
     rustix::fs::mknodat(rustix::fs::CWD, bench.path("from/pipe"), pipe, 0o600.into(), 0).unwrap();
@@ -123,14 +123,14 @@ fn sockets_and_pipes_are_left_out_and_reported() {
 
 /// A node to create.
 #[derive(Debug, Clone)]
-enum Made {
+enum GeneratedNode {
     File(Vec<u8>, u32),
     Directory(u32),
     Link(String),
     HardLink(usize),
 }
 
-fn made() -> impl Strategy<Value = (Vec<u8>, Made)> {
+fn generated_node() -> impl Strategy<Value = (Vec<u8>, GeneratedNode)> {
     // Few different names, so that some paths are equal.
     let name = proptest::collection::vec(prop_oneof![Just(b'a'), Just(b'-'), Just(0xff), Just(b'\n')], 1..3);
     let path = proptest::collection::vec(name, 1..4).prop_map(|names| names.join(&b'/'));
@@ -139,16 +139,16 @@ fn made() -> impl Strategy<Value = (Vec<u8>, Made)> {
         (any::<u64>(), 200_000_usize..400_000).prop_map(|(seed, size)| noise(seed, size)),
     ];
     let made = prop_oneof![
-        4 => (content, 0o400_u32..0o10000).prop_map(|(content, mode)| Made::File(content, mode)),
-        2 => (0o700_u32..0o10000).prop_map(Made::Directory),
-        1 => "[a-]{1,2}".prop_map(Made::Link),
-        1 => (0_usize..9).prop_map(Made::HardLink),
+        4 => (content, 0o400_u32..0o10000).prop_map(|(content, mode)| GeneratedNode::File(content, mode)),
+        2 => (0o700_u32..0o10000).prop_map(GeneratedNode::Directory),
+        1 => "[a-]{1,2}".prop_map(GeneratedNode::Link),
+        1 => (0_usize..9).prop_map(GeneratedNode::HardLink),
     ];
     (path, made)
 }
 
 /// Creates all nodes that can be created; sets the modes of directories last.
-fn make(root: &Path, tree: &[(Vec<u8>, Made)]) {
+fn create_tree(root: &Path, tree: &[(Vec<u8>, GeneratedNode)]) {
     fs::create_dir_all(root).unwrap();
     let mut modes = Vec::new();
     for (path, made) in tree {
@@ -157,18 +157,18 @@ fn make(root: &Path, tree: &[(Vec<u8>, Made)]) {
             continue;
         }
         match made {
-            Made::File(content, mode) => {
+            GeneratedNode::File(content, mode) => {
                 if fs::write(&path, content).is_ok() {
                     fs::set_permissions(&path, Permissions::from_mode(*mode | 0o400)).unwrap();
                 }
             }
-            Made::Directory(mode) => {
+            GeneratedNode::Directory(mode) => {
                 if fs::create_dir(&path).is_ok() {
                     modes.push((path, *mode));
                 }
             }
-            Made::Link(target) => _ = symlink(target, &path),
-            Made::HardLink(number) => {
+            GeneratedNode::Link(target) => _ = symlink(target, &path),
+            GeneratedNode::HardLink(number) => {
                 let target = root.join(OsString::from_vec(tree[number % tree.len()].0.clone()));
                 if target.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
                     let _ = fs::hard_link(target, &path);
@@ -186,11 +186,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
     fn any_tree_is_restored_over_any_other_and_a_second_restore_writes_nothing(
-        before in proptest::collection::vec(made(), 0..12),
-        after in proptest::collection::vec(made(), 0..12),
+        before in proptest::collection::vec(generated_node(), 0..12),
+        after in proptest::collection::vec(generated_node(), 0..12),
     ) {
-        let bench = Bench::new();
-        make(&bench.path("from"), &after);
+        let bench = TestDirectories::new();
+        create_tree(&bench.path("from"), &after);
         let entry = bench.save(None).saved.entry;
         let fresh = bench.restore(&entry).unwrap();
         prop_assert_eq!(tree(&bench.path("to")), tree(&bench.path("from")));
@@ -199,7 +199,7 @@ proptest! {
         prop_assert_eq!(again.written_files, 0);
 
         fs::remove_dir_all(bench.path("to")).unwrap();
-        make(&bench.path("to"), &before);
+        create_tree(&bench.path("to"), &before);
         let existing = tree(&bench.path("to"));
         match bench.restore(&entry) {
             Ok(_) => {
@@ -224,7 +224,7 @@ proptest! {
                     prop_assert!(was || wanted_paths.contains(&path), "{path:?} is in neither tree");
                 }
             }
-            Err(RestoreError::InTheWay(_)) => prop_assert_eq!(tree(&bench.path("to")), existing),
+            Err(RestoreError::DirectoryInTheWay(_)) => prop_assert_eq!(tree(&bench.path("to")), existing),
             Err(error) => panic!("{error}"),
         }
     }
@@ -232,7 +232,7 @@ proptest! {
 
 #[test]
 fn a_missing_or_empty_directory_is_never_visible_half_restored() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     for number in 0..400 {
         bench.write(&format!("lib/{}/{number}", number % 7), &noise(number, 3000));
     }
@@ -263,7 +263,7 @@ fn a_missing_or_empty_directory_is_never_visible_half_restored() {
                 }
                 times
             });
-            let restored = restore(&bench.store, &entry, &to, Options::default(), &Meter::default());
+            let restored = restore(&bench.store, &entry, &to, RestoreOptions::default(), &Meter::default());
             assert_eq!(restored.unwrap().written_files, 400);
             is_over.store(true, std::sync::atomic::Ordering::Relaxed);
             watching.join().unwrap()

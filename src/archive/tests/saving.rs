@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use super::*;
 
 /// Adds all files of a walk to the index, as if they had been saved long after their last change.
-fn settled(bench: &Bench, base: &mut Base) {
+fn trust_all_stamps(bench: &TestDirectories, base: &mut BaseEntry) {
     for found in bench.walk().found {
         if let Some(stamp) = found.stamp {
             base.index.insert(found.node.path, stamp);
@@ -16,7 +16,7 @@ fn settled(bench: &Bench, base: &mut Base) {
 
 #[test]
 fn stamps_of_recently_written_files_are_not_trusted() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("young", b"1");
     let saved = bench.save(None);
     assert!(saved.index.len() == 0, "a later write could leave the same stamp");
@@ -24,12 +24,12 @@ fn stamps_of_recently_written_files_are_not_trusted() {
     age(&bench.path("from"));
     let entry = bench.save(None).saved.entry;
     let restored = bench.restore(&entry).unwrap();
-    assert_eq!(restored.index.as_ref().map(Index::len), Some(1));
+    assert_eq!(restored.index.as_ref().map(DirectoryIndex::len), Some(1));
     let again = restore(
         &bench.store,
         &entry,
         &bench.path("to"),
-        Options { index: restored.index.as_ref(), outside_links: false },
+        RestoreOptions { index: restored.index.as_ref(), outside_links: false },
         &Meter::default(),
     );
     assert_eq!(again.unwrap().index, restored.index);
@@ -37,7 +37,7 @@ fn stamps_of_recently_written_files_are_not_trusted() {
 
 #[test]
 fn unchanged_files_are_not_read_and_their_chunks_are_reused() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     for number in 0..40 {
         bench.write(&format!("small/{number}"), &noise(number, 60_000));
     }
@@ -48,21 +48,25 @@ fn unchanged_files_are_not_read_and_their_chunks_are_reused() {
     let first = bench.save(None);
     assert_eq!((first.read_files, first.known_files), (44, 0));
     let mut base = bench.base(&first);
-    settled(&bench, &mut base);
-    assert!(base.is_all(&bench.walk()), "nothing has changed");
+    trust_all_stamps(&bench, &mut base);
+    assert!(base.has_same_content(&bench.walk()), "nothing has changed");
 
     bench.write("large/2", &noise(7, 2_000_000));
     bench.write("new", b"new");
     fs::remove_file(bench.path("from/small/3")).unwrap();
-    assert!(!base.is_all(&bench.walk()));
+    assert!(!base.has_same_content(&bench.walk()));
     // The other files are removed during the save, so that reading them would fail.
     let walked = bench.walk();
     for path in ["large/0", "large/3", "small/7"] {
         fs::rename(bench.path("from").join(path), bench.path("aside").with_extension(path.replace('/', "-")))
             .unwrap();
     }
-    let destination =
-        Destination { family: "from", key: Digest::of(b"key"), subject: Subject::default(), replaces: None };
+    let destination = DirectoryDestination {
+        family: "from",
+        key: Digest::of(b"key"),
+        subject: Subject::default(),
+        replaces: None,
+    };
     let second =
         save(&bench.store, &bench.open("from"), walked, Some(&base), destination, &Meter::default()).unwrap();
     assert_eq!(second.left_out, []);
@@ -83,7 +87,7 @@ fn unchanged_files_are_not_read_and_their_chunks_are_reused() {
 
 #[test]
 fn a_restore_that_changes_little_keeps_the_larger_index() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     for path in ["a", "b", "c"] {
         bench.write(path, path.as_bytes());
     }
@@ -95,8 +99,8 @@ fn a_restore_that_changes_little_keeps_the_larger_index() {
     let into = bench.path("from");
     bench.write("b", b"mine");
     let mut base = bench.base(&first);
-    settled(&bench, &mut base);
-    let options = Options { index: Some(&base.index), outside_links: false };
+    trust_all_stamps(&bench, &mut base);
+    let options = RestoreOptions { index: Some(&base.index), outside_links: false };
     let restored = restore(&bench.store, &second, &into, options, &Meter::default()).unwrap();
     assert_eq!((restored.written_files, restored.files), (1, 3));
     // `a` and `c` have the stamps of the first entry's index.
@@ -107,12 +111,12 @@ fn a_restore_that_changes_little_keeps_the_larger_index() {
 
 #[test]
 fn a_file_that_vanishes_is_left_out_with_its_unit() {
-    let bench = Bench::new();
-    let (gone, here) = (response(1), response(2));
+    let bench = TestDirectories::new();
+    let (gone, here) = (pip_response_path(1), pip_response_path(2));
     let save = || {
         let walked = bench.walk();
         fs::remove_file(bench.path("from").join(&gone)).unwrap();
-        let destination = Destination {
+        let destination = DirectoryDestination {
             family: "from",
             key: Digest::of(b"key"),
             subject: Subject::default(),
@@ -124,7 +128,7 @@ fn a_file_that_vanishes_is_left_out_with_its_unit() {
     bench.write(&(gone.clone() + ".body"), b"gone");
     bench.write(&here, b"here");
     let saved = save().unwrap();
-    assert_eq!(saved.left_out, [LeftOut { path: gone.clone().into(), reason: Reason::Vanished }]);
+    assert_eq!(saved.left_out, [LeftOutPath { path: gone.clone().into(), reason: LeftOutReason::Vanished }]);
     let listing = read_listing(&bench.store, &saved.saved.entry, true).unwrap();
     assert_eq!(listing.counts(), (1, 4));
     assert!(listing.find(here.as_ref()).is_some());
@@ -136,11 +140,11 @@ fn a_file_that_vanishes_is_left_out_with_its_unit() {
 
 #[test]
 fn files_are_read_again_if_chunks_of_the_earlier_entry_are_missing() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("large", &noise(1, 2_000_000));
     let first = bench.save(None);
     let mut base = bench.base(&first);
-    settled(&bench, &mut base);
+    trust_all_stamps(&bench, &mut base);
     fs::remove_dir_all(bench.path("store/chunks")).unwrap();
     let second = bench.save(Some(&base));
     assert_eq!(second.read_files, 1);
@@ -150,7 +154,7 @@ fn files_are_read_again_if_chunks_of_the_earlier_entry_are_missing() {
 
 #[test]
 fn unchanged_files_keep_their_inode_in_a_restore() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("same", b"same");
     bench.write("edited", b"edited");
     age(&bench.path("from"));
@@ -168,7 +172,7 @@ fn unchanged_files_keep_their_inode_in_a_restore() {
 
 #[test]
 fn saving_does_not_update_access_times_and_restoring_sets_them() {
-    let bench = Bench::new();
+    let bench = TestDirectories::new();
     bench.write("file", &noise(1, 300_000));
     let used = filetime::FileTime::from_unix_time(1_600_000_000, 0);
     let modified = filetime::FileTime::from_unix_time(1_500_000_000, 0);
@@ -183,8 +187,8 @@ fn saving_does_not_update_access_times_and_restoring_sets_them() {
 
 #[test]
 fn a_file_that_keeps_changing_is_left_out_and_reported() {
-    let bench = Bench::new();
-    let (still, moving) = (response(1), response(2));
+    let bench = TestDirectories::new();
+    let (still, moving) = (pip_response_path(1), pip_response_path(2));
     bench.write(&still, b"still");
     bench.write(&moving, &noise(1, 8_000_000));
     let path = bench.path("from").join(&moving);
@@ -204,27 +208,30 @@ fn a_file_that_keeps_changing_is_left_out_and_reported() {
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         saved
     });
-    assert_eq!(saved.left_out, [LeftOut { path: moving.clone().into(), reason: Reason::Changing }]);
+    assert_eq!(
+        saved.left_out,
+        [LeftOutPath { path: moving.clone().into(), reason: LeftOutReason::Changing }]
+    );
     bench.restore(&saved.saved.entry).unwrap();
     assert!(bench.path("to").join(still).exists() && !bench.path("to").join(moving).exists());
 }
 
 #[test]
 fn an_entry_is_not_replaced_by_an_empty_one() {
-    let bench = Bench::new();
-    assert_eq!(shrunk(None, None), Some(Shrunk::Missing));
+    let bench = TestDirectories::new();
+    assert_eq!(check_shrink(None, None), Some(ShrinkReason::Missing));
     fs::create_dir_all(bench.path("from/only/directories")).unwrap();
-    assert_eq!(shrunk(Some(&bench.walk()), None), Some(Shrunk::Empty));
+    assert_eq!(check_shrink(Some(&bench.walk()), None), Some(ShrinkReason::Empty));
     bench.write("file", &[0; 999]);
     for (before, refused) in
         [(None, false), (Some(1 << 20), false), (Some((1 << 20) + 1), true), (Some(u64::MAX), true)]
     {
-        assert_eq!(shrunk(Some(&bench.walk()), before).is_some(), refused, "{before:?}");
+        assert_eq!(check_shrink(Some(&bench.walk()), before).is_some(), refused, "{before:?}");
     }
     bench.write("file", &vec![0; 110_000]);
-    assert_eq!(shrunk(Some(&bench.walk()), Some(1_100_000)), None);
+    assert_eq!(check_shrink(Some(&bench.walk()), Some(1_100_000)), None);
     assert_eq!(
-        shrunk(Some(&bench.walk()), Some(1_100_010)),
-        Some(Shrunk::Smaller { now: 110_000, before: 1_100_010 })
+        check_shrink(Some(&bench.walk()), Some(1_100_010)),
+        Some(ShrinkReason::Smaller { now: 110_000, before: 1_100_010 })
     );
 }

@@ -25,19 +25,19 @@ pub(super) const METHODS: [&str; 4] = [
     "/moby.filesync.v1.Auth/VerifyTokenAuthority",
 ];
 
-pub(super) fn service(login: Login) -> io::Result<AuthServer<Provider>> {
+pub(super) fn service(login: Login) -> io::Result<AuthServer<AuthProvider>> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;
-    Ok(AuthServer::new(Provider { login, seed }))
+    Ok(AuthServer::new(AuthProvider { login, seed }))
 }
 
-pub(super) struct Provider {
+pub(super) struct AuthProvider {
     login: Login,
     /// Mixed into the signing key, so that an engine that chooses the salt cannot derive the password.
     seed: [u8; 32],
 }
 
-impl Provider {
+impl AuthProvider {
     async fn credentials_for(&self, host: &str) -> Result<Credentials, Status> {
         self.login.credentials(host).await.map_err(|error| Status::internal(error.to_string()))
     }
@@ -54,7 +54,7 @@ impl Provider {
 }
 
 #[tonic::async_trait]
-impl Auth for Provider {
+impl Auth for AuthProvider {
     async fn credentials(
         &self,
         request: Request<CredentialsRequest>,

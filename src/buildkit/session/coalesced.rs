@@ -11,35 +11,35 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Maximum number of bytes in one write.
-const LARGEST: usize = 128 << 10;
+const MAX_WRITE: usize = 128 << 10;
 
 /// A connection whose small writes are coalesced.
 pub(super) struct Coalesced<S> {
     inner: S,
-    waiting: Vec<u8>,
+    buffer: Vec<u8>,
     /// Number of bytes of `waiting` that the connection has accepted.
-    taken: usize,
+    accepted: usize,
     /// `true` if something was written since the last flush request.
-    is_fresh: bool,
+    has_new_data: bool,
 }
 
 impl<S> Coalesced<S> {
     pub(super) fn new(inner: S) -> Self {
-        Self { inner, waiting: Vec::with_capacity(LARGEST), taken: 0, is_fresh: false }
+        Self { inner, buffer: Vec::with_capacity(MAX_WRITE), accepted: 0, has_new_data: false }
     }
 }
 
 impl<S: AsyncWrite + Unpin> Coalesced<S> {
     fn drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while self.taken < self.waiting.len() {
-            let written = Pin::new(&mut self.inner).poll_write(context, &self.waiting[self.taken..]);
+        while self.accepted < self.buffer.len() {
+            let written = Pin::new(&mut self.inner).poll_write(context, &self.buffer[self.accepted..]);
             match ready!(written)? {
                 0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                written => self.taken += written,
+                written => self.accepted += written,
             }
         }
-        self.waiting.clear();
-        self.taken = 0;
+        self.buffer.clear();
+        self.accepted = 0;
         Poll::Ready(Ok(()))
     }
 }
@@ -60,17 +60,17 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Coalesced<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.waiting.len() == LARGEST {
+        if self.buffer.len() == MAX_WRITE {
             ready!(self.drain(context))?;
         }
-        let count = bytes.len().min(LARGEST - self.waiting.len());
-        self.waiting.extend_from_slice(&bytes[..count]);
-        self.is_fresh = true;
+        let count = bytes.len().min(MAX_WRITE - self.buffer.len());
+        self.buffer.extend_from_slice(&bytes[..count]);
+        self.has_new_data = true;
         Poll::Ready(Ok(count))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if std::mem::take(&mut self.is_fresh) {
+        if std::mem::take(&mut self.has_new_data) {
             context.waker().wake_by_ref();
             return Poll::Ready(Ok(()));
         }
@@ -93,9 +93,9 @@ mod tests {
 
     /// Records the size of each write.
     #[derive(Clone, Default)]
-    struct Noted(Arc<Mutex<Vec<usize>>>);
+    struct WriteSizes(Arc<Mutex<Vec<usize>>>);
 
-    impl AsyncWrite for Noted {
+    impl AsyncWrite for WriteSizes {
         fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             self.0.lock().unwrap().push(bytes.len());
             Poll::Ready(Ok(bytes.len()))
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn consecutive_frames_become_one_write_and_the_last_frame_is_not_delayed() {
-        let noted = Noted::default();
+        let noted = WriteSizes::default();
         let mut stream = Coalesced::new(noted.clone());
         let mut context = Context::from_waker(Waker::noop());
         let frame = vec![0; 16 << 10];
@@ -121,8 +121,8 @@ mod tests {
             assert!(matches!(written, Poll::Ready(Ok(count)) if count == frame.len()));
             assert!(Pin::new(&mut stream).poll_flush(&mut context).is_ready());
         }
-        assert_eq!(*noted.0.lock().unwrap(), [LARGEST]);
+        assert_eq!(*noted.0.lock().unwrap(), [MAX_WRITE]);
         assert!(Pin::new(&mut stream).poll_flush(&mut context).is_ready());
-        assert_eq!(*noted.0.lock().unwrap(), [LARGEST, frame.len()]);
+        assert_eq!(*noted.0.lock().unwrap(), [MAX_WRITE, frame.len()]);
     }
 }

@@ -51,19 +51,20 @@ pub(super) fn directory_service(path: PathBuf) -> tree::FileSendServer<TreeRecei
 
 pub(super) struct FileReceiver(Mutex<Option<OutputFile>>);
 
-type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
 impl bytes::FileSend for FileReceiver {
-    type DiffCopyStream = Answers<BytesMessage>;
+    type DiffCopyStream = ResponseStream<BytesMessage>;
 
     async fn diff_copy(
         &self,
         request: Request<Streaming<BytesMessage>>,
     ) -> Result<Response<Self::DiffCopyStream>, Status> {
         let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let mut sink =
-            Sink::open(file.ok_or_else(|| Status::already_exists("the engine sent the output twice"))?)?;
+        let mut sink = OutputSink::open(
+            file.ok_or_else(|| Status::already_exists("the engine sent the output twice"))?,
+        )?;
         let mut incoming = request.into_inner();
         while let Some(message) = incoming.message().await? {
             // Blocking writes: the next message is read only when this one was written.
@@ -74,12 +75,12 @@ impl bytes::FileSend for FileReceiver {
     }
 }
 
-enum Sink {
+enum OutputSink {
     Path(PendingFile, PathBuf),
     Stream(Box<dyn Write + Send>),
 }
 
-impl Sink {
+impl OutputSink {
     fn open(file: OutputFile) -> Result<Self, Status> {
         match file {
             OutputFile::Stream(stream) => Ok(Self::Stream(stream)),
@@ -126,7 +127,7 @@ pub(super) struct TreeReceiver(PathBuf);
 
 #[tonic::async_trait]
 impl tree::FileSend for TreeReceiver {
-    type DiffCopyStream = Answers<Packet>;
+    type DiffCopyStream = ResponseStream<Packet>;
 
     async fn diff_copy(
         &self,

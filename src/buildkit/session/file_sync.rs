@@ -28,7 +28,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::header_text::{text, texts};
-use crate::context::{self, EntryKind, Filter};
+use crate::context::{self, ContextEntryKind, Filter};
 
 pub(super) const METHODS: [&str; 2] =
     ["/moby.filesync.v1.FileSync/DiffCopy", "/moby.filesync.v1.FileSync/TarStream"];
@@ -107,7 +107,7 @@ impl FileSync for Directories {
 }
 
 /// Files that were announced but not requested yet, by id.
-type Announced = Arc<Mutex<HashMap<u32, PathBuf>>>;
+type AnnouncedFiles = Arc<Mutex<HashMap<u32, PathBuf>>>;
 
 async fn send(
     root: PathBuf,
@@ -115,7 +115,7 @@ async fn send(
     mut incoming: Streaming<Packet>,
     outgoing: &Outgoing,
 ) -> Result<(), Status> {
-    let announced = Announced::default();
+    let announced = AnnouncedFiles::default();
     let (requests, queue) = mpsc::unbounded_channel::<(u32, PathBuf)>();
     let queue = Arc::new(Mutex::new(queue));
     let mut tasks = tokio::task::JoinSet::new();
@@ -163,7 +163,12 @@ async fn send(
     outgoing.send(Ok(fin)).await.map_err(|_| Status::cancelled("the engine closed the connection"))
 }
 
-fn announce(root: &Path, filter: &Filter, announced: &Announced, outgoing: &Outgoing) -> Result<(), Status> {
+fn announce(
+    root: &Path,
+    filter: &Filter,
+    announced: &AnnouncedFiles,
+    outgoing: &Outgoing,
+) -> Result<(), Status> {
     let failed = |error: context::ContextError| {
         let source = std::error::Error::source(&error);
         Status::internal(source.map_or(error.to_string(), |source| format!("{error}: {source}")))
@@ -171,7 +176,10 @@ fn announce(root: &Path, filter: &Filter, announced: &Announced, outgoing: &Outg
     for (id, entry) in (0..).zip(context::walk(root, filter).map_err(failed)?) {
         let entry = entry.map_err(failed)?;
         // A socket is sent as an empty file, and a hard link may be requested as well.
-        if matches!(entry.kind, EntryKind::File | EntryKind::HardLink(_) | EntryKind::Socket) {
+        if matches!(
+            entry.kind,
+            ContextEntryKind::File | ContextEntryKind::HardLink(_) | ContextEntryKind::Socket
+        ) {
             let mut announced = announced.lock().unwrap_or_else(PoisonError::into_inner);
             announced.insert(id, entry.absolute.clone());
         }
@@ -180,7 +188,7 @@ fn announce(root: &Path, filter: &Filter, announced: &Announced, outgoing: &Outg
     put(outgoing, Packet::default())
 }
 
-fn stat(entry: context::Entry) -> Stat {
+fn stat(entry: context::ContextEntry) -> Stat {
     let metadata = &entry.metadata;
     let mut stat = Stat {
         mode: context::go_mode(metadata),
@@ -191,11 +199,14 @@ fn stat(entry: context::Entry) -> Stat {
         ..Stat::default()
     };
     match entry.kind {
-        EntryKind::Symlink(name) | EntryKind::HardLink(name) => stat.linkname = name,
-        EntryKind::CharDevice { major, minor } | EntryKind::BlockDevice { major, minor } => {
+        ContextEntryKind::Symlink(name) | ContextEntryKind::HardLink(name) => stat.linkname = name,
+        ContextEntryKind::CharDevice { major, minor } | ContextEntryKind::BlockDevice { major, minor } => {
             (stat.devmajor, stat.devminor) = (i64::from(major), i64::from(minor));
         }
-        EntryKind::File | EntryKind::Directory | EntryKind::Fifo | EntryKind::Socket => {}
+        ContextEntryKind::File
+        | ContextEntryKind::Directory
+        | ContextEntryKind::Fifo
+        | ContextEntryKind::Socket => {}
     }
     stat
 }

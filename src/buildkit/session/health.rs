@@ -11,17 +11,17 @@ use tonic::{Request, Response, Status};
 
 pub(super) const METHODS: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"];
 
-pub(super) fn service() -> HealthServer<Alive> {
-    HealthServer::new(Alive)
+pub(super) fn service() -> HealthServer<SessionHealth> {
+    HealthServer::new(SessionHealth)
 }
 
 /// Reports the session as serving for as long as it is able to respond.
-pub(super) struct Alive;
+pub(super) struct SessionHealth;
 
 const SERVING: HealthCheckResponse = HealthCheckResponse { status: ServingStatus::Serving as i32 };
 
 #[tonic::async_trait]
-impl Health for Alive {
+impl Health for SessionHealth {
     async fn check(
         &self,
         _request: Request<HealthCheckRequest>,

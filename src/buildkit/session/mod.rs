@@ -86,7 +86,7 @@ impl Session {
     }
 
     /// Waits until the connection has ended.
-    pub(super) async fn closed(&mut self) {
+    pub(super) async fn wait_closed(&mut self) {
         // A panic in a handler ends the connection like any other error.
         drop((&mut self.serving).await);
     }

@@ -30,14 +30,14 @@ impl fmt::Debug for SecretSource {
     }
 }
 
-pub(super) fn service(secrets: BTreeMap<String, SecretSource>) -> SecretsServer<Provider> {
-    SecretsServer::new(Provider(secrets))
+pub(super) fn service(secrets: BTreeMap<String, SecretSource>) -> SecretsServer<SecretProvider> {
+    SecretsServer::new(SecretProvider(secrets))
 }
 
-pub(super) struct Provider(BTreeMap<String, SecretSource>);
+pub(super) struct SecretProvider(BTreeMap<String, SecretSource>);
 
 #[tonic::async_trait]
-impl Secrets for Provider {
+impl Secrets for SecretProvider {
     async fn get_secret(
         &self,
         request: Request<GetSecretRequest>,

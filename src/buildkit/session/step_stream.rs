@@ -13,9 +13,9 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Status, Streaming};
 
 /// Number of messages queued in each direction.
-const WAITING: usize = 8;
+const QUEUE_LENGTH: usize = 8;
 /// Size of a message to the step in bytes.
-const MESSAGE: usize = 256 << 10;
+const MESSAGE_SIZE: usize = 256 << 10;
 
 /// A connection that a step opened. It ends with the solve.
 ///
@@ -36,7 +36,7 @@ pub(crate) struct StepReader {
 #[derive(Debug)]
 pub(crate) struct StepWriter {
     messages: mpsc::Sender<Vec<u8>>,
-    waiting: Vec<u8>,
+    buffer: Vec<u8>,
 }
 
 impl Read for StepReader {
@@ -55,19 +55,19 @@ impl Read for StepReader {
 
 impl Write for StepWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.waiting.len() == MESSAGE {
+        if self.buffer.len() == MESSAGE_SIZE {
             self.flush()?;
         }
-        let count = bytes.len().min(MESSAGE - self.waiting.len());
-        self.waiting.extend_from_slice(&bytes[..count]);
+        let count = bytes.len().min(MESSAGE_SIZE - self.buffer.len());
+        self.buffer.extend_from_slice(&bytes[..count]);
         Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if self.waiting.is_empty() {
+        if self.buffer.is_empty() {
             return Ok(());
         }
-        let message = std::mem::replace(&mut self.waiting, Vec::with_capacity(MESSAGE));
+        let message = std::mem::replace(&mut self.buffer, Vec::with_capacity(MESSAGE_SIZE));
         let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "the step has ended");
         self.messages.blocking_send(message).map_err(gone)
     }
@@ -78,11 +78,11 @@ pub(super) fn connect(
     streams: &mpsc::Sender<StepStream>,
     mut from_step: Streaming<BytesMessage>,
 ) -> Result<impl Stream<Item = Result<BytesMessage, Status>> + Send + use<>, Status> {
-    let (incoming, messages) = mpsc::channel(WAITING);
-    let (to_step, outgoing) = mpsc::channel(WAITING);
+    let (incoming, messages) = mpsc::channel(QUEUE_LENGTH);
+    let (to_step, outgoing) = mpsc::channel(QUEUE_LENGTH);
     let stream = StepStream {
         reader: StepReader { messages, current: Bytes::new() },
-        writer: StepWriter { messages: to_step, waiting: Vec::with_capacity(MESSAGE) },
+        writer: StepWriter { messages: to_step, buffer: Vec::with_capacity(MESSAGE_SIZE) },
     };
     streams
         .try_send(stream)

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 /// Length in bytes at which a line is split, so that a step that never ends its lines cannot exhaust memory.
-const LONGEST: usize = 64 * 1024;
+const MAX_LINE_BYTES: usize = 64 * 1024;
 
 /// One line of a step's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,16 +40,16 @@ impl fmt::Display for LogLine {
 #[derive(Debug, Clone, Default)]
 pub(super) struct OpenLine {
     bytes: Vec<u8>,
-    began: Option<Timestamp>,
-    returned: bool,
+    started: Option<Timestamp>,
+    has_carriage_return: bool,
 }
 
 /// A line with the time of its first byte.
-pub(super) type Dated = (Option<Timestamp>, String);
+pub(super) type DatedLine = (Option<Timestamp>, String);
 
 impl OpenLine {
     /// Adds bytes and returns the lines that they completed.
-    pub(super) fn push(&mut self, mut data: &[u8], at: Option<Timestamp>) -> Vec<Dated> {
+    pub(super) fn push(&mut self, mut data: &[u8], at: Option<Timestamp>) -> Vec<DatedLine> {
         let mut lines = Vec::new();
         while let Some(&first) = data.first() {
             match first {
@@ -58,23 +58,23 @@ impl OpenLine {
                     data = &data[1..];
                 }
                 b'\r' => {
-                    self.returned = true;
+                    self.has_carriage_return = true;
                     data = &data[1..];
                 }
                 _ => {
-                    if std::mem::take(&mut self.returned) {
+                    if std::mem::take(&mut self.has_carriage_return) {
                         self.bytes.clear();
-                        self.began = None;
+                        self.started = None;
                     }
                     if self.bytes.is_empty() {
-                        self.began = at;
+                        self.started = at;
                     }
                     let end = data.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-                    let taken = end.unwrap_or(data.len()).min(LONGEST - self.bytes.len());
+                    let taken = end.unwrap_or(data.len()).min(MAX_LINE_BYTES - self.bytes.len());
                     self.bytes.extend_from_slice(&data[..taken]);
                     data = &data[taken..];
-                    if self.bytes.len() == LONGEST {
-                        lines.push(self.break_off());
+                    if self.bytes.len() == MAX_LINE_BYTES {
+                        lines.push(self.split_long_line());
                     }
                 }
             }
@@ -83,29 +83,29 @@ impl OpenLine {
     }
 
     /// Ends the unfinished line and returns it, if there is one.
-    pub(super) fn close(&mut self) -> Option<Dated> {
+    pub(super) fn close(&mut self) -> Option<DatedLine> {
         (!self.bytes.is_empty()).then(|| self.take(None))
     }
 
     /// Returns the unfinished line, if there is one.
-    pub(super) fn so_far(&self) -> Option<Dated> {
-        (!self.bytes.is_empty()).then(|| (self.began, String::from_utf8_lossy(&self.bytes).into_owned()))
+    pub(super) fn partial(&self) -> Option<DatedLine> {
+        (!self.bytes.is_empty()).then(|| (self.started, String::from_utf8_lossy(&self.bytes).into_owned()))
     }
 
-    fn take(&mut self, at: Option<Timestamp>) -> Dated {
+    fn take(&mut self, at: Option<Timestamp>) -> DatedLine {
         let line = Self::take_bytes(&mut self.bytes);
-        self.returned = false;
-        (self.began.take().or(at), line)
+        self.has_carriage_return = false;
+        (self.started.take().or(at), line)
     }
 
     /// Splits a line that is too long, but not in the middle of a character.
-    fn break_off(&mut self) -> Dated {
+    fn split_long_line(&mut self) -> DatedLine {
         let complete = match std::str::from_utf8(&self.bytes) {
             Err(error) if error.error_len().is_none() => error.valid_up_to(),
             _ => self.bytes.len(),
         };
         let rest = self.bytes.split_off(complete);
-        let line = (self.began, Self::take_bytes(&mut self.bytes));
+        let line = (self.started, Self::take_bytes(&mut self.bytes));
         self.bytes = rest;
         line
     }
@@ -150,10 +150,10 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_is_split_between_characters() {
-        let endless = "x€".repeat(LONGEST);
+        let endless = "x€".repeat(MAX_LINE_BYTES);
         let broken = lines([endless.as_bytes()]);
         assert!(broken.len() > 1);
-        assert!(broken.iter().all(|line| line.len() <= LONGEST && !line.contains('\u{fffd}')));
+        assert!(broken.iter().all(|line| line.len() <= MAX_LINE_BYTES && !line.contains('\u{fffd}')));
         assert_eq!(broken.concat(), endless);
     }
 

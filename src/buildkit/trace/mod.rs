@@ -21,7 +21,7 @@ use super::status::{StatusUpdate, Vertex};
 pub(crate) use log_line::LogLine;
 pub(crate) use runs::elapsed;
 pub(crate) use step::{StepKind, StepRecord};
-pub(crate) use vertex::{State, VertexTrace};
+pub(crate) use vertex::{VertexState, VertexTrace};
 
 /// Identifies a vertex or group of one [`Trace`]; ids increase in the order of first appearance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,7 +29,7 @@ pub(crate) struct VertexId(usize);
 
 /// A change of the trace by one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Change {
+pub(crate) enum TraceChange {
     /// The vertex was announced, started, ended or renamed.
     Vertex(VertexId),
     /// The progress row with this index in [`VertexTrace::statuses`] is new or changed.
@@ -40,7 +40,7 @@ pub(crate) enum Change {
     Line(VertexId, LogLine),
 }
 
-impl Change {
+impl TraceChange {
     pub(crate) fn vertex(&self) -> VertexId {
         match self {
             Self::Vertex(id) | Self::Status(id, _) | Self::Warning(id, _) | Self::Line(id, _) => *id,
@@ -49,7 +49,7 @@ impl Change {
 }
 
 /// The changes of one message: vertexes first, then rows, warnings and lines.
-pub(crate) type Changes = Vec<Change>;
+pub(crate) type TraceChanges = Vec<TraceChange>;
 
 /// The accumulated state of a status stream.
 #[derive(Debug, Clone, Default)]
@@ -62,31 +62,33 @@ pub(crate) struct Trace {
 }
 
 impl Trace {
-    pub(crate) fn apply(&mut self, update: StatusUpdate) -> Changes {
+    pub(crate) fn apply(&mut self, update: StatusUpdate) -> TraceChanges {
         let mut changes = Vec::new();
         for vertex in update.vertexes {
             self.started = self.started.or(vertex.started);
             self.latest = self.latest.max(vertex.started).max(vertex.completed);
-            let id = self.place_of(&vertex);
-            if self.vertexes[id.0].put(vertex) {
-                changes.push(Change::Vertex(id));
+            let id = self.find_or_insert_vertex(&vertex);
+            if self.vertexes[id.0].apply(vertex) {
+                changes.push(TraceChange::Vertex(id));
             }
         }
         for status in update.statuses {
             self.latest = self.latest.max(status.timestamp);
-            let id = self.known_or_new(&status.vertex);
-            changes.extend(self.vertexes[id.0].put_status(status).map(|index| Change::Status(id, index)));
+            let id = self.find_or_insert(&status.vertex);
+            changes
+                .extend(self.vertexes[id.0].apply_status(status).map(|index| TraceChange::Status(id, index)));
         }
         for warning in update.warnings {
-            let id = self.known_or_new(&warning.vertex);
-            changes.push(Change::Warning(id, self.vertexes[id.0].put_warning(warning)));
+            let id = self.find_or_insert(&warning.vertex);
+            changes.push(TraceChange::Warning(id, self.vertexes[id.0].add_warning(warning)));
         }
-        let mut touched: BTreeSet<_> = changes.iter().map(Change::vertex).collect();
+        let mut touched: BTreeSet<_> = changes.iter().map(TraceChange::vertex).collect();
         for log in update.logs {
             self.latest = self.latest.max(log.timestamp);
-            let id = self.known_or_new(&log.vertex);
+            let id = self.find_or_insert(&log.vertex);
             touched.insert(id);
-            changes.extend(self.vertexes[id.0].write(&log).into_iter().map(|line| Change::Line(id, line)));
+            changes
+                .extend(self.vertexes[id.0].write(&log).into_iter().map(|line| TraceChange::Line(id, line)));
         }
         // A message may contain the end of a vertex together with its last output, so unfinished lines are closed only
         // after both were applied.
@@ -97,21 +99,21 @@ impl Trace {
     }
 
     /// Ends the unfinished lines of all vertexes after the end of the stream.
-    pub(crate) fn close(&mut self) -> Changes {
+    pub(crate) fn close(&mut self) -> TraceChanges {
         (0..self.vertexes.len()).flat_map(|index| self.close_lines(VertexId(index))).collect()
     }
 
     /// Marks cached steps as run if they ran in an earlier solve of the same Dockerfile.
     ///
     /// Steps are identified by name, because some engines include the session in their digests.
-    pub(crate) fn credit(&mut self, earlier: &Self) {
+    pub(crate) fn adopt_runs(&mut self, earlier: &Self) {
         let ran: HashMap<&str, &VertexTrace> = (earlier.vertexes.iter())
-            .filter(|vertex| vertex.state() == State::Done)
+            .filter(|vertex| vertex.state() == VertexState::Done)
             .map(|vertex| (vertex.name(), vertex))
             .collect();
         for vertex in self.vertexes.iter_mut().filter(|vertex| vertex.is_cached()) {
             if let Some(before) = ran.get(vertex.name()) {
-                vertex.ran_before(before);
+                vertex.adopt_runs_of(before);
             }
         }
     }
@@ -130,7 +132,7 @@ impl Trace {
     ///
     /// An unusable cache import fails its vertex but not the build, so a build with failures may still have succeeded.
     pub(crate) fn failures(&self) -> impl Iterator<Item = &VertexTrace> {
-        self.vertexes.iter().filter(|vertex| vertex.state() == State::Failed)
+        self.vertexes.iter().filter(|vertex| vertex.state() == VertexState::Failed)
     }
 
     /// Returns the start of the first vertex, by the builder's clock.
@@ -143,13 +145,13 @@ impl Trace {
         self.latest
     }
 
-    fn close_lines(&mut self, id: VertexId) -> impl Iterator<Item = Change> + use<> {
-        self.vertexes[id.0].close_lines().into_iter().map(move |line| Change::Line(id, line))
+    fn close_lines(&mut self, id: VertexId) -> impl Iterator<Item = TraceChange> + use<> {
+        self.vertexes[id.0].close_lines().into_iter().map(move |line| TraceChange::Line(id, line))
     }
 
-    fn place_of(&mut self, vertex: &Vertex) -> VertexId {
+    fn find_or_insert_vertex(&mut self, vertex: &Vertex) -> VertexId {
         let Some((group, name)) = &vertex.progress_group else {
-            return self.known_or_new(&vertex.digest);
+            return self.find_or_insert(&vertex.digest);
         };
         let known = self.by_group.get(group).copied();
         let id = known.unwrap_or_else(|| self.push(VertexTrace::new(group.clone(), Some(name.clone()))));
@@ -158,7 +160,7 @@ impl Trace {
         id
     }
 
-    fn known_or_new(&mut self, digest: &str) -> VertexId {
+    fn find_or_insert(&mut self, digest: &str) -> VertexId {
         if let Some(id) = self.by_digest.get(digest) {
             return *id;
         }
@@ -218,7 +220,7 @@ mod tests {
         assert_eq!(lines(&trace, "a"), [""; 0]);
         let changes = trace.apply(Script::new().done("a", "RUN a", 0, 500).log("a", 20, " whole").update());
         assert_eq!(lines(&trace, "a"), ["0.010 half whole"]);
-        assert!(matches!(changes.as_slice(), [Change::Vertex(_), Change::Line(..)]), "{changes:?}");
+        assert!(matches!(changes.as_slice(), [TraceChange::Vertex(_), TraceChange::Line(..)]), "{changes:?}");
     }
 
     #[test]
@@ -228,10 +230,13 @@ mod tests {
         trace.apply(grouped(Script::new().done("a", "copy", 0, 300)).update());
         trace.apply(grouped(Script::new().start("b", "merge", 200)).update());
         let group = trace.vertex("b").unwrap();
-        assert_eq!((group.name(), group.state()), ("[2/2] COPY --link . .", State::Running));
+        assert_eq!((group.name(), group.state()), ("[2/2] COPY --link . .", VertexState::Running));
         trace.apply(grouped(Script::new().done("b", "merge", 200, 700)).update());
         let group = trace.vertex("a").unwrap();
-        assert_eq!((group.state(), group.duration(at(9_000))), (State::Done, Duration::from_millis(700)));
+        assert_eq!(
+            (group.state(), group.duration(at(9_000))),
+            (VertexState::Done, Duration::from_millis(700))
+        );
         assert_eq!(trace.vertexes().count(), 1);
     }
 
@@ -241,8 +246,8 @@ mod tests {
         before.apply(Script::new().done("a", "[2/3] RUN a", 0, 500).cached("b", "[3/3] RUN b", 0).update());
         let again = Script::new().cached("x", "[2/3] RUN a", 0).cached("y", "[3/3] RUN b", 0);
         trace.apply(again.update());
-        trace.credit(&before);
-        let steps: Vec<_> = trace.steps().into_iter().map(|step| (step.digest, step.cached)).collect();
+        trace.adopt_runs(&before);
+        let steps: Vec<_> = trace.steps().into_iter().map(|step| (step.digest, step.is_cached)).collect();
         assert_eq!(steps, [("x".to_owned(), false), ("y".to_owned(), true)]);
         assert_eq!(trace.vertex("x").unwrap().duration(at(9_000)), Duration::from_millis(500));
     }
@@ -268,7 +273,7 @@ mod tests {
         trace.apply(Script::new().failed("b", "RUN b", 0, 5, "exit code: 1").update());
         let failed: Vec<_> = trace.failures().map(VertexTrace::digest).collect();
         assert_eq!(failed, ["b"]);
-        assert_eq!(trace.vertex("a").unwrap().state(), State::Cancelled);
+        assert_eq!(trace.vertex("a").unwrap().state(), VertexState::Cancelled);
     }
 
     #[test]
@@ -276,7 +281,7 @@ mod tests {
         let mut trace = Trace::default();
         trace.apply(Script::new().start("a", "RUN a", 0).update());
         assert_eq!(trace.apply(Script::new().announce("a", "RUN a").update()), []);
-        assert_eq!(trace.vertex("a").unwrap().state(), State::Running);
+        assert_eq!(trace.vertex("a").unwrap().state(), VertexState::Running);
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use std::time::Duration;
 
 use super::Trace;
-use super::vertex::{State, VertexTrace, is_cancellation};
+use super::vertex::{VertexState, VertexTrace, is_cancellation};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StepKind {
@@ -88,7 +88,7 @@ pub(crate) struct StepRecord {
     /// The digest of the vertex; for a group, of its first one.
     pub(crate) digest: String,
     pub(crate) name: String,
-    pub(crate) cached: bool,
+    pub(crate) is_cached: bool,
     /// The time that the vertex was running; overlapping runs count once.
     pub(crate) duration: Duration,
     /// The reason for a failure or cancellation.
@@ -123,11 +123,11 @@ impl Trace {
     ///
     /// The duration of a running one ends at the latest time in the stream.
     pub(crate) fn steps(&self) -> Vec<StepRecord> {
-        self.reached()
+        self.reached_vertexes()
             .map(|vertex| StepRecord {
                 digest: vertex.digest().to_owned(),
                 name: vertex.name().to_owned(),
-                cached: vertex.is_cached(),
+                is_cached: vertex.is_cached(),
                 duration: self.latest().map(|latest| vertex.duration(latest)).unwrap_or_default(),
                 error: vertex.error().map(str::to_owned),
             })
@@ -140,7 +140,7 @@ impl Trace {
     /// counts once, and as cached only if all of them are.
     pub(crate) fn counted_steps(&self) -> StepCounts {
         let mut instructions: Vec<(&str, bool)> = self
-            .reached()
+            .reached_vertexes()
             .filter(|vertex| StepKind::of(vertex.name()).is_counted())
             .map(|vertex| (vertex.name(), vertex.is_cached()))
             .collect();
@@ -153,8 +153,8 @@ impl Trace {
         }
     }
 
-    fn reached(&self) -> impl Iterator<Item = &VertexTrace> {
-        self.vertexes().map(|(_, vertex)| vertex).filter(|vertex| vertex.state() != State::Waiting)
+    fn reached_vertexes(&self) -> impl Iterator<Item = &VertexTrace> {
+        self.vertexes().map(|(_, vertex)| vertex).filter(|vertex| vertex.state() != VertexState::Waiting)
     }
 }
 

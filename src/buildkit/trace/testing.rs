@@ -53,7 +53,7 @@ impl Script {
 
     pub(crate) fn cached(self, digest: &str, name: &str, when: i64) -> Self {
         let mut script = self.done(digest, name, when, when);
-        script.0.vertexes.iter_mut().for_each(|vertex| vertex.cached |= vertex.digest == digest);
+        script.0.vertexes.iter_mut().for_each(|vertex| vertex.is_cached |= vertex.digest == digest);
         script
     }
 

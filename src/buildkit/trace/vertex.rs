@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::log_line::{Dated, LogLine, OpenLine};
+use super::log_line::{DatedLine, LogLine, OpenLine};
 use super::runs::{Runs, covered, elapsed};
 use crate::buildkit::status::{Vertex, VertexLog, VertexStatus, VertexWarning};
 
@@ -17,7 +17,7 @@ use crate::buildkit::status::{Vertex, VertexLog, VertexStatus, VertexWarning};
 const REMEMBERED_LINES: usize = 20;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum VertexState {
     Waiting,
     Running,
     /// Ended with a result from a cache.
@@ -29,7 +29,7 @@ pub(crate) enum State {
     Failed,
 }
 
-impl State {
+impl VertexState {
     pub(crate) fn is_over(self) -> bool {
         !matches!(self, Self::Waiting | Self::Running)
     }
@@ -40,17 +40,17 @@ impl State {
 pub(crate) struct VertexTrace {
     key: String,
     group_name: Option<String>,
-    members: Vec<Member>,
+    members: Vec<GroupMember>,
     statuses: Vec<VertexStatus>,
     warnings: Vec<VertexWarning>,
     /// The first layer that was pulled a second time.
     pulled_again: Option<String>,
-    open: Vec<(i64, OpenLine)>,
+    open_output: Vec<(i64, OpenLine)>,
     lines: VecDeque<LogLine>,
 }
 
 #[derive(Debug, Clone, Default)]
-struct Member {
+struct GroupMember {
     vertex: Vertex,
     /// `true` if the vertex was ever reported as cached.
     was_cached: bool,
@@ -69,7 +69,7 @@ impl VertexTrace {
             statuses: Vec::new(),
             warnings: Vec::new(),
             pulled_again: None,
-            open: Vec::new(),
+            open_output: Vec::new(),
             lines: VecDeque::new(),
         }
     }
@@ -94,8 +94,8 @@ impl VertexTrace {
         // If a result from a registry is needed after all, it is fetched in a further run that is not reported as
         // cached.
         let has_fetched = || self.statuses.iter().any(|status| is_fetched_layer(&status.id));
-        let cached = |member: &Member| {
-            !member.has_failed && (member.vertex.cached || member.was_cached && has_fetched())
+        let cached = |member: &GroupMember| {
+            !member.has_failed && (member.vertex.is_cached || member.was_cached && has_fetched())
         };
         started.peek().is_some() && started.all(cached)
     }
@@ -106,15 +106,15 @@ impl VertexTrace {
         errors().filter(|error| !error.is_empty()).min_by_key(|error| is_cancellation(error))
     }
 
-    pub(crate) fn state(&self) -> State {
+    pub(crate) fn state(&self) -> VertexState {
         let ended = match self.error() {
-            Some(error) if is_cancellation(error) => State::Cancelled,
-            Some(_) => State::Failed,
-            None if self.first_start().is_none() => State::Waiting,
-            None if self.is_cached() => State::Cached,
-            None => State::Done,
+            Some(error) if is_cancellation(error) => VertexState::Cancelled,
+            Some(_) => VertexState::Failed,
+            None if self.first_start().is_none() => VertexState::Waiting,
+            None if self.is_cached() => VertexState::Cached,
+            None => VertexState::Done,
         };
-        if self.members.iter().any(|member| member.runs.is_open()) { State::Running } else { ended }
+        if self.members.iter().any(|member| member.runs.is_open()) { VertexState::Running } else { ended }
     }
 
     pub(crate) fn first_start(&self) -> Option<Timestamp> {
@@ -148,10 +148,10 @@ impl VertexTrace {
 
     /// Returns the number of bytes of layers downloaded so far, if the vertex is waiting for more and is not unpacking
     /// a layer. Graph drivers report no progress row for a layer of which no bytes have arrived.
-    pub(crate) fn downloaded(&self) -> Option<i64> {
+    pub(crate) fn downloaded_bytes(&self) -> Option<i64> {
         let is_unpacked =
             |status: &VertexStatus| status.completed.is_none() && status.id.starts_with("extracting ");
-        let is_waiting = self.state() == State::Running && !self.statuses.iter().any(is_unpacked);
+        let is_waiting = self.state() == VertexState::Running && !self.statuses.iter().any(is_unpacked);
         let layers = self.statuses.iter().filter(|status| status.id.starts_with("sha256:"));
         is_waiting.then(|| layers.map(|status| status.current).sum())
     }
@@ -168,16 +168,16 @@ impl VertexTrace {
 
     /// Returns the unfinished lines, at most one per stream.
     pub(crate) fn open_lines(&self) -> impl Iterator<Item = LogLine> {
-        self.open
+        self.open_output
             .iter()
-            .filter_map(|(stream, open)| open.so_far().map(|dated| self.line(&self.key, *stream, dated)))
+            .filter_map(|(stream, open)| open.partial().map(|dated| self.line(&self.key, *stream, dated)))
     }
 
     /// Applies a vertex message and returns `true` if it changed anything.
-    pub(super) fn put(&mut self, vertex: Vertex) -> bool {
+    pub(super) fn apply(&mut self, vertex: Vertex) -> bool {
         let known = self.members.iter().position(|member| member.vertex.digest == vertex.digest);
         let index = known.unwrap_or_else(|| {
-            self.members.push(Member::default());
+            self.members.push(GroupMember::default());
             self.members.len() - 1
         });
         let member = &mut self.members[index];
@@ -189,24 +189,24 @@ impl VertexTrace {
         if let Some(start) = vertex.started {
             member.runs.record(start, vertex.completed);
         }
-        member.was_cached |= vertex.cached;
+        member.was_cached |= vertex.is_cached;
         member.has_failed |= !vertex.error.is_empty() && !is_cancellation(&vertex.error);
         member.vertex = vertex;
         true
     }
 
     /// Replaces the runs by those of a vertex that did the same work in an earlier solve.
-    pub(super) fn ran_before(&mut self, before: &Self) {
+    pub(super) fn adopt_runs_of(&mut self, before: &Self) {
         for (member, worked) in self.members.iter_mut().zip(&before.members) {
             member.runs.clone_from(&worked.runs);
-            member.vertex.cached = worked.vertex.cached;
+            member.vertex.is_cached = worked.vertex.is_cached;
             member.was_cached = worked.was_cached;
             member.has_failed = worked.has_failed;
         }
     }
 
     /// Applies a progress row and returns its index if it changed.
-    pub(super) fn put_status(&mut self, status: VertexStatus) -> Option<usize> {
+    pub(super) fn apply_status(&mut self, status: VertexStatus) -> Option<usize> {
         match self.statuses.iter().position(|known| known.id == status.id) {
             Some(index) if self.statuses[index] == status => None,
             Some(index) => {
@@ -226,18 +226,19 @@ impl VertexTrace {
     }
 
     /// Adds a warning and returns its index.
-    pub(super) fn put_warning(&mut self, warning: VertexWarning) -> usize {
+    pub(super) fn add_warning(&mut self, warning: VertexWarning) -> usize {
         self.warnings.push(warning);
         self.warnings.len() - 1
     }
 
     /// Adds output and returns the lines that it completed.
     pub(super) fn write(&mut self, log: &VertexLog) -> Vec<LogLine> {
-        let index = self.open.iter().position(|(stream, _)| *stream == log.stream).unwrap_or_else(|| {
-            self.open.push((log.stream, OpenLine::default()));
-            self.open.len() - 1
-        });
-        let ended = self.open[index].1.push(&log.data, log.timestamp);
+        let index =
+            self.open_output.iter().position(|(stream, _)| *stream == log.stream).unwrap_or_else(|| {
+                self.open_output.push((log.stream, OpenLine::default()));
+                self.open_output.len() - 1
+            });
+        let ended = self.open_output[index].1.push(&log.data, log.timestamp);
         let lines: Vec<_> =
             ended.into_iter().map(|dated| self.line(&log.vertex, log.stream, dated)).collect();
         self.remember(&lines);
@@ -247,7 +248,7 @@ impl VertexTrace {
     /// Ends the unfinished lines and returns them.
     pub(super) fn close_lines(&mut self) -> Vec<LogLine> {
         let closed: Vec<_> =
-            self.open.iter_mut().filter_map(|(stream, open)| Some((*stream, open.close()?))).collect();
+            self.open_output.iter_mut().filter_map(|(stream, open)| Some((*stream, open.close()?))).collect();
         let lines: Vec<_> =
             closed.into_iter().map(|(stream, dated)| self.line(&self.key, stream, dated)).collect();
         self.remember(&lines);
@@ -260,7 +261,7 @@ impl VertexTrace {
         self.lines.drain(..surplus);
     }
 
-    fn line(&self, digest: &str, stream: i64, (at, text): Dated) -> LogLine {
+    fn line(&self, digest: &str, stream: i64, (at, text): DatedLine) -> LogLine {
         let own = self.members.iter().find(|member| member.vertex.digest == digest);
         let start = match own {
             Some(member) => member.runs.last_start(),

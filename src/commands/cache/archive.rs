@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::error::CommandError;
 use super::Cache;
-use crate::pipeline::session::store::{keep_within, warn_of};
+use crate::pipeline::session::store::{evict_beyond_limits, warn_of_faults};
 use crate::pipeline::transfers::transfer;
 use crate::registry::ImageRef;
 use crate::settings::TierSettings;
@@ -14,7 +14,7 @@ use crate::tiers::ArchiveTier;
 impl Cache<'_> {
     /// Returns the entry of the engine's image `name`, archived if necessary, or `None` if there is no such image.
     pub(super) fn archive(&self, name: &str) -> Result<Option<Entry>, CommandError> {
-        let tiers = TierSettings::of_settings(self.settings);
+        let tiers = TierSettings::from_settings(self.settings);
         let Ok(name) = name.parse::<ImageRef>() else { return Ok(None) };
         self.command.block_on(async {
             // A wrong id must not be reported as a missing engine.
@@ -42,8 +42,11 @@ impl Cache<'_> {
             let archiving = tier.save(key, &image.platform, &image, subject, false, &meter);
             let kept = transfer("archiving", archiving, &meter, self.command.session, &self.printer).await?;
             let kept = kept.map_err(|error| CommandError::config(&error))?;
-            warn_of(&kept.saved.faults, &self.printer);
-            warn_of(&keep_within(&self.store, &self.settings.job.store, &self.printer), &self.printer);
+            warn_of_faults(&kept.saved.faults, &self.printer);
+            warn_of_faults(
+                &evict_beyond_limits(&self.store, &self.settings.job.store, &self.printer),
+                &self.printer,
+            );
             Ok(Some(kept.saved.entry))
         })
     }

@@ -5,37 +5,43 @@ use std::io::{self, BufRead, IsTerminal};
 use jiff::Timestamp;
 
 use super::super::print_result;
-use super::{Cache, CommandError, fault};
-use crate::cli::{ClearArgs, EvictArgs, Format};
+use super::{Cache, CommandError, store_error};
+use crate::cli::{ClearArgs, EvictArgs, OutputFormat};
 use crate::digest::Digest;
-use crate::output::eviction::Eviction;
-use crate::store::Victims;
+use crate::output::eviction::EvictionReport;
+use crate::store::EvictionSelection;
 
 pub(super) fn run(args: &EvictArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
     if args.ids.is_empty() {
-        return evict(Victims::Beyond(cache.limits()), args.dry_run, args.read.format, cache);
+        return evict(EvictionSelection::OverLimits(cache.limits()), args.dry_run, args.read.format, cache);
     }
     let census = cache.census()?;
-    let ids: Vec<Digest> = cache.named(&args.ids, &census)?.iter().map(|listed| listed.entry.id).collect();
-    evict(Victims::Ids(&ids), args.dry_run, args.read.format, cache)
+    let ids: Vec<Digest> =
+        cache.find_entries(&args.ids, &census)?.iter().map(|listed| listed.entry.id).collect();
+    evict(EvictionSelection::Ids(&ids), args.dry_run, args.read.format, cache)
 }
 
 pub(super) fn clear(args: &ClearArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
-    if !args.yes && !confirmed(cache)? {
+    if !args.yes && !is_confirmed(cache)? {
         cache.printer.note("nothing was removed\n");
         return Ok(());
     }
-    evict(Victims::All, false, args.read.format, cache)
+    evict(EvictionSelection::All, false, args.read.format, cache)
 }
 
-fn evict(victims: Victims<'_>, dry_run: bool, format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
+fn evict(
+    victims: EvictionSelection<'_>,
+    dry_run: bool,
+    format: OutputFormat,
+    cache: &Cache<'_>,
+) -> Result<(), CommandError> {
     let swept = cache.store.evict(cache.place, victims, dry_run, Timestamp::now());
-    let swept = swept.map_err(|error| fault(&error))?;
-    let eviction = Eviction::new(&swept, dry_run);
+    let swept = swept.map_err(|error| store_error(&error))?;
+    let eviction = EvictionReport::new(&swept, dry_run);
     print_result(cache.printer, format, &eviction, || eviction.text())
 }
 
-fn confirmed(cache: &Cache<'_>) -> Result<bool, CommandError> {
+fn is_confirmed(cache: &Cache<'_>) -> Result<bool, CommandError> {
     if !io::stdin().is_terminal() {
         let cause = "clear requires a confirmation, but standard input is not a terminal";
         return Err(CommandError::config_line(cause).hint("add -y to remove everything without confirmation"));

@@ -4,18 +4,18 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::Path;
 
-use super::{Cache, unusable};
+use super::{Cache, file_error};
 use crate::commands::error::CommandError;
-use crate::store::{EntryKind, Listed};
+use crate::store::{CensusEntry, EntryKind};
 
 impl Cache<'_> {
     /// Returns the entry of an image, where `named` is an id or the path of a file from `larder cache export`.
-    pub(in crate::commands) fn image(&self, named: &str) -> Result<Listed, CommandError> {
+    pub(in crate::commands) fn image(&self, named: &str) -> Result<CensusEntry, CommandError> {
         let path = Path::new(named);
         let listed = if path.is_file() {
             self.image_of_file(path)?
         } else {
-            self.one(named, &self.census()?)?.clone()
+            self.find_entry(named, &self.census()?)?.clone()
         };
         let kind = listed.entry.manifest.address.kind;
         if kind != EntryKind::Image {
@@ -23,16 +23,16 @@ impl Cache<'_> {
             return Err(CommandError::config_line(format!("entry {id} is a {kind}, not an image"))
                 .hint("larder cache list shows which entries are images"));
         }
-        self.store.vouch_for(&listed.entry).map_err(|error| {
+        self.store.check_trust(&listed.entry).map_err(|error| {
             CommandError::config(&error).hint("set the trusted keys with --trusted-key (LARDER_TRUSTED_KEYS)")
         })?;
         Ok(listed)
     }
 
-    fn image_of_file(&self, path: &Path) -> Result<Listed, CommandError> {
+    fn image_of_file(&self, path: &Path) -> Result<CensusEntry, CommandError> {
         let named = path.display();
         let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (total, file) = opened.map_err(|error| unusable(path, "read", &error))?;
+        let (total, file) = opened.map_err(|error| file_error(path, "read", &error))?;
         let (_, entries) = self.import(BufReader::new(file), total)?;
         let census = self.census()?;
         let mut images = census.entries.iter().filter(|listed| {

@@ -7,6 +7,6 @@ use crate::output::entries::EntryInfo;
 
 pub(super) fn run(args: &InfoArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
     let census = cache.census()?;
-    let info = EntryInfo::new(cache.one(&args.id, &census)?);
+    let info = EntryInfo::new(cache.find_entry(&args.id, &census)?);
     print_result(cache.printer, args.read.format, &info, || info.text())
 }

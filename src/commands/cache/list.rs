@@ -2,11 +2,11 @@
 
 use super::super::print_result;
 use super::{Cache, CommandError};
-use crate::cli::Format;
-use crate::output::entries::Entries;
+use crate::cli::OutputFormat;
+use crate::output::entries::EntryList;
 
-pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
+pub(super) fn run(format: OutputFormat, cache: &Cache<'_>) -> Result<(), CommandError> {
     let census = cache.census()?;
-    let entries = Entries::new(&census, &cache.name);
+    let entries = EntryList::new(&census, &cache.name);
     print_result(cache.printer, format, &entries, || entries.text())
 }

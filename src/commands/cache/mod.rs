@@ -1,7 +1,6 @@
 //! `larder cache`: inspects, changes and transfers the entries of the store.
 
 mod archive;
-mod carry;
 mod evict;
 mod image;
 mod info;
@@ -9,32 +8,37 @@ mod list;
 mod load;
 mod push;
 mod stats;
+mod transfer;
 mod verify;
 
-use carry::unusable;
+use transfer::file_error;
 
 use super::error::CommandError;
 use crate::cli::{CacheArgs, CacheCommand, PlaceArg};
-use crate::commands::Invocation;
+use crate::commands::CommandContext;
 use crate::output::Printer;
-use crate::pipeline::session::store::warn_of;
+use crate::pipeline::session::store::warn_of_faults;
 use crate::settings::Settings;
-use crate::store::{Census, Limits, Listed, Place, Store, StoreError};
+use crate::store::{Census, CensusEntry, Store, StoreError, StoreLimits, StoreLocation};
 
 /// The number of entries that are listed if an id is unknown or ambiguous.
-const LISTED: usize = 10;
+const MAX_LISTED_ENTRIES: usize = 10;
 
 pub(super) struct Cache<'a> {
-    command: Invocation<'a>,
+    command: CommandContext<'a>,
     settings: &'a Settings,
     pub(super) store: Store,
-    place: Place,
+    place: StoreLocation,
     /// The place as shown to users.
     name: String,
     printer: Printer,
 }
 
-pub(super) fn run(args: &CacheArgs, command: &Invocation<'_>, printer: Printer) -> Result<(), CommandError> {
+pub(super) fn run(
+    args: &CacheArgs,
+    command: &CommandContext<'_>,
+    printer: Printer,
+) -> Result<(), CommandError> {
     let open = |at| Cache::open(at, command, printer);
     match &args.command {
         CacheCommand::List(args) => list::run(args.format, &open(args.at)?),
@@ -45,21 +49,21 @@ pub(super) fn run(args: &CacheArgs, command: &Invocation<'_>, printer: Printer) 
         CacheCommand::Evict(args) => evict::run(args, &open(args.read.at)?),
         CacheCommand::Verify(args) => verify::run(args, &open(args.read.at)?),
         CacheCommand::Push(args) => push::run(args.format, &open(PlaceArg::Remote)?),
-        CacheCommand::Export(args) => carry::export(args, &open(args.read.at)?),
-        CacheCommand::Import(args) => carry::import(args, &open(args.read.at)?),
+        CacheCommand::Export(args) => transfer::export(args, &open(args.read.at)?),
+        CacheCommand::Import(args) => transfer::import(args, &open(args.read.at)?),
     }
 }
 
 impl<'a> Cache<'a> {
     pub(super) fn open(
         at: PlaceArg,
-        command: &Invocation<'a>,
+        command: &CommandContext<'a>,
         printer: Printer,
     ) -> Result<Self, CommandError> {
         let store = command.session.store()?;
         let place = match at {
-            PlaceArg::Local => Place::Local,
-            PlaceArg::Remote => Place::Remote,
+            PlaceArg::Local => StoreLocation::Local,
+            PlaceArg::Remote => StoreLocation::Remote,
         };
         let missing = || {
             CommandError::config_line("no remote store is configured")
@@ -70,24 +74,28 @@ impl<'a> Cache<'a> {
     }
 
     /// Returns the limits of the place. A shared store without its own limit uses the local one.
-    fn limits(&self) -> Limits {
+    fn limits(&self) -> StoreLimits {
         let own = self.settings.job.store.limits;
         let max_bytes = self.settings.job.store.remote_limits.max_bytes.or(own.max_bytes);
-        if self.place == Place::Remote { Limits { max_bytes, ..own } } else { own }
+        if self.place == StoreLocation::Remote { StoreLimits { max_bytes, ..own } } else { own }
     }
 
     /// Lists the entries of the place, and warns of unreadable ones.
     pub(super) fn census(&self) -> Result<Census, CommandError> {
-        let (census, faults) = self.store.census(self.place).map_err(|error| fault(&error))?;
-        warn_of(&faults, &self.printer);
+        let (census, faults) = self.store.census(self.place).map_err(|error| store_error(&error))?;
+        warn_of_faults(&faults, &self.printer);
         Ok(census)
     }
 
     /// Returns the entries with these ids, which may be abbreviated.
-    fn named<'c>(&self, ids: &[String], census: &'c Census) -> Result<Vec<&'c Listed>, CommandError> {
-        let mut named: Vec<&Listed> = Vec::new();
+    fn find_entries<'c>(
+        &self,
+        ids: &[String],
+        census: &'c Census,
+    ) -> Result<Vec<&'c CensusEntry>, CommandError> {
+        let mut named: Vec<&CensusEntry> = Vec::new();
         for id in ids {
-            let listed = self.one(id, census)?;
+            let listed = self.find_entry(id, census)?;
             if !named.iter().any(|known| known.entry.id == listed.entry.id) {
                 named.push(listed);
             }
@@ -95,57 +103,63 @@ impl<'a> Cache<'a> {
         Ok(named)
     }
 
-    pub(super) fn one<'c>(&self, id: &str, census: &'c Census) -> Result<&'c Listed, CommandError> {
+    pub(super) fn find_entry<'c>(
+        &self,
+        id: &str,
+        census: &'c Census,
+    ) -> Result<&'c CensusEntry, CommandError> {
         let digits = id.strip_prefix("sha256:").unwrap_or(id).to_ascii_lowercase();
-        let fits = |listed: &&Listed| !digits.is_empty() && listed.entry.id.hex().starts_with(&digits);
-        let found: Vec<&Listed> = census.entries.iter().filter(fits).collect();
+        let fits = |listed: &&CensusEntry| !digits.is_empty() && listed.entry.id.hex().starts_with(&digits);
+        let found: Vec<&CensusEntry> = census.entries.iter().filter(fits).collect();
         match found[..] {
             [listed] => Ok(listed),
             [] => {
                 let error =
                     CommandError::config_line(format!("there is no cache entry `{id}` in {}", self.name));
-                Err(hints(&census.entries.iter().collect::<Vec<_>>())
+                Err(entry_hints(&census.entries.iter().collect::<Vec<_>>())
                     .into_iter()
                     .fold(error, CommandError::hint))
             }
             _ => {
                 let error =
                     CommandError::config_line(format!("{} cache entries begin with `{id}`", found.len()));
-                Err(hints(&found).into_iter().fold(error, CommandError::hint))
+                Err(entry_hints(&found).into_iter().fold(error, CommandError::hint))
             }
         }
     }
 }
 
 /// Returns hints for an unknown or ambiguous id.
-fn hints(entries: &[&Listed]) -> Vec<String> {
+fn entry_hints(entries: &[&CensusEntry]) -> Vec<String> {
     if entries.is_empty() {
         return vec![
             "the cache has no entries yet; larder build --enable-cache archives an image".to_owned(),
         ];
     }
-    let line = |listed: &&Listed| {
+    let line = |listed: &&CensusEntry| {
         let manifest = &listed.entry.manifest;
         format!("{}: {} {}", listed.entry.short_id(), manifest.address.kind, manifest.subject.title)
     };
-    let mut hints: Vec<String> = entries.iter().take(LISTED).map(line).collect();
-    if entries.len() > LISTED {
-        hints.push(format!("and {} more", entries.len() - LISTED));
+    let mut hints: Vec<String> = entries.iter().take(MAX_LISTED_ENTRIES).map(line).collect();
+    if entries.len() > MAX_LISTED_ENTRIES {
+        hints.push(format!("and {} more", entries.len() - MAX_LISTED_ENTRIES));
     }
     hints.push("larder cache list shows the details of all entries".to_owned());
     hints
 }
 
 /// Adds hints to an error of the store.
-fn fault(error: &StoreError) -> CommandError {
+fn store_error(error: &StoreError) -> CommandError {
     let command = CommandError::config(error);
     match error {
         StoreError::ReadOnly => {
             command.hint("remove --read-only (LARDER_READ_ONLY, read_only in larder.yaml)")
         }
         StoreError::Backend(error) => command.hint(match error.reason {
-            crate::store::backend::Reason::Denied => "the cache must be readable and writable for this user",
-            crate::store::backend::Reason::Full => {
+            crate::store::backend::FaultReason::Denied => {
+                "the cache must be readable and writable for this user"
+            }
+            crate::store::backend::FaultReason::Full => {
                 "free disk space there, or set a different directory with --cache-dir"
             }
             _ => "--cache-dir (LARDER_CACHE_DIR) and --remote (LARDER_REMOTE) set the location of the cache",

@@ -5,18 +5,18 @@ use std::time::Duration;
 use super::super::print_result;
 use super::{Cache, CommandError};
 use crate::buildkit::Client;
-use crate::cli::Format;
-use crate::output::usage::{RegistryUsage, Usage};
+use crate::cli::OutputFormat;
+use crate::output::usage::{CacheUsage, RegistryUsage};
 use crate::settings::{TierSettings, base_repository};
 
 /// The time limit for the engine to report the size of its build cache.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError> {
+pub(super) fn run(format: OutputFormat, cache: &Cache<'_>) -> Result<(), CommandError> {
     let census = cache.census()?;
     let registries = cache.command.block_on(registries(cache))?;
     let undeleted = cache.settings.job.notes().undeleted().map_err(|error| CommandError::config(&error))?;
-    let usage = Usage::new(&census, &cache.name, cache.limits(), build_cache(cache))
+    let usage = CacheUsage::new(&census, &cache.name, cache.limits(), build_cache(cache))
         .signed_with(cache.settings.job.store.terms.trust.public_key())
         .with_registries(registries)
         .with_undeleted(undeleted);
@@ -26,13 +26,13 @@ pub(super) fn run(format: Format, cache: &Cache<'_>) -> Result<(), CommandError>
 /// Returns the usage of the configured repositories for caches and base images, if they are in ECR.
 async fn registries(cache: &Cache<'_>) -> Result<Vec<RegistryUsage>, CommandError> {
     let settings = cache.settings;
-    let kept = TierSettings::of_settings(settings).cache_repo;
+    let kept = TierSettings::from_settings(settings).cache_repo;
     let base = base_repository(("base-repo", None), settings)?;
     let mut usages = Vec::new();
     for place in kept.into_iter().chain(base) {
         let query = async {
-            match settings.job.ecr.registry(place.host()).await? {
-                Some(ecr) => ecr.images(place.path()).await.map(Some),
+            match settings.job.ecr.client(place.host()).await? {
+                Some(ecr) => ecr.list_images(place.path()).await.map(Some),
                 None => Ok(None),
             }
         };

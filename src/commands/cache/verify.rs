@@ -2,10 +2,10 @@
 
 use super::super::error::CommandError;
 use super::super::print_result;
-use super::{Cache, fault};
+use super::{Cache, store_error};
 use crate::cli::VerifyArgs;
 use crate::error_chain::chain;
-use crate::output::verification::Verification;
+use crate::output::verification::VerificationReport;
 use crate::pipeline::transfers::transfer_on_thread;
 
 pub(super) fn run(args: &VerifyArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
@@ -14,11 +14,11 @@ pub(super) fn run(args: &VerifyArgs, cache: &Cache<'_>) -> Result<(), CommandErr
     let verified = transfer_on_thread(&what, total, &cache.printer, |progress| {
         cache.store.verify(cache.place, args.repair, progress)
     });
-    let verified = verified.map_err(|error| fault(&error))?;
+    let verified = verified.map_err(|error| store_error(&error))?;
     let faults = verified.faults.iter().map(|fault| (fault.reason(), chain(fault))).collect();
-    let verification = Verification::new(&verified, faults, args.repair);
+    let verification = VerificationReport::new(&verified, faults, args.repair);
     print_result(cache.printer, args.read.format, &verification, || verification.text())?;
-    if verification.is_whole() || (args.repair && verification.has_lost_nothing()) {
+    if verification.has_no_faults() || (args.repair && verification.has_only_complete_entries()) {
         return Ok(());
     }
     if args.repair {

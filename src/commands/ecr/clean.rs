@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{fault, may_write, repository};
+use super::{check_writable, ecr_error, resolve_repository};
 use crate::amounts::{count, size};
 use crate::cli::EcrCleanArgs;
 use crate::commands::error::CommandError;
@@ -15,8 +15,8 @@ use crate::commands::print_result;
 use crate::error_chain::chain;
 use crate::output::Printer;
 use crate::pipeline::registries::Registries;
-use crate::registry::ecr::{Doomed, EcrImage, Removal, Wanted};
-use crate::registry::{ImageRef, RegistryError, within};
+use crate::registry::ecr::{EcrImage, ImageRemoval, ImageSelection, ImageToRemove};
+use crate::registry::{ImageRef, RegistryError, with_timeout};
 use crate::settings::{Settings, duration};
 
 const SCHEMA: &str = "larder.ecr-clean.v1";
@@ -24,17 +24,17 @@ const SCHEMA: &str = "larder.ecr-clean.v1";
 const DEADLINE: Duration = Duration::from_mins(1);
 
 #[derive(Serialize)]
-struct Report<'a> {
+struct CleanReport<'a> {
     schema: &'static str,
     repository: String,
     dry_run: bool,
-    removed: Vec<Row<'a>>,
-    refused: Vec<Row<'a>>,
+    removed: Vec<CleanRow<'a>>,
+    refused: Vec<CleanRow<'a>>,
     bytes: u64,
 }
 
 #[derive(Serialize)]
-struct Row<'a> {
+struct CleanRow<'a> {
     digest: &'a str,
     tag: Option<&'a str>,
     bytes: u64,
@@ -47,28 +47,28 @@ pub(super) async fn run(
     settings: &Settings,
     printer: Printer,
 ) -> Result<(), CommandError> {
-    let wanted = wanted(args)?;
+    let wanted = selection(args)?;
     if !args.dry_run {
-        may_write(settings, "--dry-run lists what would be removed")?;
+        check_writable(settings, "--dry-run lists what would be removed")?;
     }
-    let (name, ecr) = repository(&args.repository, settings).await?;
-    let mut images = ecr.images(name.path()).await.map_err(|error| fault(&error))?;
-    if wanted.untagged {
-        let parts = parts_of_tagged(&name, &images, settings);
-        let parts = within(name.host(), DEADLINE, Box::pin(parts)).await;
+    let (name, ecr) = resolve_repository(&args.repository, settings).await?;
+    let mut images = ecr.list_images(name.path()).await.map_err(|error| ecr_error(&error))?;
+    if wanted.include_untagged {
+        let parts = digests_in_tagged_indexes(&name, &images, settings);
+        let parts = with_timeout(name.host(), DEADLINE, Box::pin(parts)).await;
         let parts = parts.map_err(|error| CommandError::build(chain(&error)).hint(error.remedy()))?;
         images.retain(|image| !image.tags.is_empty() || !parts.contains(&image.digest));
     }
-    let doomed = wanted.of(&images);
+    let doomed = wanted.select(&images);
     let removal = if args.dry_run {
-        Removal { removed: doomed, refused: Vec::new() }
+        ImageRemoval { removed: doomed, failed: Vec::new() }
     } else {
-        ecr.remove(name.path(), &doomed).await.map_err(|error| fault(&error))?
+        ecr.remove_images(name.path(), &doomed).await.map_err(|error| ecr_error(&error))?
     };
-    let removed: Vec<Row<'_>> = removal.removed.iter().map(|doomed| row(doomed, None)).collect();
-    let refused = removal.refused.iter().map(|(doomed, reason)| row(doomed, Some(reason))).collect();
+    let removed: Vec<CleanRow<'_>> = removal.removed.iter().map(|doomed| row(doomed, None)).collect();
+    let refused = removal.failed.iter().map(|(doomed, reason)| row(doomed, Some(reason))).collect();
     let bytes = removed.iter().map(|gone| gone.bytes).sum();
-    let report = Report {
+    let report = CleanReport {
         schema: SCHEMA,
         repository: name.repository(),
         dry_run: args.dry_run,
@@ -88,7 +88,7 @@ pub(super) async fn run(
 }
 
 /// Returns the digests of images in tagged indexes, which must not be removed before their indexes.
-async fn parts_of_tagged(
+async fn digests_in_tagged_indexes(
     name: &ImageRef,
     images: &[EcrImage],
     settings: &Settings,
@@ -106,7 +106,7 @@ async fn parts_of_tagged(
 }
 
 /// Returns the selection of the flags; an empty one is an error.
-fn wanted(args: &EcrCleanArgs) -> Result<Wanted, CommandError> {
+fn selection(args: &EcrCleanArgs) -> Result<ImageSelection, CommandError> {
     if args.tag.is_empty() && !args.untagged {
         return Err(CommandError::config_line("no images are selected for removal")
             .hint("select them with --untagged, --tag 'larder-*' --keep 50, or --tag cache; --dry-run removes nothing"));
@@ -121,16 +121,16 @@ fn wanted(args: &EcrCleanArgs) -> Result<Wanted, CommandError> {
         None => None,
     };
     let (tags, keep) = (args.tag.clone(), args.keep.unwrap_or_default());
-    Ok(Wanted { tags, untagged: args.untagged, before, keep })
+    Ok(ImageSelection { tags, include_untagged: args.untagged, before, keep })
 }
 
-fn row<'a>(doomed: &'a Doomed, reason: Option<&'a String>) -> Row<'a> {
-    let Doomed { digest, tag, bytes } = doomed;
-    Row { digest, tag: tag.as_deref(), bytes: *bytes, reason: reason.map(String::as_str) }
+fn row<'a>(doomed: &'a ImageToRemove, reason: Option<&'a String>) -> CleanRow<'a> {
+    let ImageToRemove { digest, tag, bytes } = doomed;
+    CleanRow { digest, tag: tag.as_deref(), bytes: *bytes, reason: reason.map(String::as_str) }
 }
 
-fn text(report: &Report<'_>) -> String {
-    let name = |gone: &Row<'_>| match gone.tag {
+fn text(report: &CleanReport<'_>) -> String {
+    let name = |gone: &CleanRow<'_>| match gone.tag {
         Some(tag) => format!("{}:{tag}", report.repository),
         None => format!("{}@{}", report.repository, gone.digest),
     };

@@ -19,13 +19,13 @@ pub(super) enum DockerLoginError {
     #[error("{} is not valid JSON", .0.display())]
     Malformed(PathBuf, #[source] serde_json::Error),
     #[error("{} is not a JSON object", .0.display())]
-    NoObject(PathBuf),
+    NotAnObject(PathBuf),
     #[error("{} stores the logins of {registry} with docker-credential-{helper}", .path.display())]
     Helper { path: PathBuf, registry: String, helper: String },
 }
 
 /// Adds the login to Docker's configuration at `path`, as `docker login` does without a credential helper.
-pub(super) fn keep(path: &Path, registry: &str, login: &Credentials) -> Result<(), DockerLoginError> {
+pub(super) fn save_login(path: &Path, registry: &str, login: &Credentials) -> Result<(), DockerLoginError> {
     let failed = |error| DockerLoginError::File(path.to_owned(), error);
     let mut config: Value = match fs::read(path) {
         Ok(text) => serde_json::from_slice(&text)
@@ -39,8 +39,9 @@ pub(super) fn keep(path: &Path, registry: &str, login: &Credentials) -> Result<(
         return Err(DockerLoginError::Helper { path, registry, helper });
     }
     let logins = config.as_object_mut().map(|config| config.entry("auths").or_insert_with(|| json!({})));
-    let logins =
-        logins.and_then(Value::as_object_mut).ok_or_else(|| DockerLoginError::NoObject(path.to_owned()))?;
+    let logins = logins
+        .and_then(Value::as_object_mut)
+        .ok_or_else(|| DockerLoginError::NotAnObject(path.to_owned()))?;
     let auth = STANDARD.encode(format!("{}:{}", login.username, login.secret));
     logins.insert(registry.to_owned(), json!({ "auth": auth }));
     let directory = path.parent().unwrap_or(Path::new("."));
@@ -62,9 +63,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("new/config.json");
         let login = Credentials { username: "AWS".to_owned(), secret: "s3cret".to_owned() };
-        keep(&path, "reg.example", &login).unwrap();
+        save_login(&path, "reg.example", &login).unwrap();
         fs::write(&path, r#"{"auths":{"other.example":{"auth":"x"}},"currentContext":"ci"}"#).unwrap();
-        keep(&path, "reg.example", &login).unwrap();
+        save_login(&path, "reg.example", &login).unwrap();
         let config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
         assert_eq!(config["auths"]["reg.example"]["auth"], STANDARD.encode("AWS:s3cret"));
         assert_eq!(
@@ -76,7 +77,10 @@ mod tests {
             [("{", "not valid JSON"), ("[]", "not a JSON object"), (r#"{"credsStore":"pass"}"#, "-pass")]
         {
             fs::write(&path, text).unwrap();
-            assert!(keep(&path, "reg.example", &login).unwrap_err().to_string().contains(reason), "{text}");
+            assert!(
+                save_login(&path, "reg.example", &login).unwrap_err().to_string().contains(reason),
+                "{text}"
+            );
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{create, fault, image, image_name};
+use super::{create_repository, ecr_error, image_name, resolve_image};
 use crate::cli::{EcrPullArgs, EcrPushArgs};
-use crate::commands::Invocation;
+use crate::commands::CommandContext;
 use crate::commands::error::CommandError;
 use crate::engine::Engine;
 use crate::error_chain::chain;
@@ -14,7 +14,7 @@ use crate::pipeline::registries::{PushError, Registries};
 use crate::pipeline::session::EngineConnection;
 use crate::pipeline::transfers::transfer;
 use crate::registry::ecr::NewRepository;
-use crate::registry::{Credentials, ImageRef, RegistryError, within};
+use crate::registry::{Credentials, ImageRef, RegistryError, with_timeout};
 use crate::store::Meter;
 
 /// The time limit for requests for a manifest.
@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) async fn pull(
     args: &EcrPullArgs,
-    command: &Invocation<'_>,
+    command: &CommandContext<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     // Check all names before any transfer.
@@ -30,11 +30,11 @@ pub(super) async fn pull(
     let (connection, engine) = connected(command).await?;
     let registries = &connection.registries;
     for text in &args.image {
-        let (name, _) = image(text, command.settings).await?;
+        let (name, _) = resolve_image(text, command.settings).await?;
         let refused = |error: RegistryError| CommandError::build(chain(&error)).hint(error.remedy());
         let mut repository = registries.repository(&name).await.map_err(refused)?;
         let reference = name.digest_or_tag();
-        let looking = within(name.host(), DEADLINE, repository.manifest(reference));
+        let looking = with_timeout(name.host(), DEADLINE, repository.manifest(reference));
         if looking.await.map_err(refused)?.is_none() {
             let missing = format!("{} does not exist", name.familiar());
             if args.strict {
@@ -45,7 +45,7 @@ pub(super) async fn pull(
             printer.note(&format!("{missing} yet\n"));
             continue;
         }
-        let credentials = login_for(registries, &name).await?;
+        let credentials = credentials_for(registries, &name).await?;
         let platform = engine.platform().await.map_err(|error| CommandError::build(chain(&error)))?;
         let (clock, meter) = (Instant::now(), Arc::new(Meter::default()));
         let pulling = engine.pull(&name, &platform, &credentials, |done, total| meter.set(done, total));
@@ -53,14 +53,14 @@ pub(super) async fn pull(
         let bytes = pulled.map_err(|error| {
             CommandError::build(format!("cannot pull {}: {}", name.familiar(), chain(&error)))
         })?;
-        printer.note(&summary::pulled(&name.familiar(), bytes, clock.elapsed()));
+        printer.note(&summary::pulled_message(&name.familiar(), bytes, clock.elapsed()));
     }
     Ok(())
 }
 
 pub(super) async fn push(
     args: &EcrPushArgs,
-    command: &Invocation<'_>,
+    command: &CommandContext<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     // Check all names before any transfer.
@@ -69,7 +69,7 @@ pub(super) async fn push(
     let registries = &connection.registries;
     let mut images = Vec::new();
     for text in &args.image {
-        let (name, ecr) = image(text, command.settings).await?;
+        let (name, ecr) = resolve_image(text, command.settings).await?;
         let found = engine.image(&name.familiar()).await;
         let found = found.map_err(|error| CommandError::build(chain(&error)))?;
         if found.is_none() {
@@ -84,9 +84,11 @@ pub(super) async fn push(
     // Repositories are not removed on failure, so none is created before all foreseeable errors are excluded.
     for (name, ecr) in images {
         if args.create.create {
-            let new =
-                NewRepository { scan_on_push: args.create.scan_on_push, immutable: args.create.immutable };
-            create(&ecr, &name, new, printer).await.map_err(|error| fault(&error))?;
+            let new = NewRepository {
+                scan_on_push: args.create.scan_on_push,
+                has_immutable_tags: args.create.immutable,
+            };
+            create_repository(&ecr, &name, new, printer).await.map_err(|error| ecr_error(&error))?;
         }
         let (clock, meter) = (Instant::now(), Meter::default());
         let pushing = Box::pin(registries.push(&engine, &name, &meter));
@@ -97,7 +99,7 @@ pub(super) async fn push(
                 "--create creates a missing repository; a push requires ecr:PutImage and ecr:UploadLayerPart",
             ),
         })?;
-        printer.note(&summary::pushed(&name.familiar(), pushed, clock.elapsed()));
+        printer.note(&summary::pushed_message(&name.familiar(), pushed, clock.elapsed()));
     }
     Ok(())
 }
@@ -109,15 +111,15 @@ async fn check_login(registries: &Registries, name: &ImageRef) -> Result<(), Com
         let mut repository = registries.repository(name).await?;
         repository.manifest(name.tag_or_latest()).await
     };
-    match within(name.host(), DEADLINE, Box::pin(looking)).await {
-        Err(error) if error.is_of_login() || matches!(error, RegistryError::Login(_)) => {
+    match with_timeout(name.host(), DEADLINE, Box::pin(looking)).await {
+        Err(error) if error.is_login_error() || matches!(error, RegistryError::Login(_)) => {
             Err(CommandError::config(&error).hint(error.remedy()))
         }
         _ => Ok(()),
     }
 }
 
-async fn connected(command: &Invocation<'_>) -> Result<(Arc<EngineConnection>, Engine), CommandError> {
+async fn connected(command: &CommandContext<'_>) -> Result<(Arc<EngineConnection>, Engine), CommandError> {
     let connection = command.session.connection(None).await?;
     let engine = connection.engine.clone().ok_or_else(|| {
         CommandError::config_line("a buildkitd stores no images").hint("select a Docker engine with --host")
@@ -125,7 +127,7 @@ async fn connected(command: &Invocation<'_>) -> Result<(Arc<EngineConnection>, E
     Ok((connection, engine))
 }
 
-async fn login_for(registries: &Registries, name: &ImageRef) -> Result<Credentials, CommandError> {
+async fn credentials_for(registries: &Registries, name: &ImageRef) -> Result<Credentials, CommandError> {
     let found = registries.credentials(name.host()).await;
     found.map_err(|error| CommandError::config(&error).hint(error.remedy()))
 }

@@ -8,15 +8,15 @@ mod lifecycle;
 use super::error::CommandError;
 use super::print_text;
 use crate::cli::{EcrArgs, EcrCommand, EcrLoginArgs};
-use crate::commands::Invocation;
+use crate::commands::CommandContext;
 use crate::output::Printer;
-use crate::registry::ecr::{Ecr, EcrError, NewRepository};
+use crate::registry::ecr::{EcrClient, EcrError, NewRepository};
 use crate::registry::{ImageRef, InvalidImageRef};
 use crate::settings::{Settings, parse_repository};
 
 pub(super) async fn run(
     args: &EcrArgs,
-    command: &Invocation<'_>,
+    command: &CommandContext<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     let settings = command.settings;
@@ -34,14 +34,14 @@ const NAME_HINT: &str = "names of images and repositories have the form REGISTRY
 
 async fn login(args: &EcrLoginArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
     let registry = args.registry.trim_start_matches("https://").trim_end_matches('/');
-    let found = settings.job.ecr.credentials(registry).await.map_err(|error| fault(&error))?;
-    let (credentials, ends) = found.ok_or_else(|| not_ecr(registry))?;
+    let found = settings.job.ecr.credentials(registry).await.map_err(|error| ecr_error(&error))?;
+    let (credentials, ends) = found.ok_or_else(|| not_ecr_error(registry))?;
     if args.print {
         return print_text(printer, &format!("{}\n", credentials.secret));
     }
     if args.docker {
         let path = settings.docker_config.join("config.json");
-        docker_login::keep(&path, registry, &credentials).map_err(|error| {
+        docker_login::save_login(&path, registry, &credentials).map_err(|error| {
             CommandError::config(&error).hint("larder itself needs no login in Docker's config.json")
         })?;
     }
@@ -49,8 +49,13 @@ async fn login(args: &EcrLoginArgs, settings: &Settings, printer: Printer) -> Re
     Ok(())
 }
 
-async fn create(ecr: &Ecr, name: &ImageRef, new: NewRepository, printer: Printer) -> Result<(), EcrError> {
-    if ecr.create(name.path(), new).await? {
+async fn create_repository(
+    ecr: &EcrClient,
+    name: &ImageRef,
+    new: NewRepository,
+    printer: Printer,
+) -> Result<(), EcrError> {
+    if ecr.create_repository(name.path(), new).await? {
         printer.note(&format!("created the repository {}\n", name.repository()));
     }
     Ok(())
@@ -61,33 +66,33 @@ fn image_name(text: &str) -> Result<ImageRef, CommandError> {
 }
 
 /// Returns the name of an image and its registry.
-async fn image(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
+async fn resolve_image(text: &str, settings: &Settings) -> Result<(ImageRef, EcrClient), CommandError> {
     let name = image_name(text)?;
-    let ecr = settings.job.ecr.registry(name.host()).await.map_err(|error| fault(&error))?;
-    let ecr = ecr.ok_or_else(|| not_ecr(name.host()))?;
+    let ecr = settings.job.ecr.client(name.host()).await.map_err(|error| ecr_error(&error))?;
+    let ecr = ecr.ok_or_else(|| not_ecr_error(name.host()))?;
     Ok((name, ecr))
 }
 
 /// Returns the name of a repository and its registry.
-async fn repository(text: &str, settings: &Settings) -> Result<(ImageRef, Ecr), CommandError> {
+async fn resolve_repository(text: &str, settings: &Settings) -> Result<(ImageRef, EcrClient), CommandError> {
     let name = parse_repository(text).map_err(|reason| CommandError::config_line(reason).hint(NAME_HINT))?;
-    image(&name.repository(), settings).await
+    resolve_image(&name.repository(), settings).await
 }
 
-fn may_write(settings: &Settings, hint: &'static str) -> Result<(), CommandError> {
+fn check_writable(settings: &Settings, hint: &'static str) -> Result<(), CommandError> {
     if settings.job.store.terms.read_only {
         return Err(CommandError::config_line("cannot change a repository with --read-only").hint(hint));
     }
     Ok(())
 }
 
-fn not_ecr(registry: &str) -> CommandError {
+fn not_ecr_error(registry: &str) -> CommandError {
     CommandError::config_line(format!("{registry} is not an ECR registry")).hint(
         "ECR registries are named ACCOUNT.dkr.ecr.REGION.amazonaws.com or public.ecr.aws; AWS_ENDPOINT_URL_ECR sets a \
          different endpoint",
     )
 }
 
-pub(super) fn fault(error: &EcrError) -> CommandError {
+pub(super) fn ecr_error(error: &EcrError) -> CommandError {
     CommandError::config(error).hint(error.remedy())
 }

@@ -9,7 +9,7 @@ const WAIT: &str =
 
 impl From<&ConnectError> for CommandError {
     fn from(error: &ConnectError) -> Self {
-        let kind = if error.is_of_reach() { ErrorKind::Engine } else { ErrorKind::Config };
+        let kind = if error.is_unreachable() { ErrorKind::Engine } else { ErrorKind::Config };
         let hint = match error {
             ConnectError::Dial(error) => dial_hint(error),
             ConnectError::Broken(Endpoint::Ssh { user, host, .. }, _) => {
@@ -23,7 +23,7 @@ impl From<&ConnectError> for CommandError {
             ConnectError::NotAnEngine { .. } => {
                 "check the address; a TLS port needs DOCKER_TLS_VERIFY=1 and DOCKER_CERT_PATH"
             }
-            ConnectError::TlsWanted(_) => {
+            ConnectError::TlsRequired(_) => {
                 "set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the directory of ca.pem, cert.pem and key.pem"
             }
             ConnectError::Unhealthy { .. } => "check the engine's log",
@@ -44,7 +44,7 @@ fn dial_hint(error: &DialError) -> &'static str {
         DialError::Forbidden(_) => {
             "add this user to the socket's group (usually docker) and log in again, or use a rootless engine"
         }
-        DialError::NoSsh(..) => "install an ssh client, or use a different address of the engine",
+        DialError::SshUnavailable(..) => "install an ssh client, or use a different address of the engine",
         DialError::Tls(_, TlsError::Pem(_) | TlsError::Config(_)) => {
             "DOCKER_CERT_PATH must contain matching ca.pem, cert.pem and key.pem"
         }

@@ -5,9 +5,9 @@ use crate::error_chain::chain;
 use crate::pipeline::container::ContainerError;
 
 /// The exit code for errors of the engine or of the container's options.
-const NOT_STARTED: u8 = 125;
-const NOT_INVOKED: u8 = 126;
-const NOT_FOUND: u8 = 127;
+const EXIT_NOT_STARTED: u8 = 125;
+const EXIT_NOT_EXECUTABLE: u8 = 126;
+const EXIT_NOT_FOUND: u8 = 127;
 
 impl From<ContainerError> for CommandError {
     fn from(error: ContainerError) -> Self {
@@ -18,10 +18,10 @@ impl From<ContainerError> for CommandError {
         }
         let status = status_of(&cause);
         let hint = match status {
-            NOT_FOUND => {
+            EXIT_NOT_FOUND => {
                 "use a program that the image contains; --entrypoint replaces the image's entrypoint"
             }
-            NOT_INVOKED => "the program must be a file that the container's user may execute",
+            EXIT_NOT_EXECUTABLE => "the program must be a file that the container's user may execute",
             _ => "larder run --help lists the options of a container",
         };
         Self { kind: ErrorKind::Container(status), cause, hints: vec![hint.to_owned()] }
@@ -37,10 +37,10 @@ fn status_of(error: &str) -> u8 {
         "no such file or directory",
         "system cannot find the file specified",
     ]) {
-        NOT_FOUND
+        EXIT_NOT_FOUND
     } else if says(&["permission denied", "is a directory"]) {
-        NOT_INVOKED
+        EXIT_NOT_EXECUTABLE
     } else {
-        NOT_STARTED
+        EXIT_NOT_STARTED
     }
 }

@@ -5,12 +5,12 @@ use crate::error_chain::chain;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::failed_build::FailedBuild;
 use crate::pipeline::inputs::InputError;
-use crate::pipeline::keys::NoKeys;
+use crate::pipeline::keys::KeysError;
 use crate::pipeline::registries::PushError;
 use crate::store::backend::remote::OpenRemoteFault;
 
 /// Phrases in error messages of engines that cannot reach a registry.
-const UNREACHED: [&str; 5] =
+const UNREACHABLE_PHRASES: [&str; 5] =
     ["connection refused", "no such host", "timeout", "unreachable", "deadline exceeded"];
 
 impl From<PipelineError> for CommandError {
@@ -25,13 +25,13 @@ impl From<PipelineError> for CommandError {
             PipelineError::Build(FailedBuild { hints, .. }) => of_kind(ErrorKind::Build).hints(hints.clone()),
             PipelineError::Interrupted | PipelineError::Cancelled => of_kind(ErrorKind::Interrupted),
             PipelineError::TimedOut(_) => build("--timeout sets the limit"),
-            PipelineError::Broken(_) => build(
+            PipelineError::ConnectionLost(_) => build(
                 "check the engine's log: it may have been stopped, or have run out of memory or disk space",
             ),
             PipelineError::NoImage | PipelineError::Engine(_) | PipelineError::Result { .. } => {
                 of_kind(ErrorKind::Build)
             }
-            PipelineError::Unloadable(_) => build("larder build and larder run rebuild it"),
+            PipelineError::CannotLoad(_) => build("larder build and larder run rebuild it"),
             PipelineError::NoEngine => config("select a Docker engine with --host or DOCKER_HOST"),
             PipelineError::Push { name, source, host, is_ecr } => {
                 of_kind(ErrorKind::Push).hint(push_hint(source, name, host, *is_ecr, &cause))
@@ -39,14 +39,14 @@ impl From<PipelineError> for CommandError {
             PipelineError::Cache(_) => cache("without --strict the build continues without the cache"),
             PipelineError::Mounts(_) => cache("without --strict this is only a warning"),
             PipelineError::Inputs(error) => config(input_hint(error)),
-            PipelineError::TakesOwn(_) => {
+            PipelineError::WithheldFile(_) => {
                 config("exclude it from COPY, ADD and mounts, or move it out of the build context")
             }
-            PipelineError::TakesNoBase => {
+            PipelineError::NoBaseImageArg => {
                 config("start the Dockerfile with ARG BASE_IMAGE and FROM ${BASE_IMAGE}")
             }
             PipelineError::AutoMounts(_) => config("free disk space in the directory for temporary files"),
-            PipelineError::NoKeys(error) => {
+            PipelineError::KeysUnknown(error) => {
                 of_kind(ErrorKind::Config).hints(keys_hint(error).map(str::to_owned))
             }
             PipelineError::NoEngineForBase => {
@@ -63,24 +63,24 @@ impl From<PipelineError> for CommandError {
             PipelineError::Repository(error) => config(&error.remedy()),
             PipelineError::Remote(error) => {
                 let provided = match error.reason {
-                    OpenRemoteFault::NotGiven(variable) => Some(how_provided(variable)),
+                    OpenRemoteFault::MissingVariable(variable) => Some(variable_hint(variable)),
                     _ => None,
                 };
                 of_kind(ErrorKind::Config).hints(provided).hint(
                     "correct --remote or LARDER_REMOTE, or remove it to use only the cache of this machine",
                 )
             }
-            PipelineError::InvalidTag(_) | PipelineError::RequirementsContext | PipelineError::Machine(_) => {
-                of_kind(ErrorKind::Config)
-            }
+            PipelineError::InvalidTag(_)
+            | PipelineError::RequirementsContext
+            | PipelineError::Resource(_) => of_kind(ErrorKind::Config),
         }
     }
 }
 
-fn keys_hint(error: &NoKeys) -> Option<&'static str> {
+fn keys_hint(error: &KeysError) -> Option<&'static str> {
     match error {
-        NoKeys::Syntax(_) | NoKeys::Resolve(_) => None,
-        NoKeys::Context(_) => Some("a build reads the same files"),
+        KeysError::Syntax(_) | KeysError::Resolve(_) => None,
+        KeysError::Context(_) => Some("a build reads the same files"),
         _ => Some("a build may succeed, but is never an exact hit"),
     }
 }
@@ -88,11 +88,11 @@ fn keys_hint(error: &NoKeys) -> Option<&'static str> {
 fn input_hint(error: &InputError) -> &'static str {
     match error {
         InputError::NoDockerfile(_) => "set it with --file, or use its directory as the build context",
-        InputError::EmptyStdin | InputError::TwoDockerfiles => {
+        InputError::EmptyStdin | InputError::SeveralDockerfiles => {
             "use `larder build - < Dockerfile`, or `--file -` with a directory"
         }
         InputError::Dockerfile(..) | InputError::IgnoreFile(..) => "check the file and its permissions",
-        InputError::NotText(_) => {
+        InputError::NotUtf8(_) => {
             "save it as UTF-8; `file` detects the encoding of a file, and `iconv` converts it"
         }
         InputError::Stdin(_) => "larder build - reads a tar archive or a Dockerfile from stdin",
@@ -103,7 +103,7 @@ fn push_hint(error: &PushError, name: &str, host: &str, is_ecr: bool, cause: &st
     match error {
         PushError::Login(error) => error.remedy(),
         PushError::Registry(error) => error.remedy(),
-        PushError::Gone => "push again; a different job may have removed it".to_owned(),
+        PushError::ImageMissing => "push again; a different job may have removed it".to_owned(),
         PushError::Engine(_) if cause.contains("immutable") => {
             format!("{name} cannot be replaced: push a different tag")
         }
@@ -112,7 +112,7 @@ fn push_hint(error: &PushError, name: &str, host: &str, is_ecr: bool, cause: &st
              ecr:InitiateLayerUpload, ecr:UploadLayerPart and ecr:CompleteLayerUpload"
                 .to_owned()
         }
-        PushError::Engine(_) if UNREACHED.iter().any(|words| cause.contains(words)) => {
+        PushError::Engine(_) if UNREACHABLE_PHRASES.iter().any(|words| cause.contains(words)) => {
             format!("check that {host} is up and can be reached from the engine")
         }
         PushError::Engine(_) => {
@@ -122,7 +122,7 @@ fn push_hint(error: &PushError, name: &str, host: &str, is_ecr: bool, cause: &st
 }
 
 /// Returns a hint on how to pass the variable to a step of a GitHub workflow.
-fn how_provided(variable: &str) -> String {
+fn variable_hint(variable: &str) -> String {
     match variable {
         "GITHUB_TOKEN" => "give the job `permissions: actions: write`, and the step \
              `env: GITHUB_TOKEN: ${{ github.token }}`"

@@ -7,7 +7,7 @@ use crate::settings::SettingsError;
 
 impl CommandError {
     /// Returns the error for a flag of `larder run`, some of which have a different meaning in other commands.
-    pub(crate) fn of_run(error: SettingsError) -> Self {
+    pub(crate) fn from_run_settings(error: SettingsError) -> Self {
         match &error {
             SettingsError::Flag { flag, .. } => {
                 Self::config_line(chain(&error)).hints(help_of_command("run", flag))
@@ -21,7 +21,7 @@ impl From<SettingsError> for CommandError {
     fn from(error: SettingsError) -> Self {
         let hint = match &error {
             SettingsError::Flag { flag, .. } => help_of(flag),
-            SettingsError::Refused { instead, .. } => Some((*instead).to_owned()),
+            SettingsError::Unsupported { instead, .. } => Some((*instead).to_owned()),
             SettingsError::Variable { variable, .. } => Some(format!("correct {variable} or unset it")),
             SettingsError::File { .. } => Some(
                 "docs/configuration.md and larder.schema.json list the settings of larder.yaml; --config and LARDER_CONFIG select a different file"

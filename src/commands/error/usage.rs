@@ -10,7 +10,7 @@ use crate::cli::Cli;
 use crate::error_chain::one_line;
 
 /// Prints help and version; returns other results of clap as errors.
-pub(crate) fn handle(error: &clap::Error, arguments: &[OsString]) -> Result<(), CommandError> {
+pub(crate) fn convert(error: &clap::Error, arguments: &[OsString]) -> Result<(), CommandError> {
     if !error.use_stderr() {
         // Help and version were requested; a closed pipe is not an error.
         drop(error.print());
@@ -46,15 +46,15 @@ fn subcommand(arguments: &[OsString]) -> Option<String> {
 
 /// Returns the help of a flag: `--secret <SECRET>: Expose a secret to …`.
 pub(super) fn help_of(flag: &str) -> Option<String> {
-    help_among(flag, |_| true)
+    find_help(flag, |_| true)
 }
 
 /// Returns the help of a flag of a subcommand.
 pub(super) fn help_of_command(command: &str, flag: &str) -> Option<String> {
-    help_among(flag, |name| name == command)
+    find_help(flag, |name| name == command)
 }
 
-fn help_among(flag: &str, is_meant: impl Fn(&str) -> bool) -> Option<String> {
+fn find_help(flag: &str, is_meant: impl Fn(&str) -> bool) -> Option<String> {
     let mut cli = Cli::command();
     cli.build();
     let arguments = |command: &Command| command.get_arguments().cloned().collect::<Vec<Arg>>();
@@ -79,7 +79,7 @@ mod tests {
 
     fn mistake(arguments: &[&str]) -> CommandError {
         let arguments: Vec<OsString> = ["larder"].iter().chain(arguments).map(OsString::from).collect();
-        handle(&Cli::try_parse_from(&arguments).unwrap_err(), &arguments).unwrap_err()
+        convert(&Cli::try_parse_from(&arguments).unwrap_err(), &arguments).unwrap_err()
     }
 
     #[test]

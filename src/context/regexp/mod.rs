@@ -11,24 +11,24 @@
 mod parse;
 
 pub(super) use parse::SyntaxError;
-use parse::{Assertion, Node, Set};
+use parse::{Assertion, CharacterSet, SyntaxNode};
 
 /// A compiled expression. Like Go's `MatchString`, it may match any part of a text.
 #[derive(Debug, Clone)]
 pub(super) struct Regexp {
     program: Vec<Instruction>,
     /// `true` if every alternative starts with `^`.
-    anchored: bool,
+    is_anchored: bool,
     /// Literal texts that reject most paths quickly: the start, the end, and the longest part of any match.
     prefix: String,
     suffix: String,
-    inside: String,
+    infix: String,
 }
 
 #[derive(Debug, Clone)]
 enum Instruction {
     /// Consumes one character.
-    Consume(Set),
+    Consume(CharacterSet),
     /// Checks a condition at the current position.
     Assert(Assertion),
     /// Continues at both instructions.
@@ -40,14 +40,16 @@ enum Instruction {
 impl Regexp {
     pub(super) fn new(expression: &str) -> Result<Self, SyntaxError> {
         let alternatives = parse::parse(expression)?;
-        let begins = |sequence: &Vec<Node>| matches!(sequence.first(), Some(Node::Assert(Assertion::Begin)));
+        let begins = |sequence: &Vec<SyntaxNode>| {
+            matches!(sequence.first(), Some(SyntaxNode::Assert(Assertion::Begin)))
+        };
         let anchored = alternatives.iter().all(begins);
         let (mut prefix, mut suffix, mut inside) = Default::default();
         if let ([sequence], true) = (alternatives.as_slice(), anchored) {
             let mut runs: Vec<String> =
                 sequence[1..].split(|node| literal(node).is_none()).map(text_of).collect();
             prefix = runs.first().cloned().unwrap_or_default();
-            if let Some((Node::Assert(Assertion::End), body)) = sequence.split_last() {
+            if let Some((SyntaxNode::Assert(Assertion::End), body)) = sequence.split_last() {
                 let start = body.iter().rposition(|node| literal(node).is_none()).map_or(0, |at| at + 1);
                 suffix = text_of(&body[start..]);
             }
@@ -57,24 +59,24 @@ impl Regexp {
         let mut program = Vec::new();
         emit_alternatives(&alternatives, &mut program);
         program.push(Instruction::Accept);
-        Ok(Self { program, anchored, prefix, suffix, inside })
+        Ok(Self { program, is_anchored: anchored, prefix, suffix, infix: inside })
     }
 
     pub(super) fn is_match(&self, text: &str) -> bool {
-        if !(text.starts_with(&self.prefix) && text.ends_with(&self.suffix) && text.contains(&self.inside)) {
+        if !(text.starts_with(&self.prefix) && text.ends_with(&self.suffix) && text.contains(&self.infix)) {
             return false;
         }
-        let mut current = Threads::new(self.program.len());
-        let mut next = Threads::new(self.program.len());
+        let mut current = ThreadSet::new(self.program.len());
+        let mut next = ThreadSet::new(self.program.len());
         let mut before = None;
         let mut rest = text.chars();
         loop {
             let here = rest.next();
-            let may_start = before.is_none() || !self.anchored;
+            let may_start = before.is_none() || !self.is_anchored;
             if may_start && self.follow(0, &mut current, (before, here)) {
                 return true;
             }
-            if self.anchored && current.list.is_empty() {
+            if self.is_anchored && current.list.is_empty() {
                 return false;
             }
             let Some(char) = here else { return false };
@@ -95,7 +97,7 @@ impl Regexp {
 
     /// Adds every thread that can be reached from `start` without consuming a character. Returns `true` if one of them
     /// accepts.
-    fn follow(&self, start: usize, threads: &mut Threads, around: (Option<char>, Option<char>)) -> bool {
+    fn follow(&self, start: usize, threads: &mut ThreadSet, around: (Option<char>, Option<char>)) -> bool {
         let mut open = vec![start];
         while let Some(at) = open.pop() {
             if !threads.visit(at) {
@@ -115,13 +117,13 @@ impl Regexp {
 }
 
 /// The threads at one position of the text, without duplicates.
-struct Threads {
+struct ThreadSet {
     list: Vec<usize>,
     seen: Vec<u32>,
     generation: u32,
 }
 
-impl Threads {
+impl ThreadSet {
     fn new(size: usize) -> Self {
         Self { list: Vec::new(), seen: vec![0; size], generation: 1 }
     }
@@ -136,18 +138,18 @@ impl Threads {
     }
 }
 
-fn literal(node: &Node) -> Option<char> {
+fn literal(node: &SyntaxNode) -> Option<char> {
     match node {
-        Node::Set(Set::One(char)) => Some(*char),
+        SyntaxNode::Set(CharacterSet::One(char)) => Some(*char),
         _ => None,
     }
 }
 
-fn text_of(nodes: &[Node]) -> String {
+fn text_of(nodes: &[SyntaxNode]) -> String {
     nodes.iter().filter_map(literal).collect()
 }
 
-fn emit_alternatives(alternatives: &[Vec<Node>], program: &mut Vec<Instruction>) {
+fn emit_alternatives(alternatives: &[Vec<SyntaxNode>], program: &mut Vec<Instruction>) {
     let mut ends = Vec::new();
     for (index, sequence) in alternatives.iter().enumerate() {
         let split = program.len();
@@ -170,12 +172,12 @@ fn emit_alternatives(alternatives: &[Vec<Node>], program: &mut Vec<Instruction>)
     }
 }
 
-fn emit(node: &Node, program: &mut Vec<Instruction>) {
+fn emit(node: &SyntaxNode, program: &mut Vec<Instruction>) {
     match node {
-        Node::Set(set) => program.push(Instruction::Consume(set.clone())),
-        Node::Assert(assertion) => program.push(Instruction::Assert(*assertion)),
-        Node::Group(alternatives) => emit_alternatives(alternatives, program),
-        Node::Repeat { node, min, max } => {
+        SyntaxNode::Set(set) => program.push(Instruction::Consume(set.clone())),
+        SyntaxNode::Assert(assertion) => program.push(Instruction::Assert(*assertion)),
+        SyntaxNode::Group(alternatives) => emit_alternatives(alternatives, program),
+        SyntaxNode::Repeat { node, min, max } => {
             for _ in 0..*min {
                 emit(node, program);
             }

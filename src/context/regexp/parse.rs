@@ -7,16 +7,16 @@ use std::ops::RangeInclusive;
 pub(in crate::context) struct SyntaxError;
 
 #[derive(Debug, Clone)]
-pub(super) enum Node {
-    Set(Set),
+pub(super) enum SyntaxNode {
+    Set(CharacterSet),
     Assert(Assertion),
-    Group(Vec<Vec<Node>>),
-    Repeat { node: Box<Node>, min: u32, max: Option<u32> },
+    Group(Vec<Vec<SyntaxNode>>),
+    Repeat { node: Box<SyntaxNode>, min: u32, max: Option<u32> },
 }
 
 /// A set of characters. A match consumes one of them.
 #[derive(Debug, Clone)]
-pub(super) enum Set {
+pub(super) enum CharacterSet {
     One(char),
     AllButNewline,
     Class { negated: bool, ranges: Vec<RangeInclusive<char>> },
@@ -28,10 +28,10 @@ pub(super) enum Assertion {
     Begin,
     End,
     WordBoundary,
-    NoWordBoundary,
+    NotWordBoundary,
 }
 
-impl Set {
+impl CharacterSet {
     pub(super) fn contains(&self, char: char) -> bool {
         match self {
             Self::One(one) => *one == char,
@@ -49,19 +49,19 @@ impl Assertion {
             Self::Begin => before.is_none(),
             Self::End => after.is_none(),
             Self::WordBoundary => is_word(before) != is_word(after),
-            Self::NoWordBoundary => is_word(before) == is_word(after),
+            Self::NotWordBoundary => is_word(before) == is_word(after),
         }
     }
 }
 
-pub(super) fn parse(expression: &str) -> Result<Vec<Vec<Node>>, SyntaxError> {
+pub(super) fn parse(expression: &str) -> Result<Vec<Vec<SyntaxNode>>, SyntaxError> {
     let mut parser = Parser { rest: expression };
     let alternatives = parser.alternatives()?;
     if parser.rest.is_empty() { Ok(alternatives) } else { Err(SyntaxError) }
 }
 
 /// The maximum of repetition counts, as in Go.
-const MOST_REPEATS: u32 = 1000;
+const MAX_REPEATS: u32 = 1000;
 
 struct Parser<'a> {
     rest: &'a str,
@@ -84,14 +84,14 @@ impl Parser<'_> {
     }
 
     /// Parses up to the end of the text or a closing parenthesis, which is not consumed.
-    fn alternatives(&mut self) -> Result<Vec<Vec<Node>>, SyntaxError> {
+    fn alternatives(&mut self) -> Result<Vec<Vec<SyntaxNode>>, SyntaxError> {
         let mut alternatives = Vec::new();
         let mut sequence = Vec::new();
         let mut just_repeated = false;
         while let Some(char) = self.peek().filter(|char| *char != ')') {
             if let Some((min, max)) = self.repetition()? {
                 let node = sequence.pop().filter(|_| !just_repeated).ok_or(SyntaxError)?;
-                sequence.push(Node::Repeat { node: Box::new(node), min, max });
+                sequence.push(SyntaxNode::Repeat { node: Box::new(node), min, max });
                 just_repeated = true;
                 continue;
             }
@@ -100,17 +100,17 @@ impl Parser<'_> {
             match char {
                 '|' => alternatives.push(std::mem::take(&mut sequence)),
                 '(' => {
-                    sequence.push(Node::Group(self.alternatives()?));
+                    sequence.push(SyntaxNode::Group(self.alternatives()?));
                     if !self.eat(")") {
                         return Err(SyntaxError);
                     }
                 }
-                '[' => sequence.push(Node::Set(self.class()?)),
-                '.' => sequence.push(Node::Set(Set::AllButNewline)),
-                '^' => sequence.push(Node::Assert(Assertion::Begin)),
-                '$' => sequence.push(Node::Assert(Assertion::End)),
+                '[' => sequence.push(SyntaxNode::Set(self.class()?)),
+                '.' => sequence.push(SyntaxNode::Set(CharacterSet::AllButNewline)),
+                '^' => sequence.push(SyntaxNode::Assert(Assertion::Begin)),
+                '$' => sequence.push(SyntaxNode::Assert(Assertion::End)),
                 '\\' => self.escape(&mut sequence)?,
-                _ => sequence.push(Node::Set(Set::One(char))),
+                _ => sequence.push(SyntaxNode::Set(CharacterSet::One(char))),
             }
         }
         alternatives.push(sequence);
@@ -125,7 +125,7 @@ impl Parser<'_> {
             Some('?') => (0, Some(1)),
             Some('{') => {
                 let Some((min, max, rest)) = counts(self.rest) else { return Ok(None) };
-                if min > MOST_REPEATS || max.is_some_and(|max| max > MOST_REPEATS || max < min) {
+                if min > MAX_REPEATS || max.is_some_and(|max| max > MAX_REPEATS || max < min) {
                     return Err(SyntaxError);
                 }
                 self.rest = rest;
@@ -141,10 +141,10 @@ impl Parser<'_> {
     }
 
     /// Parses what follows a backslash outside of a class.
-    fn escape(&mut self, sequence: &mut Vec<Node>) -> Result<(), SyntaxError> {
+    fn escape(&mut self, sequence: &mut Vec<SyntaxNode>) -> Result<(), SyntaxError> {
         if self.eat("Q") {
             let (quoted, rest) = self.rest.split_once("\\E").unwrap_or((self.rest, ""));
-            sequence.extend(quoted.chars().map(|char| Node::Set(Set::One(char))));
+            sequence.extend(quoted.chars().map(|char| SyntaxNode::Set(CharacterSet::One(char))));
             self.rest = rest;
             return Ok(());
         }
@@ -152,16 +152,16 @@ impl Parser<'_> {
             Some('A') => Some(Assertion::Begin),
             Some('z') => Some(Assertion::End),
             Some('b') => Some(Assertion::WordBoundary),
-            Some('B') => Some(Assertion::NoWordBoundary),
+            Some('B') => Some(Assertion::NotWordBoundary),
             _ => None,
         };
         sequence.push(if let Some(assertion) = assertion {
             self.next();
-            Node::Assert(assertion)
+            SyntaxNode::Assert(assertion)
         } else if let Some((ranges, negated)) = self.perl_class() {
-            Node::Set(Set::Class { negated, ranges })
+            SyntaxNode::Set(CharacterSet::Class { negated, ranges })
         } else {
-            Node::Set(Set::One(self.escaped_char()?))
+            SyntaxNode::Set(CharacterSet::One(self.escaped_char()?))
         });
         Ok(())
     }
@@ -227,7 +227,7 @@ impl Parser<'_> {
     }
 
     /// Parses a class after its `[`, including the closing bracket.
-    fn class(&mut self) -> Result<Set, SyntaxError> {
+    fn class(&mut self) -> Result<CharacterSet, SyntaxError> {
         let negated = self.eat("^");
         let mut ranges = Vec::new();
         let mut first = true;
@@ -249,7 +249,7 @@ impl Parser<'_> {
             }
             ranges.push(low..=high);
         }
-        Ok(Set::Class { negated, ranges })
+        Ok(CharacterSet::Class { negated, ranges })
     }
 
     /// Parses `[:alpha:]` or `\d` inside a class, if it comes next. Returns `false` if it does not.

@@ -8,11 +8,13 @@ use std::path::Path;
 use filetime::FileTime;
 use proptest::prelude::*;
 
-use super::super::{ContextError, Entry, FileDigest, FileKind, Filter, StatIndex, digest_entries, walk};
+use super::super::{
+    ContextEntry, ContextError, FileDigest, FileKind, Filter, StatIndex, digest_entries, walk,
+};
 use super::write_files;
 use crate::digest::Digest;
 
-fn entries(root: &Path) -> Vec<Entry> {
+fn entries(root: &Path) -> Vec<ContextEntry> {
     walk(root, &Filter::default()).unwrap().map(Result::unwrap).collect()
 }
 
@@ -90,12 +92,12 @@ fn attributes_count_except_for_labels_of_security_modules() {
 }
 
 /// Changes a file between the walk and the digest.
-type Change = fn(&Path);
+type FileChange = fn(&Path);
 
 #[test]
 fn a_file_that_changed_since_the_walk_is_reported() {
     let root = tempfile::tempdir().unwrap();
-    let changes: [(&str, Change); 6] = [
+    let changes: [(&str, FileChange); 6] = [
         ("grown", |path| fs::write(path, "more content").unwrap()),
         ("shrunk", |path| fs::write(path, "").unwrap()),
         ("rewritten", |path| {

@@ -198,9 +198,9 @@ fn only_literal_patterns_rule_out_a_directory() {
     for (pattern, directory, may_match) in table {
         let rule = PatternMatcher::new([pattern]).unwrap();
         assert_eq!(rule.may_match_below(directory), may_match, "{pattern} in {directory}");
-        assert!(!rule.may_except_below(directory) && !rule.has_exclusions());
+        assert!(!rule.may_have_exception_below(directory) && !rule.has_exclusions());
         let exception = PatternMatcher::new([format!("!{pattern}")]).unwrap();
-        assert_eq!(exception.may_except_below(directory), may_match, "!{pattern} in {directory}");
+        assert_eq!(exception.may_have_exception_below(directory), may_match, "!{pattern} in {directory}");
         assert!(!exception.may_match_below(directory) && exception.has_exclusions());
     }
 }

@@ -7,18 +7,18 @@ use std::time::{Duration, SystemTime};
 use filetime::FileTime;
 use proptest::prelude::*;
 
-use super::super::{Entry, FileDigest, Filter, StatIndex, digest_entries, walk};
+use super::super::{ContextEntry, FileDigest, Filter, StatIndex, digest_entries, walk};
 use super::write_files;
 use crate::digest::Digest;
 
-fn entries(root: &Path) -> Vec<Entry> {
+fn entries(root: &Path) -> Vec<ContextEntry> {
     walk(root, &Filter::default()).unwrap().map(Result::unwrap).collect()
 }
 
 fn keyed(root: &Path, index: &StatIndex, walked: SystemTime) -> (Vec<FileDigest>, Option<StatIndex>) {
     let mut entries = entries(root);
     let digests = digest_entries(&mut entries, index).unwrap();
-    let learnt = index.learn(&entries, &digests, walked);
+    let learnt = index.updated(&entries, &digests, walked);
     (digests, learnt)
 }
 
@@ -38,7 +38,7 @@ fn an_unchanged_file_is_not_read_again_and_a_changed_one_is() {
     // The index contains a wrong digest for "a", which shows that the file is not read.
     let mut wrong = first.clone();
     wrong[0].digest = Digest::of(b"from the index");
-    let index_with_wrong = StatIndex::default().learn(&entries(root.path()), &wrong, later()).unwrap();
+    let index_with_wrong = StatIndex::default().updated(&entries(root.path()), &wrong, later()).unwrap();
     assert_eq!(keyed(root.path(), &index_with_wrong, later()).0, wrong);
 
     assert_eq!(keyed(root.path(), &index, later()), (first.clone(), None));
@@ -70,7 +70,7 @@ fn files_of_other_builds_stay_in_the_index_up_to_a_limit() {
     let mut only_a = entries(root.path());
     only_a.retain(|entry| entry.path == "a");
     let digests = digest_entries(&mut only_a, both.as_ref().unwrap()).unwrap();
-    let index = both.unwrap().learn(&only_a, &digests, later()).unwrap();
+    let index = both.unwrap().updated(&only_a, &digests, later()).unwrap();
     assert_eq!(keyed(root.path(), &index, later()).1, None, "`b` is still in the index");
 
     for round in 0..20 {

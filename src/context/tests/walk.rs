@@ -9,7 +9,7 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use super::super::{ContextError, EntryKind, Filter, walk};
+use super::super::{ContextEntryKind, ContextError, Filter, walk};
 use super::{strings, write_files};
 
 /// Creates a directory that contains empty files at these paths.
@@ -28,7 +28,7 @@ fn paths(root: &Path, filter: &Filter) -> Vec<String> {
     walk(root, filter).unwrap().map(|entry| entry.unwrap().path).collect()
 }
 
-fn kinds(root: &Path, filter: &Filter) -> Vec<(String, EntryKind)> {
+fn kinds(root: &Path, filter: &Filter) -> Vec<(String, ContextEntryKind)> {
     walk(root, filter).unwrap().map(Result::unwrap).map(|entry| (entry.path, entry.kind)).collect()
 }
 
@@ -145,20 +145,20 @@ fn hard_links_refer_to_the_first_selected_path() {
     for name in ["c", "d"] {
         fs::hard_link(root.path().join("b/first"), root.path().join(name)).unwrap();
     }
-    let to = |path: &str| EntryKind::HardLink(path.to_owned());
+    let to = |path: &str| ContextEntryKind::HardLink(path.to_owned());
     let entry = |path: &str, kind| (path.to_owned(), kind);
     assert_eq!(
         kinds(root.path(), &filter(&[], &["other"], &[])),
         [
-            entry("b", EntryKind::Directory),
-            entry("b/first", EntryKind::File),
+            entry("b", ContextEntryKind::Directory),
+            entry("b/first", ContextEntryKind::File),
             entry("c", to("b/first")),
             entry("d", to("b/first"))
         ]
     );
     assert_eq!(
         kinds(root.path(), &filter(&[], &["other", "b"], &[])),
-        [entry("c", EntryKind::File), entry("d", to("c"))]
+        [entry("c", ContextEntryKind::File), entry("d", to("c"))]
     );
     let sizes = walk(root.path(), &filter(&["b", "c"], &[], &[])).unwrap().map(|entry| entry.unwrap().size());
     assert_eq!(sizes.collect::<Vec<_>>(), [0, 7, 7]);
@@ -173,12 +173,12 @@ fn special_files_are_distinguished_and_links_are_not_followed() {
     let fifo = root.path().join("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
     let expected = [
-        ("dir", EntryKind::Directory),
-        ("dir/file", EntryKind::File),
-        ("dir/up", EntryKind::Symlink("..".into())),
-        ("link", EntryKind::Symlink("dir".into())),
-        ("pipe", EntryKind::Fifo),
-        ("socket", EntryKind::Socket),
+        ("dir", ContextEntryKind::Directory),
+        ("dir/file", ContextEntryKind::File),
+        ("dir/up", ContextEntryKind::Symlink("..".into())),
+        ("link", ContextEntryKind::Symlink("dir".into())),
+        ("pipe", ContextEntryKind::Fifo),
+        ("socket", ContextEntryKind::Socket),
     ];
     assert_eq!(kinds(root.path(), &Filter::default()), expected.map(|(path, kind)| (path.to_owned(), kind)));
 }

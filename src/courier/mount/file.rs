@@ -9,19 +9,19 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::super::protocol::Moment;
 
 pub(super) fn modified(metadata: &Metadata) -> Moment {
-    moment(metadata.mtime(), metadata.mtime_nsec())
+    to_moment(metadata.mtime(), metadata.mtime_nsec())
 }
 
 pub(super) fn accessed(metadata: &Metadata) -> Moment {
-    moment(metadata.atime(), metadata.atime_nsec())
+    to_moment(metadata.atime(), metadata.atime_nsec())
 }
 
-pub(super) fn moment(seconds: i64, nanoseconds: i64) -> Moment {
+pub(super) fn to_moment(seconds: i64, nanoseconds: i64) -> Moment {
     Moment { seconds, nanoseconds: u32::try_from(nanoseconds).unwrap_or_default() }
 }
 
 /// Converts a moment to a system time. A moment out of range becomes the start of 1970.
-pub(super) fn time(moment: Moment) -> SystemTime {
+pub(super) fn to_system_time(moment: Moment) -> SystemTime {
     let fraction = Duration::from_nanos(u64::from(moment.nanoseconds));
     let whole = Duration::from_secs(moment.seconds.unsigned_abs());
     let seconds =
@@ -40,12 +40,12 @@ pub(super) fn open(place: &Path, expected: &Metadata) -> io::Result<File> {
 }
 
 /// Resets the access time of a file to its modification time, as if it had not been read since.
-pub(super) fn forget_use(file: &File, modified: Moment) -> io::Result<()> {
-    file.set_times(FileTimes::new().set_accessed(time(modified)))
+pub(super) fn reset_access_time(file: &File, modified: Moment) -> io::Result<()> {
+    file.set_times(FileTimes::new().set_accessed(to_system_time(modified)))
 }
 
 /// Returns a name that no other courier uses.
-pub(super) fn unique() -> String {
+pub(super) fn unique_name() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("{}-{}", std::process::id(), now.as_nanos())
 }

@@ -9,24 +9,30 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::super::protocol::{FoundKind, FoundNode, LONGEST_PATH, MOST_NODES, Notes, Owner};
+use super::super::protocol::{FailureNotes, MAX_NODES, MAX_PATH, MountNode, MountNodeKind, Owner};
 use super::STAGING;
-use super::file::{accessed, forget_use, modified, open, unique};
+use super::file::{accessed, modified, open, reset_access_time, unique_name};
 
 /// The listing of a directory in progress.
-pub(super) struct Walk<'a> {
+pub(super) struct MountWalk<'a> {
     root: &'a Path,
-    pub(super) found: Vec<FoundNode>,
-    pub(super) notes: Notes,
+    pub(super) found: Vec<MountNode>,
+    pub(super) notes: FailureNotes,
     /// The first path of each file with several hard links, by device and inode.
     linked: HashMap<(u64, u64), OsString>,
     /// `true` if the directory must not be changed, and each hard link is listed as a separate file.
     is_scan: bool,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> MountWalk<'a> {
     pub(super) fn new(root: &'a Path) -> Self {
-        Self { root, found: Vec::new(), notes: Notes::default(), linked: HashMap::new(), is_scan: false }
+        Self {
+            root,
+            found: Vec::new(),
+            notes: FailureNotes::default(),
+            linked: HashMap::new(),
+            is_scan: false,
+        }
     }
 
     pub(super) fn scan(root: &'a Path) -> Self {
@@ -34,7 +40,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Lists the content of a directory, recursively. `path` is its path below the root.
-    pub(super) fn enter(&mut self, directory: &Path, path: &OsStr) {
+    pub(super) fn list_directory(&mut self, directory: &Path, path: &OsStr) {
         let names = fs::read_dir(directory)
             .and_then(|entries| entries.map(|entry| Ok(entry?.file_name())).collect::<io::Result<Vec<_>>>());
         let mut names = match names {
@@ -62,41 +68,41 @@ impl<'a> Walk<'a> {
     fn add(&mut self, path: &OsStr) -> io::Result<()> {
         let place = self.root.join(path);
         let metadata = fs::symlink_metadata(&place)?;
-        if path.len() > LONGEST_PATH || self.found.len() == MOST_NODES {
+        if path.len() > MAX_PATH || self.found.len() == MAX_NODES {
             return Err(io::Error::other("the path is too long, or the mount has too many files"));
         }
         let kind = if metadata.is_dir() {
-            FoundKind::Directory
+            MountNodeKind::Directory
         } else if metadata.is_symlink() {
-            FoundKind::Symlink(fs::read_link(&place)?.into_os_string())
+            MountNodeKind::Symlink(fs::read_link(&place)?.into_os_string())
         } else if self.is_scan {
-            FoundKind::File(if metadata.is_file() { metadata.len() } else { 0 })
+            MountNodeKind::File(if metadata.is_file() { metadata.len() } else { 0 })
         } else if metadata.is_file() {
             self.file(path, &place, &metadata)?
         } else {
             // Sockets, pipes and devices are useless in a different builder.
             return Ok(());
         };
-        let is_directory = kind == FoundKind::Directory;
+        let is_directory = kind == MountNodeKind::Directory;
         self.found.push(node(path, kind, &metadata));
         if is_directory {
-            self.enter(&place, path);
+            self.list_directory(&place, path);
         }
         Ok(())
     }
 
-    fn file(&mut self, path: &OsStr, place: &Path, metadata: &Metadata) -> io::Result<FoundKind> {
+    fn file(&mut self, path: &OsStr, place: &Path, metadata: &Metadata) -> io::Result<MountNodeKind> {
         if metadata.nlink() > 1 {
             let inode = (metadata.dev(), metadata.ino());
             if let Some(first) = self.linked.get(&inode) {
-                return Ok(FoundKind::HardLink(first.clone()));
+                return Ok(MountNodeKind::HardLink(first.clone()));
             }
             self.linked.insert(inode, path.to_owned());
         }
         if accessed(metadata) != modified(metadata) {
-            forget_use(&open(place, metadata)?, modified(metadata))?;
+            reset_access_time(&open(place, metadata)?, modified(metadata))?;
         }
-        Ok(FoundKind::File(metadata.len()))
+        Ok(MountNodeKind::File(metadata.len()))
     }
 }
 
@@ -105,8 +111,8 @@ pub(super) fn owner(root: &Path) -> io::Result<Owner> {
     Ok(Owner { uid: found.uid(), gid: found.gid(), mode: found.mode() & 0o7777 })
 }
 
-fn node(path: &OsStr, kind: FoundKind, metadata: &Metadata) -> FoundNode {
-    FoundNode {
+fn node(path: &OsStr, kind: MountNodeKind, metadata: &Metadata) -> MountNode {
+    MountNode {
         kind,
         path: path.to_owned(),
         mode: metadata.mode() & 0o7777,
@@ -118,8 +124,8 @@ fn node(path: &OsStr, kind: FoundKind, metadata: &Metadata) -> FoundNode {
 }
 
 /// Returns `true` if the file system of the mount records access times.
-pub(super) fn notes_uses(root: &Path) -> bool {
-    let path = root.join(format!("{STAGING}probe-{}", unique()));
+pub(super) fn records_access_times(root: &Path) -> bool {
+    let path = root.join(format!("{STAGING}probe-{}", unique_name()));
     let probe = || -> io::Result<bool> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         file.write_all(b"x")?;

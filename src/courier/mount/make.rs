@@ -20,9 +20,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, fchown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
-use super::super::protocol::{FoundKind, FoundNode, Notes};
-use super::file::{time, unique};
-use super::{STAGING, unexpected};
+use super::super::protocol::{FailureNotes, MountNode, MountNodeKind};
+use super::file::{to_system_time, unique_name};
+use super::{STAGING, unexpected_message};
 
 /// The directory of complete nodes in a staging directory.
 const TREE: &str = "tree";
@@ -30,25 +30,25 @@ const TREE: &str = "tree";
 const ATTEMPTS: usize = 64;
 
 /// The creation of nodes in a mount.
-pub(super) struct Making<'a> {
+pub(super) struct MountWriter<'a> {
     root: &'a Path,
-    staging: Option<Staging>,
+    staging: Option<MountStaging>,
     /// Files whose bytes are still arriving.
     open: HashMap<u32, Incoming>,
     /// Files that cannot be created, so that their bytes are discarded.
-    given_up: HashSet<u32>,
+    failed: HashSet<u32>,
     /// Paths in the mount or the tree that are known to be directories.
-    ways: HashSet<PathBuf>,
+    known_directories: HashSet<PathBuf>,
     /// Directories whose metadata is set at the end.
-    directories: Vec<FoundNode>,
+    directories: Vec<MountNode>,
     /// Hard links, which are created after their targets.
-    links: Vec<FoundNode>,
+    links: Vec<MountNode>,
     files: u64,
-    pub(super) notes: Notes,
+    pub(super) notes: FailureNotes,
 }
 
 /// A staging directory, which is removed with its content when dropped.
-struct Staging {
+struct MountStaging {
     path: PathBuf,
     tree: PathBuf,
     _lock: File,
@@ -56,56 +56,56 @@ struct Staging {
 
 /// A file whose bytes are still arriving.
 struct Incoming {
-    node: FoundNode,
+    node: MountNode,
     /// The open file; `None` if too many files are open.
     file: Option<File>,
     /// The number of bytes that are missing.
     left: u64,
 }
 
-impl<'a> Making<'a> {
+impl<'a> MountWriter<'a> {
     pub(super) fn new(root: &'a Path) -> Self {
         Self {
             root,
             staging: None,
             open: HashMap::new(),
-            given_up: HashSet::new(),
-            ways: HashSet::new(),
+            failed: HashSet::new(),
+            known_directories: HashSet::new(),
             directories: Vec::new(),
             links: Vec::new(),
             files: 0,
-            notes: Notes::default(),
+            notes: FailureNotes::default(),
         }
     }
 
     /// Creates a node in the staging directory. A file with content is completed by [`Self::add`].
-    pub(super) fn begin(&mut self, number: u32, node: FoundNode) -> io::Result<()> {
+    pub(super) fn begin(&mut self, number: u32, node: MountNode) -> io::Result<()> {
         match &node.kind {
-            FoundKind::Directory => {
+            MountNodeKind::Directory => {
                 let tree = self.staging()?.tree.clone();
-                self.way(&tree, &tree.join(&node.path))?;
+                self.ensure_directory(&tree, &tree.join(&node.path))?;
                 self.directories.push(node);
                 Ok(())
             }
-            FoundKind::HardLink(_) => {
+            MountNodeKind::HardLink(_) => {
                 self.links.push(node);
                 Ok(())
             }
-            FoundKind::Symlink(target) => {
-                let staged = self.staged(number)?;
+            MountNodeKind::Symlink(target) => {
+                let staged = self.staged_path(number)?;
                 symlink(target, &staged)?;
                 lchown(&staged, Some(node.uid), Some(node.gid))?;
-                self.put(&staged, &node.path)
+                self.move_to_tree(&staged, &node.path)
             }
-            FoundKind::File(size) => {
+            MountNodeKind::File(size) => {
                 let left = *size;
-                let made = self.staged(number).and_then(|staged| {
+                let made = self.staged_path(number).and_then(|staged| {
                     OpenOptions::new().write(true).create_new(true).mode(0o600).open(staged)
                 });
                 let file = match made {
                     Ok(file) => file,
                     Err(error) => {
-                        self.given_up.insert(number);
+                        self.failed.insert(number);
                         return Err(error);
                     }
                 };
@@ -113,26 +113,26 @@ impl<'a> Making<'a> {
                 let keep = self.open.len() < 64;
                 let known = self.open.insert(number, Incoming { node, file: keep.then_some(file), left });
                 if known.is_some() {
-                    return Err(unexpected());
+                    return Err(unexpected_message());
                 }
                 if left > 0 {
                     return Ok(());
                 }
-                self.complete(number).inspect_err(|_| drop(self.give_up(number)))
+                self.complete(number).inspect_err(|_| drop(self.discard(number)))
             }
         }
     }
 
     /// Writes bytes of a file. Fails only if the peer violates the protocol.
     pub(super) fn add(&mut self, number: u32, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        if self.given_up.contains(&number) {
+        if self.failed.contains(&number) {
             return Ok(());
         }
-        let incoming = self.open.get_mut(&number).ok_or_else(unexpected)?;
-        let FoundKind::File(size) = incoming.node.kind else { return Err(unexpected()) };
+        let incoming = self.open.get_mut(&number).ok_or_else(unexpected_message)?;
+        let MountNodeKind::File(size) = incoming.node.kind else { return Err(unexpected_message()) };
         let count = bytes.len() as u64;
         if count > incoming.left || offset.checked_add(count).is_none_or(|end| end > size) {
-            return Err(unexpected());
+            return Err(unexpected_message());
         }
         incoming.left -= count;
         let over = incoming.left == 0;
@@ -140,7 +140,7 @@ impl<'a> Making<'a> {
             Some(file) => file.write_all_at(bytes, offset),
             None => OpenOptions::new()
                 .write(true)
-                .open(self.staged(number)?)
+                .open(self.staged_path(number)?)
                 .and_then(|file| file.write_all_at(bytes, offset)),
         };
         let made = match written {
@@ -148,7 +148,7 @@ impl<'a> Making<'a> {
             made => made,
         };
         if let Err(error) = made
-            && let Some(incoming) = self.give_up(number)
+            && let Some(incoming) = self.discard(number)
         {
             self.notes.add(&incoming.node.path, &error);
         }
@@ -156,9 +156,9 @@ impl<'a> Making<'a> {
     }
 
     /// Discards a file, including bytes that are still to arrive.
-    fn give_up(&mut self, number: u32) -> Option<Incoming> {
-        self.given_up.insert(number);
-        if let Ok(staged) = self.staged(number) {
+    fn discard(&mut self, number: u32) -> Option<Incoming> {
+        self.failed.insert(number);
+        if let Ok(staged) = self.staged_path(number) {
             let _ = fs::remove_file(staged);
         }
         self.open.remove(&number)
@@ -166,37 +166,37 @@ impl<'a> Making<'a> {
 
     /// Sets the metadata of a complete file, and moves it to its place in the tree.
     fn complete(&mut self, number: u32) -> io::Result<()> {
-        let staged = self.staged(number)?;
-        let Some(incoming) = self.open.get_mut(&number) else { return Err(unexpected()) };
+        let staged = self.staged_path(number)?;
+        let Some(incoming) = self.open.get_mut(&number) else { return Err(unexpected_message()) };
         let file = match incoming.file.take() {
             Some(file) => file,
             None => OpenOptions::new().write(true).open(&staged)?,
         };
         let node = incoming.node.clone();
-        dress(&file, &node)?;
-        self.put(&staged, &node.path)?;
+        set_metadata(&file, &node)?;
+        self.move_to_tree(&staged, &node.path)?;
         self.open.remove(&number);
         Ok(())
     }
 
-    fn staging(&mut self) -> io::Result<&Staging> {
+    fn staging(&mut self) -> io::Result<&MountStaging> {
         let staging = match self.staging.take() {
             Some(staging) => staging,
-            None => Staging::new(self.root)?,
+            None => MountStaging::new(self.root)?,
         };
         Ok(self.staging.insert(staging))
     }
 
-    fn staged(&mut self, number: u32) -> io::Result<PathBuf> {
+    fn staged_path(&mut self, number: u32) -> io::Result<PathBuf> {
         Ok(self.staging()?.path.join(number.to_string()))
     }
 
     /// Renames a staged file into the tree.
-    fn put(&mut self, staged: &Path, path: &OsStr) -> io::Result<()> {
+    fn move_to_tree(&mut self, staged: &Path, path: &OsStr) -> io::Result<()> {
         let tree = self.staging()?.tree.clone();
         let place = tree.join(path);
         if let Some(parent) = place.parent() {
-            self.way(&tree, parent)?;
+            self.ensure_directory(&tree, parent)?;
         }
         fs::rename(staged, &place)?;
         self.files += 1;
@@ -204,26 +204,26 @@ impl<'a> Making<'a> {
     }
 
     /// Ensures that a path below `top` is a directory, and that all of its parents are.
-    fn way(&mut self, top: &Path, place: &Path) -> io::Result<()> {
-        if place == top || self.ways.contains(place) {
+    fn ensure_directory(&mut self, top: &Path, place: &Path) -> io::Result<()> {
+        if place == top || self.known_directories.contains(place) {
             return Ok(());
         }
         if let Some(parent) = place.parent() {
-            self.way(top, parent)?;
+            self.ensure_directory(top, parent)?;
         }
         match fs::symlink_metadata(place) {
             Ok(found) if found.is_dir() => {}
-            Ok(_) => return Err(in_the_way()),
+            Ok(_) => return Err(not_a_directory()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir(place)?,
             Err(error) => return Err(error),
         }
-        self.ways.insert(place.to_owned());
+        self.known_directories.insert(place.to_owned());
         Ok(())
     }
 
     /// Moves everything into place if all nodes could be created. Returns the number of files, and the nodes that could
     /// not be created.
-    pub(super) fn finish(mut self) -> (u64, Notes) {
+    pub(super) fn finish(mut self) -> (u64, FailureNotes) {
         for (number, link) in std::mem::take(&mut self.links).into_iter().enumerate() {
             if let Err(error) = self.link(number, &link) {
                 self.notes.add(&link.path, &error);
@@ -232,17 +232,18 @@ impl<'a> Making<'a> {
         for incoming in std::mem::take(&mut self.open).into_values() {
             self.notes.add(&incoming.node.path, &"its content is incomplete");
         }
-        let Some(Staging { tree, .. }) = &self.staging else { return (0, self.notes) };
+        let Some(MountStaging { tree, .. }) = &self.staging else { return (0, self.notes) };
         // The deepest directories come first, because changes in a directory update its modification time.
         for node in self.directories.iter().rev() {
-            let result = File::open(tree.join(&node.path)).and_then(|directory| dress(&directory, node));
+            let result =
+                File::open(tree.join(&node.path)).and_then(|directory| set_metadata(&directory, node));
             if let Err(error) = result {
                 self.notes.add(&node.path, &error);
             }
         }
         if self.notes.count == 0
-            && let Err((path, error)) =
-                merge(tree, self.root, Act::Check).and_then(|()| merge(tree, self.root, Act::Move))
+            && let Err((path, error)) = merge(tree, self.root, MergePass::Check)
+                .and_then(|()| merge(tree, self.root, MergePass::Move))
         {
             let path = path.strip_prefix(self.root).unwrap_or(&path).as_os_str().to_owned();
             self.notes.add(&path, &error);
@@ -250,9 +251,9 @@ impl<'a> Making<'a> {
         if self.notes.count > 0 { (0, self.notes) } else { (self.files, self.notes) }
     }
 
-    fn link(&mut self, number: usize, link: &FoundNode) -> io::Result<()> {
-        let FoundKind::HardLink(target) = &link.kind else { return Err(unexpected()) };
-        let Staging { path, tree, .. } = self.staging()?;
+    fn link(&mut self, number: usize, link: &MountNode) -> io::Result<()> {
+        let MountNodeKind::HardLink(target) = &link.kind else { return Err(unexpected_message()) };
+        let MountStaging { path, tree, .. } = self.staging()?;
         let (staged, made) = (path.join(format!("link-{number}")), tree.join(target));
         // The target may already exist in the mount.
         let (top, first) = match fs::symlink_metadata(&made) {
@@ -261,18 +262,18 @@ impl<'a> Making<'a> {
         };
         for parent in first.ancestors().skip(1).take_while(|parent| **parent != top) {
             if !fs::symlink_metadata(parent)?.is_dir() {
-                return Err(in_the_way());
+                return Err(not_a_directory());
             }
         }
         fs::hard_link(first, &staged)?;
-        self.put(&staged, &link.path)
+        self.move_to_tree(&staged, &link.path)
     }
 }
 
-impl Staging {
+impl MountStaging {
     fn new(root: &Path) -> io::Result<Self> {
         for _ in 0..ATTEMPTS {
-            let path = root.join(format!("{STAGING}{}", unique()));
+            let path = root.join(format!("{STAGING}{}", unique_name()));
             fs::create_dir(&path)?;
             // Until the directory is locked, a different courier may treat it as abandoned.
             let lock = match File::open(&path) {
@@ -294,19 +295,19 @@ impl Staging {
     }
 }
 
-impl Drop for Staging {
+impl Drop for MountStaging {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-fn in_the_way() -> io::Error {
+fn not_a_directory() -> io::Error {
     io::Error::other("something other than a directory exists at this path")
 }
 
 /// The two passes of [`merge`].
 #[derive(Clone, Copy, PartialEq)]
-enum Act {
+enum MergePass {
     /// Checks that nothing is in the way.
     Check,
     Move,
@@ -314,7 +315,7 @@ enum Act {
 
 /// Moves the content of the directory `from` into the directory `to`. A directory that does not exist in `to` is moved
 /// as a whole; an existing one is merged. Fails with the path that cannot be moved.
-fn merge(from: &Path, to: &Path, act: Act) -> Result<(), (PathBuf, io::Error)> {
+fn merge(from: &Path, to: &Path, act: MergePass) -> Result<(), (PathBuf, io::Error)> {
     let at = |place: &Path| {
         let place = place.to_owned();
         move |error| (place, error)
@@ -330,11 +331,11 @@ fn merge(from: &Path, to: &Path, act: Act) -> Result<(), (PathBuf, io::Error)> {
         };
         match existing {
             Some(existing) if is_directory && existing.is_dir() => merge(&part, &place, act)?,
-            Some(_) if is_directory => return Err(at(&place)(in_the_way())),
+            Some(_) if is_directory => return Err(at(&place)(not_a_directory())),
             Some(existing) if existing.is_dir() => {
                 return Err(at(&place)(io::Error::other("a directory exists at this path")));
             }
-            _ if act == Act::Check => {}
+            _ if act == MergePass::Check => {}
             _ => match fs::rename(&part, &place) {
                 // A concurrent courier has created the directory.
                 Err(error)
@@ -370,9 +371,9 @@ pub(super) fn remove_abandoned(root: &Path) {
 }
 
 /// Sets owner, mode and times, with an access time that means that the file was not used.
-fn dress(file: &File, node: &FoundNode) -> io::Result<()> {
+fn set_metadata(file: &File, node: &MountNode) -> io::Result<()> {
     fchown(file, Some(node.uid), Some(node.gid))?;
     file.set_permissions(Permissions::from_mode(node.mode))?;
-    let modified = time(node.modified);
+    let modified = to_system_time(node.modified);
     file.set_times(FileTimes::new().set_accessed(modified).set_modified(modified))
 }

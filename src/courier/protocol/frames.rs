@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use super::{
-    FoundKind, FoundNode, LARGEST, LONGEST_NOTE, LONGEST_PATH, MOST_NOTES, Message, Moment, Notes, Owner,
+    FailureNotes, MAX_FRAME, MAX_NOTE, MAX_NOTES, MAX_PATH, Message, Moment, MountNode, MountNodeKind, Owner,
     ReadOutcome,
 };
 
@@ -45,7 +45,7 @@ pub(crate) fn send_piece(to: &mut impl Write, number: u32, offset: u64, bytes: &
 
 fn send_frame(to: &mut impl Write, kind: u8, head: &[u8], bytes: &[u8]) -> io::Result<()> {
     let size = head.len() + bytes.len();
-    let size = u32::try_from(size).ok().filter(|_| size <= LARGEST);
+    let size = u32::try_from(size).ok().filter(|_| size <= MAX_FRAME);
     let size = size.ok_or_else(|| io::Error::other("a message is larger than a frame"))?;
     let mut start = [kind; 5];
     start[1..].copy_from_slice(&size.to_le_bytes());
@@ -72,7 +72,7 @@ pub fn receive(from: &mut impl Read) -> io::Result<Option<Message>> {
     let mut size = [0; 4];
     from.read_exact(&mut size)?;
     let size = u32::from_le_bytes(size) as usize;
-    if size > LARGEST {
+    if size > MAX_FRAME {
         return Err(malformed("a frame that is too large"));
     }
     // Content is read directly into its final buffer.
@@ -88,19 +88,19 @@ pub fn receive(from: &mut impl Read) -> io::Result<Option<Message>> {
         return Ok(Some(Message::Content(rest)));
     }
     if kind[0] == PIECE_KIND {
-        let mut head = Body(head);
-        return Ok(Some(Message::Piece { number: head.number()?, offset: head.large()?, bytes: rest }));
+        let mut head = MessageBody(head);
+        return Ok(Some(Message::Piece { number: head.read_u32()?, offset: head.read_u64()?, bytes: rest }));
     }
-    let mut body = Body(&rest);
+    let mut body = MessageBody(&rest);
     let message = decode(kind[0], &mut body)?;
     if body.0.is_empty() { Ok(Some(message)) } else { Err(malformed("a message with trailing bytes")) }
 }
 
 /// Returns an upper bound of the size of a node in a frame, in bytes.
-pub(crate) fn size_of(node: &FoundNode) -> usize {
+pub(crate) fn size_of(node: &MountNode) -> usize {
     let target = match &node.kind {
-        FoundKind::Symlink(target) | FoundKind::HardLink(target) => target.len(),
-        FoundKind::Directory | FoundKind::File(_) => 0,
+        MountNodeKind::Symlink(target) | MountNodeKind::HardLink(target) => target.len(),
+        MountNodeKind::Directory | MountNodeKind::File(_) => 0,
     };
     64 + node.path.len() + target
 }
@@ -119,7 +119,7 @@ fn encode<'a>(message: &'a Message, body: &mut Vec<u8>) -> (u8, &'a [u8]) {
             }
             2
         }
-        Message::Listed { nodes, notes_uses, root, notes } => {
+        Message::Listed { nodes, records_access_times: notes_uses, root, notes } => {
             body.extend(nodes.to_le_bytes());
             body.push(u8::from(*notes_uses));
             for number in [root.uid, root.gid, root.mode] {
@@ -131,7 +131,7 @@ fn encode<'a>(message: &'a Message, body: &mut Vec<u8>) -> (u8, &'a [u8]) {
         Message::Content(bytes) => return (CONTENT, bytes),
         Message::Done(outcome) => {
             body.push(match outcome {
-                ReadOutcome::Whole => 0,
+                ReadOutcome::Complete => 0,
                 ReadOutcome::Changed => 1,
                 ReadOutcome::Unreadable => 2,
             });
@@ -164,38 +164,38 @@ fn encode<'a>(message: &'a Message, body: &mut Vec<u8>) -> (u8, &'a [u8]) {
     (kind, &[])
 }
 
-fn decode(kind: u8, body: &mut Body<'_>) -> io::Result<Message> {
+fn decode(kind: u8, body: &mut MessageBody<'_>) -> io::Result<Message> {
     Ok(match kind {
-        1 => Message::Hello { version: u16::from_le_bytes(body.take()?), mount: body.number()? },
+        1 => Message::Hello { version: u16::from_le_bytes(body.take()?), mount: body.read_u32()? },
         2 => {
             let mut nodes = Vec::new();
             while !body.0.is_empty() {
-                nodes.push(body.node()?);
+                nodes.push(body.read_node()?);
             }
             Message::Nodes(nodes)
         }
         3 => Message::Listed {
-            nodes: body.large()?,
-            notes_uses: body.switch()?,
-            root: Owner { uid: body.number()?, gid: body.number()?, mode: body.number()? & 0o7777 },
-            notes: body.notes()?,
+            nodes: body.read_u64()?,
+            records_access_times: body.read_bool()?,
+            root: Owner { uid: body.read_u32()?, gid: body.read_u32()?, mode: body.read_u32()? & 0o7777 },
+            notes: body.read_notes()?,
         },
         5 => Message::Done(match body.take()? {
-            [0] => ReadOutcome::Whole,
+            [0] => ReadOutcome::Complete,
             [1] => ReadOutcome::Changed,
             [2] => ReadOutcome::Unreadable,
             _ => return Err(malformed("an invalid read result")),
         }),
-        6 => Message::Made { files: body.large()?, notes: body.notes()? },
+        6 => Message::Made { files: body.read_u64()?, notes: body.read_notes()? },
         32 => Message::List,
         33 => {
             let mut numbers = Vec::new();
             while !body.0.is_empty() {
-                numbers.push(body.number()?);
+                numbers.push(body.read_u32()?);
             }
             Message::Read(numbers)
         }
-        34 => Message::Make { number: body.number()?, node: body.node()? },
+        34 => Message::Make { number: body.read_u32()?, node: body.read_node()? },
         36 => Message::Finish,
         37 => Message::Bye,
         38 => Message::Scan,
@@ -203,12 +203,12 @@ fn decode(kind: u8, body: &mut Body<'_>) -> io::Result<Message> {
     })
 }
 
-fn encode_node(node: &FoundNode, body: &mut Vec<u8>) {
+fn encode_node(node: &MountNode, body: &mut Vec<u8>) {
     let (kind, size, target) = match &node.kind {
-        FoundKind::Directory => (0, 0, None),
-        FoundKind::File(size) => (1, *size, None),
-        FoundKind::Symlink(target) => (2, 0, Some(target)),
-        FoundKind::HardLink(target) => (3, 0, Some(target)),
+        MountNodeKind::Directory => (0, 0, None),
+        MountNodeKind::File(size) => (1, *size, None),
+        MountNodeKind::Symlink(target) => (2, 0, Some(target)),
+        MountNodeKind::HardLink(target) => (3, 0, Some(target)),
     };
     body.push(kind);
     for number in [node.mode, node.uid, node.gid] {
@@ -223,7 +223,7 @@ fn encode_node(node: &FoundNode, body: &mut Vec<u8>) {
     encode_text(target.map_or(&[][..], |target| target.as_bytes()), body);
 }
 
-fn encode_notes(notes: &Notes, body: &mut Vec<u8>) {
+fn encode_notes(notes: &FailureNotes, body: &mut Vec<u8>) {
     body.extend(notes.count.to_le_bytes());
     for note in &notes.first {
         encode_text(note.as_bytes(), body);
@@ -238,9 +238,9 @@ fn encode_text(text: &[u8], body: &mut Vec<u8>) {
 }
 
 /// The bytes of a message that are not decoded yet.
-struct Body<'a>(&'a [u8]);
+struct MessageBody<'a>(&'a [u8]);
 
-impl<'a> Body<'a> {
+impl<'a> MessageBody<'a> {
     fn bytes(&mut self, count: usize) -> io::Result<&'a [u8]> {
         let (bytes, rest) = self.0.split_at_checked(count).ok_or_else(|| malformed("a truncated message"))?;
         self.0 = rest;
@@ -253,15 +253,15 @@ impl<'a> Body<'a> {
         Ok(bytes)
     }
 
-    fn number(&mut self) -> io::Result<u32> {
+    fn read_u32(&mut self) -> io::Result<u32> {
         Ok(u32::from_le_bytes(self.take()?))
     }
 
-    fn large(&mut self) -> io::Result<u64> {
+    fn read_u64(&mut self) -> io::Result<u64> {
         Ok(u64::from_le_bytes(self.take()?))
     }
 
-    fn switch(&mut self) -> io::Result<bool> {
+    fn read_bool(&mut self) -> io::Result<bool> {
         match self.take()? {
             [0] => Ok(false),
             [1] => Ok(true),
@@ -269,7 +269,7 @@ impl<'a> Body<'a> {
         }
     }
 
-    fn text(&mut self, longest: usize) -> io::Result<&'a [u8]> {
+    fn read_text(&mut self, longest: usize) -> io::Result<&'a [u8]> {
         let size = usize::from(u16::from_le_bytes(self.take()?));
         if size > longest {
             return Err(malformed("a string that is too long"));
@@ -277,48 +277,48 @@ impl<'a> Body<'a> {
         self.bytes(size)
     }
 
-    fn moment(&mut self) -> io::Result<Moment> {
+    fn read_moment(&mut self) -> io::Result<Moment> {
         let seconds = i64::from_le_bytes(self.take()?);
-        let nanoseconds = self.number()?;
+        let nanoseconds = self.read_u32()?;
         if nanoseconds >= 1_000_000_000 {
             return Err(malformed("an invalid time"));
         }
         Ok(Moment { seconds, nanoseconds })
     }
 
-    fn node(&mut self) -> io::Result<FoundNode> {
+    fn read_node(&mut self) -> io::Result<MountNode> {
         let [kind] = self.take()?;
-        let (mode, uid, gid) = (self.number()?, self.number()?, self.number()?);
-        let (modified, used, size) = (self.moment()?, self.moment()?, self.large()?);
-        let path = self.text(LONGEST_PATH)?;
-        let target = OsString::from_vec(self.text(LONGEST_PATH)?.to_vec());
-        if mode > 0o7777 || !is_below(path) {
+        let (mode, uid, gid) = (self.read_u32()?, self.read_u32()?, self.read_u32()?);
+        let (modified, used, size) = (self.read_moment()?, self.read_moment()?, self.read_u64()?);
+        let path = self.read_text(MAX_PATH)?;
+        let target = OsString::from_vec(self.read_text(MAX_PATH)?.to_vec());
+        if mode > 0o7777 || !is_valid_path(path) {
             return Err(malformed("a node with an invalid mode or a path outside the mount"));
         }
         let kind = match (kind, target.as_bytes()) {
-            (0, b"") => FoundKind::Directory,
-            (1, b"") => FoundKind::File(size),
-            (2, text) if !text.is_empty() && !text.contains(&0) => FoundKind::Symlink(target),
-            (3, text) if is_below(text) => FoundKind::HardLink(target),
+            (0, b"") => MountNodeKind::Directory,
+            (1, b"") => MountNodeKind::File(size),
+            (2, text) if !text.is_empty() && !text.contains(&0) => MountNodeKind::Symlink(target),
+            (3, text) if is_valid_path(text) => MountNodeKind::HardLink(target),
             _ => return Err(malformed("a node of an unknown kind or with an invalid target")),
         };
-        Ok(FoundNode { kind, path: OsString::from_vec(path.to_vec()), mode, uid, gid, modified, used })
+        Ok(MountNode { kind, path: OsString::from_vec(path.to_vec()), mode, uid, gid, modified, used })
     }
 
-    fn notes(&mut self) -> io::Result<Notes> {
-        let mut notes = Notes { count: self.large()?, first: Vec::new() };
+    fn read_notes(&mut self) -> io::Result<FailureNotes> {
+        let mut notes = FailureNotes { count: self.read_u64()?, first: Vec::new() };
         while !self.0.is_empty() {
-            if notes.first.len() == MOST_NOTES {
+            if notes.first.len() == MAX_NOTES {
                 return Err(malformed("too many notes"));
             }
-            notes.first.push(String::from_utf8_lossy(self.text(LONGEST_NOTE)?).into_owned());
+            notes.first.push(String::from_utf8_lossy(self.read_text(MAX_NOTE)?).into_owned());
         }
         Ok(notes)
     }
 }
 
 /// Returns `true` if a path is below the mount and consists of valid file names.
-fn is_below(path: &[u8]) -> bool {
+fn is_valid_path(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/')
         .all(|name| !matches!(name, b"" | b"." | b"..") && name.len() <= 255 && !name.contains(&0))
 }

@@ -1,7 +1,7 @@
 //! Tests of the rules for continued stages. The corpus contains more cases, which `tests/it/prefix_equality.rs` builds.
 
 use super::*;
-use crate::dockerfile::{BaseStart, Onbuild, Options};
+use crate::dockerfile::{BaseSettings, OnbuildInstruction, Options};
 
 #[path = "../../../tests/corpus/prefixes/mod.rs"]
 mod corpus;
@@ -18,7 +18,7 @@ fn case(text: &str) -> Case {
 }
 
 fn options(case: &Case) -> Options {
-    let start = BaseStart { environment: vec!["PATH=/bin".to_owned()], ..BaseStart::default() };
+    let start = BaseSettings { environment: vec!["PATH=/bin".to_owned()], ..BaseSettings::default() };
     let mut options = Options {
         target: case.target.clone(),
         build_args: case.arguments.iter().cloned().collect(),
@@ -27,7 +27,7 @@ fn options(case: &Case) -> Options {
     };
     for name in [BUSYBOX, "larder-test/absent:1", REFERENCE] {
         options.triggers.insert(name.to_owned(), Vec::new());
-        options.starts.insert(name.to_owned(), start.clone());
+        options.base_settings.insert(name.to_owned(), start.clone());
     }
     for (name, _) in &case.contexts {
         options.triggers.insert(name.clone(), Vec::new());
@@ -35,22 +35,26 @@ fn options(case: &Case) -> Options {
     if let Some(base) = &case.base {
         let base = Dockerfile::parse(base).unwrap();
         let triggers = base.stages[0].instructions.iter().filter_map(|at| match &at.kind {
-            InstructionKind::Onbuild(Onbuild { expression, .. }) => Some(expression.clone()),
+            InstructionKind::Onbuild(OnbuildInstruction { expression, .. }) => Some(expression.clone()),
             _ => None,
         });
         options.triggers.insert(BASE.to_owned(), triggers.collect());
         let end = base.resolve(&options).unwrap().stages[0].instructions.pop().unwrap();
         let variables = end.scope.variables().map(|(name, value)| format!("{name}={value}"));
-        options.starts.insert(
+        options.base_settings.insert(
             BASE.to_owned(),
-            BaseStart { environment: variables.collect(), workdir: end.workdir, ..BaseStart::default() },
+            BaseSettings {
+                environment: variables.collect(),
+                workdir: end.workdir,
+                ..BaseSettings::default()
+            },
         );
     }
     options
 }
 
 /// Rewrites a case at the cut on `line`, and checks the properties that hold for every case.
-fn rewrite(case: &Case, line: usize, command: &[&str]) -> Result<String, NotContinued> {
+fn rewrite(case: &Case, line: usize, command: &[&str]) -> Result<String, ContinueError> {
     let text = case.text.replace("BASE", BASE);
     let mut options = options(case);
     let dockerfile = Dockerfile::parse(&text).unwrap();
@@ -63,7 +67,7 @@ fn rewrite(case: &Case, line: usize, command: &[&str]) -> Result<String, NotCont
     let variables: Vec<String> = variables.map(str::to_owned).collect();
     let command: Vec<_> = command.iter().map(|word| (*word).to_owned()).collect();
     let prefix = PrefixImage { reference: REFERENCE, variables: &variables, command: &command };
-    let continued = continued(&text, &dockerfile, &resolution, cut, prefix)?;
+    let continued = continue_from_prefix(&text, &dockerfile, &resolution, cut, prefix)?;
 
     let label = format!("{}:\n{continued}", case.name);
     assert_eq!(continued.split('\n').count(), text.split('\n').count(), "{label}");
@@ -76,9 +80,11 @@ fn rewrite(case: &Case, line: usize, command: &[&str]) -> Result<String, NotCont
     for other in dockerfile.stages.iter().filter(|other| other.index != stage) {
         assert_eq!(rewritten.stages[other.index], *other, "{label}");
     }
-    let before = Inherited::of(&resolution, cut).unwrap();
+    let before = InheritedInstructions::of(&resolution, cut).unwrap();
     let workdir = before.before.last().unwrap().workdir.clone();
-    options.starts.insert(REFERENCE.to_owned(), BaseStart { environment, workdir, ..BaseStart::default() });
+    options
+        .base_settings
+        .insert(REFERENCE.to_owned(), BaseSettings { environment, workdir, ..BaseSettings::default() });
     let again = rewritten.resolve(&options).unwrap();
     let count = before.after.len();
     let tail = |resolution: &Resolution| {
@@ -97,16 +103,18 @@ fn rewrite(case: &Case, line: usize, command: &[&str]) -> Result<String, NotCont
 
 /// Returns the environment in the config of the prefix: the variables of the base and those that ENV sets.
 fn environment(dockerfile: &Dockerfile, resolution: &Resolution, options: &Options, cut: Cut) -> Vec<String> {
-    let Some(inherited) = Inherited::of(resolution, cut) else { return Vec::new() };
+    let Some(inherited) = InheritedInstructions::of(resolution, cut) else { return Vec::new() };
     let mut environment = match &inherited.stages[0].base {
-        Source::Image(index) => options.starts[&resolution.bases[*index].reference].environment.clone(),
+        Source::Image(index) => {
+            options.base_settings[&resolution.bases[*index].reference].environment.clone()
+        }
         _ => Vec::new(),
     };
     let scope = &inherited.before.last().unwrap().scope;
     for at in &inherited.before {
         let InstructionKind::Env(pairs) = &at.instruction.kind else { continue };
         for (name, _) in pairs {
-            let name = scope.known(name, dockerfile.directives.escape).unwrap();
+            let name = scope.expand_certain(name, dockerfile.directives.escape).unwrap();
             environment.retain(|set| set.split('=').next() != Some(&name));
             environment.push(format!("{name}={}", scope.get(&name).unwrap_or_default()));
         }
@@ -115,7 +123,7 @@ fn environment(dockerfile: &Dockerfile, resolution: &Resolution, options: &Optio
 }
 
 /// Rewrites a case at its only cut.
-fn rewritten(case: &Case, command: &[&str]) -> Result<String, NotContinued> {
+fn rewritten(case: &Case, command: &[&str]) -> Result<String, ContinueError> {
     rewrite(case, case.cuts().next().unwrap(), command)
 }
 
@@ -214,11 +222,11 @@ fn a_base_with_unknown_triggers_is_rejected() {
     let outcome = |options: &Options| {
         let resolution = dockerfile.resolve(options).unwrap();
         let prefix = PrefixImage { reference: REFERENCE, variables: &[], command: &[] };
-        continued(&text, &dockerfile, &resolution, Cut { stage: 0, instructions: 2 }, prefix)
+        continue_from_prefix(&text, &dockerfile, &resolution, Cut { stage: 0, instructions: 2 }, prefix)
     };
     let known = options(&case(""));
     assert!(outcome(&known).is_ok());
-    assert_eq!(outcome(&Options::default()), Err(NotContinued::UnknownTriggers(BUSYBOX.to_owned())));
+    assert_eq!(outcome(&Options::default()), Err(ContinueError::UnknownTriggers(BUSYBOX.to_owned())));
 }
 
 #[test]
@@ -226,7 +234,7 @@ fn a_command_longer_than_a_line_is_rejected() {
     let text = case("FROM BUSYBOX\nCMD x\n# cut\nENTRYPOINT y\n");
     let word = "x".repeat(65_000);
     assert!(rewritten(&text, &[&word]).is_ok());
-    assert_eq!(rewritten(&text, &[&word, &word]), Err(NotContinued::TooLong));
+    assert_eq!(rewritten(&text, &[&word, &word]), Err(ContinueError::LineTooLong));
 }
 
 #[test]

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::{DEEPEST, ExpandError, LONGEST};
+use super::{ExpandError, MAX_DEPTH, MAX_WORD_BYTES};
 
 #[derive(Default)]
-struct Words {
+struct WordSplitter {
     done: Vec<String>,
     word: String,
 }
 
-impl Words {
+impl WordSplitter {
     fn push(&mut self, char: char) {
         if !char.is_whitespace() {
             self.word.push(char);
@@ -38,7 +38,7 @@ pub(super) struct Lexer<'a> {
     /// `true` if quotes are special characters.
     pub(super) has_quotes: bool,
     /// Unset variables that were looked up.
-    pub(super) unmatched: BTreeSet<String>,
+    pub(super) unset: BTreeSet<String>,
     depth: usize,
 }
 
@@ -52,7 +52,7 @@ impl<'a> Lexer<'a> {
             keep_escapes: false,
             keep_unset: false,
             has_quotes: true,
-            unmatched: BTreeSet::new(),
+            unset: BTreeSet::new(),
             depth: 0,
         }
     }
@@ -63,7 +63,7 @@ impl<'a> Lexer<'a> {
         stop: Option<char>,
         keep_escapes: bool,
     ) -> Result<(String, Vec<String>), ExpandError> {
-        if self.depth > DEEPEST {
+        if self.depth > MAX_DEPTH {
             return Err(ExpandError::TooDeep);
         }
         self.depth += 1;
@@ -76,7 +76,7 @@ impl<'a> Lexer<'a> {
 
     fn read_until(&mut self, stop: Option<char>) -> Result<(String, Vec<String>), ExpandError> {
         let mut text = String::new();
-        let mut words = Words::default();
+        let mut words = WordSplitter::default();
         while let Some(&char) = self.chars.peek() {
             if Some(char) == stop {
                 self.chars.next();
@@ -87,13 +87,13 @@ impl<'a> Lexer<'a> {
                     let piece = match char {
                         '\'' => self.single_quoted()?,
                         '"' => self.double_quoted()?,
-                        _ => self.angle(),
+                        _ => self.angle_brackets(),
                     };
                     text.push_str(&piece);
                     words.word.push_str(&piece);
                 }
                 '$' => {
-                    let value = self.dollar()?;
+                    let value = self.substitution()?;
                     self.append(&mut text, &value)?;
                     value.chars().for_each(|char| words.push(char));
                 }
@@ -115,14 +115,14 @@ impl<'a> Lexer<'a> {
             }
         }
         match stop {
-            Some(stop) => Err(ExpandError::Unclosed(stop)),
+            Some(stop) => Err(ExpandError::MissingDelimiter(stop)),
             None => Ok((text, words.finish())),
         }
     }
 
     fn append(&self, text: &mut String, value: &str) -> Result<(), ExpandError> {
         // If variables are kept as written, the text does not grow, and a line may be longer than a word.
-        if !self.keep_unset && text.len() + value.len() > LONGEST {
+        if !self.keep_unset && text.len() + value.len() > MAX_WORD_BYTES {
             return Err(ExpandError::TooLong);
         }
         text.push_str(value);
@@ -132,7 +132,7 @@ impl<'a> Lexer<'a> {
     pub(super) fn get(&mut self, name: &str) -> Option<String> {
         let value = (self.lookup)(name);
         if value.is_none() {
-            self.unmatched.insert(name.to_owned());
+            self.unset.insert(name.to_owned());
         }
         value
     }
@@ -172,7 +172,7 @@ impl<'a> Lexer<'a> {
                     break;
                 }
                 Some('$') => {
-                    let value = self.dollar()?;
+                    let value = self.substitution()?;
                     self.append(&mut text, &value)?;
                 }
                 Some(&char) => {
@@ -202,7 +202,7 @@ impl<'a> Lexer<'a> {
     }
 
     /// Reads `<` or `<<`. `<<` includes the blanks after it, so that `<< EOF` is one word.
-    fn angle(&mut self) -> String {
+    fn angle_brackets(&mut self) -> String {
         self.chars.next();
         let mut text = String::from('<');
         if self.chars.next_if_eq(&'<').is_some() {

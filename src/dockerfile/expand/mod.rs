@@ -25,17 +25,17 @@ use std::collections::BTreeSet;
 
 use lexer::Lexer;
 
-const DEEPEST: usize = 64;
+const MAX_DEPTH: usize = 64;
 
 /// Maximum length of an expanded word in bytes: Linux accepts no longer argument or variable.
-const LONGEST: usize = 128 * 1024;
+const MAX_WORD_BYTES: usize = 128 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Expanded {
+pub(crate) struct Expansion {
     /// The word with variables replaced and quotes removed.
     pub(crate) text: String,
     /// Unset variables that were looked up.
-    pub(crate) unmatched: BTreeSet<String>,
+    pub(crate) unset: BTreeSet<String>,
 }
 
 /// A word that cannot be expanded.
@@ -46,7 +46,7 @@ pub enum ExpandError {
     UnclosedQuote(char),
     /// `${` is never closed, or a `${x/…` lacks its second slash.
     #[error("missing `{0}` in a substitution")]
-    Unclosed(char),
+    MissingDelimiter(char),
     /// `${}`, `${:…}` or `${{…}`.
     #[error("bad substitution")]
     BadSubstitution,
@@ -58,13 +58,13 @@ pub enum ExpandError {
     DollarInReplacement,
     /// `${x?…}` of an unset variable.
     #[error("{name}: {message}")]
-    Required { name: String, message: String },
+    RequiredVariable { name: String, message: String },
     /// A pattern with an escape of a character that cannot be escaped.
     #[error("invalid pattern `{pattern}` in a substitution")]
     InvalidPattern { pattern: String },
-    #[error("substitutions are nested more than {DEEPEST} levels deep")]
+    #[error("substitutions are nested more than {MAX_DEPTH} levels deep")]
     TooDeep,
-    #[error("the word expands to more than {} kB", LONGEST / 1000)]
+    #[error("the word expands to more than {} kB", MAX_WORD_BYTES / 1000)]
     TooLong,
 }
 
@@ -76,21 +76,21 @@ pub(crate) fn expand(
     word: &str,
     escape: char,
     lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Expanded, ExpandError> {
+) -> Result<Expansion, ExpandError> {
     let mut lexer = Lexer::new(word, escape, lookup);
     let (text, _) = lexer.run(None, false)?;
-    Ok(Expanded { text, unmatched: lexer.unmatched })
+    Ok(Expansion { text, unset: lexer.unset })
 }
 
 /// Expands the content of a here-document, in which quotes are not special.
 pub(crate) fn expand_content(
     content: &str,
     lookup: &dyn Fn(&str) -> Option<String>,
-) -> Result<Expanded, ExpandError> {
+) -> Result<Expansion, ExpandError> {
     let mut lexer = Lexer::new(content, '\\', lookup);
     lexer.has_quotes = false;
     let (text, _) = lexer.run(None, false)?;
-    Ok(Expanded { text, unmatched: lexer.unmatched })
+    Ok(Expansion { text, unset: lexer.unset })
 }
 
 /// Splits `line` into words. Quotes and escapes are kept if `raw` is `true`; unset variables are always kept.

@@ -2,11 +2,11 @@
 
 use super::ExpandError;
 use super::lexer::Lexer;
-use super::pattern::Pattern;
+use super::pattern::SubstitutionPattern;
 
 impl Lexer<'_> {
     /// Reads a substitution that starts with `$`.
-    pub(super) fn dollar(&mut self) -> Result<String, ExpandError> {
+    pub(super) fn substitution(&mut self) -> Result<String, ExpandError> {
         self.chars.next();
         if self.chars.next_if_eq(&'{').is_none() {
             let name = self.name();
@@ -19,25 +19,25 @@ impl Lexer<'_> {
             });
         }
         match self.chars.peek() {
-            None => return Err(ExpandError::Unclosed('}')),
+            None => return Err(ExpandError::MissingDelimiter('}')),
             Some('{' | '}' | ':') => return Err(ExpandError::BadSubstitution),
             Some(_) => {}
         }
         let name = self.name();
         match self.chars.next() {
-            None => Err(ExpandError::Unclosed('}')),
+            None => Err(ExpandError::MissingDelimiter('}')),
             Some('}') => Ok(match self.get(&name) {
                 None if self.keep_unset => format!("${{{name}}}"),
                 value => value.unwrap_or_default(),
             }),
             Some(':') => match self.chars.next() {
-                None => Err(ExpandError::Unclosed('}')),
+                None => Err(ExpandError::MissingDelimiter('}')),
                 Some(modifier @ ('#' | '%')) => Err(ExpandError::UnsupportedModifier(format!(":{modifier}"))),
                 Some(modifier) => self.conditional(&name, modifier, true),
             },
             Some(modifier @ ('-' | '+' | '?')) => self.conditional(&name, modifier, false),
-            Some(modifier @ ('#' | '%')) => self.trimmed(&name, modifier),
-            Some('/') => self.replaced(&name),
+            Some(modifier @ ('#' | '%')) => self.trim_substitution(&name, modifier),
+            Some('/') => self.replace_substitution(&name),
             Some(modifier) => Err(ExpandError::UnsupportedModifier(modifier.to_string())),
         }
     }
@@ -67,12 +67,12 @@ impl Lexer<'_> {
             (_, None) => {
                 let default = if unset { "is not allowed to be unset" } else { "is not allowed to be empty" };
                 let message = if word.is_empty() { default.to_owned() } else { word };
-                Err(ExpandError::Required { name: name.to_owned(), message })
+                Err(ExpandError::RequiredVariable { name: name.to_owned(), message })
             }
         }
     }
 
-    fn trimmed(&mut self, name: &str, modifier: char) -> Result<String, ExpandError> {
+    fn trim_substitution(&mut self, name: &str, modifier: char) -> Result<String, ExpandError> {
         let (word, _) = self.run(Some('}'), true)?;
         let value = match self.get(name) {
             None if self.keep_unset => return Ok(format!("${{{name}{modifier}{word}}}")),
@@ -80,14 +80,14 @@ impl Lexer<'_> {
         };
         let (pattern, longest) =
             word.strip_prefix(modifier).map_or((word.as_str(), false), |rest| (rest, true));
-        let pattern = Pattern::compile(pattern)?;
+        let pattern = SubstitutionPattern::compile(pattern)?;
         match modifier {
             '#' => pattern.trim_prefix(&value, longest),
             _ => pattern.trim_suffix(&value, longest),
         }
     }
 
-    fn replaced(&mut self, name: &str) -> Result<String, ExpandError> {
+    fn replace_substitution(&mut self, name: &str) -> Result<String, ExpandError> {
         let all = self.chars.next_if_eq(&'/').is_some();
         let (pattern, _) = self.run(Some('/'), true)?;
         let (replacement, _) = self.run(Some('}'), true)?;
@@ -100,7 +100,7 @@ impl Lexer<'_> {
             // intended.
             return Err(ExpandError::DollarInReplacement);
         }
-        Pattern::compile(&pattern)?.replace(&value, &replacement, all)
+        SubstitutionPattern::compile(&pattern)?.replace(&value, &replacement, all)
     }
 
     /// Reads a name, a run of digits, or one of the shell's special parameters.

@@ -127,7 +127,7 @@ fn the_escape_character_can_be_the_backtick() {
 fn unset_variables_are_reported() {
     let expanded = expand("$PWD ${A:-x} $B", '\\', &lookup).unwrap();
     assert_eq!(expanded.text, "/home x ");
-    assert_eq!(expanded.unmatched, BTreeSet::from(["A".to_owned(), "B".to_owned()]));
+    assert_eq!(expanded.unset, BTreeSet::from(["A".to_owned(), "B".to_owned()]));
 }
 
 #[test]
@@ -145,11 +145,11 @@ fn substitutions_that_only_a_shell_supports_are_kept_as_written() {
 #[test]
 fn overlong_words_and_deep_nesting_are_rejected() {
     let nested = |levels: usize| format!("{}x{}", "${a:-".repeat(levels), "}".repeat(levels));
-    assert_eq!(expanded(&nested(DEEPEST)).as_deref(), Some("x"));
-    assert_eq!(expand(&nested(DEEPEST + 1), '\\', &lookup), Err(ExpandError::TooDeep));
+    assert_eq!(expanded(&nested(MAX_DEPTH)).as_deref(), Some("x"));
+    assert_eq!(expand(&nested(MAX_DEPTH + 1), '\\', &lookup), Err(ExpandError::TooDeep));
     assert_eq!(expand(&nested(100_000), '\\', &lookup), Err(ExpandError::TooDeep));
-    let long = |_: &str| Some("x".repeat(LONGEST / 2));
-    assert_eq!(expand("$a$a", '\\', &long).unwrap().text.len(), LONGEST);
+    let long = |_: &str| Some("x".repeat(MAX_WORD_BYTES / 2));
+    assert_eq!(expand("$a$a", '\\', &long).unwrap().text.len(), MAX_WORD_BYTES);
     for word in ["$a$a$a", "\"$a$a$a\"", "${a//x/yyy}", "${a/*x*y$a/}"] {
         assert_eq!(expand(word, '\\', &long), Err(ExpandError::TooLong), "{word}");
     }

@@ -21,7 +21,7 @@ pub(crate) const PLATFORM_ARGS: [&str; 11] = [
 ];
 
 /// The scope before the first FROM, and the platforms.
-pub(super) struct Globals {
+pub(super) struct GlobalScope {
     pub(super) scope: Scope,
     pub(super) platform: Platform,
     pub(super) build_platform: Platform,
@@ -29,7 +29,7 @@ pub(super) struct Globals {
     pub(super) declared: Vec<String>,
 }
 
-impl Globals {
+impl GlobalScope {
     pub(super) fn of(dockerfile: &Dockerfile, options: &Options) -> Result<Self, ResolveError> {
         let build = Platform::parse(&options.build_platform, None)?;
         let platform = match &options.platform {

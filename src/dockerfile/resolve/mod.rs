@@ -19,7 +19,7 @@ mod walk;
 mod tests;
 
 pub(crate) use globals::PLATFORM_ARGS;
-pub use options::{BaseStart, Options, ResolveError};
+pub use options::{BaseSettings, Options, ResolveError};
 pub use resolution::{
     BaseImage, BaseUse, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
 };
@@ -35,8 +35,8 @@ impl Dockerfile {
     /// expanded, an empty base, a `--from` with a variable or an index out of range, or an invalid platform. Callers
     /// should let the engine report all errors except the unknown target, because the rules depend on its version.
     pub fn resolve(&self, options: &Options) -> Result<Resolution, ResolveError> {
-        let globals = globals::Globals::of(self, options)?;
-        let plan = plan::Plan::of(self, options, &globals)?;
-        walk::walk(self, options, &globals, &plan)
+        let globals = globals::GlobalScope::of(self, options)?;
+        let plan = plan::ResolvePlan::of(self, options, &globals)?;
+        walk::resolve_stages(self, options, &globals, &plan)
     }
 }

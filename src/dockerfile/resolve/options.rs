@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::dockerfile::scope::Unexpandable;
+use crate::dockerfile::scope::WordError;
 use crate::dockerfile::{ExpandError, SyntaxError};
 use crate::platform::InvalidPlatform;
 
@@ -27,12 +27,12 @@ pub struct Options {
     pub triggers: BTreeMap<String, Vec<String>>,
     /// The initial settings of RUN instructions, by expanded reference of the base image. For a base that is not
     /// listed, any variable may be set, and the working directory is assumed to be the root.
-    pub starts: BTreeMap<String, BaseStart>,
+    pub base_settings: BTreeMap<String, BaseSettings>,
 }
 
 /// The initial settings of a RUN based on an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct BaseStart {
+pub struct BaseSettings {
     /// `NAME=VALUE`, in order.
     pub(crate) environment: Vec<String>,
     /// `USER[:GROUP]`; empty for root.
@@ -52,7 +52,7 @@ impl Default for Options {
             build_platform: "linux/amd64".to_owned(),
             named_contexts: BTreeSet::new(),
             triggers: BTreeMap::new(),
-            starts: BTreeMap::new(),
+            base_settings: BTreeMap::new(),
         }
     }
 }
@@ -66,7 +66,7 @@ impl fmt::Debug for Options {
             .field("build_platform", &self.build_platform)
             .field("named_contexts", &self.named_contexts)
             .field("triggers", &self.triggers)
-            .field("starts", &self.starts.keys())
+            .field("starts", &self.base_settings.keys())
             .finish()
     }
 }
@@ -75,7 +75,7 @@ impl fmt::Debug for Options {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum ResolveError {
-    #[error("there is no stage `{target}`; {}{}", named(stages), meant(suggestion.as_ref()))]
+    #[error("there is no stage `{target}`; {}{}", named_stages(stages), suggestion_text(suggestion.as_ref()))]
     UnknownTarget { target: String, stages: Vec<String>, suggestion: Option<String> },
     #[error("line {line}: cannot expand a variable")]
     Expand {
@@ -85,7 +85,7 @@ pub enum ResolveError {
         source: ExpandError,
     },
     #[error("line {line}: `{written}` expands to an empty string")]
-    Blank { line: usize, written: String },
+    EmptyExpansion { line: usize, written: String },
     #[error("invalid platform")]
     Platform(#[from] InvalidPlatform),
     #[error("line {line}: invalid platform")]
@@ -107,7 +107,7 @@ pub enum ResolveError {
     },
 }
 
-fn named(stages: &[String]) -> String {
+fn named_stages(stages: &[String]) -> String {
     if stages.is_empty() {
         return "no stage has a name".to_owned();
     }
@@ -115,21 +115,21 @@ fn named(stages: &[String]) -> String {
     format!("the named stages are {}", stages.join(", "))
 }
 
-fn meant(suggestion: Option<&String>) -> String {
+fn suggestion_text(suggestion: Option<&String>) -> String {
     suggestion.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
 }
 
 impl ResolveError {
-    pub(super) fn expand(line: usize, fault: Unexpandable) -> Self {
+    pub(super) fn expand(line: usize, fault: WordError) -> Self {
         Self::Expand { line, written: fault.word, source: fault.source }
     }
 
     /// Returns the error with its position in `text`, the Dockerfile, or `None` if the error is in the options.
-    pub fn place(&self, text: &str) -> Option<SyntaxError> {
+    pub fn locate(&self, text: &str) -> Option<SyntaxError> {
         let (line, written, message) = match self {
             Self::UnknownTarget { .. } | Self::Platform(_) | Self::Trigger { .. } => return None,
             Self::Expand { line, written, source } => (line, written, source.to_string()),
-            Self::Blank { line, written } => {
+            Self::EmptyExpansion { line, written } => {
                 (line, written, format!("`{written}` expands to an empty string"))
             }
             Self::FromPlatform { line, written, source } => (line, written, source.to_string()),
@@ -145,6 +145,6 @@ impl ResolveError {
         let behind = text.split_inclusive('\n').skip(line.saturating_sub(1)).collect::<String>();
         let flag = matches!(self, Self::VariableInFrom { .. } | Self::NoSuchStage { .. });
         let flag = if flag { format!("--from={written}") } else { String::new() };
-        Some(SyntaxError::within(*line, &behind, &[&flag, written], message))
+        Some(SyntaxError::at_part(*line, &behind, &[&flag, written], message))
     }
 }

@@ -2,16 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::globals::Globals;
+use super::globals::GlobalScope;
 use super::options::{Options, ResolveError};
 use crate::dockerfile::expand::expand;
-use crate::dockerfile::reference::familiar;
+use crate::dockerfile::reference::familiar_name;
 use crate::dockerfile::{Dockerfile, Instruction, InstructionKind, suggest};
 use crate::platform::Platform;
 
 /// The source that a name refers to. Images have no index yet, see [`super::Source`].
 #[derive(Clone)]
-pub(super) enum Origin {
+pub(super) enum NamedSource {
     Stage(usize),
     Image { written: String, reference: String, platform: Platform },
     Context(String),
@@ -19,33 +19,33 @@ pub(super) enum Origin {
 }
 
 pub(super) struct StagePlan {
-    pub(super) base: Origin,
+    pub(super) base: NamedSource,
     /// The platform that the FROM requests.
-    pub(super) asked: Option<Platform>,
+    pub(super) requested_platform: Option<Platform>,
     /// The named context that replaces the whole stage.
-    pub(super) replaced: Option<String>,
+    pub(super) replacement: Option<String>,
     pub(super) triggers: Vec<Instruction>,
     /// The base whose triggers are unknown.
-    pub(super) untold: Option<String>,
+    pub(super) unknown_triggers: Option<String>,
 }
 
 /// All stages of the file, and those that are reached.
-pub(super) struct Plan {
+pub(super) struct ResolvePlan {
     pub(super) stages: Vec<StagePlan>,
     pub(super) target: usize,
     pub(super) reached: BTreeSet<usize>,
     /// `true` if the timestamps of the image come from a stage or a context (`SOURCE_DATE_EPOCH`).
-    pub(super) epoch_from_elsewhere: bool,
+    pub(super) has_external_epoch: bool,
     names: BTreeMap<String, usize>,
     platform: Platform,
     contexts: BTreeSet<String>,
 }
 
-impl Plan {
+impl ResolvePlan {
     pub(super) fn of(
         dockerfile: &Dockerfile,
         options: &Options,
-        globals: &Globals,
+        globals: &GlobalScope,
     ) -> Result<Self, ResolveError> {
         let epoch = options.build_args.get("SOURCE_DATE_EPOCH").map(String::as_str);
         let epoch = epoch.or_else(|| globals.scope.get("SOURCE_DATE_EPOCH")).unwrap_or_default();
@@ -53,13 +53,13 @@ impl Plan {
             stages: Vec::new(),
             target: 0,
             reached: BTreeSet::new(),
-            epoch_from_elsewhere: !epoch.is_empty() && epoch.parse::<i64>().is_err(),
+            has_external_epoch: !epoch.is_empty() && epoch.parse::<i64>().is_err(),
             names: BTreeMap::new(),
             platform: globals.platform.clone(),
             contexts: options.named_contexts.clone(),
         };
         for (index, stage) in dockerfile.stages.iter().enumerate() {
-            let planned = plan.stage(dockerfile, index, options, globals)?;
+            let planned = plan.plan_stage(dockerfile, index, options, globals)?;
             plan.stages.push(planned);
             if let Some(name) = &stage.name {
                 plan.names.insert(name.clone(), index);
@@ -70,16 +70,16 @@ impl Plan {
         for instruction in dockerfile.stages.iter().flat_map(|stage| &stage.instructions) {
             plan.sources(instruction, dockerfile.directives.escape)?;
         }
-        plan.reached = plan.reach(dockerfile)?;
+        plan.reached = plan.find_reached(dockerfile)?;
         Ok(plan)
     }
 
-    fn stage(
+    fn plan_stage(
         &self,
         dockerfile: &Dockerfile,
         index: usize,
         options: &Options,
-        globals: &Globals,
+        globals: &GlobalScope,
     ) -> Result<StagePlan, ResolveError> {
         let stage = &dockerfile.stages[index];
         let line = *stage.lines.start();
@@ -87,7 +87,7 @@ impl Plan {
             let expanded = globals.scope.expand(word, dockerfile.directives.escape);
             let text = expanded.map_err(|fault| ResolveError::expand(line, fault))?.text;
             if text.is_empty() {
-                return Err(ResolveError::Blank { line, written: word.to_owned() });
+                return Err(ResolveError::EmptyExpansion { line, written: word.to_owned() });
             }
             Ok(text)
         };
@@ -98,15 +98,17 @@ impl Plan {
             None => self.platform.clone(),
         };
         let asked = stage.platform.is_some().then(|| platform.clone());
-        let replaced = stage.name.as_deref().and_then(|name| self.context(name, &platform));
+        let replaced = stage.name.as_deref().and_then(|name| self.find_context(name, &platform));
         let base = match self.names.get(&reference) {
-            Some(base) => Origin::Stage(*base),
-            None => self.elsewhere(stage.base.clone(), reference, platform),
+            Some(base) => NamedSource::Stage(*base),
+            None => self.resolve_external(stage.base.clone(), reference, platform),
         };
         let (known_triggers, name) = match &base {
-            Origin::Scratch => (Some(Vec::new()), String::new()),
-            Origin::Stage(base) if self.stages[*base].replaced.is_some() => (None, stage.base.clone()),
-            Origin::Stage(base) => {
+            NamedSource::Scratch => (Some(Vec::new()), String::new()),
+            NamedSource::Stage(base) if self.stages[*base].replacement.is_some() => {
+                (None, stage.base.clone())
+            }
+            NamedSource::Stage(base) => {
                 let onbuild = dockerfile.stages[*base].instructions.iter();
                 let onbuild = onbuild.filter_map(|instruction| match &instruction.kind {
                     InstructionKind::Onbuild(onbuild) => Some(onbuild.expression.clone()),
@@ -114,8 +116,10 @@ impl Plan {
                 });
                 (Some(onbuild.collect()), stage.base.clone())
             }
-            Origin::Image { reference, .. } => (options.triggers.get(reference).cloned(), stage.base.clone()),
-            Origin::Context(name) => (options.triggers.get(name).cloned(), name.clone()),
+            NamedSource::Image { reference, .. } => {
+                (options.triggers.get(reference).cloned(), stage.base.clone())
+            }
+            NamedSource::Context(name) => (options.triggers.get(name).cloned(), name.clone()),
         };
         let untold = known_triggers.is_none().then(|| name.clone());
         let triggers = known_triggers.unwrap_or_default().into_iter().map(|trigger| {
@@ -123,35 +127,41 @@ impl Plan {
             let from = &stage.instructions[0].lines;
             Instruction::of_trigger(&trigger, from).map_err(error)
         });
-        Ok(StagePlan { base, asked, replaced, triggers: triggers.collect::<Result<_, _>>()?, untold })
+        Ok(StagePlan {
+            base,
+            requested_platform: asked,
+            replacement: replaced,
+            triggers: triggers.collect::<Result<_, _>>()?,
+            unknown_triggers: untold,
+        })
     }
 
     /// Resolves a name that is not a stage.
-    fn elsewhere(&self, written: String, reference: String, platform: Platform) -> Origin {
+    fn resolve_external(&self, written: String, reference: String, platform: Platform) -> NamedSource {
         if reference == "scratch" {
-            return Origin::Scratch;
+            return NamedSource::Scratch;
         }
-        match self.context(&reference, &platform) {
-            Some(context) => Origin::Context(context),
-            None => Origin::Image { written, reference, platform },
+        match self.find_context(&reference, &platform) {
+            Some(context) => NamedSource::Context(context),
+            None => NamedSource::Image { written, reference, platform },
         }
     }
 
     /// Returns the named context that replaces `name`, as named in the options.
-    fn context(&self, name: &str, platform: &Platform) -> Option<String> {
+    fn find_context(&self, name: &str, platform: &Platform) -> Option<String> {
         if name.eq_ignore_ascii_case("scratch") || name.eq_ignore_ascii_case("context") {
             return None;
         }
         let found = |wanted: &str| {
             self.contexts.iter().find(|context| {
                 let (name, platform) = context.split_once("::").unwrap_or((context, ""));
-                let name = familiar(name);
+                let name = familiar_name(name);
                 let spelled =
                     if platform.is_empty() { name.to_owned() } else { format!("{name}::{platform}") };
                 spelled == wanted
             })
         };
-        let name = familiar(name);
+        let name = familiar_name(name);
         found(&format!("{name}::{platform}")).or_else(|| found(name)).cloned()
     }
 
@@ -166,28 +176,29 @@ impl Plan {
         Err(ResolveError::UnknownTarget {
             target: target.to_owned(),
             stages: dockerfile.stages.iter().filter_map(|stage| stage.name.clone()).collect(),
-            suggestion: suggest::nearest(target, self.names.keys().map(String::as_str)).map(str::to_owned),
+            suggestion: suggest::nearest_name(target, self.names.keys().map(String::as_str))
+                .map(str::to_owned),
         })
     }
 
-    fn reach(&self, dockerfile: &Dockerfile) -> Result<BTreeSet<usize>, ResolveError> {
+    fn find_reached(&self, dockerfile: &Dockerfile) -> Result<BTreeSet<usize>, ResolveError> {
         let mut reached = BTreeSet::new();
         let mut open = vec![self.target];
-        if self.epoch_from_elsewhere {
+        if self.has_external_epoch {
             open.extend(0..self.stages.len());
         }
         while let Some(index) = open.pop() {
-            if !reached.insert(index) || self.stages[index].replaced.is_some() {
+            if !reached.insert(index) || self.stages[index].replacement.is_some() {
                 continue;
             }
-            if let Origin::Stage(base) = self.stages[index].base {
+            if let NamedSource::Stage(base) = self.stages[index].base {
                 open.push(base);
             }
             for instruction in
                 self.stages[index].triggers.iter().chain(&dockerfile.stages[index].instructions)
             {
                 for source in self.sources(instruction, dockerfile.directives.escape)? {
-                    if let Origin::Stage(stage) = source {
+                    if let NamedSource::Stage(stage) = source {
                         open.push(stage);
                     }
                 }
@@ -201,7 +212,7 @@ impl Plan {
         &self,
         instruction: &Instruction,
         escape: char,
-    ) -> Result<Vec<Origin>, ResolveError> {
+    ) -> Result<Vec<NamedSource>, ResolveError> {
         let line = *instruction.lines.start();
         match &instruction.kind {
             InstructionKind::Copy(transfer) | InstructionKind::Add(transfer) => {
@@ -219,34 +230,34 @@ impl Plan {
                 }
                 match from.parse::<i64>() {
                     Ok(number) => match usize::try_from(number) {
-                        Ok(index) if index < self.stages.len() => Ok(vec![Origin::Stage(index)]),
+                        Ok(index) if index < self.stages.len() => Ok(vec![NamedSource::Stage(index)]),
                         _ => Err(ResolveError::NoSuchStage { line, written }),
                     },
-                    Err(_) => Ok(vec![self.named(from)]),
+                    Err(_) => Ok(vec![self.resolve_name(from)]),
                 }
             }
             InstructionKind::Run(run) => {
                 let from = run.mounts.iter().filter_map(|mount| mount.get("from"));
-                Ok(from.filter(|from| !from.is_empty()).map(|from| self.named(from)).collect())
+                Ok(from.filter(|from| !from.is_empty()).map(|from| self.resolve_name(from)).collect())
             }
             _ => Ok(Vec::new()),
         }
     }
 
     /// Returns the named context that `origin` is or is replaced by.
-    pub(super) fn context_of<'a>(&'a self, origin: &'a Origin) -> Option<&'a str> {
+    pub(super) fn context_of<'a>(&'a self, origin: &'a NamedSource) -> Option<&'a str> {
         match origin {
-            Origin::Context(name) => Some(name),
-            Origin::Stage(index) => self.stages[*index].replaced.as_deref(),
-            Origin::Image { .. } | Origin::Scratch => None,
+            NamedSource::Context(name) => Some(name),
+            NamedSource::Stage(index) => self.stages[*index].replacement.as_deref(),
+            NamedSource::Image { .. } | NamedSource::Scratch => None,
         }
     }
 
     /// Resolves a name to a stage anywhere in the file, or to an image or context.
-    pub(super) fn named(&self, name: &str) -> Origin {
+    pub(super) fn resolve_name(&self, name: &str) -> NamedSource {
         match self.names.get(&name.to_lowercase()) {
-            Some(stage) => Origin::Stage(*stage),
-            None => self.elsewhere(name.to_owned(), name.to_owned(), self.platform.clone()),
+            Some(stage) => NamedSource::Stage(*stage),
+            None => self.resolve_external(name.to_owned(), name.to_owned(), self.platform.clone()),
         }
     }
 }

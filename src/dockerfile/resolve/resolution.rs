@@ -28,20 +28,20 @@ pub struct Resolution {
     pub(crate) named_paths: BTreeMap<String, ContextPaths>,
     /// The bases whose ONBUILD triggers are unknown. If there are any, all build arguments are assumed to be visible,
     /// and the whole context to be read.
-    pub untold_triggers: BTreeSet<String>,
+    pub unknown_triggers: BTreeSet<String>,
     /// The ids of the secrets that RUN instructions mount.
     pub secrets: BTreeSet<String>,
     /// The ids of the SSH agents that RUN instructions mount.
     pub ssh: BTreeSet<String>,
     /// `true` if the type or id of a mount depends on a variable that a base image may set, so that any secret and any
     /// SSH agent may be used.
-    pub any_secret: bool,
+    pub may_use_any_secret: bool,
     /// `true` if an ADD fetches a remote source, which can change while all inputs stay the same.
-    pub remote: bool,
+    pub has_remote_source: bool,
     /// The cache mounts of the reached RUNs, in order.
     pub cache_mounts: Vec<CacheMount>,
     /// `true` if the name of an ARG contains a variable, which old frontends allow.
-    pub(crate) any_arg: bool,
+    pub(crate) has_variable_arg_name: bool,
 }
 
 /// A reached stage.
@@ -78,7 +78,7 @@ pub struct ResolvedInstruction {
     /// The instruction as written.
     pub instruction: Instruction,
     /// `true` if it is a trigger of the stage's base.
-    pub triggered: bool,
+    pub is_trigger: bool,
     /// The sources other than the main context.
     pub sources: Vec<Source>,
     /// The sources in the main context.
@@ -149,7 +149,7 @@ pub struct CacheMount {
     /// The source of the initial content.
     pub from: Option<Source>,
     /// `true` if no variable of a base image can change the options.
-    pub certain: bool,
+    pub is_certain: bool,
 }
 
 impl fmt::Debug for CacheMount {
@@ -173,8 +173,8 @@ impl Resolution {
     /// Proxy arguments cannot. `BUILDKIT_*`, `SOURCE_DATE_EPOCH` and the platform arguments always can.
     pub(crate) fn sees_undeclared_arg(&self, name: &str) -> bool {
         !Self::is_proxy_arg(name)
-            && (self.any_arg
-                || !self.untold_triggers.is_empty()
+            && (self.has_variable_arg_name
+                || !self.unknown_triggers.is_empty()
                 || name.starts_with("BUILDKIT_")
                 || name == "SOURCE_DATE_EPOCH"
                 || super::globals::PLATFORM_ARGS.contains(&name))
@@ -188,7 +188,7 @@ impl Resolution {
     /// Returns the reached stage with this index, and the position in it of its own instruction that starts at `line`.
     pub(crate) fn own_instruction(&self, stage: usize, line: usize) -> Option<(&ResolvedStage, usize)> {
         let stage = self.stages.iter().find(|reached| reached.index == stage)?;
-        let begins = |at: &ResolvedInstruction| !at.triggered && *at.instruction.lines.start() == line;
+        let begins = |at: &ResolvedInstruction| !at.is_trigger && *at.instruction.lines.start() == line;
         Some((stage, stage.instructions.iter().position(begins)?))
     }
 
@@ -208,7 +208,9 @@ impl Resolution {
                 _ => None,
             });
             if let Some((user, scope)) = user {
-                return Some(scope.known(user.trim(), '\\').unwrap_or_else(|| user.trim().to_owned()));
+                return Some(
+                    scope.expand_certain(user.trim(), '\\').unwrap_or_else(|| user.trim().to_owned()),
+                );
             }
             let Source::Stage(parent) = stage.base else { return None };
             stage = self.stages.iter().find(|stage| stage.index == parent)?;
@@ -221,7 +223,7 @@ impl Resolution {
     ///
     /// `BuildKit` before 0.27 does not copy these maps with the config of a stage, so that they also change the config
     /// of the target (`clone` in `image.go`).
-    pub(crate) fn shares_settings(&self, target: usize) -> Option<usize> {
+    pub(crate) fn stage_sharing_config(&self, target: usize) -> Option<usize> {
         let parent = |index| self.stages.iter().find(|stage| stage.index == index);
         let mut own = BTreeSet::new();
         let mut next = parent(target);
@@ -245,7 +247,7 @@ impl Resolution {
     }
 
     /// Returns the number of RUN, COPY and ADD steps of the reached stages.
-    pub fn steps(&self) -> usize {
+    pub fn step_count(&self) -> usize {
         let instructions = self.stages.iter().flat_map(|stage| &stage.instructions);
         instructions.filter(|resolved| resolved.instruction.is_step()).count()
     }

@@ -176,7 +176,7 @@ fn only_sources_in_a_named_context_are_selected() {
 
 #[test]
 fn remote_sources_are_reported() {
-    let remote = |body: &str| resolved(&format!("FROM a\n{body}"), &known_bases()).remote;
+    let remote = |body: &str| resolved(&format!("FROM a\n{body}"), &known_bases()).has_remote_source;
     assert!(remote("ADD https://x/y /"));
     assert!(remote("ARG U=http://x\nADD $U /"));
     assert!(remote("ADD git@github.com:a/b.git /"));
@@ -189,7 +189,7 @@ fn remote_sources_are_reported() {
 fn unknown_triggers_select_everything_and_known_triggers_are_resolved() {
     let text = "FROM mine/onbuild\nRUN x";
     let unknown = resolved(text, &known_bases());
-    assert_eq!(unknown.untold_triggers, strings(["mine/onbuild"]));
+    assert_eq!(unknown.unknown_triggers, strings(["mine/onbuild"]));
     assert!(unknown.context.is_everything() && unknown.sees_undeclared_arg("ANY"));
     assert!(!unknown.sees_undeclared_arg("HTTP_PROXY"));
 
@@ -199,8 +199,8 @@ fn unknown_triggers_select_everything_and_known_triggers_are_resolved() {
     let found = resolved(text, &options);
     assert!(!found.sees_undeclared_arg("ANY"));
     assert_eq!(selectors(&found.context), ["package.json"]);
-    assert_eq!(found.steps(), 3);
-    let triggered: Vec<_> = found.stages[0].instructions.iter().map(|resolved| resolved.triggered).collect();
+    assert_eq!(found.step_count(), 3);
+    let triggered: Vec<_> = found.stages[0].instructions.iter().map(|resolved| resolved.is_trigger).collect();
     assert_eq!(triggered, [false, true, true, true, false]);
 }
 
@@ -210,10 +210,10 @@ fn triggers_of_a_stage_run_in_the_stages_based_on_it() {
     let found = resolved(text, &known_bases());
     assert_eq!(stages(&found), [0, 1, 2]);
     assert_eq!(selectors(&found.context), ["f"]);
-    assert_eq!(found.steps(), 3);
+    assert_eq!(found.step_count(), 3);
     let alone = resolved(text, &Options { target: Some("base".to_owned()), ..known_bases() });
     assert!(alone.context.is_empty());
-    assert_eq!((stages(&alone), alone.steps()), (vec![0], 0));
+    assert_eq!((stages(&alone), alone.step_count()), (vec![0], 0));
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn named_contexts_replace_stages_and_images() {
     assert_eq!(some.named_contexts, strings(["golang", "data"]));
     let stage = resolved(text, &given(&["base", "golang", "data"]));
     assert!(stage.bases.is_empty());
-    assert_eq!(stage.steps(), 2, "the replaced stage's steps do not run");
+    assert_eq!(stage.step_count(), 2, "the replaced stage's steps do not run");
     let image = resolved("FROM alpine:latest", &given(&["docker.io/library/alpine"]));
     assert_eq!(image.stages[0].base, Source::Context("docker.io/library/alpine".to_owned()));
     let platform = resolved("FROM alpine", &given(&["alpine::linux/amd64", "alpine::linux/arm64"]));
@@ -271,9 +271,12 @@ fn secrets_and_ssh_agents_are_listed_by_id() {
     let found = resolved(text, &known_bases());
     assert_eq!(found.secrets, strings(["one", "two", "three", "four"]));
     assert_eq!(found.ssh, strings(["default", "deploy"]));
-    assert!(!found.any_secret);
-    assert!(resolved("FROM a\nRUN --mount=type=secret,id=$FROM_BASE x", &known_bases()).any_secret);
-    assert!(!resolved("FROM scratch\nRUN --mount=type=secret,id=x$FROM_BASE x", &known_bases()).any_secret);
+    assert!(!found.may_use_any_secret);
+    assert!(resolved("FROM a\nRUN --mount=type=secret,id=$FROM_BASE x", &known_bases()).may_use_any_secret);
+    assert!(
+        !resolved("FROM scratch\nRUN --mount=type=secret,id=x$FROM_BASE x", &known_bases())
+            .may_use_any_secret
+    );
 }
 
 #[test]
@@ -283,18 +286,18 @@ fn options_of_cache_mounts_are_expanded() {
                 RUN --mount=type=cache,id=pip-$TARGETARCH,target=/d y";
     let found = resolved(text, &known_bases());
     let [pip, seeded, late] = &found.cache_mounts[..] else { panic!("three mounts") };
-    assert_eq!((pip.id.as_deref(), pip.certain), (Some("pip-"), false), "TARGETARCH is not declared yet");
+    assert_eq!((pip.id.as_deref(), pip.is_certain), (Some("pip-"), false), "TARGETARCH is not declared yet");
     assert_eq!(pip.options["uid"], "1000");
     assert_eq!((seeded.target.as_str(), seeded.options["readonly"].as_str()), ("/c", "true"));
     assert_eq!(seeded.from, Some(Source::Image(1)));
-    assert_eq!((late.id.as_deref(), late.line, late.certain), (Some("pip-amd64"), 5, true));
+    assert_eq!((late.id.as_deref(), late.line, late.is_certain), (Some("pip-amd64"), 5, true));
 }
 
 #[test]
 fn steps_are_counted_over_the_reached_stages() {
     let text =
         "FROM a AS x\nRUN a\nCOPY b /\nENV C=d\nFROM b AS y\nRUN e\nFROM x\nADD f /\nWORKDIR /w\nCMD g";
-    assert_eq!(resolved(text, &known_bases()).steps(), 3);
+    assert_eq!(resolved(text, &known_bases()).step_count(), 3);
 }
 
 #[test]
@@ -324,9 +327,9 @@ fn resolution_terminates_for_stages_that_copy_from_each_other() {
 #[test]
 fn a_timestamp_from_a_stage_or_context_includes_everything() {
     let found = resolved("FROM a\nRUN x", &with_args([("SOURCE_DATE_EPOCH", "context")]));
-    assert!(found.context.is_everything() && found.remote);
+    assert!(found.context.is_everything() && found.has_remote_source);
     let plain = resolved("FROM a\nRUN x", &with_args([("SOURCE_DATE_EPOCH", "0")]));
-    assert!(plain.context.is_empty() && !plain.remote);
+    assert!(plain.context.is_empty() && !plain.has_remote_source);
 }
 
 #[test]

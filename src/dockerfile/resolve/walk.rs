@@ -2,31 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::globals::Globals;
+use super::globals::GlobalScope;
 use super::options::{Options, ResolveError};
-use super::plan::{Origin, Plan};
+use super::plan::{NamedSource, ResolvePlan};
 use super::resolution::{
     BaseImage, BaseUse, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
 };
-use crate::dockerfile::context_paths::{ContextSelector, clean};
+use crate::dockerfile::context_paths::{ContextSelector, clean_path};
 use crate::dockerfile::reference::{is_remote, is_scp_like};
-use crate::dockerfile::scope::{Scope, Unexpandable, Word};
+use crate::dockerfile::scope::{ExpandedWord, Scope, WordError};
 use crate::dockerfile::{
-    ContextPaths, Dockerfile, Instruction, InstructionKind, Mount, MountKind, Run, Transfer,
+    ContextPaths, CopyInstruction, Dockerfile, Instruction, InstructionKind, Mount, MountKind, RunInstruction,
 };
 
-pub(super) fn walk(
+pub(super) fn resolve_stages(
     dockerfile: &Dockerfile,
     options: &Options,
-    globals: &Globals,
-    plan: &Plan,
+    globals: &GlobalScope,
+    plan: &ResolvePlan,
 ) -> Result<Resolution, ResolveError> {
-    let mut walk = Walk {
+    let mut walk = Resolver {
         escape: dockerfile.directives.escape,
         options,
         globals,
         plan,
-        found: Resolution {
+        resolution: Resolution {
             target: plan.target,
             platform: globals.platform.clone(),
             platform_is_explicit: options.platform.is_some(),
@@ -35,13 +35,13 @@ pub(super) fn walk(
             context: ContextPaths::default(),
             named_contexts: BTreeSet::new(),
             named_paths: BTreeMap::new(),
-            untold_triggers: BTreeSet::new(),
+            unknown_triggers: BTreeSet::new(),
             secrets: BTreeSet::new(),
             ssh: BTreeSet::new(),
-            any_secret: false,
-            remote: false,
+            may_use_any_secret: false,
+            has_remote_source: false,
             cache_mounts: Vec::new(),
-            any_arg: globals.declared.iter().any(|name| name.contains('$')),
+            has_variable_arg_name: globals.declared.iter().any(|name| name.contains('$')),
         },
     };
     let mut ends = BTreeMap::new();
@@ -49,67 +49,73 @@ pub(super) fn walk(
         let end = walk.stage(dockerfile, *index, &ends)?;
         ends.insert(*index, end);
     }
-    if plan.epoch_from_elsewhere {
-        walk.found.named_contexts.extend(options.named_contexts.iter().cloned());
-        walk.found.remote = true;
+    if plan.has_external_epoch {
+        walk.resolution.named_contexts.extend(options.named_contexts.iter().cloned());
+        walk.resolution.has_remote_source = true;
     }
-    if let Some(context) = &plan.stages[plan.target].replaced {
-        walk.paths(Some(context)).add_everything();
+    if let Some(context) = &plan.stages[plan.target].replacement {
+        walk.paths_of(Some(context)).add_everything();
     }
-    if plan.epoch_from_elsewhere || !walk.found.untold_triggers.is_empty() {
-        walk.found.context.add_everything();
+    if plan.has_external_epoch || !walk.resolution.unknown_triggers.is_empty() {
+        walk.resolution.context.add_everything();
         for name in &options.named_contexts {
-            walk.paths(Some(name)).add_everything();
+            walk.paths_of(Some(name)).add_everything();
         }
     }
-    Ok(walk.found)
+    Ok(walk.resolution)
 }
 
 /// The variables and the working directory at one point of a stage.
 #[derive(Clone)]
-struct Place {
+struct StageState {
     scope: Scope,
     workdir: String,
 }
 
-struct Walk<'a> {
+struct Resolver<'a> {
     escape: char,
     options: &'a Options,
-    globals: &'a Globals,
-    plan: &'a Plan,
-    found: Resolution,
+    globals: &'a GlobalScope,
+    plan: &'a ResolvePlan,
+    resolution: Resolution,
 }
 
-impl Walk<'_> {
+impl Resolver<'_> {
     fn stage(
         &mut self,
         dockerfile: &Dockerfile,
         index: usize,
-        ends: &BTreeMap<usize, Place>,
-    ) -> Result<Place, ResolveError> {
+        ends: &BTreeMap<usize, StageState>,
+    ) -> Result<StageState, ResolveError> {
         let stage = &dockerfile.stages[index];
         let plan = &self.plan.stages[index];
         let name = stage.name.clone();
-        if let Some(context) = &plan.replaced {
-            self.found.named_contexts.insert(context.clone());
+        if let Some(context) = &plan.replacement {
+            self.resolution.named_contexts.insert(context.clone());
             let base = Source::Context(context.clone());
-            let platform = plan.asked.clone();
-            self.found.stages.push(ResolvedStage { index, name, base, platform, instructions: Vec::new() });
-            return Ok(Place { scope: Scope::on_image(), workdir: String::new() });
+            let platform = plan.requested_platform.clone();
+            self.resolution.stages.push(ResolvedStage {
+                index,
+                name,
+                base,
+                platform,
+                instructions: Vec::new(),
+            });
+            return Ok(StageState { scope: Scope::of_unknown_image(), workdir: String::new() });
         }
         if let Some(context) = self.plan.context_of(&plan.base) {
-            self.paths(Some(context)).add_everything();
+            self.paths_of(Some(context)).add_everything();
         }
-        let base = self.source(plan.base.clone(), BaseUse::From);
-        self.found.untold_triggers.extend(plan.untold.clone());
-        let scope = if base == Source::Scratch { Scope::default() } else { Scope::on_image() };
-        let mut place = Place { scope, workdir: String::new() };
-        if let Origin::Image { reference, .. } = &plan.base
-            && let Some(start) = self.options.starts.get(reference)
+        let base = self.record_source(plan.base.clone(), BaseUse::From);
+        self.resolution.unknown_triggers.extend(plan.unknown_triggers.clone());
+        let scope = if base == Source::Scratch { Scope::default() } else { Scope::of_unknown_image() };
+        let mut place = StageState { scope, workdir: String::new() };
+        if let NamedSource::Image { reference, .. } = &plan.base
+            && let Some(start) = self.options.base_settings.get(reference)
         {
-            place = Place {
-                scope: Scope::on_known_image(&start.environment),
-                workdir: clean(&start.workdir).trim_start_matches('/').to_owned(),
+            place = StageState {
+                scope: Scope::of_known_image(&start.environment),
+                workdir: clean_path(&start.workdir).trim_start_matches('/').to_owned(),
             };
         }
         if let Source::Stage(base) = base {
@@ -123,20 +129,20 @@ impl Walk<'_> {
             let line = *instruction.lines.start();
             let (sources, context) =
                 self.instruction(index, instruction, &mut place).map_err(|error| match error {
-                    Fault::Expand(fault) => ResolveError::expand(line, fault),
-                    Fault::Other(other) => other,
+                    WalkError::Expand(fault) => ResolveError::expand(line, fault),
+                    WalkError::Other(other) => other,
                 })?;
             instructions.push(ResolvedInstruction {
                 instruction: instruction.clone(),
-                triggered,
+                is_trigger: triggered,
                 sources,
                 context,
                 scope: place.scope.clone(),
                 workdir: place.workdir.clone(),
             });
         }
-        let platform = plan.asked.clone();
-        self.found.stages.push(ResolvedStage { index, name, base, platform, instructions });
+        let platform = plan.requested_platform.clone();
+        self.resolution.stages.push(ResolvedStage { index, name, base, platform, instructions });
         Ok(place)
     }
 
@@ -144,12 +150,12 @@ impl Walk<'_> {
         &mut self,
         stage: usize,
         instruction: &Instruction,
-        place: &mut Place,
-    ) -> Result<(Vec<Source>, Vec<ContextSource>), Fault> {
+        place: &mut StageState,
+    ) -> Result<(Vec<Source>, Vec<ContextSource>), WalkError> {
         let mut sources = Vec::new();
         let mut context = Vec::new();
         match &instruction.kind {
-            InstructionKind::Arg(args) => self.declare(args, place)?,
+            InstructionKind::Arg(args) => self.declare_args(args, place)?,
             InstructionKind::Env(pairs) => {
                 // All pairs of one ENV see the variables before it.
                 let before = place.scope.clone();
@@ -172,12 +178,12 @@ impl Walk<'_> {
                     if let Some(name) = self.plan.context_of(&origin) {
                         self.copy(transfer, place, name)?;
                     }
-                    sources.push(self.source(origin, BaseUse::Copy));
+                    sources.push(self.record_source(origin, BaseUse::Copy));
                 }
             }
             InstructionKind::Run(run) => {
                 for origin in self.plan.sources(instruction, self.escape)? {
-                    sources.push(self.source(origin, BaseUse::Mount));
+                    sources.push(self.record_source(origin, BaseUse::Mount));
                 }
                 context = self.mounts(stage, *instruction.lines.start(), run, place)?;
             }
@@ -186,7 +192,11 @@ impl Walk<'_> {
         Ok((sources, context))
     }
 
-    fn declare(&mut self, args: &[(String, Option<String>)], place: &mut Place) -> Result<(), Fault> {
+    fn declare_args(
+        &mut self,
+        args: &[(String, Option<String>)],
+        place: &mut StageState,
+    ) -> Result<(), WalkError> {
         for (name, default) in args {
             let value = match (self.options.build_args.get(name), default) {
                 (Some(value), _) => Some(value.clone()),
@@ -196,57 +206,62 @@ impl Walk<'_> {
             if let Some(value) = value.filter(|_| !name.starts_with("BUILDKIT_SBOM_SCAN_")) {
                 place.scope.set(name, &value);
             }
-            self.found.any_arg |= name.contains('$');
+            self.resolution.has_variable_arg_name |= name.contains('$');
         }
         Ok(())
     }
 
     fn transfer(
         &mut self,
-        transfer: &Transfer,
+        transfer: &CopyInstruction,
         adds: bool,
-        place: &Place,
-    ) -> Result<Vec<ContextSource>, Fault> {
+        place: &StageState,
+    ) -> Result<Vec<ContextSource>, WalkError> {
         let destination = place.scope.expand(&transfer.destination, self.escape)?.text;
         let destination = join(&place.workdir, &destination);
         let mut context = Vec::new();
         for source in &transfer.sources {
-            let Word { text, certain } = place.scope.expand(source, self.escape)?;
+            let ExpandedWord { text, is_certain: certain } = place.scope.expand(source, self.escape)?;
             if adds && (is_remote(&text) || !certain) {
-                self.found.remote = true;
+                self.resolution.has_remote_source = true;
                 if certain && !is_scp_like(&text) {
                     continue;
                 }
             }
-            self.select(None, certain.then(|| copied(transfer, &text)));
-            context.push(ContextSource { path: clean(&text), destination: destination.clone() });
+            self.record_selector(None, certain.then(|| copy_selector(transfer, &text)));
+            context.push(ContextSource { path: clean_path(&text), destination: destination.clone() });
         }
         Ok(context)
     }
 
     /// Records the sources that a COPY reads from a named context.
-    fn copy(&mut self, transfer: &Transfer, place: &Place, context: &str) -> Result<(), Fault> {
+    fn copy(
+        &mut self,
+        transfer: &CopyInstruction,
+        place: &StageState,
+        context: &str,
+    ) -> Result<(), WalkError> {
         for source in &transfer.sources {
-            let Word { text, certain } = place.scope.expand(source, self.escape)?;
-            self.select(Some(context), certain.then(|| copied(transfer, &text)));
+            let ExpandedWord { text, is_certain: certain } = place.scope.expand(source, self.escape)?;
+            self.record_selector(Some(context), certain.then(|| copy_selector(transfer, &text)));
         }
         Ok(())
     }
 
     /// Records a selector for a named context, or for the main context. `None` selects everything, because the source
     /// is not certain.
-    fn select(&mut self, context: Option<&str>, selector: Option<ContextSelector>) {
-        let paths = self.paths(context);
+    fn record_selector(&mut self, context: Option<&str>, selector: Option<ContextSelector>) {
+        let paths = self.paths_of(context);
         match selector {
             Some(selector) => paths.add(selector),
             None => paths.add_everything(),
         }
     }
 
-    fn paths(&mut self, context: Option<&str>) -> &mut ContextPaths {
+    fn paths_of(&mut self, context: Option<&str>) -> &mut ContextPaths {
         match context {
-            Some(name) => self.found.named_paths.entry(name.to_owned()).or_default(),
-            None => &mut self.found.context,
+            Some(name) => self.resolution.named_paths.entry(name.to_owned()).or_default(),
+            None => &mut self.resolution.context,
         }
     }
 
@@ -254,9 +269,9 @@ impl Walk<'_> {
         &mut self,
         stage: usize,
         line: usize,
-        run: &Run,
-        place: &Place,
-    ) -> Result<Vec<ContextSource>, Fault> {
+        run: &RunInstruction,
+        place: &StageState,
+    ) -> Result<Vec<ContextSource>, WalkError> {
         let mut context = Vec::new();
         for mount in &run.mounts {
             context.extend(self.mount(stage, line, mount, place)?);
@@ -269,50 +284,50 @@ impl Walk<'_> {
         stage: usize,
         line: usize,
         mount: &Mount,
-        place: &Place,
-    ) -> Result<Option<ContextSource>, Fault> {
+        place: &StageState,
+    ) -> Result<Option<ContextSource>, WalkError> {
         let mut certain = true;
         let expanded = mount.expand(|value| {
             let word = place.scope.expand(value, self.escape)?;
-            certain &= word.certain;
-            Ok::<_, Unexpandable>(word.text)
+            certain &= word.is_certain;
+            Ok::<_, WordError>(word.text)
         })?;
-        let from = expanded.get("from").map(|name| self.plan.named(name));
+        let from = expanded.get("from").map(|name| self.plan.resolve_name(name));
         let path = expanded.get("source").unwrap_or_default();
         if let Some(context) = from.as_ref().and_then(|origin| self.plan.context_of(origin)) {
             let known = certain && expanded.kind() == MountKind::Bind;
-            self.select(Some(context), known.then(|| ContextSelector::mounted(path)));
+            self.record_selector(Some(context), known.then(|| ContextSelector::of_mount(path)));
         }
         if mount.kind().is_none() && !certain {
-            self.found.any_secret = true;
-            self.found.context.add_everything();
+            self.resolution.may_use_any_secret = true;
+            self.resolution.context.add_everything();
         }
         match expanded.kind() {
             MountKind::Secret => {
-                self.found.any_secret |= !certain;
-                self.found.secrets.extend(expanded.secret_id().map(str::to_owned));
+                self.resolution.may_use_any_secret |= !certain;
+                self.resolution.secrets.extend(expanded.secret_id().map(str::to_owned));
             }
             MountKind::Ssh => {
-                self.found.any_secret |= !certain;
-                self.found.ssh.insert(expanded.ssh_id().to_owned());
+                self.resolution.may_use_any_secret |= !certain;
+                self.resolution.ssh.insert(expanded.ssh_id().to_owned());
             }
             MountKind::Cache => {
-                let from = from.map(|origin| self.source(origin, BaseUse::Mount));
-                self.found.cache_mounts.push(CacheMount {
+                let from = from.map(|origin| self.record_source(origin, BaseUse::Mount));
+                self.resolution.cache_mounts.push(CacheMount {
                     stage,
                     line,
                     id: expanded.get("id").map(str::to_owned),
                     target: expanded.get("target").unwrap_or_default().to_owned(),
                     options: expanded.options,
-                    written: mount.written(),
+                    written: mount.options_as_written(),
                     from,
-                    certain,
+                    is_certain: certain,
                 });
             }
             MountKind::Bind if from.is_none() => {
-                self.select(None, certain.then(|| ContextSelector::mounted(path)));
+                self.record_selector(None, certain.then(|| ContextSelector::of_mount(path)));
                 let destination = join(&place.workdir, expanded.get("target").unwrap_or_default());
-                return Ok(Some(ContextSource { path: clean(path), destination }));
+                return Ok(Some(ContextSource { path: clean_path(path), destination }));
             }
             MountKind::Bind | MountKind::Tmpfs => {}
         }
@@ -320,21 +335,26 @@ impl Walk<'_> {
     }
 
     /// Returns the source for `origin`. Records named contexts and images, with their use.
-    fn source(&mut self, origin: Origin, used_as: BaseUse) -> Source {
+    fn record_source(&mut self, origin: NamedSource, used_as: BaseUse) -> Source {
         match origin {
-            Origin::Stage(index) => Source::Stage(index),
-            Origin::Scratch => Source::Scratch,
-            Origin::Context(name) => {
-                self.found.named_contexts.insert(name.clone());
+            NamedSource::Stage(index) => Source::Stage(index),
+            NamedSource::Scratch => Source::Scratch,
+            NamedSource::Context(name) => {
+                self.resolution.named_contexts.insert(name.clone());
                 Source::Context(name)
             }
-            Origin::Image { written, reference, platform } => {
+            NamedSource::Image { written, reference, platform } => {
                 let same = |base: &BaseImage| base.reference == reference && base.platform == platform;
-                let index = self.found.bases.iter().position(same).unwrap_or_else(|| {
-                    self.found.bases.push(BaseImage { written, reference, platform, uses: BTreeSet::new() });
-                    self.found.bases.len() - 1
+                let index = self.resolution.bases.iter().position(same).unwrap_or_else(|| {
+                    self.resolution.bases.push(BaseImage {
+                        written,
+                        reference,
+                        platform,
+                        uses: BTreeSet::new(),
+                    });
+                    self.resolution.bases.len() - 1
                 });
-                self.found.bases[index].uses.insert(used_as);
+                self.resolution.bases[index].uses.insert(used_as);
                 Source::Image(index)
             }
         }
@@ -343,30 +363,30 @@ impl Walk<'_> {
 
 /// Creates the selector of a source of COPY or ADD from the flags. Old frontends reject both flags, and no frontend
 /// expands variables in them.
-fn copied(transfer: &Transfer, source: &str) -> ContextSelector {
+fn copy_selector(transfer: &CopyInstruction, source: &str) -> ContextSelector {
     let given = |name: &'static str| transfer.flags.iter().filter(move |flag| flag.name == name);
     let parents = given("parents").next_back().is_some_and(|flag| flag.value.as_deref() != Some("false"));
     let exclude = given("exclude").filter_map(|flag| flag.value.clone());
-    ContextSelector::copied(source, parents, exclude.collect())
+    ContextSelector::of_copy(source, parents, exclude.collect())
 }
 
 /// Resolves `path` relative to `directory`, cleaned.
 fn join(directory: &str, path: &str) -> String {
-    if path.starts_with('/') { clean(path) } else { clean(&format!("{directory}/{path}")) }
+    if path.starts_with('/') { clean_path(path) } else { clean_path(&format!("{directory}/{path}")) }
 }
 
-enum Fault {
-    Expand(Unexpandable),
+enum WalkError {
+    Expand(WordError),
     Other(ResolveError),
 }
 
-impl From<Unexpandable> for Fault {
-    fn from(fault: Unexpandable) -> Self {
+impl From<WordError> for WalkError {
+    fn from(fault: WordError) -> Self {
         Self::Expand(fault)
     }
 }
 
-impl From<ResolveError> for Fault {
+impl From<ResolveError> for WalkError {
     fn from(error: ResolveError) -> Self {
         Self::Other(error)
     }

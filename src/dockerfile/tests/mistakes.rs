@@ -110,7 +110,7 @@ fn mistakes_are_shown_where_they_are() {
         Ok(_) => panic!("the Dockerfile was parsed:\n{text}"),
     };
     let resolved = |text: &str| match Dockerfile::parse(text).map(|file| file.resolve(&Options::default())) {
-        Ok(Err(error)) => error.place(text).unwrap().caret("Dockerfile", text),
+        Ok(Err(error)) => error.locate(text).unwrap().caret("Dockerfile", text),
         other => panic!("{other:?}:\n{text}"),
     };
     for error in

@@ -158,11 +158,10 @@ fn keys(case: &Case) -> Keys {
         |path: &str| case.files.iter().find(|(name, ..)| name == path).map(|(.., bytes)| bytes.clone());
     let inputs = ImageInputs {
         text: &case.text,
-        parsed: dockerfile.as_ref().zip(resolution.as_ref()).map(|(dockerfile, resolution)| Parsed {
-            dockerfile,
-            resolution,
-            options: &options,
-        }),
+        parsed: dockerfile
+            .as_ref()
+            .zip(resolution.as_ref())
+            .map(|(dockerfile, resolution)| ParsedDockerfile { dockerfile, resolution, options: &options }),
         bases: &pins,
         build_args: &case.build_args,
         target: case.target.as_deref(),
@@ -181,7 +180,7 @@ fn keys(case: &Case) -> Keys {
         seal: &Seal::cheap(),
     };
     assert!(!format!("{inputs:?}").contains("hunter2"));
-    inputs.keys(&Context { read: &read, select: &select }).unwrap()
+    inputs.keys(&ContextAccess { read: &read, select: &select }).unwrap()
 }
 
 /// Returns `true` if a step reads the file, in a context without links.

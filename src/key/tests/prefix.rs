@@ -153,7 +153,7 @@ fn stages() -> Case {
     case
 }
 
-type Change = fn(&mut Case);
+type CaseChange = fn(&mut Case);
 
 /// The prefix keys that a change affects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,7 +251,7 @@ fn a_change_of_anything_else_affects_the_prefixes_that_can_see_it() {
     fn edit(case: &mut Case, path: &str) {
         set(case, path, |file| file.3 = b"# new".to_vec());
     }
-    let table: &[(&str, Change, Affects)] = &[
+    let table: &[(&str, CaseChange, Affects)] = &[
         ("a copied file", |case| edit(case, "requirements.txt"), Both),
         ("its mode", |case| set(case, "requirements.txt", |file| file.2 = 0o600), Both),
         ("its kind", |case| set(case, "requirements.txt", |file| file.1 = "symlink".to_owned()), Both),
@@ -328,7 +328,7 @@ fn a_change_of_anything_else_affects_the_prefixes_that_can_see_it() {
 fn everything_counts_if_the_triggers_of_a_base_are_unknown() {
     let mut before = stages();
     before.triggers = false;
-    let changes: [Change; 4] = [
+    let changes: [CaseChange; 4] = [
         |case| case.files.push(file("src/new.py", "")),
         |case| case.build_args.extend(map([("UNDECLARED", "1")])),
         |case| _ = case.contexts.remove("other"),
@@ -354,7 +354,7 @@ fn two_targets_with_the_same_beginning_share_its_prefix() {
 
 #[test]
 fn there_is_no_prefix_where_something_is_not_known_exactly() {
-    let table: &[(&str, Change, &str)] = &[
+    let table: &[(&str, CaseChange, &str)] = &[
         (
             "an unpinned base",
             |case| case.pins = map([("docker/", "sha256:aa"), ("node", "sha256:aa")]),

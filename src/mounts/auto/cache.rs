@@ -9,7 +9,7 @@ pub(super) struct CacheDirectory {
     pub(super) path: String,
     /// The number of leading components that exist in the image without the cache. The others are created for the
     /// cache, and newer builders remove them after a mount.
-    kept: usize,
+    existing: usize,
 }
 
 /// The relation of a path to a cache directory.
@@ -23,7 +23,7 @@ pub(super) enum Relation {
 }
 
 /// Directories that exist in any image.
-const ALWAYS: [&str; 13] = [
+const STANDARD_DIRECTORIES: [&str; 13] = [
     "/root",
     "/home",
     "/opt",
@@ -52,18 +52,18 @@ impl CacheDirectory {
                 "its cache directory `{path}` contains characters that are not supported in a mount"
             ));
         }
-        let known = || ALWAYS.into_iter().chain(present.iter().map(String::as_str));
-        let is_above = |upper: &str, lower: &str| relation_of(upper, lower);
+        let known = || STANDARD_DIRECTORIES.into_iter().chain(present.iter().map(String::as_str));
+        let is_above = |upper: &str, lower: &str| contains_path(upper, lower);
         if path == "/" || (path != "/var/cache/apt/archives" && known().any(|known| is_above(&path, known))) {
             return Err(format!("{path} contains more than its cache"));
         }
-        let kept = known().map(|known| common(known, &path)).max().unwrap_or_default();
-        Ok(Self { path, kept })
+        let kept = known().map(|known| common_components(known, &path)).max().unwrap_or_default();
+        Ok(Self { path, existing: kept })
     }
 
     /// Records a directory that exists in the image from now on.
-    pub(super) fn note_present(&mut self, path: &str) {
-        self.kept = self.kept.max(common(path, &self.path));
+    pub(super) fn add_existing(&mut self, path: &str) {
+        self.existing = self.existing.max(common_components(path, &self.path));
     }
 
     /// Returns the relation of an absolute path, which may end with a pattern.
@@ -74,15 +74,15 @@ impl CacheDirectory {
         let same = own.iter().zip(&theirs).take_while(|(own, pattern)| matches(pattern, own)).count();
         match same {
             // The last existing directory is not created for the cache.
-            _ if same == theirs.len() && same < self.first_made() => Relation::Above,
-            _ if same >= self.first_made() => Relation::Within,
+            _ if same == theirs.len() && same < self.first_created() => Relation::Above,
+            _ if same >= self.first_created() => Relation::Within,
             _ => Relation::Unrelated,
         }
     }
 
     /// Returns the number of components of the topmost directory that is created for the cache.
-    fn first_made(&self) -> usize {
-        (self.kept + 1).min(components(&self.path).len())
+    fn first_created(&self) -> usize {
+        (self.existing + 1).min(components(&self.path).len())
     }
 
     /// Returns `true` if `text` contains the path, or the part of it below a home directory.
@@ -103,7 +103,7 @@ pub(super) fn absolute(path: &str) -> String {
 }
 
 /// Returns `true` if `upper` is `lower` or a parent of it.
-pub(super) fn relation_of(upper: &str, lower: &str) -> bool {
+pub(super) fn contains_path(upper: &str, lower: &str) -> bool {
     let below = lower.strip_prefix(upper.trim_end_matches('/'));
     below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -113,7 +113,7 @@ fn components(path: &str) -> Vec<&str> {
 }
 
 /// Returns the number of leading components that two paths have in common.
-fn common(known: &str, path: &str) -> usize {
+fn common_components(known: &str, path: &str) -> usize {
     let (known, path) = (components(known), components(path));
     known.iter().zip(&path).take_while(|(a, b)| a == b).count()
 }

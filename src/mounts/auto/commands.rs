@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::dockerfile::{Heredoc, Run, RunCommand, Scope};
-use crate::requirements::{Command, PREFIXES, RUNNERS, commands, is_versioned, program, wrapper};
+use crate::dockerfile::{Heredoc, RunCommand, RunInstruction, Scope};
+use crate::requirements::{
+    Command, PREFIX_WORDS, RUNNER_TOOLS, commands, is_versioned, program_name, wrapper,
+};
 
 /// A program that a RUN starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub(super) struct Invocation {
 }
 
 /// Returns the commands of a RUN in order, including those of a here-document that a shell reads.
-pub(super) fn of_run(run: &Run) -> Vec<Command> {
+pub(super) fn run_commands(run: &RunInstruction) -> Vec<Command> {
     match &run.command {
         RunCommand::Exec(words) => vec![Command::of_words(words)],
         RunCommand::Shell(_) => commands(&run.script().unwrap_or_default()),
@@ -26,8 +28,8 @@ pub(super) fn of_run(run: &Run) -> Vec<Command> {
 }
 
 /// Returns the programs that a RUN starts, in order.
-pub(super) fn invocations(run: &Run, scope: &Scope) -> Vec<Invocation> {
-    let mut reading = Reading::new(scope);
+pub(super) fn invocations(run: &RunInstruction, scope: &Scope) -> Vec<Invocation> {
+    let mut reading = ScriptAnalysis::new(scope);
     match &run.command {
         RunCommand::Exec(words) => reading.command(words, None),
         RunCommand::Shell(command) => {
@@ -46,7 +48,7 @@ pub(super) fn invocations(run: &Run, scope: &Scope) -> Vec<Invocation> {
             } else {
                 reading.script(command);
                 let reads = |command: &Command| {
-                    command.words.first().is_some_and(|word| SHELLS.contains(&program(word)))
+                    command.words.first().is_some_and(|word| SHELLS.contains(&program_name(word)))
                 };
                 if commands(command).iter().any(reads) {
                     run.heredocs.iter().for_each(|Heredoc { content, .. }| reading.script(content));
@@ -61,7 +63,7 @@ pub(super) fn invocations(run: &Run, scope: &Scope) -> Vec<Invocation> {
 pub(super) const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"];
 
 /// The analysis of a script.
-struct Reading<'a> {
+struct ScriptAnalysis<'a> {
     scope: &'a Scope,
     /// The variables that the script has exported so far, and those that it has only set.
     exported: BTreeMap<String, Option<String>>,
@@ -71,7 +73,7 @@ struct Reading<'a> {
     found: Vec<Invocation>,
 }
 
-impl<'a> Reading<'a> {
+impl<'a> ScriptAnalysis<'a> {
     fn new(scope: &'a Scope) -> Self {
         let (exported, set) = (BTreeMap::new(), BTreeMap::new());
         Self { scope, exported, set, exports_all: false, found: Vec::new() }
@@ -90,12 +92,12 @@ impl<'a> Reading<'a> {
             if let Some((name, value)) = assignment(first) {
                 own.insert(name.to_owned(), self.value(value, &own));
                 words = &words[1..];
-            } else if PREFIXES.contains(&first.as_str()) {
+            } else if PREFIX_WORDS.contains(&first.as_str()) {
                 words = &words[1..];
-            } else if let Some(wrapper) = wrapper(program(first)) {
-                let own = wrapper.length(words);
-                let empties =
-                    program(first) == "env" && words.iter().any(|word| matches!(word.as_str(), "-i" | "-"));
+            } else if let Some(wrapper) = wrapper(program_name(first)) {
+                let own = wrapper.prefix_length(words);
+                let empties = program_name(first) == "env"
+                    && words.iter().any(|word| matches!(word.as_str(), "-i" | "-"));
                 if wrapper.is_foreign || empties {
                     foreign.get_or_insert_with(|| first.clone());
                 }
@@ -121,7 +123,7 @@ impl<'a> Reading<'a> {
         };
         let mut variables = self.exported.clone();
         variables.extend(own);
-        match program(first) {
+        match program_name(first) {
             "export" | "declare" | "typeset" => self.export(arguments),
             "unset" => self.exported.extend(arguments.iter().map(|name| (name.clone(), Some(String::new())))),
             "set" => {
@@ -139,12 +141,12 @@ impl<'a> Reading<'a> {
                 }
             }
             runner => {
-                if RUNNERS.contains(&runner)
+                if RUNNER_TOOLS.contains(&runner)
                     && let Some(run) = arguments.iter().position(|word| word == "run")
                 {
                     let known = |word: &String| {
                         super::PROGRAMS.iter().any(|program| program.is_named(word))
-                            || is_python(program(word))
+                            || is_python(program_name(word))
                     };
                     if let Some(index) = arguments[run + 1..].iter().position(known) {
                         let inner = variables.clone();
@@ -203,7 +205,7 @@ impl<'a> Reading<'a> {
     }
 
     fn value(&self, value: &str, own: &BTreeMap<String, Option<String>>) -> Option<String> {
-        expanded(value, &|name| {
+        expand(value, &|name| {
             let given = own.get(name).or_else(|| self.set.get(name)).or_else(|| self.exported.get(name));
             // Mounts are only added to steps that run as root.
             let home = || (name == "HOME").then(|| "/root".to_owned());
@@ -224,7 +226,7 @@ pub(super) fn assignment(word: &str) -> Option<(&str, &str)> {
 }
 
 /// Expands `$NAME`, `${NAME}` and a leading tilde; returns `None` if a value is unknown.
-pub(super) fn expanded(word: &str, value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
+pub(super) fn expand(word: &str, value: &dyn Fn(&str) -> Option<String>) -> Option<String> {
     let mut expanded = String::new();
     let mut rest = word;
     if let Some(below) = word.strip_prefix('~') {

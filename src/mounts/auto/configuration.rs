@@ -1,17 +1,17 @@
 //! Finds configuration files, commands that write them, and scripts that affect the cache of a program. Its arguments
 //! and variables are checked elsewhere.
 
-use super::Surroundings;
+use super::AutoMountInputs;
 use super::cache::CacheDirectory;
-use super::commands::{Invocation, invocations, of_run};
+use super::commands::{Invocation, invocations, run_commands};
 use super::dependence::shortened;
 use super::programs::Program;
 use super::step::is_program;
-use crate::dockerfile::{InstructionKind, ResolvedInstruction, Scope, Transfer};
-use crate::requirements::program as name;
+use crate::dockerfile::{CopyInstruction, InstructionKind, ResolvedInstruction, Scope};
+use crate::requirements::program_name as name;
 
 /// Returns the reason why installed files may be links into the cache, if there is one.
-pub(super) fn links(program: &Program, calls: &[Invocation], scope: &Scope) -> Option<String> {
+pub(super) fn link_reason(program: &Program, calls: &[Invocation], scope: &Scope) -> Option<String> {
     let is_symlink = |value: &str| value.eq_ignore_ascii_case("symlink");
     calls.iter().find_map(|call| {
         program.link_settings.iter().find_map(|setting| {
@@ -34,9 +34,9 @@ pub(super) fn links(program: &Program, calls: &[Invocation], scope: &Scope) -> O
 
 /// Returns a reason if a configuration file, a variable or a command sets, or may set, the cache directory of the
 /// program.
-pub(super) fn set_by_files<'a>(
+pub(super) fn configuration_reason<'a>(
     program: &Program,
-    surroundings: &Surroundings<'_>,
+    surroundings: &AutoMountInputs<'_>,
     before: impl Iterator<Item = &'a ResolvedInstruction>,
     own: &'a ResolvedInstruction,
 ) -> Option<String> {
@@ -78,7 +78,7 @@ pub(super) fn set_by_files<'a>(
         let line = at.instruction.lines.start();
         match &at.instruction.kind {
             InstructionKind::Copy(transfer) | InstructionKind::Add(transfer) => {
-                let Transfer { sources, heredocs, destination, .. } = transfer;
+                let CopyInstruction { sources, heredocs, destination, .. } = transfer;
                 if sources.iter().chain([destination]).all(|path| named(path).is_none())
                     && heredocs.iter().all(|heredoc| named(&heredoc.name).is_none())
                 {
@@ -139,7 +139,7 @@ pub(super) fn set_by_files<'a>(
 }
 
 /// Returns the command of a RUN that queries or clears the cache of a program.
-pub(super) fn of_cache(program: &Program, at: &ResolvedInstruction) -> Option<String> {
+pub(super) fn cache_command(program: &Program, at: &ResolvedInstruction) -> Option<String> {
     let InstructionKind::Run(run) = &at.instruction.kind else { return None };
     invocations(run, &at.scope).into_iter().find_map(|call| {
         let action = call.arguments.iter().find(|word| !word.starts_with('-'))?;
@@ -150,16 +150,16 @@ pub(super) fn of_cache(program: &Program, at: &ResolvedInstruction) -> Option<St
 }
 
 /// Returns a file of the context that is named in a RUN and that mentions the cache.
-pub(super) fn in_named_files(
+pub(super) fn file_that_mentions(
     cache: &CacheDirectory,
     program: &Program,
-    surroundings: &Surroundings<'_>,
+    surroundings: &AutoMountInputs<'_>,
     at: &ResolvedInstruction,
 ) -> Option<String> {
     let InstructionKind::Run(run) = &at.instruction.kind else { return None };
     let files = surroundings.files.unwrap_or_default();
     let mut names: Vec<String> = Vec::new();
-    for command in of_run(run) {
+    for command in run_commands(run) {
         if command.words.first().is_some_and(|word| matches!(name(word), "make" | "just")) {
             names.extend(["Makefile", "makefile", "GNUmakefile", "justfile"].map(str::to_owned));
         }
@@ -170,8 +170,11 @@ pub(super) fn in_named_files(
         .filter(|file| names.iter().any(|name| self::name(file) == name))
         .find(|file| {
             (surroundings.read)(file).is_some_and(|text| {
-                let settings =
-                    program.place_variables.iter().chain(program.place_options).chain(program.offline);
+                let settings = program
+                    .location_variables
+                    .iter()
+                    .chain(program.location_options)
+                    .chain(program.offline_options);
                 cache.is_mentioned(&text)
                     || text.contains("XDG_CACHE_HOME")
                     || settings.filter(|word| word.len() > 3).any(|word| text.contains(*word))
@@ -181,8 +184,8 @@ pub(super) fn in_named_files(
 }
 
 /// Returns the reason why a stage may use Yarn 2 or later, which may link installed files to its cache.
-pub(super) fn yarn<'a>(
-    surroundings: &Surroundings<'_>,
+pub(super) fn newer_yarn_reason<'a>(
+    surroundings: &AutoMountInputs<'_>,
     instructions: impl Iterator<Item = &'a ResolvedInstruction>,
 ) -> Option<String> {
     let files = surroundings.files?;
@@ -211,7 +214,7 @@ pub(super) fn yarn<'a>(
         let newer = |word: &String| {
             word.starts_with("yarn@") && !word.starts_with("yarn@1") || name(word) == "corepack"
         };
-        let words = || of_run(run).into_iter().map(|command| command.words);
+        let words = || run_commands(run).into_iter().map(|command| command.words);
         let sets = |words: &Vec<String>| {
             words.first().is_some_and(|word| name(word) == "yarn")
                 && words.get(1).is_some_and(|word| word == "set")

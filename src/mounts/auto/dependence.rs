@@ -2,22 +2,22 @@
 //! or fail.
 
 use super::cache::{CacheDirectory, Relation, absolute};
-use super::commands::{assignment, expanded, of_run};
+use super::commands::{assignment, expand, run_commands};
 use super::programs::Program;
-use crate::dockerfile::{InstructionKind, ResolvedInstruction, Run};
-use crate::requirements::program as name;
+use crate::dockerfile::{InstructionKind, ResolvedInstruction, RunInstruction};
+use crate::requirements::program_name as name;
 use crate::requirements::{Command, commands};
 
 /// The position of an instruction relative to the RUN that would have the mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum When {
+pub(super) enum InstructionPosition {
     Before,
     Same,
     After,
 }
 
 /// Commands that do not read directories recursively, so that they may name a parent of a cache.
-const SHALLOW: [&str; 38] = [
+const SHALLOW_COMMANDS: [&str; 38] = [
     "cd", "pushd", "mkdir", "echo", "printf", "export", "ln", "touch", "install", "unzip", "useradd",
     "adduser", "usermod", "groupadd", "addgroup", "git", "curl", "wget", "test", "[", "[[", "set", "make",
     "cmake", "pip", "pip3", "npm", "yarn", "uv", "poetry", "pdm", "apt-get", "apt", "apk", "dpkg", "env",
@@ -25,15 +25,15 @@ const SHALLOW: [&str; 38] = [
 ];
 
 /// Returns the first command of an instruction that uses a cache directory, shortened for a message.
-pub(super) fn in_commands(
+pub(super) fn command_that_uses(
     cache: &CacheDirectory,
     program: &Program,
     at: &ResolvedInstruction,
     home: &str,
-    when: When,
+    when: InstructionPosition,
 ) -> Option<String> {
     let commands = match &at.instruction.kind {
-        InstructionKind::Run(run) => of_run(run),
+        InstructionKind::Run(run) => run_commands(run),
         InstructionKind::Other(text)
             if matches!(at.instruction.keyword.as_str(), "CMD" | "ENTRYPOINT" | "HEALTHCHECK") =>
         {
@@ -52,18 +52,19 @@ pub(super) fn in_commands(
             && matches!(first.as_str(), "cd" | "pushd")
         {
             let target = arguments.iter().find(|word| !word.starts_with('-')).map_or("~", String::as_str);
-            let Some(target) = expanded(target, &value) else { continue };
+            let Some(target) = expand(target, &value) else { continue };
             let below = directories.last().map_or("/", String::as_str);
             directories.push(if target.starts_with('/') { target } else { format!("{below}/{target}") });
         }
     }
     let touches = |(word, is_deep): &(String, bool)| {
-        let Some(path) = expanded(word, &value) else {
+        let Some(path) = expand(word, &value) else {
             return word.to_lowercase().contains("cache") || cache.is_mentioned(word);
         };
         // A bare word may not be a path.
-        let is_deep =
-            *is_deep && when != When::Before && (path.contains(['/', '*']) || path.starts_with('.'));
+        let is_deep = *is_deep
+            && when != InstructionPosition::Before
+            && (path.contains(['/', '*']) || path.starts_with('.'));
         let root = [String::new()];
         let directories = if path.starts_with('/') { &root[..] } else { &directories };
         directories.iter().any(|directory| match cache.relation(&absolute(&format!("{directory}/{path}"))) {
@@ -72,7 +73,7 @@ pub(super) fn in_commands(
             Relation::Unrelated => false,
         })
     };
-    let used = commands.iter().find(|command| named(program, command, when).iter().any(touches))?;
+    let used = commands.iter().find(|command| path_words(program, command, when).iter().any(touches))?;
     let outputs = used.outputs.iter().map(|file| format!("> {file}"));
     Some(shortened(&used.words.iter().cloned().chain(outputs).collect::<Vec<_>>().join(" ")))
 }
@@ -88,7 +89,7 @@ pub(super) fn shortened(text: &str) -> String {
 
 /// Returns the words of a command that may be paths on which it depends. The boolean is `true` if it also reads the
 /// directories below the path.
-fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)> {
+fn path_words(program: &Program, command: &Command, when: InstructionPosition) -> Vec<(String, bool)> {
     let mut named: Vec<(String, bool)> = command.outputs.iter().map(|file| (file.clone(), false)).collect();
     let Some(start) = command.words.iter().position(|word| assignment(word).is_none()) else { return named };
     let words = &command.words[start..];
@@ -100,7 +101,7 @@ fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)
     };
     let is_harmless = match own {
         // `rm -f` accepts missing files, but it cannot remove the mount in the same RUN.
-        "rm" => when != When::Same && has('f'),
+        "rm" => when != InstructionPosition::Same && has('f'),
         "mkdir" => words[1..].iter().all(|word| word == "-p" || !word.starts_with('-')) && has('p'),
         "export" => true,
         _ => false,
@@ -115,17 +116,17 @@ fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)
             let first = words.get(1).map_or("", String::as_str);
             !(first.contains('x') || words.iter().any(|word| word == "--extract"))
         }
-        own => !SHALLOW.contains(&own),
+        own => !SHALLOW_COMMANDS.contains(&own),
     };
     let mut is_value = false;
     for (index, word) in words.iter().enumerate() {
         let option = word.split_once('=').map_or(word.as_str(), |(option, _)| option);
-        let is_place = program.place_options.contains(&option);
+        let is_place = program.location_options.contains(&option);
         // The name of a program without a directory is resolved by `PATH`.
         let is_program = index == 0 && !word.contains('/');
         let places = |name: &str| {
             matches!(name, "HOME" | "XDG_CACHE_HOME")
-                || program.place_variables.iter().any(|known| program.is_variable(known, name))
+                || program.location_variables.iter().any(|known| program.is_variable(known, name))
         };
         let is_place = is_place || assignment(word).is_some_and(|(name, _)| places(name));
         if std::mem::replace(&mut is_value, is_place && option == word) || is_place || is_program {
@@ -147,15 +148,15 @@ fn named(program: &Program, command: &Command, when: When) -> Vec<(String, bool)
 }
 
 /// Returns the option or variable that restricts a program to the files in its cache, if there is one.
-pub(super) fn offline(program: &Program, at: &ResolvedInstruction) -> Option<String> {
+pub(super) fn offline_setting(program: &Program, at: &ResolvedInstruction) -> Option<String> {
     let commands = match &at.instruction.kind {
-        InstructionKind::Run(run) => of_run(run),
+        InstructionKind::Run(run) => run_commands(run),
         InstructionKind::Other(text) => commands(&text.replace(['[', ']', ','], " ")),
         _ => return None,
     };
     let calls = |command: &&Command| command.words.iter().any(|word| program.is_named(word));
     let calls: Vec<&Command> = commands.iter().filter(calls).collect();
-    let option = |word: &&String| program.offline.contains(&word.as_str());
+    let option = |word: &&String| program.offline_options.contains(&word.as_str());
     if let Some(word) = calls.iter().flat_map(|command| &command.words).find(option) {
         return Some(word.clone());
     }
@@ -178,6 +179,6 @@ pub(super) fn offline(program: &Program, at: &ResolvedInstruction) -> Option<Str
 }
 
 /// Returns `true` if a RUN has no network, so that its programs depend on the files in their caches.
-pub(super) fn is_cut_off(run: &Run) -> bool {
+pub(super) fn has_no_network(run: &RunInstruction) -> bool {
     run.network.as_deref() == Some("none")
 }

@@ -19,16 +19,16 @@ mod step;
 
 use std::collections::BTreeMap;
 
-use super::kinds::Kind;
-use crate::dockerfile::{BaseStart, InstructionKind, Resolution, ResolvedInstruction};
-use commands::{assignment, of_run};
+use super::kinds::CacheKind;
+use crate::dockerfile::{BaseSettings, InstructionKind, Resolution, ResolvedInstruction};
+use commands::{assignment, run_commands};
 use programs::{PROGRAMS, Program};
-use step::{Left, Step};
+use step::{SkipReason, Step};
 
 /// The information besides the Dockerfile from which mounts are planned.
-pub(crate) struct Surroundings<'a> {
+pub(crate) struct AutoMountInputs<'a> {
     /// The settings of base images, by the expanded reference.
-    pub(crate) starts: &'a BTreeMap<String, BaseStart>,
+    pub(crate) starts: &'a BTreeMap<String, BaseSettings>,
     /// The files of the main context without those that `.dockerignore` excludes; `None` if they are not known.
     pub(crate) files: Option<&'a [String]>,
     /// Reads one of these files.
@@ -41,31 +41,31 @@ pub(crate) struct AutoMounts {
     /// The `--mount` flags, by the first line of the RUN.
     pub(crate) flags: BTreeMap<usize, Vec<String>>,
     /// The reasons why RUNs are left unchanged although they start a program with a cache, one line each.
-    pub(crate) left: Vec<String>,
+    pub(crate) skipped: Vec<String>,
 }
 
 /// Returns `true` if any RUN starts a program that could use a cache mount.
 pub(crate) fn has_candidates(resolution: &Resolution) -> bool {
     let instructions = resolution.stages.iter().flat_map(|stage| &stage.instructions);
-    instructions.filter(|at| !at.triggered).any(|at| match &at.instruction.kind {
+    instructions.filter(|at| !at.is_trigger).any(|at| match &at.instruction.kind {
         InstructionKind::Run(run) => {
-            PROGRAMS.iter().any(|program| !Step::called(run, at, program).is_empty())
+            PROGRAMS.iter().any(|program| !Step::cache_calls(run, at, program).is_empty())
         }
         _ => false,
     })
 }
 
 /// Returns the cache mounts that can be added to RUNs without changing the image.
-pub(crate) fn auto_mounts(resolution: &Resolution, surroundings: &Surroundings<'_>) -> AutoMounts {
+pub(crate) fn auto_mounts(resolution: &Resolution, surroundings: &AutoMountInputs<'_>) -> AutoMounts {
     let mut found = AutoMounts::default();
     for stage in &resolution.stages {
         for (place, at) in stage.instructions.iter().enumerate() {
             let InstructionKind::Run(run) = &at.instruction.kind else { continue };
-            if at.triggered {
+            if at.is_trigger {
                 continue;
             }
             let line = *at.instruction.lines.start();
-            let step = Step { resolution, surroundings, stage, place, at, run };
+            let step = Step { resolution, surroundings, stage, index: place, at, run };
             let mut mounted: Vec<String> = Vec::new();
             for program in &PROGRAMS {
                 match step.directories(program, &mounted) {
@@ -74,9 +74,9 @@ pub(crate) fn auto_mounts(resolution: &Resolution, surroundings: &Surroundings<'
                         found.flags.entry(line).or_default().extend(flags);
                         mounted.extend(directories);
                     }
-                    Err(Left::Silently) => {}
-                    Err(Left::Because(reason)) => {
-                        found.left.push(format!(
+                    Err(SkipReason::NotApplicable) => {}
+                    Err(SkipReason::Because(reason)) => {
+                        found.skipped.push(format!(
                             "line {line}: cannot add a cache mount for {}: {reason}",
                             program.kind
                         ));
@@ -89,11 +89,11 @@ pub(crate) fn auto_mounts(resolution: &Resolution, surroundings: &Surroundings<'
 }
 
 /// Returns the option or command, as written, that disables the cache of a mount's program in a RUN.
-pub(super) fn turned_off(kind: Kind, at: &ResolvedInstruction) -> Option<String> {
+pub(super) fn disabling_word(kind: CacheKind, at: &ResolvedInstruction) -> Option<String> {
     let InstructionKind::Run(run) = &at.instruction.kind else { return None };
     let program = Program::of(kind)?;
-    let commands = of_run(run);
-    switched_off(program, at).or_else(|| {
+    let commands = run_commands(run);
+    disabling_setting(program, at).or_else(|| {
         commands.iter().map(|command| &command.words).find_map(|words| {
             let is_cache = |word: &String| ["cache", "/.npm", "/apt"].iter().any(|part| word.contains(part));
             let clears =
@@ -105,19 +105,20 @@ pub(super) fn turned_off(kind: Kind, at: &ResolvedInstruction) -> Option<String>
 }
 
 /// Returns the variable or option that disables the cache of the program.
-fn switched_off(program: &Program, at: &ResolvedInstruction) -> Option<String> {
+fn disabling_setting(program: &Program, at: &ResolvedInstruction) -> Option<String> {
     let InstructionKind::Run(run) = &at.instruction.kind else { return None };
     let is_set = |variable: &&&str| at.scope.get(variable).is_some_and(|value| !value.is_empty());
-    if let Some(variable) = program.off_variables.iter().find(is_set) {
+    if let Some(variable) = program.disabling_variables.iter().find(is_set) {
         return Some((**variable).to_owned());
     }
-    of_run(run).iter().map(|command| &command.words).find_map(|words| {
+    run_commands(run).iter().map(|command| &command.words).find_map(|words| {
         let sets = |word: &&String| {
             assignment(word)
-                .is_some_and(|(name, value)| program.off_variables.contains(&name) && !value.is_empty())
+                .is_some_and(|(name, value)| program.disabling_variables.contains(&name) && !value.is_empty())
         };
         let behind = words.iter().position(|word| program.is_named(word)).map(|index| &words[index + 1..]);
-        let option = behind.into_iter().flatten().find(|word| program.off.contains(&word.as_str()));
+        let option =
+            behind.into_iter().flatten().find(|word| program.disabling_options.contains(&word.as_str()));
         words.iter().find(sets).or(option).cloned()
     })
 }

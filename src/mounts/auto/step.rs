@@ -1,42 +1,47 @@
 //! Determines the directories that one RUN can have as cache mounts without changing the image.
 
-use super::cache::{CacheDirectory, Relation, absolute, relation_of};
+use super::cache::{CacheDirectory, Relation, absolute, contains_path};
 use super::commands::{Invocation, SHELLS, invocations};
-use super::configuration::{self, set_by_files};
-use super::dependence::{When, in_commands, is_cut_off, offline};
-use super::programs::{PROGRAMS, Place, Program, acts};
-use super::{Surroundings, switched_off};
+use super::configuration::{self, configuration_reason};
+use super::dependence::{InstructionPosition, command_that_uses, has_no_network, offline_setting};
+use super::programs::{CacheLocation, PROGRAMS, Program, starts_with_action};
+use super::{AutoMountInputs, disabling_setting};
 use crate::dockerfile::{
-    BaseStart, InstructionKind, Mount, Resolution, ResolvedInstruction, ResolvedStage, Run, Source,
+    BaseSettings, InstructionKind, Mount, Resolution, ResolvedInstruction, ResolvedStage, RunInstruction,
+    Source,
 };
-use crate::mounts::kinds::Kind;
-use crate::requirements::program as name;
+use crate::mounts::kinds::CacheKind;
+use crate::requirements::program_name as name;
 
 /// A RUN with its position in the build.
 pub(super) struct Step<'a> {
     pub(super) resolution: &'a Resolution,
-    pub(super) surroundings: &'a Surroundings<'a>,
+    pub(super) surroundings: &'a AutoMountInputs<'a>,
     pub(super) stage: &'a ResolvedStage,
-    pub(super) place: usize,
+    pub(super) index: usize,
     pub(super) at: &'a ResolvedInstruction,
-    pub(super) run: &'a Run,
+    pub(super) run: &'a RunInstruction,
 }
 
 /// The reason why no mount for a program is added to a RUN.
-pub(super) enum Left {
+pub(super) enum SkipReason {
     /// The RUN does not use the cache of the program, or already has a mount for it. This is not reported.
-    Silently,
+    NotApplicable,
     /// The image may change, for this reason.
     Because(String),
 }
 
-fn because<T>(reason: impl Into<String>) -> Result<T, Left> {
-    Err(Left::Because(reason.into()))
+fn skip_because<T>(reason: impl Into<String>) -> Result<T, SkipReason> {
+    Err(SkipReason::Because(reason.into()))
 }
 
 impl Step<'_> {
     /// Returns the calls of the program in a RUN that use its cache, including unsafe actions.
-    pub(super) fn called(run: &Run, at: &ResolvedInstruction, program: &Program) -> Vec<Invocation> {
+    pub(super) fn cache_calls(
+        run: &RunInstruction,
+        at: &ResolvedInstruction,
+        program: &Program,
+    ) -> Vec<Invocation> {
         let mut calls = invocations(run, &at.scope);
         calls.retain(|call| {
             let mut actions = program
@@ -45,39 +50,47 @@ impl Step<'_> {
                 .copied()
                 .chain(program.unsafe_actions.iter().map(|(action, _)| *action));
             program.is_named(&call.program)
-                && (name(&call.program) == "uvx" || actions.any(|action| acts(&call.arguments, action)))
+                && (name(&call.program) == "uvx"
+                    || actions.any(|action| starts_with_action(&call.arguments, action)))
         });
         calls
     }
 
     /// Returns the directories to mount for a program, in addition to those `mounted` for other programs.
-    pub(super) fn directories(&self, program: &Program, mounted: &[String]) -> Result<Vec<String>, Left> {
-        let calls = Self::called(self.run, self.at, program);
-        if calls.is_empty() || switched_off(program, self.at).is_some() || self.has_mount_of(program.kind) {
-            return Err(Left::Silently);
+    pub(super) fn directories(
+        &self,
+        program: &Program,
+        mounted: &[String],
+    ) -> Result<Vec<String>, SkipReason> {
+        let calls = Self::cache_calls(self.run, self.at, program);
+        if calls.is_empty()
+            || disabling_setting(program, self.at).is_some()
+            || self.has_mount_of(program.kind)
+        {
+            return Err(SkipReason::NotApplicable);
         }
-        if program.kind == Kind::Apt && !self.keeps_packages() {
-            return Err(Left::Silently);
+        if program.kind == CacheKind::Apt && !self.keeps_packages() {
+            return Err(SkipReason::NotApplicable);
         }
         let start = self.start()?;
-        self.is_plain(program, &calls, start)?;
+        self.check_plain(program, &calls, start)?;
         let mut directories: Vec<String> = Vec::new();
         for call in &calls {
-            for path in self.places(program, call)? {
-                let cache = CacheDirectory::new(&path, &self.present(start)).map_err(Left::Because)?;
-                if self.run.mounts.iter().any(|mount| self.covers(mount, &cache.path)) {
-                    return Err(Left::Silently);
+            for path in self.locations(program, call)? {
+                let cache = CacheDirectory::new(&path, &self.present(start)).map_err(SkipReason::Because)?;
+                if self.run.mounts.iter().any(|mount| self.may_overlap(mount, &cache.path)) {
+                    return Err(SkipReason::NotApplicable);
                 }
                 if mounted
                     .iter()
-                    .any(|other| relation_of(other, &cache.path) || relation_of(&cache.path, other))
+                    .any(|other| contains_path(other, &cache.path) || contains_path(&cache.path, other))
                 {
-                    return because(format!(
+                    return skip_because(format!(
                         "a different program of the RUN has its cache in {}",
                         cache.path
                     ));
                 }
-                self.is_independent(program, &cache, &self.home(call))?;
+                self.check_independent(program, &cache, &self.home(call))?;
                 if !directories.contains(&cache.path) {
                     directories.push(cache.path);
                 }
@@ -93,8 +106,8 @@ impl Step<'_> {
             _ => "scratch",
         };
         let base = base.replace(|char: char| !(char.is_ascii_alphanumeric() || "._-/:@".contains(char)), "");
-        let id = if program.builds { format!("id={directory}@{base},") } else { String::new() };
-        let sharing = if program.kind == Kind::Apt { ",sharing=locked" } else { "" };
+        let id = if program.has_builds { format!("id={directory}@{base},") } else { String::new() };
+        let sharing = if program.kind == CacheKind::Apt { ",sharing=locked" } else { "" };
         format!("--mount=type=cache,{id}target={directory}{sharing}")
     }
 
@@ -104,10 +117,10 @@ impl Step<'_> {
     }
 
     /// Returns the instructions before the RUN in its stage and in lower stages.
-    fn before(&self) -> impl DoubleEndedIterator<Item = &ResolvedInstruction> {
+    fn instructions_before(&self) -> impl DoubleEndedIterator<Item = &ResolvedInstruction> {
         let chain = self.chain();
         let own = self.stage.index;
-        let count = self.place;
+        let count = self.index;
         chain.into_iter().flat_map(move |stage| {
             let all = &stage.instructions;
             all[..if stage.index == own { count } else { all.len() }].iter()
@@ -115,7 +128,7 @@ impl Step<'_> {
     }
 
     /// Returns the stages that are built on this one.
-    fn above(&self) -> Vec<&ResolvedStage> {
+    fn derived_stages(&self) -> Vec<&ResolvedStage> {
         let is_on_it = |stage: &&ResolvedStage| {
             stage.index != self.stage.index
                 && chain(self.resolution, stage).iter().any(|below| below.index == self.stage.index)
@@ -124,8 +137,8 @@ impl Step<'_> {
     }
 
     /// Returns the settings of the base image.
-    fn start(&self) -> Result<&BaseStart, Left> {
-        static SCRATCH: BaseStart = BaseStart {
+    fn start(&self) -> Result<&BaseSettings, SkipReason> {
+        static SCRATCH: BaseSettings = BaseSettings {
             environment: Vec::new(),
             user: String::new(),
             workdir: String::new(),
@@ -137,65 +150,85 @@ impl Step<'_> {
                 let base = &self.resolution.bases[*index];
                 let start = self.surroundings.starts.get(&base.reference);
                 start.map_or_else(
-                    || because(format!("the settings of its base image `{}` are not known", base.written)),
+                    || {
+                        skip_because(format!(
+                            "the settings of its base image `{}` are not known",
+                            base.written
+                        ))
+                    },
                     Ok,
                 )
             }
             Source::Context(name) => {
-                because(format!("the content of the named context `{name}` is not known"))
+                skip_because(format!("the content of the named context `{name}` is not known"))
             }
-            Source::Stage(_) => because("the base of its stage is not known"),
+            Source::Stage(_) => skip_because("the base of its stage is not known"),
         }
     }
 
     /// Checks that the behaviour of the program depends only on its arguments, variables and known files.
-    fn is_plain(&self, program: &Program, calls: &[Invocation], start: &BaseStart) -> Result<(), Left> {
+    fn check_plain(
+        &self,
+        program: &Program,
+        calls: &[Invocation],
+        start: &BaseSettings,
+    ) -> Result<(), SkipReason> {
         let user =
-            self.resolution.user_and_group_at(self.stage, self.place).unwrap_or_else(|| start.user.clone());
+            self.resolution.user_and_group_at(self.stage, self.index).unwrap_or_else(|| start.user.clone());
         if !matches!(user.as_str(), "" | "root" | "0" | "root:root" | "0:0" | "root:0" | "0:root") {
-            return because(format!("it runs as `{user}`"));
+            return skip_because(format!("it runs as `{user}`"));
         }
-        let mut shells = self.before().filter_map(|at| match &at.instruction.kind {
+        let mut shells = self.instructions_before().filter_map(|at| match &at.instruction.kind {
             InstructionKind::Shell(words) => Some(words),
             _ => None,
         });
         let shell = shells.next_back().unwrap_or(&start.shell).first();
         if let Some(shell) = shell.filter(|shell| !SHELLS.contains(&name(shell))) {
-            return because(format!("its shell `{shell}` is not supported"));
+            return skip_because(format!("its shell `{shell}` is not supported"));
         }
         let unsafe_action = program.unsafe_actions.iter().find(|(action, _)| {
-            calls.iter().any(|call| acts(&call.arguments, action) || name(&call.program) == "uvx")
+            calls
+                .iter()
+                .any(|call| starts_with_action(&call.arguments, action) || name(&call.program) == "uvx")
         });
         if let Some((_, reason)) = unsafe_action {
-            return because(*reason);
+            return skip_because(*reason);
         }
         if let Some(foreign) = calls.iter().find_map(|call| call.foreign.as_ref()) {
-            return because(format!("`{foreign}` runs it as a different user or in a different environment"));
+            return skip_because(format!(
+                "`{foreign}` runs it as a different user or in a different environment"
+            ));
         }
-        if is_cut_off(self.run) {
-            return because("without network it needs the files that earlier steps have stored in its cache");
+        if has_no_network(self.run) {
+            return skip_because(
+                "without network it needs the files that earlier steps have stored in its cache",
+            );
         }
-        if let Some(word) = offline(program, self.at) {
-            return because(format!("with `{word}` it needs the files in its cache"));
+        if let Some(word) = offline_setting(program, self.at) {
+            return skip_because(format!("with `{word}` it needs the files in its cache"));
         }
         if invocations(self.run, &self.at.scope).iter().any(|call| name(&call.program) == "umask") {
-            return because("`umask` affects the modes of the directories that it creates");
+            return skip_because("`umask` affects the modes of the directories that it creates");
         }
-        configuration::links(program, calls, &self.at.scope).map_or(Ok(()), because)
+        configuration::link_reason(program, calls, &self.at.scope).map_or(Ok(()), skip_because)
     }
 
     /// Returns the cache directories of a call.
-    fn places(&self, program: &Program, call: &Invocation) -> Result<Vec<String>, Left> {
-        let place = match self.given_place(program, call)? {
+    fn locations(&self, program: &Program, call: &Invocation) -> Result<Vec<String>, SkipReason> {
+        let place = match self.configured_location(program, call)? {
             Some(place) => place,
-            None => self.usual_place(program, call)?,
+            None => self.default_location(program, call)?,
         };
         let below = |part: &&str| if part.is_empty() { place.clone() } else { format!("{place}/{part}") };
-        Ok(program.parts.iter().map(below).collect())
+        Ok(program.subdirectories.iter().map(below).collect())
     }
 
-    fn given_place(&self, program: &Program, call: &Invocation) -> Result<Option<String>, Left> {
-        for option in program.place_options {
+    fn configured_location(
+        &self,
+        program: &Program,
+        call: &Invocation,
+    ) -> Result<Option<String>, SkipReason> {
+        for option in program.location_options {
             let index = call.arguments.iter().rposition(|word| {
                 word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
             });
@@ -204,15 +237,15 @@ impl Step<'_> {
             let value = value.or_else(|| call.arguments.get(index + 1).cloned()).unwrap_or_default();
             let lookup =
                 |name: &str| if name == "HOME" { Some(self.home(call)) } else { self.variable(call, name) };
-            return match super::commands::expanded(&value, &lookup).filter(|place| !place.is_empty()) {
+            return match super::commands::expand(&value, &lookup).filter(|place| !place.is_empty()) {
                 Some(place) => Ok(Some(place)),
-                None => because(format!("the value of `{option} {value}` is not known")),
+                None => skip_because(format!("the value of `{option} {value}` is not known")),
             };
         }
-        for known in program.place_variables {
+        for known in program.location_variables {
             let own = call.variables.iter().find(|(name, _)| program.is_variable(known, name));
             if let Some((name, None)) = own {
-                return because(format!("the value of `{name}` is not known"));
+                return skip_because(format!("the value of `{name}` is not known"));
             }
             let scoped = || self.at.scope.variables().find(|(name, _)| program.is_variable(known, name));
             let value = own.and_then(|(_, value)| value.clone());
@@ -224,19 +257,21 @@ impl Step<'_> {
         Ok(None)
     }
 
-    fn usual_place(&self, program: &Program, call: &Invocation) -> Result<String, Left> {
+    fn default_location(&self, program: &Program, call: &Invocation) -> Result<String, SkipReason> {
         let unknown =
             ["HOME", "XDG_CACHE_HOME"].into_iter().find(|name| call.variables.get(*name) == Some(&None));
-        if let Some(name) = unknown.filter(|_| !matches!(program.place, Place::Fixed(_))) {
-            return because(format!("the value of `{name}` is not known"));
+        if let Some(name) = unknown.filter(|_| !matches!(program.location, CacheLocation::Fixed(_))) {
+            return skip_because(format!("the value of `{name}` is not known"));
         }
         let (home, shared) =
             (self.home(call), self.variable(call, "XDG_CACHE_HOME").filter(|value| !value.is_empty()));
-        Ok(match (program.place, shared) {
-            (Place::Cache(_, name) | Place::CacheOr(name, _), Some(shared)) => format!("{shared}/{name}"),
-            (Place::Cache(directory, name), None) => format!("{home}/{directory}/{name}"),
-            (Place::Home(directory), _) => format!("{home}/{directory}"),
-            (Place::CacheOr(_, path), None) | (Place::Fixed(path), _) => path.to_owned(),
+        Ok(match (program.location, shared) {
+            (CacheLocation::Cache(_, name) | CacheLocation::CacheOr(name, _), Some(shared)) => {
+                format!("{shared}/{name}")
+            }
+            (CacheLocation::Cache(directory, name), None) => format!("{home}/{directory}/{name}"),
+            (CacheLocation::Home(directory), _) => format!("{home}/{directory}"),
+            (CacheLocation::CacheOr(_, path), None) | (CacheLocation::Fixed(path), _) => path.to_owned(),
         })
     }
 
@@ -250,83 +285,95 @@ impl Step<'_> {
     }
 
     /// Returns the directories that exist in the image before the RUN.
-    fn present(&self, start: &BaseStart) -> Vec<String> {
+    fn present(&self, start: &BaseSettings) -> Vec<String> {
         let mut present = vec![absolute(&start.workdir)];
-        present.extend(self.before().chain([self.at]).flat_map(made));
+        present.extend(self.instructions_before().chain([self.at]).flat_map(created_directories));
         present
     }
 
     /// Returns `true` if the RUN or an instruction before it disables the deletion of packages in Debian's images.
     fn keeps_packages(&self) -> bool {
-        self.before().chain([self.at]).any(|at| at.instruction.text.contains("docker-clean"))
+        self.instructions_before().chain([self.at]).any(|at| at.instruction.text.contains("docker-clean"))
     }
 
-    fn has_mount_of(&self, kind: Kind) -> bool {
-        let of_kind = |mount: &Mount| Kind::of(mount.get("target").unwrap_or_default(), "") == kind;
+    fn has_mount_of(&self, kind: CacheKind) -> bool {
+        let of_kind = |mount: &Mount| CacheKind::of(mount.get("target").unwrap_or_default(), "") == kind;
         self.run.mounts.iter().any(of_kind)
     }
 
     /// Returns `true` if a mount of the Dockerfile is, or may be, at, above or below a directory.
-    fn covers(&self, mount: &Mount, directory: &str) -> bool {
+    fn may_overlap(&self, mount: &Mount, directory: &str) -> bool {
         let Some(target) = mount.get("target") else { return false };
-        let Some(target) = self.at.scope.known(target, '\\') else { return true };
+        let Some(target) = self.at.scope.expand_certain(target, '\\') else { return true };
         let target = if target.starts_with('/') { target } else { format!("/{}/{target}", self.at.workdir) };
         let target = absolute(&target);
-        relation_of(&target, directory) || relation_of(directory, &target)
+        contains_path(&target, directory) || contains_path(directory, &target)
     }
 
     /// Checks that no other instruction or program reads or writes the cache.
-    fn is_independent(&self, program: &Program, cache: &CacheDirectory, home: &str) -> Result<(), Left> {
+    fn check_independent(
+        &self,
+        program: &Program,
+        cache: &CacheDirectory,
+        home: &str,
+    ) -> Result<(), SkipReason> {
         let path = &cache.path;
         let line = |at: &ResolvedInstruction| *at.instruction.lines.start();
         let holds = |value: &str| {
-            value.split(':').any(|part| relation_of(path, &absolute(part)) && part.starts_with('/'))
+            value.split(':').any(|part| contains_path(path, &absolute(part)) && part.starts_with('/'))
         };
         let elsewhere = |name: &str| {
             name != "HOME"
                 && name != "XDG_CACHE_HOME"
-                && !program.place_variables.iter().any(|known| program.is_variable(known, name))
+                && !program.location_variables.iter().any(|known| program.is_variable(known, name))
         };
         if let Some((name, _)) =
             self.at.scope.variables().find(|(name, value)| elsewhere(name) && holds(value))
         {
-            return because(format!("the path in `{name}` is also in {path}"));
+            return skip_because(format!("the path in `{name}` is also in {path}"));
         }
-        set_by_files(program, self.surroundings, self.before(), self.at).map_or(Ok(()), because)?;
-        if program.kind == Kind::Yarn {
-            configuration::yarn(self.surroundings, self.before().chain([self.at])).map_or(Ok(()), because)?;
+        configuration_reason(program, self.surroundings, self.instructions_before(), self.at)
+            .map_or(Ok(()), skip_because)?;
+        if program.kind == CacheKind::Yarn {
+            configuration::newer_yarn_reason(self.surroundings, self.instructions_before().chain([self.at]))
+                .map_or(Ok(()), skip_because)?;
         }
-        let user = |at: &ResolvedInstruction, when: When, cache: &CacheDirectory| {
-            let used = in_commands(cache, program, at, home, when)
-                .or_else(|| configuration::of_cache(program, at))
-                .or_else(|| configuration::in_named_files(cache, program, self.surroundings, at));
-            used.map_or(Ok(()), |used| because(format!("`{used}` in line {} uses {path}", line(at))))
+        let user = |at: &ResolvedInstruction, when: InstructionPosition, cache: &CacheDirectory| {
+            let used = command_that_uses(cache, program, at, home, when)
+                .or_else(|| configuration::cache_command(program, at))
+                .or_else(|| configuration::file_that_mentions(cache, program, self.surroundings, at));
+            used.map_or(Ok(()), |used| skip_because(format!("`{used}` in line {} uses {path}", line(at))))
         };
-        for at in self.before() {
-            user(at, When::Before, cache)?;
-            self.puts(at, cache)?;
+        for at in self.instructions_before() {
+            user(at, InstructionPosition::Before, cache)?;
+            self.check_adds_no_files(at, cache)?;
         }
-        user(self.at, When::Same, cache)?;
-        let own = [(self.stage, self.place + 1)];
-        for (stage, from) in own.into_iter().chain(self.above().into_iter().map(|stage| (stage, 0))) {
+        user(self.at, InstructionPosition::Same, cache)?;
+        let own = [(self.stage, self.index + 1)];
+        for (stage, from) in own.into_iter().chain(self.derived_stages().into_iter().map(|stage| (stage, 0)))
+        {
             let mut cache = cache.clone();
             for at in &stage.instructions[from..] {
-                for directory in made(at) {
-                    cache.note_present(&directory);
+                for directory in created_directories(at) {
+                    cache.add_existing(&directory);
                 }
-                user(at, When::After, &cache)?;
-                needs_it(program, at, &cache)?;
+                user(at, InstructionPosition::After, &cache)?;
+                check_not_needed(program, at, &cache)?;
             }
         }
-        self.is_not_copied(cache)
+        self.check_not_copied(cache)
     }
 
     /// Checks that an instruction before the RUN does not add files to the cache, which a mount would hide.
-    fn puts(&self, at: &ResolvedInstruction, cache: &CacheDirectory) -> Result<(), Left> {
+    fn check_adds_no_files(
+        &self,
+        at: &ResolvedInstruction,
+        cache: &CacheDirectory,
+    ) -> Result<(), SkipReason> {
         let (InstructionKind::Copy(transfer) | InstructionKind::Add(transfer)) = &at.instruction.kind else {
             return Ok(());
         };
-        let Some(destination) = at.scope.known(&transfer.destination, '\\') else { return Ok(()) };
+        let Some(destination) = at.scope.expand_certain(&transfer.destination, '\\') else { return Ok(()) };
         let destination =
             if destination.starts_with('/') { destination } else { format!("/{}/{destination}", at.workdir) };
         let destination = absolute(&destination);
@@ -349,17 +396,21 @@ impl Step<'_> {
                     files.iter().any(inside)
                 })
             }
-            _ => relation_of(&cache.path, &destination),
+            _ => contains_path(&cache.path, &destination),
         };
         if adds_files {
-            return because(format!("line {} adds files to {}", at.instruction.lines.start(), cache.path));
+            return skip_because(format!(
+                "line {} adds files to {}",
+                at.instruction.lines.start(),
+                cache.path
+            ));
         }
         Ok(())
     }
 
     /// Checks that no other stage copies or mounts the cache or a parent of it.
-    fn is_not_copied(&self, cache: &CacheDirectory) -> Result<(), Left> {
-        let mut stages: Vec<usize> = self.above().iter().map(|stage| stage.index).collect();
+    fn check_not_copied(&self, cache: &CacheDirectory) -> Result<(), SkipReason> {
+        let mut stages: Vec<usize> = self.derived_stages().iter().map(|stage| stage.index).collect();
         stages.push(self.stage.index);
         for at in self.resolution.stages.iter().flat_map(|stage| &stage.instructions) {
             let is_ours = |source: &Source| matches!(source, Source::Stage(index) if stages.contains(index));
@@ -367,7 +418,7 @@ impl Step<'_> {
                 InstructionKind::Copy(transfer) | InstructionKind::Add(transfer)
                     if at.sources.iter().any(is_ours) =>
                 {
-                    transfer.sources.iter().map(|source| at.scope.known(source, '\\')).collect()
+                    transfer.sources.iter().map(|source| at.scope.expand_certain(source, '\\')).collect()
                 }
                 InstructionKind::Run(run) => {
                     let from = run
@@ -375,7 +426,8 @@ impl Step<'_> {
                         .iter()
                         .filter(|mount| mount.get("from").is_some_and(|from| !from.is_empty()));
                     let ours = from.zip(&at.sources).filter(|(_, source)| is_ours(source));
-                    ours.map(|(mount, _)| at.scope.known(mount.get("source").unwrap_or("/"), '\\')).collect()
+                    ours.map(|(mount, _)| at.scope.expand_certain(mount.get("source").unwrap_or("/"), '\\'))
+                        .collect()
                 }
                 _ => continue,
             };
@@ -383,7 +435,7 @@ impl Step<'_> {
                 path.as_ref().is_none_or(|path| cache.relation(&absolute(path)) != Relation::Unrelated)
             };
             if taken.iter().any(holds) {
-                return because(format!(
+                return skip_because(format!(
                     "line {} reads {} from the stage",
                     at.instruction.lines.start(),
                     cache.path
@@ -395,22 +447,30 @@ impl Step<'_> {
 }
 
 /// Checks that an instruction after the RUN does not depend on the cache.
-fn needs_it(program: &Program, at: &ResolvedInstruction, cache: &CacheDirectory) -> Result<(), Left> {
+fn check_not_needed(
+    program: &Program,
+    at: &ResolvedInstruction,
+    cache: &CacheDirectory,
+) -> Result<(), SkipReason> {
     let line = at.instruction.lines.start();
     match &at.instruction.kind {
-        InstructionKind::User(user) if !relation_of("/root", &cache.path) && program.kind != Kind::Apt => {
+        InstructionKind::User(user)
+            if !contains_path("/root", &cache.path) && program.kind != CacheKind::Apt =>
+        {
             let user = user.trim();
             if !matches!(user, "root" | "0") {
-                return because(format!("`USER {user}` in line {line} may need {}", cache.path));
+                return skip_because(format!("`USER {user}` in line {line} may need {}", cache.path));
             }
         }
-        InstructionKind::Run(run) if is_cut_off(run) && !Step::called(run, at, program).is_empty() => {
-            return because(format!("line {line} has no network and needs the files in {}", cache.path));
+        InstructionKind::Run(run)
+            if has_no_network(run) && !Step::cache_calls(run, at, program).is_empty() =>
+        {
+            return skip_because(format!("line {line} has no network and needs the files in {}", cache.path));
         }
         _ => {}
     }
-    match offline(program, at) {
-        Some(word) => because(format!("with `{word}` line {line} needs the files in {}", cache.path)),
+    match offline_setting(program, at) {
+        Some(word) => skip_because(format!("with `{word}` line {line} needs the files in {}", cache.path)),
         None => Ok(()),
     }
 }
@@ -428,11 +488,11 @@ fn chain<'a>(resolution: &'a Resolution, stage: &'a ResolvedStage) -> Vec<&'a Re
 }
 
 /// Returns the directories that an instruction creates.
-fn made(at: &ResolvedInstruction) -> Vec<String> {
+fn created_directories(at: &ResolvedInstruction) -> Vec<String> {
     match &at.instruction.kind {
         InstructionKind::Workdir(_) => vec![absolute(&at.workdir)],
         InstructionKind::Copy(transfer) | InstructionKind::Add(transfer) => {
-            let destination = at.scope.known(&transfer.destination, '\\');
+            let destination = at.scope.expand_certain(&transfer.destination, '\\');
             let below =
                 |path: String| if path.starts_with('/') { path } else { format!("{}/{path}", at.workdir) };
             destination.map(|path| absolute(&below(path))).into_iter().collect()

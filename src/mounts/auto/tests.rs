@@ -9,24 +9,27 @@ fn planned(text: &str, files: &[(&str, &str)]) -> AutoMounts {
     let start = |reference: &str| {
         let environment = reference.strip_prefix("env/").map(|variable| variable.replace("--", "="));
         let user = if reference == "of-app" { "app" } else { "" };
-        BaseStart {
+        BaseSettings {
             environment: environment.into_iter().collect(),
             user: user.to_owned(),
-            ..BaseStart::default()
+            ..BaseSettings::default()
         }
     };
     let dockerfile = Dockerfile::parse(text).unwrap();
     let mut options = Options::default();
     let bases = dockerfile.resolve(&options).unwrap().bases;
     for base in bases.iter().filter(|base| base.reference != "unknown") {
-        options.starts.insert(base.reference.clone(), start(&base.reference));
+        options.base_settings.insert(base.reference.clone(), start(&base.reference));
         options.triggers.insert(base.reference.clone(), Vec::new());
     }
     let resolution = dockerfile.resolve(&options).unwrap();
     let paths: Vec<String> = files.iter().map(|(path, _)| (*path).to_owned()).collect();
     let read =
         |path: &str| files.iter().find(|(known, _)| *known == path).map(|(_, text)| (*text).to_owned());
-    auto_mounts(&resolution, &Surroundings { starts: &options.starts, files: Some(&paths), read: &read })
+    auto_mounts(
+        &resolution,
+        &AutoMountInputs { starts: &options.base_settings, files: Some(&paths), read: &read },
+    )
 }
 
 /// Returns the mounted directories by line.
@@ -107,7 +110,7 @@ fn the_mount_is_at_the_cache_directory_of_the_program() {
         ("RUN pip install flask\nUSER app\nRUN ls /home/app", pip),
         ("FROM python AS b\nRUN pip install flask\nFROM python\nCOPY --from=b /usr/local /usr/local", pip),
     ] {
-        assert_eq!(of(run), place, "{run}\n{:?}", planned(&format!("FROM a\n{run}\n"), &[]).left);
+        assert_eq!(of(run), place, "{run}\n{:?}", planned(&format!("FROM a\n{run}\n"), &[]).skipped);
     }
 }
 
@@ -133,7 +136,7 @@ fn a_run_that_disables_its_cache_or_has_a_mount_is_left_unchanged_silently() {
         "RUN npm run install",
         "RUN yarn --version",
     ] {
-        assert_eq!(planned(&format!("FROM python:3\n{run}\n"), &[]).left, [""; 0], "{run}");
+        assert_eq!(planned(&format!("FROM python:3\n{run}\n"), &[]).skipped, [""; 0], "{run}");
         assert_eq!(of(run), "", "{run}");
     }
 }
@@ -226,7 +229,7 @@ fn a_run_whose_image_could_differ_is_left_unchanged_with_a_reason() {
             ("moved.conf", "[global]\ncache-dir = /x\n"),
             ("package.json", "{\"packageManager\": \"yarn@1.22.0\"}"),
         ];
-        let AutoMounts { flags, left } = planned(&text, &files);
+        let AutoMounts { flags, skipped: left } = planned(&text, &files);
         assert!(left.iter().any(|line| line.contains(reason)), "{text}\n{left:?} {flags:?}");
         let line = left[0].split([' ', ':']).nth(1).unwrap().parse().unwrap();
         assert_eq!(flags.get(&line), None, "{text}");
@@ -249,7 +252,7 @@ fn configuration_files_count_if_they_mention_the_cache() {
         ("RUN yarn install", "other.json", "{}", false),
     ] {
         let text = format!("FROM a\nCOPY . /app\n{text}\n");
-        let AutoMounts { flags, left } = planned(&text, &[(file, content)]);
+        let AutoMounts { flags, skipped: left } = planned(&text, &[(file, content)]);
         assert_eq!((!flags.is_empty(), left.is_empty()), (gets, gets), "{text} {content} {left:?}");
     }
 }

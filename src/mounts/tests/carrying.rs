@@ -5,7 +5,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::archive::{Shrunk, response, wheel};
+use crate::archive::{ShrinkReason, pip_response_path, pip_wheel_directory};
 
 fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -35,11 +35,11 @@ fn fill(mount: &Path) {
 /// Creates a cache of pip: two responses, the first with its body, and a wheel.
 fn fill_pip(mount: &Path) {
     for (path, content) in [
-        (response(1), b"header".to_vec()),
-        (response(1) + ".body", noise(1, 700_000)),
-        (response(2), noise(2, 3000)),
-        (wheel() + "/a.whl", noise(3, 3000)),
-        (wheel() + "/origin.json", b"{}".to_vec()),
+        (pip_response_path(1), b"header".to_vec()),
+        (pip_response_path(1) + ".body", noise(1, 700_000)),
+        (pip_response_path(2), noise(2, 3000)),
+        (pip_wheel_directory() + "/a.whl", noise(3, 3000)),
+        (pip_wheel_directory() + "/origin.json", b"{}".to_vec()),
     ] {
         write(mount, &path, &content);
     }
@@ -91,7 +91,7 @@ fn records_access_times(directory: &Path) -> bool {
 
 #[test]
 fn a_mount_is_restored_by_sending_only_missing_or_different_files() {
-    let bench = Bench::new();
+    let bench = TestStore::new();
     let (from, to) = (bench.mount("from"), bench.mount("to"));
     fill(&from);
     let entry = entry(bench.save(&from, None, &terms()));
@@ -115,7 +115,7 @@ fn a_mount_is_restored_by_sending_only_missing_or_different_files() {
 
 #[test]
 fn files_of_the_earlier_entry_are_not_read_again() {
-    let bench = Bench::new();
+    let bench = TestStore::new();
     let mount = bench.mount("mount");
     fill(&mount);
     let first = entry(bench.save(&mount, None, &terms()));
@@ -140,7 +140,7 @@ fn files_of_the_earlier_entry_are_not_read_again() {
 
 #[test]
 fn files_that_builds_no_longer_read_are_left_out_by_unit() {
-    let bench = Bench::new();
+    let bench = TestStore::new();
     let mount = bench.mount("mount");
     fill_pip(&mount);
     if !records_access_times(&bench.mount("probe")) {
@@ -150,7 +150,7 @@ fn files_that_builds_no_longer_read_are_left_out_by_unit() {
     let mut kept = entry(bench.save(&mount, None, &terms()));
     for build in 1..=3 {
         bench.restore(&mount, &kept);
-        use_file(&mount, &response(1));
+        use_file(&mount, &pip_response_path(1));
         let saved = bench.save(&mount, Some(&kept), &terms());
         assert_eq!(saved.used, Tally { files: 1, bytes: 6 }, "build {build}");
         assert_eq!(saved.trimmed.files, if build == 3 { 3 } else { 0 }, "build {build}");
@@ -160,14 +160,14 @@ fn files_that_builds_no_longer_read_are_left_out_by_unit() {
     }
     let to = bench.mount("to");
     bench.restore(&to, &kept);
-    assert!(to.join(response(1) + ".body").exists(), "it belongs to its header, which was read");
-    assert!(!to.join(response(2)).exists() && !to.join(wheel()).exists());
-    assert!(mount.join(response(2)).exists(), "nothing is removed from the builder");
+    assert!(to.join(pip_response_path(1) + ".body").exists(), "it belongs to its header, which was read");
+    assert!(!to.join(pip_response_path(2)).exists() && !to.join(pip_wheel_directory()).exists());
+    assert!(mount.join(pip_response_path(2)).exists(), "nothing is removed from the builder");
 }
 
 #[test]
 fn an_unused_file_is_kept_with_its_unit() {
-    let bench = Bench::new();
+    let bench = TestStore::new();
     let mount = bench.mount("mount");
     fill(&mount);
     fs::create_dir_all(mount.join("lib@v1/a")).unwrap();
@@ -188,10 +188,10 @@ fn an_unused_file_is_kept_with_its_unit() {
 
 #[test]
 fn a_mount_that_is_too_large_loses_the_least_recently_used_units() {
-    let bench = Bench::new();
+    let bench = TestStore::new();
     let mount = bench.mount("mount");
     let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let [new, old, middle] = [1, 2, 3].map(response);
+    let [new, old, middle] = [1, 2, 3].map(pip_response_path);
     for (path, used) in [(&new, 3000), (&old, 1000), (&(old.clone() + ".body"), 1500), (&middle, 2000)] {
         write(&mount, path, &noise(used, 1000));
         let times = fs::FileTimes::new().set_accessed(at(used)).set_modified(at(500));
@@ -206,7 +206,7 @@ fn a_mount_that_is_too_large_loses_the_least_recently_used_units() {
 
 #[test]
 fn a_single_unit_that_is_too_large_is_replaced_by_an_empty_entry() {
-    let bench = Bench::new();
+    let bench = TestStore::new();
     let mount = bench.mount("mount");
     fs::write(mount.join("index"), "a").unwrap();
     let limited = SaveTerms { max_size: Some(2), ..terms() };
@@ -215,7 +215,7 @@ fn a_single_unit_that_is_too_large_is_replaced_by_an_empty_entry() {
     let outgrown = |before| {
         let saved = bench.save(&mount, before, &limited);
         assert_eq!(saved.trimmed, Tally { files: 2, bytes: 3 });
-        let SaveOutcome::Outgrown { saved, bytes: 3 } = saved.outcome else { panic!("{:?}", saved.outcome) };
+        let SaveOutcome::TooLarge { saved, bytes: 3 } = saved.outcome else { panic!("{:?}", saved.outcome) };
         saved
     };
     assert!(outgrown(None).is_none(), "there is nothing to replace");
@@ -232,24 +232,24 @@ fn a_single_unit_that_is_too_large_is_replaced_by_an_empty_entry() {
 
 #[test]
 fn an_entry_is_not_replaced_by_an_empty_or_far_smaller_one() {
-    let bench = Bench::new();
+    let bench = TestStore::new();
     let (full, empty) = (bench.mount("full"), bench.mount("empty"));
     fs::write(full.join("wheel"), noise(1, 2_000_000)).unwrap();
     let nothing = bench.save(&empty, None, &terms());
     assert!(matches!(nothing.outcome, SaveOutcome::Empty), "{:?}", nothing.outcome);
     let kept = entry(bench.save(&full, None, &terms()));
     let refused = bench.save(&empty, Some(&kept), &terms());
-    assert!(matches!(refused.outcome, SaveOutcome::Refused(Shrunk::Empty)), "{:?}", refused.outcome);
+    assert!(matches!(refused.outcome, SaveOutcome::Refused(ShrinkReason::Empty)), "{:?}", refused.outcome);
     fs::write(empty.join("little"), "x").unwrap();
     let refused = bench.save(&empty, Some(&kept), &terms());
-    let expected = Shrunk::Smaller { now: 1, before: 2_000_000 };
+    let expected = ShrinkReason::Smaller { now: 1, before: 2_000_000 };
     assert!(matches!(refused.outcome, SaveOutcome::Refused(it) if it == expected), "{:?}", refused.outcome);
     // This also applies if the remaining files exceed the limit.
     let trimming = SaveTerms { max_size: Some(2), ..terms() };
     fs::write(empty.join("more"), "yy").unwrap();
     let refused = bench.save(&empty, Some(&kept), &trimming);
     assert!(
-        matches!(refused.outcome, SaveOutcome::Refused(Shrunk::Smaller { now: 3, .. })),
+        matches!(refused.outcome, SaveOutcome::Refused(ShrinkReason::Smaller { now: 3, .. })),
         "{:?}",
         refused.outcome
     );
@@ -258,7 +258,7 @@ fn an_entry_is_not_replaced_by_an_empty_or_far_smaller_one() {
 
 #[test]
 fn a_link_in_a_path_is_not_followed() {
-    let bench = Bench::new();
+    let bench = TestStore::new();
     let (from, to, outside) = (bench.mount("from"), bench.mount("to"), bench.mount("outside"));
     fs::create_dir(from.join("d")).unwrap();
     fs::write(from.join("d/file"), "content").unwrap();
@@ -271,7 +271,7 @@ fn a_link_in_a_path_is_not_followed() {
 
 #[test]
 fn packages_are_counted_among_the_files_that_a_build_used_and_added() {
-    let bench = Bench::new();
+    let bench = TestStore::new();
     let mount = bench.mount("mount");
     let wheel = |number: u64, size| [b"PK\x03\x04".as_slice(), &noise(number, size)].concat();
     fs::write(mount.join("page"), noise(1, 5000)).unwrap();
@@ -302,7 +302,7 @@ fn packages_are_counted_among_the_files_that_a_build_used_and_added() {
 
 #[test]
 fn an_incomplete_restore_changes_nothing() {
-    let bench = Bench::new();
+    let bench = TestStore::new();
     let (from, to) = (bench.mount("from"), bench.mount("to"));
     fill(&from);
     let entry = entry(bench.save(&from, None, &terms()));
@@ -311,14 +311,14 @@ fn an_incomplete_restore_changes_nothing() {
     let listing = crate::archive::read_listing(&bench.store, &entry, true).unwrap();
 
     // The connection breaks before the last message.
-    talk(&to, |mut talk| {
+    with_courier(&to, |mut talk| {
         talk.list().unwrap();
         for (number, node) in (0..).zip(&listing.nodes) {
-            talk.make(number, node).unwrap();
+            talk.request_node(number, node).unwrap();
             if let crate::archive::NodeKind::File(file) = &node.kind
                 && file.size > 0
             {
-                talk.piece(number, 0, &noise(1, usize::try_from(file.size).unwrap())).unwrap();
+                talk.send_piece(number, 0, &noise(1, usize::try_from(file.size).unwrap())).unwrap();
             }
         }
     });
@@ -335,14 +335,14 @@ fn an_incomplete_restore_changes_nothing() {
 
 #[test]
 fn abandoned_staging_directories_are_removed_and_those_in_use_are_kept() {
-    let bench = Bench::new();
+    let bench = TestStore::new();
     let mount = bench.mount("mount");
     for name in ["killed", "living"] {
         fs::create_dir_all(mount.join(format!(".larder-restore-{name}/tree"))).unwrap();
     }
     let living = fs::File::open(mount.join(".larder-restore-living")).unwrap();
     living.lock().unwrap();
-    talk(&mount, |mut talk| talk.list().unwrap());
+    with_courier(&mount, |mut talk| talk.list().unwrap());
     assert!(!mount.join(".larder-restore-killed").exists());
     assert!(mount.join(".larder-restore-living").exists());
 }

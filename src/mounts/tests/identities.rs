@@ -14,7 +14,11 @@ fn found(text: &str, args: &[(&str, &str)]) -> Mounts {
         build_platform: "linux/amd64".to_owned(),
         ..Options::default()
     };
-    mounts(&Dockerfile::parse(text).unwrap().resolve(&options).unwrap(), &build_args, Variables::Expanded)
+    cache_mounts(
+        &Dockerfile::parse(text).unwrap().resolve(&options).unwrap(),
+        &build_args,
+        Variables::Expanded,
+    )
 }
 
 /// Returns the only mount of a RUN with these options.
@@ -22,7 +26,7 @@ fn id(options: &str) -> String {
     let text = format!(
         "FROM scratch AS seed\nFROM scratch\nWORKDIR /app\nARG NAME=pip\nENV DIR=/srv/x\nRUN --mount=type=cache,{options} true\n"
     );
-    found(&text, &[]).carried[0].id.to_string()
+    found(&text, &[]).supported[0].id.to_string()
 }
 
 #[test]
@@ -54,7 +58,7 @@ fn a_mount_is_identified_by_its_id_or_target_and_its_origin() {
         assert_eq!(id(options), expected, "{options}");
     }
     let text = "FROM scratch\nRUN --mount=type=cache,target=/c true\n";
-    assert_eq!(found(text, &[("BUILDKIT_CACHE_MOUNT_NS", "team")]).carried[0].id.wire, "team//c");
+    assert_eq!(found(text, &[("BUILDKIT_CACHE_MOUNT_NS", "team")]).supported[0].id.buildkit_id, "team//c");
 }
 
 #[test]
@@ -64,17 +68,17 @@ fn each_mount_of_the_target_is_listed_once() {
                 FROM base\nRUN --mount=type=cache,target=/c,sharing=locked true\n\
                 RUN --mount=type=cache,id=/c,target=/elsewhere true\n";
     let mounts = found(text, &[]);
-    let listed: Vec<_> = (mounts.carried.iter())
+    let listed: Vec<_> = (mounts.supported.iter())
         .map(|mount| {
             (
-                mount.id.wire.as_str(),
+                mount.id.buildkit_id.as_str(),
                 mount.sharing,
                 mount.uses.iter().map(|used| used.line).collect::<Vec<_>>(),
             )
         })
         .collect();
     assert_eq!(listed, [("//c", Sharing::Locked, vec![4, 6, 7]), ("/o", Sharing::Shared, vec![4])]);
-    assert_eq!(mounts.passed, []);
+    assert_eq!(mounts.skipped, []);
 }
 
 #[test]
@@ -82,8 +86,8 @@ fn mounts_that_cannot_be_identified_are_skipped_with_the_reason() {
     let text = "FROM python:3\nRUN --mount=type=cache,id=$PYTHON_VERSION,target=/c true\n\
                 RUN --mount=type=cache,target=/d,source=/seed true\n";
     let mounts = found(text, &[]);
-    assert_eq!(mounts.carried, []);
-    let reasons: Vec<_> = mounts.passed.iter().map(|passed| (passed.used.line, passed.reason)).collect();
+    assert_eq!(mounts.supported, []);
+    let reasons: Vec<_> = mounts.skipped.iter().map(|passed| (passed.used.line, passed.reason)).collect();
     assert_eq!(
         reasons,
         [
@@ -100,7 +104,7 @@ fn options_that_make_a_mount_useless_are_reported() {
                 RUN --mount=type=cache,target=/p,sharing=private,readonly make\n\
                 ENV PIP_NO_CACHE_DIR=1\nRUN --mount=type=cache,target=/root/.cache/pip pip install flask\n";
     assert_eq!(
-        found(text, &[]).defeats,
+        found(text, &[]).warnings,
         [
             "line 2: `--no-cache-dir` prevents pip from using the cache mount /root/.cache/pip; remove it",
             "line 3: `rm -rf /root/.cache/pip/x` prevents pip from using the cache mount /root/.cache/pip; remove it",
@@ -110,5 +114,5 @@ fn options_that_make_a_mount_useless_are_reported() {
         ]
     );
     let fine = "FROM python:3\nRUN --mount=type=cache,target=/root/.cache/pip pip install flask\n";
-    assert_eq!(found(fine, &[]).defeats, [""; 0]);
+    assert_eq!(found(fine, &[]).warnings, [""; 0]);
 }

@@ -16,23 +16,23 @@
 //! ```
 
 use crate::buildkit::trace::{LogLine, VertexTrace};
-use crate::pipeline::reporter::Source;
-use crate::screen_text::{one_line, screen_text};
+use crate::pipeline::reporter::SourceExcerpt;
+use crate::screen_text::{join_lines, screen_text};
 
 /// The number of lines shown before and after the failed ones.
-const CONTEXT: usize = 2;
+const CONTEXT_LINES: usize = 2;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Failure<'a> {
+pub(crate) struct StepFailure<'a> {
     /// The name of the vertex.
     pub(crate) name: &'a str,
     /// The last lines of output, oldest first.
     pub(crate) lines: Vec<&'a LogLine>,
-    pub(crate) source: Option<Source<'a>>,
+    pub(crate) source: Option<SourceExcerpt<'a>>,
 }
 
-impl<'a> Failure<'a> {
-    pub(crate) fn of(vertex: &'a VertexTrace, source: Option<Source<'a>>) -> Self {
+impl<'a> StepFailure<'a> {
+    pub(crate) fn from_vertex(vertex: &'a VertexTrace, source: Option<SourceExcerpt<'a>>) -> Self {
         Self { name: vertex.name(), lines: vertex.last_lines().collect(), source }
     }
 }
@@ -40,8 +40,8 @@ impl<'a> Failure<'a> {
 /// Renders the report, which ends with a newline.
 ///
 /// An excerpt outside the text is omitted, because the text may differ from a Dockerfile that the frontend rewrote.
-pub(crate) fn report(failure: &Failure<'_>) -> String {
-    let mut report = format!("------\n > {}:\n", one_line(failure.name));
+pub(crate) fn report(failure: &StepFailure<'_>) -> String {
+    let mut report = format!("------\n > {}:\n", join_lines(failure.name));
     for line in &failure.lines {
         push_line(&mut report, &screen_text(&line.to_string()));
     }
@@ -53,12 +53,12 @@ pub(crate) fn report(failure: &Failure<'_>) -> String {
 }
 
 /// Renders the excerpt with its lines marked, or `None` if it is outside the text.
-pub(crate) fn excerpt(source: &Source<'_>) -> Option<String> {
+pub(crate) fn excerpt(source: &SourceExcerpt<'_>) -> Option<String> {
     let lines: Vec<&str> = source.text.lines().collect();
     let first = usize::try_from(source.lines.0).ok().filter(|first| (1..=lines.len()).contains(first))?;
     let last = usize::try_from(source.lines.1).ok()?.clamp(first, lines.len());
-    let from = first.saturating_sub(CONTEXT).max(1);
-    let to = (last + CONTEXT).min(lines.len());
+    let from = first.saturating_sub(CONTEXT_LINES).max(1);
+    let to = (last + CONTEXT_LINES).min(lines.len());
     let rule = "-".repeat(20);
     let mut excerpt = format!("{}:{first}\n{rule}\n", source.file);
     for (number, line) in (from..=to).zip(&lines[from - 1..to]) {
@@ -88,9 +88,9 @@ mod tests {
         let error = "exit code: 1";
         let step = Script::new().failed("a", "[4/5] RUN one \\\n    && two", 0, 900, error);
         trace.apply(step.log("a", 123, "one\u{1b}[31m!\u{1b}[0m\n\nno\tend").update());
-        let source = Source { file: "app/Dockerfile", text: DOCKERFILE, lines };
+        let source = SourceExcerpt { file: "app/Dockerfile", text: DOCKERFILE, lines };
         let vertex = trace.failures().next().unwrap();
-        report(&Failure::of(vertex, Some(source)))
+        report(&StepFailure::from_vertex(vertex, Some(source)))
     }
 
     #[test]
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_step_without_output_and_excerpt_is_named() {
-        let failure = Failure { name: "[2/3] RUN false", lines: Vec::new(), source: None };
+        let failure = StepFailure { name: "[2/3] RUN false", lines: Vec::new(), source: None };
         assert_eq!(report(&failure), "------\n > [2/3] RUN false:\n------\n");
     }
 }

@@ -19,25 +19,25 @@ use jiff::Timestamp;
 
 use super::amount::amount;
 use crate::buildkit::status::VertexStatus;
-use crate::buildkit::trace::{LogLine, State, Trace, VertexTrace, elapsed};
-use crate::screen_text::{columns, cut, screen_text};
+use crate::buildkit::trace::{LogLine, Trace, VertexState, VertexTrace, elapsed};
+use crate::screen_text::{columns, screen_text, truncate};
 
 /// The number of last lines shown below a running vertex.
 const SHOWN_LINES: usize = 6;
 
 /// The minimum number of columns for times.
-const ROOM_FOR_TIME: usize = 24;
+const MIN_COLUMNS_FOR_TIME: usize = 24;
 
 /// A terminal's size in cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Size {
+pub(crate) struct TerminalSize {
     pub(crate) cols: usize,
     pub(crate) rows: usize,
 }
 
 /// The meaning of a line, which the painter maps to a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tone {
+pub(crate) enum LineTone {
     /// The header and running vertexes.
     Plain,
     /// Successful vertexes.
@@ -51,40 +51,40 @@ pub(crate) enum Tone {
 
 /// One line of the table; its text contains no control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct TableLine {
     pub(crate) text: String,
-    pub(crate) tone: Tone,
+    pub(crate) tone: LineTone,
 }
 
 /// A vertex's line and the lines of detail below it.
-struct Block {
-    main: Line,
+struct TableBlock {
+    main: TableLine,
     /// `true` if the vertex is running or failed; such blocks are dropped last.
-    urgent: bool,
+    is_urgent: bool,
     /// In display order.
-    details: Vec<(Rank, Line)>,
+    details: Vec<(DetailRank, TableLine)>,
 }
 
 /// The priority of a detail; the highest rank is dropped first.
-type Rank = (u8, usize);
+type DetailRank = (u8, usize);
 
 /// Renders the table at `now`, by the builder's clock.
-pub(crate) fn frame(trace: &Trace, now: Timestamp, size: Size) -> Vec<Line> {
+pub(crate) fn frame(trace: &Trace, now: Timestamp, size: TerminalSize) -> Vec<TableLine> {
     let Some(rows) = size.rows.checked_sub(2) else {
         return Vec::new();
     };
     let mut lines = vec![header(trace, now, size.cols, "")];
-    let blocks = fitting(blocks(trace, now, size.cols), rows);
-    let shares = shares(&blocks, rows - blocks.len());
+    let blocks = fit_blocks(blocks(trace, now, size.cols), rows);
+    let shares = distribute_rows(&blocks, rows - blocks.len());
     for (block, share) in blocks.into_iter().zip(shares) {
         lines.push(block.main);
-        lines.extend(best(block.details, share));
+        lines.extend(select_details(block.details, share));
     }
     lines
 }
 
 /// Renders the final table: every vertex and warning, with any number of rows.
-pub(crate) fn summary(trace: &Trace, now: Timestamp, cols: usize) -> Vec<Line> {
+pub(crate) fn summary(trace: &Trace, now: Timestamp, cols: usize) -> Vec<TableLine> {
     let all_over = trace.vertexes().all(|(_, vertex)| vertex.state().is_over());
     let mut lines = vec![header(trace, now, cols, if all_over { " FINISHED" } else { "" })];
     for vertex in reached(trace) {
@@ -94,49 +94,49 @@ pub(crate) fn summary(trace: &Trace, now: Timestamp, cols: usize) -> Vec<Line> {
     lines
 }
 
-fn header(trace: &Trace, now: Timestamp, cols: usize, ending: &str) -> Line {
+fn header(trace: &Trace, now: Timestamp, cols: usize, ending: &str) -> TableLine {
     let seconds = trace.started().map(|start| elapsed(start, now)).unwrap_or_default().as_secs_f64();
     let total = trace.vertexes().count();
     let over = trace.vertexes().filter(|(_, vertex)| vertex.state().is_over()).count();
     let text = format!("[+] Building {seconds:.1}s ({over}/{total}){ending}");
-    Line { text: cut(&text, cols).to_owned(), tone: Tone::Plain }
+    TableLine { text: truncate(&text, cols).to_owned(), tone: LineTone::Plain }
 }
 
 /// Returns the vertexes that started, or failed before that, by their start.
 fn reached(trace: &Trace) -> Vec<&VertexTrace> {
-    let mut reached: Vec<_> = trace
+    let mut started_vertexes: Vec<_> = trace
         .vertexes()
         .map(|(_, vertex)| vertex)
-        .filter(|vertex| vertex.state() != State::Waiting)
+        .filter(|vertex| vertex.state() != VertexState::Waiting)
         .collect();
-    reached.sort_by_key(|vertex| (vertex.first_start().is_none(), vertex.first_start()));
-    reached
+    started_vertexes.sort_by_key(|vertex| (vertex.first_start().is_none(), vertex.first_start()));
+    started_vertexes
 }
 
-fn blocks(trace: &Trace, now: Timestamp, cols: usize) -> Vec<Block> {
+fn blocks(trace: &Trace, now: Timestamp, cols: usize) -> Vec<TableBlock> {
     let block = |vertex: &VertexTrace| {
         let state = vertex.state();
-        let details = if state == State::Running { details(vertex, now, cols) } else { Vec::new() };
-        let urgent = matches!(state, State::Running | State::Failed);
-        Block { main: vertex_line(vertex, now, cols), urgent, details }
+        let details = if state == VertexState::Running { details(vertex, now, cols) } else { Vec::new() };
+        let urgent = matches!(state, VertexState::Running | VertexState::Failed);
+        TableBlock { main: vertex_line(vertex, now, cols), is_urgent: urgent, details }
     };
     reached(trace).into_iter().map(block).collect()
 }
 
 /// Drops blocks until at most `rows` are left: first the oldest that are not urgent, then the oldest.
-fn fitting(blocks: Vec<Block>, rows: usize) -> Vec<Block> {
+fn fit_blocks(blocks: Vec<TableBlock>, rows: usize) -> Vec<TableBlock> {
     let mut surplus = blocks.len().saturating_sub(rows);
     let mut drop_surplus = |droppable: bool| {
         let drop = droppable && surplus > 0;
         surplus -= usize::from(drop);
         !drop
     };
-    let kept: Vec<_> = blocks.into_iter().filter(|block| drop_surplus(!block.urgent)).collect();
+    let kept: Vec<_> = blocks.into_iter().filter(|block| drop_surplus(!block.is_urgent)).collect();
     kept.into_iter().filter(|_| drop_surplus(true)).collect()
 }
 
 /// Distributes `rows` among the details of the blocks, one at a time in turn.
-fn shares(blocks: &[Block], mut rows: usize) -> Vec<usize> {
+fn distribute_rows(blocks: &[TableBlock], mut rows: usize) -> Vec<usize> {
     let mut shares = vec![0; blocks.len()];
     let deepest = blocks.iter().map(|block| block.details.len()).max().unwrap_or_default();
     for depth in 0..deepest {
@@ -152,7 +152,7 @@ fn shares(blocks: &[Block], mut rows: usize) -> Vec<usize> {
 }
 
 /// Returns the `share` details of the lowest rank, in display order.
-fn best(details: Vec<(Rank, Line)>, share: usize) -> impl Iterator<Item = Line> {
+fn select_details(details: Vec<(DetailRank, TableLine)>, share: usize) -> impl Iterator<Item = TableLine> {
     let mut ranks: Vec<_> = details.iter().enumerate().map(|(index, (rank, _))| (*rank, index)).collect();
     ranks.sort_unstable();
     ranks.truncate(share);
@@ -162,7 +162,7 @@ fn best(details: Vec<(Rank, Line)>, share: usize) -> impl Iterator<Item = Line> 
 
 /// Returns the details of a running vertex. Unfinished rows rank first, then output from the last line backwards, then
 /// warnings, then finished rows, the last one first.
-fn details(vertex: &VertexTrace, now: Timestamp, cols: usize) -> Vec<(Rank, Line)> {
+fn details(vertex: &VertexTrace, now: Timestamp, cols: usize) -> Vec<(DetailRank, TableLine)> {
     let rows = vertex.statuses();
     let row = |(index, row): (usize, &VertexStatus)| {
         let rank = if row.completed.is_none() { (0, index) } else { (3, rows.len() - index) };
@@ -177,40 +177,40 @@ fn details(vertex: &VertexTrace, now: Timestamp, cols: usize) -> Vec<(Rank, Line
     details
 }
 
-fn output_line(line: &LogLine, cols: usize) -> Line {
+fn output_line(line: &LogLine, cols: usize) -> TableLine {
     let text = format!(" => => # {}", screen_text(&line.text));
-    Line { text: cut(&text, cols).trim_end().to_owned(), tone: Tone::Faint }
+    TableLine { text: truncate(&text, cols).trim_end().to_owned(), tone: LineTone::Faint }
 }
 
-fn vertex_line(vertex: &VertexTrace, now: Timestamp, cols: usize) -> Line {
+fn vertex_line(vertex: &VertexTrace, now: Timestamp, cols: usize) -> TableLine {
     let (word, tone) = match vertex.state() {
-        State::Waiting | State::Running => ("", Tone::Plain),
-        State::Done => ("", Tone::Ended),
-        State::Cached => ("CACHED ", Tone::Ended),
-        State::Cancelled => ("CANCELED ", Tone::Warning),
-        State::Failed => ("ERROR ", Tone::Error),
+        VertexState::Waiting | VertexState::Running => ("", LineTone::Plain),
+        VertexState::Done => ("", LineTone::Ended),
+        VertexState::Cached => ("CACHED ", LineTone::Ended),
+        VertexState::Cancelled => ("CANCELED ", LineTone::Warning),
+        VertexState::Failed => ("ERROR ", LineTone::Error),
     };
     let text = format!(" => {word}{}", screen_text(vertex.name()));
-    Line { text: with_time(&text, vertex.duration(now), cols), tone }
+    TableLine { text: with_time(&text, vertex.duration(now), cols), tone }
 }
 
-fn warning_lines(vertex: &VertexTrace, cols: usize) -> impl Iterator<Item = Line> {
+fn warning_lines(vertex: &VertexTrace, cols: usize) -> impl Iterator<Item = TableLine> {
     vertex.warnings().iter().map(move |warning| {
         let text = format!(" => => WARN: {}", screen_text(&warning.short));
-        Line { text: cut(&text, cols).to_owned(), tone: Tone::Warning }
+        TableLine { text: truncate(&text, cols).to_owned(), tone: LineTone::Warning }
     })
 }
 
-fn row_line(row: &VertexStatus, now: Timestamp, cols: usize) -> Line {
-    let mut parts = vec![" => =>".to_owned(), shortened(&screen_text(&row.id))];
+fn row_line(row: &VertexStatus, now: Timestamp, cols: usize) -> TableLine {
+    let mut parts = vec![" => =>".to_owned(), shorten_digests(&screen_text(&row.id))];
     parts.extend(amount(row));
     let took = row.started.map(|start| elapsed(start, row.completed.unwrap_or(now))).unwrap_or_default();
-    let tone = if row.completed.is_some() { Tone::Ended } else { Tone::Plain };
-    Line { text: with_time(&parts.join(" "), took, cols), tone }
+    let tone = if row.completed.is_some() { LineTone::Ended } else { LineTone::Plain };
+    TableLine { text: with_time(&parts.join(" "), took, cols), tone }
 }
 
 /// Shortens digests to twelve digits, to leave room for the byte counts.
-fn shortened(id: &str) -> String {
+fn shorten_digests(id: &str) -> String {
     let short = |word: &str| match word.split_once("sha256:") {
         Some((before, hex)) if hex.len() == 64 && hex.is_ascii() => format!("{before}sha256:{}", &hex[..12]),
         _ => word.to_owned(),
@@ -220,12 +220,12 @@ fn shortened(id: &str) -> String {
 
 /// Aligns the time to the right edge and cuts the text if necessary; narrow lines have no time.
 fn with_time(text: &str, time: Duration, cols: usize) -> String {
-    if cols < ROOM_FOR_TIME {
-        return cut(text, cols).to_owned();
+    if cols < MIN_COLUMNS_FOR_TIME {
+        return truncate(text, cols).to_owned();
     }
     let time = format!(" {:.1}s", time.as_secs_f64());
     let room = cols - time.len();
-    let text = cut(text, room);
+    let text = truncate(text, room);
     format!("{text}{}{time}", " ".repeat(room - columns(text)))
 }
 

@@ -28,26 +28,26 @@ use serde::Serialize;
 
 use super::Renderer;
 use crate::buildkit::status::{StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning};
-use crate::buildkit::trace::{Changes, Trace};
+use crate::buildkit::trace::{Trace, TraceChanges};
 
 pub(crate) const SCHEMA: &str = "larder.progress.v1";
 
 #[derive(Default)]
-pub(super) struct Json {
+pub(super) struct JsonRenderer {
     /// The incomplete character at the end of the data, by vertex and stream.
-    split: BTreeMap<(String, i64), Vec<u8>>,
+    incomplete_characters: BTreeMap<(String, i64), Vec<u8>>,
 }
 
 #[derive(Serialize)]
-struct Record<'a> {
+struct JsonRecord<'a> {
     schema: &'static str,
     #[serde(flatten)]
-    event: Event<'a>,
+    event: JsonEvent<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "event", rename_all = "lowercase")]
-enum Event<'a> {
+enum JsonEvent<'a> {
     Vertex {
         digest: &'a str,
         name: &'a str,
@@ -85,7 +85,7 @@ enum Event<'a> {
         short: &'a str,
         detail: &'a [String],
         url: Option<&'a str>,
-        lines: Option<Lines>,
+        lines: Option<LineRange>,
     },
 }
 
@@ -96,18 +96,18 @@ struct Group<'a> {
 }
 
 #[derive(Serialize)]
-struct Lines {
+struct LineRange {
     first: u32,
     last: u32,
 }
 
-impl<'a> From<&'a Vertex> for Event<'a> {
+impl<'a> From<&'a Vertex> for JsonEvent<'a> {
     fn from(vertex: &'a Vertex) -> Self {
         Self::Vertex {
             digest: &vertex.digest,
             name: &vertex.name,
             inputs: &vertex.inputs,
-            cached: vertex.cached,
+            cached: vertex.is_cached,
             started: vertex.started,
             completed: vertex.completed,
             error: non_empty(&vertex.error),
@@ -116,7 +116,7 @@ impl<'a> From<&'a Vertex> for Event<'a> {
     }
 }
 
-impl<'a> From<&'a VertexStatus> for Event<'a> {
+impl<'a> From<&'a VertexStatus> for JsonEvent<'a> {
     fn from(status: &'a VertexStatus) -> Self {
         Self::Status {
             vertex: &status.vertex,
@@ -130,14 +130,14 @@ impl<'a> From<&'a VertexStatus> for Event<'a> {
     }
 }
 
-impl<'a> From<&'a VertexWarning> for Event<'a> {
+impl<'a> From<&'a VertexWarning> for JsonEvent<'a> {
     fn from(warning: &'a VertexWarning) -> Self {
         Self::Warning {
             vertex: &warning.vertex,
             short: &warning.short,
             detail: &warning.detail,
             url: non_empty(&warning.url),
-            lines: warning.lines.map(|(first, last)| Lines { first, last }),
+            lines: warning.lines.map(|(first, last)| LineRange { first, last }),
         }
     }
 }
@@ -146,17 +146,17 @@ fn non_empty(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-impl Json {
+impl JsonRenderer {
     fn write_log(&mut self, log: &VertexLog, out: &mut dyn Write) -> io::Result<()> {
-        let split = self.split.entry((log.vertex.clone(), log.stream)).or_default();
+        let split = self.incomplete_characters.entry((log.vertex.clone(), log.stream)).or_default();
         split.extend_from_slice(&log.data);
-        let rest = split.split_off(whole_characters(split));
+        let rest = split.split_off(complete_length(split));
         let bytes = std::mem::replace(split, rest);
         write_output(&log.vertex, log.stream, log.timestamp, &bytes, out)
     }
 }
 
-impl Renderer for Json {
+impl Renderer for JsonRenderer {
     fn message(&mut self, update: &StatusUpdate, out: &mut dyn Write) -> io::Result<()> {
         for vertex in &update.vertexes {
             write_event(vertex.into(), out)?;
@@ -173,11 +173,11 @@ impl Renderer for Json {
     fn finish(
         &mut self,
         _trace: &Trace,
-        _changes: Changes,
+        _changes: TraceChanges,
         _now: Timestamp,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        std::mem::take(&mut self.split)
+        std::mem::take(&mut self.incomplete_characters)
             .into_iter()
             .try_for_each(|((vertex, stream), bytes)| write_output(&vertex, stream, None, &bytes, out))
     }
@@ -194,18 +194,18 @@ fn write_output(
         return Ok(());
     }
     let stream = if stream == 2 { "stderr" } else { "stdout" };
-    write_event(Event::Log { vertex, stream, timestamp, data: &String::from_utf8_lossy(bytes) }, out)
+    write_event(JsonEvent::Log { vertex, stream, timestamp, data: &String::from_utf8_lossy(bytes) }, out)
 }
 
 /// Returns a line with a message of larder, optionally about one of several engines.
 pub(crate) fn message(level: &str, text: &str, part: Option<&str>) -> String {
-    line(&Record { schema: SCHEMA, event: Event::Message { level, text, part } })
+    line(&JsonRecord { schema: SCHEMA, event: JsonEvent::Message { level, text, part } })
 }
 
 /// Returns a line with an event, optionally about one of several engines.
 pub(crate) fn event(name: &str, fields: &impl Serialize, part: Option<&str>) -> String {
     #[derive(Serialize)]
-    struct Own<'a, T> {
+    struct CustomEvent<'a, T> {
         schema: &'static str,
         event: &'a str,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -213,11 +213,11 @@ pub(crate) fn event(name: &str, fields: &impl Serialize, part: Option<&str>) -> 
         #[serde(flatten)]
         fields: &'a T,
     }
-    line(&Own { schema: SCHEMA, event: name, part, fields })
+    line(&CustomEvent { schema: SCHEMA, event: name, part, fields })
 }
 
-fn write_event(event: Event<'_>, out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(line(&Record { schema: SCHEMA, event }).as_bytes())
+fn write_event(event: JsonEvent<'_>, out: &mut dyn Write) -> io::Result<()> {
+    out.write_all(line(&JsonRecord { schema: SCHEMA, event }).as_bytes())
 }
 
 fn line(record: &impl Serialize) -> String {
@@ -225,23 +225,23 @@ fn line(record: &impl Serialize) -> String {
 }
 
 /// Returns the length of `bytes` without an incomplete character at the end.
-fn whole_characters(bytes: &[u8]) -> usize {
+fn complete_length(bytes: &[u8]) -> usize {
     let cut_off = |start: &usize| matches!(std::str::from_utf8(&bytes[*start..]), Err(error) if error.valid_up_to() == 0 && error.error_len().is_none());
     (bytes.len().saturating_sub(3)..bytes.len()).find(cut_off).unwrap_or(bytes.len())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::captured::Captured;
-    use super::super::{Display, Mode, Options, Size};
+    use super::super::captured::CapturedOutput;
+    use super::super::{DisplayMode, DisplayOptions, ProgressDisplay, TerminalSize};
     use super::*;
     use crate::buildkit::trace::testing::{Script, at};
     use proptest::prelude::*;
 
     fn rendered(updates: impl IntoIterator<Item = StatusUpdate>) -> String {
-        let captured = Captured::default();
-        let options = Options::fixed(false, Size { cols: 80, rows: 24 });
-        let mut display = Display::new(Mode::Json, options, captured.boxed());
+        let captured = CapturedOutput::default();
+        let options = DisplayOptions::fixed(false, TerminalSize { cols: 80, rows: 24 });
+        let mut display = ProgressDisplay::new(DisplayMode::Json, options, captured.boxed());
         for update in updates {
             display.update(update, at(0)).unwrap();
         }

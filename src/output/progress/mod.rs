@@ -20,7 +20,7 @@ use std::io::{self, BufWriter, Write};
 use jiff::Timestamp;
 
 use crate::buildkit::status::StatusUpdate;
-use crate::buildkit::trace::{Changes, Trace};
+use crate::buildkit::trace::{Trace, TraceChanges};
 
 mod amount;
 #[cfg(test)]
@@ -32,11 +32,11 @@ mod plain;
 mod quiet;
 mod tty;
 
-pub(crate) use frame::Size;
+pub(crate) use frame::TerminalSize;
 pub(crate) use json::{event, message};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub(crate) enum DisplayMode {
     /// Line by line, for logs.
     Plain,
     Tty,
@@ -46,35 +46,35 @@ pub(crate) enum Mode {
 }
 
 /// The properties of the output.
-pub(crate) struct Options {
+pub(crate) struct DisplayOptions {
     pub(crate) color: bool,
     /// Returns the terminal's size; called before each redraw of the live table. Zero columns or rows mean that it is
     /// unknown.
-    pub(crate) size: Box<dyn Fn() -> Size + Send>,
+    pub(crate) size: Box<dyn Fn() -> TerminalSize + Send>,
 }
 
 #[cfg(test)]
-impl Options {
+impl DisplayOptions {
     /// Returns the options for a terminal with a constant size.
-    fn fixed(color: bool, size: Size) -> Self {
+    fn fixed(color: bool, size: TerminalSize) -> Self {
         Self { color, size: Box::new(move || size) }
     }
 }
 
-pub(crate) struct Display {
+pub(crate) struct ProgressDisplay {
     trace: Trace,
     renderer: Box<dyn Renderer>,
     /// Flushed once per message, because the terminal or pipe is unbuffered.
     out: BufWriter<Box<dyn Write + Send>>,
 }
 
-impl Display {
-    pub(crate) fn new(mode: Mode, options: Options, out: Box<dyn Write + Send>) -> Self {
+impl ProgressDisplay {
+    pub(crate) fn new(mode: DisplayMode, options: DisplayOptions, out: Box<dyn Write + Send>) -> Self {
         let renderer: Box<dyn Renderer> = match mode {
-            Mode::Plain => Box::new(plain::Plain::default()),
-            Mode::Tty => Box::new(tty::Tty::new(options)),
-            Mode::Quiet => Box::new(quiet::Quiet),
-            Mode::Json => Box::new(json::Json::default()),
+            DisplayMode::Plain => Box::new(plain::PlainRenderer::default()),
+            DisplayMode::Tty => Box::new(tty::TtyRenderer::new(options)),
+            DisplayMode::Quiet => Box::new(quiet::QuietRenderer),
+            DisplayMode::Json => Box::new(json::JsonRenderer::default()),
         };
         Self { trace: Trace::default(), renderer, out: BufWriter::new(out) }
     }
@@ -116,7 +116,7 @@ trait Renderer: Send {
     fn changed(
         &mut self,
         _trace: &Trace,
-        _changes: Changes,
+        _changes: TraceChanges,
         _now: Timestamp,
         _out: &mut dyn Write,
     ) -> io::Result<()> {
@@ -132,7 +132,7 @@ trait Renderer: Send {
     fn finish(
         &mut self,
         _trace: &Trace,
-        _changes: Changes,
+        _changes: TraceChanges,
         _now: Timestamp,
         _out: &mut dyn Write,
     ) -> io::Result<()> {

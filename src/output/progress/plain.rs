@@ -30,94 +30,98 @@ use jiff::Timestamp;
 use super::Renderer;
 use super::amount::amount;
 use crate::buildkit::status::VertexStatus;
-use crate::buildkit::trace::{Change, Changes, LogLine, State, Trace, VertexId, VertexTrace, elapsed};
-use crate::screen_text::one_line;
+use crate::buildkit::trace::{
+    LogLine, Trace, TraceChange, TraceChanges, VertexId, VertexState, VertexTrace, elapsed,
+};
+use crate::screen_text::join_lines;
 
 /// The maximum length of a turn while other vertexes wait.
-const TURN: Duration = Duration::from_secs(5);
+const MAX_TURN: Duration = Duration::from_secs(5);
 
 /// The time without output after which a vertex yields to one with output.
-const SILENCE: Duration = Duration::from_secs(1);
+const MAX_SILENCE: Duration = Duration::from_secs(1);
 
 /// A progress row is shown again after this interval, or after progress of [`ROW_STEP`] percent.
 const ROW_INTERVAL: Duration = Duration::from_secs(5);
-const ROW_STEP: i64 = 5;
+const ROW_STEP_PERCENT: i64 = 5;
 
 #[derive(Default)]
-pub(super) struct Plain {
-    blocks: BTreeMap<VertexId, Block>,
-    numbers: usize,
+pub(super) struct PlainRenderer {
+    blocks: BTreeMap<VertexId, VertexOutput>,
+    numbered_vertexes: usize,
     turn: Option<Turn>,
-    anything_written: bool,
+    has_output: bool,
 }
 
 /// The vertex whose lines are being written.
 struct Turn {
     vertex: VertexId,
-    began: Timestamp,
+    started: Timestamp,
     last_line: Timestamp,
 }
 
 /// The state of a vertex's output.
 #[derive(Default)]
-struct Block {
+struct VertexOutput {
     number: Option<usize>,
-    waiting: VecDeque<Piece>,
+    waiting: VecDeque<OutputPiece>,
     /// `true` if the vertex started, ended or was renamed since it was last shown.
-    changed: bool,
-    since: Option<Timestamp>,
-    rows_shown: HashMap<usize, RowShown>,
+    is_changed: bool,
+    waiting_since: Option<Timestamp>,
+    rows_shown: HashMap<usize, ShownRow>,
 }
 
-enum Piece {
+enum OutputPiece {
     Row(usize),
     Warning(usize),
     Line(LogLine),
 }
 
 /// The state of a progress row when it was last written.
-struct RowShown {
+struct ShownRow {
     current: i64,
     at: Option<Timestamp>,
 }
 
-impl Block {
+impl VertexOutput {
     fn has_news(&self) -> bool {
-        self.changed || !self.waiting.is_empty()
+        self.is_changed || !self.waiting.is_empty()
     }
 
-    fn add(&mut self, change: Change, vertex: &VertexTrace, now: Timestamp) {
+    fn add(&mut self, change: TraceChange, vertex: &VertexTrace, now: Timestamp) {
         match change {
-            Change::Vertex(_) if vertex.state() == State::Waiting => return,
-            Change::Vertex(_) => self.changed = true,
-            Change::Status(_, row) => {
-                let queued =
-                    self.waiting.iter().any(|piece| matches!(piece, Piece::Row(other) if *other == row));
+            TraceChange::Vertex(_) if vertex.state() == VertexState::Waiting => return,
+            TraceChange::Vertex(_) => self.is_changed = true,
+            TraceChange::Status(_, row) => {
+                let queued = self
+                    .waiting
+                    .iter()
+                    .any(|piece| matches!(piece, OutputPiece::Row(other) if *other == row));
                 let shown = self.rows_shown.get(&row);
                 if queued || shown.is_some_and(|shown| !shown.is_outdated_by(&vertex.statuses()[row])) {
                     return;
                 }
-                self.waiting.push_back(Piece::Row(row));
+                self.waiting.push_back(OutputPiece::Row(row));
             }
-            Change::Warning(_, warning) => self.waiting.push_back(Piece::Warning(warning)),
-            Change::Line(_, line) => self.waiting.push_back(Piece::Line(line)),
+            TraceChange::Warning(_, warning) => self.waiting.push_back(OutputPiece::Warning(warning)),
+            TraceChange::Line(_, line) => self.waiting.push_back(OutputPiece::Line(line)),
         }
-        self.since.get_or_insert(now);
+        self.waiting_since.get_or_insert(now);
     }
 }
 
-impl RowShown {
+impl ShownRow {
     fn is_outdated_by(&self, row: &VertexStatus) -> bool {
         let moved = row.current.saturating_sub(self.current).saturating_mul(100);
         let waited = self.at.zip(row.timestamp).map(|(from, to)| elapsed(from, to)).unwrap_or_default();
         row.completed.is_some()
-            || (row.total > 0 && moved >= row.total.saturating_mul(ROW_STEP))
+            || (row.total > 0 && moved >= row.total.saturating_mul(ROW_STEP_PERCENT))
             || waited >= ROW_INTERVAL
     }
 }
 
-impl Plain {
-    fn add(&mut self, trace: &Trace, changes: Changes, now: Timestamp) {
+impl PlainRenderer {
+    fn add(&mut self, trace: &Trace, changes: TraceChanges, now: Timestamp) {
         for change in changes {
             let id = change.vertex();
             self.blocks.entry(id).or_default().add(change, &trace[id], now);
@@ -126,13 +130,13 @@ impl Plain {
 
     /// Writes everything that may be written at `now`.
     fn write(&mut self, trace: &Trace, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
-        for id in self.over(trace) {
+        for id in self.ended_with_news(trace) {
             self.show(trace, id, now, out)?;
         }
         if let Some(current) = self.current().filter(|id| self.blocks[id].has_news()) {
             self.show(trace, current, now, out)?;
         }
-        match self.next(now) {
+        match self.next_turn(now) {
             Some(next) => self.show(trace, next, now, out),
             None => Ok(()),
         }
@@ -143,7 +147,7 @@ impl Plain {
     }
 
     /// Returns the ended vertexes with news: the current one, then by their end.
-    fn over(&self, trace: &Trace) -> Vec<VertexId> {
+    fn ended_with_news(&self, trace: &Trace) -> Vec<VertexId> {
         let with_news = self.blocks.iter().filter(|(_, block)| block.has_news()).map(|(id, _)| *id);
         let mut over: Vec<_> = with_news.filter(|id| trace[*id].state().is_over()).collect();
         over.sort_by_key(|id| (self.current() != Some(*id), trace[*id].last_stop(), *id));
@@ -151,13 +155,14 @@ impl Plain {
     }
 
     /// Returns the vertex that gets the turn now: vertexes with output first, then the one that has waited longest.
-    fn next(&self, now: Timestamp) -> Option<VertexId> {
+    fn next_turn(&self, now: Timestamp) -> Option<VertexId> {
         let others =
             self.blocks.iter().filter(|(id, block)| block.has_news() && self.current() != Some(**id));
-        let (id, block) = others.min_by_key(|(id, block)| (block.waiting.is_empty(), block.since, **id))?;
+        let (id, block) =
+            others.min_by_key(|(id, block)| (block.waiting.is_empty(), block.waiting_since, **id))?;
         let free = self.turn.as_ref().is_none_or(|turn| {
-            let silent = elapsed(turn.last_line, now) >= SILENCE && !block.waiting.is_empty();
-            silent || elapsed(turn.began, now) >= TURN
+            let silent = elapsed(turn.last_line, now) >= MAX_SILENCE && !block.waiting.is_empty();
+            silent || elapsed(turn.started, now) >= MAX_TURN
         });
         free.then_some(*id)
     }
@@ -168,33 +173,33 @@ impl Plain {
         let number = self.number(id);
         if self.current() != Some(id) {
             self.interrupt(out)?;
-            if std::mem::replace(&mut self.anything_written, true) {
+            if std::mem::replace(&mut self.has_output, true) {
                 writeln!(out)?;
             }
-            writeln!(out, "#{number} {}", one_line(vertex.name()))?;
-            self.turn = Some(Turn { vertex: id, began: now, last_line: now });
+            writeln!(out, "#{number} {}", join_lines(vertex.name()))?;
+            self.turn = Some(Turn { vertex: id, started: now, last_line: now });
         }
         let block = self.blocks.entry(id).or_default();
-        block.since = None;
+        block.waiting_since = None;
         let mut row_goes_on = false;
         for piece in std::mem::take(&mut block.waiting) {
             match piece {
-                Piece::Row(index) => {
+                OutputPiece::Row(index) => {
                     let row = &vertex.statuses()[index];
                     row_goes_on |= row.completed.is_none();
-                    block.rows_shown.insert(index, RowShown { current: row.current, at: row.timestamp });
+                    block.rows_shown.insert(index, ShownRow { current: row.current, at: row.timestamp });
                     writeln!(out, "#{number} {}", row_text(row))?;
                 }
-                Piece::Warning(index) => {
+                OutputPiece::Warning(index) => {
                     writeln!(out, "#{number} WARN: {}", vertex.warnings()[index].short)?;
                 }
-                Piece::Line(line) => writeln!(out, "#{number} {line}")?,
+                OutputPiece::Line(line) => writeln!(out, "#{number} {line}")?,
             }
             if let Some(turn) = &mut self.turn {
                 turn.last_line = now;
             }
         }
-        let changed = std::mem::take(&mut block.changed);
+        let changed = std::mem::take(&mut block.is_changed);
         // Rows may progress after the end (lazily loaded cache); the block then stays open.
         if vertex.state().is_over() && (changed || !row_goes_on) {
             writeln!(out, "#{number} {}", ending(vertex))?;
@@ -213,17 +218,17 @@ impl Plain {
 
     fn number(&mut self, id: VertexId) -> usize {
         *self.blocks.entry(id).or_default().number.get_or_insert_with(|| {
-            self.numbers += 1;
-            self.numbers
+            self.numbered_vertexes += 1;
+            self.numbered_vertexes
         })
     }
 }
 
-impl Renderer for Plain {
+impl Renderer for PlainRenderer {
     fn changed(
         &mut self,
         trace: &Trace,
-        changes: Changes,
+        changes: TraceChanges,
         now: Timestamp,
         out: &mut dyn Write,
     ) -> io::Result<()> {
@@ -238,7 +243,7 @@ impl Renderer for Plain {
     fn finish(
         &mut self,
         trace: &Trace,
-        changes: Changes,
+        changes: TraceChanges,
         now: Timestamp,
         out: &mut dyn Write,
     ) -> io::Result<()> {
@@ -255,7 +260,7 @@ impl Renderer for Plain {
 fn row_text(row: &VertexStatus) -> String {
     let took = row.started.zip(row.completed.or(row.timestamp)).map(|(start, stop)| elapsed(start, stop));
     let took = took.filter(|took| *took > Duration::from_millis(10));
-    let mut parts = vec![one_line(&row.id)];
+    let mut parts = vec![join_lines(&row.id)];
     parts.extend(amount(row));
     parts.extend(took.map(|took| format!("{:.1}s", took.as_secs_f64())));
     parts.extend(row.completed.map(|_| "done".to_owned()));
@@ -264,9 +269,9 @@ fn row_text(row: &VertexStatus) -> String {
 
 fn ending(vertex: &VertexTrace) -> String {
     match (vertex.state(), vertex.error()) {
-        (State::Cancelled, _) => "CANCELED".to_owned(),
+        (VertexState::Cancelled, _) => "CANCELED".to_owned(),
         (_, Some(error)) => format!("ERROR: {error}"),
-        (State::Cached, None) => "CACHED".to_owned(),
+        (VertexState::Cached, None) => "CACHED".to_owned(),
         (_, None) => {
             let duration = vertex.last_stop().map(|stop| vertex.duration(stop)).unwrap_or_default();
             format!("DONE {:.1}s", duration.as_secs_f64())

@@ -11,48 +11,49 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::frame::{Line, Size, Tone, frame, summary};
-use super::{Options, Renderer};
-use crate::buildkit::trace::{Changes, Trace, elapsed};
+use super::frame::{LineTone, TableLine, TerminalSize, frame, summary};
+use super::{DisplayOptions, Renderer};
+use crate::buildkit::trace::{Trace, TraceChanges, elapsed};
 use crate::screen_text::columns;
 
 /// The minimum time between two frames.
-const FRAME: Duration = Duration::from_millis(100);
+const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The size of a terminal that does not report one.
-const ASSUMED_SIZE: Size = Size { cols: 80, rows: 24 };
+const ASSUMED_SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
 
-pub(super) struct Tty {
-    options: Options,
+pub(super) struct TtyRenderer {
+    options: DisplayOptions,
     /// The local clock minus the builder's.
-    ahead: Option<SignedDuration>,
+    clock_offset: Option<SignedDuration>,
     last_frame: Option<Timestamp>,
     /// The width of each line on the screen.
-    drawn: Vec<usize>,
+    drawn_widths: Vec<usize>,
 }
 
-impl Tty {
-    pub(super) fn new(options: Options) -> Self {
-        Self { options, ahead: None, last_frame: None, drawn: Vec::new() }
+impl TtyRenderer {
+    pub(super) fn new(options: DisplayOptions) -> Self {
+        Self { options, clock_offset: None, last_frame: None, drawn_widths: Vec::new() }
     }
 
-    fn size(&self) -> Size {
+    fn size(&self) -> TerminalSize {
         match (self.options.size)() {
-            Size { cols: 0, .. } | Size { rows: 0, .. } => ASSUMED_SIZE,
+            TerminalSize { cols: 0, .. } | TerminalSize { rows: 0, .. } => ASSUMED_SIZE,
             size => size,
         }
     }
 
-    fn builders_time(&mut self, trace: &Trace, now: Timestamp) -> Timestamp {
-        if self.ahead.is_none() {
-            self.ahead = trace.started().map(|started| now.duration_since(started));
+    fn builder_time(&mut self, trace: &Trace, now: Timestamp) -> Timestamp {
+        if self.clock_offset.is_none() {
+            self.clock_offset = trace.started().map(|started| now.duration_since(started));
         }
-        self.ahead.and_then(|ahead| now.checked_sub(ahead).ok()).unwrap_or(now)
+        self.clock_offset.and_then(|ahead| now.checked_sub(ahead).ok()).unwrap_or(now)
     }
 
-    fn paint(&mut self, lines: &[Line], size: Size, out: &mut dyn Write) -> io::Result<()> {
+    fn paint(&mut self, lines: &[TableLine], size: TerminalSize, out: &mut dyn Write) -> io::Result<()> {
         let mut screen = String::from("\x1b[?25l\r");
-        let height: usize = self.drawn.iter().map(|width| width.div_ceil(size.cols.max(1)).max(1)).sum();
+        let height: usize =
+            self.drawn_widths.iter().map(|width| width.div_ceil(size.cols.max(1)).max(1)).sum();
         let up = height.min(size.rows.saturating_sub(1));
         if up > 0 {
             let _ = write!(screen, "\x1b[{up}A");
@@ -62,27 +63,27 @@ impl Tty {
             let _ = writeln!(screen, "\x1b[2K{colour}{}{reset}", line.text);
         }
         screen.push_str("\x1b[J\x1b[?25h");
-        self.drawn = lines.iter().map(|line| columns(&line.text)).collect();
+        self.drawn_widths = lines.iter().map(|line| columns(&line.text)).collect();
         out.write_all(screen.as_bytes())
     }
 }
 
 /// Returns the escape sequences (ECMA-48, SGR) that begin and end a tone.
-fn colour(tone: Tone) -> (&'static str, &'static str) {
+fn colour(tone: LineTone) -> (&'static str, &'static str) {
     match tone {
-        Tone::Plain => ("", ""),
-        Tone::Ended => ("\x1b[34m", "\x1b[0m"),
-        Tone::Warning => ("\x1b[33m", "\x1b[0m"),
-        Tone::Error => ("\x1b[31m", "\x1b[0m"),
-        Tone::Faint => ("\x1b[2m", "\x1b[0m"),
+        LineTone::Plain => ("", ""),
+        LineTone::Ended => ("\x1b[34m", "\x1b[0m"),
+        LineTone::Warning => ("\x1b[33m", "\x1b[0m"),
+        LineTone::Error => ("\x1b[31m", "\x1b[0m"),
+        LineTone::Faint => ("\x1b[2m", "\x1b[0m"),
     }
 }
 
-impl Renderer for Tty {
+impl Renderer for TtyRenderer {
     fn changed(
         &mut self,
         trace: &Trace,
-        _changes: Changes,
+        _changes: TraceChanges,
         now: Timestamp,
         out: &mut dyn Write,
     ) -> io::Result<()> {
@@ -90,43 +91,46 @@ impl Renderer for Tty {
     }
 
     fn tick(&mut self, trace: &Trace, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
-        if self.last_frame.is_some_and(|last| elapsed(last, now) < FRAME) {
+        if self.last_frame.is_some_and(|last| elapsed(last, now) < MIN_FRAME_INTERVAL) {
             return Ok(());
         }
         self.last_frame = Some(now);
         let size = self.size();
-        let lines = frame(trace, self.builders_time(trace, now), size);
+        let lines = frame(trace, self.builder_time(trace, now), size);
         self.paint(&lines, size, out)
     }
 
     fn finish(
         &mut self,
         trace: &Trace,
-        _changes: Changes,
+        _changes: TraceChanges,
         now: Timestamp,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let size = self.size();
-        let lines = summary(trace, self.builders_time(trace, now), size.cols);
+        let lines = summary(trace, self.builder_time(trace, now), size.cols);
         self.paint(&lines, size, out)?;
-        self.ahead = None;
+        self.clock_offset = None;
         self.last_frame = None;
-        self.drawn.clear();
+        self.drawn_widths.clear();
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::captured::Captured;
-    use super::super::{Display, Mode};
+    use super::super::captured::CapturedOutput;
+    use super::super::{DisplayMode, ProgressDisplay};
     use super::*;
     use crate::buildkit::trace::testing::{Script, at};
 
-    fn display(color: bool, size: impl Fn() -> Size + Send + 'static) -> (Display, Captured) {
-        let captured = Captured::default();
-        let options = Options { color, size: Box::new(size) };
-        (Display::new(Mode::Tty, options, captured.boxed()), captured)
+    fn display(
+        color: bool,
+        size: impl Fn() -> TerminalSize + Send + 'static,
+    ) -> (ProgressDisplay, CapturedOutput) {
+        let captured = CapturedOutput::default();
+        let options = DisplayOptions { color, size: Box::new(size) };
+        (ProgressDisplay::new(DisplayMode::Tty, options, captured.boxed()), captured)
     }
 
     fn escaped(text: &str) -> String {
@@ -135,7 +139,7 @@ mod tests {
 
     #[test]
     fn each_frame_overwrites_the_previous_one() {
-        let (mut display, captured) = display(true, || Size { cols: 40, rows: 24 });
+        let (mut display, captured) = display(true, || TerminalSize { cols: 40, rows: 24 });
         display
             .update(Script::new().start("a", "[2/2] RUN false", 0).log("a", 5, "boo\n").update(), at(0))
             .unwrap();
@@ -156,7 +160,7 @@ mod tests {
 
     #[test]
     fn without_colour_only_the_cursor_is_moved() {
-        let (mut display, captured) = display(false, || Size { cols: 40, rows: 24 });
+        let (mut display, captured) = display(false, || TerminalSize { cols: 40, rows: 24 });
         display.update(Script::new().failed("a", "RUN a", 0, 5, "exit code: 1").update(), at(5)).unwrap();
         let final_bytes: Vec<char> = (captured.text().split("\u{1b}[").skip(1))
             .filter_map(|sequence| sequence.chars().find(char::is_ascii_alphabetic))
@@ -166,7 +170,7 @@ mod tests {
 
     #[test]
     fn the_table_is_redrawn_at_most_ten_times_a_second() {
-        let (mut display, captured) = display(false, || Size { cols: 40, rows: 24 });
+        let (mut display, captured) = display(false, || TerminalSize { cols: 40, rows: 24 });
         display.update(Script::new().start("a", "RUN a", 0).update(), at(0)).unwrap();
         for millis in 1..=1_000 {
             display.tick(at(millis)).unwrap();
@@ -176,7 +180,7 @@ mod tests {
 
     #[test]
     fn a_builder_with_a_wrong_clock_does_not_shift_the_times() {
-        let (mut display, captured) = display(false, || Size { cols: 40, rows: 24 });
+        let (mut display, captured) = display(false, || TerminalSize { cols: 40, rows: 24 });
         display.update(Script::new().start("a", "RUN a", 3_600_000).update(), at(0)).unwrap();
         display.tick(at(2_500)).unwrap();
         assert!(captured.text().contains("[+] Building 2.5s (0/1)"), "{}", captured.text());
@@ -187,7 +191,7 @@ mod tests {
         use std::sync::atomic::{AtomicUsize, Ordering};
         static COLS: AtomicUsize = AtomicUsize::new(60);
         let (mut display, captured) =
-            display(false, || Size { cols: COLS.load(Ordering::Relaxed), rows: 24 });
+            display(false, || TerminalSize { cols: COLS.load(Ordering::Relaxed), rows: 24 });
         display.update(Script::new().start("a", "RUN a", 0).update(), at(0)).unwrap();
         COLS.store(30, Ordering::Relaxed);
         display.tick(at(100)).unwrap();

@@ -9,10 +9,10 @@ use crate::pipeline::error::PipelineError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DirError {
     #[error(transparent)]
-    Path(#[from] io::Error),
+    Io(#[from] io::Error),
     /// One of the two directories contains the other.
     #[error("{} {relation} the cache directory {}", path.display(), cache.display())]
-    Cache { path: PathBuf, relation: &'static str, cache: PathBuf },
+    ContainsCache { path: PathBuf, relation: &'static str, cache: PathBuf },
     #[error(transparent)]
     KeyFiles(#[from] KeyFileError),
     /// The user interrupted, and the work was undone.

@@ -11,10 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::context::{clean_path, glob};
-use crate::dockerfile::nearest;
+use crate::dockerfile::nearest_name;
 use crate::error_chain::chain;
 use crate::key::DirectoryInputs;
-use crate::requirements::{FileUse, Format, Found, View, is_requirements_name};
+use crate::requirements::{DependencyFile, DependencyFormat, ProjectFile, ProjectView, is_requirements_name};
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyFileError {
@@ -26,7 +26,7 @@ pub(crate) enum KeyFileError {
 
 /// A name or pattern for which there is no readable file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Missing {
+pub(super) struct MissingKeyFile {
     /// The name as typed, or the path of the file.
     pub(super) name: String,
     /// The reason why an existing file cannot be read.
@@ -35,7 +35,7 @@ pub(super) struct Missing {
     similar: Option<String>,
 }
 
-impl std::fmt::Display for Missing {
+impl std::fmt::Display for MissingKeyFile {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { name, reason, similar } = self;
         match reason {
@@ -53,25 +53,25 @@ pub(super) fn read(
     names: &[String],
     saved: &Path,
     inputs: &mut DirectoryInputs,
-) -> Result<Vec<Missing>, KeyFileError> {
+) -> Result<Vec<MissingKeyFile>, KeyFileError> {
     let (files, mut missing) = expand(names, saved)?;
     for path in files {
         let name = path.rsplit('/').next().unwrap_or(&path);
         let content = match std::fs::read(&path) {
             Ok(content) => content,
             Err(error) => {
-                missing.push(Missing { name: path, reason: Some(chain(&error)), similar: None });
+                missing.push(MissingKeyFile { name: path, reason: Some(chain(&error)), similar: None });
                 continue;
             }
         };
         if is_requirements_name(name) {
-            inputs.requirements.add(&[FileUse::requirements(path)], &WorkingDirectory);
+            inputs.requirements.add(&[DependencyFile::requirements(path)], &WorkingDirectory);
         } else {
             // Other text files may also be lists of requirements. Then the files that they include are part of the key
             // too.
             let extension = Path::new(&path).extension().and_then(|extension| extension.to_str());
             if matches!(extension, Some("txt" | "in")) {
-                inputs.requirements.add(&[FileUse::requirements(path.clone())], &WorkingDirectory);
+                inputs.requirements.add(&[DependencyFile::requirements(path.clone())], &WorkingDirectory);
             }
             inputs.files.insert(path, content);
         }
@@ -82,17 +82,20 @@ pub(super) fn read(
 /// The working directory, against which requirement files are resolved.
 struct WorkingDirectory;
 
-impl View for WorkingDirectory {
-    fn find(&self, path: &str, _: Option<&str>, _: Format) -> Vec<Found> {
+impl ProjectView for WorkingDirectory {
+    fn find(&self, path: &str, _: Option<&str>, _: DependencyFormat) -> Vec<ProjectFile> {
         let path = clean_path(path);
         // An unreadable file is treated as missing.
         let content = Path::new(&path).is_file().then(|| std::fs::read(&path).ok()).flatten();
-        content.into_iter().map(|content| Found { path: path.clone(), seen: path.clone(), content }).collect()
+        content
+            .into_iter()
+            .map(|content| ProjectFile { path: path.clone(), seen_path: path.clone(), content })
+            .collect()
     }
 }
 
 /// Returns the sorted files without duplicates, and the names that match no file.
-fn expand(names: &[String], saved: &Path) -> Result<(BTreeSet<String>, Vec<Missing>), KeyFileError> {
+fn expand(names: &[String], saved: &Path) -> Result<(BTreeSet<String>, Vec<MissingKeyFile>), KeyFileError> {
     let saved = clean_path(&saved.to_string_lossy());
     let mut files = BTreeSet::new();
     let mut missing = Vec::new();
@@ -106,16 +109,16 @@ fn expand(names: &[String], saved: &Path) -> Result<(BTreeSet<String>, Vec<Missi
                 Ok(found) if found.is_file() => _ = files.insert(path),
                 Ok(_) => {
                     let reason = Some("it is not a regular file".to_owned());
-                    missing.push(Missing { name: path, reason, similar: None });
+                    missing.push(MissingKeyFile { name: path, reason, similar: None });
                 }
                 Err(error)
                     if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
                 {
                     let similar = similar(&path);
-                    missing.push(Missing { name: name.clone(), reason: None, similar });
+                    missing.push(MissingKeyFile { name: name.clone(), reason: None, similar });
                 }
                 Err(error) => {
-                    missing.push(Missing { name: path, reason: Some(chain(&error)), similar: None });
+                    missing.push(MissingKeyFile { name: path, reason: Some(chain(&error)), similar: None });
                 }
             }
             continue;
@@ -126,10 +129,10 @@ fn expand(names: &[String], saved: &Path) -> Result<(BTreeSet<String>, Vec<Missi
         };
         let parts: Vec<&str> = relative.split('/').collect();
         let mut found = BTreeSet::new();
-        matching(Path::new(root), &parts, &saved, &mut found)
+        add_matching(Path::new(root), &parts, &saved, &mut found)
             .map_err(|_| KeyFileError::Pattern(name.clone()))?;
         if found.is_empty() {
-            missing.push(Missing { name: name.clone(), reason: None, similar: None });
+            missing.push(MissingKeyFile { name: name.clone(), reason: None, similar: None });
         }
         files.extend(found);
     }
@@ -144,12 +147,12 @@ fn similar(path: &str) -> Option<String> {
     let files = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_file()));
     let mut names: Vec<String> = files.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort_unstable();
-    let nearest = nearest(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
+    let nearest = nearest_name(path.file_name()?.to_str()?, names.iter().map(String::as_str))?;
     Some(directory.unwrap_or(Path::new("")).join(nearest).to_string_lossy().into_owned())
 }
 
 /// Adds the files below `directory` that match the parts of a pattern.
-fn matching(
+fn add_matching(
     directory: &Path,
     parts: &[&str],
     saved: &str,
@@ -157,9 +160,9 @@ fn matching(
 ) -> Result<(), glob::BadPattern> {
     let Some((part, rest)) = parts.split_first() else { return Ok(()) };
     if *part == "**" && !rest.is_empty() {
-        matching(directory, rest, saved, found)?;
+        add_matching(directory, rest, saved, found)?;
     } else if !glob::has_wildcards(part) {
-        return visit(&directory.join(part), rest, saved, found);
+        return add_path(&directory.join(part), rest, saved, found);
     }
     let listed = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
     // A directory that cannot be listed contains no key files.
@@ -173,25 +176,29 @@ fn matching(
         if *part == "**" {
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
             if is_directory && path.to_string_lossy() != *saved {
-                matching(&path, parts, saved, found)?;
+                add_matching(&path, parts, saved, found)?;
             } else if rest.is_empty() {
-                visit(&path, rest, saved, found)?;
+                add_path(&path, rest, saved, found)?;
             }
         } else if glob::matches(part, bytes)? {
-            visit(&path, rest, saved, found)?;
+            add_path(&path, rest, saved, found)?;
         }
     }
     Ok(())
 }
 
-fn visit(
+fn add_path(
     path: &Path,
     rest: &[&str],
     saved: &str,
     found: &mut BTreeSet<String>,
 ) -> Result<(), glob::BadPattern> {
     if !rest.is_empty() {
-        return if path.to_string_lossy() == *saved { Ok(()) } else { matching(path, rest, saved, found) };
+        return if path.to_string_lossy() == *saved {
+            Ok(())
+        } else {
+            add_matching(path, rest, saved, found)
+        };
     }
     if path.is_file()
         && let Some(path) = path.to_str()

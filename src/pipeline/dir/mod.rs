@@ -17,9 +17,9 @@ use super::error::PipelineError;
 use super::explain::inputs_of;
 use super::reporter::Reporter;
 use super::session::Session;
-use super::session::store::{keep_within, report_faults, send_unsent};
+use super::session::store::{evict_beyond_limits, report_faults, send_unsent};
 use super::transfers::transfer_to_its_end;
-use crate::archive::Index;
+use crate::archive::DirectoryIndex;
 use crate::digest::Digest;
 use crate::error_chain::chain;
 use crate::key::{DirectoryInputs, Input, difference, directory_key};
@@ -33,7 +33,7 @@ pub(crate) async fn save(
     session: &Session<'_>,
     reporter: Arc<dyn Reporter>,
 ) -> Result<DirReport, DirError> {
-    let job = Job::new(DirAction::Save, &settings.dir, session, reporter)?;
+    let job = DirJob::new(DirAction::Save, &settings.dir, session, reporter)?;
     let what = format!("saving {}", job.path());
     run(&what, job, session, move |job| save::run(&settings, job)).await
 }
@@ -43,16 +43,16 @@ pub(crate) async fn restore(
     session: &Session<'_>,
     reporter: Arc<dyn Reporter>,
 ) -> Result<DirReport, DirError> {
-    let job = Job::new(DirAction::Restore, &settings.dir, session, reporter)?;
+    let job = DirJob::new(DirAction::Restore, &settings.dir, session, reporter)?;
     let what = format!("restoring {}", job.path());
     run(&what, job, session, move |job| restore::run(&settings, job)).await
 }
 
 async fn run(
     what: &str,
-    mut job: Job,
+    mut job: DirJob,
     session: &Session<'_>,
-    work: impl FnOnce(&mut Job) -> Result<(), DirError> + Send + 'static,
+    work: impl FnOnce(&mut DirJob) -> Result<(), DirError> + Send + 'static,
 ) -> Result<DirReport, DirError> {
     let (meter, reporter) = (Arc::clone(&job.meter), Arc::clone(&job.reporter));
     let working = tokio::task::spawn_blocking(move || {
@@ -70,7 +70,7 @@ struct DirKey {
     missing: Vec<String>,
 }
 
-struct Job {
+struct DirJob {
     dir: DirSettings,
     absolute_path: PathBuf,
     key: DirKey,
@@ -78,14 +78,14 @@ struct Job {
     terms: StoreSettings,
     notes: Notes,
     /// The reason why nothing is saved, if saving is disabled.
-    saves_nothing: Option<&'static str>,
+    save_disabled: Option<&'static str>,
     meter: Arc<Meter>,
     report: DirReport,
     reporter: Arc<dyn Reporter>,
     started: Instant,
 }
 
-impl Job {
+impl DirJob {
     fn new(
         action: DirAction,
         dir: &DirSettings,
@@ -98,7 +98,7 @@ impl Job {
         if cache.starts_with(&absolute_path) || absolute_path.starts_with(&cache) {
             let relation = if cache.starts_with(&absolute_path) { "contains" } else { "is inside" };
             let (path, cache) = (dir.path.clone(), settings.cache_dir.clone());
-            return Err(DirError::Cache { path, relation, cache });
+            return Err(DirError::ContainsCache { path, relation, cache });
         }
         let mut inputs = DirectoryInputs {
             platform: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
@@ -117,7 +117,7 @@ impl Job {
             store: session.store()?,
             terms: settings.store.clone(),
             notes: settings.notes(),
-            saves_nothing: settings.saves_nothing(),
+            save_disabled: settings.reason_nothing_is_saved(),
             meter: Arc::default(),
             report,
             reporter,
@@ -146,22 +146,22 @@ impl Job {
     }
 
     /// Sends the entries that the remote did not receive during an outage, then evicts entries beyond the limits.
-    fn make_room(&mut self) {
+    fn maintain_store(&mut self) {
         let mut faults = send_unsent(&self.store, &*self.reporter);
-        faults.extend(keep_within(&self.store, &self.terms, &*self.reporter));
+        faults.extend(evict_beyond_limits(&self.store, &self.terms, &*self.reporter));
         self.report_faults(&faults);
     }
 
     /// Returns the index of the last save or restore of the directory.
-    fn index(&self) -> Option<Index> {
-        Index::decode(&self.notes.archive_index(&self.absolute_path)?)
+    fn index(&self) -> Option<DirectoryIndex> {
+        DirectoryIndex::decode(&self.notes.archive_index(&self.absolute_path)?)
     }
 
-    fn write_index(&mut self, index: &Index) {
-        if self.saves_nothing.is_some() {
+    fn write_index(&mut self, index: &DirectoryIndex) {
+        if self.save_disabled.is_some() {
             return;
         }
-        if let Err(error) = self.notes.keep_archive_index(&self.absolute_path, &index.encode()) {
+        if let Err(error) = self.notes.write_archive_index(&self.absolute_path, &index.encode()) {
             self.reporter.warn(&format!("{}; the next run has to read more", chain(&error)));
         }
     }
@@ -185,7 +185,7 @@ impl Job {
     /// Returns how the key differs from an entry's key: `requirements.txt changed since the entry of 2026-03-01`.
     fn difference(&self, entry: &Entry) -> Option<String> {
         let before = inputs_of(&entry.manifest.subject.inputs);
-        let brief = changes::brief(&difference(&before, &self.key.inputs))?;
+        let brief = changes::summary(&difference(&before, &self.key.inputs))?;
         let day = entry.manifest.created.strftime("%Y-%m-%d");
         Some(format!("{brief} since the entry of {day}"))
     }

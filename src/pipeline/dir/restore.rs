@@ -1,14 +1,14 @@
 //! Restores a directory from the store.
 
-use super::Job;
+use super::DirJob;
 use super::error::DirError;
 use super::report::{DirAmounts, DirOutcome};
-use crate::archive::{Fault, Options, RestoreError, UnlistedError, restore};
+use crate::archive::{ListingError, ListingFault, RestoreError, RestoreOptions, restore};
 use crate::error_chain::chain;
 use crate::plan::DirRestoreSettings;
 use crate::store::EntryKind;
 
-pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), DirError> {
+pub(super) fn run(settings: &DirRestoreSettings, job: &mut DirJob) -> Result<(), DirError> {
     let lacks_key = job.lacks_key();
     if lacks_key && !settings.fallback {
         return Ok(());
@@ -23,14 +23,14 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Di
         job.report.reason = Some(missing.unwrap_or_default() + &fault.unwrap_or_else(no_entry));
         return Ok(());
     };
-    let is_exact = found.exact && !lacks_key;
+    let is_exact = found.is_exact && !lacks_key;
     let difference = if is_exact { None } else { job.difference(&entry) };
     if !is_exact && !settings.fallback {
         job.report.reason = Some(difference.unwrap_or_else(|| "no entry has this key".to_owned()));
         return Ok(());
     }
     let index = job.index();
-    let options = Options { outside_links: settings.outside_links, index: index.as_ref() };
+    let options = RestoreOptions { outside_links: settings.outside_links, index: index.as_ref() };
     match restore(&job.store, &entry, &job.dir.path, options, &job.meter) {
         Ok(restored) => {
             job.report_faults(&restored.faults);
@@ -59,18 +59,18 @@ pub(super) fn run(settings: &DirRestoreSettings, job: &mut Job) -> Result<(), Di
     }
 }
 
-fn report_failure(job: &mut Job, error: &RestoreError) {
+fn report_failure(job: &mut DirJob, error: &RestoreError) {
     let reason = chain(error);
     let id = job.report.entry.as_deref().unwrap_or_default();
     let entry = format!("entry {}", &id[..id.len().min(12)]);
     match error {
-        RestoreError::Store(fault) | RestoreError::Unlisted(UnlistedError::Store(fault)) => {
+        RestoreError::Store(fault) | RestoreError::Unlisted(ListingError::Store(fault)) => {
             job.report_faults([fault]);
         }
-        RestoreError::Unlisted(UnlistedError::Refused(refused)) => {
+        RestoreError::Unlisted(ListingError::Refused(refused)) => {
             job.report.outcome = DirOutcome::Refused;
             let hint = match refused.fault {
-                Fault::LeadsOut(_) => "; --outside-links restores it anyway",
+                ListingFault::LeadsOut(_) => "; --outside-links restores it anyway",
                 _ => "",
             };
             job.reporter.warn(&format!("{entry} is refused: {refused}{hint}; nothing was restored"));
@@ -84,8 +84,8 @@ fn report_failure(job: &mut Job, error: &RestoreError) {
             );
         }
         RestoreError::Place(_)
-        | RestoreError::InTheWay(_)
-        | RestoreError::NoRoom { .. }
+        | RestoreError::DirectoryInTheWay(_)
+        | RestoreError::NoSpace { .. }
         | RestoreError::Interrupted => {
             job.report_problem("other", format!("{entry} cannot be restored: {reason}"));
         }

@@ -5,13 +5,13 @@ use std::io;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use super::Job;
+use super::DirJob;
 use super::error::DirError;
 use super::report::DirOutcome;
 use crate::amounts::{count, size};
 use crate::archive::{
-    Base, Destination, Reason, SaveError, Shrunk, Walked, read_listing, remove_stale, save, shrunk, trim,
-    walk,
+    BaseEntry, DirectoryDestination, LeftOutReason, SaveError, ShrinkReason, WalkedDirectory, check_shrink,
+    read_listing, remove_stale, save, trim, walk,
 };
 use crate::error_chain::chain;
 use crate::pipeline::explain::key_inputs;
@@ -20,8 +20,8 @@ use crate::store::{Entry, EntryKind, Subject};
 
 const MAX_NAMES: usize = 5;
 
-pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirError> {
-    if let Some(reason) = job.saves_nothing {
+pub(super) fn run(settings: &DirSaveSettings, job: &mut DirJob) -> Result<(), DirError> {
+    if let Some(reason) = job.save_disabled {
         job.report.reason = Some(reason.to_owned());
         return Ok(());
     }
@@ -40,32 +40,33 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
     let found = job.store.find(EntryKind::Dir, &job.dir.family, job.key.digest, true);
     job.report_faults(&found.faults);
     let before = found.entry.as_ref().map(|entry| entry.manifest.subject.bytes);
-    if let Some(shrunk) = shrunk(opened.as_ref().map(|(_, walked)| walked), before)
+    if let Some(shrunk) = check_shrink(opened.as_ref().map(|(_, walked)| walked), before)
         && !settings.allow_shrink
     {
-        refuse(job, &shrunk);
+        refuse_shrunk(job, &shrunk);
         return Ok(());
     }
     let Some((root, mut walked)) = opened else {
-        not_saved(job, &Shrunk::Missing.to_string(), "");
+        refuse_save(job, &ShrinkReason::Missing.to_string(), "");
         return Ok(());
     };
-    let unreadable = walked.left_out.iter().find(|left_out| !matches!(left_out.reason, Reason::Kind(_)));
+    let unreadable =
+        walked.left_out.iter().find(|left_out| !matches!(left_out.reason, LeftOutReason::Kind(_)));
     if let Some(unreadable) = unreadable {
-        incomplete(job, &unreadable.to_string());
+        refuse_incomplete(job, &unreadable.to_string());
         return Ok(());
     }
     let trimmed = leave_out(settings, job, &root, &mut walked);
     if trimmed && walked.bytes() == 0 {
         let reason = "it is larger than --max-size, and it cannot be reduced by leaving out files";
-        not_saved(job, reason, "");
+        refuse_save(job, reason, "");
         return Ok(());
     }
-    let base = base(job, found.entry);
+    let base = base_entry(job, found.entry);
     if let Some(base) = &base
         && is_current(job, base)
-        && base.is_all(&walked)
-        && job.store.is_everywhere(&base.entry)
+        && base.has_same_content(&walked)
+        && job.store.is_in_all_stores(&base.entry)
     {
         job.report_faults(&job.store.touch(&base.entry).err());
         job.report.outcome = DirOutcome::Unchanged;
@@ -75,8 +76,12 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
         return Ok(());
     }
     let replaces = before.filter(|_| !settings.allow_shrink && !trimmed);
-    let destination =
-        Destination { family: &job.dir.family, key: job.key.digest, subject: subject(job), replaces };
+    let destination = DirectoryDestination {
+        family: &job.dir.family,
+        key: job.key.digest,
+        subject: subject(job),
+        replaces,
+    };
     match save(&job.store, &root, walked, base.as_ref(), destination, &job.meter) {
         Ok(saved) => {
             warn_of_left_out(job, &saved.left_out);
@@ -88,14 +93,14 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
             amounts.added_bytes = saved.saved.added_bytes;
             job.report.outcome = DirOutcome::Saved;
             job.set_entry(&saved.saved.entry);
-            job.make_room();
+            job.maintain_store();
         }
         Err(SaveError::Interrupted) => return Err(DirError::Interrupted("saved")),
         Err(SaveError::Shrunk { shrunk, left_out }) => {
             warn_of_left_out(job, &left_out);
-            refuse(job, &shrunk);
+            refuse_shrunk(job, &shrunk);
         }
-        Err(SaveError::Incomplete(left_out)) => incomplete(job, &left_out.to_string()),
+        Err(SaveError::Incomplete(left_out)) => refuse_incomplete(job, &left_out.to_string()),
         Err(error) => {
             job.report.reason = Some(chain(&error));
             match &error {
@@ -108,26 +113,26 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut Job) -> Result<(), DirEr
 }
 
 /// Reports that the entry is not replaced because the directory has become much smaller.
-fn refuse(job: &mut Job, shrunk: &Shrunk) {
-    let hint = if *shrunk == Shrunk::Missing { "" } else { "; --allow-shrink saves it anyway" };
-    not_saved(job, &shrunk.to_string(), hint);
+fn refuse_shrunk(job: &mut DirJob, shrunk: &ShrinkReason) {
+    let hint = if *shrunk == ShrinkReason::Missing { "" } else { "; --allow-shrink saves it anyway" };
+    refuse_save(job, &shrunk.to_string(), hint);
 }
 
-fn not_saved(job: &mut Job, reason: &str, hint: &str) {
+fn refuse_save(job: &mut DirJob, reason: &str, hint: &str) {
     job.report.outcome = DirOutcome::Refused;
     job.report.reason = Some(reason.to_owned());
     job.reporter.warn(&format!("{} is not saved: {reason}{hint}", job.path()));
 }
 
 /// Reports that a file cannot be read. The entry could be useless without it.
-fn incomplete(job: &mut Job, reason: &str) {
+fn refuse_incomplete(job: &mut DirJob, reason: &str) {
     job.report.outcome = DirOutcome::Refused;
     job.report.reason = Some(reason.to_owned());
     job.report_problem("other", format!("{} is not saved: {reason}", job.path()));
 }
 
 /// Returns the directory and its content, or `None` if it does not exist.
-fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
+fn open(job: &DirJob) -> io::Result<Option<(Dir, WalkedDirectory)>> {
     let root = match Dir::open_ambient_dir(&job.dir.path, ambient_authority()) {
         Ok(root) => root,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -140,10 +145,10 @@ fn open(job: &Job) -> io::Result<Option<(Dir, Walked)>> {
 
 /// Leaves out files until the entry is within the size limit, and reports these and special files. Returns `true` if
 /// the directory was too large.
-fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut Walked) -> bool {
+fn leave_out(settings: &DirSaveSettings, job: &mut DirJob, root: &Dir, walked: &mut WalkedDirectory) -> bool {
     let mut is_trimmed = false;
     job.report.amounts.skipped += walked.left_out.len() as u64;
-    if let Some((named, more)) = named(&walked.left_out) {
+    if let Some((named, more)) = first_names(&walked.left_out) {
         job.reporter.note(&format!("not saved: {named}{more}\n"));
     }
     if let Some(limit) = settings.max_size {
@@ -161,7 +166,7 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
         }
     }
     let outside = walked.outside_links();
-    if let Some((named, more)) = named(&outside) {
+    if let Some((named, more)) = first_names(&outside) {
         job.reporter.note(&format!(
             "links that lead out of the directory: {named}{more}; restoring the entry requires --outside-links\n"
         ));
@@ -169,15 +174,15 @@ fn leave_out(settings: &DirSaveSettings, job: &mut Job, root: &Dir, walked: &mut
     is_trimmed
 }
 
-fn warn_of_left_out(job: &mut Job, left_out: &[impl ToString]) {
+fn warn_of_left_out(job: &mut DirJob, left_out: &[impl ToString]) {
     job.report.amounts.skipped += left_out.len() as u64;
-    if let Some((named, more)) = named(left_out) {
+    if let Some((named, more)) = first_names(left_out) {
         job.report_problem("other", format!("left out of the entry: {named}{more}"));
     }
 }
 
 /// Returns the first few names and the number of others.
-fn named(all: &[impl ToString]) -> Option<(String, String)> {
+fn first_names(all: &[impl ToString]) -> Option<(String, String)> {
     let first: Vec<String> = all.iter().take(MAX_NAMES).map(ToString::to_string).collect();
     let more = all.len() - first.len();
     let more = if more > 0 { format!(", and {more} more") } else { String::new() };
@@ -185,14 +190,14 @@ fn named(all: &[impl ToString]) -> Option<(String, String)> {
 }
 
 /// Returns the entry that the directory was last saved to or restored from, if the entry still exists.
-fn base(job: &mut Job, newest: Option<Entry>) -> Option<Base> {
+fn base_entry(job: &mut DirJob, newest: Option<Entry>) -> Option<BaseEntry> {
     let index = job.index()?;
     let entry = newest.filter(|entry| entry.id == index.entry).or_else(|| {
         let found = job.store.find(EntryKind::Dir, &index.family, index.key, false);
         found.entry.filter(|entry| entry.id == index.entry)
     })?;
     match read_listing(&job.store, &entry, true) {
-        Ok(listing) => Some(Base { entry, listing, index }),
+        Ok(listing) => Some(BaseEntry { entry, listing, index }),
         Err(error) => {
             job.report_problem("damaged", format!("{}; all files are read", chain(&error)));
             None
@@ -200,13 +205,13 @@ fn base(job: &mut Job, newest: Option<Entry>) -> Option<Base> {
     }
 }
 
-fn is_current(job: &Job, base: &Base) -> bool {
+fn is_current(job: &DirJob, base: &BaseEntry) -> bool {
     let address = &base.entry.manifest.address;
     address.key == job.key.digest
         && address.family == job.dir.family
         && address.lane == *job.store.lanes().own()
 }
 
-fn subject(job: &Job) -> Subject {
+fn subject(job: &DirJob) -> Subject {
     Subject { title: job.path(), inputs: key_inputs(&job.key.inputs), ..Subject::default() }
 }

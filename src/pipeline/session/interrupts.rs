@@ -14,13 +14,13 @@ use crate::pipeline::error::PipelineError;
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupts {
     count: watch::Receiver<u32>,
-    seen: u32,
+    returned: u32,
     /// The number of interrupts that any receiver has handled.
-    noticed: Arc<AtomicU32>,
+    handled: Arc<AtomicU32>,
 }
 
 /// The time after which an interrupt that no receiver handles ends the command.
-const PATIENCE: Duration = Duration::from_secs(1);
+const UNHANDLED_LIMIT: Duration = Duration::from_secs(1);
 
 impl Interrupts {
     /// Starts to watch the signals. If they cannot be watched, they end the process as usual.
@@ -41,7 +41,7 @@ impl Interrupts {
             std::future::pending::<()>().await;
             drop(counter);
         });
-        Self { count, seen: 0, noticed: Arc::default() }
+        Self { count, returned: 0, handled: Arc::default() }
     }
 
     /// Returns a receiver of this many interrupts and no further ones.
@@ -50,45 +50,48 @@ impl Interrupts {
         let (counter, count) = watch::channel(interrupts);
         // Keep the channel open, as in a process.
         std::mem::forget(counter);
-        Self { count, seen: 0, noticed: Arc::default() }
+        Self { count, returned: 0, handled: Arc::default() }
     }
 
     /// Returns `true` if there was an interrupt that [`next`](Self::next) has not returned.
-    pub(crate) fn has_come(&self) -> bool {
+    pub(crate) fn is_pending(&self) -> bool {
         let count = *self.count.borrow();
-        if count > self.seen {
-            self.noticed.fetch_max(count, Ordering::Relaxed);
+        if count > self.returned {
+            self.handled.fetch_max(count, Ordering::Relaxed);
         }
-        count > self.seen
+        count > self.returned
     }
 
     pub(crate) async fn next(&mut self) {
-        let seen = self.seen;
+        let seen = self.returned;
         if self.count.wait_for(|count| *count > seen).await.is_err() {
             // The runtime is shutting down.
             std::future::pending::<()>().await;
         }
-        self.seen += 1;
-        self.noticed.fetch_max(self.seen, Ordering::Relaxed);
+        self.returned += 1;
+        self.handled.fetch_max(self.returned, Ordering::Relaxed);
     }
 
     /// Waits for an interrupt that no other receiver handles within a second, or for a second interrupt.
-    pub(crate) async fn unnoticed(&mut self) {
+    pub(crate) async fn unhandled(&mut self) {
         loop {
-            let noticed = self.noticed.load(Ordering::Relaxed);
+            let noticed = self.handled.load(Ordering::Relaxed);
             if self.count.wait_for(|count| *count > noticed).await.is_err() {
                 std::future::pending::<()>().await;
             }
             let again = self.count.wait_for(|count| *count > noticed + 1);
-            drop(tokio::time::timeout(PATIENCE, again).await);
-            if self.noticed.load(Ordering::Relaxed) <= noticed {
+            drop(tokio::time::timeout(UNHANDLED_LIMIT, again).await);
+            if self.handled.load(Ordering::Relaxed) <= noticed {
                 return;
             }
         }
     }
 
     /// Runs `work` until the first interrupt.
-    pub(crate) async fn bound<T>(mut self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
+    pub(crate) async fn run_until_interrupt<T>(
+        mut self,
+        work: impl Future<Output = T>,
+    ) -> Result<T, PipelineError> {
         tokio::select! {
             // Work that handles the interrupt itself can also clean up.
             biased;
@@ -105,15 +108,15 @@ mod tests {
     #[tokio::test]
     async fn an_interrupt_between_two_stages_ends_the_second_stage() {
         let (counter, count) = watch::channel(0);
-        let interrupts = Interrupts { count, seen: 0, noticed: Arc::default() };
-        assert!(interrupts.clone().bound(std::future::ready(())).await.is_ok());
+        let interrupts = Interrupts { count, returned: 0, handled: Arc::default() };
+        assert!(interrupts.clone().run_until_interrupt(std::future::ready(())).await.is_ok());
         counter.send_modify(|count| *count += 1);
         let endless = std::future::pending::<()>();
-        assert!(interrupts.clone().bound(endless).await.is_err());
+        assert!(interrupts.clone().run_until_interrupt(endless).await.is_err());
         // The first interrupt is handled, so `next` waits for the second one.
         let mut handled = interrupts.clone();
         handled.next().await;
-        assert!(interrupts.has_come() && !handled.has_come());
+        assert!(interrupts.is_pending() && !handled.is_pending());
         assert!(tokio::time::timeout(Duration::from_millis(50), handled.next()).await.is_err());
         counter.send_modify(|count| *count += 1);
         handled.next().await;
@@ -122,17 +125,17 @@ mod tests {
     #[tokio::test]
     async fn an_interrupt_that_no_receiver_handles_ends_the_command() {
         let (counter, count) = watch::channel(0);
-        let interrupts = Interrupts { count, seen: 0, noticed: Arc::default() };
+        let interrupts = Interrupts { count, returned: 0, handled: Arc::default() };
         let mut listener = interrupts.clone();
         let listening = tokio::spawn(async move { listener.next().await });
         let mut command = interrupts.clone();
         counter.send_modify(|count| *count += 1);
         assert!(
-            tokio::time::timeout(PATIENCE * 2, command.unnoticed()).await.is_err(),
+            tokio::time::timeout(UNHANDLED_LIMIT * 2, command.unhandled()).await.is_err(),
             "the interrupt was handled"
         );
         listening.await.unwrap();
         counter.send_modify(|count| *count += 1);
-        tokio::time::timeout(PATIENCE * 2, command.unnoticed()).await.unwrap();
+        tokio::time::timeout(UNHANDLED_LIMIT * 2, command.unhandled()).await.unwrap();
     }
 }

@@ -1,6 +1,6 @@
 //! The resources of one run of larder, each opened once: engines, the store, and the user's interrupts.
 
-mod connecting;
+mod connect;
 pub(crate) mod interrupts;
 pub(crate) mod store;
 
@@ -8,13 +8,13 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use self::connecting::connect;
+use self::connect::connect;
 use self::interrupts::Interrupts;
-use self::store::Opened;
-use super::bases::BaseLookup;
+use self::store::OpenStore;
+use super::base_lookup::BaseLookup;
 use super::error::PipelineError;
 use super::inputs::Inputs;
-use super::known_builder::{KnownBuilder, UnknownBuilder};
+use super::known_builder::{KnownBuilder, KnownBuilderError};
 use super::registries::Registries;
 use super::reporter::Reporter;
 use crate::buildkit::{Ability, Client, ConnectError, EngineProduct, Worker};
@@ -30,18 +30,18 @@ use crate::store::Store;
 #[derive(Clone)]
 pub(crate) struct Session<'a> {
     pub(crate) settings: &'a JobSettings,
-    shared: Arc<Shared>,
+    shared: Arc<SharedState>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct SharedState {
     interrupts: OnceLock<Interrupts>,
-    store: Mutex<Option<Opened>>,
-    connections: Mutex<Vec<(Endpoint, Connecting)>>,
+    store: Mutex<Option<OpenStore>>,
+    connections: Mutex<Vec<(Endpoint, PendingConnection)>>,
 }
 
 /// A connection that the first caller opens and other callers wait for.
-type Connecting = Arc<OnceCell<Result<Arc<EngineConnection>, PipelineError>>>;
+type PendingConnection = Arc<OnceCell<Result<Arc<EngineConnection>, PipelineError>>>;
 
 impl<'a> Session<'a> {
     pub(crate) fn new(settings: &'a JobSettings) -> Self {
@@ -57,7 +57,7 @@ impl<'a> Session<'a> {
     }
 
     /// Returns the same session with different settings, for example those of a different engine.
-    pub(crate) fn on<'b>(&self, settings: &'b JobSettings) -> Session<'b>
+    pub(crate) fn with_settings<'b>(&self, settings: &'b JobSettings) -> Session<'b>
     where
         'a: 'b,
     {
@@ -75,16 +75,16 @@ impl<'a> Session<'a> {
         if let Some(opened) = &*opened {
             return Ok(opened.store.clone());
         }
-        let new = Opened::open(self.settings)?;
+        let new = OpenStore::open(self.settings)?;
         Ok(opened.insert(new).store.clone())
     }
 
     /// Returns the location of the remote store and its first fault, if it had one.
     pub(crate) fn remote_fault(&self) -> Option<(String, String)> {
-        self.opened().as_ref().and_then(Opened::remote_fault)
+        self.opened().as_ref().and_then(OpenStore::remote_fault)
     }
 
-    fn opened(&self) -> MutexGuard<'_, Option<Opened>> {
+    fn opened(&self) -> MutexGuard<'_, Option<OpenStore>> {
         self.shared.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,17 +117,17 @@ impl<'a> Session<'a> {
         self.connecting(endpoint).get_or_init(connecting).await.clone()
     }
 
-    fn connecting(&self, endpoint: &Endpoint) -> Connecting {
+    fn connecting(&self, endpoint: &Endpoint) -> PendingConnection {
         let mut connections = self.connections();
         if let Some((_, known)) = connections.iter().find(|(known, _)| known == endpoint) {
             return Arc::clone(known);
         }
-        let new = Connecting::default();
+        let new = PendingConnection::default();
         connections.push((endpoint.clone(), Arc::clone(&new)));
         new
     }
 
-    fn connections(&self) -> MutexGuard<'_, Vec<(Endpoint, Connecting)>> {
+    fn connections(&self) -> MutexGuard<'_, Vec<(Endpoint, PendingConnection)>> {
         self.shared.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -149,7 +149,7 @@ impl EngineConnection {
         let engine = match client.product() {
             EngineProduct::Docker { api, .. } => {
                 let engine = Engine::new(client.endpoint(), (api.major, api.minor));
-                Some(engine.map_err(|error| PipelineError::Machine(chain(&error)))?)
+                Some(engine.map_err(|error| PipelineError::Resource(chain(&error)))?)
             }
             EngineProduct::Buildkitd => None,
         };
@@ -185,7 +185,7 @@ impl EngineConnection {
     pub(crate) async fn platform(&self) -> Result<String, ConnectError> {
         match &self.client {
             Ok(client) => client.worker().await.map(Worker::platform),
-            Err(_) => Ok(platform::own()),
+            Err(_) => Ok(platform::local_container_platform()),
         }
     }
 
@@ -202,7 +202,7 @@ impl EngineConnection {
     pub(crate) async fn known_builder<'a>(
         &'a self,
         notes: &'a Notes,
-    ) -> Result<KnownBuilder<'a>, UnknownBuilder> {
+    ) -> Result<KnownBuilder<'a>, KnownBuilderError> {
         let query = || async { KnownBuilder::identity(self.client()?, self.engine.as_ref()).await };
         let identity = self.builder.get_or_try_init(query).await?;
         Ok(KnownBuilder::new(identity, self.engine.as_ref(), notes)?)
@@ -213,7 +213,7 @@ impl EngineConnection {
         let query = || async {
             match &self.engine {
                 // Engines that do not support attestations only have graph drivers.
-                Some(engine) if self.client()?.product().can(Ability::Attestations) => {
+                Some(engine) if self.client()?.product().supports(Ability::Attestations) => {
                     Ok(engine.image_store().await?)
                 }
                 _ => Ok(ImageStore::GraphDriver),

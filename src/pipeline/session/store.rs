@@ -10,24 +10,24 @@ use crate::error_chain::chain;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::reporter::Reporter;
 use crate::plan::{JobSettings, StoreSettings};
-use crate::store::backend::{Backend, Directory, Fused, Reason};
-use crate::store::{FaultRecord, LAYOUT, Place, Sent, Store, StoreError, Terms};
+use crate::store::backend::{Backend, DirectoryBackend, FaultReason, FusedBackend};
+use crate::store::{FaultRecord, LAYOUT, SendReport, Store, StoreError, StoreLocation, StoreOptions};
 
 /// The open store and its remote. A remote that fails is not used for the rest of the process.
-pub(super) struct Opened {
+pub(super) struct OpenStore {
     pub(super) store: Store,
-    remote: Option<Arc<Fused>>,
+    remote: Option<Arc<FusedBackend>>,
 }
 
-impl Opened {
+impl OpenStore {
     pub(super) fn open(settings: &JobSettings) -> Result<Self, PipelineError> {
-        let local = Arc::new(Directory::new(&settings.cache_dir.join(LAYOUT)));
-        let remote = settings.store.remote.as_ref().map(|(url, how)| url.below(LAYOUT).open(how)).transpose();
+        let local = Arc::new(DirectoryBackend::new(&settings.cache_dir.join(LAYOUT)));
+        let remote = settings.store.remote.as_ref().map(|(url, how)| url.join(LAYOUT).open(how)).transpose();
         let remote = remote.map_err(|error| PipelineError::Remote(Arc::new(error)))?;
-        let remote = remote.map(|remote| Arc::new(Fused::new(remote)));
+        let remote = remote.map(|remote| Arc::new(FusedBackend::new(remote)));
         let backend = remote.clone().map(|remote| remote as Arc<dyn Backend>);
-        let read_only = settings.saves_nothing().is_some();
-        let store = Store::new(local, backend, Terms { read_only, ..settings.store.terms.clone() });
+        let read_only = settings.reason_nothing_is_saved().is_some();
+        let store = Store::new(local, backend, StoreOptions { read_only, ..settings.store.terms.clone() });
         Ok(Self { store, remote })
     }
 
@@ -40,20 +40,20 @@ impl Opened {
 
 /// Returns `true` if a fault should be reported. Each fault is reported once per run, even if it concerns many objects.
 /// That a remote is no longer used after a fault is not reported.
-pub(crate) fn is_news(fault: &StoreError) -> bool {
+pub(crate) fn should_report(fault: &StoreError) -> bool {
     static REPORTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let what = match fault {
         StoreError::Backend(error) => format!("{}: {}", error.place, chain(error.source.as_ref())),
         fault => chain(fault),
     };
     let mut reported = REPORTED.lock().unwrap_or_else(PoisonError::into_inner);
-    fault.reason() != Reason::GivenUp && reported.insert(what)
+    fault.reason() != FaultReason::GivenUp && reported.insert(what)
 }
 
 /// Sends the entries that earlier saves could not send to the remote, and reports them. Returns the faults.
 pub(crate) fn send_unsent(store: &Store, reporter: &dyn Reporter) -> Vec<StoreError> {
-    let Sent { carried, faults } = store.send_unsent();
-    if let (1.., Some(place)) = (carried.entries, store.place(Place::Remote)) {
+    let SendReport { carried, faults } = store.send_unsent();
+    if let (1.., Some(place)) = (carried.entries, store.place(StoreLocation::Remote)) {
         let (entries, bytes) = (count(carried.entries, "entry", "entries"), size(carried.bytes));
         reporter.note(&format!("sent {entries} that {place} lacked since an earlier run: {bytes}\n"));
     }
@@ -61,12 +61,12 @@ pub(crate) fn send_unsent(store: &Store, reporter: &dyn Reporter) -> Vec<StoreEr
 }
 
 /// Evicts entries beyond the limits after a save, and reports them. Returns the faults.
-pub(crate) fn keep_within(
+pub(crate) fn evict_beyond_limits(
     store: &Store,
     settings: &StoreSettings,
     reporter: &dyn Reporter,
 ) -> Vec<StoreError> {
-    let (swept, faults) = store.keep_within(settings.limits, settings.remote_limits, Timestamp::now());
+    let (swept, faults) = store.enforce_limits(settings.limits, settings.remote_limits, Timestamp::now());
     let entries: usize = swept.iter().map(|swept| swept.evicted.len()).sum();
     if entries > 0 {
         let bytes = size(swept.iter().map(|swept| swept.freed_bytes).sum::<u64>());
@@ -85,7 +85,7 @@ pub(crate) fn report_faults<'f>(
 ) -> Vec<FaultRecord> {
     let report = |fault: &StoreError| {
         let message = chain(fault);
-        if is_news(fault) {
+        if should_report(fault) {
             reporter.warn(&message);
         }
         FaultRecord { reason: fault.reason().to_string(), message }
@@ -94,6 +94,6 @@ pub(crate) fn report_faults<'f>(
 }
 
 /// Warns of the faults that should be reported.
-pub(crate) fn warn_of(faults: &[StoreError], reporter: &dyn Reporter) {
+pub(crate) fn warn_of_faults(faults: &[StoreError], reporter: &dyn Reporter) {
     drop(report_faults(faults, reporter));
 }

@@ -5,18 +5,18 @@ use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
-use super::Purpose;
+use super::BuildPurpose;
 use super::job::Job;
 use super::lookup::Lookup;
 use crate::engine::Image;
 use crate::images::SavedImage;
 use crate::key::{CacheKey, Input, InputKind};
-use crate::ledger::{self, KeptRecord, millis};
+use crate::ledger::{self, ArchivedImageRecord, millis};
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::explain::key_inputs;
 use crate::pipeline::keys::BuildKeys;
-use crate::pipeline::reporter::Event;
-use crate::pipeline::session::store::{keep_within, send_unsent};
+use crate::pipeline::reporter::BuildEvent;
+use crate::pipeline::session::store::{evict_beyond_limits, send_unsent};
 use crate::pipeline::transfers::transfer;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Meter, Subject};
@@ -26,14 +26,14 @@ use crate::tiers::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest,
 /// store reads the inputs.
 const MAX_INPUTS: usize = 500;
 
-pub(super) struct Archiving {
+pub(super) struct ArchiveTask {
     key: CacheKey,
     task: JoinHandle<Result<SavedImage, ArchiveError>>,
     meter: Arc<Meter>,
     started: Instant,
 }
 
-impl Drop for Archiving {
+impl Drop for ArchiveTask {
     fn drop(&mut self) {
         // No one waits for the result any more.
         self.meter.stop();
@@ -49,23 +49,23 @@ impl Job<'_> {
     }
 
     /// Returns `true` if an earlier run was interrupted while it archived the image of these keys.
-    pub(super) fn was_archiving(&self, keys: &BuildKeys) -> bool {
+    pub(super) fn was_archiving_interrupted(&self, keys: &BuildKeys) -> bool {
         // A read fault was reported when the engine's image was looked up.
         self.notes.image(keys.keys.image).ok().flatten().is_some_and(|entry| entry.archiving)
     }
 
     /// Returns `true` if `--enable-cache` was given on the command line and the store has no image of these keys.
     pub(super) async fn lacks_archive(&self, keys: &BuildKeys) -> Result<bool, PipelineError> {
-        if self.build.tiers.archive_request != ArchiveRequest::Typed
+        if self.build.tiers.archive_request != ArchiveRequest::CommandLine
             || !self.build.tiers.archive
-            || self.faults.is_cache_down()
+            || self.faults.is_cache_unusable()
         {
             return Ok(false);
         }
         let (Some(tier), Some(platform)) = (self.archive_tier().await?, keys.sole_platform()) else {
             return Ok(false);
         };
-        Ok(!tier.has(keys.keys.image, platform).await)
+        Ok(!tier.contains(keys.keys.image, platform).await)
     }
 
     /// Returns the archive policy for an image that is, or is not, in a registry under its key.
@@ -86,14 +86,14 @@ impl Job<'_> {
         (keys, id): (&BuildKeys, &str),
         lookup: &Lookup,
         is_in_registry: bool,
-    ) -> Result<Option<Archiving>, PipelineError> {
+    ) -> Result<Option<ArchiveTask>, PipelineError> {
         let (Some(engine), Some(platform)) = (self.engine(), keys.sole_platform()) else { return Ok(None) };
-        if !self.build.tiers.archive || self.faults.is_cache_down() {
+        if !self.build.tiers.archive || self.faults.is_cache_unusable() {
             return Ok(None);
         }
         let replaces_archived = lookup.replaces_images(self)
             && match self.archive_tier().await? {
-                Some(tier) => tier.has(keys.keys.image, platform).await,
+                Some(tier) => tier.contains(keys.keys.image, platform).await,
                 None => false,
             };
         if !self.should_archive(ArchivePolicy { replaces_archived, ..self.archive_policy(is_in_registry) }) {
@@ -115,9 +115,9 @@ impl Job<'_> {
         image: Image,
         keys: &BuildKeys,
         lookup: &Lookup,
-    ) -> Result<Option<Archiving>, PipelineError> {
+    ) -> Result<Option<ArchiveTask>, PipelineError> {
         let Some(platform) = keys.sole_platform().map(str::to_owned) else { return Ok(None) };
-        if self.settings.saves_nothing().is_some() {
+        if self.settings.reason_nothing_is_saved().is_some() {
             return Ok(None);
         }
         let Some(tier) = self.archive_tier().await? else { return Ok(None) };
@@ -135,7 +135,7 @@ impl Job<'_> {
         let meter = Arc::new(Meter::default());
         let counter = Arc::clone(&meter);
         let saving = async move { tier.save(key, &platform, &image, subject, without_reuse, &counter).await };
-        Ok(Some(Archiving { key, task: tokio::spawn(saving), meter, started: Instant::now() }))
+        Ok(Some(ArchiveTask { key, task: tokio::spawn(saving), meter, started: Instant::now() }))
     }
 
     /// Returns `true` if the image should be archived. Reports an image that is not archived because earlier archived
@@ -144,7 +144,7 @@ impl Job<'_> {
         // A fault of the ledger is reported when the build is written to it.
         let builds = || ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
         let decision = policy.decide(builds);
-        if decision == ArchiveDecision::Unused {
+        if decision == ArchiveDecision::SkipUnused {
             self.reporter.note(
                 "the image is not archived: none of the last images archived here was used again (--enable-cache archives it)\n",
             );
@@ -153,10 +153,10 @@ impl Job<'_> {
     }
 
     /// Sends missing entries to the remote, and evicts entries beyond the store's limits.
-    pub(super) fn settle_store(&self) -> Result<(), PipelineError> {
+    pub(super) fn maintain_store(&self) -> Result<(), PipelineError> {
         let store = self.session.store()?;
         let mut faults = send_unsent(&store, self.reporter);
-        faults.extend(keep_within(&store, &self.settings.store, self.reporter));
+        faults.extend(evict_beyond_limits(&store, &self.settings.store, self.reporter));
         faults.iter().try_for_each(|fault| self.faults.report(fault))
     }
 
@@ -169,19 +169,19 @@ impl Job<'_> {
             let file = InputKind::File.name();
             inputs.retain(|input| input.kind != file);
         }
-        let Purpose { run, nodes, .. } = self.purpose.clone();
+        let BuildPurpose { run, nodes, .. } = self.purpose.clone();
         let run = run.filter(|run| !run.flags.is_empty() || !run.command.is_empty());
         Subject { title, tags, nodes, run, inputs, ..Subject::default() }
     }
 }
 
 #[derive(Default)]
-pub(super) struct Archived {
-    pub(super) record: Option<KeptRecord>,
+pub(super) struct ArchiveOutcome {
+    pub(super) record: Option<ArchivedImageRecord>,
     pub(super) entry: Option<Entry>,
 }
 
-impl Archived {
+impl ArchiveOutcome {
     /// Finds the entry of an image that the engine has, or archives the image.
     pub(super) async fn find(
         &mut self,
@@ -204,7 +204,7 @@ impl Archived {
     pub(super) async fn finish(
         &mut self,
         job: &Job<'_>,
-        archiving: Option<Archiving>,
+        archiving: Option<ArchiveTask>,
     ) -> Result<(), PipelineError> {
         let Some(mut archiving) = archiving else { return Ok(()) };
         let meter = Arc::clone(&archiving.meter);
@@ -216,16 +216,16 @@ impl Archived {
             Ok(Err(error)) => return job.faults.report(&error),
             Err(error) => return job.faults.report(&error),
         };
-        let record = KeptRecord {
+        let record = ArchivedImageRecord {
             entry: saved.saved.entry.short_id(),
             bytes: saved.bytes,
             added_bytes: saved.saved.added_bytes,
             millis: millis(archiving.started.elapsed()),
         };
-        job.reporter.report(&Event::Archived(&record));
+        job.reporter.report(&BuildEvent::Archived(&record));
         self.record = Some(record);
         self.entry = Some(saved.saved.entry);
         saved.saved.faults.iter().try_for_each(|fault| job.faults.report(fault))?;
-        job.settle_store()
+        job.maintain_store()
     }
 }

@@ -3,15 +3,15 @@
 use std::io;
 
 use super::job::Job;
-use super::prefix::Prefixes;
+use super::prefix::PrefixLookup;
 use crate::buildkit::SolveError;
-use crate::dockerfile::{Cut, Dockerfile, InstructionKind, Resolution, Source, prefix_text};
+use crate::dockerfile::{Cut, Dockerfile, InstructionKind, Resolution, Source, truncate_to_prefix};
 use crate::key::PrefixKey;
 use crate::pipeline::keys::BuildKeys;
 use crate::registry::{CutBase, CutImage, PrefixError};
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum CutError {
+pub(super) enum CutImageError {
     #[error(transparent)]
     Solve(Box<SolveError>),
     #[error(transparent)]
@@ -22,7 +22,7 @@ pub(super) enum CutError {
     NotLocal,
 }
 
-impl From<SolveError> for CutError {
+impl From<SolveError> for CutImageError {
     fn from(error: SolveError) -> Self {
         Self::Solve(Box::new(error))
     }
@@ -30,28 +30,32 @@ impl From<SolveError> for CutError {
 
 impl Job<'_> {
     /// Returns the Dockerfile up to the cut, as it was built, and the index of the stage that contains the cut.
-    pub(super) fn cut_text(&self, key: &PrefixKey, prefixes: &Prefixes) -> Result<(String, usize), CutError> {
-        let continued = prefixes.continued.as_ref().map(|continued| &continued.text);
-        let text = continued.or_else(|| self.inputs.built()).ok_or(CutError::NotLocal)?;
-        let dockerfile = text.parsed().map_err(|_| CutError::NotLocal)?;
+    pub(super) fn cut_text(
+        &self,
+        key: &PrefixKey,
+        prefixes: &PrefixLookup,
+    ) -> Result<(String, usize), CutImageError> {
+        let continued = prefixes.continuation.as_ref().map(|continued| &continued.text);
+        let text = continued.or_else(|| self.inputs.built_text()).ok_or(CutImageError::NotLocal)?;
+        let dockerfile = text.parsed().map_err(|_| CutImageError::NotLocal)?;
         let cut = cut_in(dockerfile, key);
-        Ok((prefix_text(text.as_str(), dockerfile, cut), cut.stage))
+        Ok((truncate_to_prefix(text.as_str(), dockerfile, cut), cut.stage))
     }
 
     /// Returns the builder's description of the image of the Dockerfile up to the cut.
     pub(super) async fn cut_image(
         &self,
         (keys, key): (&BuildKeys, &PrefixKey),
-        prefixes: &Prefixes,
-    ) -> Result<CutImage, CutError> {
+        prefixes: &PrefixLookup,
+    ) -> Result<CutImage, CutImageError> {
         let (cut_text, _) = self.cut_text(key, prefixes)?;
-        let directory = self.inputs.with_text(&cut_text).map_err(CutError::Write)?;
-        let directory = directory.ok_or(CutError::NotLocal)?;
-        let config = self.describe(keys, directory.path()).await?.ok_or(PrefixError::NotDescribed)?;
+        let directory = self.inputs.write_dockerfile(&cut_text).map_err(CutImageError::Write)?;
+        let directory = directory.ok_or(CutImageError::NotLocal)?;
+        let config = self.describe(keys, directory.path()).await?.ok_or(PrefixError::MalformedCutConfig)?;
         let base = CutBase {
-            own_entries: own_entries(&keys.resolution, key.cut),
+            own_entries: history_length(&keys.resolution, key.cut),
             layers: self.base_layers(keys),
-            is_prefix: prefixes.continued.is_some(),
+            is_prefix: prefixes.continuation.is_some(),
             has_times: !self.build.source.build_args.contains_key("SOURCE_DATE_EPOCH"),
         };
         Ok(CutImage::parse(&config, base)?)
@@ -67,13 +71,13 @@ fn cut_in(dockerfile: &Dockerfile, key: &PrefixKey) -> Cut {
 
 /// Returns the number of entries in the history of a prefix that its base image does not have: one for each instruction
 /// of the target stage and of the stages that it is based on, except ONBUILD.
-fn own_entries(resolution: &Resolution, cut: Cut) -> usize {
+fn history_length(resolution: &Resolution, cut: Cut) -> usize {
     let find = |index| resolution.stages.iter().find(|stage| stage.index == index);
     let mut count = 0;
     let mut next = find(cut.stage);
     while let Some(stage) = next {
         let is_target = stage.index == cut.stage;
-        let triggers = stage.instructions.iter().filter(|at| at.triggered).count();
+        let triggers = stage.instructions.iter().filter(|at| at.is_trigger).count();
         let limit = if is_target { cut.instructions + triggers } else { usize::MAX };
         let own = stage.instructions.iter().take(limit).skip(1);
         count += own.filter(|at| !matches!(at.instruction.kind, InstructionKind::Onbuild(_))).count();

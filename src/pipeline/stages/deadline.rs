@@ -32,7 +32,7 @@ impl Deadline {
     }
 
     /// Runs `work` until the deadline. Does not start it after the deadline.
-    pub(super) async fn bound<T>(self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
+    pub(super) async fn run<T>(self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
         if self.remaining().is_some_and(|remaining| remaining.is_zero()) {
             return Err(PipelineError::TimedOut(self.limit));
         }

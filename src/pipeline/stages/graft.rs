@@ -25,19 +25,19 @@ use crate::dockerfile::Source;
 use crate::engine::ImageStore;
 use crate::error_chain::chain;
 use crate::graft::{
-    Accounts, FinishedLayer, Index, IndexError, Refusal, Sources, Tail, TailOptions, make_layer,
+    Accounts, CopySources, DamagedIndex, FinishedLayer, PrefixIndex, Refusal, Tail, TailOptions, make_layer,
 };
 use crate::key::PrefixKey;
-use crate::ledger::{StepCounts, TierOutcome, TierRecord, millis};
+use crate::ledger::{StepCountsRecord, TierOutcome, TierRecord, millis};
 use crate::pipeline::blocking::blocking;
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::inputs::{Context, ignore_files};
+use crate::pipeline::input_snapshot::InputSnapshot;
+use crate::pipeline::inputs::{BuildContext, ignore_files};
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::transfers::transfer;
-use crate::pipeline::visible::patterns;
-use crate::pipeline::witness::Witness;
+use crate::pipeline::visible_files::ignore_patterns;
 use crate::plan::PushWith;
-use crate::registry::{Compression, GraftBase, RegistryError, Repository, UploadError, within};
+use crate::registry::{Compression, GraftBase, RegistryError, Repository, UploadError, with_timeout};
 use crate::store::Meter;
 use crate::tiers::ArchiveDecision;
 
@@ -46,31 +46,31 @@ const NAME: &str = "graft";
 /// The time limit for finding the prefix in the registry.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// The placeholder for a config that is not known yet.
-const NO_CONFIG: &[u8] = br#"{"history":[],"rootfs":{"diff_ids":[]}}"#;
+const PLACEHOLDER_CONFIG: &[u8] = br#"{"history":[],"rootfs":{"diff_ids":[]}}"#;
 /// The prefixes of the attributes that annotate a manifest.
-const ANNOTATIONS: [&str; 2] = ["annotation.", "annotation-manifest."];
+const ANNOTATION_PREFIXES: [&str; 2] = ["annotation.", "annotation-manifest."];
 
 /// An image that was made and pushed.
-pub(super) struct Grafted {
+pub(super) struct GraftedImage {
     pub(super) tier: TierRecord,
     /// The id that the image will have in the engine when it is pulled.
     pub(super) id: String,
     pub(super) config: Digest,
     pub(super) manifest: Digest,
-    pub(super) steps: StepCounts,
+    pub(super) steps: StepCountsRecord,
 }
 
 /// The outcome of trying to make an image without a builder.
-pub(super) enum Attempt {
-    Made(Box<Grafted>),
+pub(super) enum GraftOutcome {
+    Made(Box<GraftedImage>),
     /// The image has to be built. The reason was reported.
-    Left {
+    Declined {
         tier: TierRecord,
         /// `true` if a registry caused this.
-        is_of_registry: bool,
+        is_registry_error: bool,
     },
     /// Grafting does not apply to this build. Nothing was reported.
-    Unfit,
+    NotApplicable,
 }
 
 /// The reason why an image is not made without a builder.
@@ -79,9 +79,9 @@ pub(super) enum GraftError {
     #[error(transparent)]
     Refused(#[from] Refusal),
     #[error("{0}")]
-    Unfit(String),
+    Unsupported(String),
     #[error(transparent)]
-    Index(#[from] IndexError),
+    Index(#[from] DamagedIndex),
     #[error(transparent)]
     Registry(#[from] RegistryError),
     #[error(transparent)]
@@ -93,18 +93,18 @@ pub(super) enum GraftError {
 }
 
 impl GraftError {
-    fn unfit(reason: impl Into<String>) -> Self {
-        Self::Unfit(reason.into())
+    fn unsupported(reason: impl Into<String>) -> Self {
+        Self::Unsupported(reason.into())
     }
 
     /// Returns `true` if a registry caused the error.
-    fn is_of_registry(&self) -> bool {
+    fn is_registry_error(&self) -> bool {
         matches!(self, Self::Registry(_) | Self::Upload(UploadError::Registry(_)))
     }
 }
 
 /// An image that is ready to be pushed.
-pub(super) struct Planned {
+pub(super) struct GraftPlan {
     /// A client of the repository of prefixes.
     pub(super) repository: Repository,
     pub(super) key: PrefixKey,
@@ -116,7 +116,7 @@ pub(super) struct Planned {
 }
 
 /// The layers of a graft.
-pub(super) struct Layers {
+pub(super) struct GraftLayers {
     pub(super) layers: Vec<FinishedLayer>,
     /// The prefixes that end after one of the layers, with the layer's index and the encoded index of the prefix.
     pub(super) prefixes: Vec<(PrefixKey, usize, Option<String>)>,
@@ -128,15 +128,15 @@ impl Job<'_> {
     /// # Errors
     ///
     /// Fails if a registry fails under `--strict`, if the user interrupts, and at the deadline.
-    pub(super) async fn graft(&self, keyed: &Keyed, lookup: &Lookup) -> Result<Attempt, PipelineError> {
+    pub(super) async fn graft(&self, keyed: &Keyed, lookup: &Lookup) -> Result<GraftOutcome, PipelineError> {
         let clock = Instant::now();
-        let Some(keys) = keyed.keys().filter(|keys| self.may_graft(keys, lookup)) else {
-            return Ok(Attempt::Unfit);
+        let Some(keys) = keyed.keys().filter(|keys| self.can_graft(keys, lookup)) else {
+            return Ok(GraftOutcome::NotApplicable);
         };
         let grafting = async {
             // The time limit of the build does not apply to pushes.
             let planning = async { Ok(Box::pin(self.plan_graft(keys)).await) };
-            let Some((planned, layers)) = self.bound(planning).await?? else { return Ok(None) };
+            let Some((planned, layers)) = self.run_within_limits(planning).await?? else { return Ok(None) };
             let meter = Arc::new(Meter::default());
             let pushing = Box::pin(self.push_graft((keys, lookup), &planned, layers, &meter));
             let pushed =
@@ -152,38 +152,38 @@ impl Job<'_> {
         };
         match grafting.await {
             Ok(Some((planned, pushed))) => {
-                let reason = format!("made on the layers up to {}", planned.key.place());
+                let reason = format!("made on the layers up to {}", planned.key.describe_end());
                 let tier = self.report_answer(record(TierOutcome::Hit, reason, pushed.bytes));
                 // buildkitd identifies images by their manifests.
                 let is_config = self.engine().is_some()
                     && matches!(self.connection.image_store().await, Ok(ImageStore::GraphDriver));
                 let id = if is_config { pushed.config } else { pushed.manifest };
-                let made = planned.tail.copies();
-                let steps = StepCounts {
+                let made = planned.tail.copy_count();
+                let steps = StepCountsRecord {
                     total: keys.steps,
                     cached: keys.steps.saturating_sub(made),
-                    ..StepCounts::default()
+                    ..StepCountsRecord::default()
                 };
                 let (config, manifest) = (pushed.config, pushed.manifest);
-                let grafted = Grafted { tier, id: id.to_string(), config, manifest, steps };
-                Ok(Attempt::Made(Box::new(grafted)))
+                let grafted = GraftedImage { tier, id: id.to_string(), config, manifest, steps };
+                Ok(GraftOutcome::Made(Box::new(grafted)))
             }
             // The tier of prefixes reports this case.
-            Ok(None) => Ok(Attempt::Unfit),
+            Ok(None) => Ok(GraftOutcome::NotApplicable),
             Err(GraftError::Pipeline(error)) => Err(error),
             Err(error) => {
-                let is_of_registry = error.is_of_registry();
+                let is_of_registry = error.is_registry_error();
                 if is_of_registry {
                     self.faults.report(&error)?;
                 }
                 let tier = self.report_answer(record(TierOutcome::Skipped, chain(&error), 0));
-                Ok(Attempt::Left { tier, is_of_registry })
+                Ok(GraftOutcome::Declined { tier, is_registry_error: is_of_registry })
             }
         }
     }
 
     /// Returns `true` if the image is only pushed, and the build can use prefixes.
-    fn may_graft(&self, keys: &BuildKeys, lookup: &Lookup) -> bool {
+    fn can_graft(&self, keys: &BuildKeys, lookup: &Lookup) -> bool {
         let archiving = self.archive_policy(self.will_be_in_registry());
         self.build.tiers.graft
             && self.wants_push()
@@ -191,37 +191,37 @@ impl Job<'_> {
             && self.build.push.with != PushWith::Engine
             && self.purpose.keyed.is_none()
             && archiving.decide(Vec::new) != ArchiveDecision::Archive
-            && self.no_continuing(keys, lookup).is_none()
+            && self.no_continuation_reason(keys, lookup).is_none()
             && keys.sole_platform().is_some_and(|platform| platform.starts_with("linux/"))
-            && self.inputs.built().is_some()
-            && matches!(self.inputs.context, Context::Directory(_) | Context::Empty(_))
+            && self.inputs.built_text().is_some()
+            && matches!(self.inputs.context, BuildContext::Directory(_) | BuildContext::Empty(_))
     }
 
     /// Makes the layers on the deepest prefix. Returns `None` if there is no prefix.
-    async fn plan_graft(&self, keys: &BuildKeys) -> Result<Option<(Planned, Layers)>, GraftError> {
-        let Some(place) = self.prefix_place() else { return Ok(None) };
+    async fn plan_graft(&self, keys: &BuildKeys) -> Result<Option<(GraftPlan, GraftLayers)>, GraftError> {
+        let Some(place) = self.prefix_repository() else { return Ok(None) };
         let outputs = self.build.outputs.iter();
         if let Some(option) = outputs.flat_map(|output| output.attributes.keys()).next() {
-            return Err(GraftError::unfit(format!("the output has the option {option}")));
+            return Err(GraftError::unsupported(format!("the output has the option {option}")));
         }
         let Some(deepest) = keys.keys.prefixes.iter().flatten().next() else { return Ok(None) };
         let created = self.time_of_image()?;
         // Detect unsupported instructions before any request is sent.
-        self.tail(keys, deepest, NO_CONFIG, created)?;
-        if self.has_other_images().await {
+        self.resolve_tail(keys, deepest, PLACEHOLDER_CONFIG, created)?;
+        if self.has_images_in_engine().await {
             // The engine's images of these names must be replaced, which only a build does.
             return Ok(None);
         }
         let mut repository = self.registries().repository(&place).await?;
         let looking = Box::pin(self.graft_base(keys, &mut repository, deepest));
-        let Some((key, base)) = within(place.host(), DEADLINE, looking).await? else { return Ok(None) };
-        let tail = self.tail(keys, &key, &base.config, created)?;
-        if base.layers() + tail.layers.len() != tail.config.layers() {
-            return Err(GraftError::unfit("the history of the prefix does not describe its layers"));
+        let Some((key, base)) = with_timeout(place.host(), DEADLINE, looking).await? else { return Ok(None) };
+        let tail = self.resolve_tail(keys, &key, &base.config, created)?;
+        if base.layer_count() + tail.layers.len() != tail.config.layer_count() {
+            return Err(GraftError::unsupported("the history of the prefix does not describe its layers"));
         }
         let compression = self.graft_compression(keys, &base).await?;
         let annotations = self.graft_annotations(&base)?;
-        let planned = Planned { repository, key, base, tail, compression, annotations, created };
+        let planned = GraftPlan { repository, key, base, tail, compression, annotations, created };
         let layers = self.make_layers(keys, &planned).await?;
         Ok(Some((planned, layers)))
     }
@@ -232,23 +232,23 @@ impl Job<'_> {
             None => Ok(Timestamp::now()),
             Some(seconds) => {
                 let time = seconds.parse().ok().and_then(|seconds| Timestamp::from_second(seconds).ok());
-                time.ok_or_else(|| GraftError::unfit("SOURCE_DATE_EPOCH is not a number of seconds"))
+                time.ok_or_else(|| GraftError::unsupported("SOURCE_DATE_EPOCH is not a number of seconds"))
             }
         }
     }
 
     /// Returns the effect of the instructions after a prefix on its config.
-    fn tail(
+    fn resolve_tail(
         &self,
         keys: &BuildKeys,
         key: &PrefixKey,
         config: &[u8],
         created: Timestamp,
     ) -> Result<Tail, GraftError> {
-        let text = self.inputs.built().ok_or(Refusal::UnknownBase)?;
+        let text = self.inputs.built_text().ok_or(Refusal::UnknownBase)?;
         let dockerfile = text.parsed().map_err(|_| Refusal::UnknownBase)?;
         let mut options = keys.options.clone();
-        options.starts = self.inputs.known_bases.starts(&keys.resolution.platform.to_string());
+        options.base_settings = self.inputs.known_bases.starts(&keys.resolution.platform.to_string());
         let resolution = dockerfile.resolve(&options).map_err(|_| Refusal::UnknownBase)?;
         let mut index = key.cut.stage;
         let root = loop {
@@ -259,7 +259,7 @@ impl Job<'_> {
             }
         };
         let is_known = match root {
-            Source::Image(base) => options.starts.contains_key(&resolution.bases[*base].reference),
+            Source::Image(base) => options.base_settings.contains_key(&resolution.bases[*base].reference),
             Source::Scratch => true,
             Source::Stage(_) | Source::Context(_) => false,
         };
@@ -290,7 +290,7 @@ impl Job<'_> {
             let Some(manifest) = manifest else { continue };
             let Some(base) = repository.graft_base(manifest, key.key.digest()).await? else { continue };
             let made = base.created.unwrap_or(Timestamp::UNIX_EPOCH);
-            if self.youngest().is_none_or(|since| made >= since) {
+            if self.earliest_accepted().is_none_or(|since| made >= since) {
                 return Ok(Some((key.clone(), base)));
             }
         }
@@ -301,11 +301,13 @@ impl Job<'_> {
     async fn graft_compression(&self, keys: &BuildKeys, base: &GraftBase) -> Result<Compression, GraftError> {
         let compression = self.build.push.effective();
         let wanted = self.registry_terms(keys).await?.compression;
-        if wanted.is_some_and(|wanted| !base.fits(wanted)) {
-            return Err(GraftError::unfit("the layers of the prefix are compressed with zstd"));
+        if wanted.is_some_and(|wanted| !base.supports_compression(wanted)) {
+            return Err(GraftError::unsupported("the layers of the prefix are compressed with zstd"));
         }
         if compression == Compression::Zstd && base.is_docker() {
-            return Err(GraftError::unfit("the prefix has Docker's media types, which do not support zstd"));
+            return Err(GraftError::unsupported(
+                "the prefix has Docker's media types, which do not support zstd",
+            ));
         }
         Ok(compression)
     }
@@ -315,19 +317,19 @@ impl Job<'_> {
         // Engines with a graph driver push images without annotations.
         let wanted = self.build.annotations.iter().filter(|_| !base.is_docker());
         let own = wanted.map(|(name, value)| {
-            let name = ANNOTATIONS.iter().find_map(|start| name.strip_prefix(start));
+            let name = ANNOTATION_PREFIXES.iter().find_map(|start| name.strip_prefix(start));
             name.map(|name| (name.to_owned(), value.clone()))
         });
         own.collect::<Option<_>>()
-            .ok_or_else(|| GraftError::unfit("an annotation does not apply to the manifest"))
+            .ok_or_else(|| GraftError::unsupported("an annotation does not apply to the manifest"))
     }
 
     /// Makes the layers from the files of the context.
-    async fn make_layers(&self, keys: &BuildKeys, planned: &Planned) -> Result<Layers, GraftError> {
+    async fn make_layers(&self, keys: &BuildKeys, planned: &GraftPlan) -> Result<GraftLayers, GraftError> {
         let directory = match &self.inputs.context {
-            Context::Directory(directory) => directory.clone(),
-            Context::Empty(directory) => directory.path().to_owned(),
-            Context::Archive(_) | Context::Remote(_) => return Err(Refusal::UnknownBase.into()),
+            BuildContext::Directory(directory) => directory.clone(),
+            BuildContext::Empty(directory) => directory.path().to_owned(),
+            BuildContext::Archive(_) | BuildContext::Remote(_) => return Err(Refusal::UnknownBase.into()),
         };
         let ignored = ignore_files(&directory, &self.inputs.dockerfile);
         let withheld = self.inputs.withheld(&directory);
@@ -341,11 +343,11 @@ impl Job<'_> {
         let line = |key: &&PrefixKey| key.cut > planned.key.cut;
         let ends: Vec<PrefixKey> = keys.keys.grafted.iter().filter(line).cloned().collect();
         let make = move || -> Result<_, GraftError> {
-            let exclude = patterns(ignored, &mut Witness::default());
-            let exclude = exclude.map_err(|error| Refusal::Context(chain(&error)))?;
+            let exclude = ignore_patterns(ignored, &mut InputSnapshot::default());
+            let exclude = exclude.map_err(|error| Refusal::UnreadableContext(chain(&error)))?;
             let filter = Filter { exclude, follow, withheld, ..Filter::default() };
-            let sources = Sources::walk(&directory, &filter, &tail)?;
-            let Index { mut tree, accounts } = Index::decode(&index)?;
+            let sources = CopySources::walk(&directory, &filter, &tail)?;
+            let PrefixIndex { mut tree, accounts } = PrefixIndex::decode(&index)?;
             let mut accounts: Option<Accounts> = Some(accounts);
             let (mut layers, mut prefixes) = (Vec::new(), Vec::new());
             for planned in &tail {
@@ -355,12 +357,12 @@ impl Job<'_> {
                 if let (Some(key), Some(accounts)) =
                     (ends.iter().find(|key| key.line == planned.line()), &accounts)
                 {
-                    let index = Index { tree: tree.clone(), accounts: accounts.clone() };
+                    let index = PrefixIndex { tree: tree.clone(), accounts: accounts.clone() };
                     prefixes.push((key.clone(), layers.len(), index.encode()));
                 }
                 layers.push(layer);
             }
-            Ok(Layers { layers, prefixes })
+            Ok(GraftLayers { layers, prefixes })
         };
         blocking(make).await
     }

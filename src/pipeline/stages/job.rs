@@ -10,19 +10,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::lookup::Lookup;
-use super::{Deadline, Purpose};
+use super::{BuildPurpose, Deadline};
 use crate::buildkit::{Client, ConnectError};
 use crate::engine::Engine;
 use crate::error_chain::chain;
 use crate::ledger::{TierOutcome, TierRecord};
 use crate::notes::{Notes, NotesError};
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::explain::Identity;
+use crate::pipeline::explain::ImageIdentity;
 use crate::pipeline::inputs::Inputs;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::registries::Registries;
-use crate::pipeline::reporter::{Event, Reporter};
-use crate::pipeline::session::store::is_news;
+use crate::pipeline::reporter::{BuildEvent, Reporter};
+use crate::pipeline::session::store::should_report;
 use crate::pipeline::session::{EngineConnection, Session};
 use crate::plan::{BuildSettings, JobSettings, OutputKind};
 use crate::store::StoreError;
@@ -32,7 +32,7 @@ pub(super) struct Job<'a> {
     pub(super) session: &'a Session<'a>,
     pub(super) settings: &'a JobSettings,
     pub(super) build: &'a BuildSettings,
-    pub(super) purpose: &'a Purpose,
+    pub(super) purpose: &'a BuildPurpose,
     pub(super) inputs: &'a Inputs,
     pub(super) connection: &'a EngineConnection,
     pub(super) notes: Notes,
@@ -40,13 +40,13 @@ pub(super) struct Job<'a> {
     /// The time limit for producing the image. It does not apply to later stages.
     pub(super) deadline: Deadline,
     pub(super) started: Timestamp,
-    pub(super) faults: Arc<Faults<'a>>,
+    pub(super) faults: Arc<FaultReporter<'a>>,
 }
 
 impl<'a> Job<'a> {
     pub(super) fn new(
         build: &'a BuildSettings,
-        purpose: &'a Purpose,
+        purpose: &'a BuildPurpose,
         session: &'a Session<'a>,
         inputs: &'a Inputs,
         connection: &'a EngineConnection,
@@ -54,8 +54,12 @@ impl<'a> Job<'a> {
         deadline: Deadline,
     ) -> Self {
         let (settings, strict) = (session.settings, build.strict);
-        let faults =
-            Faults { strict, reporter, reported: Mutex::default(), has_no_notes: AtomicBool::new(false) };
+        let faults = FaultReporter {
+            is_strict: strict,
+            reporter,
+            reported: Mutex::default(),
+            are_notes_unusable: AtomicBool::new(false),
+        };
         Self {
             session,
             settings,
@@ -89,8 +93,12 @@ impl<'a> Job<'a> {
         &self.connection.registries
     }
 
-    pub(super) fn identity(&self) -> Identity<'_> {
-        Identity { names: &self.build.tags, lane: self.settings.lanes.lanes.own(), seal: &self.settings.seal }
+    pub(super) fn identity(&self) -> ImageIdentity<'_> {
+        ImageIdentity {
+            names: &self.build.tags,
+            lane: self.settings.lanes.lanes.own(),
+            seal: &self.settings.seal,
+        }
     }
 
     pub(super) fn wants_push(&self) -> bool {
@@ -121,7 +129,7 @@ impl<'a> Job<'a> {
     /// Returns `true` if the builder has built the image and, as far as is known, still has its layers.
     pub(super) async fn builder_has_layers_of(&self, id: &str) -> bool {
         let has_built = match (self.known_builder().await, id.parse()) {
-            (Ok(builder), Ok(id)) => builder.entry.has_made(id),
+            (Ok(builder), Ok(id)) => builder.entry.has_built(id),
             _ => false,
         };
         has_built && self.builder_has_layers().await.unwrap_or(false)
@@ -133,16 +141,16 @@ impl<'a> Job<'a> {
     }
 
     /// Runs `work` until the deadline or the user's first interrupt.
-    pub(super) async fn bound<T>(
+    pub(super) async fn run_within_limits<T>(
         &self,
         work: impl Future<Output = Result<T, PipelineError>>,
     ) -> Result<T, PipelineError> {
-        self.deadline.bound(self.session.interrupts().bound(work)).await??
+        self.deadline.run(self.session.interrupts().run_until_interrupt(work)).await??
     }
 
     /// Reports the answer of a tier, and returns the answer.
     pub(super) fn report_answer(&self, answer: TierRecord) -> TierRecord {
-        self.reporter.report(&Event::Tier(&answer));
+        self.reporter.report(&BuildEvent::Tier(&answer));
         answer
     }
 
@@ -157,22 +165,22 @@ impl<'a> Job<'a> {
     }
 }
 
-pub(super) struct Faults<'a> {
-    strict: bool,
+pub(super) struct FaultReporter<'a> {
+    is_strict: bool,
     reporter: &'a dyn Reporter,
     reported: Mutex<BTreeSet<String>>,
-    has_no_notes: AtomicBool,
+    are_notes_unusable: AtomicBool,
 }
 
-impl Faults<'_> {
+impl FaultReporter<'_> {
     /// Warns of a fault of a cache. Under `--strict`, returns it as an error instead.
     pub(super) fn report(&self, fault: &(dyn Error + 'static)) -> Result<(), PipelineError> {
-        if self.strict {
+        if self.is_strict {
             return Err(PipelineError::cache(fault));
         }
         let is_known = std::iter::successors(Some(fault), |error| (**error).source())
             .find_map(|error| error.downcast_ref::<StoreError>())
-            .is_some_and(|fault| !is_news(fault));
+            .is_some_and(|fault| !should_report(fault));
         if !is_known {
             let fault = chain(fault);
             if self.is_first(&fault) {
@@ -186,14 +194,14 @@ impl Faults<'_> {
     /// anything else.
     pub(super) fn report_notes(&self, fault: &NotesError) -> Result<(), PipelineError> {
         if !matches!(fault, NotesError::Damaged { .. }) {
-            self.has_no_notes.store(true, Ordering::Relaxed);
+            self.are_notes_unusable.store(true, Ordering::Relaxed);
         }
         self.report(fault)
     }
 
     /// Returns `true` if the cache directory cannot be used.
-    pub(super) fn is_cache_down(&self) -> bool {
-        self.has_no_notes.load(Ordering::Relaxed)
+    pub(super) fn is_cache_unusable(&self) -> bool {
+        self.are_notes_unusable.load(Ordering::Relaxed)
     }
 
     pub(super) fn warn(&self, warning: &str) {

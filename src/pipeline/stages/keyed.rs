@@ -5,31 +5,31 @@ use crate::context::ContextError;
 use crate::dockerfile::ResolveError;
 use crate::error_chain::chain;
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::keys::{BuildKeys, NoKeys, compute};
-use crate::pipeline::reporter::Event;
+use crate::pipeline::keys::{BuildKeys, KeysError, compute_keys};
+use crate::pipeline::reporter::BuildEvent;
 
 pub(super) enum Keyed {
     Known(Box<BuildKeys>),
     /// The keys cannot be computed. The build itself may still succeed.
-    Unknown(NoKeys),
+    Unknown(KeysError),
 }
 
 impl Keyed {
-    pub(super) async fn of(job: &Job<'_>) -> Result<Self, PipelineError> {
+    pub(super) async fn compute(job: &Job<'_>) -> Result<Self, PipelineError> {
         let computing = async {
             let lookup = job.connection.base_lookup(job.build, job.inputs);
             let platform = job.connection.platform().await;
-            Ok(compute(job.build, job.inputs, &lookup, platform, &job.notes, &job.settings.seal).await)
+            Ok(compute_keys(job.build, job.inputs, &lookup, platform, &job.notes, &job.settings.seal).await)
         };
-        let keyed = match job.bound(Box::pin(computing)).await? {
+        let keyed = match job.run_within_limits(Box::pin(computing)).await? {
             Ok(keys) => Self::Known(Box::new(keys)),
             Err(error) => Self::Unknown(error),
         };
         let keys = keyed.keys().map(|keys| &keys.keys);
-        job.reporter.report(&Event::Keys {
+        job.reporter.report(&BuildEvent::Keys {
             image: keys.map(|keys| keys.image),
             dependency: keys.map(|keys| keys.dependency),
-            reason: keyed.reason(),
+            reason: keyed.unknown_reason(),
         });
         Ok(keyed)
     }
@@ -39,8 +39,8 @@ impl Keyed {
         let keys = match self {
             Self::Known(keys) => keys,
             // The build itself reports this error.
-            Self::Unknown(NoKeys::Context(ContextError::NotUtf8 { .. })) => return Ok(()),
-            Self::Unknown(error @ NoKeys::Context(_)) if job.build.strict => {
+            Self::Unknown(KeysError::Context(ContextError::NotUtf8 { .. })) => return Ok(()),
+            Self::Unknown(error @ KeysError::Context(_)) if job.build.strict => {
                 return Err(PipelineError::cache(error));
             }
             Self::Unknown(_) => return Ok(()),
@@ -70,7 +70,7 @@ impl Keyed {
         }
     }
 
-    pub(super) fn reason(&self) -> Option<String> {
+    pub(super) fn unknown_reason(&self) -> Option<String> {
         match self {
             Self::Known(_) => None,
             Self::Unknown(error) => Some(chain(error)),
@@ -78,12 +78,14 @@ impl Keyed {
     }
 
     /// Returns the error in the inputs that may explain a failed build.
-    pub(super) fn finding(&self) -> Option<String> {
+    pub(super) fn input_error(&self) -> Option<String> {
         match self {
-            Self::Unknown(NoKeys::Context(ContextError::NotUtf8 { .. })) => None,
-            Self::Unknown(NoKeys::Resolve(error @ ResolveError::UnknownTarget { .. })) => Some(chain(error)),
-            Self::Unknown(NoKeys::Syntax(error)) => Some(chain(error)),
-            Self::Unknown(NoKeys::Context(error)) => Some(chain(error)),
+            Self::Unknown(KeysError::Context(ContextError::NotUtf8 { .. })) => None,
+            Self::Unknown(KeysError::Resolve(error @ ResolveError::UnknownTarget { .. })) => {
+                Some(chain(error))
+            }
+            Self::Unknown(KeysError::Syntax(error)) => Some(chain(error)),
+            Self::Unknown(KeysError::Context(error)) => Some(chain(error)),
             _ => None,
         }
     }

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use super::Purpose;
+use super::BuildPurpose;
 use super::job::Job;
 use crate::digest::Digest;
 use crate::pipeline::changes;
@@ -49,28 +49,28 @@ impl KeyedNames {
         Self { keys, files, nameless, unkeyed }
     }
 
-    async fn changed(&self) -> Vec<String> {
+    async fn changed_inputs(&self) -> Vec<String> {
         let is_same = |path: &PathBuf, digest: &Digest| {
             std::fs::read(path).is_ok_and(|content| Digest::of(&content) == *digest)
         };
         let files = self.files.iter().filter(|(path, digest)| !is_same(path, digest));
         let mut changed: Vec<String> = files.map(|(path, _)| path.display().to_string()).collect();
-        changed.extend(self.keys.changed().await);
+        changed.extend(self.keys.changed_inputs().await);
         changed
     }
 }
 
 impl<'a> Job<'a> {
     /// Returns the settings for the export, without the names that are given after the build.
-    pub(super) fn exported(&self) -> &'a BuildSettings {
+    pub(super) fn export_settings(&self) -> &'a BuildSettings {
         self.purpose.keyed.as_deref().map_or(self.build, |keyed| &keyed.nameless)
     }
 
     /// Returns the job with a name that does not contain a key, if inputs have changed since the key was computed.
-    pub(super) async fn renamed(&self) -> Option<Self> {
-        let purpose: &'a Purpose = self.purpose;
+    pub(super) async fn with_unkeyed_name(&self) -> Option<Self> {
+        let purpose: &'a BuildPurpose = self.purpose;
         let keyed = purpose.keyed.as_deref().filter(|keyed| self.build.tags != keyed.unkeyed.tags)?;
-        let changed = keyed.changed().await;
+        let changed = keyed.changed_inputs().await;
         if changed.is_empty() {
             return None;
         }
@@ -93,7 +93,7 @@ impl<'a> Job<'a> {
         for tag in &self.build.tags {
             let error = match self.tag_pushed(id, tag).await {
                 Ok(true) => continue,
-                Ok(false) => PushError::Gone,
+                Ok(false) => PushError::ImageMissing,
                 Err(error) => error.into(),
             };
             return Err(self.push_error(tag, error).await);
@@ -106,6 +106,6 @@ impl<'a> Job<'a> {
     async fn tag_pushed(&self, digest: &str, tag: &ImageRef) -> Result<bool, RegistryError> {
         let mut repository = self.registries().repository(tag).await?;
         let Some(manifest) = repository.manifest(digest).await? else { return Ok(false) };
-        repository.put(tag.tag_or_latest(), &manifest).await.map(|()| true)
+        repository.put_manifest(tag.tag_or_latest(), &manifest).await.map(|()| true)
     }
 }

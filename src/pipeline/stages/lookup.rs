@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::job::Job;
 use super::keyed::Keyed;
-use super::registry::{Newer, report_named};
+use super::registry::{NewerImage, report_named};
 use crate::dockerfile::Source;
 use crate::ledger::TierRecord;
 use crate::notes::ImageAge;
@@ -19,8 +19,8 @@ use crate::pipeline::transfers::transfer;
 use crate::plan::OutputKind;
 use crate::store::Meter;
 use crate::tiers::{
-    Accepted, Answer, ArchiveTier, EngineTier, Fault, Hit, ImageTier, RegistryTerms, RegistryTier,
-    TransferError, Wanted,
+    ArchiveTier, BoxedError, EngineTier, Hit, HitConditions, ImageRequest, ImageTier, RegistryTerms,
+    RegistryTier, TierAnswer, TransferError,
 };
 
 /// How long a hit in the engine waits for a remote store, or for a registry that the image is not pushed to.
@@ -47,8 +47,8 @@ impl Lookup {
     ///
     /// Fails if a cache fails under `--strict`, if the user interrupts, and at the deadline. The outcome then contains
     /// the answers so far.
-    pub(super) async fn ask(&mut self, job: &Job<'_>, keyed: &Keyed) -> Result<(), PipelineError> {
-        let off = job.image_tiers_disabled().map(str::to_owned).or_else(|| keyed.reason());
+    pub(super) async fn run(&mut self, job: &Job<'_>, keyed: &Keyed) -> Result<(), PipelineError> {
+        let off = job.image_tiers_disabled_reason().map(str::to_owned).or_else(|| keyed.unknown_reason());
         let tiers = &job.build.tiers;
         let no_images = match (job.engine(), job.client()) {
             (Some(_), _) => None,
@@ -64,37 +64,39 @@ impl Lookup {
                 Some(tiers.switch.to_owned())
             }
         };
-        if let Some(keys) = self.keys_for(job, keyed, EngineTier::NAME, wanted(tiers.engine, no_images))
-            && !job.faults.is_cache_down()
+        if let Some(keys) =
+            self.keys_unless_skipped(job, keyed, EngineTier::NAME, wanted(tiers.engine, no_images))
+            && !job.faults.is_cache_unusable()
         {
-            self.in_engine(job, keys).await?;
+            self.look_in_engine(job, keys).await?;
         }
         // A build that uses no registries reports nothing about them.
         if self.hit.is_none()
-            && job.registries_disabled().is_none()
-            && let Some(keys) = self.keys_for(job, keyed, RegistryTier::NAME, wanted(tiers.registry, None))
+            && job.registries_disabled_reason().is_none()
+            && let Some(keys) =
+                self.keys_unless_skipped(job, keyed, RegistryTier::NAME, wanted(tiers.registry, None))
         {
-            self.in_registry(job, keys).await?;
+            self.look_in_registry(job, keys).await?;
         }
         let is_requested = job.archive_policy(false).is_requested();
         let no_archive = wanted(tiers.archive, no_archive);
         if self.hit.is_none()
             && (is_requested || no_archive.is_none())
-            && let Some(keys) = self.keys_for(job, keyed, ArchiveTier::NAME, no_archive)
-            && !job.faults.is_cache_down()
+            && let Some(keys) = self.keys_unless_skipped(job, keyed, ArchiveTier::NAME, no_archive)
+            && !job.faults.is_cache_unusable()
         {
-            self.in_store(job, keys).await?;
+            self.look_in_store(job, keys).await?;
         }
         if let (Some(hit), Some(keys)) = (&self.hit, keyed.keys())
             && hit.image.is_some()
         {
-            job.note(keys, &hit.id, hit.age)?;
+            job.note_image(keys, &hit.id, hit.age)?;
         }
         Ok(())
     }
 
     /// Returns the keys for the lookup in a tier, unless there is a reason to skip the tier.
-    fn keys_for<'k>(
+    fn keys_unless_skipped<'k>(
         &mut self,
         job: &Job<'_>,
         keyed: &'k Keyed,
@@ -123,7 +125,7 @@ impl Lookup {
     /// Returns the flag that makes BuildKit run every step, if there is one.
     pub(super) fn runs_every_step(&self, job: &Job<'_>) -> Option<&'static str> {
         // The cached layers of an image that is too old would result in the same image.
-        job.build.runs_every_step().or(self.is_expired.then_some("--max-age"))
+        job.build.every_step_flag().or(self.is_expired.then_some("--max-age"))
     }
 
     /// Returns `true` if the new image replaces earlier images of its key, because the user requested that steps run
@@ -133,34 +135,36 @@ impl Lookup {
     }
 
     /// Records and reports the answer of a tier.
-    fn note(&mut self, job: &Job<'_>, tier: &str, answer: &Answer<Hit>, clock: Instant) {
+    fn record_answer(&mut self, job: &Job<'_>, tier: &str, answer: &TierAnswer<Hit>, clock: Instant) {
         self.is_expired |= answer.is_too_old;
         self.tiers.push(job.report_answer(answer.record(tier, clock.elapsed())));
     }
 
-    async fn in_engine(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+    async fn look_in_engine(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
         let Some(engine) = job.engine() else { return Ok(()) };
         let clock = Instant::now();
         let mut tier = EngineTier::new(&job.notes, engine);
-        let accepted = Accepted { since: job.youngest(), ..Accepted::default() };
+        let accepted = HitConditions { since: job.earliest_accepted(), ..HitConditions::default() };
         let wanted = job.wanted(keys, &accepted);
-        let mut answer = job.bound(async { Ok(tier.look(&wanted).await) }).await?;
+        let mut answer = job.run_within_limits(async { Ok(tier.look(&wanted).await) }).await?;
         if let Some(hit) = answer.found.take() {
-            answer = match job.bound(Box::pin(self.newer_elsewhere(job, keys, &hit))).await? {
-                Newer::Yes(reason) => Answer::miss(reason),
-                Newer::No { is_named } => tier.fetch(Hit { is_named, ..hit }, &wanted, &Arc::default()).await,
+            answer = match job.run_within_limits(Box::pin(self.find_newer_image(job, keys, &hit))).await? {
+                NewerImage::Yes(reason) => TierAnswer::miss(reason),
+                NewerImage::No { is_named } => {
+                    tier.fetch(Hit { is_named, ..hit }, &wanted, &Arc::default()).await
+                }
             };
         }
-        if answer.is_unknown {
+        if answer.is_unknown_key {
             match job.identity().explain(&job.notes, &keys.keys) {
                 Ok(explanation) => {
-                    let changes = explanation.and_then(|found| changes::brief(&found.changes));
+                    let changes = explanation.and_then(|found| changes::summary(&found.changes));
                     answer.reason.extend(changes.map(|changes| format!(": {changes}")));
                 }
                 Err(error) => job.faults.report(&error)?,
             }
         }
-        self.note(job, EngineTier::NAME, &answer, clock);
+        self.record_answer(job, EngineTier::NAME, &answer, clock);
         for fault in &answer.faults {
             match fault.downcast_ref() {
                 Some(fault) => job.faults.report_notes(fault)?,
@@ -172,30 +176,30 @@ impl Lookup {
     }
 
     /// Queries a registry and the remote store for a newer image of the key, which a different machine may have built.
-    async fn newer_elsewhere(
+    async fn find_newer_image(
         &mut self,
         job: &Job<'_>,
         keys: &BuildKeys,
         hit: &Hit,
-    ) -> Result<Newer, PipelineError> {
+    ) -> Result<NewerImage, PipelineError> {
         let built = hit.age.map_or(Timestamp::UNIX_EPOCH, |age| age.built);
         let late = |what: &str| {
             format!(
                 "{what} did not answer in {NEWER_TIMEOUT:?} whether it has a newer image; using the engine's"
             )
         };
-        if job.registries_disabled().is_none() {
+        if job.registries_disabled_reason().is_none() {
             let wants_push = job.wants_push();
-            let request = Box::pin(job.place_in_registry(keys, &hit.id, built));
+            let request = Box::pin(job.name_in_registry(keys, &hit.id, built));
             let answer = if wants_push { Ok(request.await) } else { timeout(NEWER_TIMEOUT, request).await };
             match answer {
                 Ok(answer) => {
                     let (newer, faults) = answer?;
                     if !wants_push {
                         // If the image is pushed, the push reports the faults.
-                        self.registry_faults(job, &faults)?;
+                        self.report_registry_faults(job, &faults)?;
                     }
-                    if !matches!(newer, Newer::No { is_named: false }) {
+                    if !matches!(newer, NewerImage::No { is_named: false }) {
                         return Ok(newer);
                     }
                 }
@@ -204,41 +208,41 @@ impl Lookup {
         }
         if job.settings.store.remote.is_some()
             && job.build.tiers.archive
-            && !job.faults.is_cache_down()
+            && !job.faults.is_cache_unusable()
             && let (Some(tier), Some(platform)) = (job.archive_tier().await?, keys.sole_platform())
         {
             let request = tier.has_newer(keys.keys.image, platform, &hit.id, built);
             let Ok((is_newer, faults)) = timeout(NEWER_TIMEOUT, request).await else {
                 job.reporter.warn(&late("the remote store"));
-                return Ok(Newer::No { is_named: false });
+                return Ok(NewerImage::No { is_named: false });
             };
             faults.iter().try_for_each(|fault| job.faults.report(fault))?;
             if is_newer {
-                return Ok(Newer::Yes("the store has a newer image of this key"));
+                return Ok(NewerImage::Yes("the store has a newer image of this key"));
             }
         }
-        Ok(Newer::No { is_named: false })
+        Ok(NewerImage::No { is_named: false })
     }
 
     /// Looks for the image in the registries that it is pushed to and names it there. Pulls it if the engine should
     /// have it.
-    async fn in_registry(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+    async fn look_in_registry(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
         let clock = Instant::now();
         let request = async {
-            let is_wanted = job.should_be_in_engine() || job.has_other_images().await;
+            let is_wanted = job.should_be_in_engine() || job.has_images_in_engine().await;
             let wanted_in = job.engine().cloned().filter(|_| is_wanted);
-            let terms = RegistryTerms { wanted_in, ..job.registry_terms(keys).await? };
+            let terms = RegistryTerms { pull_into: wanted_in, ..job.registry_terms(keys).await? };
             let meter = Arc::new(Meter::default());
-            let answer = job.ask_registries(&terms, keys, &meter).await?;
+            let answer = job.query_registries(&terms, keys, &meter).await?;
             if job.forget_rejected_logins(&answer) {
-                job.ask_registries(&terms, keys, &meter).await
+                job.query_registries(&terms, keys, &meter).await
             } else {
                 Ok(answer)
             }
         };
-        let answer = job.bound(Box::pin(request)).await?;
-        self.note(job, RegistryTier::NAME, &answer, clock);
-        self.registry_faults(job, &answer.faults)?;
+        let answer = job.run_within_limits(Box::pin(request)).await?;
+        self.record_answer(job, RegistryTier::NAME, &answer, clock);
+        self.report_registry_faults(job, &answer.faults)?;
         if answer.found.is_some() {
             report_named(job);
         }
@@ -247,28 +251,28 @@ impl Lookup {
     }
 
     /// Reports faults of registries, and records them so that these registries are not used again.
-    fn registry_faults(&mut self, job: &Job<'_>, faults: &[Fault]) -> Result<(), PipelineError> {
+    fn report_registry_faults(&mut self, job: &Job<'_>, faults: &[BoxedError]) -> Result<(), PipelineError> {
         for fault in faults {
             self.has_registry_failed = true;
-            self.is_registry_unreachable |= fault.downcast_ref().is_some_and(TransferError::is_of_reach);
+            self.is_registry_unreachable |= fault.downcast_ref().is_some_and(TransferError::is_unreachable);
             job.faults.report(fault.as_ref())?;
         }
         Ok(())
     }
 
-    async fn in_store(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+    async fn look_in_store(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
         let clock = Instant::now();
         let Some(mut tier) = job.archive_tier().await? else { return Ok(()) };
         let (meter, accepted) = (Arc::new(Meter::default()), job.accepted(keys));
         let wanted = job.wanted(keys, &accepted);
-        let taking = tier.take(&wanted, &meter);
+        let taking = tier.look_and_fetch(&wanted, &meter);
         let loading = Box::pin(transfer("loading the image", taking, &meter, job.session, job.reporter));
-        let answer = job.bound(loading).await?;
+        let answer = job.run_within_limits(loading).await?;
         self.is_unloadable = answer.found.is_none() && !answer.faults.is_empty();
         // If archiving was not requested, the lookup is only reported if it found something.
         let is_news = answer.found.is_some() || !answer.faults.is_empty() || answer.is_too_old;
         if is_news || job.archive_policy(false).is_requested() {
-            self.note(job, ArchiveTier::NAME, &answer, clock);
+            self.record_answer(job, ArchiveTier::NAME, &answer, clock);
         }
         answer.faults.iter().try_for_each(|fault| job.faults.report(fault.as_ref()))?;
         self.hit = answer.found;
@@ -278,11 +282,11 @@ impl Lookup {
 
 impl Job<'_> {
     /// Returns the reason why whole images are not looked for, if there is one.
-    pub(super) fn image_tiers_disabled(&self) -> Option<&'static str> {
+    pub(super) fn image_tiers_disabled_reason(&self) -> Option<&'static str> {
         let images = self.build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. }));
         if !images {
             Some("the build has outputs that are not images")
-        } else if let Some(flag) = self.build.runs_every_step() {
+        } else if let Some(flag) = self.build.every_step_flag() {
             Some(flag)
         } else if !self.build.no_cache_filter.is_empty() {
             Some("--no-cache-filter")
@@ -294,19 +298,19 @@ impl Job<'_> {
     }
 
     /// Returns the earliest build time of an acceptable hit, or `None` if its age does not matter.
-    pub(super) fn youngest(&self) -> Option<Timestamp> {
+    pub(super) fn earliest_accepted(&self) -> Option<Timestamp> {
         let age = self.settings.store.limits.max_age?;
         Timestamp::now().checked_sub(age).ok()
     }
 
-    pub(super) fn wanted<'w>(&'w self, keys: &'w BuildKeys, accepted: &'w Accepted) -> Wanted<'w> {
-        Wanted { key: keys.keys.image, platforms: &keys.platforms, names: &self.build.tags, accepted }
+    pub(super) fn wanted<'w>(&'w self, keys: &'w BuildKeys, accepted: &'w HitConditions) -> ImageRequest<'w> {
+        ImageRequest { key: keys.keys.image, platforms: &keys.platforms, names: &self.build.tags, accepted }
     }
 
-    pub(super) fn accepted(&self, keys: &BuildKeys) -> Accepted {
+    pub(super) fn accepted(&self, keys: &BuildKeys) -> HitConditions {
         // A read fault was reported when the engine's image was looked up.
         let noted = self.notes.image(keys.keys.image).ok().flatten();
-        Accepted { since: self.youngest(), base_layers: self.base_layers(keys), noted }
+        HitConditions { since: self.earliest_accepted(), base_layers: self.base_layers(keys), notes: noted }
     }
 
     /// Returns the number of layers of the target's base image, or `None` if it is unknown.
@@ -325,7 +329,7 @@ impl Job<'_> {
     }
 
     /// Records the image under its key, with its build time if that is known.
-    pub(super) fn note(
+    pub(super) fn note_image(
         &self,
         keys: &BuildKeys,
         id: &str,

@@ -4,22 +4,22 @@ use super::Deadline;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
-use super::prefix::Continued;
-use super::skipped_mounts::{Judged, MountingSteps, judge, skip_cached};
-use super::visited::VisitedBuild;
+use super::prefix::Continuation;
+use super::skipped_mounts::{JudgedMount, MountingSteps, judge_predictions, skip_cached};
+use super::visit_request::VisitRequest;
 use crate::buildkit::trace::Trace;
 use crate::ledger::{MountRecord, TierOutcome, TierRecord};
 use crate::mounts::{
-    CarriedMount, MountAction, MountOutcome, Mounts, MountsReport, Passed, Tally, TargetMount,
+    MountAction, MountOutcome, MountReportEntry, Mounts, MountsReport, SkippedMount, Tally, TargetMount,
 };
-use crate::pipeline::carrier::Carrier;
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::reached_mounts::reached;
-use crate::pipeline::reporter::Event;
+use crate::pipeline::mount_transfer::MountTransfer;
+use crate::pipeline::reached_mounts::reached_mounts;
+use crate::pipeline::reporter::BuildEvent;
 use crate::tiers::LayerCaches;
 
 /// The name of this tier in records and summaries.
-const MOUNTS: &str = "mounts";
+const TIER_NAME: &str = "mounts";
 
 #[derive(Default)]
 pub(super) struct Restored {
@@ -30,7 +30,7 @@ pub(super) struct Restored {
     /// The steps that ran before the build because mounts depend on them.
     pub(super) prepared: Trace,
     /// The records of the mounts that were restored or attempted.
-    pub(super) carried: Vec<CarriedMount>,
+    pub(super) carried: Vec<MountReportEntry>,
     pub(super) tier: Option<TierRecord>,
 }
 
@@ -41,45 +41,45 @@ impl Restored {
         keyed: &Keyed,
         lookup: &Lookup,
         layers: &LayerCaches,
-        continued: Option<&Continued>,
+        continued: Option<&Continuation>,
     ) -> Result<(), PipelineError> {
         if !job.build.tiers.mounts {
-            self.tier = Some(job.report_skipped(MOUNTS, job.build.tiers.switch));
+            self.tier = Some(job.report_skipped(TIER_NAME, job.build.tiers.switch));
             return Ok(());
         }
         // The build itself reports errors in the Dockerfile.
         // A build that continues from a prefix runs only the steps after the prefix.
-        if let Some(text) = continued.map(|continued| &continued.text).or_else(|| job.inputs.built()) {
-            self.mounts = reached(job.client()?, &job.build.source, text).await.unwrap_or_default();
+        if let Some(text) = continued.map(|continued| &continued.text).or_else(|| job.inputs.built_text()) {
+            self.mounts = reached_mounts(job.client()?, &job.build.source, text).await.unwrap_or_default();
         }
         let mounts = &mut self.mounts;
-        if mounts.carried.is_empty() && mounts.passed.is_empty() {
+        if mounts.supported.is_empty() && mounts.skipped.is_empty() {
             return Ok(());
         }
         if let Some(flag) = lookup.runs_every_step(job) {
-            self.tier = Some(job.report_skipped(MOUNTS, &format!("{flag} makes BuildKit empty them")));
+            self.tier = Some(job.report_skipped(TIER_NAME, &format!("{flag} makes BuildKit empty them")));
             return Ok(());
         }
         if !job.build.no_cache_filter.is_empty() {
             // BuildKit treats rebuilt stages, and mounts that depend on them, as different ones.
             let reason = "--no-cache-filter may rebuild the stage of its initial content";
-            for mount in mounts.carried.extract_if(.., |mount| mount.id.origin.is_some()) {
-                mounts.passed.extend(mount.uses.into_iter().map(|used| Passed { used, reason }));
+            for mount in mounts.supported.extract_if(.., |mount| mount.id.origin.is_some()) {
+                mounts.skipped.extend(mount.uses.into_iter().map(|used| SkippedMount { used, reason }));
             }
         }
         if let Some(keys) = keyed.keys() {
             self.skipped = skip_cached(mounts, job, keys, layers).await?;
         }
-        let restoring = job.carrier(MountAction::Restore, keyed)?.ahead_of_build();
+        let restoring = job.carrier(MountAction::Restore, keyed)?.before_build();
         let (report, prepared) = restoring.restore(&self.mounts).await?;
         self.prepared = prepared;
         job.report_mounts(&report);
-        let is_carried = |mount: &&CarriedMount| mount.outcome != MountOutcome::Passed;
+        let is_carried = |mount: &&MountReportEntry| mount.outcome != MountOutcome::Passed;
         self.carried = report.mounts.iter().filter(is_carried).cloned().collect();
         let hits = self.carried.iter().filter(|mount| mount.outcome == MountOutcome::Hit).count();
         let count = self.carried.len();
         self.tier = Some(job.report_answer(TierRecord {
-            tier: MOUNTS.to_owned(),
+            tier: TIER_NAME.to_owned(),
             outcome: match (hits, count) {
                 (0, 0) => TierOutcome::Skipped,
                 (0, _) => TierOutcome::Miss,
@@ -101,8 +101,8 @@ impl Restored {
 
 #[derive(Default)]
 pub(super) struct SavedMounts {
-    skipped: Vec<Judged>,
-    saved: Vec<CarriedMount>,
+    skipped: Vec<JudgedMount>,
+    saved: Vec<MountReportEntry>,
     millis: u64,
 }
 
@@ -116,18 +116,19 @@ impl SavedMounts {
         steps: &MountingSteps,
         has_failed: bool,
     ) -> Result<(), PipelineError> {
-        self.skipped = judge(&restored.skipped, steps, has_failed);
-        job.settle_skipped(&self.skipped, keyed).await?;
+        self.skipped = judge_predictions(&restored.skipped, steps, has_failed);
+        job.record_predictions(&self.skipped, keyed).await?;
         let mut mounts = restored.mounts.clone();
         if has_failed {
             // Accessing such a mount requires building the stage of its initial content, which may be what failed.
-            mounts.carried.retain(|mount| mount.id.origin.is_none());
+            mounts.supported.retain(|mount| mount.id.origin.is_none());
         }
-        for torn in mounts.carried.extract_if(.., |mount| steps.were_killed_with(mount)) {
+        for torn in mounts.supported.extract_if(.., |mount| steps.was_killed_with(mount)) {
             job.reporter
                 .note(&format!("the cache mount {} is not saved: a step that uses it was killed\n", torn.id));
         }
-        if mounts.carried.is_empty() || steps.is_empty() || job.settings.saves_nothing().is_some() {
+        if mounts.supported.is_empty() || steps.is_empty() || job.settings.reason_nothing_is_saved().is_some()
+        {
             return Ok(());
         }
         let report = job.carrier(MountAction::Save, keyed)?.save(&mounts).await?;
@@ -165,21 +166,25 @@ impl SavedMounts {
 }
 
 impl Job<'_> {
-    pub(super) fn carrier(&self, action: MountAction, keyed: &Keyed) -> Result<Carrier<'_>, PipelineError> {
-        let ambiguous = keyed.keys().and_then(|keys| keys.ambiguous);
+    pub(super) fn carrier(
+        &self,
+        action: MountAction,
+        keyed: &Keyed,
+    ) -> Result<MountTransfer<'_>, PipelineError> {
+        let ambiguous = keyed.keys().and_then(|keys| keys.undetected_digest);
         let deadline = match action {
             // The build's own time limit no longer applies.
             MountAction::Save => Deadline::after(Some(self.build.mounts.timeout)),
             MountAction::Restore | MountAction::List => self.deadline,
         };
         let conditions = (ambiguous, deadline);
-        let build = VisitedBuild::new(self.build, self.inputs, self.client()?, self.settings, conditions);
-        Carrier::new(action, self.connection, self.session, build, self.reporter)
+        let build = VisitRequest::new(self.build, self.inputs, self.client()?, self.settings, conditions);
+        MountTransfer::new(action, self.connection, self.session, build, self.reporter)
     }
 
     fn report_mounts(&self, report: &MountsReport) {
         report.warnings.iter().for_each(|warning| self.faults.warn(warning));
-        report.mounts.iter().for_each(|mount| self.reporter.report(&Event::Mount(report.action, mount)));
+        report.mounts.iter().for_each(|mount| self.reporter.report(&BuildEvent::Mount(report.action, mount)));
     }
 
     /// Fails under `--strict` if there was a fault. The faults were reported as they occurred.
@@ -198,14 +203,14 @@ mod tests {
     #[test]
     fn the_record_of_a_mount_counts_restored_used_and_saved_files() {
         let (amount, none) = (|files, bytes| Tally { files, bytes }, Tally::default());
-        let mount = |id: &str, outcome, moved, kept| CarriedMount {
+        let mount = |id: &str, outcome, moved, kept| MountReportEntry {
             outcome,
             kept,
             moved,
-            ..CarriedMount::new(id.to_owned(), "pip".to_owned(), vec!["/c".to_owned()], vec![2])
+            ..MountReportEntry::new(id.to_owned(), "pip".to_owned(), vec!["/c".to_owned()], vec![2])
         };
         let tier = TierRecord {
-            tier: MOUNTS.to_owned(),
+            tier: TIER_NAME.to_owned(),
             outcome: TierOutcome::Hit,
             reason: String::new(),
             bytes: 7,
@@ -221,7 +226,7 @@ mod tests {
         assert_eq!((records[0].restored_files, records[0].saved_files), (2, 0));
         assert_eq!(tier.unwrap().millis, 5);
 
-        let after = CarriedMount {
+        let after = MountReportEntry {
             used: Some(amount(1, 3)),
             added: Some(amount(1, 4)),
             ..mount("a", MountOutcome::Saved, amount(1, 4), amount(3, 11))

@@ -15,15 +15,15 @@ use std::time::Instant;
 use jiff::Timestamp;
 use tempfile::TempDir;
 
+use super::fetch_errors;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
-use super::solving::Ended;
-use super::unfetched;
+use super::solve::SolveFailure;
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::ExporterResponse;
 use crate::dockerfile::{
-    InstructionKind, PrefixImage, Resolution, SKIP_CHECKS, Source, continued, enforces_checks,
+    InstructionKind, PrefixImage, Resolution, SKIP_CHECKS, Source, continue_from_prefix, enforces_checks,
 };
 use crate::key::{CacheKey, PrefixKey};
 use crate::ledger::{TierOutcome, TierRecord, millis};
@@ -31,26 +31,26 @@ use crate::notes::PrefixBase;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::inputs::DockerfileText;
 use crate::pipeline::keys::BuildKeys;
-use crate::plan::{Output, OutputKind};
+use crate::plan::{BuildOutput, OutputKind};
 use crate::registry::{ImageRef, ImageSettings};
 use crate::tiers::PrefixTier;
 
 /// The outcome of looking for prefixes.
 #[derive(Default)]
-pub(super) struct Prefixes {
+pub(super) struct PrefixLookup {
     pub(super) tier: Option<TierRecord>,
     /// The prefix that the build continues from.
-    pub(super) continued: Option<Continued>,
+    pub(super) continuation: Option<Continuation>,
     /// The keys of the prefixes that are known to have a tag in the job's own lane.
     pub(super) published: BTreeSet<CacheKey>,
     /// The keys of prefixes that proved to be unusable. They are replaced.
-    pub(super) broken: BTreeSet<CacheKey>,
+    pub(super) unusable: BTreeSet<CacheKey>,
     /// `true` if the layers of a prefix are older than `--max-age`. Then every step runs again.
-    pub(super) are_too_old: bool,
+    pub(super) has_expired: bool,
 }
 
 /// A build that continues from a prefix.
-pub(super) struct Continued {
+pub(super) struct Continuation {
     pub(super) key: PrefixKey,
     base: PrefixBase,
     pub(super) text: DockerfileText,
@@ -69,18 +69,18 @@ pub(super) struct UnusablePrefix {
     base: String,
     reason: String,
     /// `true` if a layer could not be fetched.
-    pub(super) is_of_layer: bool,
+    pub(super) is_layer_fault: bool,
 }
 
 /// The answer of the lookup.
-pub(super) struct Looked {
+pub(super) struct PrefixAnswer {
     pub(super) outcome: TierOutcome,
     pub(super) reason: String,
     /// The number of bytes that were loaded from the store.
     pub(super) bytes: u64,
 }
 
-impl Looked {
+impl PrefixAnswer {
     pub(super) fn miss(reason: impl Into<String>) -> Self {
         Self { outcome: TierOutcome::Miss, reason: reason.into(), bytes: 0 }
     }
@@ -109,7 +109,7 @@ pub(super) fn base(
     PrefixBase { name, variables: variables.map(str::to_owned).collect(), command: settings.cmd, oldest, id }
 }
 
-impl Continued {
+impl Continuation {
     /// Returns the name of the prefix.
     pub(super) fn base(&self) -> &str {
         &self.base.name
@@ -124,34 +124,34 @@ impl Continued {
     }
 
     /// Returns the fault of the prefix, if it ended the build.
-    pub(super) fn fault(&self, result: &Result<ExporterResponse, Ended>) -> Option<UnusablePrefix> {
+    pub(super) fn fault(&self, result: &Result<ExporterResponse, SolveFailure>) -> Option<UnusablePrefix> {
         let (reason, is_of_layer) = match result {
-            Err(Ended::Import(error)) => (error.0.clone(), true),
-            Err(Ended::Solve(SolveError::Build(failure))) => {
+            Err(SolveFailure::Import(error)) => (error.0.clone(), true),
+            Err(SolveFailure::Solve(SolveError::Build(failure))) => {
                 let message = &failure.message;
                 let digest = self.base.name.rsplit('@').next().unwrap_or_default();
-                if !(unfetched::is_of_image(message) || message.contains(digest)) {
+                if !(fetch_errors::is_image_error(message) || message.contains(digest)) {
                     return None;
                 }
-                (message.clone(), unfetched::is_of_layer(message))
+                (message.clone(), fetch_errors::is_layer_error(message))
             }
             _ => return None,
         };
-        Some(UnusablePrefix { base: self.base.name.clone(), reason, is_of_layer })
+        Some(UnusablePrefix { base: self.base.name.clone(), reason, is_layer_fault: is_of_layer })
     }
 }
 
-impl Prefixes {
+impl PrefixLookup {
     /// Returns the prefix in a registry that the build has continued from.
     pub(super) fn base(&self) -> Option<ImageRef> {
-        let base = self.continued.as_ref().map(|continued| &continued.base);
+        let base = self.continuation.as_ref().map(|continued| &continued.base);
         base.filter(|base| base.id.is_none())?.name.parse().ok()
     }
 
     /// Returns the time of the oldest RUN step in the prefix that the build has continued from, if the prefix contains
     /// it.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
-        self.continued.as_ref()?.base.oldest
+        self.continuation.as_ref()?.base.oldest
     }
 
     /// Looks for a prefix to continue from.
@@ -163,10 +163,10 @@ impl Prefixes {
         let clock = Instant::now();
         let mut prefixes = Self::default();
         let Some(keys) = keyed.keys().filter(|_| job.build.tiers.prefix) else { return Ok(prefixes) };
-        let place = job.prefix_place();
-        let Looked { outcome, reason, bytes } = match job.no_continuing(keys, lookup) {
-            Some(reason) => Looked::skipped(reason),
-            None => job.bound(Box::pin(prefixes.find(job, keys, place.as_ref()))).await?,
+        let place = job.prefix_repository();
+        let PrefixAnswer { outcome, reason, bytes } = match job.no_continuation_reason(keys, lookup) {
+            Some(reason) => PrefixAnswer::skipped(reason),
+            None => job.run_within_limits(Box::pin(prefixes.find(job, keys, place.as_ref()))).await?,
         };
         // If the build uses no registry, a miss in the store is not reported.
         if place.is_some() || outcome == TierOutcome::Hit {
@@ -186,31 +186,31 @@ impl Prefixes {
         job: &Job<'_>,
         keys: &BuildKeys,
         place: Option<&ImageRef>,
-    ) -> Result<Looked, PipelineError> {
+    ) -> Result<PrefixAnswer, PipelineError> {
         // Querying the builder takes longer than looking into the store.
-        if place.is_none() && job.youngest().is_none() && !job.may_have_stored_prefix(keys).await? {
-            return Ok(Looked::miss("the store has no prefix of this image"));
+        if place.is_none() && job.earliest_accepted().is_none() && !job.may_have_stored_prefix(keys).await? {
+            return Ok(PrefixAnswer::miss("the store has no prefix of this image"));
         }
         let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
-        if let Some(looked) = self.known(job, keys, prefixes).await? {
+        if let Some(looked) = self.known_to_builder(job, keys, prefixes).await? {
             return Ok(looked);
         }
         match place {
-            Some(place) => self.in_registry(job, keys, place).await,
-            None => self.in_store(job, keys).await,
+            Some(place) => self.look_in_registry(job, keys, place).await,
+            None => self.look_in_store(job, keys).await,
         }
     }
 
-    async fn in_registry(
+    async fn look_in_registry(
         &mut self,
         job: &Job<'_>,
         keys: &BuildKeys,
         place: &ImageRef,
-    ) -> Result<Looked, PipelineError> {
+    ) -> Result<PrefixAnswer, PipelineError> {
         let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
         let tags = job.registry_tags(Some(keys)).await;
         let platform = keys.sole_platform().unwrap_or_default();
-        let tier = PrefixTier { place, tags: &tags, platform, since: job.youngest() };
+        let tier = PrefixTier { place, tags: &tags, platform, since: job.earliest_accepted() };
         let looked = match job.registries().repository(place).await {
             Ok(mut repository) => tier.look(&mut repository, prefixes).await,
             Err(error) => Err(error),
@@ -219,29 +219,29 @@ impl Prefixes {
             Ok(answer) => answer,
             Err(error) => {
                 job.faults.report(&error)?;
-                return Ok(Looked::miss(format!("{error}; {}", error.remedy())));
+                return Ok(PrefixAnswer::miss(format!("{error}; {}", error.remedy())));
             }
         };
         let Some(prefix) = answer.found.take() else {
-            self.are_too_old = answer.is_too_old;
-            return Ok(Looked::miss(answer.reason));
+            self.has_expired = answer.is_too_old;
+            return Ok(PrefixAnswer::miss(answer.reason));
         };
         let has_index = prefix.image.prefix.is_some_and(|mark| mark.has_index);
         if prefix.is_own && (has_index || !job.wants_index(keys, &prefix.key)) {
             self.published.insert(prefix.key.key);
         }
         let base = base(prefix.name, prefix.image.config.settings, prefix.image.created, None);
-        Ok(Looked::of(self.continue_from(job, keys, &prefix.key, base, true), answer.reason))
+        Ok(PrefixAnswer::of(self.continue_from(job, keys, &prefix.key, base, true), answer.reason))
     }
 
     /// Returns the answer for the deepest of these prefixes that the builder is known to have, or `None` if it has
     /// none.
-    async fn known(
+    async fn known_to_builder(
         &mut self,
         job: &Job<'_>,
         keys: &BuildKeys,
         prefixes: &[PrefixKey],
-    ) -> Result<Option<Looked>, PipelineError> {
+    ) -> Result<Option<PrefixAnswer>, PipelineError> {
         let builder = match job.known_builder().await {
             Ok(builder) => builder,
             Err(error) => return job.faults.report(&error).map(|()| None),
@@ -253,7 +253,7 @@ impl Prefixes {
             return Ok(None);
         }
         let tags = job.registry_tags(Some(keys)).await;
-        let place = job.prefix_place();
+        let place = job.prefix_repository();
         for (key, known) in &known {
             let tag = tags.of_prefix(key.key).swap_remove(0);
             let name = place.as_ref().and_then(|place| place.with_tag(&tag));
@@ -262,22 +262,22 @@ impl Prefixes {
             }
         }
         let Some((key, known)) = known.first() else { return Ok(None) };
-        if is_too_old(job, known.oldest()) {
-            self.are_too_old = true;
-            return Ok(Some(Looked::miss(format!(
+        if is_prefix_too_old(job, known.oldest()) {
+            self.has_expired = true;
+            return Ok(Some(PrefixAnswer::miss(format!(
                 "the layers up to {} are older than --max-age",
-                key.place()
+                key.describe_end()
             ))));
         }
         let Some(base) = &known.base else {
-            let reason = format!("the builder has made the layers up to {}", key.place());
-            return Ok(Some(Looked::skipped(reason)));
+            let reason = format!("the builder has made the layers up to {}", key.describe_end());
+            return Ok(Some(PrefixAnswer::skipped(reason)));
         };
-        if !job.still_has(base).await {
+        if !job.has_loaded_base(base).await {
             return Ok(None);
         }
-        let reason = format!("the builder has continued from the layers up to {} before", key.place());
-        Ok(Some(Looked::of(self.continue_from(job, keys, key, base.clone(), false), reason)))
+        let reason = format!("the builder has continued from the layers up to {} before", key.describe_end());
+        Ok(Some(PrefixAnswer::of(self.continue_from(job, keys, key, base.clone(), false), reason)))
     }
 
     /// Prepares a build that continues from this image. Fails with the reason if that is impossible.
@@ -290,17 +290,17 @@ impl Prefixes {
         is_imported: bool,
     ) -> Result<(), String> {
         let text =
-            job.inputs.built().ok_or("the Dockerfile is in a context that only the engine can read")?;
+            job.inputs.built_text().ok_or("the Dockerfile is in a context that only the engine can read")?;
         let dockerfile = text.parsed().map_err(ToString::to_string)?;
         let resolution = &keys.resolution;
         let image = PrefixImage { reference: &base.name, variables: &base.variables, command: &base.command };
-        let changed = continued(text.as_str(), dockerfile, resolution, key.cut, image);
+        let changed = continue_from_prefix(text.as_str(), dockerfile, resolution, key.cut, image);
         let changed = changed.map_err(|error| format!("cannot continue from a prefix: {error}"))?;
-        let directory = job.inputs.with_text(&changed).map_err(|error| error.to_string())?;
+        let directory = job.inputs.write_dockerfile(&changed).map_err(|error| error.to_string())?;
         let directory = directory.ok_or("the Dockerfile is in a context that only the engine can read")?;
         let reaches_stages = reaches_stages(resolution, key);
         let (key, text) = (key.clone(), DockerfileText::new(changed));
-        self.continued = Some(Continued { key, base, text, directory, reaches_stages, is_imported });
+        self.continuation = Some(Continuation { key, base, text, directory, reaches_stages, is_imported });
         Ok(())
     }
 
@@ -310,9 +310,9 @@ impl Prefixes {
         job: &Job<'_>,
         fault: &UnusablePrefix,
     ) -> Result<(), PipelineError> {
-        if let Some(continued) = self.continued.take() {
+        if let Some(continued) = self.continuation.take() {
             self.published.remove(&continued.key.key);
-            self.broken.insert(continued.key.key);
+            self.unusable.insert(continued.key.key);
             job.note_builder(|entry| entry.forget_prefix(continued.key.key.digest())).await?;
         }
         if let Some(tier) = &mut self.tier {
@@ -329,12 +329,12 @@ impl Prefixes {
         keys: &BuildKeys,
         lookup: &Lookup,
     ) -> Result<(), PipelineError> {
-        if keys.keys.prefixes.is_err() || job.faults.is_cache_down() {
+        if keys.keys.prefixes.is_err() || job.faults.is_cache_unusable() {
             return Ok(());
         }
         let now = Timestamp::now();
-        job.note_builder(|entry| match &self.continued {
-            Some(Continued { key, base, .. }) => {
+        job.note_builder(|entry| match &self.continuation {
+            Some(Continuation { key, base, .. }) => {
                 entry.note_prefix(key.key.digest(), Some(base.clone()), None, now);
             }
             None => {
@@ -352,23 +352,23 @@ impl Prefixes {
 
 impl Job<'_> {
     /// Returns the repository of prefixes, or `None` if the build uses none.
-    pub(super) fn prefix_place(&self) -> Option<ImageRef> {
+    pub(super) fn prefix_repository(&self) -> Option<ImageRef> {
         let first = || self.build.tags.first().filter(|_| self.wants_push());
         self.build.tiers.cache_repo.as_ref().or_else(first).filter(|_| self.build.tiers.prefix).cloned()
     }
 
     /// Returns the reason why the build does not continue from a prefix, if there is one.
-    pub(super) fn no_continuing(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
+    pub(super) fn no_continuation_reason(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
         let every_step = || lookup.runs_every_step(self).map(str::to_owned);
         let filter = || (!self.build.no_cache_filter.is_empty()).then(|| "--no-cache-filter".to_owned());
-        every_step().or_else(filter).or_else(|| self.no_prefixes(keys, lookup))
+        every_step().or_else(filter).or_else(|| self.no_prefixes_reason(keys, lookup))
     }
 
     /// Returns the reason why the build neither continues from prefixes nor publishes them, if there is one.
-    pub(super) fn no_prefixes(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
+    pub(super) fn no_prefixes_reason(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
         let build = self.build;
         let is_set = |name: &str| build.source.build_args.get(name).map(String::as_str);
-        let rewrites = |output: &Output| output.attributes.contains_key("rewrite-timestamp");
+        let rewrites = |output: &BuildOutput| output.attributes.contains_key("rewrite-timestamp");
         let has_attestations = build.attestations.values().any(Option::is_some);
         let is_inline = is_set("BUILDKIT_INLINE_CACHE").is_some()
             || build.cache_to.iter().any(|cache| cache.kind == "inline");
@@ -398,14 +398,14 @@ impl Job<'_> {
 }
 
 /// Returns `true` if `--max-age` excludes a prefix whose oldest layer was made at this time.
-pub(super) fn is_too_old(job: &Job<'_>, made: Option<Timestamp>) -> bool {
-    job.youngest().is_some_and(|since| made.is_none_or(|made| made < since))
+pub(super) fn is_prefix_too_old(job: &Job<'_>, made: Option<Timestamp>) -> bool {
+    job.earliest_accepted().is_some_and(|since| made.is_none_or(|made| made < since))
 }
 
 /// Returns `true` if an instruction after the prefix copies from or mounts a different stage.
 fn reaches_stages(resolution: &Resolution, prefix: &PrefixKey) -> bool {
     let stage = resolution.stages.iter().find(|stage| stage.index == prefix.cut.stage);
     let after = stage.into_iter().flat_map(|stage| &stage.instructions);
-    let after = after.filter(|at| !at.triggered && *at.instruction.lines.start() > prefix.line);
+    let after = after.filter(|at| !at.is_trigger && *at.instruction.lines.start() > prefix.line);
     after.flat_map(|at| &at.sources).any(|source| matches!(source, Source::Stage(_)))
 }

@@ -7,20 +7,20 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::WAITING;
-use super::cut_image::CutError;
+use super::STATUS_BUFFER;
+use super::cut_image::CutImageError;
 use super::job::Job;
-use super::prefix::Prefixes;
-use super::visited::{STAGE, is_of_visit};
+use super::prefix::PrefixLookup;
+use super::visit_request::{VISIT_STAGE_PREFIX, is_visit_step};
 use crate::buildkit::ConnectError;
 use crate::buildkit::session::new_id;
 use crate::buildkit::trace::{StepKind, Trace};
-use crate::courier::protocol::{FoundKind, Moment};
+use crate::courier::protocol::{Moment, MountNodeKind};
 use crate::dockerfile::Dockerfile;
-use crate::graft::{ACCOUNT_FILES, Accounts, Attributes, Index, Node, Tree};
+use crate::graft::{ACCOUNT_FILES, Accounts, Attributes, ImageNode, ImageTree, PrefixIndex};
 use crate::key::PrefixKey;
 use crate::mounts::{
-    BuildWithin, ConversationError, Scanned, VisitError, VisitTerms, scan, visit_stage, with_scan,
+    ConversationError, StageScan, VisitBuild, VisitError, VisitTerms, scan, visit_stage, with_scan,
 };
 use crate::pipeline::blocking::blocking;
 use crate::pipeline::keys::BuildKeys;
@@ -31,9 +31,9 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The reason why a prefix has no index. Images cannot be grafted on it then.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum NoIndex {
+pub(super) enum PrefixIndexError {
     #[error(transparent)]
-    Cut(#[from] CutError),
+    Cut(#[from] CutImageError),
     #[error("cannot give the stage a name")]
     Stage,
     #[error("the Dockerfile cannot be written")]
@@ -54,7 +54,7 @@ pub(super) enum NoIndex {
     TooLarge,
 }
 
-impl From<VisitError> for NoIndex {
+impl From<VisitError> for PrefixIndexError {
     fn from(error: VisitError) -> Self {
         Self::Visit(Box::new(error))
     }
@@ -65,20 +65,24 @@ impl Job<'_> {
     pub(super) async fn prefix_index(
         &self,
         (keys, key): (&BuildKeys, &PrefixKey),
-        prefixes: &Prefixes,
-    ) -> Result<String, NoIndex> {
+        prefixes: &PrefixLookup,
+    ) -> Result<String, PrefixIndexError> {
         let (cut_text, stage) = self.cut_text(key, prefixes)?;
-        let visit = format!("{STAGE}{}", new_id()?);
-        let (named, name) = with_name(&cut_text, stage, &format!("{visit}-of")).ok_or(NoIndex::Stage)?;
-        let directory = self.inputs.with_text(&with_scan(&named, &visit, &name))?.ok_or(NoIndex::Stage)?;
+        let visit = format!("{VISIT_STAGE_PREFIX}{}", new_id()?);
+        let (named, name) =
+            with_stage_name(&cut_text, stage, &format!("{visit}-of")).ok_or(PrefixIndexError::Stage)?;
+        let directory = self
+            .inputs
+            .write_dockerfile(&with_scan(&named, &visit, &name))?
+            .ok_or(PrefixIndexError::Stage)?;
         let (request, attachments) = request_of_stage(
             self.build,
             self.inputs,
             (&visit, directory.path()),
             self.registries().login().clone(),
-            &self.conditions_again(Some(keys)),
+            &self.repeated_conditions(Some(keys)),
         );
-        let (status, mut updates) = mpsc::channel(WAITING);
+        let (status, mut updates) = mpsc::channel(STATUS_BUFFER);
         let tracing = tokio::spawn(async move {
             let mut trace = Trace::default();
             while let Some(update) = updates.recv().await {
@@ -86,7 +90,7 @@ impl Job<'_> {
             }
             trace
         });
-        let within = BuildWithin { request, attachments, status, timeout: Some(DEADLINE) };
+        let within = VisitBuild { request, attachments, status, timeout: Some(DEADLINE) };
         let terms = VisitTerms {
             deadline: DEADLINE,
             cancel: CancellationToken::new(),
@@ -96,19 +100,19 @@ impl Job<'_> {
         let scanned = Box::pin(visit_stage(self.client()?, within, work, &terms)).await?;
         let scanned = scanned.ok_or(ConversationError::Ended)??;
         let trace = tracing.await.unwrap_or_default();
-        let is_own = |name: &str| !is_of_visit(name);
+        let is_own = |name: &str| !is_visit_step(name);
         let again = trace.steps().into_iter().find(|step| {
-            is_own(&step.name) && !step.cached && matches!(step.kind(), StepKind::Run | StepKind::Copy)
+            is_own(&step.name) && !step.is_cached && matches!(step.kind(), StepKind::Run | StepKind::Copy)
         });
         if again.is_some() {
-            return Err(NoIndex::RanAgain);
+            return Err(PrefixIndexError::RanAgain);
         }
-        blocking(move || index(&scanned)?.encode().ok_or(NoIndex::TooLarge)).await
+        blocking(move || index_of_scan(&scanned)?.encode().ok_or(PrefixIndexError::TooLarge)).await
     }
 }
 
 /// Returns the Dockerfile with a name for the stage, which is added if the stage has none, and the name.
-fn with_name(text: &str, stage: usize, name: &str) -> Option<(String, String)> {
+fn with_stage_name(text: &str, stage: usize, name: &str) -> Option<(String, String)> {
     let dockerfile = Dockerfile::parse(text).ok()?;
     if let Some(name) = &dockerfile.stages[stage].name {
         return Some((text.to_owned(), name.clone()));
@@ -128,34 +132,37 @@ fn with_name(text: &str, stage: usize, name: &str) -> Option<(String, String)> {
 }
 
 /// Returns the index of the scanned files. Names that are not UTF-8 are left out, because no instruction can name them.
-fn index(Scanned { root, nodes, contents }: &Scanned) -> Result<Index, NoIndex> {
+fn index_of_scan(StageScan { root, nodes, contents }: &StageScan) -> Result<PrefixIndex, PrefixIndexError> {
     let directory = |mode, uid, gid, Moment { seconds, .. }| Attributes { mode, uid, gid, modified: seconds };
-    let mut tree = Tree::default();
-    tree.insert(String::new(), Node::Directory(directory(root.mode, root.uid, root.gid, Moment::default())));
+    let mut tree = ImageTree::default();
+    tree.insert(
+        String::new(),
+        ImageNode::Directory(directory(root.mode, root.uid, root.gid, Moment::default())),
+    );
     for found in nodes {
         let Some(path) = found.path.to_str() else { continue };
         let node = match &found.kind {
-            FoundKind::Directory => {
-                Node::Directory(directory(found.mode, found.uid, found.gid, found.modified))
+            MountNodeKind::Directory => {
+                ImageNode::Directory(directory(found.mode, found.uid, found.gid, found.modified))
             }
-            FoundKind::Symlink(target) => match target.to_str() {
-                Some(target) => Node::Link(target.to_owned()),
-                None => return Err(NoIndex::Link),
+            MountNodeKind::Symlink(target) => match target.to_str() {
+                Some(target) => ImageNode::Link(target.to_owned()),
+                None => return Err(PrefixIndexError::Link),
             },
-            FoundKind::File(_) | FoundKind::HardLink(_) => Node::File,
+            MountNodeKind::File(_) | MountNodeKind::HardLink(_) => ImageNode::File,
         };
         tree.insert(path.to_owned(), node);
     }
     let account = |path: &str| match (contents.get(path), tree.follow(path)) {
-        (Some(content), _) if content.contains(&0) => Err(NoIndex::Accounts),
-        (Some(content), _) => String::from_utf8(content.clone()).map_err(|_| NoIndex::Accounts),
-        (None, Ok(path)) if tree.get(&path).is_some() => Err(NoIndex::Accounts),
+        (Some(content), _) if content.contains(&0) => Err(PrefixIndexError::Accounts),
+        (Some(content), _) => String::from_utf8(content.clone()).map_err(|_| PrefixIndexError::Accounts),
+        (None, Ok(path)) if tree.get(&path).is_some() => Err(PrefixIndexError::Accounts),
         (None, Ok(_)) => Ok(String::new()),
-        (None, Err(_)) => Err(NoIndex::Accounts),
+        (None, Err(_)) => Err(PrefixIndexError::Accounts),
     };
     let [passwd, group] = ACCOUNT_FILES.map(account);
     let accounts = Accounts { passwd: passwd?, group: group? };
-    Ok(Index { tree, accounts })
+    Ok(PrefixIndex { tree, accounts })
 }
 
 #[cfg(test)]
@@ -166,10 +173,10 @@ mod tests {
     fn a_stage_without_a_name_gets_one() {
         let text = "FROM a AS one\nRUN x\nFROM c";
         for (stage, named, name) in [(0, text.to_owned(), "one"), (1, format!("{text} AS new"), "new")] {
-            assert_eq!(with_name(text, stage, "new"), Some((named, name.to_owned())));
+            assert_eq!(with_stage_name(text, stage, "new"), Some((named, name.to_owned())));
         }
-        let named = with_name("FROM a\r\nRUN b\n", 0, "new").unwrap().0;
+        let named = with_stage_name("FROM a\r\nRUN b\n", 0, "new").unwrap().0;
         assert_eq!(named, "FROM a AS new\r\nRUN b\n");
-        assert_eq!(with_name("FROM a \\\n# end\n", 0, "new"), None);
+        assert_eq!(with_stage_name("FROM a \\\n# end\n", 0, "new"), None);
     }
 }

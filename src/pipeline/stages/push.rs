@@ -7,10 +7,10 @@ use super::job::Job;
 use crate::buildkit::Ability;
 use crate::engine::{Engine, ImageStore, PushProgress};
 use crate::error_chain::chain;
+use crate::pipeline::direct_push::{DirectPush, DirectPushError};
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::own_push::{OwnPush, OwnPushError};
 use crate::pipeline::registries::PushError;
-use crate::pipeline::reporter::Event;
+use crate::pipeline::reporter::BuildEvent;
 use crate::pipeline::transfers::transfer;
 use crate::plan::PushWith;
 use crate::registry::ImageRef;
@@ -37,8 +37,8 @@ impl Job<'_> {
 
     /// Creates the repository of `name` if it does not exist. Only ECR requires this.
     async fn create_repository(&self, name: &ImageRef) -> Result<(), EcrError> {
-        let Some(ecr) = self.settings.ecr.registry(name.host()).await? else { return Ok(()) };
-        if Box::pin(ecr.create(name.path(), NewRepository::default())).await? {
+        let Some(ecr) = self.settings.ecr.client(name.host()).await? else { return Ok(()) };
+        if Box::pin(ecr.create_repository(name.path(), NewRepository::default())).await? {
             self.reporter.note(&format!("created the repository {}\n", name.repository()));
         }
         Ok(())
@@ -56,7 +56,7 @@ impl Job<'_> {
                 Ok(pushed) => pushed,
                 Err(error) => return Err(self.push_error(tag, error).await),
             };
-            self.reporter.report(&Event::Pushed { name: tag, pushed, elapsed: clock.elapsed() });
+            self.reporter.report(&BuildEvent::Pushed { name: tag, pushed, elapsed: clock.elapsed() });
         }
         Ok(())
     }
@@ -73,7 +73,7 @@ impl Job<'_> {
             Ok(Some(pushed)) => return Ok(pushed),
             Ok(None) => {}
             // The engine may be able to reach the registry, and reports an error if it cannot.
-            Err(error) if error.is_of_reach() => {}
+            Err(error) if error.is_unreachable() => {}
             Err(error) => self.reporter.note(&format!(
                 "{} is pushed by the engine, because larder could not: {}\n",
                 name.familiar(),
@@ -90,7 +90,7 @@ impl Job<'_> {
         name: &ImageRef,
         base: Option<&ImageRef>,
         meter: &Arc<Meter>,
-    ) -> Result<Option<PushProgress>, OwnPushError> {
+    ) -> Result<Option<PushProgress>, DirectPushError> {
         let settings = self.build.push;
         let is_graph_driver =
             self.connection.image_store().await.is_ok_and(|store| store == ImageStore::GraphDriver);
@@ -104,14 +104,14 @@ impl Job<'_> {
         let mut related: Vec<ImageRef> =
             base.into_iter().chain(&self.build.tags).cloned().chain(caches).collect();
         related.retain(|related| related != name);
-        let push = OwnPush {
+        let push = DirectPush {
             engine,
             registries: self.registries(),
             image: &image,
             settings,
             related,
             bases: self.inputs.known_bases.names(),
-            may_save: self.may_save().await,
+            may_save: self.may_use_save().await,
         };
         Box::pin(push.push(name, meter)).await
     }
@@ -120,13 +120,13 @@ impl Job<'_> {
     ///
     /// Newer engines compress faster. A persistent engine records the blobs of layers that it has pushed, but it would not
     /// learn those of layers that larder pushes.
-    async fn may_save(&self) -> bool {
-        self.client().is_ok_and(|client| !client.product().can(Ability::Attestations))
-            && self.known_builder().await.is_ok_and(|builder| !builder.entry.is_kept())
+    async fn may_use_save(&self) -> bool {
+        self.client().is_ok_and(|client| !client.product().supports(Ability::Attestations))
+            && self.known_builder().await.is_ok_and(|builder| !builder.entry.has_built_several_images())
     }
 
     pub(super) async fn push_error(&self, name: &ImageRef, error: PushError) -> PipelineError {
-        let is_ecr = matches!(self.settings.ecr.registry(name.host()).await, Ok(Some(_)));
+        let is_ecr = matches!(self.settings.ecr.client(name.host()).await, Ok(Some(_)));
         let (host, source) = (name.host().to_owned(), Arc::new(error));
         PipelineError::Push { name: name.familiar(), source, host, is_ecr }
     }

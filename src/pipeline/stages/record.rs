@@ -4,18 +4,18 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::graft::Grafted;
+use super::cache_hit::CacheHit;
+use super::graft::GraftedImage;
+use super::image_build::ImageBuild;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
-use super::made::Made;
 use super::result_file;
-use super::served::Served;
 use crate::error_chain::chain;
-use crate::ledger::{self, BuildRecord, LanesRecord, Outcome, RemoteRecord, StepCounts};
+use crate::ledger::{self, BuildOutcome, BuildRecord, LanesRecord, RemoteRecord, StepCountsRecord};
 use crate::pipeline::confidential::storable_message;
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::reporter::Event;
+use crate::pipeline::reporter::BuildEvent;
 use crate::plan::JobLanes;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Lane};
@@ -32,12 +32,12 @@ pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<(
 }
 
 fn write_json(path: &Path, record: &BuildRecord) -> Result<(), PipelineError> {
-    let json = serde_json::to_vec_pretty(record).map_err(|error| PipelineError::Machine(chain(&error)))?;
+    let json = serde_json::to_vec_pretty(record).map_err(|error| PipelineError::Resource(chain(&error)))?;
     result_file::write(path, &json)
 }
 
-fn outcome_of(error: &PipelineError) -> Outcome {
-    if error.is_interrupt() { Outcome::Interrupted } else { Outcome::Failed }
+fn outcome_of(error: &PipelineError) -> BuildOutcome {
+    if error.is_interrupt() { BuildOutcome::Interrupted } else { BuildOutcome::Failed }
 }
 
 fn lanes_record(job: &JobLanes) -> LanesRecord {
@@ -50,39 +50,39 @@ fn lanes_record(job: &JobLanes) -> LanesRecord {
 }
 
 /// How the build got its image.
-pub(super) enum Way {
+pub(super) enum ImageOrigin {
     /// The build ended without an image.
     None,
-    Served(Box<Served>),
+    CacheHit(Box<CacheHit>),
     /// The image was made on a prefix, without a builder.
-    Grafted(Box<Grafted>),
-    Made(Box<Made>),
+    Grafted(Box<GraftedImage>),
+    Built(Box<ImageBuild>),
 }
 
-pub(super) struct Finished {
+pub(super) struct FinishedBuild {
     pub(super) keyed: Option<Keyed>,
     pub(super) lookup: Lookup,
-    pub(super) way: Way,
+    pub(super) origin: ImageOrigin,
     pub(super) end: Result<(), PipelineError>,
 }
 
-impl Finished {
-    pub(super) fn early(error: PipelineError) -> Self {
-        Self { keyed: None, lookup: Lookup::default(), way: Way::None, end: Err(error) }
+impl FinishedBuild {
+    pub(super) fn failed_early(error: PipelineError) -> Self {
+        Self { keyed: None, lookup: Lookup::default(), origin: ImageOrigin::None, end: Err(error) }
     }
 
     pub(super) fn names(&self, job: &Job<'_>) -> Vec<ImageRef> {
-        match &self.way {
-            Way::Made(made) => made.names.clone().unwrap_or_else(|| job.build.tags.clone()),
+        match &self.origin {
+            ImageOrigin::Built(made) => made.names.clone().unwrap_or_else(|| job.build.tags.clone()),
             _ => job.build.tags.clone(),
         }
     }
 
     pub(super) fn take_entry(&mut self) -> Option<Entry> {
-        match &mut self.way {
-            Way::None | Way::Grafted(_) => None,
-            Way::Served(served) => served.archived.entry.take(),
-            Way::Made(made) => made.archived.entry.take(),
+        match &mut self.origin {
+            ImageOrigin::None | ImageOrigin::Grafted(_) => None,
+            ImageOrigin::CacheHit(served) => served.archived.entry.take(),
+            ImageOrigin::Built(made) => made.archived.entry.take(),
         }
     }
 
@@ -97,13 +97,13 @@ impl Finished {
         let keys = self.keyed.as_ref().and_then(Keyed::keys);
         record.image_key = keys.map(|keys| keys.keys.image);
         record.dependency_key = keys.map(|keys| keys.keys.dependency);
-        match &self.way {
-            Way::None => {}
-            Way::Served(served) => {
-                let Served { hit, archived, exported_layers } = &**served;
+        match &self.origin {
+            ImageOrigin::None => {}
+            ImageOrigin::CacheHit(served) => {
+                let CacheHit { hit, archived, exported_layers } = &**served;
                 let total = keys.map_or(0, |keys| keys.steps);
-                record.steps = StepCounts { total, cached: total, imported: 0 };
-                record.outcome = Outcome::ImageHit;
+                record.steps = StepCountsRecord { total, cached: total, imported: 0 };
+                record.outcome = BuildOutcome::ImageHit;
                 record.hit_tier = Some(hit.tier.to_owned());
                 record.image_id = Some(hit.id.clone());
                 let digest =
@@ -112,19 +112,20 @@ impl Finished {
                 record.kept.clone_from(&archived.record);
                 record.kept_layers.clone_from(&exported_layers.record);
             }
-            Way::Grafted(grafted) => {
-                let Grafted { tier, id, config, manifest, steps } = &**grafted;
+            ImageOrigin::Grafted(grafted) => {
+                let GraftedImage { tier, id, config, manifest, steps } = &**grafted;
                 record.tiers.push(tier.clone());
                 record.steps = *steps;
-                record.outcome = Outcome::Built;
+                record.outcome = BuildOutcome::Built;
                 record.image_id = Some(id.clone());
                 let digests = [("containerimage.digest", manifest), ("containerimage.config.digest", config)];
                 let digests = digests.map(|(name, digest)| (name.to_owned(), digest.to_string().into()));
                 record.more = digests.into_iter().collect();
             }
-            Way::Made(made) => {
-                let Made { prefixes, restored, solved, saved_mounts, archived, exported_layers, .. } =
-                    &**made;
+            ImageOrigin::Built(made) => {
+                let ImageBuild {
+                    prefixes, restored, solved, saved_mounts, archived, exported_layers, ..
+                } = &**made;
                 let (mounts, of_mounts) = saved_mounts.records(restored);
                 let of_layers = solved.tier.clone().map(|mut tier| {
                     tier.reason.extend(exported_layers.fault.iter().map(|fault| format!("; {fault}")));
@@ -134,7 +135,7 @@ impl Finished {
                 record.mounts = mounts;
                 record.steps = solved.steps;
                 record.step_list.clone_from(&solved.step_list);
-                record.outcome = Outcome::Built;
+                record.outcome = BuildOutcome::Built;
                 record.image_id = solved.image_id().map(str::to_owned);
                 record.more = solved.exporter_answers();
                 record.kept.clone_from(&archived.record);
@@ -168,7 +169,7 @@ pub(super) fn write(
             job.faults.report(error.as_ref())?;
         }
     }
-    job.reporter.report(&Event::Ended(record));
+    job.reporter.report(&BuildEvent::Ended(record));
     if let Some(path) = &job.build.metadata_file {
         write_json(path, record)?;
         job.note_result(path)?;

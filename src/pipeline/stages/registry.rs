@@ -10,20 +10,21 @@ use super::job::Job;
 use crate::engine::ImageStore;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
-use crate::pipeline::reporter::Event;
+use crate::pipeline::reporter::BuildEvent;
 use crate::pipeline::transfers::transfer;
 use crate::platform::{self, Platform};
-use crate::registry::{ImageRef, RegistryError, within};
+use crate::registry::{ImageRef, RegistryError, with_timeout};
 use crate::store::Meter;
 use crate::tiers::{
-    Accepted, Answer, Fault, Hit, ImageTier, RegistryTerms, RegistryTier, Tags, Target, TransferError,
+    BoxedError, Hit, HitConditions, ImageTier, PushTarget, RegistryTerms, RegistryTier, Tags, TierAnswer,
+    TransferError,
 };
 
 pub(super) const LOGIN_DEADLINE: Duration = Duration::from_secs(40);
 
 /// The result of looking in registries and the remote store for a newer image of a key than the engine's.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Newer {
+pub(super) enum NewerImage {
     Yes(&'static str),
     /// No newer image was found. `is_named` is `true` if the same image was found and named in the registry.
     No {
@@ -34,7 +35,7 @@ pub(super) enum Newer {
 /// Reports the names that the image was given without a push.
 pub(super) fn report_named(job: &Job<'_>) {
     for tag in job.build.tags.iter().filter(|_| job.wants_push()) {
-        job.reporter.report(&Event::Named(tag));
+        job.reporter.report(&BuildEvent::Named(tag));
     }
 }
 
@@ -45,7 +46,7 @@ impl Job<'_> {
     }
 
     /// Returns the reason why registries are not queried for whole images, if there is one.
-    pub(super) fn registries_disabled(&self) -> Option<&'static str> {
+    pub(super) fn registries_disabled_reason(&self) -> Option<&'static str> {
         let is_used = self.wants_push() || self.build.tiers.cache_repo.is_some();
         (!is_used).then_some("nothing is pushed, and no --cache-repo is given")
     }
@@ -53,21 +54,22 @@ impl Job<'_> {
     /// Returns the registry tags of this job for its platforms. The platforms are those of the keys, or those of the
     /// flags or the builder if the keys are unknown.
     pub(super) async fn registry_tags(&self, keys: Option<&BuildKeys>) -> Tags {
-        let builder = self.connection.platform().await.unwrap_or_else(|_| platform::own());
+        let builder =
+            self.connection.platform().await.unwrap_or_else(|_| platform::local_container_platform());
         let default: Option<Platform> = builder.parse().ok();
         let mut names = keys.map_or(&*self.build.source.platforms, |keys| &*keys.platforms);
         if names.is_empty() {
             names = std::slice::from_ref(&builder);
         }
         let parsed = names.iter().filter_map(|name| Platform::parse(name, default.as_ref()).ok());
-        Tags::of(&self.settings.lanes.lanes).on(&parsed.collect())
+        Tags::for_lanes(&self.settings.lanes.lanes).with_platforms(&parsed.collect())
     }
 
     /// Returns the repositories of these names, or the repository of `--cache-repo` if there are no names.
     pub(super) async fn targets_of(
         &self,
         tags: impl Iterator<Item = &ImageRef>,
-    ) -> Result<Vec<Target>, RegistryError> {
+    ) -> Result<Vec<PushTarget>, RegistryError> {
         let mut grouped: Vec<Vec<ImageRef>> = Vec::new();
         for tag in tags {
             match grouped.iter_mut().find(|names| names[0].repository() == tag.repository()) {
@@ -87,16 +89,19 @@ impl Job<'_> {
 
     /// Returns the repositories that the image is pushed to, or the repository of `--cache-repo`. Fails if the user
     /// interrupts or if logins take too long.
-    async fn timely_targets(&self) -> Result<Result<Vec<Target>, RegistryError>, PipelineError> {
+    async fn targets_before_deadline(&self) -> Result<Result<Vec<PushTarget>, RegistryError>, PipelineError> {
         let names = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
         let host = names.map(ImageRef::host).next().unwrap_or_default();
         let targets = self.targets_of(self.build.tags.iter().filter(|_| self.wants_push()));
-        self.session.interrupts().bound(within(host, LOGIN_DEADLINE, Box::pin(targets))).await
+        self.session
+            .interrupts()
+            .run_until_interrupt(with_timeout(host, LOGIN_DEADLINE, Box::pin(targets)))
+            .await
     }
 
-    async fn target(&self, place: &ImageRef, names: Vec<ImageRef>) -> Result<Target, RegistryError> {
+    async fn target(&self, place: &ImageRef, names: Vec<ImageRef>) -> Result<PushTarget, RegistryError> {
         let credentials = self.registries().credentials(place.host()).await?;
-        Ok(Target { repository: self.registries().repository(place).await?, credentials, names })
+        Ok(PushTarget { repository: self.registries().repository(place).await?, credentials, names })
     }
 
     /// Returns the conditions for registry hits of this image, without an engine to pull it into.
@@ -114,16 +119,16 @@ impl Job<'_> {
             tags: self.registry_tags(Some(keys)).await,
             images,
             compression: compresses.then(|| self.build.push.effective()),
-            only: None,
-            wanted_in: None,
+            only_image: None,
+            pull_into: None,
             deadline: self.build.tiers.archive_timeout,
-            read_only: self.settings.store.terms.read_only,
-            vouched_by,
+            is_read_only: self.settings.store.terms.read_only,
+            trusted_store: vouched_by,
         })
     }
 
     /// Returns `true` if the engine has an image under one of the names. The registry may have a different one.
-    pub(super) async fn has_other_images(&self) -> bool {
+    pub(super) async fn has_images_in_engine(&self) -> bool {
         let Some(engine) = self.engine() else { return false };
         let found = self.build.tags.iter().map(|tag| async {
             let name = tag.familiar();
@@ -134,41 +139,41 @@ impl Job<'_> {
 
     /// Gives the engine's image `id`, built at `built`, its names in the registries if they have the same image.
     /// Returns whether they have a newer image, and the faults.
-    pub(super) async fn place_in_registry(
+    pub(super) async fn name_in_registry(
         &self,
         keys: &BuildKeys,
         id: &str,
         built: Timestamp,
-    ) -> Result<(Newer, Vec<Fault>), PipelineError> {
+    ) -> Result<(NewerImage, Vec<BoxedError>), PipelineError> {
         if !self.build.tiers.registry {
-            return Ok((Newer::No { is_named: false }, Vec::new()));
+            return Ok((NewerImage::No { is_named: false }, Vec::new()));
         }
         let only = Some((id.to_owned(), built));
-        let terms = RegistryTerms { only, ..self.registry_terms(keys).await? };
-        let answer = self.ask_registries(&terms, keys, &Arc::default()).await?;
+        let terms = RegistryTerms { only_image: only, ..self.registry_terms(keys).await? };
+        let answer = self.query_registries(&terms, keys, &Arc::default()).await?;
         let is_named = answer.found.is_some();
         if is_named {
             report_named(self);
         }
-        let newer = if answer.is_newer && !is_named {
-            Newer::Yes("a registry has a newer image of this key")
+        let newer = if answer.has_newer && !is_named {
+            NewerImage::Yes("a registry has a newer image of this key")
         } else {
-            Newer::No { is_named }
+            NewerImage::No { is_named }
         };
         Ok((newer, answer.faults))
     }
 
-    pub(super) async fn ask_registries(
+    pub(super) async fn query_registries(
         &self,
         terms: &RegistryTerms,
         keys: &BuildKeys,
         meter: &Arc<Meter>,
-    ) -> Result<Answer<Hit>, PipelineError> {
-        match self.timely_targets().await? {
+    ) -> Result<TierAnswer<Hit>, PipelineError> {
+        match self.targets_before_deadline().await? {
             Ok(targets) => {
                 let (mut tier, accepted) = (RegistryTier::new(terms.clone(), targets), self.accepted(keys));
                 let wanted = self.wanted(keys, &accepted);
-                let taking = Box::pin(tier.take(&wanted, meter));
+                let taking = Box::pin(tier.look_and_fetch(&wanted, meter));
                 transfer("fetching the image", taking, meter, self.session, self.reporter).await
             }
             Err(error) => Ok(TransferError::from(error).into()),
@@ -176,14 +181,14 @@ impl Job<'_> {
     }
 
     /// Removes the saved tokens of ECR registries that rejected them. Returns `true` if there were any.
-    pub(super) fn forget_rejected_logins(&self, answer: &Answer<Hit>) -> bool {
+    pub(super) fn forget_rejected_logins(&self, answer: &TierAnswer<Hit>) -> bool {
         let faults = answer.faults.iter().filter_map(|fault| fault.downcast_ref::<TransferError>());
-        if !faults.into_iter().any(TransferError::is_of_login) {
+        if !faults.into_iter().any(TransferError::is_login_error) {
             return false;
         }
         let places = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
         let hosts: BTreeSet<&str> = places.map(ImageRef::host).collect();
-        let amazons = hosts.into_iter().filter(|host| self.settings.ecr.host(host).is_some());
+        let amazons = hosts.into_iter().filter(|host| self.settings.ecr.host_kind(host).is_some());
         amazons.map(|host| self.registries().login().forget(host)).count() > 0
     }
 
@@ -197,12 +202,12 @@ impl Job<'_> {
             Some(engine) => engine.image(id).await.ok().flatten().map(|image| image.config.layers),
             None => None,
         };
-        let published = match self.timely_targets().await? {
+        let published = match self.targets_before_deadline().await? {
             Ok(targets) => {
-                let (mut tier, accepted) = (RegistryTier::new(terms, targets), Accepted::default());
+                let (mut tier, accepted) = (RegistryTier::new(terms, targets), HitConditions::default());
                 let wanted = self.wanted(keys, &accepted);
                 let saving = Box::pin(tier.save(&wanted, id, layers.as_deref()));
-                self.session.interrupts().bound(saving).await?
+                self.session.interrupts().run_until_interrupt(saving).await?
             }
             Err(error) => Err(error),
         };

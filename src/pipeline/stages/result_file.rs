@@ -10,7 +10,11 @@ use std::sync::Arc;
 use crate::pipeline::error::PipelineError;
 
 /// Checks that a file can be written later, and removes the file of an earlier run. Fails if it is the Dockerfile.
-pub(super) fn clear(flag: &'static str, path: &Path, dockerfile: Option<&Path>) -> Result<(), PipelineError> {
+pub(super) fn prepare(
+    flag: &'static str,
+    path: &Path,
+    dockerfile: Option<&Path>,
+) -> Result<(), PipelineError> {
     let place = |path: &Path| path.canonicalize().ok();
     if dockerfile.and_then(place).is_some_and(|dockerfile| place(path) == Some(dockerfile)) {
         return Err(PipelineError::ResultIsDockerfile { flag, path: path.to_owned() });
@@ -40,7 +44,7 @@ mod tests {
         let at = |name: &str| directory.path().join(name);
         let (file, dockerfile) = (at("iid"), at("Dockerfile"));
         std::fs::write(&dockerfile, "FROM scratch\n").unwrap();
-        let clear = |flag: &'static str, path: &Path| super::clear(flag, path, Some(&dockerfile));
+        let clear = |flag: &'static str, path: &Path| super::prepare(flag, path, Some(&dockerfile));
         std::fs::write(&file, "sha256:old").unwrap();
         clear("iidfile", &file).unwrap();
         assert!(!file.exists());

@@ -15,7 +15,7 @@ use crate::mounts::{MountAction, Mounts, TargetMount};
 use crate::notes::BuilderEntry;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::keys::BuildKeys;
-use crate::pipeline::known_builder::{KnownBuilder, UnknownBuilder};
+use crate::pipeline::known_builder::{KnownBuilder, KnownBuilderError};
 use crate::tiers::{LayerCaches, Stages};
 
 /// Returns `true` if the text of a step contains this mount.
@@ -27,7 +27,7 @@ fn has_mount(step: &str, mount: &TargetMount) -> bool {
             next.is_none_or(|next| matches!(next, ',' | ' ' | '"' | '/'))
         })
     };
-    let (_, id) = mount.id.wire.split_once('/').unwrap_or_default();
+    let (_, id) = mount.id.buildkit_id.split_once('/').unwrap_or_default();
     mount.uses.iter().any(|used| contains(&used.target) && (id == clean_path(&used.target) || contains(id)))
 }
 
@@ -44,7 +44,7 @@ impl MountingSteps {
         let ran = trace
             .steps()
             .into_iter()
-            .filter(|step| step.kind() == StepKind::Run && !step.cached && step.name.contains("--mount"));
+            .filter(|step| step.kind() == StepKind::Run && !step.is_cached && step.name.contains("--mount"));
         let (killed, ended): (Vec<_>, Vec<_>) = ran.partition(StepRecord::is_killed);
         let killed: Vec<String> = killed.into_iter().map(|step| step.name).collect();
         let ran = ended.into_iter().map(|step| step.name).chain(killed.iter().cloned()).collect();
@@ -60,7 +60,7 @@ impl MountingSteps {
     }
 
     /// Returns `true` if a step with this mount was killed. The mount may then contain incomplete files.
-    pub(super) fn were_killed_with(&self, mount: &TargetMount) -> bool {
+    pub(super) fn was_killed_with(&self, mount: &TargetMount) -> bool {
         self.killed.iter().any(|step| has_mount(step, mount))
     }
 }
@@ -75,11 +75,11 @@ pub(super) async fn skip_cached(
     let decided = &keys.keys.layers.runs;
     let is_decided =
         |mount: &TargetMount| mount.uses.iter().all(|used| decided.contains(&(used.stage, used.line)));
-    if !mounts.carried.iter().any(is_decided) || !job.build.no_cache_filter.is_empty() {
+    if !mounts.supported.iter().any(is_decided) || !job.build.no_cache_filter.is_empty() {
         return Ok(Vec::new());
     }
     let has_layers = match job.known_builder().await {
-        Ok(builder) => builder.has_layers(keys.layers()).await,
+        Ok(builder) => builder.has_layers(keys.layers_digest()).await,
         Err(error) => Err(error),
     };
     let of_builder = match has_layers {
@@ -96,16 +96,20 @@ pub(super) async fn skip_cached(
         let is_last = mount.uses.iter().all(|used| used.stage == keys.target);
         is_decided(mount) && (stages == Stages::All || is_last)
     };
-    let (skipped, carried) = std::mem::take(&mut mounts.carried).into_iter().partition(is_cached);
-    mounts.carried = carried;
+    let (skipped, carried) = std::mem::take(&mut mounts.supported).into_iter().partition(is_cached);
+    mounts.supported = carried;
     Ok(skipped)
 }
 
 /// A skipped mount, and whether skipping it was right; `None` if the build failed before its steps.
-pub(super) type Judged = (TargetMount, Option<Prediction>);
+pub(super) type JudgedMount = (TargetMount, Option<Prediction>);
 
 /// Determines from the steps that ran whether skipping the mounts was right.
-pub(super) fn judge(skipped: &[TargetMount], steps: &MountingSteps, has_failed: bool) -> Vec<Judged> {
+pub(super) fn judge_predictions(
+    skipped: &[TargetMount],
+    steps: &MountingSteps,
+    has_failed: bool,
+) -> Vec<JudgedMount> {
     let judged = skipped.iter().map(|mount| {
         let prediction = match (steps.ran_with(mount), has_failed) {
             (true, _) => Some(Prediction::Wrong),
@@ -120,9 +124,13 @@ pub(super) fn judge(skipped: &[TargetMount], steps: &MountingSteps, has_failed: 
 impl Job<'_> {
     /// Warns of mounts that were needed, and marks the entries of the other mounts as used. The entries of needed
     /// mounts are not replaced, because these mounts contain only what their steps have fetched since.
-    pub(super) async fn settle_skipped(&self, judged: &[Judged], keyed: &Keyed) -> Result<(), PipelineError> {
-        let is_needed = |judged: &&Judged| judged.1 == Some(Prediction::Wrong);
-        let (needed, unused): (Vec<&Judged>, Vec<&Judged>) = judged.iter().partition(is_needed);
+    pub(super) async fn record_predictions(
+        &self,
+        judged: &[JudgedMount],
+        keyed: &Keyed,
+    ) -> Result<(), PipelineError> {
+        let is_needed = |judged: &&JudgedMount| judged.1 == Some(Prediction::Wrong);
+        let (needed, unused): (Vec<&JudgedMount>, Vec<&JudgedMount>) = judged.iter().partition(is_needed);
         for (mount, _) in &needed {
             self.reporter.warn(&format!(
                 "the cache mount {} was not restored because the layer of line {} was expected in the builder or a registry, but it was missing",
@@ -130,7 +138,7 @@ impl Job<'_> {
             ));
         }
         if let (false, Some(keys)) = (needed.is_empty(), keyed.keys()) {
-            self.note_builder(|entry| entry.forget_layers(keys.layers())).await?;
+            self.note_builder(|entry| entry.forget_layers(keys.layers_digest())).await?;
         }
         if !unused.is_empty() {
             let unused: Vec<TargetMount> = unused.into_iter().map(|(mount, _)| mount.clone()).collect();
@@ -147,7 +155,7 @@ impl Job<'_> {
         image: &str,
         has_mounts: bool,
     ) -> Result<(), PipelineError> {
-        if self.faults.is_cache_down() {
+        if self.faults.is_cache_unusable() {
             return Ok(());
         }
         if let Ok(id) = image.parse() {
@@ -156,10 +164,10 @@ impl Job<'_> {
         if keys.keys.layers.runs.is_empty() || !has_mounts {
             return Ok(());
         }
-        self.note_builder(|entry| entry.note_layers(keys.layers(), image, Timestamp::now())).await
+        self.note_builder(|entry| entry.note_layers(keys.layers_digest(), image, Timestamp::now())).await
     }
 
-    pub(super) async fn known_builder(&self) -> Result<KnownBuilder<'_>, UnknownBuilder> {
+    pub(super) async fn known_builder(&self) -> Result<KnownBuilder<'_>, KnownBuilderError> {
         self.connection.known_builder(&self.notes).await
     }
 
@@ -171,7 +179,7 @@ impl Job<'_> {
             Ok(mut builder) => builder.note(change).map_err(Into::into),
             Err(error) => Err(error),
         };
-        noted.or_else(|error: UnknownBuilder| self.faults.report(&error))
+        noted.or_else(|error: KnownBuilderError| self.faults.report(&error))
     }
 }
 
@@ -179,13 +187,14 @@ impl Job<'_> {
 mod tests {
     use super::*;
     use crate::dockerfile::{Dockerfile, Options};
-    use crate::mounts::{Variables, mounts};
+    use crate::mounts::{Variables, cache_mounts};
 
     #[test]
     fn a_step_contains_a_mount_if_it_names_the_target_and_the_id() {
         let text = "FROM x\nRUN --mount=type=cache,target=/c a\nRUN --mount=type=cache,id=pip,target=/p b\n";
         let resolution = Dockerfile::parse(text).unwrap().resolve(&Options::default()).unwrap();
-        let carried = mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded).carried;
+        let carried =
+            cache_mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded).supported;
         for (step, expected) in [
             ("RUN --mount=type=cache,target=/c a", [true, false]),
             ("RUN --mount=target=/c,type=cache a", [true, false]),
@@ -202,11 +211,12 @@ mod tests {
     fn skipping_was_wrong_if_a_step_with_the_mount_ran_and_is_unknown_if_the_build_failed_earlier() {
         let text = "FROM x\nRUN --mount=type=cache,target=/a x\nRUN --mount=type=cache,target=/b x\n";
         let resolution = Dockerfile::parse(text).unwrap().resolve(&Options::default()).unwrap();
-        let skipped = mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded).carried;
+        let skipped =
+            cache_mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded).supported;
         let ran = vec!["[2/3] RUN --mount=type=cache,target=/b x".to_owned()];
         let steps = MountingSteps { ran, killed: Vec::new() };
         for (has_failed, other) in [(false, Some(Prediction::Right)), (true, None)] {
-            let judged: Vec<_> = judge(&skipped, &steps, has_failed)
+            let judged: Vec<_> = judge_predictions(&skipped, &steps, has_failed)
                 .into_iter()
                 .map(|(mount, prediction)| (mount.uses[0].target.clone(), prediction))
                 .collect();

@@ -6,27 +6,27 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::fetch_errors;
 use super::job::Job;
 use super::keyed::Keyed;
-use super::layers::import_fault;
+use super::layer_import::import_fault;
 use super::lookup::Lookup;
 use super::mounts::Restored;
-use super::prefix::{Continued, UnusablePrefix};
+use super::prefix::{Continuation, UnusablePrefix};
 use super::skipped_mounts::MountingSteps;
-use super::solving::{self, Ended};
+use super::solve::{self, SolveFailure};
 use super::steps;
-use super::unfetched;
 use crate::buildkit::session::FileTarget;
 use crate::buildkit::solve::ExporterResponse;
 use crate::buildkit::trace::{Trace, VertexTrace};
 use crate::buildkit::{Ability, SolveError};
 use crate::engine::ImageStore;
-use crate::ledger::{self, StepCounts, StepEntry, TierRecord};
+use crate::ledger::{self, StepCountsRecord, StepEntry, TierRecord};
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::exports::{self, Abilities, Exports};
-use crate::pipeline::failed_build::{Circumstances, FailedBuild};
+use crate::pipeline::exports::{self, ExportAbilities, Exports};
+use crate::pipeline::failed_build::{FailedBuild, FailureContext};
 use crate::pipeline::import_watch::ImportWatch;
-use crate::pipeline::own_files::is_own_directory;
+use crate::pipeline::withheld_files::is_own_directory;
 use crate::pipeline::{inputs, request};
 use crate::plan::OutputKind;
 use crate::registry::ImageRef;
@@ -34,7 +34,7 @@ use crate::tiers::LayerCaches;
 
 #[derive(Default)]
 pub(super) struct Solved {
-    pub(super) steps: StepCounts,
+    pub(super) steps: StepCountsRecord,
     pub(super) step_list: Vec<StepEntry>,
     /// The record of the layers that the builder or a registry already had.
     pub(super) tier: Option<TierRecord>,
@@ -43,7 +43,7 @@ pub(super) struct Solved {
     pub(super) layers: LayerCaches,
     response: ExporterResponse,
     /// `true` if the image should be pushed from the engine.
-    pub(super) is_to_be_pushed: bool,
+    pub(super) should_push: bool,
 }
 
 impl Solved {
@@ -58,30 +58,30 @@ impl Solved {
         keyed: &Keyed,
         lookup: &Lookup,
         restored: &Restored,
-        continued: Option<&Continued>,
+        continued: Option<&Continuation>,
     ) -> Result<Option<UnusablePrefix>, PipelineError> {
         let product = job.client()?.product();
-        let has_attestations = product.can(Ability::Attestations);
+        let has_attestations = product.supports(Ability::Attestations);
         let store = job.connection.image_store().await?;
-        let abilities = Abilities { product, store };
-        let exported = job.exported();
+        let abilities = ExportAbilities { product, store };
+        let exported = job.export_settings();
         let plan = || {
-            exports::plan(exported, &abilities, &|| job.reporter.stdout())
+            exports::plan_exports(exported, &abilities, &|| job.reporter.stdout())
                 .map_err(|error| PipelineError::Export(Arc::new(error)))
         };
         let exports = plan()?;
-        if job.engine().is_none() && exports.exporters.is_empty() && job.build.default_output {
+        if job.engine().is_none() && exports.exporters.is_empty() && job.build.has_default_output {
             job.reporter.warn(
                 "buildkitd stores no images: the result stays in its build cache (use --push or --output to store it)",
             );
         }
-        let Exports { push_after, engine_image, .. } = exports;
+        let Exports { pushes_afterwards: push_after, has_engine_image: engine_image, .. } = exports;
         let ignored = lookup.runs_every_step(job);
-        let mut conditions = request::Conditions {
-            ambiguous: keyed.keys().and_then(|keys| keys.ambiguous),
-            every_step: ignored.is_some(),
-            engine_images: job.engine().is_some(),
-            attestations: has_attestations && (job.engine().is_none() || store == ImageStore::Containerd),
+        let mut conditions = request::RequestConditions {
+            undetected_digest: keyed.keys().and_then(|keys| keys.undetected_digest),
+            runs_every_step: ignored.is_some(),
+            uses_engine_images: job.engine().is_some(),
+            has_attestations: has_attestations && (job.engine().is_none() || store == ImageStore::Containerd),
             cache_imports: self.layers.imports(),
             dockerfile: continued.map(|continued| continued.directory.path().to_owned()),
         };
@@ -97,7 +97,7 @@ impl Solved {
             .collect();
         let builds = || ledger::last_builds(&job.notes.ledger_path()).unwrap_or_default();
         let names: Vec<String> = job.build.tags.iter().map(ImageRef::familiar).collect();
-        let base = continued.map(Continued::base);
+        let base = continued.map(Continuation::base);
         let watch = ImportWatch::new(&conditions.cache_imports, base, builds, &names);
         let (mut result, mut trace) = job.solve(exports, &conditions, to_stdout, watch).await;
         if let Some(fault) = continued.and_then(|continued| continued.fault(&result)) {
@@ -106,31 +106,31 @@ impl Solved {
         if let Some(fault) = import_fault(&conditions.cache_imports, &result) {
             job.faults.report(&fault)?;
             conditions.cache_imports.clear();
-            self.layers.give_up();
+            self.layers.discard();
             (result, trace) = job.solve(plan()?, &conditions, to_stdout, None).await;
         }
-        if let Err(Ended::Solve(SolveError::Build(failure))) = &result
-            && unfetched::is_of_removal(&failure.message)
+        if let Err(SolveFailure::Solve(SolveError::Build(failure))) = &result
+            && fetch_errors::is_removal_error(&failure.message)
         {
             job.reporter.note(
                 "the engine removed a different image while it unpacked this one; unpacking it again\n",
             );
             // Every step is cached now. The first trace shows which steps ran.
-            conditions.every_step = false;
+            conditions.runs_every_step = false;
             (result, _) = job.solve(plan()?, &conditions, to_stdout, None).await;
         }
-        trace.credit(&restored.prepared);
+        trace.adopt_runs(&restored.prepared);
         self.record_steps(job, &trace, ignored).await?;
         if let (Some(continued), Some(keys)) = (continued, keyed.keys()) {
             self.add_prefix_steps(keys.steps, continued);
         }
         self.mounting_steps = MountingSteps::of(&trace);
-        self.response = result.map_err(|error| job.explain(error, &trace, keyed.finding()))?;
+        self.response = result.map_err(|error| job.explain(error, &trace, keyed.input_error()))?;
         if engine_image && self.image_id().is_none() {
             return Err(PipelineError::NoImage);
         }
         own_directories.iter().try_for_each(|directory| job.note_result(directory))?;
-        self.is_to_be_pushed = push_after;
+        self.should_push = push_after;
         Ok(None)
     }
 
@@ -147,21 +147,21 @@ impl Solved {
                 None
             }
         };
-        self.steps = steps::counts(trace);
+        self.steps = steps::step_counts(trace);
         let repositories = job.identity().repositories();
-        self.step_list = steps::entries(trace, secret, &repositories, job.has_build_args());
+        self.step_list = steps::step_entries(trace, secret, &repositories, job.has_build_args());
         let noted = job.mark_imported(&self.layers, &mut self.step_list).await;
         // Images that are built at the same time may share a step.
         let imported = self.step_list.iter().filter(|step| step.imported).count();
         self.steps.imported = imported.min(self.steps.cached);
         noted?;
-        self.tier = Some(job.report_answer(steps::layers(trace, self.steps, ignored, &self.layers)));
+        self.tier = Some(job.report_answer(steps::layers_record(trace, self.steps, ignored, &self.layers)));
         Ok(())
     }
 
     /// Counts the steps of a prefix as cached, because the trace does not contain them. `total` is the number of steps
     /// of the image.
-    fn add_prefix_steps(&mut self, total: usize, continued: &Continued) {
+    fn add_prefix_steps(&mut self, total: usize, continued: &Continuation) {
         let of_prefix = total.saturating_sub(self.steps.total);
         self.steps.total += of_prefix;
         self.steps.cached += of_prefix;
@@ -185,43 +185,43 @@ impl Job<'_> {
     async fn solve(
         &self,
         exports: Exports,
-        conditions: &request::Conditions,
+        conditions: &request::RequestConditions,
         to_stdout: bool,
         watch: Option<ImportWatch>,
-    ) -> (Result<ExporterResponse, Ended>, Trace) {
+    ) -> (Result<ExporterResponse, SolveFailure>, Trace) {
         let login = self.registries().login().clone();
         let (request, attachments) = request::request(self.build, self.inputs, exports, login, conditions);
         let interrupts = self.session.interrupts();
-        let limits = solving::Limits { deadline: self.deadline, watch, interrupts };
+        let limits = solve::SolveLimits { deadline: self.deadline, watch, interrupts };
         let display = self.reporter.steps(to_stdout);
         let client = match self.client() {
             Ok(client) => client,
-            Err(error) => return (Err(Ended::Solve(error.into())), Trace::default()),
+            Err(error) => return (Err(SolveFailure::Solve(error.into())), Trace::default()),
         };
-        solving::solve(client, request, attachments, limits, display, self.reporter).await
+        solve::solve(client, request, attachments, limits, display, self.reporter).await
     }
 
     /// Converts a failed solve to an error for the user, after reporting the failed step.
-    fn explain(&self, ended: Ended, trace: &Trace, finding: Option<String>) -> PipelineError {
+    fn explain(&self, ended: SolveFailure, trace: &Trace, finding: Option<String>) -> PipelineError {
         let error = match ended {
-            Ended::TimedOut(limit) => return PipelineError::TimedOut(limit),
-            Ended::Import(error) => return PipelineError::cache(&error),
-            Ended::Solve(error) => error,
+            SolveFailure::TimedOut(limit) => return PipelineError::TimedOut(limit),
+            SolveFailure::Import(error) => return PipelineError::cache(&error),
+            SolveFailure::Solve(error) => error,
         };
         let SolveError::Build(failure) = &error else { return error.into() };
-        let failed = solving::failed_vertex(failure, trace);
-        solving::report_failure(failure, failed, self.inputs, self.reporter);
+        let failed = solve::failed_vertex(failure, trace);
+        solve::report_failure(failure, failed, self.inputs, self.reporter);
         let output: Vec<&str> =
             failed.iter().flat_map(|vertex| vertex.last_lines()).map(|line| line.text.as_str()).collect();
-        let circumstances = Circumstances {
+        let circumstances = FailureContext {
             vertex: failed.map(VertexTrace::name),
             output: output.join("\n"),
             context: match &self.inputs.context {
-                inputs::Context::Directory(directory) => Some(directory),
+                inputs::BuildContext::Directory(directory) => Some(directory),
                 _ => None,
             },
-            stages: self.inputs.stages(),
-            finding,
+            stages: self.inputs.stage_names(),
+            input_error: finding,
         };
         PipelineError::Build(FailedBuild::explained(failure, &circumstances))
     }

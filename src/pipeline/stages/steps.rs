@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use crate::amounts::count;
 use crate::buildkit::trace::{StepKind, Trace};
-use crate::ledger::{StepCounts, StepEntry, TierOutcome, TierRecord, millis};
-use crate::pipeline::confidential::mark;
+use crate::ledger::{StepCountsRecord, StepEntry, TierOutcome, TierRecord, millis};
+use crate::pipeline::confidential::step_mark;
 use crate::requirements::without_secrets;
 use crate::tiers::LayerCaches;
 
 /// The name of this tier in records and summaries.
 pub(super) const LAYERS: &str = "layers";
 
-pub(super) fn counts(trace: &Trace) -> StepCounts {
+pub(super) fn step_counts(trace: &Trace) -> StepCountsRecord {
     let counts = trace.counted_steps();
-    StepCounts { total: counts.total, cached: counts.cached, imported: 0 }
+    StepCountsRecord { total: counts.total, cached: counts.cached, imported: 0 }
 }
 
 /// Returns the steps, with marks under the cache's `secret`. Their commands are omitted if they could contain values of
@@ -22,7 +22,7 @@ pub(super) fn counts(trace: &Trace) -> StepCounts {
 ///
 /// The mark depends on the text of the step and the names of the image. It does not depend on BuildKit's digest, which
 /// differs in every session for steps after a COPY from the context.
-pub(super) fn entries(
+pub(super) fn step_entries(
     trace: &Trace,
     secret: Option<[u8; 32]>,
     images: &[String],
@@ -32,9 +32,9 @@ pub(super) fn entries(
     let entries = counted.map(|step| StepEntry {
         name: if has_build_args { without_command(&step.name) } else { without_secrets(&step.name) },
         digest: secret.map_or_else(String::new, |secret| {
-            mark(&secret, &format!("{}\n{}", images.join(" "), step.name)).to_string()
+            step_mark(&secret, &format!("{}\n{}", images.join(" "), step.name)).to_string()
         }),
-        cached: step.cached,
+        cached: step.is_cached,
         imported: false,
         millis: millis(step.duration),
     });
@@ -43,13 +43,13 @@ pub(super) fn entries(
 
 /// Returns the record of the builder's own cache and of the `caches` in a registry. `ignored` is the flag that disabled
 /// both.
-pub(super) fn layers(
+pub(super) fn layers_record(
     trace: &Trace,
-    counts: StepCounts,
+    counts: StepCountsRecord,
     ignored: Option<&str>,
     caches: &LayerCaches,
 ) -> TierRecord {
-    let StepCounts { total, cached, imported } = counts;
+    let StepCountsRecord { total, cached, imported } = counts;
     // The cost of the caches is the time of the lookup. The time of the steps belongs to the build.
     let steps = trace.steps();
     let imports = || steps.iter().filter(|step| step.kind() == StepKind::CacheImport);
@@ -57,7 +57,7 @@ pub(super) fn layers(
     let reason = || {
         let failed = imports().find_map(|step| step.error.as_deref());
         let failed = failed.map(|error| format!("the engine cannot import: {error}"));
-        let more = failed.or_else(|| caches.reason(imported)).map(|reason| format!("; {reason}"));
+        let more = failed.or_else(|| caches.record_reason(imported)).map(|reason| format!("; {reason}"));
         format!("{cached} of {} cached{}", count(total, "step", "steps"), more.unwrap_or_default())
     };
     TierRecord {

@@ -13,16 +13,16 @@ use tempfile::TempDir;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
-use super::record::{Finished, Way};
-use super::{Deadline, Purpose, flow, read_inputs, record};
+use super::record::{FinishedBuild, ImageOrigin};
+use super::{BuildPurpose, Deadline, read_inputs, record, run_stages};
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::trace::Trace;
 use crate::buildkit::{ApiVersion, Client, EngineProduct};
 use crate::cli::{Cli, Command};
-use crate::ledger::{self, BuildRecord, Outcome, TierOutcome, TierRecord};
+use crate::ledger::{self, BuildOutcome, BuildRecord, TierOutcome, TierRecord};
 use crate::notes::ImageAge;
 use crate::pipeline::inputs::Inputs;
-use crate::pipeline::reporter::{Event, Reporter, StepProgress, TransferProgress};
+use crate::pipeline::reporter::{BuildEvent, Reporter, StepProgress, TransferProgress};
 use crate::pipeline::session::{EngineConnection, Session};
 use crate::plan::{BuildSettings, JobSettings};
 use crate::settings::{Environment, Settings};
@@ -46,8 +46,8 @@ impl Recorder {
 }
 
 impl Reporter for Recorder {
-    fn report(&self, event: &Event<'_>) {
-        if let Event::Tier(TierRecord { tier, reason, .. }) = event {
+    fn report(&self, event: &BuildEvent<'_>) {
+        if let BuildEvent::Tier(TierRecord { tier, reason, .. }) = event {
             self.push(format!("{tier}: {reason}"));
         }
     }
@@ -67,11 +67,11 @@ impl Reporter for Recorder {
     }
 
     fn transfer(&self, _: &str) -> Box<dyn TransferProgress> {
-        Box::new(Silent(Trace::default()))
+        Box::new(NoProgress(Trace::default()))
     }
 
     fn steps(&self, _: bool) -> Box<dyn StepProgress> {
-        Box::new(Silent(Trace::default()))
+        Box::new(NoProgress(Trace::default()))
     }
 
     fn stdout(&self) -> Box<dyn Write + Send> {
@@ -83,15 +83,15 @@ impl Reporter for Recorder {
     }
 }
 
-struct Silent(Trace);
+struct NoProgress(Trace);
 
-impl TransferProgress for Silent {
+impl TransferProgress for NoProgress {
     fn show(&mut self, _: (u64, u64)) {}
 
     fn finish(self: Box<Self>) {}
 }
 
-impl StepProgress for Silent {
+impl StepProgress for NoProgress {
     fn update(&mut self, update: StatusUpdate, _: Timestamp) {
         self.0.apply(update);
     }
@@ -115,7 +115,7 @@ struct Project {
     directory: TempDir,
     settings: JobSettings,
     build: BuildSettings,
-    purpose: Purpose,
+    purpose: BuildPurpose,
     reporter: Recorder,
     requests: Arc<Mutex<Vec<String>>>,
 }
@@ -136,7 +136,7 @@ impl Project {
         let build = BuildSettings::resolve(&args.build, &settings, &environment).unwrap();
         let requests = Arc::default();
         serve(&directory.path().join("docker.sock"), answers, Arc::clone(&requests));
-        let (settings, purpose, reporter) = (settings.job, Purpose::default(), Recorder::default());
+        let (settings, purpose, reporter) = (settings.job, BuildPurpose::default(), Recorder::default());
         Self { directory, settings, build, purpose, reporter, requests }
     }
 
@@ -166,8 +166,8 @@ impl Project {
         let (session, inputs, connection) =
             (Session::new(&self.settings), self.inputs().await, self.connection());
         let job = self.job(&session, &inputs, &connection);
-        let (keyed, mut lookup) = (Box::pin(Keyed::of(&job)).await.unwrap(), Lookup::default());
-        let end = Box::pin(lookup.ask(&job, &keyed)).await.map_err(|error| error.to_string());
+        let (keyed, mut lookup) = (Box::pin(Keyed::compute(&job)).await.unwrap(), Lookup::default());
+        let end = Box::pin(lookup.run(&job, &keyed)).await.map_err(|error| error.to_string());
         (keyed, lookup, end)
     }
 
@@ -179,7 +179,7 @@ impl Project {
 
     async fn run_in(&self, session: &Session<'_>) -> (BuildRecord, Result<(), String>) {
         let (inputs, connection) = (self.inputs().await, self.connection());
-        let (job, finished) = Box::pin(flow(self.job(session, &inputs, &connection))).await;
+        let (job, finished) = Box::pin(run_stages(self.job(session, &inputs, &connection))).await;
         let record = finished.record(&job, 7);
         record::write(&record, &job, &finished.end).unwrap();
         (record, finished.end.map_err(|error| error.to_string()))
@@ -235,7 +235,7 @@ async fn an_image_of_the_key_in_the_engine_is_named_and_recorded_as_a_hit() {
     project.note_image(SignedDuration::from_hours(1)).await;
     let (record, end) = project.run().await;
     end.unwrap();
-    assert_eq!((record.outcome, record.hit_tier.as_deref()), (Outcome::ImageHit, Some("engine")));
+    assert_eq!((record.outcome, record.hit_tier.as_deref()), (BuildOutcome::ImageHit, Some("engine")));
     assert_eq!((record.image_id.as_deref(), &*record.names), (Some(ID), &["app:1".to_owned()][..]));
     assert_eq!((record.steps.total, record.steps.cached), (1, 1));
     assert!(
@@ -271,7 +271,7 @@ async fn a_fault_of_a_tier_fails_a_strict_build_and_is_recorded() {
     project.note_image(SignedDuration::from_hours(1)).await;
     let (record, end) = project.run().await;
     assert!(end.unwrap_err().contains("broken"));
-    assert_eq!(record.outcome, Outcome::Failed);
+    assert_eq!(record.outcome, BuildOutcome::Failed);
     assert_eq!(record.tiers[0].tier, "engine", "earlier answers are recorded");
 }
 
@@ -333,8 +333,8 @@ async fn the_time_spent_on_a_failing_registry_is_part_of_the_layer_lookup() {
     let (session, inputs, connection) =
         (Session::new(&project.settings), project.inputs().await, project.connection());
     let job = project.job(&session, &inputs, &connection);
-    let keyed = Box::pin(Keyed::of(&job)).await.unwrap();
-    let caches = job.look_for_layers(&keyed, &Lookup::default()).await.unwrap();
+    let keyed = Box::pin(Keyed::compute(&job)).await.unwrap();
+    let caches = job.find_layer_caches(&keyed, &Lookup::default()).await.unwrap();
     assert!(caches.fault.is_some() && caches.is_unreachable && caches.imports().is_empty());
     assert!(!caches.elapsed.is_zero());
 }
@@ -344,7 +344,7 @@ async fn a_build_that_the_engine_rejects_is_recorded_as_failed_with_earlier_answ
     let project = Project::new(&[], PLAIN, &[]);
     let (record, end) = project.run().await;
     end.unwrap_err();
-    assert_eq!((record.outcome, record.image_id), (Outcome::Failed, None));
+    assert_eq!((record.outcome, record.image_id), (BuildOutcome::Failed, None));
     assert!(record.error.is_some());
     let tier_names: Vec<&str> = record.tiers.iter().map(|tier| tier.tier.as_str()).collect();
     assert_eq!(tier_names[0], "engine");
@@ -357,9 +357,9 @@ async fn a_build_that_times_out_ends_between_two_stages_and_is_recorded() {
         (Session::new(&project.settings), project.inputs().await, project.connection());
     let late = Deadline::after(Some(std::time::Duration::ZERO));
     let job = Job { deadline: late, ..project.job(&session, &inputs, &connection) };
-    let (job, finished) = Box::pin(flow(job)).await;
+    let (job, finished) = Box::pin(run_stages(job)).await;
     let record = finished.record(&job, 7);
-    assert_eq!((record.outcome, record.tiers.len()), (Outcome::Failed, 0));
+    assert_eq!((record.outcome, record.tiers.len()), (BuildOutcome::Failed, 0));
     assert!(record.error.unwrap().starts_with("the build took longer than"));
 }
 
@@ -368,9 +368,9 @@ async fn an_interrupted_build_tags_nothing_and_is_recorded() {
     let project = Project::new(&[], PLAIN, HAS_IMAGE);
     project.note_image(SignedDuration::from_hours(1)).await;
     let (record, end) = project.run_in(&Session::interrupted(&project.settings)).await;
-    assert_eq!((record.outcome, end), (Outcome::Interrupted, Err("interrupted".to_owned())));
+    assert_eq!((record.outcome, end), (BuildOutcome::Interrupted, Err("interrupted".to_owned())));
     assert!(!project.requests().iter().any(|request| request.contains("/tag?")));
-    assert_eq!(project.ledger()[0].outcome, Outcome::Interrupted);
+    assert_eq!(project.ledger()[0].outcome, BuildOutcome::Interrupted);
 }
 
 #[tokio::test]
@@ -379,7 +379,7 @@ async fn a_record_depends_only_on_the_outcomes_of_the_stages() {
     let (session, inputs, connection) =
         (Session::new(&project.settings), project.inputs().await, project.connection());
     let job = project.job(&session, &inputs, &connection);
-    let keyed = Box::pin(Keyed::of(&job)).await.unwrap();
+    let keyed = Box::pin(Keyed::compute(&job)).await.unwrap();
     let hit = Hit {
         id: ID.to_owned(),
         tier: "registry",
@@ -389,14 +389,14 @@ async fn a_record_depends_only_on_the_outcomes_of_the_stages() {
         digest: Some("sha256:2".to_owned()),
         entry: None,
     };
-    let way = Way::Served(Box::new(super::served::Served::new(hit)));
-    let finished = Finished { keyed: Some(keyed), lookup: Lookup::default(), way, end: Ok(()) };
+    let origin = ImageOrigin::CacheHit(Box::new(super::cache_hit::CacheHit::new(hit)));
+    let finished = FinishedBuild { keyed: Some(keyed), lookup: Lookup::default(), origin, end: Ok(()) };
     let record = finished.record(&job, 7);
-    assert_eq!((record.outcome, record.hit_tier.as_deref()), (Outcome::ImageHit, Some("registry")));
+    assert_eq!((record.outcome, record.hit_tier.as_deref()), (BuildOutcome::ImageHit, Some("registry")));
     assert_eq!(record.more["containerimage.digest"], "sha256:2");
     let end = Err(super::PipelineError::Cancelled);
-    let interrupted = Finished { end, ..finished };
+    let interrupted = FinishedBuild { end, ..finished };
     let record = interrupted.record(&job, 7);
-    assert_eq!((record.outcome, record.millis), (Outcome::Interrupted, 7));
+    assert_eq!((record.outcome, record.millis), (BuildOutcome::Interrupted, 7));
     assert_eq!(record.error.as_deref(), Some("interrupted; the build was cancelled"));
 }

@@ -15,22 +15,22 @@ use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use jiff::Timestamp;
 
-use super::token::Token;
-use super::{Doomed, EcrError, EcrHost, LifecyclePolicy};
+use super::token::EcrToken;
+use super::{EcrError, EcrHost, ImageToRemove, LifecyclePolicy};
 use crate::registry::manifest::is_index;
 
 /// Timeout of one call, including the lookup of an identity.
-const PATIENCE: Duration = Duration::from_secs(30);
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// The maximum number of images in one `BatchDeleteImage` call.
-const BATCH: usize = 100;
+const MAX_BATCH: usize = 100;
 /// The region that issues the public registry's tokens.
 const PUBLIC_REGION: &str = "us-east-1";
 /// Patterns of the tags that larder must be able to replace in a repository with immutable tags.
-const REPLACED: [&str; 3] = ["cache*", "buildcache*", "larder-*"];
+const MUTABLE_TAGS: [&str; 3] = ["cache*", "buildcache*", "larder-*"];
 
 /// A client of an ECR registry.
 #[derive(Debug, Clone)]
-pub(crate) struct Ecr {
+pub(crate) struct EcrClient {
     config: SdkConfig,
     client: Client,
     account: Option<String>,
@@ -55,29 +55,29 @@ pub(crate) struct EcrImage {
 pub(crate) struct NewRepository {
     pub(crate) scan_on_push: bool,
     /// `true` if tags cannot be replaced, except those that larder maintains.
-    pub(crate) immutable: bool,
+    pub(crate) has_immutable_tags: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Removal {
-    pub(crate) removed: Vec<Doomed>,
+pub(crate) struct ImageRemoval {
+    pub(crate) removed: Vec<ImageToRemove>,
     /// Images that were not removed, with AWS's reason.
-    pub(crate) refused: Vec<(Doomed, String)>,
+    pub(crate) failed: Vec<(ImageToRemove, String)>,
 }
 
-impl Ecr {
+impl EcrClient {
     /// Creates a client for the registry `host` of this `kind`. Reads the environment, but sends no request.
-    pub(crate) async fn of(kind: &EcrHost, host: &str) -> Self {
+    pub(crate) async fn new(kind: &EcrHost, host: &str) -> Self {
         let http = Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring)).build_https();
         let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http);
         let mut account = None;
         match kind {
-            EcrHost::Private { account: number, region, fips } => {
+            EcrHost::Private { account: number, region, is_fips: fips } => {
                 account = Some(number.clone());
                 loader = loader.region(Region::new(region.clone())).use_fips(*fips);
             }
             EcrHost::Public => loader = loader.region(Region::new(PUBLIC_REGION)),
-            EcrHost::Elsewhere => {}
+            EcrHost::CustomEndpoint => {}
         }
         let mut config = loader.load().await;
         if config.region().is_none() {
@@ -89,7 +89,7 @@ impl Ecr {
     }
 
     /// Requests a token for the registry. `endpoint` is the address of the server that replaces AWS, if any.
-    pub(super) async fn token(&self, host: &str, endpoint: Option<&str>) -> Result<Token, EcrError> {
+    pub(super) async fn token(&self, host: &str, endpoint: Option<&str>) -> Result<EcrToken, EcrError> {
         const UNUSABLE: &str = "the response contains no token";
         let (action, place) = ("ecr:GetAuthorizationToken", self.host.clone());
         let refused = || EcrError::Refused {
@@ -101,32 +101,37 @@ impl Ecr {
         if self.is_public {
             let action = "ecr-public:GetAuthorizationToken";
             let call = aws_sdk_ecrpublic::Client::new(&self.config).get_authorization_token().send();
-            let found = within(action, &place, call).await?.authorization_data;
+            let found = with_timeout(action, &place, call).await?.authorization_data;
             let found = found.ok_or_else(refused)?;
             let (Some(token), Some(expires)) = (&found.authorization_token, &found.expires_at) else {
                 return Err(refused());
             };
-            return Token::read(host, token, time(expires).ok_or_else(refused)?).ok_or_else(refused);
+            return EcrToken::decode(host, token, to_timestamp(expires).ok_or_else(refused)?)
+                .ok_or_else(refused);
         }
-        let found = within(action, &place, self.client.get_authorization_token().send()).await?;
+        let found = with_timeout(action, &place, self.client.get_authorization_token().send()).await?;
         let found = found.authorization_data().first().ok_or_else(refused)?;
         let issued_for = found.proxy_endpoint().unwrap_or_default();
         if let Some(endpoint) = endpoint
-            && ![issued_for, endpoint].iter().any(|address| authority(address) == authority(host))
+            && ![issued_for, endpoint].iter().any(|address| host_and_port(address) == host_and_port(host))
         {
-            return Err(EcrError::OfAnother {
+            return Err(EcrError::WrongRegistry {
                 host: host.to_owned(),
-                told: authority(issued_for).to_owned(),
+                told: host_and_port(issued_for).to_owned(),
             });
         }
         let (Some(token), Some(expires)) = (found.authorization_token(), found.expires_at()) else {
             return Err(refused());
         };
-        Token::read(host, token, time(expires).ok_or_else(refused)?).ok_or_else(refused)
+        EcrToken::decode(host, token, to_timestamp(expires).ok_or_else(refused)?).ok_or_else(refused)
     }
 
     /// Creates a repository. Returns `true` if it was created, `false` if it already existed.
-    pub(crate) async fn create(&self, repository: &str, new: NewRepository) -> Result<bool, EcrError> {
+    pub(crate) async fn create_repository(
+        &self,
+        repository: &str,
+        new: NewRepository,
+    ) -> Result<bool, EcrError> {
         let place = self.place(repository)?;
         let mut call = self
             .client
@@ -136,9 +141,9 @@ impl Ecr {
             .image_scanning_configuration(
                 ImageScanningConfiguration::builder().scan_on_push(new.scan_on_push).build(),
             );
-        if new.immutable {
+        if new.has_immutable_tags {
             call = call.image_tag_mutability(ImageTagMutability::ImmutableWithExclusion);
-            for pattern in REPLACED {
+            for pattern in MUTABLE_TAGS {
                 let filter = ImageTagMutabilityExclusionFilter::builder()
                     .filter_type(ImageTagMutabilityExclusionFilterType::Wildcard)
                     .filter(pattern)
@@ -148,27 +153,27 @@ impl Ecr {
                 }
             }
         }
-        match within("ecr:CreateRepository", &place, call.send()).await {
+        match with_timeout("ecr:CreateRepository", &place, call.send()).await {
             Ok(_) => Ok(true),
             Err(EcrError::Refused { code, .. }) if code == "RepositoryAlreadyExistsException" => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    pub(crate) async fn images(&self, repository: &str) -> Result<Vec<EcrImage>, EcrError> {
+    pub(crate) async fn list_images(&self, repository: &str) -> Result<Vec<EcrImage>, EcrError> {
         let place = self.place(repository)?;
         let (mut images, mut next): (Vec<EcrImage>, Option<String>) = (Vec::new(), None);
         loop {
             let call = self.client.describe_images().repository_name(repository);
             let call = call.set_registry_id(self.account.clone()).set_next_token(next);
-            let page = within("ecr:DescribeImages", &place, call.send()).await?;
+            let page = with_timeout("ecr:DescribeImages", &place, call.send()).await?;
             images.extend(page.image_details().iter().map(|image| EcrImage {
                 digest: image.image_digest().unwrap_or_default().to_owned(),
                 tags: image.image_tags().to_vec(),
                 is_index: image.image_manifest_media_type().is_some_and(is_index),
                 bytes: image.image_size_in_bytes().and_then(|size| size.try_into().ok()).unwrap_or_default(),
-                pushed: image.image_pushed_at().and_then(time),
-                pulled: image.last_recorded_pull_time().and_then(time),
+                pushed: image.image_pushed_at().and_then(to_timestamp),
+                pulled: image.last_recorded_pull_time().and_then(to_timestamp),
             }));
             match page.next_token {
                 Some(token) => next = Some(token),
@@ -178,10 +183,14 @@ impl Ecr {
     }
 
     /// Removes images and tags. After an error, some of them may already be removed.
-    pub(crate) async fn remove(&self, repository: &str, doomed: &[Doomed]) -> Result<Removal, EcrError> {
+    pub(crate) async fn remove_images(
+        &self,
+        repository: &str,
+        doomed: &[ImageToRemove],
+    ) -> Result<ImageRemoval, EcrError> {
         let place = self.place(repository)?;
-        let mut removal = Removal::default();
-        for batch in doomed.chunks(BATCH) {
+        let mut removal = ImageRemoval::default();
+        for batch in doomed.chunks(MAX_BATCH) {
             let identifiers = batch.iter().map(|doomed| {
                 let id = ImageIdentifier::builder();
                 match &doomed.tag {
@@ -192,7 +201,7 @@ impl Ecr {
             });
             let call = self.client.batch_delete_image().repository_name(repository);
             let call = call.set_registry_id(self.account.clone()).set_image_ids(Some(identifiers.collect()));
-            let answer = within("ecr:BatchDeleteImage", &place, call.send()).await?;
+            let answer = with_timeout("ecr:BatchDeleteImage", &place, call.send()).await?;
             let failures = answer.failures();
             for doomed in batch {
                 let failure = failures.iter().find(|failure| {
@@ -204,7 +213,7 @@ impl Ecr {
                 match failure {
                     Some(failure) => {
                         let reason = failure.failure_reason().unwrap_or_default().to_owned();
-                        removal.refused.push((doomed.clone(), reason));
+                        removal.failed.push((doomed.clone(), reason));
                     }
                     None => removal.removed.push(doomed.clone()),
                 }
@@ -213,52 +222,52 @@ impl Ecr {
         Ok(removal)
     }
 
-    pub(crate) async fn lifecycle(&self, repository: &str) -> Result<LifecyclePolicy, EcrError> {
+    pub(crate) async fn lifecycle_policy(&self, repository: &str) -> Result<LifecyclePolicy, EcrError> {
         let place = self.place(repository)?;
         let call = self.client.get_lifecycle_policy().repository_name(repository);
         let call = call.set_registry_id(self.account.clone()).send();
-        let text = match within("ecr:GetLifecyclePolicy", &place, call).await {
+        let text = match with_timeout("ecr:GetLifecyclePolicy", &place, call).await {
             Ok(found) => found.lifecycle_policy_text,
             Err(EcrError::Refused { code, .. }) if code == "LifecyclePolicyNotFoundException" => None,
             Err(error) => return Err(error),
         };
-        LifecyclePolicy::parse(text.as_deref()).map_err(|reason| EcrError::Policy(place, reason))
+        LifecyclePolicy::parse(text.as_deref()).map_err(|reason| EcrError::InvalidPolicy(place, reason))
     }
 
-    pub(crate) async fn set_lifecycle(
+    pub(crate) async fn set_lifecycle_policy(
         &self,
         repository: &str,
         policy: &LifecyclePolicy,
     ) -> Result<(), EcrError> {
         let place = self.place(repository)?;
         let call = self.client.put_lifecycle_policy().repository_name(repository);
-        let call = call.set_registry_id(self.account.clone()).lifecycle_policy_text(policy.json());
-        within("ecr:PutLifecyclePolicy", &place, call.send()).await.map(drop)
+        let call = call.set_registry_id(self.account.clone()).lifecycle_policy_text(policy.to_json());
+        with_timeout("ecr:PutLifecyclePolicy", &place, call.send()).await.map(drop)
     }
 
     /// Returns `HOST/REPOSITORY` for messages. Fails for the public registry, which larder does not manage.
     fn place(&self, repository: &str) -> Result<String, EcrError> {
         if self.is_public {
-            return Err(EcrError::Public("API that larder can manage repositories with"));
+            return Err(EcrError::UnsupportedByPublic("API that larder can manage repositories with"));
         }
         Ok(format!("{}/{repository}", self.host))
     }
 }
 
-async fn within<T, E: ProvideErrorMetadata + std::error::Error + 'static>(
+async fn with_timeout<T, E: ProvideErrorMetadata + std::error::Error + 'static>(
     action: &'static str,
     place: &str,
     call: impl Future<Output = Result<T, SdkError<E, HttpResponse>>>,
 ) -> Result<T, EcrError> {
-    match tokio::time::timeout(PATIENCE, call).await {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(fault(action, place, &error)),
-        Err(_) => Err(EcrError::Late { action, place: place.to_owned(), patience: PATIENCE }),
+        Ok(Err(error)) => Err(convert_error(action, place, &error)),
+        Err(_) => Err(EcrError::TimedOut { action, place: place.to_owned(), patience: CALL_TIMEOUT }),
     }
 }
 
 /// Converts an error of the SDK. AWS's error codes are grouped by remedy.
-fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
+fn convert_error<E: ProvideErrorMetadata + std::error::Error + 'static>(
     action: &'static str,
     place: &str,
     error: &SdkError<E, HttpResponse>,
@@ -270,7 +279,7 @@ fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
         // No provider of the chain has credentials, or the last one, the instance metadata service, rejects the
         // request.
         return if format!("{error:?} {message}").to_lowercase().contains("credentials") {
-            EcrError::NoIdentity { place, message: "none was found".to_owned() }
+            EcrError::NoCredentials { place, message: "none was found".to_owned() }
         } else {
             EcrError::Unreachable { action, place, message }
         };
@@ -287,18 +296,18 @@ fn fault<E: ProvideErrorMetadata + std::error::Error + 'static>(
         | "InvalidClientTokenId"
         | "InvalidSignatureException"
         | "IncompleteSignature"
-        | "MissingAuthenticationToken" => EcrError::NoIdentity { place, message: words },
-        "RepositoryNotFoundException" => EcrError::NoRepository(place),
+        | "MissingAuthenticationToken" => EcrError::NoCredentials { place, message: words },
+        "RepositoryNotFoundException" => EcrError::RepositoryNotFound(place),
         code => EcrError::Refused { action, place, code: code.to_owned(), message: words },
     }
 }
 
-fn time(time: &aws_sdk_ecr::primitives::DateTime) -> Option<Timestamp> {
+fn to_timestamp(time: &aws_sdk_ecr::primitives::DateTime) -> Option<Timestamp> {
     Timestamp::from_second(time.secs()).ok()
 }
 
 /// Returns `HOST[:PORT]` of an address.
-pub(super) fn authority(address: &str) -> &str {
+pub(super) fn host_and_port(address: &str) -> &str {
     let address = address.split_once("://").map_or(address, |(_, rest)| rest);
     address.split('/').next().unwrap_or(address)
 }

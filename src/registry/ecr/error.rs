@@ -10,26 +10,26 @@ pub(crate) enum EcrError {
     Denied { action: &'static str, place: String, message: String },
     /// There are no credentials, or they have expired.
     #[error("there is no usable AWS identity for {place}: {message}")]
-    NoIdentity { place: String, message: String },
+    NoCredentials { place: String, message: String },
     #[error("the repository {0} does not exist")]
-    NoRepository(String),
+    RepositoryNotFound(String),
     /// AWS refused the call with an error code, which is empty for a response that cannot be used.
     #[error("AWS refuses {action} on {place}: {code}{}{message}", if code.is_empty() { "" } else { ": " })]
     Refused { action: &'static str, place: String, code: String, message: String },
     #[error("cannot reach AWS for {action} on {place}: {message}")]
     Unreachable { action: &'static str, place: String, message: String },
     #[error("AWS did not answer {action} on {place} in {patience:?}")]
-    Late { action: &'static str, place: String, patience: Duration },
+    TimedOut { action: &'static str, place: String, patience: Duration },
     /// The server that replaces AWS issues tokens for a different registry.
     #[error("the tokens of AWS_ENDPOINT_URL are for {told}, not for {host}")]
-    OfAnother { host: String, told: String },
+    WrongRegistry { host: String, told: String },
     #[error("`{0}` is not the address of a server")]
-    Endpoint(String),
+    InvalidEndpoint(String),
     #[error("cannot read the lifecycle policy of {0}: {1}")]
-    Policy(String, String),
+    InvalidPolicy(String, String),
     /// The public registry does not support an operation.
     #[error("the public registry has no {0}")]
-    Public(&'static str),
+    UnsupportedByPublic(&'static str),
 }
 
 impl EcrError {
@@ -39,24 +39,24 @@ impl EcrError {
             Self::Denied { action, place, .. } => {
                 format!("allow this identity {action} on {place} (IAM policy)")
             }
-            Self::NoIdentity { .. } => {
+            Self::NoCredentials { .. } => {
                 "give the job access keys, AWS_PROFILE, a role or a web identity; `aws sso login` renews a session"
                     .to_owned()
             }
-            Self::NoRepository(_) => {
+            Self::RepositoryNotFound(_) => {
                 "create it: larder ecr push --create, or larder build --create-repository".to_owned()
             }
-            Self::Refused { .. } | Self::Public(_) => "follow the message from AWS".to_owned(),
-            Self::Unreachable { .. } | Self::Late { .. } => {
+            Self::Refused { .. } | Self::UnsupportedByPublic(_) => "follow the message from AWS".to_owned(),
+            Self::Unreachable { .. } | Self::TimedOut { .. } => {
                 "check the region, proxies, firewalls and AWS_ENDPOINT_URL".to_owned()
             }
-            Self::OfAnother { told, .. } => {
+            Self::WrongRegistry { told, .. } => {
                 format!("name images as {told}/NAME, or correct AWS_ENDPOINT_URL")
             }
-            Self::Endpoint(_) => {
+            Self::InvalidEndpoint(_) => {
                 "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL must begin with http:// or https://".to_owned()
             }
-            Self::Policy(..) => "correct the policy in the AWS console".to_owned(),
+            Self::InvalidPolicy(..) => "correct the policy in the AWS console".to_owned(),
         }
     }
 }

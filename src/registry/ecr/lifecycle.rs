@@ -9,14 +9,14 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use super::EcrImage;
-use super::wanted::is_like;
+use super::selection::matches_pattern;
 
 /// Marks rules written by larder.
-const MARK: &str = "larder: ";
+const DESCRIPTION_PREFIX: &str = "larder: ";
 /// The pattern of tags that contain a cache key.
-const OF_KEYS: &str = "larder-*";
+const KEY_TAG_PATTERN: &str = "larder-*";
 /// An image count that no repository can reach.
-const NEVER: u32 = 100_000;
+const UNREACHABLE_COUNT: u32 = 100_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LifecycleRules {
@@ -31,13 +31,14 @@ pub(crate) struct LifecycleRules {
 impl LifecycleRules {
     /// Returns a tag that does not contain a key, but whose image would be removed, because it also has a tag with a
     /// key and no protected tag.
-    pub(crate) fn endangered<'a>(&self, images: &'a [EcrImage]) -> Option<&'a str> {
-        let has = |image: &EcrImage, pattern: &str| image.tags.iter().any(|tag| is_like(tag, pattern));
+    pub(crate) fn endangered_tag<'a>(&self, images: &'a [EcrImage]) -> Option<&'a str> {
+        let has =
+            |image: &EcrImage, pattern: &str| image.tags.iter().any(|tag| matches_pattern(tag, pattern));
         let may_go = |image: &&EcrImage| {
-            has(image, OF_KEYS) && !self.protected.iter().any(|pattern| has(image, pattern))
+            has(image, KEY_TAG_PATTERN) && !self.protected.iter().any(|pattern| has(image, pattern))
         };
         let tags = images.iter().filter(|_| self.keep.is_some()).filter(may_go).flat_map(|image| &image.tags);
-        tags.map(String::as_str).find(|tag| !is_like(tag, OF_KEYS))
+        tags.map(String::as_str).find(|tag| !matches_pattern(tag, KEY_TAG_PATTERN))
     }
 }
 
@@ -61,8 +62,10 @@ impl LifecyclePolicy {
     /// first, except for rules that select any image, which AWS requires to be last. AWS allows one rule for untagged
     /// images; the user's rule takes precedence.
     #[must_use]
-    pub(crate) fn with(&self, wanted: &LifecycleRules) -> Self {
-        let is_own = |rule: &&Value| rule["description"].as_str().is_some_and(|text| text.starts_with(MARK));
+    pub(crate) fn with_rules(&self, wanted: &LifecycleRules) -> Self {
+        let is_own = |rule: &&Value| {
+            rule["description"].as_str().is_some_and(|text| text.starts_with(DESCRIPTION_PREFIX))
+        };
         let others: Vec<Value> = self.rules.iter().filter(|rule| !is_own(rule)).cloned().collect();
         let status = |rule: &Value, status: &str| rule["selection"]["tagStatus"] == status;
         let have_untagged = others.iter().any(|rule| status(rule, "untagged"));
@@ -76,7 +79,7 @@ impl LifecyclePolicy {
     }
 
     /// Returns the policy in the JSON format of AWS.
-    pub(crate) fn json(&self) -> String {
+    pub(crate) fn to_json(&self) -> String {
         json!({ "rules": self.rules }).to_string()
     }
 
@@ -101,21 +104,21 @@ fn own_rules(wanted: &LifecycleRules) -> Vec<Value> {
         // A rule has at most four patterns, and an image must match all of them; so each pattern gets its own rule.
         for pattern in &wanted.protected {
             rules.push(json!({
-                "description": format!("{MARK}keep images tagged {pattern}"),
+                "description": format!("{DESCRIPTION_PREFIX}keep images tagged {pattern}"),
                 "selection": { "tagStatus": "tagged", "tagPatternList": [pattern],
-                               "countType": "imageCountMoreThan", "countNumber": NEVER },
+                               "countType": "imageCountMoreThan", "countNumber": UNREACHABLE_COUNT },
                 "action": expire,
             }));
         }
         rules.push(json!({
-            "description": format!("{MARK}keep the newest {keep} images with a key"),
-            "selection": { "tagStatus": "tagged", "tagPatternList": [OF_KEYS],
+            "description": format!("{DESCRIPTION_PREFIX}keep the newest {keep} images with a key"),
+            "selection": { "tagStatus": "tagged", "tagPatternList": [KEY_TAG_PATTERN],
                            "countType": "imageCountMoreThan", "countNumber": keep },
             "action": expire,
         }));
     }
     rules.push(json!({
-        "description": format!("{MARK}remove untagged images after {} days", wanted.untagged_days),
+        "description": format!("{DESCRIPTION_PREFIX}remove untagged images after {} days", wanted.untagged_days),
         "selection": { "tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days",
                        "countNumber": wanted.untagged_days },
         "action": expire,
@@ -133,13 +136,13 @@ mod tests {
 
     #[test]
     fn rules_that_protect_come_before_rules_that_remove() {
-        let policy = LifecyclePolicy::parse(None).unwrap().with(&wanted(Some(50)));
+        let policy = LifecyclePolicy::parse(None).unwrap().with_rules(&wanted(Some(50)));
         let patterns: Vec<&Value> =
             policy.rules.iter().map(|rule| &rule["selection"]["tagPatternList"]).collect();
         assert_eq!(patterns, [&json!(["cache*"]), &json!(["v*"]), &json!(["larder-*"]), &Value::Null]);
         let priorities: Vec<&Value> = policy.rules.iter().map(|rule| &rule["rulePriority"]).collect();
         assert_eq!(priorities, [1, 2, 3, 4]);
-        let without = LifecyclePolicy::parse(None).unwrap().with(&wanted(None));
+        let without = LifecyclePolicy::parse(None).unwrap().with_rules(&wanted(None));
         assert_eq!(without.rules.len(), 1);
         assert_eq!(without.rules[0]["selection"]["tagStatus"], "untagged");
     }
@@ -163,8 +166,8 @@ mod tests {
             (&[], None),
         ] {
             let images = [image(&["larder-0"]), image(tags)];
-            assert_eq!(wanted(Some(5)).endangered(&images), endangered, "{tags:?}");
-            assert_eq!(wanted(None).endangered(&images), None, "{tags:?}");
+            assert_eq!(wanted(Some(5)).endangered_tag(&images), endangered, "{tags:?}");
+            assert_eq!(wanted(None).endangered_tag(&images), None, "{tags:?}");
         }
     }
 
@@ -172,16 +175,16 @@ mod tests {
     fn the_users_rules_are_preserved_and_larders_rules_are_replaced() {
         let theirs = r#"{"rules":[{"rulePriority":5,"description":"theirs","selection":{},"action":{}}]}"#;
         let before = LifecyclePolicy::parse(Some(theirs)).unwrap();
-        let first = before.with(&wanted(Some(50)));
+        let first = before.with_rules(&wanted(Some(50)));
         assert_eq!(first.rules[0]["description"], "theirs");
-        let again = LifecyclePolicy::parse(Some(&first.json())).unwrap();
-        assert_eq!(again.with(&wanted(Some(50))), first);
-        let diff = again.diff(&again.with(&wanted(Some(20))));
+        let again = LifecyclePolicy::parse(Some(&first.to_json())).unwrap();
+        assert_eq!(again.with_rules(&wanted(Some(50))), first);
+        let diff = again.diff(&again.with_rules(&wanted(Some(20))));
         let signs: Vec<char> = diff.lines().filter_map(|line| line.chars().next()).collect();
         assert_eq!(signs, ['-', ' ', ' ', ' ', '+', ' '], "{diff}");
         let theirs =
             r#"{"rules":[{"selection":{"tagStatus":"any"}},{"selection":{"tagStatus":"untagged"}}]}"#;
-        let merged = LifecyclePolicy::parse(Some(theirs)).unwrap().with(&wanted(None));
+        let merged = LifecyclePolicy::parse(Some(theirs)).unwrap().with_rules(&wanted(None));
         let statuses: Vec<&Value> = merged.rules.iter().map(|rule| &rule["selection"]["tagStatus"]).collect();
         assert_eq!(statuses, ["untagged", "any"]);
         for text in ["{}", "x", "[]", r#"{"rules":[1]}"#] {

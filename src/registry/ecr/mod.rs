@@ -16,15 +16,15 @@
 mod client;
 mod error;
 mod lifecycle;
+mod selection;
 mod token;
-mod wanted;
 
-pub(crate) use client::{Ecr, EcrImage, NewRepository, Removal};
+pub(crate) use client::{EcrClient, EcrImage, ImageRemoval, NewRepository};
 pub(crate) use error::EcrError;
 pub(crate) use lifecycle::{LifecyclePolicy, LifecycleRules};
+pub(crate) use selection::{ImageSelection, ImageToRemove};
 pub(crate) use token::EcrLogin;
-pub(super) use token::has_ended;
-pub(crate) use wanted::{Doomed, Wanted};
+pub(super) use token::is_expired_token;
 
 /// The kind of an ECR registry, derived from its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,11 +34,11 @@ pub(crate) enum EcrHost {
         /// For example `eu-north-1`.
         region: String,
         /// `true` if its endpoints are validated for FIPS.
-        fips: bool,
+        is_fips: bool,
     },
     Public,
     /// A registry of a server that replaces AWS; account and region come from the environment.
-    Elsewhere,
+    CustomEndpoint,
 }
 
 impl EcrHost {
@@ -62,7 +62,7 @@ impl EcrHost {
         (is_account && is_region).then(|| Self::Private {
             account: account.to_owned(),
             region: region.to_owned(),
-            fips,
+            is_fips: fips,
         })
     }
 }
@@ -74,7 +74,7 @@ mod tests {
     #[test]
     fn account_and_region_are_read_from_the_name() {
         let private = |account: &str, region: &str, fips| {
-            Some(EcrHost::Private { account: account.to_owned(), region: region.to_owned(), fips })
+            Some(EcrHost::Private { account: account.to_owned(), region: region.to_owned(), is_fips: fips })
         };
         for (host, found) in [
             ("123456789012.dkr.ecr.eu-north-1.amazonaws.com", private("123456789012", "eu-north-1", false)),

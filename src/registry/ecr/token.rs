@@ -13,15 +13,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::client::authority;
-use super::{Ecr, EcrError, EcrHost};
+use super::client::host_and_port;
+use super::{EcrClient, EcrError, EcrHost};
 use crate::digest::Digest;
 use crate::registry::Credentials;
 use crate::regular_file::{self, PRIVATE};
 
 const SCHEMA: &str = "larder.ecr-token.v1";
 /// The minimum remaining lifetime of a token that is used. A build followed by a push may take this long.
-const MARGIN: SignedDuration = SignedDuration::from_hours(2);
+const MIN_LIFETIME: SignedDuration = SignedDuration::from_hours(2);
 
 /// A source of credentials for ECR registries.
 #[derive(Debug, Clone)]
@@ -31,11 +31,11 @@ pub(crate) struct EcrLogin {
     endpoint: Option<String>,
     /// The registries for which the server issues no tokens. The lock allows one request at a time, because AWS limits
     /// the rate, and the next caller finds the token in the cache.
-    asking: Arc<Mutex<BTreeSet<String>>>,
+    registries_without_tokens: Arc<Mutex<BTreeSet<String>>>,
 }
 
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Token {
+pub(super) struct EcrToken {
     schema: String,
     host: String,
     pub(super) username: String,
@@ -43,9 +43,9 @@ pub(super) struct Token {
     pub(super) expires: Timestamp,
 }
 
-impl Token {
+impl EcrToken {
     /// Decodes AWS's token: the base64 of `USER:PASSWORD`.
-    pub(super) fn read(host: &str, token: &str, expires: Timestamp) -> Option<Self> {
+    pub(super) fn decode(host: &str, token: &str, expires: Timestamp) -> Option<Self> {
         let text = String::from_utf8(STANDARD.decode(token).ok()?).ok()?;
         let (username, secret) = text.split_once(':')?;
         Some(Self {
@@ -58,7 +58,7 @@ impl Token {
     }
 
     fn is_usable(&self, host: &str) -> bool {
-        self.schema == SCHEMA && self.host == host && Timestamp::now() + MARGIN < self.expires
+        self.schema == SCHEMA && self.host == host && Timestamp::now() + MIN_LIFETIME < self.expires
     }
 }
 
@@ -70,60 +70,60 @@ impl EcrLogin {
             directory: directory.to_owned(),
             identity: Digest::of(identity.as_bytes()),
             endpoint: endpoint.map(str::to_owned),
-            asking: Arc::default(),
+            registries_without_tokens: Arc::default(),
         }
     }
 
     /// Returns the kind of the registry `host`, or `None` if it is not an ECR registry and no server replaces AWS.
-    pub(crate) fn host(&self, host: &str) -> Option<EcrHost> {
-        EcrHost::parse(host).or_else(|| self.endpoint.is_some().then_some(EcrHost::Elsewhere))
+    pub(crate) fn host_kind(&self, host: &str) -> Option<EcrHost> {
+        EcrHost::parse(host).or_else(|| self.endpoint.is_some().then_some(EcrHost::CustomEndpoint))
     }
 
     /// Returns the credentials for `host` with their expiry, or `None` if it is not an ECR registry.
     pub(crate) async fn credentials(&self, host: &str) -> Result<Option<(Credentials, Timestamp)>, EcrError> {
-        let Some(kind) = self.host(host) else { return Ok(None) };
+        let Some(kind) = self.host_kind(host) else { return Ok(None) };
         if let Some(endpoint) = self.endpoint.as_deref().filter(|address| !address.starts_with("http")) {
-            return Err(EcrError::Endpoint(endpoint.to_owned()));
+            return Err(EcrError::InvalidEndpoint(endpoint.to_owned()));
         }
-        let mut asking = self.asking.lock().await;
+        let mut asking = self.registries_without_tokens.lock().await;
         if asking.contains(host) {
             return Ok(None);
         }
         let path = self.path(host);
-        let token = if let Some(token) = kept(&path).filter(|token| token.is_usable(host)) {
+        let token = if let Some(token) = read_cached_token(&path).filter(|token| token.is_usable(host)) {
             token
         } else {
-            let token = match Ecr::of(&kind, host).await.token(host, self.endpoint.as_deref()).await {
+            let token = match EcrClient::new(&kind, host).await.token(host, self.endpoint.as_deref()).await {
                 // If a server replaces AWS, most registries are unrelated to it, and it may not issue tokens at all.
-                Err(_) if kind == EcrHost::Elsewhere && !self.is_endpoint(host) => {
+                Err(_) if kind == EcrHost::CustomEndpoint && !self.is_endpoint(host) => {
                     asking.insert(host.to_owned());
                     return Ok(None);
                 }
                 token => token?,
             };
             // A token that cannot be cached is requested again the next time.
-            drop(keep(&path, &token));
+            drop(write_cached_token(&path, &token));
             token
         };
-        let Token { username, secret, expires, .. } = token;
+        let EcrToken { username, secret, expires, .. } = token;
         Ok(Some((Credentials { username, secret }, expires)))
     }
 
     /// Returns a client for the registry `host`, or `None` if it is not an ECR registry. May request a token to
     /// determine whether it is.
-    pub(crate) async fn registry(&self, host: &str) -> Result<Option<Ecr>, EcrError> {
-        let Some(kind) = self.host(host) else { return Ok(None) };
+    pub(crate) async fn client(&self, host: &str) -> Result<Option<EcrClient>, EcrError> {
+        let Some(kind) = self.host_kind(host) else { return Ok(None) };
         // A server that issues no token for a registry does not manage it.
-        let is_known = kind != EcrHost::Elsewhere || self.is_endpoint(host);
+        let is_known = kind != EcrHost::CustomEndpoint || self.is_endpoint(host);
         if !is_known && self.credentials(host).await?.is_none() {
             return Ok(None);
         }
-        Ok(Some(Ecr::of(&kind, host).await))
+        Ok(Some(EcrClient::new(&kind, host).await))
     }
 
     /// Returns `true` if the registry is at the address of the server that replaces AWS.
     fn is_endpoint(&self, host: &str) -> bool {
-        self.endpoint.as_deref().is_some_and(|endpoint| authority(endpoint) == host)
+        self.endpoint.as_deref().is_some_and(|endpoint| host_and_port(endpoint) == host)
     }
 
     /// Removes the cached token for `host` after the registry rejected it.
@@ -141,7 +141,7 @@ impl EcrLogin {
 
 /// Returns `true` if a password stored by Docker is an expired ECR token. Such a token is base64-encoded JSON that
 /// contains its expiry.
-pub(in crate::registry) fn has_ended(password: &str) -> bool {
+pub(in crate::registry) fn is_expired_token(password: &str) -> bool {
     #[derive(Deserialize)]
     struct Password {
         expiration: i64,
@@ -151,12 +151,12 @@ pub(in crate::registry) fn has_ended(password: &str) -> bool {
     token.is_some_and(|token| token.expiration <= Timestamp::now().as_second())
 }
 
-fn kept(path: &Path) -> Option<Token> {
+fn read_cached_token(path: &Path) -> Option<EcrToken> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
 }
 
 /// Writes the token atomically, readable by its owner only.
-fn keep(path: &Path, token: &Token) -> io::Result<()> {
+fn write_cached_token(path: &Path, token: &EcrToken) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(directory)?;
     fs::set_permissions(directory, Permissions::from_mode(0o700))?;
@@ -175,10 +175,10 @@ mod tests {
         let now = Timestamp::now();
         for (hours, is_usable) in [(12, true), (3, true), (1, false), (-1, false)] {
             let expires = now + SignedDuration::from_hours(hours);
-            let token = Token::read("reg.example", &STANDARD.encode("AWS:s3cret"), expires).unwrap();
-            keep(&path, &token).unwrap();
+            let token = EcrToken::decode("reg.example", &STANDARD.encode("AWS:s3cret"), expires).unwrap();
+            write_cached_token(&path, &token).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-            let found = kept(&path).unwrap();
+            let found = read_cached_token(&path).unwrap();
             assert_eq!((found.username.as_str(), found.secret.as_str()), ("AWS", "s3cret"));
             assert_eq!(found.is_usable("reg.example"), is_usable, "{hours}");
             assert!(!found.is_usable("other.example"));
@@ -186,7 +186,7 @@ mod tests {
         let other = EcrLogin::new(&directory.path().join("kept"), "another profile", None);
         assert_ne!(other.path("reg.example"), path);
         login.forget("reg.example");
-        assert!(kept(&path).is_none());
+        assert!(read_cached_token(&path).is_none());
     }
 
     #[test]
@@ -194,8 +194,8 @@ mod tests {
         let password =
             |expiration: i64| STANDARD.encode(format!("{{\"payload\":\"x\",\"expiration\":{expiration}}}"));
         let now = Timestamp::now().as_second();
-        assert!(has_ended(&password(now - 1)));
-        assert!(!has_ended(&password(now + 60)));
-        assert!(!has_ended("s3cret"));
+        assert!(is_expired_token(&password(now - 1)));
+        assert!(!is_expired_token(&password(now + 60)));
+        assert!(!is_expired_token("s3cret"));
     }
 }

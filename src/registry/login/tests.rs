@@ -7,7 +7,7 @@ async fn looked_up(config: &str, host: &str) -> (Credentials, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("config.json"), config).unwrap();
     let login = Login::new(directory.path());
-    (login.kept(host).await, login.take_faults())
+    (login.stored_credentials(host).await, login.take_lookup_errors())
 }
 
 async fn found(config: &str, host: &str) -> (String, String) {
@@ -101,9 +101,9 @@ async fn credentials_are_read_in_every_form_that_docker_writes() {
 #[tokio::test]
 async fn a_missing_or_unreadable_config_means_anonymous() {
     let directory = tempfile::tempdir().unwrap();
-    assert!(Login::new(&directory.path().join("missing")).kept("r").await.is_anonymous());
+    assert!(Login::new(&directory.path().join("missing")).stored_credentials("r").await.is_anonymous());
     std::fs::create_dir(directory.path().join("config.json")).unwrap();
-    assert!(Login::new(directory.path()).kept("r").await.is_anonymous());
+    assert!(Login::new(directory.path()).stored_credentials("r").await.is_anonymous());
 }
 
 #[tokio::test]
@@ -113,12 +113,12 @@ async fn the_environment_takes_precedence_over_the_file() {
         r#"{"auths":{"r":{"username":"file","password":"x"},"s":{"username":"file","password":"x"}}}"#;
     std::fs::write(directory.path().join("config.json"), config).unwrap();
     let given = DockerConfigFile::parse(br#"{"auths":{"https://r/v2/":{"auth":"Y2k6czNjcmV0"}}}"#).unwrap();
-    let login = Login::new(directory.path()).with_given(given);
+    let login = Login::new(directory.path()).with_environment(given);
     assert_eq!(
-        (login.kept("r").await.username, login.kept("s").await.username),
+        (login.stored_credentials("r").await.username, login.stored_credentials("s").await.username),
         ("ci".into(), "file".into())
     );
-    assert!(!format!("{login:?} {:?}", login.kept("r").await).contains("s3cret"));
+    assert!(!format!("{login:?} {:?}", login.stored_credentials("r").await).contains("s3cret"));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::registry::connection::LARGEST;
+use crate::registry::connection::MAX_BODY_SIZE;
 
 const TOKEN: &str = "t0ken";
 
@@ -58,7 +58,7 @@ fn blob(bytes: &[u8]) -> (String, Digest) {
 fn manifest(config: &Digest) -> Vec<u8> {
     format!(
         "{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"config\":{{\"digest\":\"{config}\"}},\"layers\":[]}}",
-        MANIFEST[0]
+        MANIFEST_TYPES[0]
     )
     .into_bytes()
 }
@@ -69,7 +69,7 @@ async fn query(tagged: &[u8], others: &[(String, Vec<u8>)]) -> Result<Option<Rem
     files.insert("/v2/app/manifests/1".to_owned(), tagged.to_vec());
     let name: ImageRef = format!("{}/app:1", registry(files).await).parse().unwrap();
     let login = Credentials { username: "ci".to_owned(), secret: "s3cret".to_owned() };
-    remote_image(&name, "linux/amd64", &login, &Reach::default()).await
+    remote_image(&name, "linux/amd64", &login, &RegistryAccess::default()).await
 }
 
 const CONFIG: &[u8] = br#"{"os":"linux","architecture":"amd64","rootfs":{"diff_ids":["sha256:a"]}}"#;
@@ -104,7 +104,7 @@ async fn an_index_resolves_to_the_image_of_the_platform_and_never_to_an_attestat
         (format!("{arm64},{attested}"), false),
     ] {
         let index =
-            format!("{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"manifests\":[{entries}]}}", INDEX[0]);
+            format!("{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"manifests\":[{entries}]}}", INDEX_TYPES[0]);
         let files = [(path.clone(), CONFIG.to_vec()), (at.clone(), ours.clone())];
         let image = query(index.as_bytes(), &files).await.unwrap();
         assert_eq!(image.as_ref().map(|image| image.manifest), found.then(|| Digest::of(&ours)), "{entries}");
@@ -122,7 +122,7 @@ async fn malformed_responses_are_rejected_and_errors_contain_no_secret() {
         (b"{\"schemaVersion\":1,\"fsLayers\":[]}", &[], "neither"),
         (&valid, &[], "missing"),
         (&valid, &wrong, "requested digest"),
-        (&vec![b' '; LARGEST + 1], &[], "too large"),
+        (&vec![b' '; MAX_BODY_SIZE + 1], &[], "too large"),
     ] {
         let error = query(tagged, others).await.unwrap_err().to_string();
         assert!(error.contains(reason) && error.contains("/app"), "{error}");
@@ -131,7 +131,9 @@ async fn malformed_responses_are_rejected_and_errors_contain_no_secret() {
     let host = registry(BTreeMap::new()).await;
     let unknown: ImageRef = format!("{host}/app:2").parse().unwrap();
     assert_eq!(
-        remote_image(&unknown, "linux/amd64", &Credentials::default(), &Reach::default()).await.unwrap(),
+        remote_image(&unknown, "linux/amd64", &Credentials::default(), &RegistryAccess::default())
+            .await
+            .unwrap(),
         None
     );
 }
@@ -147,7 +149,7 @@ async fn mirrors_are_queried_before_docker_hub() {
     let empty = registry(BTreeMap::new()).await;
     let mirror = registry(files.into_iter().collect()).await;
     let mirrors = vec![format!("http://{empty}/"), "nonsense".to_owned(), format!("http://{mirror}")];
-    let reach = Reach { mirrors, ..Reach::default() };
+    let reach = RegistryAccess { mirrors, ..RegistryAccess::default() };
     let name: ImageRef = "larder-test-absent:1".parse().unwrap();
     let found = remote_image(&name, "linux/amd64", &Credentials::default(), &reach).await;
     assert_eq!(found.unwrap().unwrap().manifest, Digest::of(&manifest));

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
 use super::super::growing_blob::growing_blob;
-use super::super::{Credentials, Identity, ImageRef, Reach};
+use super::super::{CredentialSource, Credentials, ImageRef, RegistryAccess};
 use super::*;
 
 /// A registry with one repository that records its requests.
@@ -50,8 +50,8 @@ impl Server {
         });
         let name: ImageRef = format!("{host}/app").parse().unwrap();
         let login = Credentials { username: "ci".to_owned(), secret: "s3cret".to_owned() };
-        let reach = Reach::default();
-        (server, Repository::new(&name, Identity::Known(login), &reach).unwrap())
+        let reach = RegistryAccess::default();
+        (server, Repository::new(&name, CredentialSource::Known(login), &reach).unwrap())
     }
 
     async fn answer(
@@ -197,7 +197,7 @@ async fn an_abandoned_blob_is_not_stored() {
 #[tokio::test]
 async fn a_small_blob_is_sent_in_the_request_that_closes_its_upload() {
     let (server, mut repository) = Server::default().start().await;
-    let digest = repository.upload(&Bytes::from_static(b"{}")).await.unwrap();
+    let digest = repository.upload_blob(&Bytes::from_static(b"{}")).await.unwrap();
     assert_eq!(digest, Digest::of(b"{}"));
     assert_eq!(server.methods(), ["HEAD", "POST", "PUT"]);
 }
@@ -206,11 +206,12 @@ async fn a_small_blob_is_sent_in_the_request_that_closes_its_upload() {
 async fn a_mount_is_requested_with_a_token_for_both_repositories() {
     let (server, mut repository) = Server { asks_for_tokens: true, ..Server::default() }.start().await;
     let blob = Digest::of(b"layer");
-    assert!(!repository.has(blob).await.unwrap());
+    assert!(!repository.has_blob(blob).await.unwrap());
     let name: ImageRef = format!("{}/base/image", repository.image_name().host()).parse().unwrap();
     let mut from =
-        Repository::new(&name, Identity::Known(Credentials::default()), &Reach::default()).unwrap();
-    let moved = repository.take_over_blob(&mut from, (blob, 5), &mut |_| {}).await.unwrap();
+        Repository::new(&name, CredentialSource::Known(Credentials::default()), &RegistryAccess::default())
+            .unwrap();
+    let moved = repository.copy_blob(&mut from, (blob, 5), &mut |_| {}).await.unwrap();
     assert_eq!(moved, 0);
     let calls = server.calls.lock().unwrap();
     assert!(

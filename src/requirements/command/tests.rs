@@ -4,11 +4,11 @@ use super::*;
 
 /// Returns the named paths. `-r` marks pip requirements files.
 fn named(command: &str) -> Vec<String> {
-    let shown = |found: FileUse| match found.format {
-        crate::requirements::Format::PipRequirements => format!("-r {}", found.path),
-        crate::requirements::Format::Verbatim => found.path,
+    let shown = |found: DependencyFile| match found.format {
+        crate::requirements::DependencyFormat::PipRequirements => format!("-r {}", found.path),
+        crate::requirements::DependencyFormat::Verbatim => found.path,
     };
-    named_by(command).uses.into_iter().map(shown).collect()
+    command_dependencies(command).uses.into_iter().map(shown).collect()
 }
 
 const PROJECT: [&str; 3] = ["pyproject.toml", "setup.py", "setup.cfg"];
@@ -123,7 +123,7 @@ fn other_tools_name_their_manifests_and_locks() {
         ("corepack enable && yarn", &["package.json", "yarn.lock"]),
     ];
     for (command, paths) in table {
-        let named: Vec<_> = named_by(command).uses.into_iter().map(|found| found.path).collect();
+        let named: Vec<_> = command_dependencies(command).uses.into_iter().map(|found| found.path).collect();
         for path in *paths {
             assert!(named.iter().any(|named| named == path), "{command}: {named:?} lacks {path}");
         }
@@ -132,23 +132,24 @@ fn other_tools_name_their_manifests_and_locks() {
 
 #[test]
 fn a_path_is_expanded_with_the_variables_of_the_command_line() {
-    let named = named_by("DIR=reqs; for f in a b; do pip install -r ${DIR}/$f.txt; done; X=1 true");
+    let named =
+        command_dependencies("DIR=reqs; for f in a b; do pip install -r ${DIR}/$f.txt; done; X=1 true");
     assert_eq!(named.uses[0].path, "${DIR}/$f.txt");
-    let spellings = named.spellings("${DIR}/$f.txt");
+    let spellings = named.expansions("${DIR}/$f.txt");
     assert!(
         ["${DIR}/$f.txt", "reqs/a.txt", "reqs/b.txt"]
             .iter()
             .all(|path| spellings.contains(&(*path).to_owned())),
         "{spellings:?}"
     );
-    assert_eq!(named.spellings("plain.txt"), ["plain.txt"]);
+    assert_eq!(named.expansions("plain.txt"), ["plain.txt"]);
     let many = (0..100).map(|n| format!("A={n} B={n} true; ")).collect::<Vec<_>>().concat();
-    assert!(named_by(&many).spellings("$A$B").len() <= SPELLINGS);
+    assert!(command_dependencies(&many).expansions("$A$B").len() <= MAX_EXPANSIONS);
 }
 
 #[test]
 fn a_file_use_contains_the_directory_of_its_command() {
-    let uses = named_by("pip install -r a.txt && cd svc && pip install -r ../b.txt").uses;
+    let uses = command_dependencies("pip install -r a.txt && cd svc && pip install -r ../b.txt").uses;
     let shown: Vec<_> = uses.iter().map(|found| (found.path.as_str(), found.directory.as_str())).collect();
     assert_eq!(shown, [("a.txt", ""), ("svc/../b.txt", "svc")]);
 }
@@ -177,8 +178,8 @@ proptest::proptest! {
         words in proptest::collection::vec("[ -~é\n]{0,8}|pip|install|-r|-m|sudo|xargs|sh|-c|uv", 0..12),
     ) {
         let command = words.join(" ");
-        proptest::prop_assert!(named_by(&command).uses.is_empty() || installs(&command));
-        drop(named_by_argv(&words));
+        proptest::prop_assert!(command_dependencies(&command).uses.is_empty() || installs(&command));
+        drop(argv_dependencies(&words));
     }
 }
 
@@ -186,8 +187,8 @@ proptest::proptest! {
 fn the_exec_form_is_read_without_a_shell() {
     let argv = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
     let pip = argv(&["pip", "install", "-r", "a b.txt"]);
-    assert_eq!(named_by_argv(&pip).uses, [FileUse::requirements("a b.txt")]);
+    assert_eq!(argv_dependencies(&pip).uses, [DependencyFile::requirements("a b.txt")]);
     let shell = argv(&["/bin/sh", "-c", "pip install -r a.txt"]);
-    assert_eq!(named_by_argv(&shell).uses, [FileUse::requirements("a.txt")]);
+    assert_eq!(argv_dependencies(&shell).uses, [DependencyFile::requirements("a.txt")]);
     assert!(installs_argv(&argv(&["apt-get", "install", "curl"])));
 }

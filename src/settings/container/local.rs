@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::cli::{ContainerOptions, OPTIONS};
+use crate::cli::{CONTAINER_OPTIONS, ContainerOptions};
 use crate::error_chain::chain;
 use crate::settings::SettingsError;
 
@@ -14,36 +14,36 @@ pub(super) fn self_contained(
     directory: &Path,
 ) -> Result<ContainerOptions, SettingsError> {
     let mut contained = ContainerOptions::default();
-    for option in OPTIONS {
+    for option in CONTAINER_OPTIONS {
         for value in options.get(option.name) {
             let failed = |reason: String| SettingsError::flag(option.name, reason);
             match option.name {
                 "env-file" | "label-file" => {
                     let other = if option.name == "env-file" { "env" } else { "label" };
-                    let lines = lines(value, directory).map_err(failed)?;
+                    let lines = read_lines(value, directory).map_err(failed)?;
                     for line in lines {
                         contained.add(other, line);
                     }
                 }
-                name => contained.add(name, located(name, value, directory).map_err(failed)?),
+                name => contained.add(name, with_absolute_paths(name, value, directory).map_err(failed)?),
             }
         }
     }
     Ok(contained)
 }
 
-fn located(name: &str, value: &str, directory: &Path) -> Result<String, String> {
+fn with_absolute_paths(name: &str, value: &str, directory: &Path) -> Result<String, String> {
     match name {
         "volume" => match value.split_once(':') {
             Some((source, rest)) if is_relative(source) => {
-                Ok(format!("{}:{rest}", absolute(source, directory)?))
+                Ok(format!("{}:{rest}", absolute_path(source, directory)?))
             }
             _ => Ok(value.to_owned()),
         },
-        "mount" => mount(value, directory),
+        "mount" => mount_with_absolute_source(value, directory),
         "security-opt" => match value.split_once('=') {
             Some(("seccomp", profile)) if !matches!(profile, "unconfined" | "builtin") => {
-                Ok(format!("seccomp={}", seccomp(profile, directory)?))
+                Ok(format!("seccomp={}", read_seccomp_profile(profile, directory)?))
             }
             _ => Ok(value.to_owned()),
         },
@@ -56,7 +56,7 @@ fn is_relative(source: &str) -> bool {
     matches!(source, "." | "..") || source.starts_with("./") || source.starts_with("../")
 }
 
-fn absolute(path: &str, directory: &Path) -> Result<String, String> {
+fn absolute_path(path: &str, directory: &Path) -> Result<String, String> {
     let path = std::path::absolute(directory.join(path)).ok();
     let path: Option<PathBuf> = path.map(|path| path.components().collect());
     path.and_then(|path| path.to_str().map(str::to_owned))
@@ -64,10 +64,10 @@ fn absolute(path: &str, directory: &Path) -> Result<String, String> {
 }
 
 /// Makes the source in a `--mount` absolute.
-fn mount(value: &str, directory: &Path) -> Result<String, String> {
+fn mount_with_absolute_source(value: &str, directory: &Path) -> Result<String, String> {
     let located = |field: &str| match field.split_once('=') {
         Some((name @ ("source" | "src"), source)) if is_relative(source) => {
-            Ok(format!("{name}={}", absolute(source, directory)?))
+            Ok(format!("{name}={}", absolute_path(source, directory)?))
         }
         _ => Ok(field.to_owned()),
     };
@@ -75,16 +75,16 @@ fn mount(value: &str, directory: &Path) -> Result<String, String> {
 }
 
 /// Returns a seccomp profile on one line; `profile` is a file or the JSON itself.
-fn seccomp(profile: &str, directory: &Path) -> Result<String, String> {
-    let text = if profile.starts_with('{') { profile.to_owned() } else { read(profile, directory)? };
+fn read_seccomp_profile(profile: &str, directory: &Path) -> Result<String, String> {
+    let text = if profile.starts_with('{') { profile.to_owned() } else { read_file(profile, directory)? };
     let json: Value = serde_json::from_str(&text)
         .map_err(|error| format!("the seccomp profile {profile} is not JSON: {error}"))?;
     Ok(json.to_string())
 }
 
 /// Returns the lines of a file that are neither empty nor comments.
-fn lines(file: &str, directory: &Path) -> Result<Vec<String>, String> {
-    let text = read(file, directory)?;
+fn read_lines(file: &str, directory: &Path) -> Result<Vec<String>, String> {
+    let text = read_file(file, directory)?;
     let lines = text.trim_start_matches('\u{feff}').lines().map(str::trim_start);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned);
     let lines: Vec<String> = lines.collect();
@@ -100,7 +100,7 @@ fn lines(file: &str, directory: &Path) -> Result<Vec<String>, String> {
     }
 }
 
-fn read(file: &str, directory: &Path) -> Result<String, String> {
+fn read_file(file: &str, directory: &Path) -> Result<String, String> {
     let path = directory.join(file);
     std::fs::read_to_string(&path)
         .map_err(|error| format!("cannot read {}: {}", path.display(), chain(&error)))

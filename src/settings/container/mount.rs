@@ -10,7 +10,7 @@ use crate::settings::size::ByteSize;
 pub(super) fn parse(text: &str) -> Result<Value, String> {
     let mut mount = json!({ "Type": "volume" });
     for (name, value) in fields::parse(text)? {
-        field(&mut mount, &name, value.as_deref()).map_err(|reason| format!("`{text}`: {reason}"))?;
+        set_field(&mut mount, &name, value.as_deref()).map_err(|reason| format!("`{text}`: {reason}"))?;
     }
     if mount.get("Target").is_none() {
         return Err(format!("`{text}` has no target"));
@@ -29,7 +29,7 @@ pub(super) fn parse(text: &str) -> Result<Value, String> {
     Ok(mount)
 }
 
-const TYPES: [&str; 6] = ["bind", "volume", "tmpfs", "image", "npipe", "cluster"];
+const MOUNT_TYPES: [&str; 6] = ["bind", "volume", "tmpfs", "image", "npipe", "cluster"];
 const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
 /// Returns the lowercase value of the field `name`, or an error if it is not one of `known`.
@@ -41,7 +41,7 @@ fn one_of(known: &[&str], name: &str, value: &str) -> Result<String, String> {
         .ok_or_else(|| format!("`{value}` of `{name}` is not one of {}", known.join(", ")))
 }
 
-fn field(mount: &mut Value, name: &str, value: Option<&str>) -> Result<(), String> {
+fn set_field(mount: &mut Value, name: &str, value: Option<&str>) -> Result<(), String> {
     let missing = || format!("`{name}` has no value");
     let switch = |value: Option<&str>| match value {
         None | Some("1" | "t" | "T" | "true" | "TRUE" | "True") => Ok(true),
@@ -51,7 +51,7 @@ fn field(mount: &mut Value, name: &str, value: Option<&str>) -> Result<(), Strin
     let wrong = |value: &str| format!("`{value}` of `{name}` is not valid");
     let text = || value.ok_or_else(missing);
     match name {
-        "type" => mount["Type"] = one_of(&TYPES, name, text()?)?.into(),
+        "type" => mount["Type"] = one_of(&MOUNT_TYPES, name, text()?)?.into(),
         "source" | "src" => mount["Source"] = text()?.into(),
         "target" | "dst" | "destination" => mount["Target"] = text()?.into(),
         "readonly" | "ro" => mount["ReadOnly"] = switch(value)?.into(),

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Value, json};
 
 use super::mount;
-use super::values::{self, Port};
+use super::values::{self, PortMapping};
 use crate::cli::ContainerOptions;
 use crate::settings::origin::FromText;
 use crate::settings::size::ByteSize;
@@ -17,12 +17,12 @@ use crate::settings::{Environment, SettingsError, duration};
 
 /// The conversion of a value; the first element of a variant is the field.
 #[derive(Debug)]
-enum Meaning {
+enum OptionConversion {
     Text(&'static str),
     /// One element of a list.
-    Texts(&'static str),
+    TextList(&'static str),
     /// A namespace: one of these names, or `container:…` if [`OF_CONTAINER`] is listed.
-    Mode(&'static str, &'static [&'static str]),
+    Namespace(&'static str, &'static [&'static str]),
     Switch(&'static str),
     Number(&'static str, RangeInclusive<i64>),
     /// In bytes.
@@ -32,36 +32,38 @@ enum Meaning {
     /// `NAME=VALUE`; the value is optional if the second element is `true`.
     Pair(&'static str, bool),
     /// A custom conversion.
-    Own(fn(&mut Request, &str) -> Result<(), String>),
+    Custom(fn(&mut RequestBuilder, &str) -> Result<(), String>),
 }
 
-use Meaning::{Mode, Number, Own, Pair, Size, Switch, Text, Texts, Time};
+use OptionConversion::{Custom, Namespace, Number, Pair, Size, Switch, Text, TextList, Time};
 
-const AMOUNT: RangeInclusive<i64> = 0..=i64::MAX;
+const NON_NEGATIVE: RangeInclusive<i64> = 0..=i64::MAX;
 /// The namespace of a different container.
-const OF_CONTAINER: &str = "container:NAME";
+const CONTAINER_NAMESPACE: &str = "container:NAME";
 
-static MEANINGS: &[(&str, Meaning)] = &[
-    ("env", Own(Request::variable)),
-    ("volume", Own(Request::volume)),
-    ("mount", Own(|request, text| request.push("HostConfig.Mounts", mount::parse(text)?))),
-    ("tmpfs", Own(Request::tmpfs)),
-    ("volumes-from", Texts("HostConfig.VolumesFrom")),
+static OPTION_CONVERSIONS: &[(&str, OptionConversion)] = &[
+    ("env", Custom(RequestBuilder::variable)),
+    ("volume", Custom(RequestBuilder::volume)),
+    ("mount", Custom(|request, text| request.push("HostConfig.Mounts", mount::parse(text)?))),
+    ("tmpfs", Custom(RequestBuilder::tmpfs)),
+    ("volumes-from", TextList("HostConfig.VolumesFrom")),
     ("volume-driver", Text("HostConfig.VolumeDriver")),
-    ("publish", Own(|request, text| request.ports(values::published(text)?, true))),
+    ("publish", Custom(|request, text| request.ports(values::parse_published_ports(text)?, true))),
     ("publish-all", Switch("HostConfig.PublishAllPorts")),
-    ("expose", Own(|request, text| request.ports(values::exposed(text)?, false))),
-    ("gpus", Own(|request, text| request.push("HostConfig.DeviceRequests", values::gpus(text)?))),
-    ("device", Own(Request::device)),
+    ("expose", Custom(|request, text| request.ports(values::parse_exposed_ports(text)?, false))),
+    ("gpus", Custom(|request, text| request.push("HostConfig.DeviceRequests", values::parse_gpus(text)?))),
+    ("device", Custom(RequestBuilder::device)),
     (
         "device-cgroup-rule",
-        Own(|request, text| request.push("HostConfig.DeviceCgroupRules", values::device_rule(text)?.into())),
+        Custom(|request, text| {
+            request.push("HostConfig.DeviceCgroupRules", values::check_device_rule(text)?.into())
+        }),
     ),
     ("user", Text("User")),
-    ("group-add", Texts("HostConfig.GroupAdd")),
+    ("group-add", TextList("HostConfig.GroupAdd")),
     ("workdir", Text("WorkingDir")),
     // As with docker run, an empty value resets the entrypoint.
-    ("entrypoint", Own(|request, text| request.set("Entrypoint", json!([text])))),
+    ("entrypoint", Custom(|request, text| request.set("Entrypoint", json!([text])))),
     ("hostname", Text("Hostname")),
     ("domainname", Text("Domainname")),
     ("init", Switch("HostConfig.Init")),
@@ -69,90 +71,110 @@ static MEANINGS: &[(&str, Meaning)] = &[
     ("stop-timeout", Number("StopTimeout", -1..=i64::MAX)),
     ("label", Pair("Labels", true)),
     ("annotation", Pair("HostConfig.Annotations", true)),
-    ("cap-add", Texts("HostConfig.CapAdd")),
-    ("cap-drop", Texts("HostConfig.CapDrop")),
+    ("cap-add", TextList("HostConfig.CapAdd")),
+    ("cap-drop", TextList("HostConfig.CapDrop")),
     ("privileged", Switch("HostConfig.Privileged")),
-    ("security-opt", Own(Request::security)),
+    ("security-opt", Custom(RequestBuilder::security)),
     ("read-only-rootfs", Switch("HostConfig.ReadonlyRootfs")),
-    ("ipc", Mode("HostConfig.IpcMode", &["none", "private", "shareable", "host", OF_CONTAINER])),
-    ("pid", Mode("HostConfig.PidMode", &["host", OF_CONTAINER])),
-    ("uts", Mode("HostConfig.UTSMode", &["host"])),
-    ("userns", Mode("HostConfig.UsernsMode", &["host"])),
-    ("cgroupns", Mode("HostConfig.CgroupnsMode", &["host", "private"])),
+    ("ipc", Namespace("HostConfig.IpcMode", &["none", "private", "shareable", "host", CONTAINER_NAMESPACE])),
+    ("pid", Namespace("HostConfig.PidMode", &["host", CONTAINER_NAMESPACE])),
+    ("uts", Namespace("HostConfig.UTSMode", &["host"])),
+    ("userns", Namespace("HostConfig.UsernsMode", &["host"])),
+    ("cgroupns", Namespace("HostConfig.CgroupnsMode", &["host", "private"])),
     ("cgroup-parent", Text("HostConfig.CgroupParent")),
     ("runtime", Text("HostConfig.Runtime")),
     ("sysctl", Pair("HostConfig.Sysctls", false)),
     // Must come before the options for the endpoint of the container in the network.
-    ("network", Own(Request::network)),
-    ("network-alias", Own(|request, text| request.in_network("alias", text))),
-    ("ip", Own(|request, text| request.in_network("ip", text))),
-    ("ip6", Own(|request, text| request.in_network("ip6", text))),
-    ("link-local-ip", Own(|request, text| request.in_network("link-local-ip", text))),
-    ("mac-address", Own(|request, text| request.in_network("mac-address", text))),
-    ("link", Own(Request::link)),
-    ("add-host", Own(|request, text| request.push("HostConfig.ExtraHosts", values::host(text)?.into()))),
-    ("dns", Own(|request, text| request.push("HostConfig.Dns", values::address(text)?.into()))),
-    ("dns-option", Texts("HostConfig.DnsOptions")),
-    ("dns-search", Texts("HostConfig.DnsSearch")),
+    ("network", Custom(RequestBuilder::network)),
+    ("network-alias", Custom(|request, text| request.set_endpoint_property("alias", text))),
+    ("ip", Custom(|request, text| request.set_endpoint_property("ip", text))),
+    ("ip6", Custom(|request, text| request.set_endpoint_property("ip6", text))),
+    ("link-local-ip", Custom(|request, text| request.set_endpoint_property("link-local-ip", text))),
+    ("mac-address", Custom(|request, text| request.set_endpoint_property("mac-address", text))),
+    ("link", Custom(RequestBuilder::link)),
+    (
+        "add-host",
+        Custom(|request, text| request.push("HostConfig.ExtraHosts", values::parse_host(text)?.into())),
+    ),
+    ("dns", Custom(|request, text| request.push("HostConfig.Dns", values::check_address(text)?.into()))),
+    ("dns-option", TextList("HostConfig.DnsOptions")),
+    ("dns-search", TextList("HostConfig.DnsSearch")),
     ("shm-size", Size("HostConfig.ShmSize")),
     ("memory", Size("HostConfig.Memory")),
     ("memory-reservation", Size("HostConfig.MemoryReservation")),
     (
         "memory-swap",
-        Own(|request, text| {
-            request.set("HostConfig.MemorySwap", if text == "-1" { json!(-1) } else { size(text)? })
+        Custom(|request, text| {
+            request.set("HostConfig.MemorySwap", if text == "-1" { json!(-1) } else { parse_size(text)? })
         }),
     ),
     ("memory-swappiness", Number("HostConfig.MemorySwappiness", 0..=100)),
     ("oom-kill-disable", Switch("HostConfig.OomKillDisable")),
     ("oom-score-adj", Number("HostConfig.OomScoreAdj", -1000..=1000)),
-    ("cpus", Own(|request, text| request.set("HostConfig.NanoCpus", values::billionths(text)?.into()))),
+    (
+        "cpus",
+        Custom(|request, text| request.set("HostConfig.NanoCpus", values::parse_billionths(text)?.into())),
+    ),
     ("cpuset-cpus", Text("HostConfig.CpusetCpus")),
     ("cpuset-mems", Text("HostConfig.CpusetMems")),
-    ("cpu-shares", Number("HostConfig.CpuShares", AMOUNT)),
-    ("cpu-period", Number("HostConfig.CpuPeriod", AMOUNT)),
+    ("cpu-shares", Number("HostConfig.CpuShares", NON_NEGATIVE)),
+    ("cpu-period", Number("HostConfig.CpuPeriod", NON_NEGATIVE)),
     ("cpu-quota", Number("HostConfig.CpuQuota", -1..=i64::MAX)),
-    ("cpu-rt-period", Number("HostConfig.CpuRealtimePeriod", AMOUNT)),
-    ("cpu-rt-runtime", Number("HostConfig.CpuRealtimeRuntime", AMOUNT)),
+    ("cpu-rt-period", Number("HostConfig.CpuRealtimePeriod", NON_NEGATIVE)),
+    ("cpu-rt-runtime", Number("HostConfig.CpuRealtimeRuntime", NON_NEGATIVE)),
     ("pids-limit", Number("HostConfig.PidsLimit", -1..=i64::MAX)),
-    ("ulimit", Own(Request::ulimit)),
+    ("ulimit", Custom(RequestBuilder::ulimit)),
     ("blkio-weight", Number("HostConfig.BlkioWeight", 0..=1000)),
     (
         "blkio-weight-device",
-        Own(|request, text| request.device_limit("HostConfig.BlkioWeightDevice", "Weight", text, number)),
+        Custom(|request, text| {
+            request.device_limit("HostConfig.BlkioWeightDevice", "Weight", text, parse_number)
+        }),
     ),
     (
         "device-read-bps",
-        Own(|request, text| request.device_limit("HostConfig.BlkioDeviceReadBps", "Rate", text, size)),
+        Custom(|request, text| {
+            request.device_limit("HostConfig.BlkioDeviceReadBps", "Rate", text, parse_size)
+        }),
     ),
     (
         "device-write-bps",
-        Own(|request, text| request.device_limit("HostConfig.BlkioDeviceWriteBps", "Rate", text, size)),
+        Custom(|request, text| {
+            request.device_limit("HostConfig.BlkioDeviceWriteBps", "Rate", text, parse_size)
+        }),
     ),
     (
         "device-read-iops",
-        Own(|request, text| request.device_limit("HostConfig.BlkioDeviceReadIOps", "Rate", text, number)),
+        Custom(|request, text| {
+            request.device_limit("HostConfig.BlkioDeviceReadIOps", "Rate", text, parse_number)
+        }),
     ),
     (
         "device-write-iops",
-        Own(|request, text| request.device_limit("HostConfig.BlkioDeviceWriteIOps", "Rate", text, number)),
+        Custom(|request, text| {
+            request.device_limit("HostConfig.BlkioDeviceWriteIOps", "Rate", text, parse_number)
+        }),
     ),
     ("storage-opt", Pair("HostConfig.StorageOpt", false)),
     ("log-driver", Text("HostConfig.LogConfig.Type")),
     ("log-opt", Pair("HostConfig.LogConfig.Config", true)),
-    ("health-cmd", Own(|request, text| request.set("Healthcheck.Test", json!(["CMD-SHELL", text])))),
+    ("health-cmd", Custom(|request, text| request.set("Healthcheck.Test", json!(["CMD-SHELL", text])))),
     ("health-interval", Time("Healthcheck.Interval")),
     ("health-timeout", Time("Healthcheck.Timeout")),
     ("health-start-period", Time("Healthcheck.StartPeriod")),
     ("health-start-interval", Time("Healthcheck.StartInterval")),
-    ("health-retries", Number("Healthcheck.Retries", AMOUNT)),
-    ("no-healthcheck", Own(Request::no_healthcheck)),
+    ("health-retries", Number("Healthcheck.Retries", NON_NEGATIVE)),
+    ("no-healthcheck", Custom(RequestBuilder::no_healthcheck)),
 ];
 
 /// Returns the request for a container with these options, which must be self-contained.
-pub(super) fn request(options: &ContainerOptions, environment: &Environment) -> Result<Value, SettingsError> {
-    let mut request = Request { body: json!({}), environment: environment.clone(), network: String::new() };
-    for (name, meaning) in MEANINGS {
+pub(super) fn container_request(
+    options: &ContainerOptions,
+    environment: &Environment,
+) -> Result<Value, SettingsError> {
+    let mut request =
+        RequestBuilder { body: json!({}), environment: environment.clone(), network: String::new() };
+    for (name, meaning) in OPTION_CONVERSIONS {
         for value in options.get(name) {
             let result = meaning.apply(&mut request, value);
             result.map_err(|reason| SettingsError::flag(name, reason))?;
@@ -161,7 +183,7 @@ pub(super) fn request(options: &ContainerOptions, environment: &Environment) -> 
     Ok(request.body)
 }
 
-struct Request {
+struct RequestBuilder {
     body: Value,
     /// The values of variables given by name only.
     environment: Environment,
@@ -169,14 +191,15 @@ struct Request {
     network: String,
 }
 
-impl Meaning {
-    fn apply(&self, request: &mut Request, text: &str) -> Result<(), String> {
+impl OptionConversion {
+    fn apply(&self, request: &mut RequestBuilder, text: &str) -> Result<(), String> {
         match self {
             Text(place) => request.set(place, text.into()),
-            Texts(place) => request.push(place, text.into()),
-            Mode(place, known) => {
-                let other = known.contains(&OF_CONTAINER).then(|| text.strip_prefix("container:")).flatten();
-                let is_known = known.contains(&text) && text != OF_CONTAINER;
+            TextList(place) => request.push(place, text.into()),
+            Namespace(place, known) => {
+                let other =
+                    known.contains(&CONTAINER_NAMESPACE).then(|| text.strip_prefix("container:")).flatten();
+                let is_known = known.contains(&text) && text != CONTAINER_NAMESPACE;
                 if !is_known && !text.is_empty() && other.is_none_or(str::is_empty) {
                     return Err(format!("`{text}` is not one of {}", known.join(", ")));
                 }
@@ -192,7 +215,7 @@ impl Meaning {
                 })?;
                 request.set(place, number.into())
             }
-            Size(place) => request.set(place, size(text)?),
+            Size(place) => request.set(place, parse_size(text)?),
             Time(place) => {
                 let time = if text == "0" { Ok(std::time::Duration::ZERO) } else { duration::parse(text) }?;
                 request.set(
@@ -209,29 +232,29 @@ impl Meaning {
                 if name.is_empty() {
                     return Err(format!("`{text}` has no name"));
                 }
-                request.at(place)[name] = value.into();
+                request.field_mut(place)[name] = value.into();
                 Ok(())
             }
-            Own(apply) => apply(request, text),
+            Custom(apply) => apply(request, text),
         }
     }
 }
 
-impl Request {
+impl RequestBuilder {
     /// Returns the field at a path of dot-separated names and creates missing objects.
-    fn at(&mut self, place: &str) -> &mut Value {
+    fn field_mut(&mut self, place: &str) -> &mut Value {
         place.split('.').fold(&mut self.body, |value, name| &mut value[name])
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "returned by functions in the table, which are fallible")]
     fn set(&mut self, place: &str, value: Value) -> Result<(), String> {
-        *self.at(place) = value;
+        *self.field_mut(place) = value;
         Ok(())
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "returned by functions in the table, which are fallible")]
     fn push(&mut self, place: &str, value: Value) -> Result<(), String> {
-        match self.at(place) {
+        match self.field_mut(place) {
             Value::Array(values) => values.push(value),
             empty => *empty = json!([value]),
         }
@@ -256,20 +279,20 @@ impl Request {
         if text.contains(':') {
             return self.push("HostConfig.Binds", text.into());
         }
-        self.at("Volumes")[text] = json!({});
+        self.field_mut("Volumes")[text] = json!({});
         Ok(())
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "functions in the table are fallible")]
     fn tmpfs(&mut self, text: &str) -> Result<(), String> {
         let (path, options) = text.split_once(':').unwrap_or((text, ""));
-        self.at("HostConfig.Tmpfs")[path] = options.into();
+        self.field_mut("HostConfig.Tmpfs")[path] = options.into();
         Ok(())
     }
 
-    fn ports(&mut self, ports: Vec<Port>, is_published: bool) -> Result<(), String> {
-        for Port { inside, address, outside } in ports {
-            self.at("ExposedPorts")[&inside] = json!({});
+    fn ports(&mut self, ports: Vec<PortMapping>, is_published: bool) -> Result<(), String> {
+        for PortMapping { inside, host_address: address, host_port: outside } in ports {
+            self.field_mut("ExposedPorts")[&inside] = json!({});
             if is_published {
                 let binding = json!({ "HostIp": address, "HostPort": outside });
                 // The name of a port contains no dot.
@@ -280,10 +303,10 @@ impl Request {
     }
 
     fn device(&mut self, text: &str) -> Result<(), String> {
-        if values::is_cdi(text) {
+        if values::is_cdi_device(text) {
             return self.push("HostConfig.DeviceRequests", json!({ "Driver": "cdi", "DeviceIDs": [text] }));
         }
-        self.push("HostConfig.Devices", values::device(text)?)
+        self.push("HostConfig.Devices", values::parse_device(text)?)
     }
 
     fn security(&mut self, text: &str) -> Result<(), String> {
@@ -302,21 +325,21 @@ impl Request {
     }
 
     fn network(&mut self, text: &str) -> Result<(), String> {
-        let (network, rest) = values::network(text)?;
+        let (network, rest) = values::parse_network(text)?;
         self.network.clone_from(&network);
         self.set("HostConfig.NetworkMode", network.into())?;
-        rest.iter().try_for_each(|(field, value)| self.in_network(field, value))
+        rest.iter().try_for_each(|(field, value)| self.set_endpoint_property(field, value))
     }
 
     /// Returns `true` if the network was created by `docker network create`.
-    fn is_network_of_users(&self) -> bool {
+    fn is_user_defined_network(&self) -> bool {
         !matches!(&*self.network, "" | "default" | "bridge" | "host" | "none")
             && !self.network.starts_with("container:")
     }
 
     /// Sets a property of the container's endpoint in its network, by the field of `--network name=…`.
-    fn in_network(&mut self, field: &str, text: &str) -> Result<(), String> {
-        let is_of_users = self.is_network_of_users();
+    fn set_endpoint_property(&mut self, field: &str, text: &str) -> Result<(), String> {
+        let is_of_users = self.is_user_defined_network();
         let network = if self.network.is_empty() { "default" } else { &self.network };
         let endpoint = &mut self.body["NetworkingConfig"]["EndpointsConfig"][network];
         let list =
@@ -330,16 +353,16 @@ impl Request {
                 "link-local-ip" => &mut endpoint["IPAMConfig"]["LinkLocalIPs"],
                 "ip" => {
                     endpoint["IPAMConfig"]["IPv4Address"] =
-                        values::address_of(text, "IPv4", IpAddr::is_ipv4)?.into();
+                        values::check_address_of_kind(text, "IPv4", IpAddr::is_ipv4)?.into();
                     return Ok(());
                 }
                 "ip6" => {
                     endpoint["IPAMConfig"]["IPv6Address"] =
-                        values::address_of(text, "IPv6", IpAddr::is_ipv6)?.into();
+                        values::check_address_of_kind(text, "IPv6", IpAddr::is_ipv6)?.into();
                     return Ok(());
                 }
                 "mac-address" => {
-                    endpoint["MacAddress"] = values::mac_address(text)?.into();
+                    endpoint["MacAddress"] = values::check_mac_address(text)?.into();
                     return Ok(());
                 }
                 "driver-opt" => {
@@ -364,7 +387,7 @@ impl Request {
     fn link(&mut self, text: &str) -> Result<(), String> {
         self.push("HostConfig.Links", text.into())?;
         // In user-defined networks, links belong to the endpoint.
-        if self.is_network_of_users() { self.in_network("link", text) } else { Ok(()) }
+        if self.is_user_defined_network() { self.set_endpoint_property("link", text) } else { Ok(()) }
     }
 
     fn ulimit(&mut self, text: &str) -> Result<(), String> {
@@ -406,11 +429,11 @@ impl Request {
     }
 }
 
-fn size(text: &str) -> Result<Value, String> {
+fn parse_size(text: &str) -> Result<Value, String> {
     let ByteSize(size) = ByteSize::from_text(text)?;
     i64::try_from(size).map(Value::from).map_err(|_| format!("`{text}` is too large"))
 }
 
-fn number(text: &str) -> Result<Value, String> {
+fn parse_number(text: &str) -> Result<Value, String> {
     text.parse::<u32>().map(Value::from).map_err(|_| format!("`{text}` is not a whole number"))
 }

@@ -11,7 +11,7 @@ fn requested(given: &[(&'static str, &str)]) -> Result<Value, String> {
         options.add(name, (*value).to_owned());
     }
     let environment: Environment = [("SET".to_owned(), "1".to_owned())].into_iter().collect();
-    request::request(&options, &environment).map_err(|error| error.to_string())
+    request::container_request(&options, &environment).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -291,7 +291,7 @@ fn every_option_is_sent_to_the_engine() {
         "annotation" | "sysctl" | "storage-opt" | "log-opt" | "label" => "a=b",
         _ => "1",
     };
-    for option in OPTIONS {
+    for option in CONTAINER_OPTIONS {
         let mut given = vec![(option.name, value(option.name))];
         if option.name == "network-alias" {
             given.push(("network", "web"));
@@ -300,7 +300,7 @@ fn every_option_is_sent_to_the_engine() {
         let sent = requested(&given).unwrap();
         assert_eq!(sent == json!({}), read_before, "--{} does not change the request", option.name);
         let spec = ContainerSpec::new(None, sent.clone());
-        assert_eq!(spec.sent(), sent, "--{} is not sent to the engine", option.name);
+        assert_eq!(spec.request_json(), sent, "--{} is not sent to the engine", option.name);
     }
 }
 
@@ -326,11 +326,12 @@ fn stored_flags_reproduce_the_run() {
         typed.options.add(name, value.to_owned());
     }
     let command = ["python".to_owned(), "-c".to_owned()];
-    let first = RunSettings::of_flags(&typed, &ContainerOptions::default(), &command, &environment).unwrap();
-    let text = serde_json::to_string(&first.kept).unwrap();
+    let first =
+        RunSettings::from_options(&typed, &ContainerOptions::default(), &command, &environment).unwrap();
+    let text = serde_json::to_string(&first.stored).unwrap();
     assert!(!text.contains("secret") && !text.contains("fast") && !text.contains("once"), "{text}");
     let of_entry = |typed: &ContainerArgs, command: &[String]| {
-        RunSettings::of_entry(typed, command, &first.kept, &BTreeMap::new(), &environment).unwrap()
+        RunSettings::for_entry(typed, command, &first.stored, &BTreeMap::new(), &environment).unwrap()
     };
     let again = of_entry(&ContainerArgs::default(), &[]);
     assert_eq!(again.missing_variables(), ["MODE"]);
@@ -339,24 +340,25 @@ fn stored_flags_reproduce_the_run() {
         options: typed.options.without("env", |set| set == "MODE=fast"),
         ..typed
     };
-    let expected = RunSettings::of_flags(&set, &ContainerOptions::default(), &command, &environment).unwrap();
+    let expected =
+        RunSettings::from_options(&set, &ContainerOptions::default(), &command, &environment).unwrap();
     assert_eq!(again.container, expected.container);
-    assert_eq!(again.kept, first.kept);
+    assert_eq!(again.stored, first.stored);
     let mut other = ContainerArgs::default();
     other.options.add("gpus", "1".to_owned());
     let other = of_entry(&other, &["sh".to_owned()]);
     assert!(
-        other.kept.flags.contains(&"--gpus=1".to_owned()) && other.kept.command == ["sh"],
+        other.stored.flags.contains(&"--gpus=1".to_owned()) && other.stored.command == ["sh"],
         "{:?}",
-        other.kept
+        other.stored
     );
 }
 
 #[test]
 fn unsupported_options_are_rejected_with_the_reason() {
-    for refused in crate::cli::REFUSED {
-        let args = ContainerArgs::of_flags(&[format!("--{}", refused.name)]).unwrap();
-        let error = RunSettings::refuse(&args).unwrap_err().to_string();
+    for refused in crate::cli::UNSUPPORTED_OPTIONS {
+        let args = ContainerArgs::parse_flags(&[format!("--{}", refused.name)]).unwrap();
+        let error = RunSettings::check_supported(&args).unwrap_err().to_string();
         assert!(error.contains(refused.name) && error.contains(refused.reason), "{error}");
     }
 }

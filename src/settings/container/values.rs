@@ -7,34 +7,35 @@ use serde_json::{Value, json};
 use crate::settings::fields;
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Port {
+pub(super) struct PortMapping {
     /// `PORT/PROTOCOL` in the container.
     pub(super) inside: String,
     /// The address on the engine's host; empty for all.
-    pub(super) address: String,
+    pub(super) host_address: String,
     /// The port on the engine's host, or a range to choose one from; empty for any free one.
-    pub(super) outside: String,
+    pub(super) host_port: String,
 }
 
 /// Parses `[[IP:]PORT:]PORT[/PROTOCOL]`, also with ranges, or `published=PORT,target=PORT,protocol=PROTOCOL`.
-pub(super) fn published(text: &str) -> Result<Vec<Port>, String> {
+pub(super) fn parse_published_ports(text: &str) -> Result<Vec<PortMapping>, String> {
     let failed = || format!("`{text}` is not [[IP:]PORT:]PORT[/tcp|/udp|/sctp]");
     let (address, outside, inside, protocol) =
-        if text.contains('=') { long_port(text)? } else { short_port(text) };
+        if text.contains('=') { split_long_port(text)? } else { split_short_port(text) };
     let (address, outside, inside) = (address.as_str(), outside.as_str(), inside.as_str());
     let address = address.trim_start_matches('[').trim_end_matches(']');
     let is_address = address.is_empty() || address.parse::<IpAddr>().is_ok();
-    let (first, last) = range(inside).filter(|(first, _)| *first > 0 && is_address).ok_or_else(failed)?;
-    let protocol = protocol_of(&protocol).ok_or_else(failed)?;
-    let port = |inside: u16, outside: String| Port {
+    let (first, last) =
+        parse_port_range(inside).filter(|(first, _)| *first > 0 && is_address).ok_or_else(failed)?;
+    let protocol = parse_protocol(&protocol).ok_or_else(failed)?;
+    let port = |inside: u16, outside: String| PortMapping {
         inside: format!("{inside}/{protocol}"),
-        address: address.to_owned(),
-        outside,
+        host_address: address.to_owned(),
+        host_port: outside,
     };
     if outside.is_empty() {
         return Ok((first..=last).map(|inside| port(inside, String::new())).collect());
     }
-    let (start, end) = range(outside).ok_or_else(failed)?;
+    let (start, end) = parse_port_range(outside).ok_or_else(failed)?;
     if first == last {
         return Ok(vec![port(first, outside.to_owned())]);
     }
@@ -45,7 +46,7 @@ pub(super) fn published(text: &str) -> Result<Vec<Port>, String> {
 }
 
 /// Splits `[[IP:]PORT:]PORT[/PROTOCOL]` into the address, the ports outside and inside, and the protocol.
-fn short_port(text: &str) -> (String, String, String, String) {
+fn split_short_port(text: &str) -> (String, String, String, String) {
     let (ports, protocol) = text.rsplit_once('/').unwrap_or((text, "tcp"));
     let (outside, inside) = ports.rsplit_once(':').unwrap_or(("", ports));
     let (address, outside) = outside.rsplit_once(':').unwrap_or(("", outside));
@@ -53,7 +54,7 @@ fn short_port(text: &str) -> (String, String, String, String) {
 }
 
 /// Returns the same as [`short_port`] of `published=PORT,target=PORT,protocol=PROTOCOL`.
-fn long_port(text: &str) -> Result<(String, String, String, String), String> {
+fn split_long_port(text: &str) -> Result<(String, String, String, String), String> {
     let (mut outside, mut inside, mut protocol) = (String::new(), None, "tcp".to_owned());
     for (name, value) in fields::parse(text)? {
         match (name.as_str(), value) {
@@ -72,32 +73,32 @@ fn long_port(text: &str) -> Result<(String, String, String, String), String> {
 }
 
 /// Parses `PORT[-PORT][/PROTOCOL]`.
-pub(super) fn exposed(text: &str) -> Result<Vec<Port>, String> {
+pub(super) fn parse_exposed_ports(text: &str) -> Result<Vec<PortMapping>, String> {
     let failed = || format!("`{text}` is not PORT[-PORT][/tcp|/udp|/sctp]");
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let (first, last) = range(ports).filter(|(first, _)| *first > 0).ok_or_else(failed)?;
-    let protocol = protocol_of(protocol).ok_or_else(failed)?;
-    let port = |port: u16| Port {
+    let (first, last) = parse_port_range(ports).filter(|(first, _)| *first > 0).ok_or_else(failed)?;
+    let protocol = parse_protocol(protocol).ok_or_else(failed)?;
+    let port = |port: u16| PortMapping {
         inside: format!("{port}/{protocol}"),
-        address: String::new(),
-        outside: String::new(),
+        host_address: String::new(),
+        host_port: String::new(),
     };
     Ok((first..=last).map(port).collect())
 }
 
-fn protocol_of(text: &str) -> Option<String> {
+fn parse_protocol(text: &str) -> Option<String> {
     let protocol = text.to_ascii_lowercase();
     matches!(&*protocol, "tcp" | "udp" | "sctp").then_some(protocol)
 }
 
-fn range(text: &str) -> Option<(u16, u16)> {
+fn parse_port_range(text: &str) -> Option<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let (first, last) = (first.parse().ok()?, last.parse().ok()?);
     (first <= last).then_some((first, last))
 }
 
 /// Parses `DEVICE[:PATH[:rwm]]`.
-pub(super) fn device(text: &str) -> Result<Value, String> {
+pub(super) fn parse_device(text: &str) -> Result<Value, String> {
     let is_permissions = |text: &str| {
         let is_once = |c: char| text.matches(c).count() == 1;
         !text.is_empty() && text.chars().all(|c| "rwm".contains(c) && is_once(c))
@@ -118,13 +119,13 @@ pub(super) fn device(text: &str) -> Result<Value, String> {
 }
 
 /// Returns `true` for the name of a CDI device, `VENDOR/CLASS=NAME`.
-pub(super) fn is_cdi(text: &str) -> bool {
+pub(super) fn is_cdi_device(text: &str) -> bool {
     let is_kind = |kind: &str| !kind.starts_with('/') && kind.split('/').count() == 2;
     text.split_once('=').is_some_and(|(kind, name)| is_kind(kind) && !name.is_empty())
 }
 
 /// Checks a rule for the device cgroup, `TYPE MAJOR:MINOR PERMISSIONS`.
-pub(super) fn device_rule(text: &str) -> Result<String, String> {
+pub(super) fn check_device_rule(text: &str) -> Result<String, String> {
     let is_number =
         |text: &str| text == "*" || !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     let is_rule = match text.split(' ').collect::<Vec<_>>()[..] {
@@ -139,7 +140,7 @@ pub(super) fn device_rule(text: &str) -> Result<String, String> {
 }
 
 /// Parses `all`, a count, or fields: `device=ID[,ID]`, `count`, `driver`, `capabilities` and `options`.
-pub(super) fn gpus(text: &str) -> Result<Value, String> {
+pub(super) fn parse_gpus(text: &str) -> Result<Value, String> {
     let failed = || {
         format!(
             "`{text}` is neither all, a count, device=ID[,ID], nor fields of count, device, driver, capabilities, options"
@@ -190,34 +191,38 @@ pub(super) fn gpus(text: &str) -> Result<Value, String> {
 }
 
 /// Converts `HOST:IP` or `HOST=IP` to the engine's format.
-pub(super) fn host(text: &str) -> Result<String, String> {
+pub(super) fn parse_host(text: &str) -> Result<String, String> {
     let parts = text.split_once('=').or_else(|| text.split_once(':')).filter(|(host, _)| !host.is_empty());
     let (host, place) = parts.ok_or_else(|| format!("`{text}` is not HOST:IP"))?;
-    let place = if place == "host-gateway" { place.to_owned() } else { address(place)? };
+    let place = if place == "host-gateway" { place.to_owned() } else { check_address(place)? };
     Ok(format!("{host}:{place}"))
 }
 
 /// Checks an IP address, optionally in brackets.
-pub(super) fn address(text: &str) -> Result<String, String> {
-    address_of(text, "IP", |_| true)
+pub(super) fn check_address(text: &str) -> Result<String, String> {
+    check_address_of_kind(text, "IP", |_| true)
 }
 
 /// Checks an IP address with `is_it`; `kind` is its name in errors.
-pub(super) fn address_of(text: &str, kind: &str, is_it: fn(&IpAddr) -> bool) -> Result<String, String> {
+pub(super) fn check_address_of_kind(
+    text: &str,
+    kind: &str,
+    is_it: fn(&IpAddr) -> bool,
+) -> Result<String, String> {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     let address = bare.parse().ok().filter(is_it);
     address.map(|_| bare.to_owned()).ok_or_else(|| format!("`{text}` is not an {kind} address"))
 }
 
 /// Checks a MAC address, such as `92:d0:c6:0a:29:33`.
-pub(super) fn mac_address(text: &str) -> Result<&str, String> {
+pub(super) fn check_mac_address(text: &str) -> Result<&str, String> {
     let is_byte = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
     let is_one = text.split([':', '-']).count() == 6 && text.split([':', '-']).all(is_byte);
     if is_one { Ok(text) } else { Err(format!("`{text}` is not a MAC address such as 92:d0:c6:0a:29:33")) }
 }
 
 /// Parses a number with up to nine decimals, in billionths.
-pub(super) fn billionths(text: &str) -> Result<i64, String> {
+pub(super) fn parse_billionths(text: &str) -> Result<i64, String> {
     let failed = || format!("`{text}` is not a number such as 2 or 1.5");
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -228,7 +233,7 @@ pub(super) fn billionths(text: &str) -> Result<i64, String> {
 }
 
 /// Parses a network with the properties of the container's endpoint: `NAME`, or `name=NAME,alias=…`.
-pub(super) fn network(text: &str) -> Result<(String, Vec<(String, String)>), String> {
+pub(super) fn parse_network(text: &str) -> Result<(String, Vec<(String, String)>), String> {
     if !text.contains('=') {
         return Ok((text.to_owned(), Vec::new()));
     }

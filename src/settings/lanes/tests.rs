@@ -18,16 +18,16 @@ fn shown(job: &JobLanes) -> String {
     shown.join(" ")
 }
 
-fn resolved(variables: &str, facts: &Facts) -> JobLanes {
+fn resolved(variables: &str, facts: &LaneSources) -> JobLanes {
     let environment = environment(variables);
-    resolve(&Options::of_environment(&environment).unwrap(), &environment, facts)
+    resolve(&OptionLayer::from_environment(&environment).unwrap(), &environment, facts)
 }
 
 /// A checkout made by `git clone` of a repository with default branch `master`.
-fn clone_of_master() -> Facts {
-    Facts {
+fn clone_of_master() -> LaneSources {
+    LaneSources {
         checkout: Checkout { origin_head: Some("master".to_owned()), ..Checkout::default() },
-        ..Facts::default()
+        ..LaneSources::default()
     }
 }
 
@@ -163,7 +163,7 @@ fn github_jobs_take_the_default_branch_and_the_pull_request_from_the_event() {
         let event =
             [of_repository, event].iter().filter(|part| !part.is_empty()).copied().collect::<Vec<_>>();
         let event = serde_json::from_str(&format!("{{{}}}", event.join(","))).unwrap();
-        let facts = Facts { event: Some(event), ..Facts::default() };
+        let facts = LaneSources { event: Some(event), ..LaneSources::default() };
         let variables = format!("GITHUB_ACTIONS=true {variables}");
         assert_eq!(shown(&resolved(&variables, &facts)), *lanes, "{label}");
     }
@@ -192,16 +192,16 @@ fn teamcity_jobs_take_their_lanes_from_the_parameter_file() {
         ("", "local main* master*"),
     ] {
         std::fs::write(&parameters, lines).unwrap();
-        let facts = Facts::gather(&environment(&variables), base.path());
+        let facts = LaneSources::read(&environment(&variables), base.path());
         assert_eq!(shown(&resolved(&variables, &facts)), lanes, "{lines}");
     }
 }
 
 #[test]
 fn without_a_branch_in_variables_a_ci_job_writes_the_lane_of_head_or_local() {
-    let head = |name: Option<&str>| Facts {
+    let head = |name: Option<&str>| LaneSources {
         checkout: Checkout { head: name.map(str::to_owned), ..clone_of_master().checkout },
-        ..Facts::default()
+        ..LaneSources::default()
     };
     let table: &[(&str, Option<&str>, &str, bool)] = &[
         ("JENKINS_URL=http://ci/", Some("topic"), "topic master*", false),
@@ -219,23 +219,23 @@ fn without_a_branch_in_variables_a_ci_job_writes_the_lane_of_head_or_local() {
     ];
     for (variables, name, lanes, is_unknown) in table {
         let job = resolved(variables, &head(*name));
-        assert_eq!((shown(&job).as_str(), job.is_unknown), (*lanes, *is_unknown), "{variables:?}");
+        assert_eq!((shown(&job).as_str(), job.is_branch_unknown), (*lanes, *is_unknown), "{variables:?}");
     }
 }
 
 #[test]
 fn the_trunk_is_the_default_branch_of_the_first_known_source() {
-    let checkout = |origin_head: Option<&str>, customary: &[&'static str]| Facts {
+    let checkout = |origin_head: Option<&str>, customary: &[&'static str]| LaneSources {
         checkout: Checkout {
             origin_head: origin_head.map(str::to_owned),
-            customary: customary.to_vec(),
+            usual_default_branches: customary.to_vec(),
             ..Checkout::default()
         },
-        ..Facts::default()
+        ..LaneSources::default()
     };
     let (gitlab, jenkins) = ("CI_COMMIT_REF_NAME=topic CI_DEFAULT_BRANCH=develop", "BRANCH_NAME=topic");
     let request = |target: &str| format!("CHANGE_ID=7 CHANGE_TARGET={target}");
-    let table: &[(&str, Facts, &str)] = &[
+    let table: &[(&str, LaneSources, &str)] = &[
         (gitlab, checkout(Some("trunk"), &["main"]), "topic develop*"),
         (&format!("{gitlab} LARDER_TRUNK=own"), checkout(None, &[]), "topic own*"),
         (jenkins, checkout(Some("trunk"), &["main"]), "topic trunk*"),
@@ -272,15 +272,17 @@ fn no_branch_has_the_lane_of_a_pull_request_a_tag_or_an_unknown_branch() {
 fn flags_override_variables_and_the_file_and_invalid_names_are_errors() {
     let variables = environment("LARDER_LANE=of-variable LARDER_TRUNK=of-variable");
     let lane = |text: &str| Lane::try_from(text.to_owned()).unwrap();
-    let file = Options { trunk: Some(Sourced::new(lane("of-file"), Origin::File)), ..Options::default() };
+    let file =
+        OptionLayer { trunk: Some(Sourced::new(lane("of-file"), Origin::File)), ..OptionLayer::default() };
     let lanes = |own: Option<&str>, trunk: Option<&str>, environment: &Environment| {
-        let flags = Options {
+        let flags = OptionLayer {
             lane: own.map(|text| Sourced::flag("lane", lane(text))),
             trunk: trunk.map(|text| Sourced::flag("trunk", lane(text))),
-            ..Options::default()
+            ..OptionLayer::default()
         };
-        let options = flags.combine(Options::of_environment(environment).unwrap()).combine(file.clone());
-        let job = resolve(&options, environment, &Facts::default());
+        let options =
+            flags.combine(OptionLayer::from_environment(environment).unwrap()).combine(file.clone());
+        let job = resolve(&options, environment, &LaneSources::default());
         (shown(&job), job.own_from, job.trunk_from)
     };
     assert_eq!(lanes(Some("a"), Some("b"), &variables), ("a b*".to_owned(), "--lane", "--trunk"));
@@ -288,6 +290,6 @@ fn flags_override_variables_and_the_file_and_invalid_names_are_errors() {
     assert_eq!(lanes(None, None, &variables), by_variable);
     let nothing = Environment::default();
     assert_eq!(lanes(None, None, &nothing), ("local of-file*".to_owned(), "no CI job", "larder.yaml"));
-    let wrong = Options::of_environment(&environment("LARDER_LANE=a\nb")).unwrap_err();
+    let wrong = OptionLayer::from_environment(&environment("LARDER_LANE=a\nb")).unwrap_err();
     assert!(matches!(wrong, SettingsError::Variable { variable: "LARDER_LANE", .. }), "{wrong}");
 }

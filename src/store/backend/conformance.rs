@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::thread;
 
-use super::{Backend, Object};
+use super::{Backend, BackendObject};
 
 /// Runs the suite on an empty backend. `again` is a second handle on the same place, like that of a different job.
 pub fn check(backend: &Arc<dyn Backend>, again: &dyn Backend) {
@@ -18,14 +18,15 @@ pub fn check(backend: &Arc<dyn Backend>, again: &dyn Backend) {
     set_aside_moves_objects_to_damaged(backend.as_ref(), again);
     marks_are_visible_until_they_are_dropped(backend.as_ref(), again);
     concurrent_writes_of_an_object_do_not_mix(backend, again);
-    backend.tidy().unwrap();
+    backend.remove_stale_temporaries().unwrap();
 }
 
 /// Checks that a listing of more than a thousand objects, which most services split into pages, is complete. The
 /// objects stay there.
 pub fn check_long_listing(backend: &dyn Backend) {
-    let objects: Vec<Object> =
-        (0..1100).map(|number| Object { path: format!("long/{}/{number}", number % 7), size: 1 }).collect();
+    let objects: Vec<BackendObject> = (0..1100)
+        .map(|number| BackendObject { path: format!("long/{}/{number}", number % 7), size: 1 })
+        .collect();
     thread::scope(|scope| {
         for part in objects.chunks(objects.len().div_ceil(backend.parallelism())) {
             scope.spawn(|| part.iter().for_each(|object| backend.write(&object.path, b"x").unwrap()));
@@ -45,7 +46,7 @@ fn written_objects_can_be_read(backend: &dyn Backend, again: &dyn Backend) {
     let large = vec![0; 3_000_000];
     for content in [&b""[..], b"one", &large] {
         backend.write("a/b-c_~2f.json", content).unwrap();
-        backend.settle("a").unwrap();
+        backend.sync("a").unwrap();
         assert_eq!(again.size("a/b-c_~2f.json").unwrap(), Some(content.len() as u64));
         assert_eq!(again.read("a/b-c_~2f.json", 3_000_000).unwrap().as_deref(), Some(content));
     }
@@ -60,7 +61,7 @@ fn listings_are_complete(backend: &dyn Backend, again: &dyn Backend) {
     for number in 0..25_u64 {
         let path = format!("l/{:02x}/{number}", number % 3);
         backend.write(&path, &vec![1; usize::try_from(number).unwrap()]).unwrap();
-        expected.push(Object { path, size: number });
+        expected.push(BackendObject { path, size: number });
     }
     backend.write("lx/no", b"different prefix").unwrap();
     expected.sort();

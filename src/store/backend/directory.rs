@@ -16,23 +16,23 @@ use std::time::{Duration, SystemTime};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{Backend, BackendError, Mark, Object, Reason, Space};
+use super::{Backend, BackendError, BackendObject, DiskSpace, FaultReason, Mark};
 use crate::regular_file::{self, PRIVATE, PendingFile};
 
 /// The time after which a mark without a lock, or a temporary file of a dead process, is removed.
 const MARK_LIFETIME: Duration = Duration::from_hours(1);
-const TEMPORARY: &str = "tmp";
-const DAMAGED: &str = "damaged";
+const TEMPORARY_DIRECTORY: &str = "tmp";
+const DAMAGED_DIRECTORY: &str = "damaged";
 
 /// Stores objects as files below a directory that is created on the first write, without access for other users.
 #[derive(Debug, Clone)]
-pub struct Directory {
+pub struct DirectoryBackend {
     root: PathBuf,
     /// A directory that must exist, so that an unmounted share is not replaced by a local directory.
     share: Option<PathBuf>,
 }
 
-impl Directory {
+impl DirectoryBackend {
     /// Creates a backend below `root`.
     pub fn new(root: &Path) -> Self {
         Self { root: root.to_owned(), share: None }
@@ -44,26 +44,26 @@ impl Directory {
     }
 
     /// Returns an error if the share is not mounted.
-    fn reach(&self, action: &'static str, path: &str) -> Result<(), BackendError> {
+    fn check_share(&self, action: &'static str, path: &str) -> Result<(), BackendError> {
         let Some(share) = self.share.as_ref().filter(|share| !share.is_dir()) else { return Ok(()) };
         let source =
             io::Error::new(io::ErrorKind::HostUnreachable, format!("{} does not exist", share.display()));
-        Err(self.failed(action, path, source))
+        Err(self.backend_error(action, path, source))
     }
 
-    fn failed(&self, action: &'static str, path: &str, source: io::Error) -> BackendError {
+    fn backend_error(&self, action: &'static str, path: &str, source: io::Error) -> BackendError {
         let place = self.place();
         BackendError {
             action,
             path: path.to_owned(),
             place,
-            reason: Reason::of(&source),
+            reason: FaultReason::of(&source),
             source: source.into(),
         }
     }
 
     /// Calls `create`; if the directory of `path` is missing, creates it and calls `create` again.
-    fn in_directory<T>(path: &Path, create: impl Fn() -> io::Result<T>) -> io::Result<T> {
+    fn create_in_directory<T>(path: &Path, create: impl Fn() -> io::Result<T>) -> io::Result<T> {
         match create() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let directory = path.parent().unwrap_or(path);
@@ -74,16 +74,16 @@ impl Directory {
         }
     }
 
-    fn temporary(&self) -> io::Result<tempfile::NamedTempFile> {
-        let directory = self.root.join(TEMPORARY);
+    fn temporary_file(&self) -> io::Result<tempfile::NamedTempFile> {
+        let directory = self.root.join(TEMPORARY_DIRECTORY);
         let create = || tempfile::Builder::new().prefix("").tempfile_in(&directory);
-        Self::in_directory(&directory.join("x"), create)
+        Self::create_in_directory(&directory.join("x"), create)
     }
 
     fn write_file(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let directory = self.root.join(TEMPORARY);
+        let directory = self.root.join(TEMPORARY_DIRECTORY);
         let create = || PendingFile::create_in(&directory, path, PRIVATE);
-        let mut file = Self::in_directory(&directory.join("x"), create)?;
+        let mut file = Self::create_in_directory(&directory.join("x"), create)?;
         file.write_all(content)?;
         file.sync()?;
         file.replace()
@@ -109,7 +109,7 @@ impl Directory {
         let alive = match flock(&file, FlockOperation::NonBlockingLockShared) {
             Ok(()) => false,
             Err(error) if error == rustix::io::Errno::WOULDBLOCK => true,
-            Err(_) => is_young(&file.metadata()?),
+            Err(_) => is_recent(&file.metadata()?),
         };
         if !alive {
             fs::remove_file(path)?;
@@ -121,7 +121,7 @@ impl Directory {
     }
 }
 
-impl Backend for Directory {
+impl Backend for DirectoryBackend {
     fn place(&self) -> String {
         self.root.display().to_string()
     }
@@ -130,100 +130,101 @@ impl Backend for Directory {
         4
     }
 
-    fn space(&self) -> Option<Space> {
+    fn space(&self) -> Option<DiskSpace> {
         // The root is created on the first write.
         let there = self.root.ancestors().find(|path| path.exists())?;
         let found = rustix::fs::statvfs(there).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
-        Some(Space { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
+        Some(DiskSpace { free: bytes(found.f_bavail), total: bytes(found.f_blocks) })
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BackendError> {
-        self.reach("read", path)?;
+        self.check_share("read", path)?;
         absent_is_none(Self::read_file(&self.root.join(path), limit))
-            .map_err(|error| self.failed("read", path, error))
+            .map_err(|error| self.backend_error("read", path, error))
     }
 
     fn size(&self, path: &str) -> Result<Option<u64>, BackendError> {
-        self.reach("read", path)?;
+        self.check_share("read", path)?;
         let found = absent_is_none(fs::symlink_metadata(self.root.join(path)));
         found
             .map(|found| found.map(|metadata| metadata.len()))
-            .map_err(|error| self.failed("read", path, error))
+            .map_err(|error| self.backend_error("read", path, error))
     }
 
     fn write(&self, path: &str, content: &[u8]) -> Result<(), BackendError> {
-        self.reach("write", path)?;
-        self.write_file(&self.root.join(path), content).map_err(|error| self.failed("write", path, error))
+        self.check_share("write", path)?;
+        self.write_file(&self.root.join(path), content)
+            .map_err(|error| self.backend_error("write", path, error))
     }
 
     /// Syncs the directory: the contents are synced already, and renames are journalled in order.
-    fn settle(&self, directory: &str) -> Result<(), BackendError> {
-        self.reach("write to", directory)?;
+    fn sync(&self, directory: &str) -> Result<(), BackendError> {
+        self.check_share("write to", directory)?;
         let synced = File::open(self.root.join(directory)).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| self.failed("write to", directory, error))
+        synced.map_err(|error| self.backend_error("write to", directory, error))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError> {
-        self.reach("list", prefix)?;
+    fn list(&self, prefix: &str) -> Result<Vec<BackendObject>, BackendError> {
+        self.check_share("list", prefix)?;
         let mut objects = Vec::new();
         for entry in walkdir::WalkDir::new(self.root.join(prefix)) {
             let metadata = entry.and_then(|entry| Ok((entry.metadata()?, entry)));
             match metadata {
                 Ok((_, entry)) if entry.depth() == 0 && !entry.file_type().is_dir() => {
                     let reason = io::Error::new(io::ErrorKind::InvalidData, "it is a file, not a directory");
-                    return Err(self.failed("list", prefix, reason));
+                    return Err(self.backend_error("list", prefix, reason));
                 }
                 Ok((metadata, entry)) if !metadata.is_dir() => {
                     let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
                     // larder writes UTF-8 names only.
                     if let Some(path) = path.to_str() {
-                        objects.push(Object { path: path.to_owned(), size: metadata.len() });
+                        objects.push(BackendObject { path: path.to_owned(), size: metadata.len() });
                     }
                 }
                 Ok(_) => {}
                 Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {}
-                Err(error) => return Err(self.failed("list", prefix, error.into())),
+                Err(error) => return Err(self.backend_error("list", prefix, error.into())),
             }
         }
         Ok(objects)
     }
 
     fn remove(&self, path: &str) -> Result<(), BackendError> {
-        self.reach("remove", path)?;
+        self.check_share("remove", path)?;
         let removed = absent_is_none(fs::remove_file(self.root.join(path)));
-        removed.map(drop).map_err(|error| self.failed("remove", path, error))
+        removed.map(drop).map_err(|error| self.backend_error("remove", path, error))
     }
 
     fn set_aside(&self, path: &str) -> Result<(), BackendError> {
-        self.reach("remove", path)?;
+        self.check_share("remove", path)?;
         let name = path.rsplit('/').next().unwrap_or(path);
-        let aside = self.root.join(DAMAGED).join(name);
-        let moved = Self::in_directory(&aside, || fs::rename(self.root.join(path), &aside));
-        absent_is_none(moved).map(drop).map_err(|error| self.failed("remove", path, error))
+        let aside = self.root.join(DAMAGED_DIRECTORY).join(name);
+        let moved = Self::create_in_directory(&aside, || fs::rename(self.root.join(path), &aside));
+        absent_is_none(moved).map(drop).map_err(|error| self.backend_error("remove", path, error))
     }
 
     fn mark(&self, directory: &str, text: &str) -> Result<Box<dyn Mark>, BackendError> {
-        self.reach("write to", directory)?;
+        self.check_share("write to", directory)?;
         let make = || {
-            let mut file = self.temporary()?;
+            let mut file = self.temporary_file()?;
             // On a file system without locks, the modification time is used.
             let _ = flock(file.as_file(), FlockOperation::NonBlockingLockExclusive);
             file.write_all(text.as_bytes())?;
             let name = file.path().file_name().unwrap_or_default().to_owned();
             let path = self.root.join(directory).join(name);
             let (file, temporary) = file.into_parts();
-            Self::in_directory(&path, || fs::rename(&temporary, &path))?;
+            Self::create_in_directory(&path, || fs::rename(&temporary, &path))?;
             drop(temporary.keep());
             Ok(LockedFile { backend: self.clone(), file, path })
         };
         make()
             .map(|mark| Box::new(mark) as Box<dyn Mark>)
-            .map_err(|error| self.failed("write to", directory, error))
+            .map_err(|error| self.backend_error("write to", directory, error))
     }
 
     fn marks(&self, directory: &str) -> Result<Vec<String>, BackendError> {
-        self.reach("read", directory)?;
+        self.check_share("read", directory)?;
         let read = || {
             let Some(entries) = absent_is_none(fs::read_dir(self.root.join(directory)))? else {
                 return Ok(Vec::new());
@@ -234,20 +235,22 @@ impl Backend for Directory {
             }
             Ok(texts)
         };
-        read().map_err(|error| self.failed("read", directory, error))
+        read().map_err(|error| self.backend_error("read", directory, error))
     }
 
-    fn tidy(&self) -> Result<(), BackendError> {
+    fn remove_stale_temporaries(&self) -> Result<(), BackendError> {
         let remove = || {
-            for entry in absent_is_none(fs::read_dir(self.root.join(TEMPORARY)))?.into_iter().flatten() {
+            for entry in
+                absent_is_none(fs::read_dir(self.root.join(TEMPORARY_DIRECTORY)))?.into_iter().flatten()
+            {
                 let entry = entry?;
-                if !entry.metadata().is_ok_and(|metadata| is_young(&metadata)) {
+                if !entry.metadata().is_ok_and(|metadata| is_recent(&metadata)) {
                     absent_is_none(fs::remove_file(entry.path()))?;
                 }
             }
             Ok(())
         };
-        remove().map_err(|error| self.failed("remove", TEMPORARY, error))
+        remove().map_err(|error| self.backend_error("remove", TEMPORARY_DIRECTORY, error))
     }
 }
 
@@ -259,7 +262,7 @@ fn absent_is_none<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn is_young(metadata: &fs::Metadata) -> bool {
+fn is_recent(metadata: &fs::Metadata) -> bool {
     let age = metadata.modified().map(|time| SystemTime::now().duration_since(time).unwrap_or_default());
     age.is_ok_and(|age| age < MARK_LIFETIME)
 }
@@ -267,7 +270,7 @@ fn is_young(metadata: &fs::Metadata) -> bool {
 /// A mark: a file whose lock ends with its process.
 #[derive(Debug)]
 struct LockedFile {
-    backend: Directory,
+    backend: DirectoryBackend,
     file: File,
     path: PathBuf,
 }
@@ -275,7 +278,9 @@ struct LockedFile {
 impl Mark for LockedFile {
     fn add(&self, text: &str) -> Result<(), BackendError> {
         let name = self.path.to_string_lossy();
-        (&self.file).write_all(text.as_bytes()).map_err(|error| self.backend.failed("write", &name, error))
+        (&self.file)
+            .write_all(text.as_bytes())
+            .map_err(|error| self.backend.backend_error("write", &name, error))
     }
 }
 
@@ -296,19 +301,19 @@ mod tests {
     #[test]
     fn a_directory_passes_the_conformance_suite() {
         let base = tempfile::tempdir().unwrap();
-        let backend: Arc<dyn Backend> = Arc::new(Directory::new(base.path()));
-        conformance::check(&backend, &Directory::new(base.path()));
+        let backend: Arc<dyn Backend> = Arc::new(DirectoryBackend::new(base.path()));
+        conformance::check(&backend, &DirectoryBackend::new(base.path()));
     }
 
     #[test]
     fn a_pipe_or_directory_in_place_of_a_file_counts_as_damaged_and_does_not_block() {
         let base = tempfile::tempdir().unwrap();
-        let backend = Directory::new(base.path());
+        let backend = DirectoryBackend::new(base.path());
         let pipe = rustix::fs::FileType::Fifo;
         rustix::fs::mknodat(rustix::fs::CWD, base.path().join("pipe"), pipe, 0o600.into(), 0).unwrap();
         fs::create_dir(base.path().join("directory")).unwrap();
         for path in ["pipe", "directory"] {
-            assert_eq!(backend.read(path, 10).unwrap_err().reason, Reason::Damaged, "{path}");
+            assert_eq!(backend.read(path, 10).unwrap_err().reason, FaultReason::Damaged, "{path}");
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct BackendError {
     /// The location of the backend, without credentials.
     pub place: String,
     /// The kind of the error.
-    pub reason: Reason,
+    pub reason: FaultReason,
     /// The cause.
     #[source]
     pub source: Box<dyn Error + Send + Sync>,
@@ -23,7 +23,7 @@ pub struct BackendError {
 /// The kind of an error, for statistics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Reason {
+pub enum FaultReason {
     /// No space is left.
     Full,
     /// Access was denied.
@@ -50,7 +50,7 @@ pub enum Reason {
     Other,
 }
 
-impl Reason {
+impl FaultReason {
     /// Classifies an I/O error.
     pub(crate) fn of(error: &io::Error) -> Self {
         match error.kind() {
@@ -69,7 +69,7 @@ impl Reason {
     }
 }
 
-impl fmt::Display for Reason {
+impl fmt::Display for FaultReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full => "full",

@@ -5,31 +5,31 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::{Backend, BackendError, Mark, Object, Reason, Space};
+use super::{Backend, BackendError, BackendObject, DiskSpace, FaultReason, Mark};
 
 /// A backend that forwards operations until one fails without a response or is denied. After that, all operations fail
 /// immediately.
 #[derive(Debug)]
-pub(crate) struct Fused {
+pub(crate) struct FusedBackend {
     inner: Arc<dyn Backend>,
-    blown: AtomicBool,
+    is_disabled: AtomicBool,
     first_fault: OnceLock<String>,
 }
 
 #[derive(Debug)]
-struct GivenUp;
+struct DisabledBackend;
 
-impl fmt::Display for GivenUp {
+impl fmt::Display for DisabledBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("it failed before and is not used again in this run")
     }
 }
 
-impl std::error::Error for GivenUp {}
+impl std::error::Error for DisabledBackend {}
 
-impl Fused {
+impl FusedBackend {
     pub(crate) fn new(inner: Arc<dyn Backend>) -> Self {
-        Self { inner, blown: AtomicBool::new(false), first_fault: OnceLock::new() }
+        Self { inner, is_disabled: AtomicBool::new(false), first_fault: OnceLock::new() }
     }
 
     /// Returns the message of the first fault, without the path of the object.
@@ -43,14 +43,14 @@ impl Fused {
         path: &str,
         operation: impl FnOnce(&dyn Backend) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
-        if self.blown.load(Ordering::Relaxed) {
+        if self.is_disabled.load(Ordering::Relaxed) {
             let (path, place) = (path.to_owned(), self.inner.place());
             return Err(BackendError {
                 action,
                 path,
                 place,
-                reason: Reason::GivenUp,
-                source: GivenUp.into(),
+                reason: FaultReason::GivenUp,
+                source: DisabledBackend.into(),
             });
         }
         let result = operation(self.inner.as_ref());
@@ -63,16 +63,18 @@ impl Fused {
                 causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
             });
         }
-        if let Err(BackendError { reason: Reason::TimedOut | Reason::Unreachable | Reason::Denied, .. }) =
-            result
+        if let Err(BackendError {
+            reason: FaultReason::TimedOut | FaultReason::Unreachable | FaultReason::Denied,
+            ..
+        }) = result
         {
-            self.blown.store(true, Ordering::Relaxed);
+            self.is_disabled.store(true, Ordering::Relaxed);
         }
         result
     }
 }
 
-impl Backend for Fused {
+impl Backend for FusedBackend {
     fn place(&self) -> String {
         self.inner.place()
     }
@@ -81,7 +83,7 @@ impl Backend for Fused {
         self.inner.parallelism()
     }
 
-    fn space(&self) -> Option<Space> {
+    fn space(&self) -> Option<DiskSpace> {
         self.inner.space()
     }
 
@@ -97,11 +99,11 @@ impl Backend for Fused {
         self.guard("write", path, |inner| inner.write(path, content))
     }
 
-    fn settle(&self, directory: &str) -> Result<(), BackendError> {
-        self.guard("write", directory, |inner| inner.settle(directory))
+    fn sync(&self, directory: &str) -> Result<(), BackendError> {
+        self.guard("write", directory, |inner| inner.sync(directory))
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError> {
+    fn list(&self, prefix: &str) -> Result<Vec<BackendObject>, BackendError> {
         self.guard("list", prefix, |inner| inner.list(prefix))
     }
 
@@ -121,31 +123,31 @@ impl Backend for Fused {
         self.guard("read", directory, |inner| inner.marks(directory))
     }
 
-    fn tidy(&self) -> Result<(), BackendError> {
-        self.guard("remove", "tmp", |inner| inner.tidy())
+    fn remove_stale_temporaries(&self) -> Result<(), BackendError> {
+        self.guard("remove", "tmp", |inner| inner.remove_stale_temporaries())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::backend::{Directory, conformance};
+    use crate::store::backend::{DirectoryBackend, conformance};
 
     #[test]
     fn a_backend_that_does_not_respond_is_tried_once() {
         let base = tempfile::tempdir().unwrap();
         let share = base.path().join("share");
-        let backend = Fused::new(Arc::new(Directory::shared(&share, &share.join("v1"))));
-        assert_eq!(backend.list("entries").unwrap_err().reason, Reason::Unreachable);
+        let backend = FusedBackend::new(Arc::new(DirectoryBackend::shared(&share, &share.join("v1"))));
+        assert_eq!(backend.list("entries").unwrap_err().reason, FaultReason::Unreachable);
         std::fs::create_dir(&share).unwrap();
-        assert_eq!(backend.list("entries").unwrap_err().reason, Reason::GivenUp);
-        assert_eq!(backend.write("a", b"").unwrap_err().reason, Reason::GivenUp);
+        assert_eq!(backend.list("entries").unwrap_err().reason, FaultReason::GivenUp);
+        assert_eq!(backend.write("a", b"").unwrap_err().reason, FaultReason::GivenUp);
     }
 
     #[test]
     fn a_fused_backend_passes_the_conformance_suite() {
         let base = tempfile::tempdir().unwrap();
-        let backend = || Fused::new(Arc::new(Directory::new(base.path())));
+        let backend = || FusedBackend::new(Arc::new(DirectoryBackend::new(base.path())));
         let shared: Arc<dyn Backend> = Arc::new(backend());
         conformance::check(&shared, &backend());
     }

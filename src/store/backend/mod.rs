@@ -16,15 +16,15 @@ pub mod remote;
 
 use std::fmt;
 
-use super::room::Space;
+use super::disk_space::DiskSpace;
 
-pub use directory::Directory;
-pub use error::{BackendError, Reason};
-pub(crate) use fuse::Fused;
+pub use directory::DirectoryBackend;
+pub use error::{BackendError, FaultReason};
+pub(crate) use fuse::FusedBackend;
 
 /// An object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Object {
+pub struct BackendObject {
     /// The path from the root of the backend.
     pub path: String,
     /// The size in bytes.
@@ -40,7 +40,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     fn parallelism(&self) -> usize;
 
     /// Returns the space of the disk, or `None` if it is unknown.
-    fn space(&self) -> Option<Space> {
+    fn space(&self) -> Option<DiskSpace> {
         None
     }
 
@@ -70,7 +70,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// Fails if that cannot be ensured.
-    fn settle(&self, directory: &str) -> Result<(), BackendError>;
+    fn sync(&self, directory: &str) -> Result<(), BackendError>;
 
     /// Lists all objects below `prefix`, at any depth and in any order. Objects that are removed meanwhile may be
     /// missing.
@@ -78,7 +78,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// Fails if the listing would be incomplete.
-    fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError>;
+    fn list(&self, prefix: &str) -> Result<Vec<BackendObject>, BackendError>;
 
     /// Removes an object if it exists.
     ///
@@ -113,7 +113,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// # Errors
     ///
     /// Fails if a file cannot be removed.
-    fn tidy(&self) -> Result<(), BackendError>;
+    fn remove_stale_temporaries(&self) -> Result<(), BackendError>;
 }
 
 /// An announcement to all jobs of the objects that its owner works on. It ends when the value is dropped.

@@ -5,12 +5,12 @@ use std::io::{self, Read};
 
 use fastcdc::v2020::FastCDC;
 
-use super::LARGEST;
+use super::MAX_CHUNK_SIZE;
 
-const SMALLEST: usize = 256 << 10;
-const AVERAGE: usize = 1 << 20;
+const MIN_CHUNK_SIZE: usize = 256 << 10;
+const AVERAGE_CHUNK_SIZE: usize = 1 << 20;
 /// The size of the buffer. A larger buffer moves fewer bytes.
-const GATHERED: usize = 2 * LARGEST;
+const BUFFER_SIZE: usize = 2 * MAX_CHUNK_SIZE;
 
 /// Buffers a stream and cuts it.
 #[derive(Debug)]
@@ -19,22 +19,22 @@ pub(in crate::store) struct Cutter {
     buffer: Vec<u8>,
     filled: usize,
     /// The offset of the buffer in the stream.
-    cut: u64,
+    buffer_offset: u64,
 }
 
 impl Cutter {
     pub(in crate::store) fn new() -> Self {
-        Self { buffer: vec![0; GATHERED], filled: 0, cut: 0 }
+        Self { buffer: vec![0; BUFFER_SIZE], filled: 0, buffer_offset: 0 }
     }
 
     /// Returns the number of bytes taken so far.
     pub(in crate::store) fn position(&self) -> u64 {
-        self.cut + self.filled as u64
+        self.buffer_offset + self.filled as u64
     }
 
     /// Starts at a different offset. No bytes may have been taken yet.
     pub(in crate::store) fn start_at(&mut self, position: u64) {
-        self.cut = position;
+        self.buffer_offset = position;
     }
 
     /// Takes up to `size` bytes from `reader` and passes complete chunks to `chunk`. Returns 0 at the end of the
@@ -45,7 +45,7 @@ impl Cutter {
         size: u64,
         chunk: &mut dyn FnMut(&[u8]) -> Result<(), E>,
     ) -> Result<usize, E> {
-        let room = GATHERED - self.filled;
+        let room = BUFFER_SIZE - self.filled;
         let wanted = usize::try_from(size).map_or(room, |size| size.min(room));
         let read = loop {
             match reader.read(&mut self.buffer[self.filled..self.filled + wanted]) {
@@ -54,8 +54,8 @@ impl Cutter {
             }
         };
         self.filled += read;
-        if self.filled == GATHERED {
-            self.cut_off(LARGEST, chunk)?;
+        if self.filled == BUFFER_SIZE {
+            self.cut_off(MAX_CHUNK_SIZE, chunk)?;
         }
         Ok(read)
     }
@@ -70,7 +70,8 @@ impl Cutter {
 
     /// Cuts while the buffer has at least `least` bytes; a cut depends on up to [`LARGEST`] bytes.
     fn cut_off<E>(&mut self, least: usize, chunk: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-        let cutter = FastCDC::new(&self.buffer[..self.filled], SMALLEST, AVERAGE, LARGEST);
+        let cutter =
+            FastCDC::new(&self.buffer[..self.filled], MIN_CHUNK_SIZE, AVERAGE_CHUNK_SIZE, MAX_CHUNK_SIZE);
         let mut done = 0;
         while self.filled - done >= least {
             let (_, end) = cutter.cut(done, self.filled - done);
@@ -79,7 +80,7 @@ impl Cutter {
         }
         self.buffer.copy_within(done..self.filled, 0);
         self.filled -= done;
-        self.cut += done as u64;
+        self.buffer_offset += done as u64;
         Ok(())
     }
 }
@@ -94,7 +95,7 @@ mod tests {
     fn chunks(content: &[u8], step: usize) -> Vec<Digest> {
         let (mut cutter, mut found) = (Cutter::new(), Vec::new());
         let mut chunk = |chunk: &[u8]| {
-            assert!(!chunk.is_empty() && chunk.len() <= LARGEST);
+            assert!(!chunk.is_empty() && chunk.len() <= MAX_CHUNK_SIZE);
             found.push(Digest::of(chunk));
             Ok::<(), io::Error>(())
         };

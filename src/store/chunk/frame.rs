@@ -5,56 +5,57 @@
 
 use std::io;
 
-use super::LARGEST;
+use super::MAX_CHUNK_SIZE;
 
-const LEVEL: i32 = 1;
+const COMPRESSION_LEVEL: i32 = 1;
 /// Bytes that are compressed first. If they do not shrink, the rest is not tried.
-const SAMPLE: usize = 64 << 10;
+const SAMPLE_SIZE: usize = 64 << 10;
 /// A frame is compressed if its size is at most this percentage of the content.
-const WORTH_WHILE: usize = 97;
+const MAX_COMPRESSED_PERCENT: usize = 97;
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// A single segment with a content size of four bytes, and without a checksum because the chunk's address is one.
 const DESCRIPTOR: u8 = 0b1010_0000;
 /// The largest block in bytes.
-const BLOCK: usize = 128 << 10;
+const MAX_BLOCK_SIZE: usize = 128 << 10;
 
 /// The largest frame in bytes.
-pub(in crate::store) const LARGEST_FRAME: usize = LARGEST + 9 + 3 * (LARGEST / BLOCK + 1);
+pub(in crate::store) const MAX_FRAME_SIZE: usize =
+    MAX_CHUNK_SIZE + 9 + 3 * (MAX_CHUNK_SIZE / MAX_BLOCK_SIZE + 1);
 
 /// Creates frames. Each thread has its own, with the state of the compressor.
 pub(in crate::store) struct Encoder(zstd::bulk::Compressor<'static>);
 
 impl Encoder {
     pub(in crate::store) fn new() -> io::Result<Self> {
-        zstd::bulk::Compressor::new(LEVEL).map(Self)
+        zstd::bulk::Compressor::new(COMPRESSION_LEVEL).map(Self)
     }
 
     /// Returns the frame of a chunk of at least one byte.
     pub(in crate::store) fn encode(&mut self, chunk: &[u8]) -> io::Result<Vec<u8>> {
-        if chunk.len() > 2 * SAMPLE {
-            let middle = (chunk.len() - SAMPLE) / 2;
-            if !is_smaller(&self.0.compress(&chunk[middle..middle + SAMPLE])?, SAMPLE) {
-                return Ok(raw(chunk));
+        if chunk.len() > 2 * SAMPLE_SIZE {
+            let middle = (chunk.len() - SAMPLE_SIZE) / 2;
+            if !is_smaller(&self.0.compress(&chunk[middle..middle + SAMPLE_SIZE])?, SAMPLE_SIZE) {
+                return Ok(raw_frame(chunk));
             }
         }
         let frame = self.0.compress(chunk)?;
-        Ok(if is_smaller(&frame, chunk.len()) { frame } else { raw(chunk) })
+        Ok(if is_smaller(&frame, chunk.len()) { frame } else { raw_frame(chunk) })
     }
 }
 
 fn is_smaller(frame: &[u8], size: usize) -> bool {
-    frame.len() * 100 <= size * WORTH_WHILE
+    frame.len() * 100 <= size * MAX_COMPRESSED_PERCENT
 }
 
-fn raw(chunk: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(chunk.len() + 9 + 3 * (chunk.len() / BLOCK + 1));
+fn raw_frame(chunk: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(chunk.len() + 9 + 3 * (chunk.len() / MAX_BLOCK_SIZE + 1));
     let size = u32::try_from(chunk.len()).expect("a chunk is at most four megabytes");
     frame.extend(MAGIC);
     frame.push(DESCRIPTOR);
     frame.extend(size.to_le_bytes());
-    let blocks = chunk.len().div_ceil(BLOCK);
-    for (number, block) in chunk.chunks(BLOCK).enumerate() {
+    let blocks = chunk.len().div_ceil(MAX_BLOCK_SIZE);
+    for (number, block) in chunk.chunks(MAX_BLOCK_SIZE).enumerate() {
         let length = u32::try_from(block.len()).expect("a block is at most 128 kilobytes");
         let header = u32::from(number + 1 == blocks) | (length << 3);
         frame.extend(&header.to_le_bytes()[..3]);
@@ -70,7 +71,7 @@ pub(in crate::store) fn decode(frame: &[u8]) -> io::Result<Vec<u8>> {
         Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
         _ => return Err(damaged("it is not a zstd frame with a content size")),
     };
-    if size > LARGEST {
+    if size > MAX_CHUNK_SIZE {
         return Err(damaged("it declares more content than the limit of a chunk"));
     }
     let chunk = zstd::bulk::decompress(frame, size).map_err(|error| damaged(&error.to_string()))?;
@@ -101,10 +102,10 @@ mod tests {
 
     #[test]
     fn incompressible_content_has_almost_no_overhead() {
-        for size in [1, 100, BLOCK, BLOCK + 1, LARGEST] {
+        for size in [1, 100, MAX_BLOCK_SIZE, MAX_BLOCK_SIZE + 1, MAX_CHUNK_SIZE] {
             let frame = Encoder::new().unwrap().encode(&noise(size)).unwrap();
-            assert!(frame.len() <= size + 12 + 3 * (size / BLOCK), "{size}: {}", frame.len());
-            assert!(frame.len() <= LARGEST_FRAME);
+            assert!(frame.len() <= size + 12 + 3 * (size / MAX_BLOCK_SIZE), "{size}: {}", frame.len());
+            assert!(frame.len() <= MAX_FRAME_SIZE);
             assert_eq!(decode(&frame).unwrap().len(), size);
         }
         let text = b"numpy==1.26.4\n".repeat(10_000);

@@ -41,15 +41,17 @@ fn committed_entries_stay_complete_during_sweeps() {
             let entry = save(&store, &name, &bytes).entry;
             let (back, faults) = content(&store, &entry).unwrap_or_else(|error| panic!("{name}: {error}"));
             assert!(back == bytes && faults.is_empty(), "{name}: {faults:?}");
-            store.evict(Place::Local, Victims::Ids(&[entry.id]), false, Timestamp::now()).unwrap();
+            store
+                .evict(StoreLocation::Local, EvictionSelection::Ids(&[entry.id]), false, Timestamp::now())
+                .unwrap();
             saves.fetch_add(1, Ordering::Relaxed);
         }
     };
     let sweeper = || {
         let store = open(base.path(), None, terms("main"));
         while !is_over() {
-            let beyond = Victims::Beyond(Limits::default());
-            store.evict(Place::Local, beyond, false, Timestamp::now()).unwrap();
+            let beyond = EvictionSelection::OverLimits(StoreLimits::default());
+            store.evict(StoreLocation::Local, beyond, false, Timestamp::now()).unwrap();
             sweeps.fetch_add(1, Ordering::Relaxed);
         }
     };

@@ -2,12 +2,12 @@
 //! reason.
 
 use super::*;
-use crate::store::backend::Reason;
+use crate::store::backend::FaultReason;
 
-type Harm = fn(&Path);
+type Damage = fn(&Path);
 
 /// Returns all kinds of damage that can happen to a file.
-fn harms() -> Vec<(&'static str, Harm)> {
+fn harms() -> Vec<(&'static str, Damage)> {
     vec![
         ("emptied", |path| std::fs::write(path, "").unwrap()),
         ("truncated", |path| {
@@ -44,7 +44,7 @@ fn a_damaged_chunk_is_a_counted_miss_and_the_next_save_repairs_it() {
         let entry = save(&store, "entry", &bytes).entry;
         apply(&base.path().join(ChunkRef::path(&entry.manifest.chunks[1].digest)));
         let error = content(&store, &entry).unwrap_err();
-        assert_eq!(error.reason(), Reason::Damaged, "{harm}: {error}");
+        assert_eq!(error.reason(), FaultReason::Damaged, "{harm}: {error}");
         assert_eq!(find(&store, "entry"), None, "{harm}: an incomplete entry is not found again");
         save(&store, "entry", &bytes);
         let healed = find(&store, "entry").unwrap();
@@ -58,7 +58,7 @@ fn a_missing_chunk_is_a_counted_miss() {
     let store = open(base.path(), None, terms("main"));
     let entry = save(&store, "entry", &noise(12, 3_000_000)).entry;
     std::fs::remove_file(base.path().join(ChunkRef::path(&entry.manifest.chunks[0].digest))).unwrap();
-    assert_eq!(content(&store, &entry).unwrap_err().reason(), Reason::Missing);
+    assert_eq!(content(&store, &entry).unwrap_err().reason(), FaultReason::Missing);
     assert_eq!(find(&store, "entry"), None);
 }
 
@@ -75,7 +75,7 @@ fn a_damaged_manifest_is_counted_as_a_miss_once() {
         if !harm.starts_with("replaced by a directory") {
             assert_eq!(
                 found.faults.iter().map(StoreError::reason).collect::<Vec<_>>(),
-                [Reason::Damaged],
+                [FaultReason::Damaged],
                 "{harm}"
             );
         }
@@ -96,7 +96,7 @@ fn a_manifest_at_a_wrong_path_is_not_used() {
     let ours = open(base.path(), None, terms("main"));
     let found = ours.find(EntryKind::Dir, "family", key("entry"), true);
     assert_eq!(found.entry, None);
-    assert_eq!(found.faults[0].reason(), Reason::Damaged);
+    assert_eq!(found.faults[0].reason(), FaultReason::Damaged);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use super::*;
 use crate::store::manifest::SCHEMA;
 
-fn limits(max_bytes: u64) -> Limits {
-    Limits { max_bytes: Some(max_bytes), ..Limits::default() }
+fn limits(max_bytes: u64) -> StoreLimits {
+    StoreLimits { max_bytes: Some(max_bytes), ..StoreLimits::default() }
 }
 
 /// Returns the bytes of all chunk files.
@@ -12,7 +12,7 @@ fn on_disk(base: &Path) -> u64 {
     files(&base.join("chunks")).iter().map(|path| path.metadata().unwrap().len()).sum()
 }
 
-fn ids(swept: &Swept) -> Vec<String> {
+fn ids(swept: &SweepReport) -> Vec<String> {
     swept.evicted.iter().map(|evicted| evicted.entry.manifest.subject.title.clone()).collect()
 }
 
@@ -25,11 +25,19 @@ fn the_least_recently_used_entries_are_evicted_with_their_bytes() {
         next_moment();
     }
     store.touch(&find(&store, "a").unwrap()).unwrap();
-    let plan = store.evict(Place::Local, Victims::Beyond(limits(4_500_000)), true, Timestamp::now()).unwrap();
+    let plan = store
+        .evict(StoreLocation::Local, EvictionSelection::OverLimits(limits(4_500_000)), true, Timestamp::now())
+        .unwrap();
     assert_eq!(ids(&plan), ["b"]);
     assert!(on_disk(base.path()) > 6_000_000 && find(&store, "b").is_some(), "a dry run changes nothing");
-    let swept =
-        store.evict(Place::Local, Victims::Beyond(limits(4_500_000)), false, Timestamp::now()).unwrap();
+    let swept = store
+        .evict(
+            StoreLocation::Local,
+            EvictionSelection::OverLimits(limits(4_500_000)),
+            false,
+            Timestamp::now(),
+        )
+        .unwrap();
     assert_eq!((ids(&swept), swept.freed_bytes), (ids(&plan), plan.freed_bytes));
     assert_eq!(on_disk(base.path()), swept.kept_bytes);
     assert!(swept.kept_bytes < 4_500_000 && find(&store, "b").is_none());
@@ -44,7 +52,9 @@ fn shared_chunks_are_kept_until_the_last_entry_is_evicted() {
     let store = open(base.path(), None, terms("main"));
     let bytes = noise(51, 3_000_000);
     let (first, second) = (save(&store, "first", &bytes).entry, save(&store, "second", &bytes).entry);
-    let evict = |id| store.evict(Place::Local, Victims::Ids(&[id]), false, Timestamp::now()).unwrap();
+    let evict = |id| {
+        store.evict(StoreLocation::Local, EvictionSelection::Ids(&[id]), false, Timestamp::now()).unwrap()
+    };
     assert_eq!(evict(first.id).freed_bytes, 0);
     assert!(content(&store, &second).unwrap().0 == bytes);
     assert!(evict(second.id).freed_bytes >= 3_000_000);
@@ -58,23 +68,23 @@ fn saves_within_the_limits_do_not_sweep() {
     save(&store, "a", &noise(52, 2_000_000));
     let now = Timestamp::now();
     assert_eq!(
-        store.keep_within(limits(100_000_000), Limits::default(), now).0.len(),
+        store.enforce_limits(limits(100_000_000), StoreLimits::default(), now).0.len(),
         1,
         "the first save sweeps"
     );
     next_moment();
     save(&store, "b", &noise(53, 2_000_000));
     assert!(
-        store.keep_within(limits(100_000_000), Limits::default(), now).0.is_empty(),
+        store.enforce_limits(limits(100_000_000), StoreLimits::default(), now).0.is_empty(),
         "a save far below the limit does not sweep"
     );
-    let (swept, faults) = store.keep_within(limits(3_000_000), Limits::default(), Timestamp::now());
+    let (swept, faults) = store.enforce_limits(limits(3_000_000), StoreLimits::default(), Timestamp::now());
     assert!(faults.is_empty(), "{faults:?}");
     assert_eq!(ids(&swept[0]), ["a"]);
     assert!(on_disk(base.path()) < 3_000_000);
     let next_day = Timestamp::now() + jiff::SignedDuration::from_hours(25);
     assert_eq!(
-        store.keep_within(limits(100_000_000), Limits::default(), next_day).0.len(),
+        store.enforce_limits(limits(100_000_000), StoreLimits::default(), next_day).0.len(),
         1,
         "there is one sweep a day"
     );
@@ -88,10 +98,18 @@ fn chunks_of_a_killed_save_are_swept() {
     let mut half = store.save(EntryKind::Dir, "family", key("half")).unwrap();
     half.write(&noise(54, 9_000_000)).unwrap();
     half.boundary().unwrap();
-    let sweep =
-        || store.evict(Place::Local, Victims::Beyond(Limits::default()), false, Timestamp::now()).unwrap();
+    let sweep = || {
+        store
+            .evict(
+                StoreLocation::Local,
+                EvictionSelection::OverLimits(StoreLimits::default()),
+                false,
+                Timestamp::now(),
+            )
+            .unwrap()
+    };
     sweep();
-    let saved = half.commit(Subject::default(), Span { at: 0, size: 0 }).unwrap();
+    let saved = half.commit(Subject::default(), ContentRange { at: 0, size: 0 }).unwrap();
     assert!(content(&store, &saved.entry).is_ok(), "a sweep spares the chunks of a running save");
     let left = noise(55, 100_000);
     let path = base.path().join(ChunkRef::path(&Digest::of(&left)));
@@ -116,8 +134,8 @@ fn an_entry_with_an_unknown_schema_keeps_its_chunks() {
     .unwrap();
     std::fs::remove_file(&path).unwrap();
     let found = store.find(EntryKind::Dir, "family", key("newer"), false);
-    assert_eq!(found.faults[0].reason(), backend::Reason::Newer);
-    store.evict(Place::Local, Victims::All, false, Timestamp::now()).unwrap();
+    assert_eq!(found.faults[0].reason(), backend::FaultReason::Newer);
+    store.evict(StoreLocation::Local, EvictionSelection::All, false, Timestamp::now()).unwrap();
     assert!(on_disk(base.path()) > 2_000_000);
 }
 
@@ -127,7 +145,14 @@ fn a_sweep_sets_aside_objects_that_are_not_chunks() {
     let store = open(base.path(), None, terms("main"));
     save(&store, "kept", b"kept");
     std::fs::write(base.path().join("chunks/note.txt"), "mine").unwrap();
-    store.evict(Place::Local, Victims::Beyond(Limits::default()), false, Timestamp::now()).unwrap();
+    store
+        .evict(
+            StoreLocation::Local,
+            EvictionSelection::OverLimits(StoreLimits::default()),
+            false,
+            Timestamp::now(),
+        )
+        .unwrap();
     assert!(base.path().join("damaged/note.txt").exists());
     assert!(content(&store, &find(&store, "kept").unwrap()).is_ok());
 }
@@ -139,7 +164,7 @@ fn the_census_counts_shared_bytes_once() {
     let bytes = noise(57, 3_000_000);
     save(&store, "first", &bytes);
     save(&store, "second", &[bytes, b"more".repeat(100_000)].concat());
-    let (census, faults) = store.census(Place::Local).unwrap();
+    let (census, faults) = store.census(StoreLocation::Local).unwrap();
     assert!(faults.is_empty());
     assert_eq!(census.bytes_stored, on_disk(base.path()));
     assert_eq!(census.bytes_logical, 3_000_000 + 3_400_000);
@@ -159,7 +184,9 @@ fn evicting_an_entry_also_removes_its_older_versions() {
     let new = save(&store, "same", b"new").entry;
     // A job that was killed right after its save has not removed the old version.
     std::fs::write(base.path().join(&old.path), text).unwrap();
-    let swept = store.evict(Place::Local, Victims::Ids(&[new.id]), false, Timestamp::now()).unwrap();
+    let swept = store
+        .evict(StoreLocation::Local, EvictionSelection::Ids(&[new.id]), false, Timestamp::now())
+        .unwrap();
     assert_eq!(swept.evicted.len(), 2);
     assert_eq!(find(&store, "same"), None);
 }

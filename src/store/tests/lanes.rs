@@ -1,7 +1,7 @@
 //! Tests of which entries a job sees, and which signatures it accepts.
 
 use super::*;
-use crate::store::backend::Reason;
+use crate::store::backend::FaultReason;
 
 #[test]
 fn a_job_reads_its_own_lane_then_the_trunk_and_writes_only_its_own() {
@@ -32,12 +32,12 @@ fn without_an_exact_entry_the_newest_of_the_family_is_found() {
         next_moment();
     }
     let found = fallback(&ours);
-    assert_eq!((found.entry.unwrap().manifest.subject.title.as_str(), found.exact), ("newer", false));
+    assert_eq!((found.entry.unwrap().manifest.subject.title.as_str(), found.is_exact), ("newer", false));
     save(&ours, "own", b"own");
     assert_eq!(fallback(&ours).entry.unwrap().manifest.subject.title, "own");
     save(&trunk, "new", b"exact");
     let found = fallback(&ours);
-    assert_eq!((found.entry.unwrap().manifest.subject.title.as_str(), found.exact), ("new", true));
+    assert_eq!((found.entry.unwrap().manifest.subject.title.as_str(), found.is_exact), ("new", true));
     let other = ours.find(EntryKind::Dir, "other family", key("new"), true);
     assert_eq!(other.entry, None);
     let other = ours.find(EntryKind::Mount, "family", key("new"), true);
@@ -51,20 +51,27 @@ fn an_unsigned_entry_is_a_counted_miss_if_signatures_are_required() {
     let trust = |byte: u8, required| Trust::new(Some(&seed(byte)), &[], required).unwrap();
     let base = tempfile::tempdir().unwrap();
     let unsigned = open(base.path(), None, terms("main"));
-    let strict = open(base.path(), None, Terms { trust: trust(1, true), ..terms("main") });
-    let stranger = open(base.path(), None, Terms { trust: trust(2, false), ..terms("main") });
+    let strict = open(base.path(), None, StoreOptions { trust: trust(1, true), ..terms("main") });
+    let stranger = open(base.path(), None, StoreOptions { trust: trust(2, false), ..terms("main") });
     save(&unsigned, "entry", b"anyone's");
     save(&stranger, "other", b"a stranger's");
     for name in ["entry", "other"] {
         let found = strict.find(EntryKind::Dir, "family", key(name), false);
         assert_eq!(found.entry, None);
-        assert_eq!(found.faults.iter().map(StoreError::reason).collect::<Vec<_>>(), [Reason::Unsigned]);
+        assert_eq!(found.faults.iter().map(StoreError::reason).collect::<Vec<_>>(), [FaultReason::Unsigned]);
     }
     save(&strict, "entry", b"ours");
     next_moment();
     save(&unsigned, "entry", b"anyone's again");
     assert_eq!(content(&strict, &find(&strict, "entry").unwrap()).unwrap().0, b"ours");
-    unsigned.evict(Place::Local, Victims::Beyond(Limits::default()), false, Timestamp::now()).unwrap();
+    unsigned
+        .evict(
+            StoreLocation::Local,
+            EvictionSelection::OverLimits(StoreLimits::default()),
+            false,
+            Timestamp::now(),
+        )
+        .unwrap();
     assert_eq!(
         content(&strict, &find(&strict, "entry").unwrap()).unwrap().0,
         b"ours",
@@ -81,11 +88,11 @@ fn nothing_changes_a_read_only_store() {
     std::fs::write(base.path().join(ChunkRef::path(&entry.manifest.chunks[0].digest)), "damage").unwrap();
     let before: Vec<_> =
         files(base.path()).into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
-    let reader = open(base.path(), None, Terms { read_only: true, ..terms("main") });
+    let reader = open(base.path(), None, StoreOptions { read_only: true, ..terms("main") });
     assert!(matches!(reader.save(EntryKind::Dir, "family", key("x")), Err(StoreError::ReadOnly)));
     let entry = find(&reader, "entry").unwrap();
     reader.touch(&entry).unwrap();
-    assert_eq!(content(&reader, &entry).unwrap_err().reason(), Reason::Damaged);
+    assert_eq!(content(&reader, &entry).unwrap_err().reason(), FaultReason::Damaged);
     let after: Vec<_> =
         files(base.path()).into_iter().map(|path| (std::fs::read(&path).unwrap(), path)).collect();
     assert!(before == after);

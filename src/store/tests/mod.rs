@@ -12,7 +12,7 @@ mod verification;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::backend::Directory;
+use super::backend::DirectoryBackend;
 use super::*;
 
 /// Returns incompressible bytes that depend on the seed only.
@@ -33,18 +33,18 @@ pub(super) fn lane(name: &str) -> Lane {
     Lane::try_from(name.to_owned()).unwrap()
 }
 
-pub(super) fn terms(name: &str) -> Terms {
-    Terms {
+pub(super) fn terms(name: &str) -> StoreOptions {
+    StoreOptions {
         lanes: Lanes::new(lane(name), None, vec![lane("main")]),
         read_only: false,
         trust: Trust::default(),
         max_bytes: None,
-        floor: crate::store::Floor::Bytes(0),
+        floor: crate::store::FreeSpaceLimit::Bytes(0),
     }
 }
 
-pub(super) fn open(local: &Path, remote: Option<&Path>, terms: Terms) -> Store {
-    let backend = |path: &Path| Arc::new(Directory::new(path)) as Arc<dyn Backend>;
+pub(super) fn open(local: &Path, remote: Option<&Path>, terms: StoreOptions) -> Store {
+    let backend = |path: &Path| Arc::new(DirectoryBackend::new(path)) as Arc<dyn Backend>;
     Store::new(backend(local), remote.map(backend), terms)
 }
 
@@ -61,12 +61,12 @@ pub(super) fn next_moment() {
 }
 
 /// Saves an entry with `content` under the key of `name`.
-pub(super) fn save(store: &Store, name: &str, content: &[u8]) -> Saved {
+pub(super) fn save(store: &Store, name: &str, content: &[u8]) -> SavedEntry {
     let mut save = store.save(EntryKind::Dir, "family", key(name)).unwrap();
     save.write(content).unwrap();
     let subject =
         Subject { title: name.to_owned(), files: 1, bytes: content.len() as u64, ..Subject::default() };
-    save.commit(subject, Span { at: 0, size: 0 }).unwrap()
+    save.commit(subject, ContentRange { at: 0, size: 0 }).unwrap()
 }
 
 pub(super) fn find(store: &Store, name: &str) -> Option<Entry> {

@@ -7,15 +7,15 @@ use super::*;
 fn exported(store: &Store, names: &[&str]) -> Vec<u8> {
     let entries: Vec<Entry> = names.iter().map(|name| find(store, name).unwrap()).collect();
     let mut file = Vec::new();
-    let carried = store.export(Place::Local, &entries, &mut file, &|_| {}).unwrap();
+    let carried = store.export(StoreLocation::Local, &entries, &mut file, &|_| {}).unwrap();
     assert_eq!(carried.entries, names.len());
     file
 }
 
-fn import(file: &[u8]) -> (tempfile::TempDir, Result<Carried, PortableError>) {
+fn import(file: &[u8]) -> (tempfile::TempDir, Result<TransferAmounts, PortableError>) {
     let base = tempfile::tempdir().unwrap();
     let carried = open(base.path(), None, terms("main"))
-        .import(Place::Local, file, &|_| {})
+        .import(StoreLocation::Local, file, &|_| {})
         .map(|(carried, _)| carried);
     (base, carried)
 }
@@ -35,7 +35,7 @@ fn exported_entries_can_be_imported_on_a_different_machine() {
     for name in ["first", "second"] {
         assert!(content(&other, &find(&other, name).unwrap()).unwrap().0 == bytes);
     }
-    let (again, _) = other.import(Place::Local, &file[..], &|_| {}).unwrap();
+    let (again, _) = other.import(StoreLocation::Local, &file[..], &|_| {}).unwrap();
     assert_eq!((again.chunks, again.bytes), (0, 0));
 }
 

@@ -54,7 +54,7 @@ fn chunks_that_exist_only_in_the_remote_are_reused() {
     let entry = find(&store, "entry").unwrap();
     let mut save = store.save(EntryKind::Dir, "family", key("next")).unwrap();
     assert_eq!(save.reuse(&entry.manifest.chunks).unwrap(), Some(0));
-    let saved = save.commit(Subject::default(), Span { at: 0, size: 0 }).unwrap();
+    let saved = save.commit(Subject::default(), ContentRange { at: 0, size: 0 }).unwrap();
     assert!(saved.faults.is_empty() && saved.added_bytes == 0, "{saved:?}");
     assert!(content(&store, &saved.entry).unwrap().0 == bytes);
 }

@@ -32,7 +32,7 @@ fn any_range_of_the_content_can_be_read() {
     let entry = save(&store, "noise", &bytes).entry;
     for (at, size) in [(0, 0), (0, 1), (3_999_999, 2), (1_000_000, 6_000_000), (7_999_999, 1), (0, 8_000_000)]
     {
-        let read = store.read(&entry, Span { at, size }).unwrap();
+        let read = store.read(&entry, ContentRange { at, size }).unwrap();
         let (from, to) = (usize::try_from(at).unwrap(), usize::try_from(at + size).unwrap());
         assert!(read == bytes[from..to], "{size} bytes at {at}");
     }
@@ -58,12 +58,12 @@ fn chunks_of_an_earlier_entry_are_reused_without_reading_them() {
     let bytes = noise(4, 6_000_000);
     let before = save(&store, "before", &bytes).entry;
     let kept = &before.manifest.chunks[1..];
-    let skipped = before.starts()[1];
+    let skipped = before.chunk_offsets()[1];
     let mut save = store.save(EntryKind::Dir, "family", key("after")).unwrap();
     assert_eq!(save.reuse(kept).unwrap(), Some(0));
     assert_eq!(save.position(), 6_000_000 - skipped);
     save.write(b"and more").unwrap();
-    let saved = save.commit(Subject::default(), Span { at: 0, size: 0 }).unwrap();
+    let saved = save.commit(Subject::default(), ContentRange { at: 0, size: 0 }).unwrap();
     assert!(saved.added_bytes < 100);
     let mut expected = bytes[usize::try_from(skipped).unwrap()..].to_vec();
     expected.extend(b"and more");
@@ -96,12 +96,13 @@ fn a_save_that_is_dropped_leaves_no_entry() {
 #[test]
 fn an_entry_larger_than_the_limit_is_refused_and_evicts_nothing() {
     let base = tempfile::tempdir().unwrap();
-    let store = open(base.path(), None, Terms { max_bytes: Some(5_000_000), ..terms("main") });
+    let store = open(base.path(), None, StoreOptions { max_bytes: Some(5_000_000), ..terms("main") });
     save(&store, "small", &noise(7, 1_000_000));
     let mut save = store.save(EntryKind::Dir, "family", key("large")).unwrap();
     // The error may occur during a write or at the commit.
     let written = save.write(&noise(8, 6_000_000));
-    let error = written.and_then(|()| save.commit(Subject::default(), Span { at: 0, size: 0 })).unwrap_err();
+    let error =
+        written.and_then(|()| save.commit(Subject::default(), ContentRange { at: 0, size: 0 })).unwrap_err();
     assert!(
         matches!(error, StoreError::TooLarge { bytes, limit: 5_000_000 } if bytes > 5_000_000),
         "{error}"

@@ -2,8 +2,8 @@
 
 use super::*;
 
-fn verify(store: &Store, repair: bool) -> Verified {
-    store.verify(Place::Local, repair, &|_| {}).unwrap()
+fn verify(store: &Store, repair: bool) -> VerifyResult {
+    store.verify(StoreLocation::Local, repair, &|_| {}).unwrap()
 }
 
 #[test]
@@ -13,14 +13,17 @@ fn verification_finds_all_damage_and_changes_nothing() {
     let broken = save(&store, "broken", &noise(61, 3_000_000)).entry;
     save(&store, "whole", &noise(62, 3_000_000));
     let verified = verify(&store, false);
-    assert_eq!((verified.whole, verified.broken.len(), verified.faults.len()), (2, 0, 0));
+    assert_eq!((verified.complete_entries, verified.broken_entries.len(), verified.faults.len()), (2, 0, 0));
     assert!(verified.bytes > 6_000_000);
     let path = base.path().join(ChunkRef::path(&broken.manifest.chunks[0].digest));
     std::fs::write(&path, "damage").unwrap();
     for _ in 0..2 {
         let verified = verify(&store, false);
-        assert_eq!((verified.whole, verified.broken.len(), verified.faults.len()), (1, 1, 1));
-        assert_eq!(verified.broken[0].id, broken.id);
+        assert_eq!(
+            (verified.complete_entries, verified.broken_entries.len(), verified.faults.len()),
+            (1, 1, 1)
+        );
+        assert_eq!(verified.broken_entries[0].id, broken.id);
         assert!(path.exists() && find(&store, "broken").is_some());
     }
 }
@@ -36,11 +39,16 @@ fn a_repair_copies_chunks_from_the_remote_and_sets_incomplete_entries_aside() {
         std::fs::write(base.path().join(ChunkRef::path(&entry.manifest.chunks[0].digest)), "damage").unwrap();
     }
     let verified = verify(&shared, true);
-    assert_eq!((verified.whole, verified.broken.len(), verified.healed), (1, 1, 1), "{:?}", verified.faults);
+    assert_eq!(
+        (verified.complete_entries, verified.broken_entries.len(), verified.repaired_chunks),
+        (1, 1, 1),
+        "{:?}",
+        verified.faults
+    );
     assert!(content(&alone, &healed).is_ok());
     assert_eq!(find(&alone, "lost"), None);
     let verified = verify(&alone, false);
-    assert_eq!((verified.whole, verified.broken.len(), verified.faults.len()), (1, 0, 0));
+    assert_eq!((verified.complete_entries, verified.broken_entries.len(), verified.faults.len()), (1, 0, 0));
 }
 
 #[test]
@@ -52,5 +60,5 @@ fn entries_with_chunks_only_in_the_remote_are_complete() {
     let entry = find(&store, "entry").unwrap();
     store.load(&entry, &[0], &|_, _| Ok(())).unwrap();
     let verified = verify(&store, false);
-    assert_eq!((verified.whole, verified.broken.len()), (1, 0));
+    assert_eq!((verified.complete_entries, verified.broken_entries.len()), (1, 0));
 }

@@ -1,6 +1,6 @@
 //! The archive tier: archives whole images in the store, layer by layer, and loads them from there.
 
-mod handover;
+mod load;
 mod policy;
 
 use std::io;
@@ -10,19 +10,19 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::task::{JoinError, spawn_blocking};
 
-use self::handover::Handover;
+use self::load::ImageLoad;
 pub(crate) use self::policy::{ArchiveDecision, ArchivePolicy, ArchiveRequest};
-use super::{Answer, Fault, Hit, ImageTier, Wanted};
+use super::{BoxedError, Hit, ImageRequest, ImageTier, TierAnswer};
 use crate::digest::InvalidDigest;
-use crate::engine::{Engine, EngineError, Image, ImageStore, saved_archive};
+use crate::engine::{Engine, EngineError, Image, ImageStore, archive_channel};
 use crate::images::{
-    self, Destination, Form, LayerArchive, Listing, SaveError, SavePrefixError, SavedImage, UnlistedError,
-    read_listing,
+    self, ArchiveLayout, ImageDestination, ImageListing, ImageListingError, LayerArchive, SaveImageError,
+    SavePrefixError, SavedImage, read_listing,
 };
 use crate::key::CacheKey;
 use crate::notes::ImageAge;
 use crate::registry::{ImageConfig, ImageRef, PrefixDocuments, PrefixError};
-use crate::store::{Counted, Entry, EntryKind, Found, Meter, Store, StoreError, Subject};
+use crate::store::{Entry, EntryKind, FoundEntry, Meter, MeteredReader, Store, StoreError, Subject};
 
 /// The number of parts of an archive that are buffered between the store and the engine.
 const BUFFERED_PARTS: usize = 16;
@@ -45,16 +45,16 @@ pub enum LoadError {
     Store(#[from] StoreError),
     /// The entry does not contain an image.
     #[error(transparent)]
-    Unlisted(#[from] UnlistedError),
+    Unlisted(#[from] ImageListingError),
     /// The engine rejects the image.
     #[error("the engine rejected the image")]
     Engine(#[from] EngineError),
     /// The image in the engine differs from the entry's.
     #[error("the image in the engine differs from the entry's")]
-    Another,
+    DifferentImage,
     /// The time limit was exceeded.
     #[error("loading the image took longer than {0:?}")]
-    Late(Duration),
+    TimedOut(Duration),
     /// A background thread failed.
     #[error("a background thread failed")]
     Thread(#[from] JoinError),
@@ -63,20 +63,20 @@ pub enum LoadError {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ArchiveError {
     #[error("cannot archive the image")]
-    Save(#[from] SaveError),
+    Save(#[from] SaveImageError),
     #[error("cannot archive the image: the engine does not export it")]
     Engine(#[source] EngineError),
     #[error("cannot archive the image: its id is not a digest")]
     Id(#[from] InvalidDigest),
     #[error("cannot archive the image: it took longer than {0:?}")]
-    Late(Duration),
+    TimedOut(Duration),
     #[error("cannot archive the image: a background thread failed")]
     Thread(#[from] JoinError),
 }
 
 /// The result of loading an entry's image.
 #[derive(Debug)]
-pub struct Loaded {
+pub struct LoadedEntry {
     /// The image in the engine.
     pub image: Image,
     /// The bytes that were sent to the engine.
@@ -92,7 +92,7 @@ impl ArchiveTier {
     }
 
     /// Returns a tier for prefixes of images, with the same store and engine.
-    pub(crate) fn of_prefixes(self) -> Self {
+    pub(crate) fn for_prefixes(self) -> Self {
         Self { kind: EntryKind::Prefix, ..self }
     }
 
@@ -102,17 +102,17 @@ impl ArchiveTier {
         entry: &Entry,
         names: &[ImageRef],
         meter: &Arc<Meter>,
-    ) -> Result<Loaded, LoadError> {
+    ) -> Result<LoadedEntry, LoadError> {
         let loading = self.load_without_limit(entry, names, meter);
-        tokio::time::timeout(self.deadline, loading).await.unwrap_or(Err(LoadError::Late(self.deadline)))
+        tokio::time::timeout(self.deadline, loading).await.unwrap_or(Err(LoadError::TimedOut(self.deadline)))
     }
 
     /// Returns the image of `entry` if the engine has it already.
-    pub(crate) async fn present(&self, entry: &Entry) -> Result<Option<Image>, LoadError> {
+    pub(crate) async fn image_in_engine(&self, entry: &Entry) -> Result<Option<Image>, LoadError> {
         Ok(self.engine.image(&self.id_of(entry).await?).await?)
     }
 
-    async fn listing(&self, entry: &Entry) -> Result<Listing, LoadError> {
+    async fn listing(&self, entry: &Entry) -> Result<ImageListing, LoadError> {
         let (store, entry) = (self.store.clone(), entry.clone());
         Ok(spawn_blocking(move || read_listing(&store, &entry)).await??)
     }
@@ -133,16 +133,16 @@ impl ArchiveTier {
         Ok(self.listing(entry).await?.id_in(self.form()).to_string())
     }
 
-    async fn find(&self, key: CacheKey, platform: &str) -> Result<Found, JoinError> {
+    async fn find(&self, key: CacheKey, platform: &str) -> Result<FoundEntry, JoinError> {
         let (store, kind, family) = (self.store.clone(), self.kind, platform.to_owned());
         spawn_blocking(move || store.find(kind, &family, key.digest(), false)).await
     }
 
     /// Returns the archive format that the engine loads.
-    fn form(&self) -> Form {
+    fn form(&self) -> ArchiveLayout {
         match self.images {
-            ImageStore::GraphDriver => Form::Docker,
-            ImageStore::Containerd => Form::Oci,
+            ImageStore::GraphDriver => ArchiveLayout::Docker,
+            ImageStore::Containerd => ArchiveLayout::Oci,
         }
     }
 
@@ -151,10 +151,10 @@ impl ArchiveTier {
         entry: &Entry,
         names: &[ImageRef],
         meter: &Arc<Meter>,
-    ) -> Result<Loaded, LoadError> {
+    ) -> Result<LoadedEntry, LoadError> {
         let entry = Arc::new(entry.clone());
         let listing = Arc::new(self.listing(&entry).await?);
-        let mut handover = Handover {
+        let mut handover = ImageLoad {
             tier: self,
             entry: Arc::clone(&entry),
             listing: Arc::clone(&listing),
@@ -164,15 +164,15 @@ impl ArchiveTier {
         let (id, mut faults) = handover.run(self.form()).await?;
         let bytes = handover.bytes;
         let image = self.engine.image(&id).await?.filter(|image| image.config.layers == listing.diff_ids);
-        let image = image.ok_or(LoadError::Another)?;
+        let image = image.ok_or(LoadError::DifferentImage)?;
         self.engine.add_names(&image.id, &image.names, names).await?;
         let store = self.store.clone();
         faults.extend(spawn_blocking(move || store.touch(&entry)).await?.err());
-        Ok(Loaded { image, bytes, faults })
+        Ok(LoadedEntry { image, bytes, faults })
     }
 
     /// Returns `true` if the store has an image of `key` for `platform`, of any age.
-    pub(crate) async fn has(&self, key: CacheKey, platform: &str) -> bool {
+    pub(crate) async fn contains(&self, key: CacheKey, platform: &str) -> bool {
         self.find(key, platform).await.is_ok_and(|found| found.entry.is_some())
     }
 
@@ -212,9 +212,9 @@ impl ArchiveTier {
         anew: bool,
         meter: &Arc<Meter>,
     ) -> Result<SavedImage, ArchiveError> {
-        self.store.check_size(image.size).map_err(SaveError::from)?;
+        self.store.check_size(image.size).map_err(SaveImageError::from)?;
         let diff_ids = if anew { Vec::new() } else { image.config.layers.clone() };
-        let destination = Destination {
+        let destination = ImageDestination {
             key: key.digest(),
             id: image.id.parse()?,
             platform: platform.to_owned(),
@@ -233,23 +233,23 @@ impl ArchiveTier {
         };
         let Ok(saved) = tokio::time::timeout(self.deadline, archiving).await else {
             meter.stop();
-            return Err(ArchiveError::Late(self.deadline));
+            return Err(ArchiveError::TimedOut(self.deadline));
         };
         saved
     }
 
     /// Archives the image by copying an earlier entry of the same image, if there is one.
-    async fn copy_earlier(&self, destination: &Destination) -> Result<Option<SavedImage>, ArchiveError> {
+    async fn copy_earlier(&self, destination: &ImageDestination) -> Result<Option<SavedImage>, ArchiveError> {
         let (store, destination) = (self.store.clone(), destination.clone());
         let copied = spawn_blocking(move || images::copy_earlier(&store, &destination)).await?;
-        Ok(copied.map_err(SaveError::from)?)
+        Ok(copied.map_err(SaveImageError::from)?)
     }
 
     /// Archives the image layer by layer from the data root of an engine on this machine. Returns `None` if that is not
     /// possible.
     async fn save_layers(
         &self,
-        destination: &Destination,
+        destination: &ImageDestination,
         image: &Image,
         meter: &Arc<Meter>,
     ) -> Result<Option<SavedImage>, ArchiveError> {
@@ -264,17 +264,17 @@ impl ArchiveTier {
                 let chain = chains.get(place).ok_or(io::ErrorKind::NotFound)?;
                 let (reader, size) = root.layer(&chain.hex())?;
                 expected += size;
-                counter.expect(expected);
-                Ok(LayerArchive { reader: Box::new(Counted { inner: reader, meter: counter }), size })
+                counter.set_total(expected);
+                Ok(LayerArchive { reader: Box::new(MeteredReader { inner: reader, meter: counter }), size })
             })
         };
         match spawn_blocking(saving).await? {
             Ok(saved) => Ok(Some(saved)),
-            Err(error @ SaveError::Store(_)) => Err(error.into()),
+            Err(error @ SaveImageError::Store(_)) => Err(error.into()),
             Err(error) if meter.is_stopped() => Err(error.into()),
             // The directory belongs to a different engine, or the image is being removed: fall back to the engine's
             // archive.
-            Err(SaveError::Archive(_) | SaveError::Unusable(_)) => Ok(None),
+            Err(SaveImageError::Archive(_) | SaveImageError::Unusable(_)) => Ok(None),
         }
     }
 
@@ -294,15 +294,15 @@ impl ArchiveTier {
 
     async fn save_archive(
         &self,
-        destination: Destination,
+        destination: ImageDestination,
         image: &Image,
         meter: &Arc<Meter>,
     ) -> Result<SavedImage, ArchiveError> {
-        let (parts, archive) = saved_archive();
+        let (parts, archive) = archive_channel();
         let (store, counter) = (self.store.clone(), Arc::clone(meter));
-        meter.expect(image.size);
+        meter.set_total(image.size);
         let saving = spawn_blocking(move || {
-            images::save(&store, Counted { inner: archive, meter: &counter }, destination)
+            images::save(&store, MeteredReader { inner: archive, meter: &counter }, destination)
         });
         let (exported, saved) = (self.engine.save_image(&image.id, parts).await, saving.await);
         exported.map_err(ArchiveError::Engine)?;
@@ -313,39 +313,39 @@ impl ArchiveTier {
 impl ImageTier for ArchiveTier {
     const NAME: &'static str = "archive";
 
-    async fn look(&mut self, wanted: &Wanted<'_>) -> Answer<Hit> {
+    async fn look(&mut self, wanted: &ImageRequest<'_>) -> TierAnswer<Hit> {
         let [platform] = wanted.platforms else {
-            return Answer::miss("an image for several platforms is not archived");
+            return TierAnswer::miss("an image for several platforms is not archived");
         };
         let found = match self.find(wanted.key, platform).await {
             Ok(found) => found,
-            Err(error) => return Answer::fault(error, "the cache cannot be read"),
+            Err(error) => return TierAnswer::fault(error, "the cache cannot be read"),
         };
-        let faults: Vec<Fault> = found.faults.into_iter().map(Into::into).collect();
+        let faults: Vec<BoxedError> = found.faults.into_iter().map(Into::into).collect();
         let answer = match found.entry {
-            None if faults.is_empty() => Answer::miss("no image of this key is archived"),
-            None => Answer::miss("the cache cannot be read"),
+            None if faults.is_empty() => TierAnswer::miss("no image of this key is archived"),
+            None => TierAnswer::miss("the cache cannot be read"),
             Some(entry) => {
                 let age = ImageAge::new(entry.manifest.created, entry.manifest.subject.oldest);
                 wanted.accepted.refusal(None, age).unwrap_or_else(|| {
                     let hit = Hit::of(Self::NAME, String::new(), Some(age));
-                    Answer::hit(Hit { entry: Some(entry), ..hit }, "the image is archived")
+                    TierAnswer::hit(Hit { entry: Some(entry), ..hit }, "the image is archived")
                 })
             }
         };
-        Answer { faults, ..answer }
+        TierAnswer { faults, ..answer }
     }
 
-    async fn fetch(&mut self, hit: Hit, wanted: &Wanted<'_>, meter: &Arc<Meter>) -> Answer<Hit> {
-        let Some(entry) = &hit.entry else { return Answer::miss("no image of this key is archived") };
+    async fn fetch(&mut self, hit: Hit, wanted: &ImageRequest<'_>, meter: &Arc<Meter>) -> TierAnswer<Hit> {
+        let Some(entry) = &hit.entry else { return TierAnswer::miss("no image of this key is archived") };
         let id = entry.short_id();
         match self.load(entry, wanted.names, meter).await {
             Ok(loaded) => {
                 let faults = loaded.faults.into_iter().map(Into::into).collect();
-                let answer = Answer::hit(hit.in_engine(loaded.image), format!("loaded from entry {id}"));
-                Answer { bytes: loaded.bytes, faults, ..answer }
+                let answer = TierAnswer::hit(hit.in_engine(loaded.image), format!("loaded from entry {id}"));
+                TierAnswer { bytes: loaded.bytes, faults, ..answer }
             }
-            Err(error) => Answer::fault(error, format!("entry {id} cannot be loaded")),
+            Err(error) => TierAnswer::fault(error, format!("entry {id} cannot be loaded")),
         }
     }
 }

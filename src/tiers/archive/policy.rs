@@ -11,7 +11,7 @@ pub(crate) enum ArchiveRequest {
     /// By `enabled`, `LARDER_ENABLED`, or a list of tiers that contains the archive.
     Configured,
     /// By `--enable-cache` on the command line.
-    Typed,
+    CommandLine,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -33,9 +33,9 @@ pub(crate) struct ArchivePolicy {
 pub(crate) enum ArchiveDecision {
     Archive,
     /// Archiving is not requested, or a registry serves the same purpose.
-    Leave,
+    Skip,
     /// Archiving is requested, but none of the recently archived images on this machine was used again.
-    Unused,
+    SkipUnused,
 }
 
 impl ArchivePolicy {
@@ -51,14 +51,17 @@ impl ArchivePolicy {
     ///
     /// With a remote, the decision does not: this machine's ledger does not show what other machines load.
     pub(crate) fn decide(self, builds: impl FnOnce() -> Vec<BuildRecord>) -> ArchiveDecision {
-        if self.request == ArchiveRequest::Typed || self.is_for_several_engines || self.replaces_archived {
+        if self.request == ArchiveRequest::CommandLine
+            || self.is_for_several_engines
+            || self.replaces_archived
+        {
             ArchiveDecision::Archive
         } else if !self.is_requested() || self.is_in_registry && !self.needs_signature {
-            ArchiveDecision::Leave
+            ArchiveDecision::Skip
         } else if self.has_remote || is_worth_archiving(&builds()) {
             ArchiveDecision::Archive
         } else {
-            ArchiveDecision::Unused
+            ArchiveDecision::SkipUnused
         }
     }
 }
@@ -68,33 +71,33 @@ mod tests {
     use jiff::Timestamp;
 
     use super::*;
-    use crate::ledger::{KeptRecord, Outcome};
+    use crate::ledger::{ArchivedImageRecord, BuildOutcome};
 
     /// Returns nine builds whose archived images were never used.
     fn unused() -> Vec<BuildRecord> {
         let mut build = BuildRecord::started(Timestamp::UNIX_EPOCH);
-        build.outcome = Outcome::Built;
-        build.kept = Some(KeptRecord { entry: String::new(), bytes: 1, added_bytes: 1, millis: 1 });
+        build.outcome = BuildOutcome::Built;
+        build.kept = Some(ArchivedImageRecord { entry: String::new(), bytes: 1, added_bytes: 1, millis: 1 });
         vec![build; 9]
     }
 
     #[test]
     fn images_are_archived_on_request_unless_a_registry_has_them() {
-        use ArchiveDecision::{Archive, Leave, Unused};
+        use ArchiveDecision::{Archive, Skip, SkipUnused};
         let none = ArchivePolicy::default();
         let configured = ArchivePolicy { request: ArchiveRequest::Configured, ..none };
-        let typed = ArchivePolicy { request: ArchiveRequest::Typed, ..none };
+        let typed = ArchivePolicy { request: ArchiveRequest::CommandLine, ..none };
         let remote = ArchivePolicy { has_remote: true, ..none };
         let several = ArchivePolicy { is_for_several_engines: true, ..none };
         let signed = ArchivePolicy { needs_signature: true, ..none };
         let replacing = ArchivePolicy { replaces_archived: true, ..none };
         for (policy, first, in_registry, never_used) in [
-            (none, Leave, Leave, Leave),
-            (configured, Archive, Leave, Unused),
+            (none, Skip, Skip, Skip),
+            (configured, Archive, Skip, SkipUnused),
             (typed, Archive, Archive, Archive),
-            (remote, Archive, Leave, Archive),
+            (remote, Archive, Skip, Archive),
             (several, Archive, Archive, Archive),
-            (signed, Archive, Archive, Unused),
+            (signed, Archive, Archive, SkipUnused),
             (replacing, Archive, Archive, Archive),
         ] {
             assert_eq!(policy.decide(Vec::new), first, "{policy:?}");

@@ -1,7 +1,7 @@
 //! Mistakes in `larder.yaml` and in environment variables.
 
 use crate::engines::any_engine;
-use crate::support::{BUSYBOX, TestContext, finish};
+use crate::support::{BUSYBOX, TestContext, run_to_end};
 
 fn context() -> TestContext {
     let context = TestContext::new(&any_engine());
@@ -95,9 +95,9 @@ fn the_error_for_a_mistake_in_a_variable_names_the_variable() {
             "DOCKER_HOST: `tcp://build.example:many` has an invalid port",
         ),
     ] {
-        let run = finish(context.command(&["build", "."]).env(variable, value), None);
+        let run = run_to_end(context.command(&["build", "."]).env(variable, value), None);
         run.failure(2, cause).hint(&format!("correct {variable} or unset it"));
     }
-    let run = finish(context.command(&["build", "."]).env("LARDER_CONFIG", "/nonexistent.yaml"), None);
+    let run = run_to_end(context.command(&["build", "."]).env("LARDER_CONFIG", "/nonexistent.yaml"), None);
     run.failure(2, "/nonexistent.yaml: there is no such file").hint("LARDER_CONFIG");
 }

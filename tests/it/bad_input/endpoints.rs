@@ -7,7 +7,7 @@ use std::os::unix::net::UnixListener;
 use std::process::{Command, Stdio};
 
 use crate::engines::any_engine;
-use crate::support::{Run, TestContext, finish};
+use crate::support::{Run, TestContext, run_to_end};
 
 fn context() -> TestContext {
     let context = TestContext::new(&any_engine());
@@ -16,7 +16,7 @@ fn context() -> TestContext {
 }
 
 fn build(context: &TestContext, host: &str) -> Run {
-    finish(context.command(&["build", "."]).env("DOCKER_HOST", host), None)
+    run_to_end(context.command(&["build", "."]).env("DOCKER_HOST", host), None)
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn the_error_for_an_unreachable_engine_contains_its_address() {
         .failure(5, "cannot connect to tcp://engine.invalid:2375: ")
         .hint("check the address");
     for command in ["key", "build"] {
-        let run = finish(context.command(&[command, "."]).env("DOCKER_HOST", &stale), None);
+        let run = run_to_end(context.command(&[command, "."]).env("DOCKER_HOST", &stale), None);
         run.failure(5, "nothing listens").hint(start);
     }
 }
@@ -55,7 +55,7 @@ fn larder_can_wait_for_the_engine_to_start() {
         command.env("DOCKER_HOST", &host);
         command
     };
-    let build = |wait: &str| finish(&mut command(wait), None);
+    let build = |wait: &str| run_to_end(&mut command(wait), None);
     build("1s").failure(5, "there is no socket at ");
     let mut waiting = command("50s").stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(waiting.stderr.take().unwrap()).lines();
@@ -93,7 +93,7 @@ fn missing_permission_on_the_socket_is_not_reported_as_a_missing_socket() {
         Command::new(&larder)
     };
     command.args(["build", "."]).current_dir(context.project()).env("HOME", context.path("home"));
-    let run = finish(command.env("DOCKER_HOST", format!("unix://{}", socket.display())), None);
+    let run = run_to_end(command.env("DOCKER_HOST", format!("unix://{}", socket.display())), None);
     run.failure(5, &format!("permission denied on the socket {}", socket.display())).hint("usually docker");
 }
 

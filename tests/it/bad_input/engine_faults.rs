@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::engines::{engines, special};
+use crate::polling::await_true;
 use crate::support::{BUSYBOX, TestContext};
-use crate::waiting::await_true;
 
 #[test]
 fn a_full_disk_of_the_engine_is_reported_with_a_remedy_and_later_builds_work() {

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::engines::{any_engine, special};
 use crate::proxy::Proxy;
-use crate::support::{Run, TestContext, finish};
+use crate::support::{Run, TestContext, run_to_end};
 
 fn build(context: &TestContext, variables: &[(&str, &str)]) -> Run {
     let mut command = context.command(&["build", "."]);
@@ -14,7 +14,7 @@ fn build(context: &TestContext, variables: &[(&str, &str)]) -> Run {
             value => command.env(name, value),
         };
     }
-    finish(&mut command, None)
+    run_to_end(&mut command, None)
 }
 
 #[test]

@@ -54,7 +54,8 @@ fn source_date_epoch_sets_every_time_in_the_config_as_with_docker() {
             }
             let arguments = [if by_variable { &[][..] } else { &argument[..] }, &[&bench.directory]].concat();
             let name = bench.assert_same("SOURCE_DATE_EPOCH", &arguments, None);
-            let (image, peer) = (Image::of(engine, &name), Image::of(engine, &bench.context.tag("docker")));
+            let (image, peer) =
+                (Image::from_engine(engine, &name), Image::from_engine(engine, &bench.context.tag("docker")));
             assert_eq!(image.config["created"], "2001-09-09T01:46:40Z", "{}", engine.name);
             assert_eq!(image.config, peer.config, "{}", engine.name);
         }

@@ -34,7 +34,7 @@ fn ignore_files_have_the_same_effect_as_with_docker() {
             None,
         );
         let seen: Vec<String> =
-            engine.entries(&image, "/all/src").into_iter().map(|entry| entry.rest).collect();
+            engine.entries(&image, "/all/src").into_iter().map(|entry| entry.attributes).collect();
         assert!(!seen.iter().any(|entry| entry.starts_with("src/a ")), "{}: {seen:?}", engine.name);
         for expected in ["src/b ", "src/deep "] {
             assert!(seen.iter().any(|entry| entry.starts_with(expected)), "{}: {seen:?}", engine.name);
@@ -55,7 +55,7 @@ fn non_ascii_names_are_ignored_and_copied_as_with_docker() {
         let image = bench.assert_same("non-ASCII names", &[&bench.directory], None);
         for directory in ["/all/данные", "/some"] {
             let seen: Vec<String> =
-                engine.entries(&image, directory).into_iter().map(|entry| entry.rest).collect();
+                engine.entries(&image, directory).into_iter().map(|entry| entry.attributes).collect();
             let has = |name: &str| seen.iter().any(|entry| entry.contains(name));
             assert!(has("файл.csv") && !has("пароли"), "{}: {seen:?}", engine.name);
         }

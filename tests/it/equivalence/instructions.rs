@@ -210,7 +210,7 @@ fn added_archives_are_unpacked_as_with_docker() {
         bench.context.write("plain.tar", &tar).write("packed.tgz", gzip.finish().unwrap());
         let image = bench.assert_same("ADD of archives", &[&bench.directory], None);
         for path in ["/plain/tool/bin/run", "/packed/tool/README"] {
-            let entry = &engine.entries(&image, path)[0].rest;
+            let entry = &engine.entries(&image, path)[0].attributes;
             assert!(entry.contains(" 1000:"), "{path}: {entry}");
         }
     });

@@ -26,7 +26,7 @@ use serde_json::Value;
 
 use crate::engines::{Engine, engines};
 use crate::image::Image;
-use crate::support::{Run, TestContext, finish, json};
+use crate::support::{Run, TestContext, json, run_to_end};
 
 /// The first engine version whose built-in frontend supports here-documents, `COPY --link` and named contexts.
 const NEWER_FRONTEND: u32 = 23;
@@ -35,14 +35,14 @@ const NEWER_FRONTEND: u32 = 23;
 #[derive(Clone, Copy)]
 struct Project {
     /// What it tests.
-    what: &'static str,
+    name: &'static str,
     dockerfile: &'static str,
     arguments: &'static [&'static str],
 }
 
 impl Project {
-    const fn new(what: &'static str, dockerfile: &'static str) -> Self {
-        Self { what, dockerfile, arguments: &[] }
+    const fn new(name: &'static str, dockerfile: &'static str) -> Self {
+        Self { name, dockerfile, arguments: &[] }
     }
 
     const fn with(self, arguments: &'static [&'static str]) -> Self {
@@ -102,7 +102,7 @@ impl Bench {
         docker.arg("build").args(arguments).current_dir(self.context.project());
         docker.envs(self.variables.iter().cloned());
         docker.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-        finish(&mut docker, input)
+        run_to_end(&mut docker, input)
     }
 
     /// Runs `larder build` in the project.
@@ -111,7 +111,7 @@ impl Bench {
         let mut larder = self.context.command(&["build", "--metadata-file", &metadata.to_string_lossy()]);
         larder.args(arguments).envs(self.variables.iter().cloned());
         larder.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
-        finish(&mut larder, input)
+        run_to_end(&mut larder, input)
     }
 
     /// Returns the metadata of the last `larder build`.
@@ -129,8 +129,8 @@ impl Bench {
         let run = self.larder(&[&["--no-cache", "-t", &name], arguments].concat(), input);
         assert_eq!(run.code, 0, "{label}: {}", run.stderr);
         assert_eq!(self.record()["steps"]["cached"], 0, "{label}");
-        let image = Image::of(self.engine(), &name).timeless(self.start);
-        image.assert_is(&peer.timeless(self.start), &label);
+        let image = Image::from_engine(self.engine(), &name).without_build_times(self.start);
+        image.assert_equals(&peer.without_build_times(self.start), &label);
         name
     }
 
@@ -150,11 +150,11 @@ impl Bench {
         let record = self.record();
         assert_eq!(record["outcome"], "built", "{label}");
         assert_eq!(record["steps"]["cached"], record["steps"]["total"], "{label}: {}", run.stderr);
-        let peer = Image::of(self.engine(), &docker_tag);
+        let peer = Image::from_engine(self.engine(), &docker_tag);
         // Equal ids imply equal images. In containerd's store, the id also depends on the attestation, which contains a
         // time.
         if self.engine().inspect(&larder_tag)["Id"] != self.engine().inspect(&docker_tag)["Id"] {
-            Image::of(self.engine(), &larder_tag).assert_is(&peer, &label);
+            Image::from_engine(self.engine(), &larder_tag).assert_equals(&peer, &label);
         }
         peer
     }
@@ -188,7 +188,7 @@ fn assert_all_same(projects: &[Project], since: u32) {
     on_engines(since, |engine| {
         for project in projects {
             let bench = Bench::with_files(engine, project.dockerfile);
-            bench.assert_same(project.what, &[project.arguments, &[&bench.directory]].concat(), None);
+            bench.assert_same(project.name, &[project.arguments, &[&bench.directory]].concat(), None);
         }
     });
 }

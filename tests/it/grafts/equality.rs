@@ -16,7 +16,7 @@ use super::{prefix, write_context};
 use crate::engines::Engine;
 use crate::image::Entry;
 use crate::registries::Registry;
-use crate::support::{Run, TestContext, finish, json};
+use crate::support::{Run, TestContext, json, run_to_end};
 
 /// The number of tails that are built on one engine in parallel.
 const PARALLEL_BUILDS: usize = 3;
@@ -94,7 +94,7 @@ impl<'e> Bench<'e> {
         let mut docker = self.engine.docker();
         let (file, name) = (self.dockerfile(tag, tail), self.context.tag(&format!("docker-{tag}")));
         docker.arg("build").args(["-f", &file, "-t", &name]).args(flags).arg(self.context.project());
-        finish(docker.current_dir(self.context.project()), None)
+        run_to_end(docker.current_dir(self.context.project()), None)
     }
 
     /// Builds a tail with both tools and compares the images.
@@ -157,7 +157,7 @@ impl<'e> Bench<'e> {
         for path in paths {
             match (actual.get(path), reference.get(path)) {
                 (Some(actual), Some(reference)) => {
-                    assert_eq!(actual.rest, reference.rest, "{label}");
+                    assert_eq!(actual.attributes, reference.attributes, "{label}");
                     assert!(actual.content == reference.content, "{label}\n{path}: different content");
                     // Files that a build creates have the time of the build.
                     if reference.time < BUILT_AFTER {
@@ -175,12 +175,14 @@ impl<'e> Bench<'e> {
         let format = "{{.CreatedBy}} | {{.Comment}}";
         let mut docker = self.engine.docker();
         let docker = docker.args(["history", "--no-trunc", "--format", format, image]);
-        finish(docker, None).success().stdout.lines().map(str::to_owned).collect()
+        run_to_end(docker, None).success().stdout.lines().map(str::to_owned).collect()
     }
 
     fn files(&self, image: &str) -> BTreeMap<String, Entry> {
         let entries = self.engine.entries(image, "/").into_iter();
-        entries.map(|entry| (entry.rest.split(' ').next().unwrap_or_default().to_owned(), entry)).collect()
+        entries
+            .map(|entry| (entry.attributes.split(' ').next().unwrap_or_default().to_owned(), entry))
+            .collect()
     }
 
     /// Compares all tails. If any image differs, it panics after the last one. Returns the numbers of grafted, built

@@ -2,8 +2,8 @@
 
 mod equality;
 mod generated;
+mod hand_written;
 mod pushes;
-mod written;
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -9,16 +9,16 @@ use serde_json::Value;
 
 use super::equality::graft_of;
 use crate::engines::{Engine, engines, every_engine};
+use crate::polling::await_true;
 use crate::registries::Registry;
-use crate::registry_tiers::front::{Fault, Front, Seen, in_sequence};
+use crate::registry_tiers::front::{Fault, RecordedCall, RegistryProxy, longest_sequence};
 use crate::running::Running;
 use crate::support::{BUSYBOX, Run, TestContext, json};
-use crate::waiting::await_true;
 
 /// A project whose prefix is in a registry, and whose code has changed since the push.
 struct Project {
     registry: Registry,
-    front: Front,
+    front: RegistryProxy,
     context: TestContext,
 }
 
@@ -33,7 +33,7 @@ impl Project {
 
     fn with(engine: &Engine, dockerfile: impl Fn(&str) -> String) -> Self {
         let registry = Registry::open();
-        let front = Front::before(&registry.host);
+        let front = RegistryProxy::before(&registry.host);
         let context = TestContext::new(engine);
         let mark = context.tag("mark");
         context.write("Dockerfile", dockerfile(&mark)).write("app.py", "1\n").write("large/some", "some\n");
@@ -101,12 +101,12 @@ impl Project {
 /// Returns the same project with the address of an engine that is not running.
 fn without_engine(context: &TestContext, engine: &Engine) -> TestContext {
     let nowhere = format!("unix://{}", context.path("no.sock").display());
-    context.on(&engine.at("none", &nowhere))
+    context.on_engine(&engine.at("none", &nowhere))
 }
 
 /// Returns the digests of the uploaded blobs.
-fn uploaded(calls: &[Seen]) -> BTreeSet<String> {
-    let digest = |call: &Seen| {
+fn uploaded(calls: &[RecordedCall]) -> BTreeSet<String> {
+    let digest = |call: &RecordedCall| {
         call.path.split(['?', '&']).find_map(|part| part.strip_prefix("digest=").map(str::to_owned))
     };
     calls.iter().filter(|call| call.method == "PUT").filter_map(digest).collect()
@@ -117,7 +117,8 @@ fn a_graft_after_a_small_change_needs_few_requests_and_bytes() {
     for engine in engines() {
         let project = Project::published(&engine);
         project.front.delay(Duration::from_millis(30));
-        let (with_base, no_engine) = (project.context.on(&engine), without_engine(&project.context, &engine));
+        let (with_base, no_engine) =
+            (project.context.on_engine(&engine), without_engine(&project.context, &engine));
         // Without an engine, the base image is looked up in its registry.
         let base = project.name("base", "1");
         let push = |arguments: &[&str]| assert!(engine.docker().args(arguments).status().unwrap().success());
@@ -154,7 +155,11 @@ fn a_graft_after_a_small_change_needs_few_requests_and_bytes() {
             let paths: Vec<String> =
                 calls.iter().map(|call| format!("{} {}", call.method, call.path)).collect();
             assert!(calls.len() <= 20, "{label}: {} requests: {paths:#?}", calls.len());
-            assert!(in_sequence(&calls) <= 8, "{label}: {} in sequence: {paths:#?}", in_sequence(&calls));
+            assert!(
+                longest_sequence(&calls) <= 8,
+                "{label}: {} in sequence: {paths:#?}",
+                longest_sequence(&calls)
+            );
             let bytes: usize = calls.iter().map(|call| call.sent + call.answered).sum();
             assert!(bytes <= 1_000_000, "{label}: {bytes} bytes");
         }

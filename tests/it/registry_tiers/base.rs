@@ -7,7 +7,7 @@ use crate::engines::{Engine, any_engine, engines, upgraded_engines};
 use crate::proxy::Proxy;
 use crate::registries::Registry;
 use crate::running::Running;
-use crate::support::{BUSYBOX, Run, finish, json};
+use crate::support::{BUSYBOX, Run, json, run_to_end};
 
 /// Creates a project whose dependencies are in a separate base image.
 fn project(engine: &Engine) -> Agent {
@@ -40,7 +40,7 @@ fn a_base_is_built_once_for_its_dependencies_and_used_by_the_main_image() {
             "{}",
             first.stdout
         );
-        let other = agent.other(&any_engine(), "b");
+        let other = agent.other_agent(&any_engine(), "b");
         let second = base(&other, &["--repo", &repository]);
         assert_eq!(second.stdout, first.stdout);
         assert!(
@@ -89,7 +89,7 @@ fn the_layers_of_a_base_are_cached_in_its_own_repository_and_an_unknown_branch_c
     let flags = ["base", "build", "--cache-dir", &cache, "-f", "Dockerfile.base", "--repo", &repository];
     let mut command = agent.context.command(&flags);
     command.env("LARDER_CACHE_REPO", format!("{}/caches", registry.host));
-    let run = finish(command.env("CI", "true").env_remove("LARDER_LANE"), None).success();
+    let run = run_to_end(command.env("CI", "true").env_remove("LARDER_LANE"), None).success();
     let tags = tags(&registry, "base");
     assert!(tags.contains(&"cache-local".to_owned()), "{tags:?}");
     assert!(
@@ -188,12 +188,12 @@ fn a_base_of_a_pull_request_is_not_used_by_the_trunk() {
         |agent: &Agent, lane: &str| base(agent, &["--repo", &repository, "--lane", lane, "--trunk", "main"]);
     let request = of_lane(&agent, "pr-7");
     assert!(request.stdout.contains("-pr-7@"), "{}", request.stdout);
-    let trunk = of_lane(&agent.other(&any_engine(), "b"), "main");
+    let trunk = of_lane(&agent.other_agent(&any_engine(), "b"), "main");
     assert!(trunk.stderr.contains("building the base image"), "{}", trunk.stderr);
-    let other = of_lane(&agent.other(&any_engine(), "c"), "pr-8");
+    let other = of_lane(&agent.other_agent(&any_engine(), "c"), "pr-8");
     assert_eq!(other.stdout, trunk.stdout);
     let flags = ["--repo", &repository, "--lane", "main", "--trunk", "main", "--force-rebuild"];
-    let newest = base(&agent.other(&any_engine(), "d"), &flags);
+    let newest = base(&agent.other_agent(&any_engine(), "d"), &flags);
     assert_ne!(newest.stdout, trunk.stdout);
     assert_eq!(of_lane(&agent, "pr-7").stdout, newest.stdout, "a rebuild of the trunk replaces older bases");
     base(&agent, &["--repo", &format!("{}/read", registry.host), "--read-only"]);

@@ -1,6 +1,6 @@
 //! Failing registries: the build succeeds, and the cause and a remedy are reported.
 
-use super::front::{Fault, Front};
+use super::front::{Fault, RegistryProxy};
 use super::{Agent, tags};
 use crate::engines::{any_engine, engines};
 use crate::registries::Registry;
@@ -21,7 +21,7 @@ fn answer(head: &'static str, body: &'static str) -> Fault {
 #[test]
 fn a_build_succeeds_whatever_a_registry_answers_and_reports_cause_and_remedy() {
     let registry = Registry::open();
-    let front = Front::before(&registry.host);
+    let front = RegistryProxy::before(&registry.host);
     let agent = Agent::new(&any_engine());
     let repository = format!("{}/app", front.host);
     agent.build(&["--push", "-t", &format!("{repository}:1")]);
@@ -87,7 +87,7 @@ fn a_build_succeeds_whatever_a_registry_answers_and_reports_cause_and_remedy() {
     ];
     for (index, Case { method, path, fault, cause, remedy }) in cases.into_iter().enumerate() {
         front.fail(method, path, fault, usize::MAX);
-        let other = agent.other(&any_engine(), &format!("agent-{index}"));
+        let other = agent.other_agent(&any_engine(), &format!("agent-{index}"));
         let tag = agent.context.tag(&format!("case-{index}"));
         let built = other.build(&["--cache-repo", &repository, "-t", &tag]);
         let summary = built.run.stderr.rsplit("\nlarder\n").next().unwrap_or_default().to_owned();
@@ -96,7 +96,7 @@ fn a_build_succeeds_whatever_a_registry_answers_and_reports_cause_and_remedy() {
         assert!(summary.contains(cause) && summary.contains(remedy), "{cause}, {remedy}: {summary}");
         front.heal();
     }
-    let strict = agent.other(&any_engine(), "strict");
+    let strict = agent.other_agent(&any_engine(), "strict");
     front.fail("GET", "/manifests/", answer("403 Forbidden", denied), usize::MAX);
     let (cache, repository) = (strict.path("cache"), format!("{}/app", front.host));
     let arguments = ["build", "--strict", "--cache-dir", &cache, "--cache-repo", &repository, "."];
@@ -106,7 +106,7 @@ fn a_build_succeeds_whatever_a_registry_answers_and_reports_cause_and_remedy() {
 #[test]
 fn temporary_faults_are_retried() {
     let registry = Registry::open();
-    let front = Front::before(&registry.host);
+    let front = RegistryProxy::before(&registry.host);
     let agent = Agent::new(&any_engine());
     let name = |tag: &str| format!("{}/app:{tag}", front.host);
     agent.build(&["--push", "-t", &name("1")]);
@@ -119,7 +119,7 @@ fn temporary_faults_are_retried() {
     .enumerate()
     {
         front.fail("GET|PUT", "/manifests/", fault, 2);
-        let other = agent.other(&any_engine(), &format!("agent-{index}"));
+        let other = agent.other_agent(&any_engine(), &format!("agent-{index}"));
         let hit = other.build(&["--push", "-t", &name("2")]);
         assert!(hit.is_hit_in_registry(), "{}", hit.run.stderr);
         assert!(!hit.run.stderr.contains("warning"), "{}", hit.run.stderr);
@@ -145,7 +145,7 @@ fn a_registry_that_is_down_causes_a_warning() {
 fn immutable_tags_and_a_full_disk_cause_a_warning() {
     for engine in engines() {
         let registry = Registry::open();
-        let front = Front::before(&registry.host);
+        let front = RegistryProxy::before(&registry.host);
         let agent = Agent::new(&engine);
         let immutable = r#"{"errors":[{"code":"TAG_INVALID","message":"The image tag 'cache' already exists in the 'app' repository and cannot be overwritten because the tag is immutable."}]}"#;
         let name = format!("{}/app:1", front.host);
@@ -217,7 +217,7 @@ fn a_registry_with_a_full_disk_causes_a_warning_and_has_no_cache() {
         );
         assert!(built.run.stderr.contains("going on without it"), "{}: {}", engine.name, built.run.stderr);
         assert!(tags(&registry, "app").is_empty(), "{}", engine.name);
-        let other = agent.other(&engine, "b").build(&[&caches[..], &["--read-only"]].concat());
+        let other = agent.other_agent(&engine, "b").build(&[&caches[..], &["--read-only"]].concat());
         assert!(other.tier("layers").1.contains("has no cache yet"), "{}: {}", engine.name, other.run.stderr);
     }
 }
@@ -226,13 +226,13 @@ fn a_registry_with_a_full_disk_causes_a_warning_and_has_no_cache() {
 fn an_image_with_damaged_layers_is_rebuilt() {
     for engine in engines() {
         let registry = Registry::open();
-        let front = Front::before(&registry.host);
+        let front = RegistryProxy::before(&registry.host);
         let agent = Agent::new(&engine);
         let repository = format!("{}/app", front.host);
         agent.build(&["--push", "-t", &format!("{repository}:1")]);
         let other = engines().into_iter().find(|other| other.name != engine.name).unwrap_or(engine.clone());
         registry.damage_layers();
-        let agent = agent.other(&other, "b");
+        let agent = agent.other_agent(&other, "b");
         let tag = agent.context.tag("damaged");
         let built = agent.build(&["--cache-repo", &repository, "--tiers", "engine,registry", "-t", &tag]);
         assert_eq!(

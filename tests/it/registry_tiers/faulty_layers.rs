@@ -1,7 +1,7 @@
 //! Registries whose layers cannot be fetched: a build stops using them after the first failure.
 
-use super::front::{Fault, Front};
-use super::{Agent, Built};
+use super::front::{Fault, RegistryProxy};
+use super::{Agent, BuildResult};
 use crate::engines::{any_engine, special};
 use crate::registries::Registry;
 
@@ -19,7 +19,7 @@ fn layer_of_run(registry: &Registry, tag: &str) -> &'static str {
 }
 
 /// Returns the number of steps that the engine reported as `CACHED` in the last solve.
-fn cached_for_engine(built: &Built) -> usize {
+fn cached_for_engine(built: &BuildResult) -> usize {
     let last_solve = built.run.stderr.rsplit("going on without it").next().unwrap_or_default();
     let is_step = |line: &&str| [" RUN ", " COPY "].iter().any(|word| line.contains(word));
     let number = |line: &str| line.split_once(' ').map(|(number, _)| number.to_owned());
@@ -43,15 +43,15 @@ fn layers_that_cannot_be_fetched_are_rebuilt_and_not_counted_as_cached() {
             let (from, to) = (&from, &to);
             scope.spawn(move || {
                 let registry = Registry::open();
-                let front = Front::before(&registry.host);
+                let front = RegistryProxy::before(&registry.host);
                 let agent = Agent::new(from);
                 let name = |tag: &str| format!("{}/app:{tag}", front.host);
                 agent.build_of_layers(&["--push", "-t", &name("1")]);
                 agent.context.write("app.py", "2\n");
                 // This build records how long the steps take.
-                agent.other(from, "b").build_of_layers(&["--no-cache", "-t", &name("2")]);
+                agent.other_agent(from, "b").build_of_layers(&["--no-cache", "-t", &name("2")]);
                 front.fail("GET", layer_of_run(&registry, "cache"), fault, usize::MAX);
-                let built = agent.other(to, "b").build_of_layers(&["--push", "-t", &name("2")]);
+                let built = agent.other_agent(to, "b").build_of_layers(&["--push", "-t", &name("2")]);
                 let stderr = &built.run.stderr;
                 assert!(stderr.contains("cannot use the layers in the registry"), "{stderr}");
                 assert!(stderr.contains(cause), "{cause}: {stderr}");
@@ -59,7 +59,7 @@ fn layers_that_cannot_be_fetched_are_rebuilt_and_not_counted_as_cached() {
                 assert_eq!((total, imported), (5, 0), "{stderr}");
                 assert_eq!(cached, cached_for_engine(&built) as u64, "{stderr}");
                 front.heal();
-                let again = agent.other(&any_engine(), "c").build(&["--push", "-t", &name("3")]);
+                let again = agent.other_agent(&any_engine(), "c").build(&["--push", "-t", &name("3")]);
                 assert!(
                     again.is_hit_in_registry(),
                     "the image was pushed despite the fault: {}",
@@ -78,7 +78,7 @@ fn an_image_that_cannot_be_pulled_is_built_without_the_layers_of_its_registry() 
             let (from, to) = (&from, &to);
             scope.spawn(move || {
                 let registry = Registry::open();
-                let front = Front::before(&registry.host);
+                let front = RegistryProxy::before(&registry.host);
                 let agent = Agent::new(from);
                 let repository = format!("{}/app", front.host);
                 agent.build(&["--push", "-t", &format!("{repository}:1")]);
@@ -86,7 +86,7 @@ fn an_image_that_cannot_be_pulled_is_built_without_the_layers_of_its_registry() 
                 front.fail("GET", layer, fault, usize::MAX);
                 front.begun();
                 let tag = agent.context.tag("app");
-                let built = agent.other(to, "b").build(&["--cache-repo", &repository, "-t", &tag]);
+                let built = agent.other_agent(to, "b").build(&["--cache-repo", &repository, "-t", &tag]);
                 assert!(built.tier("registry").1.contains("cannot pull"), "{}", built.run.stderr);
                 assert!(built.tier("layers").1.contains("the registry failed earlier"));
                 assert_eq!(built.steps(), [5, 0, 0], "{}", built.run.stderr);

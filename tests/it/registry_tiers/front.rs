@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::waiting::await_true;
+use crate::polling::await_true;
 
 /// A fault that replaces the normal handling of a call.
 #[derive(Debug, Clone)]
@@ -28,7 +28,7 @@ pub(crate) enum Fault {
 
 /// Which calls fail, how, and how often.
 #[derive(Debug, Clone)]
-pub(crate) struct Rule {
+pub(crate) struct FaultRule {
     method: &'static str,
     path: &'static str,
     fault: Fault,
@@ -37,7 +37,7 @@ pub(crate) struct Rule {
 
 /// A recorded call.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct RecordedCall {
     pub(crate) method: String,
     pub(crate) path: String,
     /// The size of the answer in bytes, including its head.
@@ -51,7 +51,7 @@ pub(crate) struct Seen {
 }
 
 /// Returns the largest number of calls of which each began after the previous one had ended.
-pub(crate) fn in_sequence(calls: &[Seen]) -> usize {
+pub(crate) fn longest_sequence(calls: &[RecordedCall]) -> usize {
     let mut times: Vec<(Instant, Instant)> = calls.iter().map(|call| call.times).collect();
     times.sort_by_key(|(_, ended)| *ended);
     let mut last = None;
@@ -68,16 +68,16 @@ pub(crate) fn in_sequence(calls: &[Seen]) -> usize {
 }
 
 /// A running front. It ends with the process of the tests.
-pub(crate) struct Front {
+pub(crate) struct RegistryProxy {
     pub(crate) host: String,
-    rules: Arc<Mutex<Vec<Rule>>>,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    rules: Arc<Mutex<Vec<FaultRule>>>,
+    seen: Arc<Mutex<Vec<RecordedCall>>>,
     begun: Arc<Mutex<Vec<String>>>,
     open: Arc<AtomicUsize>,
     delay: Arc<Mutex<Duration>>,
 }
 
-impl Front {
+impl RegistryProxy {
     /// Starts a front for the registry at `target` (`HOST:PORT`).
     pub(crate) fn before(target: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -111,7 +111,7 @@ impl Front {
 
     /// Makes the next `times` calls of `method` whose path contains `path` fail. Methods are separated by `|`.
     pub(crate) fn fail(&self, method: &'static str, path: &'static str, fault: Fault, times: usize) {
-        self.rules.lock().unwrap().push(Rule { method, path, fault, times });
+        self.rules.lock().unwrap().push(FaultRule { method, path, fault, times });
     }
 
     /// Delays each later call, and its answer, by `delay`.
@@ -135,7 +135,7 @@ impl Front {
     }
 
     /// Returns the answered calls since the last use of this method.
-    pub(crate) fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<RecordedCall> {
         // A call is recorded after it was answered, when its client may already have continued.
         await_true(Duration::from_secs(10), "all calls are recorded", || {
             self.open.load(Ordering::SeqCst) == 0
@@ -147,8 +147,8 @@ impl Front {
 fn serve(
     client: &TcpStream,
     target: &str,
-    (rules, delay): (&Mutex<Vec<Rule>>, Duration),
-    seen: &Mutex<Vec<Seen>>,
+    (rules, delay): (&Mutex<Vec<FaultRule>>, Duration),
+    seen: &Mutex<Vec<RecordedCall>>,
     begun: &Mutex<Vec<String>>,
 ) -> io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
@@ -181,7 +181,7 @@ fn serve(
     let note = |sent, answered, body| {
         let (method, path) = (method.to_owned(), path.to_owned());
         let times = (arrived, Instant::now());
-        seen.lock().unwrap().push(Seen { method, path, answered, sent, body, times });
+        seen.lock().unwrap().push(RecordedCall { method, path, answered, sent, body, times });
     };
     if let Some(Fault::Answer(head, body)) = fault {
         // The whole call is read first. Otherwise the client may see a reset instead of the answer.
@@ -232,7 +232,7 @@ fn serve(
         (&mut &*client).write_all(&answer[..answer.len() - answer.len().min(8)])?;
         // Until the client gives up, or all faults are removed.
         client.set_read_timeout(Some(Duration::from_millis(100)))?;
-        while !rules.lock().unwrap().is_empty() && !is_over((&mut &*client).read(&mut [0])) {}
+        while !rules.lock().unwrap().is_empty() && !is_closed((&mut &*client).read(&mut [0])) {}
         return client.shutdown(Shutdown::Both);
     }
     thread::sleep(delay);
@@ -244,7 +244,7 @@ fn serve(
 }
 
 /// Returns `true` if the other side closed the connection.
-fn is_over(read: io::Result<usize>) -> bool {
+fn is_closed(read: io::Result<usize>) -> bool {
     match read {
         Ok(bytes) => bytes == 0,
         Err(error) => !matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut),

@@ -1,6 +1,6 @@
 //! Whole images in a registry.
 
-use super::front::{Fault, Front};
+use super::front::{Fault, RegistryProxy};
 use super::{Agent, tags};
 use crate::engines::{any_engine, engines, every_engine};
 use crate::registries::Registry;
@@ -14,7 +14,7 @@ fn a_hit_in_the_registry_is_tagged_there_and_no_layer_is_transferred() {
     let all = engines();
     for (index, engine) in all.iter().enumerate() {
         let registry = Registry::open();
-        let front = Front::before(&registry.host);
+        let front = RegistryProxy::before(&registry.host);
         let agent = Agent::new(engine);
         let name = |tag: &str| format!("{}/app:{tag}", front.host);
         let first = agent.build(&["--push", "-t", &name("1")]);
@@ -26,7 +26,7 @@ fn a_hit_in_the_registry_is_tagged_there_and_no_layer_is_transferred() {
             (|run: &str| run.contains("only the layers of the last stage were exported"), &first.run.stderr);
         assert_eq!(is_reported(stderr), !engine.is_containerd(), "{}: {stderr}", engine.name);
 
-        let other = agent.other(&all[(index + 1) % all.len()], "b");
+        let other = agent.other_agent(&all[(index + 1) % all.len()], "b");
         front.seen();
         let second = other.build(&["--push", "-t", &name("2"), "-t", &name("3")]);
         assert!(second.is_hit_in_registry(), "{}: {}", engine.name, second.run.stderr);
@@ -55,7 +55,7 @@ fn why_reports_what_the_registry_has_for_a_fresh_agent() {
     let agent = Agent::new(&any_engine());
     let name = format!("{}/app:1", registry.host);
     agent.build(&["--push", "-t", &name]);
-    let fresh = agent.other(&any_engine(), "b");
+    let fresh = agent.other_agent(&any_engine(), "b");
     let cache = fresh.path("cache");
     let why = |flags: &[&str]| {
         let all = [&["why", "--cache-dir", &cache, "-t", &name], flags, &["."]].concat();
@@ -90,7 +90,7 @@ fn a_hit_in_the_registry_is_pulled_into_the_engine_with_load_or_without_push() {
         let name = format!("{}/app:1", registry.host);
         agent.build(&["--push", "-t", &name]);
         // Engines of the other kind have a different id for the image, and none of its layers.
-        let other = agent.other(&all[(index + 1) % all.len()], "b");
+        let other = agent.other_agent(&all[(index + 1) % all.len()], "b");
         let pulled = other.build(&["--push", "--load", "-t", &name]);
         assert!(pulled.is_hit_in_registry(), "{}", pulled.run.stderr);
         let here = other.context.engine.docker().args(["image", "inspect", "-f", "{{.Id}}", &name]).output();
@@ -100,7 +100,7 @@ fn a_hit_in_the_registry_is_pulled_into_the_engine_with_load_or_without_push() {
         assert_eq!(again.record["hit_tier"], "engine", "{}", again.run.stderr);
 
         // An older image with that name is replaced, as by a build.
-        let stale = agent.other(&all[(index + 1) % all.len()], "d");
+        let stale = agent.other_agent(&all[(index + 1) % all.len()], "d");
         let docker = |arguments: &[&str]| stale.context.engine.docker().args(arguments).output().unwrap();
         assert!(docker(&["tag", BUSYBOX, &name]).status.success());
         let pulled = stale.build(&["--push", "-t", &name]);
@@ -109,7 +109,7 @@ fn a_hit_in_the_registry_is_pulled_into_the_engine_with_load_or_without_push() {
         assert_eq!(here.trim(), pulled.record["image_id"], "{}", stale.context.engine.name);
 
         // Without a push, the repository is named with `--cache-repo`.
-        let third = agent.other(&all[(index + 1) % all.len()], "c");
+        let third = agent.other_agent(&all[(index + 1) % all.len()], "c");
         let repository = format!("{}/app", registry.host);
         let tag = agent.context.tag("here");
         let pulled = third.build(&["--cache-repo", &repository, "-t", &tag]);
@@ -122,7 +122,7 @@ fn a_hit_in_the_registry_is_pulled_into_the_engine_with_load_or_without_push() {
 #[test]
 fn an_image_that_its_registry_serves_is_archived_only_on_request() {
     let registry = Registry::open();
-    let front = Front::before(&registry.host);
+    let front = RegistryProxy::before(&registry.host);
     let agent = Agent::new(&any_engine());
     let name = format!("{}/app:1", front.host);
     let push = |key: &str, more: &[&str]| {
@@ -153,7 +153,7 @@ fn a_pulled_image_is_pushed_again_with_the_same_manifest() {
         agent.build(&["--push", "-t", &name("1")]);
         // As on a different agent, the engine does not have the image that was built.
         drop(engine.docker().args(["rmi", "-f", &name("1")]).output().unwrap());
-        let other = agent.other(&engine, "b");
+        let other = agent.other_agent(&engine, "b");
         let pulled = other.build(&["--push", "--load", "-t", &name("2")]);
         assert!(pulled.is_hit_in_registry(), "{}", pulled.run.stderr);
         let again = other.build(&["--push", "-t", &name("3")]);
@@ -173,11 +173,11 @@ fn an_image_is_copied_from_a_different_repository_of_the_same_registry() {
     let all = engines();
     for (index, engine) in all.iter().enumerate() {
         let registry = Registry::open();
-        let front = Front::before(&registry.host);
+        let front = RegistryProxy::before(&registry.host);
         let agent = Agent::new(engine);
         let name = |name: &str| format!("{}/{name}", front.host);
         agent.build(&["--push", "-t", &name("app:1")]);
-        let other = agent.other(&all[(index + 1) % all.len()], "b");
+        let other = agent.other_agent(&all[(index + 1) % all.len()], "b");
         front.seen();
         let second = other.build(&["--push", "-t", &name("app:2"), "-t", &name("mirror/app:2")]);
         assert!(second.is_hit_in_registry(), "{}: {}", engine.name, second.run.stderr);
@@ -198,12 +198,12 @@ fn a_pull_request_reads_images_of_the_trunk_and_the_trunk_reads_none_of_pull_req
     push(&agent, "a", "pr-7");
     let of_lane = ["cache-pr-7", "larder-KEY-pr-7", "pr-7"];
     assert_eq!(tags(&registry, "a"), of_lane);
-    let trunk = push(&agent.other(&any_engine(), "b"), "a", "main");
+    let trunk = push(&agent.other_agent(&any_engine(), "b"), "a", "main");
     assert_eq!(trunk.record["outcome"], "built", "{}", trunk.run.stderr);
     assert!(!trunk.run.stderr.contains("cache-pr-7@"), "{}", trunk.run.stderr);
-    let request = push(&agent.other(&any_engine(), "c"), "a", "pr-8");
+    let request = push(&agent.other_agent(&any_engine(), "c"), "a", "pr-8");
     assert!(request.is_hit_in_registry(), "{}", request.run.stderr);
-    let own = push(&agent.other(&any_engine(), "d"), "a", "pr-7");
+    let own = push(&agent.other_agent(&any_engine(), "d"), "a", "pr-7");
     assert!(own.is_hit_in_registry(), "{}", own.run.stderr);
     assert!(!tags(&registry, "a").contains(&"larder-KEY-pr-8".to_owned()));
 }
@@ -235,15 +235,15 @@ fn with_required_signatures_the_store_must_have_a_signed_entry_for_the_image() {
         let arguments = ["build", "--cache-dir", &cache, "--metadata-file", &metadata, "--remote", remote];
         let more = ["--require-signature", "--push", "-t", &name, "."];
         let mut command = agent.context.command(&[&arguments[..], &more].concat());
-        crate::support::finish(command.env("LARDER_SIGNING_KEY", key), None).success();
+        crate::support::run_to_end(command.env("LARDER_SIGNING_KEY", key), None).success();
         crate::support::json(metadata.as_ref())
     };
     sign(&agent, &url);
     std::fs::remove_dir_all(&cache).unwrap();
     // The engine's notes were removed with the cache. The registry and the shared store remain.
-    let known = sign(&agent.other(&any_engine(), "b"), &url);
+    let known = sign(&agent.other_agent(&any_engine(), "b"), &url);
     assert_eq!(known["hit_tier"], "registry", "{known}");
-    let unknown = sign(&agent.other(&any_engine(), "c"), &format!("file://{empty}"));
+    let unknown = sign(&agent.other_agent(&any_engine(), "c"), &format!("file://{empty}"));
     assert_eq!(unknown["outcome"], "built", "{unknown}");
     assert!(unknown["tiers"].to_string().contains("no signed entry"), "{unknown}");
     assert!(unknown["tiers"].to_string().contains("layer caches have no signatures"), "{unknown}");
@@ -257,7 +257,7 @@ fn an_image_older_than_max_age_is_not_a_hit_in_a_registry() {
     let name = format!("{}/app:1", registry.host);
     agent.build(&["--push", "-t", &name]);
     std::thread::sleep(std::time::Duration::from_millis(1100));
-    let other = agent.other(&any_engine(), "b");
+    let other = agent.other_agent(&any_engine(), "b");
     let built = other.build(&["--push", "-t", &name, "--max-age", "1s"]);
     assert_eq!(built.record["outcome"], "built", "{}", built.run.stderr);
     assert!(built.tier("registry").1.contains("--max-age"), "{}", built.run.stderr);

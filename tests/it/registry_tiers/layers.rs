@@ -5,14 +5,14 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use super::front::{Fault, Front};
+use super::front::{Fault, RegistryProxy};
 use super::{Agent, tags};
 use crate::engines::{any_engine, engines, special, upgraded_engines};
+use crate::polling::await_true;
 use crate::proxy::Proxy;
 use crate::registries::Registry;
 use crate::running::Running;
 use crate::support::BUSYBOX;
-use crate::waiting::await_true;
 
 /// The time limit for a build to end, or to reach a push.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -32,7 +32,7 @@ fn a_second_engine_imports_the_layers_of_the_first() {
         );
 
         agent.context.write("app.py", "2\n");
-        let taken = agent.other(to, "b").build_of_layers(&["--push", "-t", &name("2")]);
+        let taken = agent.other_agent(to, "b").build_of_layers(&["--push", "-t", &name("2")]);
         assert_eq!(taken.steps(), [5, 4, 4], "{} to {}: {}", from.name, to.name, taken.run.stderr);
         let step_list = taken.record["step_list"].as_array().unwrap();
         assert_eq!(step_list.iter().filter(|step| step["imported"] == true).count(), 4);
@@ -40,7 +40,7 @@ fn a_second_engine_imports_the_layers_of_the_first() {
         assert!(outcome == "hit" && reason.contains("4 of them from"), "{reason}");
         // Layers that the builder already had are not counted as imported.
         agent.context.write("app.py", "3\n");
-        let own = agent.other(to, "b").build_of_layers(&["--push", "-t", &name("3")]);
+        let own = agent.other_agent(to, "b").build_of_layers(&["--push", "-t", &name("3")]);
         assert_eq!(own.steps(), [5, 4, 0], "{}", own.run.stderr);
     }
 }
@@ -100,7 +100,7 @@ fn exporting_layers_does_not_send_the_context_again() {
 fn a_local_image_keeps_its_name_however_the_push_of_layers_by_that_name_ends() {
     for engine in engines() {
         let registry = Registry::open();
-        let front = Front::before(&registry.host);
+        let front = RegistryProxy::before(&registry.host);
         let agent = Agent::new(&engine);
         let (own, pushed) = (format!("{}/app:cache", front.host), format!("{}/app:1", front.host));
         // The image has no other name, so that nothing else keeps it in the engine.
@@ -180,7 +180,7 @@ fn a_build_that_runs_every_step_imports_no_layers() {
     let agent = Agent::new(&any_engine());
     let name = format!("{}/app:1", registry.host);
     agent.build(&["--push", "-t", &name]);
-    let fresh = agent.other(&any_engine(), "b").build(&["--push", "-t", &name, "--no-cache"]);
+    let fresh = agent.other_agent(&any_engine(), "b").build(&["--push", "-t", &name, "--no-cache"]);
     assert_eq!(fresh.steps(), [5, 0, 0]);
     assert!(!fresh.run.stderr.contains("importing cache"), "{}", fresh.run.stderr);
 }

@@ -1,6 +1,7 @@
 //! Caches in registries: images that are found by their key, layer caches, prefixes, and failing registries.
 
 mod base;
+mod connections;
 mod faults;
 mod faulty_layers;
 pub(crate) mod front;
@@ -9,7 +10,6 @@ mod lanes;
 mod layers;
 mod platforms;
 mod prefixes;
-mod reach;
 mod transfer;
 
 use serde_json::Value;
@@ -25,15 +25,15 @@ struct Agent {
 }
 
 /// The result of a build.
-struct Built {
+struct BuildResult {
     record: Value,
     run: Run,
 }
 
 impl Agent {
     /// Returns a different agent on `engine`, with an empty cache.
-    fn other(&self, engine: &Engine, name: &str) -> Self {
-        Self { context: self.context.on(engine), name: name.to_owned() }
+    fn other_agent(&self, engine: &Engine, name: &str) -> Self {
+        Self { context: self.context.on_engine(engine), name: name.to_owned() }
     }
 
     fn new(engine: &Engine) -> Self {
@@ -50,16 +50,16 @@ impl Agent {
     }
 
     /// Builds with these arguments and without prefixes, which would be used instead of layer caches.
-    fn build_of_layers(&self, arguments: &[&str]) -> Built {
+    fn build_of_layers(&self, arguments: &[&str]) -> BuildResult {
         self.build(&[&["--tiers", "engine,registry,layers,mounts"], arguments].concat())
     }
 
     /// Builds with these arguments. The build must succeed, whatever the registry does.
-    fn build(&self, arguments: &[&str]) -> Built {
+    fn build(&self, arguments: &[&str]) -> BuildResult {
         let (cache, metadata) = (self.path("cache"), self.path("metadata.json"));
         let own = ["build", "--cache-dir", &cache, "--metadata-file", &metadata];
         let run = self.context.larder(&[&own[..], arguments, &["."]].concat()).success();
-        Built { record: json(metadata.as_ref()), run }
+        BuildResult { record: json(metadata.as_ref()), run }
     }
 
     fn path(&self, name: &str) -> String {
@@ -67,7 +67,7 @@ impl Agent {
     }
 }
 
-impl Built {
+impl BuildResult {
     /// Returns the outcome and the reason of a tier.
     fn tier(&self, name: &str) -> (String, String) {
         let tiers = self.record["tiers"].as_array().unwrap();

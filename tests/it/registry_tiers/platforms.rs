@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::front::Front;
+use super::front::RegistryProxy;
 use super::{Agent, tags};
 use crate::engines::{Engine, engines};
 use crate::registries::Registry;
@@ -38,7 +38,7 @@ fn architectures(index: &str) -> Vec<String> {
 fn an_image_for_several_platforms_is_found_and_tagged_as_one_index() {
     let Some(agent) = agent() else { return };
     let registry = Registry::open();
-    let front = Front::before(&registry.host);
+    let front = RegistryProxy::before(&registry.host);
     let name = |tag: &str| format!("{}/app:{tag}", front.host);
     let first = agent.build(&["--push", "--enable-cache", "--platform", BOTH, "-t", &name("1")]);
     assert_eq!(first.record["outcome"], "built", "{}", first.run.stderr);
@@ -46,7 +46,7 @@ fn an_image_for_several_platforms_is_found_and_tagged_as_one_index() {
     assert_eq!(architectures(&registry.manifest("app", "1")), ["amd64", "arm64"]);
 
     let engine = agent.context.engine.clone();
-    let other = agent.other(&engine, "b");
+    let other = agent.other_agent(&engine, "b");
     front.seen();
     let second = other.build(&["--push", "--platform", "linux/amd64,linux/arm64", "-t", &name("2")]);
     assert!(second.is_hit_in_registry(), "{}", second.run.stderr);
@@ -57,7 +57,8 @@ fn an_image_for_several_platforms_is_found_and_tagged_as_one_index() {
     assert_eq!(registry.manifest("app", "2"), registry.manifest("app", "1"));
 
     // The image for one of the platforms is a different image.
-    let alone = agent.other(&engine, "c").build(&["--push", "--platform", "linux/arm64", "-t", &name("3")]);
+    let alone =
+        agent.other_agent(&engine, "c").build(&["--push", "--platform", "linux/arm64", "-t", &name("3")]);
     assert_eq!(alone.record["outcome"], "built", "{}", alone.run.stderr);
     // A file for only one platform changes the key of the whole image.
     agent.context.write("app-arm64", "2");
@@ -73,7 +74,7 @@ fn an_image_for_several_platforms_is_rebuilt_with_load() {
     let name = format!("{}/app:1", registry.host);
     agent.build(&["--push", "--platform", BOTH, "-t", &name]);
     let engine = agent.context.engine.clone();
-    let built = agent.other(&engine, "b").build(&["--push", "--load", "--platform", BOTH, "-t", &name]);
+    let built = agent.other_agent(&engine, "b").build(&["--push", "--load", "--platform", BOTH, "-t", &name]);
     assert_eq!(built.record["outcome"], "built", "{}", built.run.stderr);
     assert_eq!(built.tier("registry").1, "an engine cannot pull an image for several platforms");
     assert_eq!(architectures(&registry.manifest("app", "1")), ["amd64", "arm64"]);

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use super::front::{Fault, Front, Seen};
-use super::{Agent, Built};
+use super::front::{Fault, RecordedCall, RegistryProxy};
+use super::{Agent, BuildResult};
 use crate::engines::{Engine, every_engine};
 use crate::image::Entry;
 use crate::registries::Registry;
@@ -27,14 +27,14 @@ fn dockerfile(mark: &str) -> String {
 /// A registry, and a project whose agents push to it.
 struct Project {
     registry: Registry,
-    front: Front,
+    front: RegistryProxy,
     first: Agent,
 }
 
 impl Project {
     fn new(engine: &Engine) -> Self {
         let registry = Registry::open();
-        let front = Front::before(&registry.host);
+        let front = RegistryProxy::before(&registry.host);
         let context = TestContext::new(engine);
         let mark = context.tag("mark");
         context
@@ -54,14 +54,14 @@ impl Project {
     }
 
     fn agent(&self, engine: &Engine, name: &str) -> Agent {
-        self.first.other(engine, name)
+        self.first.other_agent(engine, name)
     }
 
     fn name(&self, tag: &str) -> String {
         format!("{}/app:{tag}", self.front.host)
     }
 
-    fn push(&self, agent: &Agent, arguments: &[&str]) -> Built {
+    fn push(&self, agent: &Agent, arguments: &[&str]) -> BuildResult {
         // Without the graft tier: a graft leaves no steps that could continue from a prefix.
         let tiers = ["--tiers", "engine,registry,prefix,layers,mounts"];
         agent.build(&[&["--push", "-t", &self.name(&agent.name)], &tiers[..], arguments].concat())
@@ -88,7 +88,7 @@ impl Project {
     }
 }
 
-impl Built {
+impl BuildResult {
     #[track_caller]
     fn assert_continues(&self) {
         let (outcome, reason) = self.tier("prefix");
@@ -97,12 +97,12 @@ impl Built {
 }
 
 /// Returns the number of calls that look for prefixes.
-fn lookups(calls: &[Seen]) -> usize {
+fn lookups(calls: &[RecordedCall]) -> usize {
     calls.iter().filter(|call| call.path.contains("/manifests/larder-prefix-")).count()
 }
 
 /// Returns the number of uploads of each blob.
-fn uploads(calls: &[Seen]) -> BTreeMap<String, usize> {
+fn uploads(calls: &[RecordedCall]) -> BTreeMap<String, usize> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for call in calls.iter().filter(|call| matches!(call.method.as_str(), "PUT" | "POST")) {
         let digest = call.path.split(['?', '&']).find_map(|part| part.strip_prefix("digest="));
@@ -137,7 +137,8 @@ fn an_engine_without_the_layers_continues_from_the_prefix_of_a_different_engine(
             let all = to.entries(image, "/").into_iter();
             // The results of the RUN steps differ in every run. They are compared above.
             let is_fixed = |rest: &str| !rest.starts_with("/one ") && !rest.starts_with("/two ");
-            let content = |entry: Entry| (is_fixed(&entry.rest).then_some(entry.content), entry.rest);
+            let content =
+                |entry: Entry| (is_fixed(&entry.attributes).then_some(entry.content), entry.attributes);
             all.map(content).collect::<Vec<_>>()
         };
         assert!(entries(&name) == entries(&tag), "{pair}: the files differ");

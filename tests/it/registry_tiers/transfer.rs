@@ -4,8 +4,8 @@ use std::io::Read;
 
 use serde_json::Value;
 
-use super::front::{Fault, Front, Seen};
-use super::{Agent, Built, tags};
+use super::front::{Fault, RecordedCall, RegistryProxy};
+use super::{Agent, BuildResult, tags};
 use crate::engines::any_engine;
 use crate::registries::Registry;
 
@@ -17,32 +17,32 @@ const SLACK: usize = 64 << 10;
 /// Two registries with a front each. The first has an image, which `other` pushes to both.
 struct Pair {
     registries: [Registry; 2],
-    fronts: [Front; 2],
+    fronts: [RegistryProxy; 2],
     other: Agent,
 }
 
 impl Pair {
     fn new() -> Self {
         let registries = [Registry::open(), Registry::open()];
-        let fronts = [&registries[0], &registries[1]].map(|registry| Front::before(&registry.host));
+        let fronts = [&registries[0], &registries[1]].map(|registry| RegistryProxy::before(&registry.host));
         let agent = Agent::new(&any_engine());
         let mut noise = vec![0; LARGE];
         std::fs::File::open("/dev/urandom").unwrap().read_exact(&mut noise).unwrap();
         agent.context.write("app.py", noise);
         agent.build(&["--push", "-t", &format!("{}/app:1", fronts[0].host)]);
         fronts[0].seen();
-        let other = agent.other(&any_engine(), "b");
+        let other = agent.other_agent(&any_engine(), "b");
         Self { registries, fronts, other }
     }
 
-    fn push(&self) -> Built {
+    fn push(&self) -> BuildResult {
         let [first, second] = [0, 1].map(|index| format!("{}/app:2", self.fronts[index].host));
         self.other.build(&["--push", "-t", &first, "-t", &second])
     }
 
     /// Returns the number of calls of `method` to the registry at `index`, and the bytes of requests and of answers.
     fn moved(&self, index: usize, method: &str) -> [usize; 3] {
-        let calls: Vec<Seen> =
+        let calls: Vec<RecordedCall> =
             self.fronts[index].seen().into_iter().filter(|call| call.method == method).collect();
         [calls.len(), calls.iter().map(|call| call.sent).sum(), calls.iter().map(|call| call.answered).sum()]
     }
@@ -55,7 +55,7 @@ impl Pair {
         format!("/v2/app/blobs/{}", largest["digest"].as_str().unwrap()).leak()
     }
 
-    fn assert_copied(&self, built: &Built) {
+    fn assert_copied(&self, built: &BuildResult) {
         assert!(built.is_hit_in_registry(), "{}", built.run.stderr);
         assert_eq!(built.tier("registry").1, "copied from one registry to another");
         let [first, second] = &self.registries;

@@ -7,6 +7,6 @@
 //! of its steps is left out.
 
 mod builds;
-mod ends;
-mod places;
+mod failures;
 mod record;
+mod unavailable_caches;

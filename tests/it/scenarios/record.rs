@@ -11,9 +11,9 @@ use serde_json::Value;
 use crate::engines::{Engine, every_engine};
 use crate::object_servers::{ObjectServer, PASSWORD, USER};
 use crate::registries::Registry;
-use crate::registry_tiers::front::{Front, Seen};
+use crate::registry_tiers::front::{RecordedCall, RegistryProxy};
 use crate::running::Running;
-use crate::support::{BUSYBOX, Run, TestContext, finish, json};
+use crate::support::{BUSYBOX, Run, TestContext, json, run_to_end};
 
 /// Regular expressions and their replacements, which are applied in this order.
 const FILTERS: [(&str, &str); 21] = [
@@ -43,8 +43,8 @@ const FILTERS: [(&str, &str); 21] = [
 /// An agent with everything that a scenario can use, and its recording so far.
 pub(super) struct Scenario {
     pub(super) context: TestContext,
-    registry: Option<(Registry, Front)>,
-    store: Option<(ObjectServer, Front)>,
+    registry: Option<(Registry, RegistryProxy)>,
+    store: Option<(ObjectServer, RegistryProxy)>,
     /// The name of the agent, which selects its cache directory.
     agent: &'static str,
     text: String,
@@ -78,7 +78,7 @@ impl Scenario {
     /// Starts a registry for this scenario.
     pub(super) fn with_registry(mut self) -> Self {
         let registry = Registry::open();
-        let front = Front::before(&registry.host);
+        let front = RegistryProxy::before(&registry.host);
         self.registry = Some((registry, front));
         self
     }
@@ -86,7 +86,7 @@ impl Scenario {
     /// Starts an S3 server as the remote store of the builds.
     pub(super) fn with_store(mut self) -> Self {
         let server = ObjectServer::s3s_fs();
-        let front = Front::before(&format!("127.0.0.1:{}", server.port));
+        let front = RegistryProxy::before(&format!("127.0.0.1:{}", server.port));
         self.store = Some((server, front));
         self
     }
@@ -98,12 +98,12 @@ impl Scenario {
     }
 
     /// Returns the front of the registry.
-    pub(super) fn front(&self) -> &Front {
+    pub(super) fn front(&self) -> &RegistryProxy {
         &self.registry.as_ref().unwrap().1
     }
 
     /// Returns the front of the store.
-    pub(super) fn store_front(&self) -> &Front {
+    pub(super) fn store_front(&self) -> &RegistryProxy {
         &self.store.as_ref().unwrap().1
     }
 
@@ -138,7 +138,7 @@ impl Scenario {
 
     /// Runs larder to its end and records the result.
     pub(super) fn larder(&mut self, arguments: &[&str]) -> &mut Self {
-        let run = finish(&mut self.command(arguments), None);
+        let run = run_to_end(&mut self.command(arguments), None);
         self.record(arguments, &run)
     }
 
@@ -161,7 +161,7 @@ impl Scenario {
         writeln!(text, "$ larder {}", shown.join(" ")).unwrap();
         writeln!(text, "exit code {}", run.code).unwrap();
         for (name, output) in [("stdout", &run.stdout), ("stderr", &run.stderr)] {
-            let mut lines: Vec<&str> = output.lines().filter(|line| !is_of_engine(line)).collect();
+            let mut lines: Vec<&str> = output.lines().filter(|line| !is_engine_output(line)).collect();
             if arguments.contains(&"--host") {
                 // The engines run in parallel.
                 lines.sort_unstable();
@@ -195,13 +195,13 @@ impl Scenario {
             let Some(front) = front else { continue };
             writeln!(text, "--- {name}\n{}", calls(&front.seen())).unwrap();
         }
-        self.text.push_str(&self.without_names(&text));
+        self.text.push_str(&self.replace_names(&text));
         self.text.push('\n');
         self
     }
 
     /// Replaces the names and addresses of this scenario by placeholders.
-    fn without_names(&self, text: &str) -> String {
+    fn replace_names(&self, text: &str) -> String {
         let mut text = text.to_owned();
         if let Some((_, front)) = &self.registry {
             text = text.replace(&front.host, "REGISTRY");
@@ -230,7 +230,7 @@ impl Scenario {
 }
 
 /// Returns `true` for a line of the engine's own progress output, and for an empty line.
-fn is_of_engine(line: &str) -> bool {
+fn is_engine_output(line: &str) -> bool {
     let is_step =
         line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_digit()));
     let is_event =
@@ -258,8 +258,8 @@ fn fields(record: &Value) -> String {
 }
 
 /// Returns each kind of call once, because the number of repetitions varies.
-fn calls(seen: &[Seen]) -> String {
-    let shape = |call: &Seen| {
+fn calls(seen: &[RecordedCall]) -> String {
+    let shape = |call: &RecordedCall| {
         let (path, query) = call.path.split_once('?').unwrap_or((&call.path, ""));
         // An upload has a random id, and may be a mount of a blob from a different repository. Objects of the store are
         // in directories that are named after the first digits of their digests.

@@ -2,7 +2,7 @@
 
 use crate::engines::{any_engine, special};
 use crate::proxy::Proxy;
-use crate::support::{BUSYBOX, Run, TestContext, finish};
+use crate::support::{BUSYBOX, Run, TestContext, run_to_end};
 
 fn project(context: &TestContext) {
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY file /\nRUN cat /file\n")).write("file", "x");
@@ -17,7 +17,7 @@ fn build(context: &TestContext, flags: &[&str], variables: &[(&str, &str)]) -> R
             value => command.env(name, value),
         };
     }
-    finish(&mut command, None)
+    run_to_end(&mut command, None)
 }
 
 const UNUSED_ADDRESS: &str = "tcp://127.0.0.1:1";

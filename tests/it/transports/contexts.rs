@@ -4,7 +4,7 @@ use larder::digest::Digest;
 use serde_json::json;
 
 use crate::engines::{any_engine, special};
-use crate::support::{BUSYBOX, Run, TestContext, finish};
+use crate::support::{BUSYBOX, Run, TestContext, run_to_end};
 
 /// Creates a project with an engine that is reachable only through Docker contexts.
 fn project() -> TestContext {
@@ -26,7 +26,7 @@ fn write_context(context: &TestContext, name: &str, host: &str) {
 fn build(context: &TestContext, flags: &[&str], variables: &[(&str, &str)]) -> Run {
     let mut command = context.command(&[&["build", "-q"], flags, &["."]].concat());
     command.env_remove("DOCKER_HOST").envs(variables.iter().copied());
-    finish(&mut command, None)
+    run_to_end(&mut command, None)
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_context_uses_its_own_certificates() {
     for variable in ["DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"] {
         command.env_remove(variable);
     }
-    finish(&mut command, None).success();
+    run_to_end(&mut command, None).success();
 }
 
 #[test]

@@ -11,10 +11,10 @@ use serde_json::Value;
 use crate::direct_server::{DirectServer, Product};
 use crate::engines::{Engine, any_engine, engines, upgraded_engines};
 use crate::proxy::Proxy;
-use crate::support::{BUSYBOX, TestContext, finish};
+use crate::support::{BUSYBOX, TestContext, run_to_end};
 
 /// An endpoint with the direct transport.
-struct Direct {
+struct DirectEndpoint {
     /// The engine with the address that larder gets.
     engine: Engine,
     /// The server of the test; `None` for a given endpoint.
@@ -24,16 +24,16 @@ struct Direct {
 }
 
 /// Returns all endpoints of this product, simulated and real ones.
-fn endpoints(product: Product) -> Vec<Direct> {
+fn endpoints(product: Product) -> Vec<DirectEndpoint> {
     let served = engines().into_iter().map(|behind| {
         let server = DirectServer::start(product, &behind.host);
         let engine = behind.at(&format!("{product:?} before {}", behind.name), server.host());
-        Direct { engine, server: Some(server), peer: behind }
+        DirectEndpoint { engine, server: Some(server), peer: behind }
     });
     let given = std::env::var("LARDER_TEST_BUILDKIT").ok().filter(|host| !host.is_empty());
     let given = given.filter(|host| product_at(host) == product).map(|host| {
         let engine = any_engine().at("LARDER_TEST_BUILDKIT", &host);
-        Direct { engine: engine.clone(), server: None, peer: engine }
+        DirectEndpoint { engine: engine.clone(), server: None, peer: engine }
     });
     served.chain(given).collect()
 }
@@ -55,7 +55,7 @@ fn product_at(host: &str) -> Product {
     if is_docker { Product::Docker } else { Product::Buildkitd }
 }
 
-impl Direct {
+impl DirectEndpoint {
     /// Creates a project whose context contains a root file system, because the endpoint may have no base image.
     fn project(&self, dockerfile: &str) -> TestContext {
         let base = TestContext::new(&any_engine());
@@ -80,7 +80,7 @@ impl Direct {
 
     fn assert_direct(&self) {
         if let Some(server) = &self.server {
-            let seen = server.seen();
+            let seen = server.requests();
             for method in ["Solve", "Status", "Session"] {
                 let path = format!("/moby.buildkit.v1.Control/{method}");
                 assert!(seen.contains(&path), "{path} on {}: {seen:?}", self.engine.name);
@@ -160,7 +160,7 @@ fn a_local_output_is_received_over_the_direct_transport() {
 #[test]
 fn a_named_context_is_sent_over_the_direct_transport() {
     let all = [Product::Docker, Product::Buildkitd].into_iter().flat_map(endpoints);
-    for direct in all.filter(Direct::reads_named_contexts) {
+    for direct in all.filter(DirectEndpoint::reads_named_contexts) {
         let context = direct.project("FROM scratch\nCOPY --from=extra file /\n");
         std::fs::create_dir(context.path("extra")).unwrap();
         std::fs::write(context.path("extra/file"), "from elsewhere").unwrap();
@@ -184,7 +184,7 @@ fn a_build_with_buildkitd_warns_that_no_image_is_stored() {
         let name = context.tag("nowhere");
         context.larder(&["build", "--load", "-t", &name, "."]).failure(2, "stores no images").hint("--push");
         if let Some(server) = &direct.server {
-            assert!(server.seen().contains(&"HTTP/1".to_owned()), "the first request was in HTTP/1");
+            assert!(server.requests().contains(&"HTTP/1".to_owned()), "the first request was in HTTP/1");
         }
     }
 }
@@ -195,7 +195,7 @@ fn an_engine_without_the_direct_transport_gets_only_upgraded_connections() {
         let proxy = Proxy::unix(&engine.host);
         let context = TestContext::new(&engine);
         context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));
-        finish(context.command(&["build", "."]).env("DOCKER_HOST", proxy.host()), None).success();
+        run_to_end(context.command(&["build", "."]).env("DOCKER_HOST", proxy.host()), None).success();
         let seen = proxy.seen();
         for first in ["GET /_ping HTTP/1.1", "POST /grpc HTTP/1.1", "POST /session HTTP/1.1"] {
             assert!(seen.iter().any(|line| line == first), "{first} on {}: {seen:?}", engine.name);
@@ -217,7 +217,7 @@ fn the_platform_is_that_of_the_builder_even_behind_a_local_socket() {
             .write("on-s390x", "");
         let key = context.larder(&["key", "--explain", "."]).success().stdout;
         assert!(key.contains("  on-s390x\n") && !key.contains("  on-a"), "{product:?}:\n{key}");
-        let queries = server.seen().into_iter().filter(|path| path.ends_with("ListWorkers")).count();
+        let queries = server.requests().into_iter().filter(|path| path.ends_with("ListWorkers")).count();
         // For a buildkitd, the same query is also used to detect the product.
         assert_eq!(queries, if product == Product::Docker { 1 } else { 2 }, "{product:?}");
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::engines::engines;
+use crate::polling::await_true;
 use crate::support::{BUSYBOX, TestContext};
-use crate::waiting::await_true;
 
 fn dockerfile() -> String {
     format!("FROM {BUSYBOX}\nCOPY file /\nRUN grep -q remote /file\n")

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use crate::engines::engines;
-use crate::support::{BUSYBOX, Run, TestContext, finish};
+use crate::support::{BUSYBOX, Run, TestContext, run_to_end};
 
 /// Puts a script named `ssh` first in `PATH` and builds over it.
 fn build_over(context: &TestContext, script: &str, host: &str) -> Run {
@@ -17,7 +17,7 @@ fn build_over(context: &TestContext, script: &str, host: &str) -> Run {
         .write("Dockerfile", format!("FROM {BUSYBOX}\nCOPY file /\nRUN cat /file\n"))
         .write("file", context.tag("by-ssh"));
     let mut command = context.command(&["build", "--progress", "plain", "."]);
-    finish(command.env("PATH", path).env("DOCKER_HOST", host), None)
+    run_to_end(command.env("PATH", path).env("DOCKER_HOST", host), None)
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_missing_ssh_client_is_an_error_with_a_hint() {
     let context = TestContext::new(&engines().swap_remove(0));
     context.write("Dockerfile", "FROM scratch\n");
     let mut command = context.command(&["build", "."]);
-    finish(command.env("PATH", context.project()).env("DOCKER_HOST", "ssh://build.example"), None)
+    run_to_end(command.env("PATH", context.project()).env("DOCKER_HOST", "ssh://build.example"), None)
         .failure(2, "cannot run ssh to reach ssh://build.example")
         .hint("install an ssh client");
 }

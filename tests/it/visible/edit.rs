@@ -32,7 +32,7 @@ pub(super) enum Edit {
 }
 
 /// Creates an entry for each line: `file`, `file = content`, `directory/`, or `link -> target`.
-pub(super) fn plant(root: &Path, lines: &str) {
+pub(super) fn create_entries(root: &Path, lines: &str) {
     for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (name, target) = match line.split_once(" -> ") {
             Some((name, target)) => (name, Some(target)),
@@ -87,10 +87,10 @@ impl Edit {
             }
             Remove(name) => remove(&at(name)).unwrap(),
             Move(from, to) => fs::rename(at(from), at(to)).unwrap(),
-            Plant(lines) => plant(&project.join(directory), lines),
+            Plant(lines) => create_entries(&project.join(directory), lines),
             Replace(name, lines) => {
                 remove(&at(name)).unwrap();
-                plant(&project.join(directory), lines);
+                create_entries(&project.join(directory), lines);
             }
             Alias(first, second) => {
                 fs::remove_file(at(second)).unwrap();

@@ -15,14 +15,15 @@ fn trace(scripts: impl IntoIterator<Item = Script>) -> Trace {
 }
 
 /// Returns the lines with their tones, each between bars that mark the edges.
-fn drawn(lines: &[Line], cols: usize) -> String {
-    let draw =
-        |line: &Line| format!("|{}{}| {:?}\n", line.text, " ".repeat(cols - columns(&line.text)), line.tone);
+fn drawn(lines: &[TableLine], cols: usize) -> String {
+    let draw = |line: &TableLine| {
+        format!("|{}{}| {:?}\n", line.text, " ".repeat(cols - columns(&line.text)), line.tone)
+    };
     lines.iter().map(draw).collect()
 }
 
 fn drawn_frame(trace: &Trace, now: i64, cols: usize, rows: usize) -> String {
-    let lines = frame(trace, at(now), Size { cols, rows });
+    let lines = frame(trace, at(now), TerminalSize { cols, rows });
     assert!(lines.len() < rows.max(1));
     drawn(&lines, cols)
 }
@@ -129,7 +130,7 @@ fn anything() -> impl Strategy<Value = Trace> {
 proptest! {
     #[test]
     fn a_frame_never_exceeds_the_terminal(trace in anything(), cols in 0usize..120, rows in 0usize..40) {
-        let lines = frame(&trace, at(5_000), Size { cols, rows });
+        let lines = frame(&trace, at(5_000), TerminalSize { cols, rows });
         prop_assert!(lines.len() <= rows);
         for line in lines.iter().chain(&summary(&trace, at(5_000), cols)) {
             prop_assert!(line.text.width() <= cols, "{line:?}");

@@ -2,15 +2,15 @@
 
 use proptest::prelude::*;
 
-use super::super::captured::Captured;
-use super::super::{Display, Mode, Options, Size};
+use super::super::captured::CapturedOutput;
+use super::super::{DisplayMode, DisplayOptions, ProgressDisplay, TerminalSize};
 use crate::buildkit::trace::testing::{Script, at};
 
 /// Passes messages to a display at the given times in milliseconds; `None` is a tick.
 fn rendered(events: impl IntoIterator<Item = (i64, Option<Script>)>) -> String {
-    let captured = Captured::default();
-    let options = Options::fixed(false, Size { cols: 80, rows: 24 });
-    let mut display = Display::new(Mode::Plain, options, captured.boxed());
+    let captured = CapturedOutput::default();
+    let options = DisplayOptions::fixed(false, TerminalSize { cols: 80, rows: 24 });
+    let mut display = ProgressDisplay::new(DisplayMode::Plain, options, captured.boxed());
     let mut last = 0;
     for (millis, script) in events {
         last = millis;

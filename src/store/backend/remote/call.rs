@@ -11,68 +11,68 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Instant, timeout_at};
 
-use super::fault::Fault;
+use super::fault::RemoteFault;
 
 tokio::task_local! {
-    static CURRENT: Arc<Call>;
+    static CURRENT: Arc<RemoteOperation>;
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Allowance {
+pub(super) struct OperationLimits {
     /// The maximum duration of the whole operation.
-    pub(super) whole: Duration,
+    pub(super) total: Duration,
     /// The maximum time without a response, for each request.
-    pub(super) silence: Duration,
+    pub(super) response: Duration,
     /// The maximum size of an object that is read, in bytes.
     pub(super) limit: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct RemoteOperation {
     pub(super) until: Instant,
-    pub(super) allowance: Allowance,
-    noted: Mutex<Noted>,
+    pub(super) allowance: OperationLimits,
+    recorded: Mutex<RecordedOutcome>,
 }
 
 #[derive(Debug, Default)]
-struct Noted {
-    service: Option<Fault>,
+struct RecordedOutcome {
+    service: Option<RemoteFault>,
     credentials: Option<String>,
 }
 
-impl Call {
+impl RemoteOperation {
     /// Returns the operation of this task, or a new one with the allowance `otherwise`.
-    pub(super) fn current(otherwise: Allowance) -> Arc<Self> {
+    pub(super) fn current(otherwise: OperationLimits) -> Arc<Self> {
         CURRENT.try_with(Arc::clone).unwrap_or_else(|_| Arc::new(Self::new(otherwise)))
     }
 
-    fn new(allowance: Allowance) -> Self {
-        Self { until: Instant::now() + allowance.whole, allowance, noted: Mutex::default() }
+    fn new(allowance: OperationLimits) -> Self {
+        Self { until: Instant::now() + allowance.total, allowance, recorded: Mutex::default() }
     }
 
     /// Records the outcome of a request to the service. An operation with concurrent requests ends at the first
     /// failure, before a different request can replace that outcome.
-    pub(super) fn note(&self, fault: Option<Fault>) {
-        self.noted().service = fault;
+    pub(super) fn record(&self, fault: Option<RemoteFault>) {
+        self.recorded().service = fault;
     }
 
     /// Records the outcome of a request for credentials to `host`.
-    pub(super) fn note_credentials(&self, host: &str, fault: Option<&Fault>) {
-        self.noted().credentials = fault.map(|fault| format!("{host}: {fault}"));
+    pub(super) fn record_credentials(&self, host: &str, fault: Option<&RemoteFault>) {
+        self.recorded().credentials = fault.map(|fault| format!("{host}: {fault}"));
     }
 
-    fn noted(&self) -> std::sync::MutexGuard<'_, Noted> {
-        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    fn recorded(&self) -> std::sync::MutexGuard<'_, RecordedOutcome> {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Converts an error of OpenDAL to the fault that was recorded for this operation, if any.
-    fn fault(&self, error: &opendal::Error) -> Fault {
-        let mut noted = self.noted();
+    fn fault(&self, error: &opendal::Error) -> RemoteFault {
+        let mut noted = self.recorded();
         // The messages of OpenDAL's `new_request_sign_error` and `new_request_credential_error`.
         if matches!(error.message(), "signing http request" | "loading credential to sign http request") {
-            return Fault::NoCredentials(noted.credentials.take());
+            return RemoteFault::NoCredentials(noted.credentials.take());
         }
-        noted.service.take().unwrap_or_else(|| Fault::of_answer(error))
+        noted.service.take().unwrap_or_else(|| RemoteFault::from_opendal(error))
     }
 }
 
@@ -82,10 +82,10 @@ pub(super) fn has_time(pause: Duration) -> bool {
 }
 
 /// Runs the cleanup after a failure. Its outcome is not recorded for the operation.
-pub(super) async fn unnoted<T>(cleaning: impl Future<Output = T>) -> T {
+pub(super) async fn without_recording<T>(cleaning: impl Future<Output = T>) -> T {
     match CURRENT.try_with(|call| (call.until, call.allowance)) {
         Ok((until, allowance)) => {
-            let call = Call { until, allowance, noted: Mutex::default() };
+            let call = RemoteOperation { until, allowance, recorded: Mutex::default() };
             CURRENT.scope(Arc::new(call), cleaning).await
         }
         Err(_) => cleaning.await,
@@ -95,11 +95,11 @@ pub(super) async fn unnoted<T>(cleaning: impl Future<Output = T>) -> T {
 /// Runs an operation to its end on the runtime; returns `None` if the object does not exist. Fails if the operation
 /// fails or exceeds its allowance, or if the runtime cannot be started.
 pub(super) fn run<T: Send + 'static>(
-    allowance: Allowance,
+    allowance: OperationLimits,
     operation: impl Future<Output = opendal::Result<T>> + Send + 'static,
-) -> Result<Option<T>, Fault> {
-    let runtime = runtime().map_err(|_| Fault::other("cannot start a thread"))?;
-    let call = Arc::new(Call::new(allowance));
+) -> Result<Option<T>, RemoteFault> {
+    let runtime = runtime().map_err(|_| RemoteFault::other("cannot start a thread"))?;
+    let call = Arc::new(RemoteOperation::new(allowance));
     let (sender, receiver) = mpsc::sync_channel(1);
     let current = Arc::clone(&call);
     runtime.spawn(async move {
@@ -111,8 +111,8 @@ pub(super) fn run<T: Send + 'static>(
         Ok(Ok(Ok(value))) => Ok(Some(value)),
         Ok(Ok(Err(error))) if error.kind() == opendal::ErrorKind::NotFound => Ok(None),
         Ok(Ok(Err(error))) => Err(call.fault(&error)),
-        Ok(Err(_)) => Err(Fault::Silent(allowance.whole)),
-        Err(_) => Err(Fault::other("larder's code for this operation panicked")),
+        Ok(Err(_)) => Err(RemoteFault::TimedOut(allowance.total)),
+        Err(_) => Err(RemoteFault::other("larder's code for this operation panicked")),
     }
 }
 

@@ -11,38 +11,38 @@ use http::{HeaderMap, StatusCode};
 use opendal::ErrorKind;
 
 use crate::http_retry::is_temporary;
-use crate::store::backend::Reason;
+use crate::store::backend::FaultReason;
 
 /// The maximum length of texts from other sources, in characters.
-const LONGEST: usize = 200;
+const MAX_TEXT_LENGTH: usize = 200;
 
 /// A hint about the permission that a request needs, attached to the request as an extension.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Needs(pub(super) &'static str);
+pub(super) struct PermissionHint(pub(super) &'static str);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum RemoteFault {
     /// The service responded with an error status.
     #[error("it answered {status}{}{}", in_brackets(said(code.as_deref(), message.as_deref()).as_deref()), after_semicolon(*needs))]
-    Answered {
+    ErrorStatus {
         status: StatusCode,
         /// The error code of the service, such as `NoSuchBucket`.
         code: Option<String>,
         message: Option<String>,
         /// The missing permission, if it is known.
-        needs: Option<Needs>,
+        needs: Option<PermissionHint>,
     },
     /// The service limits the request rate and responds with 403, as GitHub does.
     #[error("it limits the request rate, and answered {}", StatusCode::FORBIDDEN)]
-    Limited,
+    RateLimited,
     /// There was no complete response within this time.
     #[error("it did not answer within {} s", .0.as_secs_f32())]
-    Silent(Duration),
+    TimedOut(Duration),
     #[error("no connection could be made: {0}")]
-    Unconnected(String),
+    ConnectFailed(String),
     /// A connection was closed early.
     #[error("the connection broke: {0}")]
-    Broken(String),
+    ConnectionBroken(String),
     #[error("it is larger than {0} bytes")]
     TooLarge(u64),
     #[error("there are no usable credentials for it{}", in_brackets(.0.as_deref()))]
@@ -50,7 +50,7 @@ pub(super) enum Fault {
     #[error("{text}")]
     Other {
         /// The reason under which it is counted.
-        reason: Reason,
+        reason: FaultReason,
         text: String,
     },
 }
@@ -65,63 +65,69 @@ fn said(code: Option<&str>, message: Option<&str>) -> Option<String> {
     (!said.is_empty()).then(|| said.join(": "))
 }
 
-fn after_semicolon(needs: Option<Needs>) -> String {
-    needs.map(|Needs(what)| format!("; {what}")).unwrap_or_default()
+fn after_semicolon(needs: Option<PermissionHint>) -> String {
+    needs.map(|PermissionHint(what)| format!("; {what}")).unwrap_or_default()
 }
 
-impl Fault {
+impl RemoteFault {
     /// Converts an error of the HTTP client after a request that took `waited`.
-    pub(super) fn of_client(error: &reqwest::Error, waited: Duration) -> Self {
+    pub(super) fn from_client(error: &reqwest::Error, waited: Duration) -> Self {
         if error.is_timeout() {
-            Self::Silent(waited)
+            Self::TimedOut(waited)
         } else if error.is_connect() {
-            Self::Unconnected(cause(error))
+            Self::ConnectFailed(innermost_cause(error))
         } else {
-            Self::Broken(cause(error))
+            Self::ConnectionBroken(innermost_cause(error))
         }
     }
 
     /// Converts an error of OpenDAL for which no outcome of a request is recorded.
-    pub(super) fn of_answer(error: &opendal::Error) -> Self {
+    pub(super) fn from_opendal(error: &opendal::Error) -> Self {
         let reason = match error.kind() {
-            ErrorKind::PermissionDenied => Reason::Denied,
-            ErrorKind::RateLimited => Reason::Unreachable,
-            _ => Reason::Other,
+            ErrorKind::PermissionDenied => FaultReason::Denied,
+            ErrorKind::RateLimited => FaultReason::Unreachable,
+            _ => FaultReason::Other,
         };
         let message = error.message();
-        let said = said(in_debug(message, "code").as_deref(), in_debug(message, "message").as_deref());
+        let said = said(debug_field(message, "code").as_deref(), debug_field(message, "message").as_deref());
         Self::Other { reason, text: said.unwrap_or_else(|| excerpt(&format!("{}: {message}", error.kind()))) }
     }
 
     pub(super) fn other(text: &str) -> Self {
-        Self::Other { reason: Reason::Other, text: text.to_owned() }
+        Self::Other { reason: FaultReason::Other, text: text.to_owned() }
     }
 
     pub(super) fn is_temporary(&self) -> bool {
         match self {
-            Self::Answered { status, .. } => is_temporary(*status),
-            Self::Limited | Self::Silent(_) | Self::Unconnected(_) | Self::Broken(_) => true,
+            Self::ErrorStatus { status, .. } => is_temporary(*status),
+            Self::RateLimited | Self::TimedOut(_) | Self::ConnectFailed(_) | Self::ConnectionBroken(_) => {
+                true
+            }
             Self::TooLarge(_) | Self::NoCredentials(_) | Self::Other { .. } => false,
         }
     }
 
     /// Returns the reason under which the fault is counted.
-    pub(super) fn reason(&self) -> Reason {
+    pub(super) fn reason(&self) -> FaultReason {
         match self {
-            Self::Answered { status, code, .. } => match (status.as_u16(), code.as_deref()) {
+            Self::ErrorStatus { status, code, .. } => match (status.as_u16(), code.as_deref()) {
                 (401 | 403 | 407, _)
-                | (400, Some("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired")) => Reason::Denied,
-                (404, _) => Reason::Missing,
-                (408, _) => Reason::TimedOut,
-                (409, Some("already_exists")) => Reason::Busy,
-                (507, _) => Reason::Full,
-                (429 | 500.., _) => Reason::Unreachable,
-                _ => Reason::Other,
+                | (400, Some("ExpiredToken" | "InvalidToken" | "TokenRefreshRequired")) => {
+                    FaultReason::Denied
+                }
+                (404, _) => FaultReason::Missing,
+                (408, _) => FaultReason::TimedOut,
+                (409, Some("already_exists")) => FaultReason::Busy,
+                (507, _) => FaultReason::Full,
+                (429 | 500.., _) => FaultReason::Unreachable,
+                _ => FaultReason::Other,
             },
-            Self::Silent(_) => Reason::TimedOut,
-            Self::Limited | Self::Unconnected(_) | Self::Broken(_) => Reason::Unreachable,
-            Self::TooLarge(_) => Reason::Damaged,
-            Self::NoCredentials(_) => Reason::Denied,
+            Self::TimedOut(_) => FaultReason::TimedOut,
+            Self::RateLimited | Self::ConnectFailed(_) | Self::ConnectionBroken(_) => {
+                FaultReason::Unreachable
+            }
+            Self::TooLarge(_) => FaultReason::Damaged,
+            Self::NoCredentials(_) => FaultReason::Denied,
             Self::Other { reason, .. } => *reason,
         }
     }
@@ -129,7 +135,7 @@ impl Fault {
 
 /// Returns the message of the innermost cause: that of the system, the resolver or TLS. The outer messages may contain
 /// an address.
-fn cause(error: &dyn Error) -> String {
+fn innermost_cause(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;
@@ -138,7 +144,7 @@ fn cause(error: &dyn Error) -> String {
 }
 
 fn excerpt(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(LONGEST).collect()
+    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT_LENGTH).collect()
 }
 
 /// Returns the error code of the service: Azure's header, `<Code>` in XML, the first `"reason"` in Google's JSON, or
@@ -188,7 +194,7 @@ pub(super) fn service_message(body: &[u8]) -> Option<String> {
 }
 
 /// Returns the value of a field in the `Debug` output of a struct, the form in which OpenDAL shows errors of S3.
-fn in_debug(text: &str, field: &str) -> Option<String> {
+fn debug_field(text: &str, field: &str) -> Option<String> {
     let (_, rest) = text.split_once(&format!(" {field}: \""))?;
     let (value, _) = rest.split_once('"')?;
     (!value.is_empty()).then(|| excerpt(value.trim_end_matches('.')))
@@ -198,8 +204,8 @@ fn in_debug(text: &str, field: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn answered(status: u16, code: Option<&str>) -> Fault {
-        Fault::Answered {
+    fn answered(status: u16, code: Option<&str>) -> RemoteFault {
+        RemoteFault::ErrorStatus {
             status: StatusCode::from_u16(status).unwrap(),
             code: code.map(str::to_owned),
             message: None,
@@ -210,18 +216,18 @@ mod tests {
     #[test]
     fn faults_are_classified_by_reason_and_by_whether_a_retry_helps() {
         for (status, code, reason, temporary) in [
-            (400, Some("ExpiredToken"), Reason::Denied, false),
-            (400, None, Reason::Other, false),
-            (401, None, Reason::Denied, false),
-            (403, Some("SlowDown"), Reason::Denied, false),
-            (404, Some("NoSuchBucket"), Reason::Missing, false),
-            (408, None, Reason::TimedOut, true),
-            (409, Some("already_exists"), Reason::Busy, false),
-            (429, None, Reason::Unreachable, true),
-            (500, None, Reason::Unreachable, true),
-            (501, None, Reason::Unreachable, false),
-            (503, Some("SlowDown"), Reason::Unreachable, true),
-            (507, None, Reason::Full, false),
+            (400, Some("ExpiredToken"), FaultReason::Denied, false),
+            (400, None, FaultReason::Other, false),
+            (401, None, FaultReason::Denied, false),
+            (403, Some("SlowDown"), FaultReason::Denied, false),
+            (404, Some("NoSuchBucket"), FaultReason::Missing, false),
+            (408, None, FaultReason::TimedOut, true),
+            (409, Some("already_exists"), FaultReason::Busy, false),
+            (429, None, FaultReason::Unreachable, true),
+            (500, None, FaultReason::Unreachable, true),
+            (501, None, FaultReason::Unreachable, false),
+            (503, Some("SlowDown"), FaultReason::Unreachable, true),
+            (507, None, FaultReason::Full, false),
         ] {
             let fault = answered(status, code);
             assert_eq!((fault.reason(), fault.is_temporary()), (reason, temporary), "{fault}");
@@ -248,7 +254,7 @@ mod tests {
         ] {
             assert_eq!(service_message(body.as_bytes()).as_deref(), message, "{body}");
         }
-        let fault = Fault::Answered {
+        let fault = RemoteFault::ErrorStatus {
             status: StatusCode::FORBIDDEN,
             code: Some("AccessDenied".to_owned()),
             message: Some("no".to_owned()),
@@ -259,7 +265,7 @@ mod tests {
             ErrorKind::PermissionDenied,
             r#"S3Error { code: "AccessDenied", message: "Access Denied.", resource: "", request_id: "1" }"#,
         );
-        assert_eq!(Fault::of_answer(&error).to_string(), "AccessDenied: Access Denied");
+        assert_eq!(RemoteFault::from_opendal(&error).to_string(), "AccessDenied: Access Denied");
     }
 
     #[test]

@@ -18,8 +18,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use opendal::ErrorKind;
 
-use super::objects::{Objects, random_id};
-use super::{Remote, RemoteSettings};
+use super::objects::{RemoteObjects, random_id};
+use super::{RemoteBackend, RemoteSettings};
 use crate::store::backend::{BackendError, Mark};
 
 /// How long a mark is valid after the last addition. Six hours, so that clocks that differ by minutes or by a wrong
@@ -27,15 +27,15 @@ use crate::store::backend::{BackendError, Mark};
 pub(crate) const MARK_LIFETIME: Duration = Duration::from_hours(6);
 
 /// The maximum size of a part in bytes.
-const LARGEST: u64 = 64 << 20;
+const MAX_PART_SIZE: u64 = 64 << 20;
 /// The time limit for removing a mark when it is dropped. Parts that remain expire.
 const DROP_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A mark: a directory with one object for each addition.
 pub(super) struct RemoteMark {
-    remote: Remote,
+    remote: RemoteBackend,
     path: String,
-    written: AtomicU64,
+    parts: AtomicU64,
 }
 
 impl fmt::Debug for RemoteMark {
@@ -45,21 +45,21 @@ impl fmt::Debug for RemoteMark {
 }
 
 impl RemoteMark {
-    pub(super) fn write(remote: &Remote, directory: &str, text: &str) -> Result<Self, BackendError> {
+    pub(super) fn write(remote: &RemoteBackend, directory: &str, text: &str) -> Result<Self, BackendError> {
         let path = format!("{directory}/{}", random_id());
         // If this fails, nothing is cleaned up, because that would take a second deadline.
         write_part(remote, &path, 0, text)?;
-        Ok(Self { remote: remote.clone(), path, written: AtomicU64::new(1) })
+        Ok(Self { remote: remote.clone(), path, parts: AtomicU64::new(1) })
     }
 }
 
 impl Mark for RemoteMark {
     fn add(&self, text: &str) -> Result<(), BackendError> {
-        write_part(&self.remote, &self.path, self.written.fetch_add(1, Ordering::Relaxed), text)
+        write_part(&self.remote, &self.path, self.parts.fetch_add(1, Ordering::Relaxed), text)
     }
 }
 
-fn write_part(remote: &Remote, mark: &str, number: u64, text: &str) -> Result<(), BackendError> {
+fn write_part(remote: &RemoteBackend, mark: &str, number: u64, text: &str) -> Result<(), BackendError> {
     let object = format!("{}\n{text}", Timestamp::now());
     remote.write_object(&format!("{mark}/{number:08}"), object.into_bytes())
 }
@@ -67,7 +67,7 @@ fn write_part(remote: &Remote, mark: &str, number: u64, text: &str) -> Result<()
 impl Drop for RemoteMark {
     fn drop(&mut self) {
         let objects = Arc::clone(&self.remote.objects);
-        let (path, written) = (self.path.clone(), *self.written.get_mut());
+        let (path, written) = (self.path.clone(), *self.parts.get_mut());
         let deadline = self.remote.settings.deadline.min(DROP_DEADLINE);
         let settings = RemoteSettings { deadline, ..self.remote.settings.clone() };
         // Parts that cannot be removed expire and are removed by a reader.
@@ -79,7 +79,7 @@ impl Drop for RemoteMark {
 
 /// Returns the texts of the marks that are alive at `now`, and removes dead marks.
 pub(super) async fn read_marks(
-    objects: &Objects,
+    objects: &RemoteObjects,
     directory: &str,
     now: Timestamp,
 ) -> opendal::Result<Vec<String>> {
@@ -115,8 +115,11 @@ fn is_alive(time: Timestamp, now: Timestamp) -> bool {
 }
 
 /// Reads a part and returns its time, if it is valid, and its text; returns `None` if the part does not exist.
-async fn read_part(objects: &Objects, path: &str) -> opendal::Result<Option<(Option<Timestamp>, String)>> {
-    let content = match objects.read(path, LARGEST).await {
+async fn read_part(
+    objects: &RemoteObjects,
+    path: &str,
+) -> opendal::Result<Option<(Option<Timestamp>, String)>> {
+    let content = match objects.read(path, MAX_PART_SIZE).await {
         Ok(content) => content,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),

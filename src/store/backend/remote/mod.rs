@@ -29,44 +29,44 @@ pub(crate) use self::open::{OpenRemoteError, OpenRemoteFault};
 pub use self::settings::RemoteSettings;
 pub use self::url::RemoteUrl;
 
-use self::call::Allowance;
-use self::fault::Fault;
-use self::objects::Objects;
-use super::{Backend, BackendError, Mark, Object};
+use self::call::OperationLimits;
+use self::fault::RemoteFault;
+use self::objects::RemoteObjects;
+use super::{Backend, BackendError, BackendObject, Mark};
 
 /// A backend that stores objects in a service supported by OpenDAL.
 #[derive(Clone)]
-pub(crate) struct Remote {
-    objects: Arc<Objects>,
+pub(crate) struct RemoteBackend {
+    objects: Arc<RemoteObjects>,
     place: String,
     settings: RemoteSettings,
 }
 
-impl fmt::Debug for Remote {
+impl fmt::Debug for RemoteBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Remote").field("place", &self.place).finish_non_exhaustive()
     }
 }
 
-impl Remote {
+impl RemoteBackend {
     /// Creates a backend over `operator`; `place` is its location for messages, without credentials.
     fn new(operator: Operator, place: String, settings: &RemoteSettings) -> Self {
-        let objects = Arc::new(Objects::new(operator, settings.parallelism));
+        let objects = Arc::new(RemoteObjects::new(operator, settings.parallelism));
         Self { objects, place, settings: settings.clone() }
     }
 
     /// Runs an operation; returns `None` if the object does not exist.
     fn call<T: Send + 'static>(
         &self,
-        allowance: Allowance,
+        allowance: OperationLimits,
         action: &'static str,
         path: &str,
         operation: impl Future<Output = opendal::Result<T>> + Send + 'static,
     ) -> Result<Option<T>, BackendError> {
-        call::run(allowance, operation).map_err(|fault| self.failed(action, path, fault))
+        call::run(allowance, operation).map_err(|fault| self.backend_error(action, path, fault))
     }
 
-    fn failed(&self, action: &'static str, path: &str, fault: Fault) -> BackendError {
+    fn backend_error(&self, action: &'static str, path: &str, fault: RemoteFault) -> BackendError {
         BackendError {
             action,
             path: path.to_owned(),
@@ -77,8 +77,8 @@ impl Remote {
     }
 
     /// Turns `None` into an error, for operations to which a missing object does not apply.
-    fn done<T>(&self, action: &'static str, path: &str, done: Option<T>) -> Result<T, BackendError> {
-        done.ok_or_else(|| self.failed(action, path, Fault::other("it does not exist")))
+    fn require<T>(&self, action: &'static str, path: &str, done: Option<T>) -> Result<T, BackendError> {
+        done.ok_or_else(|| self.backend_error(action, path, RemoteFault::other("it does not exist")))
     }
 
     fn write_object(&self, path: &str, content: Vec<u8>) -> Result<(), BackendError> {
@@ -86,11 +86,11 @@ impl Remote {
         let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
         let written =
             self.call(allowance, "write", path, async move { objects.write(&object, content).await })?;
-        self.done("write", path, written)
+        self.require("write", path, written)
     }
 }
 
-impl Backend for Remote {
+impl Backend for RemoteBackend {
     fn place(&self) -> String {
         self.place.clone()
     }
@@ -117,29 +117,29 @@ impl Backend for Remote {
     }
 
     /// Does nothing: services store an object before they respond to the write.
-    fn settle(&self, _: &str) -> Result<(), BackendError> {
+    fn sync(&self, _: &str) -> Result<(), BackendError> {
         Ok(())
     }
 
-    fn list(&self, prefix: &str) -> Result<Vec<Object>, BackendError> {
+    fn list(&self, prefix: &str) -> Result<Vec<BackendObject>, BackendError> {
         let (objects, directory) = (Arc::clone(&self.objects), prefix.to_owned());
         let allowance = self.settings.allowance_to_list();
         let listed = self.call(allowance, "list", prefix, async move { objects.list(&directory).await })?;
-        self.done("list", prefix, listed)
+        self.require("list", prefix, listed)
     }
 
     fn remove(&self, path: &str) -> Result<(), BackendError> {
         let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
         let removed = self
             .call(self.settings.allowance(0), "remove", path, async move { objects.remove(&object).await })?;
-        self.done("remove", path, removed)
+        self.require("remove", path, removed)
     }
 
     fn set_aside(&self, path: &str) -> Result<(), BackendError> {
-        let allowance = self.settings.allowance_to_read(objects::LARGEST_CARRIED);
+        let allowance = self.settings.allowance_to_read(objects::MAX_MOVE_SIZE);
         let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
         let moved = self.call(allowance, "remove", path, async move { objects.set_aside(&object).await })?;
-        self.done("remove", path, moved)
+        self.require("remove", path, moved)
     }
 
     fn mark(&self, directory: &str, text: &str) -> Result<Box<dyn Mark>, BackendError> {
@@ -151,15 +151,15 @@ impl Backend for Remote {
         let allowance = self.settings.allowance_to_list();
         let read = async move { mark::read_marks(&objects, &marks, Timestamp::now()).await };
         let texts = self.call(allowance, "read", directory, read)?;
-        self.done("read", directory, texts)
+        self.require("read", directory, texts)
     }
 
-    fn tidy(&self) -> Result<(), BackendError> {
+    fn remove_stale_temporaries(&self) -> Result<(), BackendError> {
         let objects = Arc::clone(&self.objects);
         let allowance = self.settings.allowance_to_list();
         let tidied =
             self.call(allowance, "remove", "tmp", async move { objects.tidy(Timestamp::now()).await })?;
-        self.done("remove", "tmp", tidied)
+        self.require("remove", "tmp", tidied)
     }
 }
 

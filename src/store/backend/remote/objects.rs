@@ -11,18 +11,18 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use opendal::{Buffer, Entry, EntryMode, ErrorKind, Operator};
 
-use super::call::unnoted;
-use crate::store::backend::Object;
+use super::call::without_recording;
+use crate::store::backend::BackendObject;
 
 const TEMPORARY: &str = "tmp";
 const DAMAGED: &str = "damaged";
 /// The maximum age of temporary objects that may still be in use.
-const WRITING_LIFETIME: Duration = Duration::from_hours(6);
+const TEMPORARY_LIFETIME: Duration = Duration::from_hours(6);
 /// The maximum size in bytes of a damaged object that is moved by download and upload if the service cannot copy.
-pub(super) const LARGEST_CARRIED: u64 = 64 << 20;
+pub(super) const MAX_MOVE_SIZE: u64 = 64 << 20;
 
 #[derive(Debug)]
-pub(super) struct Objects {
+pub(super) struct RemoteObjects {
     operator: Operator,
     has_directories: bool,
     pub(super) parallelism: usize,
@@ -35,11 +35,11 @@ pub(super) fn random_id() -> String {
 }
 
 /// Treats the error for a missing object as success.
-fn absent_is_done(done: opendal::Result<()>) -> opendal::Result<()> {
+fn ignore_missing(done: opendal::Result<()>) -> opendal::Result<()> {
     done.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
-impl Objects {
+impl RemoteObjects {
     pub(super) fn new(operator: Operator, parallelism: usize) -> Self {
         let has_directories = operator.info().scheme() == "webdav";
         Self { operator, has_directories, parallelism: parallelism.max(1) }
@@ -66,16 +66,16 @@ impl Objects {
         };
         if moved.is_err() {
             // If this fails, `tidy` removes the object later.
-            let _ = unnoted(self.operator.delete(&temporary)).await;
+            let _ = without_recording(self.operator.delete(&temporary)).await;
         }
         moved
     }
 
-    pub(super) async fn list(&self, prefix: &str) -> opendal::Result<Vec<Object>> {
+    pub(super) async fn list(&self, prefix: &str) -> opendal::Result<Vec<BackendObject>> {
         let directory =
             if prefix.is_empty() { "/".to_owned() } else { format!("{}/", prefix.trim_end_matches('/')) };
         let entries = if self.has_directories {
-            self.walk(directory).await?
+            self.list_levels(directory).await?
         } else {
             self.entries(directory, true).await?
         };
@@ -85,7 +85,7 @@ impl Objects {
                 EntryMode::DIR => None,
                 EntryMode::Unknown => self.size(entry.path()).await?,
             };
-            Ok(size.map(|size| Object { path: entry.path().to_owned(), size }))
+            Ok(size.map(|size| BackendObject { path: entry.path().to_owned(), size }))
         });
         let objects: Vec<_> = stream::iter(objects).buffer_unordered(self.parallelism).try_collect().await?;
         Ok(objects.into_iter().flatten().collect())
@@ -102,7 +102,7 @@ impl Objects {
     }
 
     /// Lists a directory at any depth, level by level.
-    async fn walk(&self, directory: String) -> opendal::Result<Vec<Entry>> {
+    async fn list_levels(&self, directory: String) -> opendal::Result<Vec<Entry>> {
         let mut found = Vec::new();
         let mut level = vec![directory];
         while !level.is_empty() {
@@ -135,7 +135,7 @@ impl Objects {
     }
 
     pub(super) async fn remove(&self, path: &str) -> opendal::Result<()> {
-        absent_is_done(self.operator.delete(path).await)
+        ignore_missing(self.operator.delete(path).await)
     }
 
     pub(super) async fn set_aside(&self, path: &str) -> opendal::Result<()> {
@@ -143,7 +143,7 @@ impl Objects {
         let aside = format!("{DAMAGED}/{name}");
         let can = self.operator.info().capability();
         if can.rename {
-            return absent_is_done(self.operator.rename(path, &aside).await);
+            return ignore_missing(self.operator.rename(path, &aside).await);
         }
         if can.copy {
             match self.operator.copy(path, &aside).await {
@@ -185,7 +185,7 @@ impl Objects {
         }
         for entry in self.entries(format!("{TEMPORARY}/"), false).await? {
             let age = entry.metadata().last_modified().map(|time| now.duration_since(time.into_inner()));
-            if !entry.metadata().is_dir() && age.is_some_and(|age| age.unsigned_abs() > WRITING_LIFETIME) {
+            if !entry.metadata().is_dir() && age.is_some_and(|age| age.unsigned_abs() > TEMPORARY_LIFETIME) {
                 self.remove(entry.path()).await?;
             }
         }

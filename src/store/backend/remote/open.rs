@@ -14,9 +14,9 @@ use opendal::{HttpTransporter, OperationContext, Operator};
 
 use super::actions_cache::{self, ActionsCacheLayer, CacheJob};
 use super::transport::Transport;
-use super::url::{RemoteUrl, Service};
-use super::{Remote, RemoteSettings};
-use crate::store::backend::{Backend, Directory};
+use super::url::{RemoteService, RemoteUrl};
+use super::{RemoteBackend, RemoteSettings};
+use crate::store::backend::{Backend, DirectoryBackend};
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open {place}")]
@@ -34,12 +34,12 @@ pub(crate) enum OpenRemoteFault {
     #[error("the storage account is not known: set the option `account` or `endpoint`")]
     NoAccount,
     #[error("the account key is not base64")]
-    AccountKey,
+    InvalidAccountKey,
     /// A variable that GitHub's cache needs is not set.
     #[error("GitHub's cache needs the variable {0}, which is not set")]
-    NotGiven(&'static str),
+    MissingVariable(&'static str),
     #[error("OpenDAL does not accept the address")]
-    Misconfigured,
+    RejectedAddress,
     #[error("cannot create an HTTP client")]
     Client(#[source] reqwest::Error),
 }
@@ -52,34 +52,34 @@ impl RemoteUrl {
     ///
     /// Fails if an option or variable that the service needs is missing.
     pub fn open(&self, settings: &RemoteSettings) -> Result<Arc<dyn Backend>, OpenRemoteError> {
-        if self.service == Service::File {
+        if self.service == RemoteService::File {
             let root = PathBuf::from(format!("/{}", self.prefix));
-            return Ok(Arc::new(Directory::shared(root.parent().unwrap_or(&root), &root)));
+            return Ok(Arc::new(DirectoryBackend::shared(root.parent().unwrap_or(&root), &root)));
         }
         self.open_remote(settings)
             .map(|remote| Arc::new(remote) as Arc<dyn Backend>)
             .map_err(|reason| OpenRemoteError { place: self.to_string(), reason })
     }
 
-    fn open_remote(&self, settings: &RemoteSettings) -> Result<Remote, OpenRemoteFault> {
+    fn open_remote(&self, settings: &RemoteSettings) -> Result<RemoteBackend, OpenRemoteFault> {
         let transport = Transport::new(settings).map_err(OpenRemoteFault::Client)?;
         // The signer that assumes a role uses the default transport only. Later calls have no effect.
         HttpTransporter::install_default(transport.clone());
         let operator = self.operator(settings)?;
         let operator = operator
             .with_context(OperationContext::new().with_http_transport(HttpTransporter::new(transport)));
-        Ok(Remote::new(operator, self.to_string(), settings))
+        Ok(RemoteBackend::new(operator, self.to_string(), settings))
     }
 
     fn operator(&self, settings: &RemoteSettings) -> Result<Operator, OpenRemoteFault> {
         match self.service {
-            Service::S3 => self.s3(settings),
-            Service::Gcs => self.gcs(),
-            Service::Azblob => self.azblob(settings),
-            Service::Webdav => self.webdav("http", settings),
-            Service::Webdavs => self.webdav("https", settings),
-            Service::Ghac => self.ghac(settings),
-            Service::File => Err(OpenRemoteFault::Misconfigured),
+            RemoteService::S3 => self.s3(settings),
+            RemoteService::Gcs => self.gcs(),
+            RemoteService::Azblob => self.azblob(settings),
+            RemoteService::Webdav => self.webdav("http", settings),
+            RemoteService::Webdavs => self.webdav("https", settings),
+            RemoteService::Ghac => self.ghac(settings),
+            RemoteService::File => Err(OpenRemoteFault::RejectedAddress),
         }
     }
 
@@ -121,15 +121,15 @@ impl RemoteUrl {
             Operator::new(builder)
         };
         if let Some(region) = self.option("region") {
-            return build(region).map_err(|_| OpenRemoteFault::Misconfigured);
+            return build(region).map_err(|_| OpenRemoteFault::RejectedAddress);
         }
         match build("") {
             // Some services ignore regions, but their signatures need one.
             Err(_) if self.option("endpoint").is_some() => {
-                build("us-east-1").map_err(|_| OpenRemoteFault::Misconfigured)
+                build("us-east-1").map_err(|_| OpenRemoteFault::RejectedAddress)
             }
             Err(error) if error.message().starts_with("region is missing") => Err(OpenRemoteFault::NoRegion),
-            done => done.map_err(|_| OpenRemoteFault::Misconfigured),
+            done => done.map_err(|_| OpenRemoteFault::RejectedAddress),
         }
     }
 
@@ -142,7 +142,7 @@ impl RemoteUrl {
         if self.is_anonymous() {
             builder = builder.skip_signature();
         }
-        Operator::new(builder).map_err(|_| OpenRemoteFault::Misconfigured)
+        Operator::new(builder).map_err(|_| OpenRemoteFault::RejectedAddress)
     }
 
     fn azblob(&self, settings: &RemoteSettings) -> Result<Operator, OpenRemoteFault> {
@@ -158,13 +158,13 @@ impl RemoteUrl {
             .endpoint(&endpoint)
             .account_name(account.unwrap_or_default());
         if let Some(key) = &settings.password {
-            base64::prelude::BASE64_STANDARD.decode(key).map_err(|_| OpenRemoteFault::AccountKey)?;
+            base64::prelude::BASE64_STANDARD.decode(key).map_err(|_| OpenRemoteFault::InvalidAccountKey)?;
             builder = builder.account_key(key);
         }
         if self.is_anonymous() {
             builder = builder.skip_signature();
         }
-        Operator::new(builder).map_err(|_| OpenRemoteFault::Misconfigured)
+        Operator::new(builder).map_err(|_| OpenRemoteFault::RejectedAddress)
     }
 
     fn ghac(&self, settings: &RemoteSettings) -> Result<Operator, OpenRemoteFault> {
@@ -173,11 +173,11 @@ impl RemoteUrl {
             .version(actions_cache::VERSION)
             .endpoint(&job.results_url)
             .runtime_token(&job.runtime_token);
-        let operator = Operator::new(builder).map_err(|_| OpenRemoteFault::Misconfigured)?;
+        let operator = Operator::new(builder).map_err(|_| OpenRemoteFault::RejectedAddress)?;
         // The name of the operator is the version of its entries: a digest, unless it uses the first version of the
         // service, which GitHub has switched off.
         if *operator.info().name() == *actions_cache::VERSION {
-            return Err(OpenRemoteFault::NotGiven("ACTIONS_CACHE_SERVICE_V2"));
+            return Err(OpenRemoteFault::MissingVariable("ACTIONS_CACHE_SERVICE_V2"));
         }
         Ok(operator.layer(ActionsCacheLayer::new(job, &self.prefix)))
     }
@@ -191,6 +191,6 @@ impl RemoteUrl {
             .root(&self.prefix)
             .username(user)
             .password(password);
-        Operator::new(builder).map_err(|_| OpenRemoteFault::Misconfigured)
+        Operator::new(builder).map_err(|_| OpenRemoteFault::RejectedAddress)
     }
 }

@@ -4,12 +4,12 @@ use std::fmt;
 use std::time::Duration;
 
 use super::actions_cache::ActionsJob;
-use super::call::Allowance;
+use super::call::OperationLimits;
 
 /// The object size in bytes above which a read gets no more time.
-const LARGEST_LIMIT: u64 = 64 << 20;
+const MAX_TIMED_SIZE: u64 = 64 << 20;
 /// The number of slow pages that a listing has time for.
-const PAGES: u32 = 10;
+const MAX_SLOW_PAGES: u32 = 10;
 
 /// The settings of a remote store.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,22 +35,22 @@ impl RemoteSettings {
     const UNIT: u64 = 4 << 20;
 
     /// Returns the allowance for writing an object of `size` bytes.
-    pub(super) fn allowance(&self, size: u64) -> Allowance {
+    pub(super) fn allowance(&self, size: u64) -> OperationLimits {
         let units = u32::try_from(size.div_ceil(Self::UNIT)).unwrap_or(u32::MAX).max(1);
         let whole = self.deadline.saturating_mul(units);
         // Half of the time, so that a second connection can be tried if the first one stalls.
-        Allowance { whole, silence: whole / 2, limit: u64::MAX }
+        OperationLimits { total: whole, response: whole / 2, limit: u64::MAX }
     }
 
     /// Returns the allowance for reading an object of up to `limit` bytes.
-    pub(super) fn allowance_to_read(&self, limit: u64) -> Allowance {
-        let whole = self.allowance(limit.min(LARGEST_LIMIT)).whole;
-        Allowance { whole, silence: self.deadline / 2, limit }
+    pub(super) fn allowance_to_read(&self, limit: u64) -> OperationLimits {
+        let whole = self.allowance(limit.min(MAX_TIMED_SIZE)).total;
+        OperationLimits { total: whole, response: self.deadline / 2, limit }
     }
 
     /// Returns the allowance for a listing.
-    pub(super) fn allowance_to_list(&self) -> Allowance {
-        Allowance { whole: self.deadline.saturating_mul(PAGES), ..self.allowance(0) }
+    pub(super) fn allowance_to_list(&self) -> OperationLimits {
+        OperationLimits { total: self.deadline.saturating_mul(MAX_SLOW_PAGES), ..self.allowance(0) }
     }
 }
 

@@ -8,10 +8,10 @@ use opendal::services::Memory;
 
 use super::mark::MARK_LIFETIME;
 use super::*;
-use crate::store::backend::{Reason, conformance};
+use crate::store::backend::{FaultReason, conformance};
 
-fn in_memory(operator: &Operator) -> Remote {
-    Remote::new(operator.clone(), "memory".to_owned(), &RemoteSettings::default())
+fn in_memory(operator: &Operator) -> RemoteBackend {
+    RemoteBackend::new(operator.clone(), "memory".to_owned(), &RemoteSettings::default())
 }
 
 fn memory() -> Operator {
@@ -108,7 +108,7 @@ fn no_error_contains_a_part_of_a_request() {
         let url: RemoteUrl = url.parse().unwrap();
         let backend = url.open(&settings).unwrap();
         let error = backend.read("a", 10).unwrap_err();
-        assert_eq!(error.reason, Reason::Unreachable);
+        assert_eq!(error.reason, FaultReason::Unreachable);
         let shown =
             [shown(&error), format!("{backend:?} {url:?} {url} {settings:?}"), backend.place()].join("\n");
         assert!(shown.contains("Connection refused"), "{shown}");
@@ -129,7 +129,7 @@ fn opening_a_store_reports_missing_settings() {
     let wrong = RemoteSettings { password: Some("no base64!".to_owned()), ..RemoteSettings::default() };
     let url: RemoteUrl = "azblob://container?account=a".parse().unwrap();
     let error = url.open(&wrong).unwrap_err();
-    assert!(matches!(error.reason, OpenRemoteFault::AccountKey));
+    assert!(matches!(error.reason, OpenRemoteFault::InvalidAccountKey));
     assert!(!format!("{error:?}").contains("no base64!"));
 }
 
@@ -141,7 +141,7 @@ fn a_file_url_opens_a_directory() {
     assert_eq!(std::fs::read(base.path().join("with space/a/b")).unwrap(), b"1");
     let gone: RemoteUrl = format!("file://{}/gone/store", base.path().display()).parse().unwrap();
     let gone = gone.open(&RemoteSettings::default()).unwrap();
-    assert_eq!(gone.write("a/b", b"1").unwrap_err().reason, Reason::Unreachable);
-    assert_eq!(gone.list("a").unwrap_err().reason, Reason::Unreachable);
+    assert_eq!(gone.write("a/b", b"1").unwrap_err().reason, FaultReason::Unreachable);
+    assert_eq!(gone.list("a").unwrap_err().reason, FaultReason::Unreachable);
     assert!(!base.path().join("gone").exists(), "a missing parent directory is not created");
 }

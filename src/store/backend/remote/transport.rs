@@ -16,8 +16,8 @@ use opendal::raw::Operation;
 use opendal::{Buffer, ErrorKind, HttpBody, HttpTransport};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::call::{Allowance, Call};
-use super::fault::{Fault, Needs, service_code, service_message};
+use super::call::{OperationLimits, RemoteOperation};
+use super::fault::{PermissionHint, RemoteFault, service_code, service_message};
 use super::settings::RemoteSettings;
 use crate::http_retry::{Attempts, requested_pause};
 use crate::tls::install_provider;
@@ -25,18 +25,18 @@ use crate::tls::install_provider;
 /// The deadline of a request to a metadata service. On other machines, nothing responds at its address.
 const METADATA_DEADLINE: Duration = Duration::from_secs(2);
 /// The maximum number of attempts without a response; each takes half of the deadline.
-const SILENCES: u32 = 2;
+const MAX_TIMEOUTS: u32 = 2;
 /// The maximum size in bytes of responses that are not objects.
-const LARGEST_ANSWER: u64 = 256 << 20;
+const MAX_RESPONSE_SIZE: u64 = 256 << 20;
 
 #[derive(Debug, Clone)]
 pub(super) struct Transport {
     client: reqwest::Client,
     /// The allowance of requests that do not belong to an operation.
-    otherwise: Allowance,
+    default_allowance: OperationLimits,
 }
 
-struct Answer {
+struct HttpResponse {
     head: http::response::Parts,
     body: Bytes,
 }
@@ -49,30 +49,30 @@ impl Transport {
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(settings.connect_deadline)
             .build()?;
-        Ok(Self { client, otherwise: settings.allowance(0) })
+        Ok(Self { client, default_allowance: settings.allowance(0) })
     }
 
-    async fn ask(
+    async fn send(
         &self,
         head: &request::Parts,
         body: &Bytes,
         until: Instant,
         limit: u64,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<HttpResponse, RemoteFault> {
         let started = Instant::now();
-        let silent = |_| Fault::Silent(started.elapsed());
-        let broken = |error| Fault::of_client(&error, started.elapsed());
+        let silent = |_| RemoteFault::TimedOut(started.elapsed());
+        let broken = |error| RemoteFault::from_client(&error, started.elapsed());
         let mut request =
             self.client.request(head.method.clone(), head.uri.to_string()).headers(head.headers.clone());
         if !body.is_empty() {
             request = request.body(body.clone());
         }
         let mut answer = timeout_at(until, request.send()).await.map_err(silent)?.map_err(broken)?;
-        let limit = if answer.status().is_success() { limit } else { LARGEST_ANSWER };
+        let limit = if answer.status().is_success() { limit } else { MAX_RESPONSE_SIZE };
         let length =
             answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         if head.method != Method::HEAD && length.is_some_and(|length: u64| length > limit) {
-            return Err(Fault::TooLarge(limit));
+            return Err(RemoteFault::TooLarge(limit));
         }
         let mut body = BytesMut::new();
         // A large object may take long while data keeps coming; the deadline of the operation still applies.
@@ -82,7 +82,7 @@ impl Transport {
             .map_err(broken)?
         {
             if u64::try_from(body.len() + part.len()).is_ok_and(|length| length > limit) {
-                return Err(Fault::TooLarge(limit));
+                return Err(RemoteFault::TooLarge(limit));
             }
             body.extend_from_slice(&part);
         }
@@ -90,23 +90,23 @@ impl Transport {
         *response.status_mut() = answer.status();
         *response.headers_mut() = std::mem::take(answer.headers_mut());
         response.extensions_mut().insert(head.uri.clone());
-        Ok(Answer { head: response.into_parts().0, body: body.freeze() })
+        Ok(HttpResponse { head: response.into_parts().0, body: body.freeze() })
     }
 }
 
-impl Answer {
-    fn fault(&self, needs: Option<Needs>) -> Option<Fault> {
+impl HttpResponse {
+    fn fault(&self, needs: Option<PermissionHint>) -> Option<RemoteFault> {
         let status = self.head.status;
         if status.is_success() {
             return None;
         }
         if status == StatusCode::FORBIDDEN && self.requested_pause().is_some() {
-            return Some(Fault::Limited);
+            return Some(RemoteFault::RateLimited);
         }
         let is_denied = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
         let needs = needs.filter(|_| is_denied);
         let (code, message) = (service_code(&self.head.headers, &self.body), service_message(&self.body));
-        Some(Fault::Answered { status, code, message, needs })
+        Some(RemoteFault::ErrorStatus { status, code, message, needs })
     }
 
     fn requested_pause(&self) -> Option<Duration> {
@@ -123,37 +123,38 @@ impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> opendal::Result<Response<HttpBody>> {
         let (head, body) = request.into_parts();
         let body = body.to_bytes();
-        let call = Call::current(self.otherwise);
+        let call = RemoteOperation::current(self.default_allowance);
         let host = head.uri.host().unwrap_or_default();
         let operation = head.extensions.get::<Operation>();
         // Of the requests that read an object, only the GET returns the object itself.
         let is_object = operation == Some(&Operation::Read) && head.method == Method::GET;
-        let limit = if is_object { call.allowance.limit } else { LARGEST_ANSWER };
-        let needs = head.extensions.get::<Needs>().copied();
+        let limit = if is_object { call.allowance.limit } else { MAX_RESPONSE_SIZE };
+        let needs = head.extensions.get::<PermissionHint>().copied();
         let (mut attempts, mut silences) = (Attempts::default(), 0);
         loop {
             let now = Instant::now();
-            let patience = if is_metadata_service(host) { METADATA_DEADLINE } else { call.allowance.silence };
-            let answer = self.ask(&head, &body, call.until.min(now + patience), limit).await;
+            let patience =
+                if is_metadata_service(host) { METADATA_DEADLINE } else { call.allowance.response };
+            let answer = self.send(&head, &body, call.until.min(now + patience), limit).await;
             let fault =
                 answer.as_ref().map_or_else(|fault| Some(fault.clone()), |answer| answer.fault(needs));
-            silences += u32::from(matches!(fault, Some(Fault::Silent(_))));
-            let can_retry = fault.as_ref().is_some_and(Fault::is_temporary)
-                && silences < SILENCES
+            silences += u32::from(matches!(fault, Some(RemoteFault::TimedOut(_))));
+            let can_retry = fault.as_ref().is_some_and(RemoteFault::is_temporary)
+                && silences < MAX_TIMEOUTS
                 && !is_metadata_service(host);
-            let pause = attempts.next_pause(answer.as_ref().ok().and_then(Answer::requested_pause));
+            let pause = attempts.next_pause(answer.as_ref().ok().and_then(HttpResponse::requested_pause));
             let pause = pause.filter(|pause| can_retry && Instant::now() + *pause < call.until);
             if operation.is_some() {
-                call.note(fault);
+                call.record(fault);
             } else {
-                call.note_credentials(host, fault.as_ref());
+                call.record_credentials(host, fault.as_ref());
             }
             if let Some(pause) = pause {
                 sleep(pause).await;
                 continue;
             }
             return match answer {
-                Ok(Answer { head, body }) => {
+                Ok(HttpResponse { head, body }) => {
                     let length = u64::try_from(body.len()).ok();
                     let body = HttpBody::new(stream::iter([Ok(Buffer::from(body))]), length);
                     Ok(Response::from_parts(head, body))
@@ -166,7 +167,7 @@ impl HttpTransport for Transport {
 
 #[cfg(test)]
 mod tests {
-    use crate::store::backend::Reason;
+    use crate::store::backend::FaultReason;
 
     use super::*;
 
@@ -174,24 +175,24 @@ mod tests {
     fn a_403_with_a_retry_time_is_a_rate_limit_with_that_pause() {
         let in_an_hour = (Timestamp::now().as_second() + 3600).to_string();
         for (status, headers, reason, seconds) in [
-            (403, &[][..], Reason::Denied, None),
+            (403, &[][..], FaultReason::Denied, None),
             (
                 403,
                 &[("x-ratelimit-remaining", "17"), ("x-ratelimit-reset", &in_an_hour)],
-                Reason::Denied,
+                FaultReason::Denied,
                 None,
             ),
-            (403, &[("retry-after", "60")], Reason::Unreachable, Some(60)),
+            (403, &[("retry-after", "60")], FaultReason::Unreachable, Some(60)),
             (
                 403,
                 &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", "1")],
-                Reason::Unreachable,
+                FaultReason::Unreachable,
                 Some(0),
             ),
             (
                 429,
                 &[("x-ratelimit-remaining", "0"), ("x-ratelimit-reset", &in_an_hour)],
-                Reason::Unreachable,
+                FaultReason::Unreachable,
                 Some(3600),
             ),
         ] {
@@ -199,11 +200,11 @@ mod tests {
             for (name, value) in headers {
                 answer = answer.header(*name, *value);
             }
-            let answer = Answer { head: answer.body(()).unwrap().into_parts().0, body: Bytes::new() };
+            let answer = HttpResponse { head: answer.body(()).unwrap().into_parts().0, body: Bytes::new() };
             let fault = answer.fault(None).unwrap();
             assert_eq!(
                 (fault.reason(), fault.is_temporary()),
-                (reason, reason != Reason::Denied),
+                (reason, reason != FaultReason::Denied),
                 "{headers:?}"
             );
             let asked_for = answer.requested_pause().map(|pause| pause.as_secs());

@@ -31,7 +31,7 @@ use reqwest::Url;
 /// password. `Display` omits the password and all options but the endpoint.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RemoteUrl {
-    pub(super) service: Service,
+    pub(super) service: RemoteService,
     /// The bucket, container, or host with port.
     pub(super) name: String,
     /// The prefix of all objects, without slashes at either end; may be empty. For `file`, the path of a directory.
@@ -41,7 +41,7 @@ pub struct RemoteUrl {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Service {
+pub(super) enum RemoteService {
     S3,
     Gcs,
     Azblob,
@@ -65,21 +65,21 @@ pub struct InvalidRemoteUrl {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RemoteUrlFault {
     #[error("it does not begin with one of {}", known_schemes())]
-    Scheme,
+    UnknownScheme,
     #[error("it is not a URL: {0}")]
     Syntax(String),
     /// A part that the service needs is missing.
     #[error("the {0} is missing")]
-    Nameless(&'static str),
+    MissingName(&'static str),
     /// The address has a host, which the service does not support.
     #[error("{0}:// is followed by a path, not by a host")]
-    Host(&'static str),
+    UnexpectedHost(&'static str),
     #[error("its path contains an empty segment, `.`, `..` or a control character")]
-    Path,
+    InvalidPath,
     #[error("it must not contain credentials; set them in the environment")]
-    Credentials,
+    ContainsCredentials,
     #[error("it contains a `#`; write it as `%23`")]
-    Fragment,
+    ContainsFragment,
     /// The address has an option that the service does not support.
     #[error("{scheme}:// has no option{}; {}", quoted(option.as_deref()), known_options(scheme))]
     UnknownOption {
@@ -88,9 +88,9 @@ pub(crate) enum RemoteUrlFault {
         option: Option<String>,
     },
     #[error("the option `{0}` occurs twice")]
-    Repeated(&'static str),
+    RepeatedOption(&'static str),
     #[error("the option `{option}` must be {expected}")]
-    Value {
+    InvalidValue {
         option: &'static str,
         /// The valid values.
         expected: &'static str,
@@ -98,11 +98,11 @@ pub(crate) enum RemoteUrlFault {
 }
 
 fn known_schemes() -> String {
-    Service::ALL.map(|service| format!("{}://", service.scheme())).join(" ")
+    RemoteService::ALL.map(|service| format!("{}://", service.scheme())).join(" ")
 }
 
 fn known_options(scheme: &str) -> String {
-    match Service::of(scheme).map(Service::options) {
+    match RemoteService::of(scheme).map(RemoteService::options) {
         Some(options @ [_, ..]) => format!("its options are {}", options.join(" ")),
         _ => "it has no options".to_owned(),
     }
@@ -112,7 +112,7 @@ fn quoted(option: Option<&str>) -> String {
     option.map(|option| format!(" `{option}`")).unwrap_or_default()
 }
 
-impl Service {
+impl RemoteService {
     const ALL: [Self; 7] =
         [Self::S3, Self::Gcs, Self::Azblob, Self::Webdav, Self::Webdavs, Self::Ghac, Self::File];
 
@@ -133,7 +133,7 @@ impl Service {
     }
 
     /// Returns what the part between the scheme and the path names, or `None` if it must be empty.
-    fn named(self) -> Option<&'static str> {
+    fn name_kind(self) -> Option<&'static str> {
         match self {
             Self::S3 | Self::Gcs => Some("bucket"),
             Self::Azblob => Some("container"),
@@ -166,7 +166,7 @@ impl Service {
 impl RemoteUrl {
     /// Returns the address of `component` below this one.
     #[must_use]
-    pub(crate) fn below(&self, component: &str) -> Self {
+    pub(crate) fn join(&self, component: &str) -> Self {
         let prefix = [self.prefix.as_str(), component].into_iter().filter(|part| !part.is_empty());
         Self { prefix: prefix.collect::<Vec<_>>().join("/"), ..self.clone() }
     }
@@ -176,51 +176,51 @@ impl FromStr for RemoteUrl {
     type Err = InvalidRemoteUrl;
 
     fn from_str(text: &str) -> Result<Self, InvalidRemoteUrl> {
-        parse(text).map_err(|reason| InvalidRemoteUrl { url: without_secrets(text), reason })
+        parse(text).map_err(|reason| InvalidRemoteUrl { url: redact(text), reason })
     }
 }
 
 fn parse(text: &str) -> Result<RemoteUrl, RemoteUrlFault> {
-    let (scheme, _) = text.split_once("://").ok_or(RemoteUrlFault::Scheme)?;
-    let service = Service::of(&scheme.to_ascii_lowercase()).ok_or(RemoteUrlFault::Scheme)?;
+    let (scheme, _) = text.split_once("://").ok_or(RemoteUrlFault::UnknownScheme)?;
+    let service = RemoteService::of(&scheme.to_ascii_lowercase()).ok_or(RemoteUrlFault::UnknownScheme)?;
     let url = Url::parse(text).map_err(|error| RemoteUrlFault::Syntax(error.to_string()))?;
     if url.fragment().is_some() {
-        return Err(RemoteUrlFault::Fragment);
+        return Err(RemoteUrlFault::ContainsFragment);
     }
     let host = url.host_str().unwrap_or_default();
-    let name = match (service.named(), host) {
-        (Some(what), "") => return Err(RemoteUrlFault::Nameless(what)),
+    let name = match (service.name_kind(), host) {
+        (Some(what), "") => return Err(RemoteUrlFault::MissingName(what)),
         (None, "") => String::new(),
-        (None, _) => return Err(RemoteUrlFault::Host(service.scheme())),
+        (None, _) => return Err(RemoteUrlFault::UnexpectedHost(service.scheme())),
         (Some(_), host) => url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")),
     };
     let user = credentials(service, &url)?;
     // The text as written, because the parser resolves `..`.
     let written = text.split_once("://").map_or("", |(_, rest)| rest).split('?').next().unwrap_or_default();
-    let path = decoded(written.split_once('/').map_or("", |(_, path)| path))?;
+    let path = percent_decode(written.split_once('/').map_or("", |(_, path)| path))?;
     let prefix = path.trim_end_matches('/').to_owned();
     let is_wrong = |segment| matches!(segment, "" | "." | "..");
     if !prefix.is_empty() && (prefix.split('/').any(is_wrong) || prefix.contains(char::is_control)) {
-        return Err(RemoteUrlFault::Path);
+        return Err(RemoteUrlFault::InvalidPath);
     }
-    if service == Service::File && prefix.is_empty() {
-        return Err(RemoteUrlFault::Nameless("directory"));
+    if service == RemoteService::File && prefix.is_empty() {
+        return Err(RemoteUrlFault::MissingName("directory"));
     }
     let options = options(service, &url)?;
     Ok(RemoteUrl { service, name, prefix, user, options })
 }
 
-fn credentials(service: Service, url: &Url) -> Result<Option<(String, String)>, RemoteUrlFault> {
+fn credentials(service: RemoteService, url: &Url) -> Result<Option<(String, String)>, RemoteUrlFault> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(None);
     }
-    if !matches!(service, Service::Webdav | Service::Webdavs) {
-        return Err(RemoteUrlFault::Credentials);
+    if !matches!(service, RemoteService::Webdav | RemoteService::Webdavs) {
+        return Err(RemoteUrlFault::ContainsCredentials);
     }
-    Ok(Some((decoded(url.username())?, decoded(url.password().unwrap_or_default())?)))
+    Ok(Some((percent_decode(url.username())?, percent_decode(url.password().unwrap_or_default())?)))
 }
 
-fn options(service: Service, url: &Url) -> Result<BTreeMap<&'static str, String>, RemoteUrlFault> {
+fn options(service: RemoteService, url: &Url) -> Result<BTreeMap<&'static str, String>, RemoteUrlFault> {
     let mut options = BTreeMap::new();
     for (name, value) in url.query_pairs() {
         let Some(option) = service.options().iter().find(|option| **option == name) else {
@@ -230,15 +230,15 @@ fn options(service: Service, url: &Url) -> Result<BTreeMap<&'static str, String>
             let option = named.then(|| name.into_owned());
             return Err(RemoteUrlFault::UnknownOption { scheme: service.scheme(), option });
         };
-        check(option, &value)?;
+        check_option(option, &value)?;
         if options.insert(*option, value.into_owned()).is_some() {
-            return Err(RemoteUrlFault::Repeated(option));
+            return Err(RemoteUrlFault::RepeatedOption(option));
         }
     }
     Ok(options)
 }
 
-fn check(option: &'static str, value: &str) -> Result<(), RemoteUrlFault> {
+fn check_option(option: &'static str, value: &str) -> Result<(), RemoteUrlFault> {
     let expected = match option {
         "path_style" | "anonymous" => "true or false",
         "sse" => "AES256 or aws:kms",
@@ -253,7 +253,7 @@ fn check(option: &'static str, value: &str) -> Result<(), RemoteUrlFault> {
         "endpoint" => {
             if let Ok(url) = Url::parse(value) {
                 if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-                    return Err(RemoteUrlFault::Credentials);
+                    return Err(RemoteUrlFault::ContainsCredentials);
                 }
                 matches!(url.scheme(), "http" | "https") && url.fragment().is_none()
             } else {
@@ -262,11 +262,11 @@ fn check(option: &'static str, value: &str) -> Result<(), RemoteUrlFault> {
         }
         _ => !value.is_empty() && !value.contains(char::is_control),
     };
-    if fits { Ok(()) } else { Err(RemoteUrlFault::Value { option, expected }) }
+    if fits { Ok(()) } else { Err(RemoteUrlFault::InvalidValue { option, expected }) }
 }
 
 /// Decodes `%` and two hexadecimal digits.
-pub(super) fn decoded(text: &str) -> Result<String, RemoteUrlFault> {
+pub(super) fn percent_decode(text: &str) -> Result<String, RemoteUrlFault> {
     let malformed =
         || RemoteUrlFault::Syntax("a `%` is not followed by two hexadecimal digits of UTF-8".to_owned());
     let mut bytes = Vec::with_capacity(text.len());
@@ -284,7 +284,7 @@ pub(super) fn decoded(text: &str) -> Result<String, RemoteUrlFault> {
 }
 
 /// Returns the part of an invalid address that may be shown: nothing before an `@`, and nothing after a `?` or `#`.
-fn without_secrets(text: &str) -> String {
+fn redact(text: &str) -> String {
     let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (scheme, rest));
     let colon = if scheme.is_empty() { "" } else { "://" };
     let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("…@", rest));
@@ -359,26 +359,29 @@ mod tests {
     fn an_invalid_address_is_rejected_with_the_reason() {
         use RemoteUrlFault as Fault;
         for (text, reason) in [
-            ("", Fault::Scheme),
-            ("/srv/cache", Fault::Scheme),
-            ("ftp://host/p", Fault::Scheme),
-            ("memory://", Fault::Scheme),
-            ("s3:///p", Fault::Nameless("bucket")),
-            ("azblob://", Fault::Nameless("container")),
-            ("webdav:///p", Fault::Nameless("host")),
-            ("file://", Fault::Nameless("directory")),
-            ("file://host/p", Fault::Host("file")),
-            ("ghac://host/p", Fault::Host("ghac")),
-            ("s3://b/a/../../x", Fault::Path),
-            ("s3://b/a//x", Fault::Path),
-            ("s3://b/%2e%2e", Fault::Path),
-            ("s3://b/%00", Fault::Path),
-            ("s3://AKIA:secret@b/p", Fault::Credentials),
-            ("s3://b?endpoint=http://user:secret@host", Fault::Credentials),
-            ("gs://b/p#x", Fault::Fragment),
-            ("s3://b?region=a&region=b", Fault::Repeated("region")),
-            ("s3://b?path_style=yes", Fault::Value { option: "path_style", expected: "true or false" }),
-            ("s3://b?sse=rot13", Fault::Value { option: "sse", expected: "AES256 or aws:kms" }),
+            ("", Fault::UnknownScheme),
+            ("/srv/cache", Fault::UnknownScheme),
+            ("ftp://host/p", Fault::UnknownScheme),
+            ("memory://", Fault::UnknownScheme),
+            ("s3:///p", Fault::MissingName("bucket")),
+            ("azblob://", Fault::MissingName("container")),
+            ("webdav:///p", Fault::MissingName("host")),
+            ("file://", Fault::MissingName("directory")),
+            ("file://host/p", Fault::UnexpectedHost("file")),
+            ("ghac://host/p", Fault::UnexpectedHost("ghac")),
+            ("s3://b/a/../../x", Fault::InvalidPath),
+            ("s3://b/a//x", Fault::InvalidPath),
+            ("s3://b/%2e%2e", Fault::InvalidPath),
+            ("s3://b/%00", Fault::InvalidPath),
+            ("s3://AKIA:secret@b/p", Fault::ContainsCredentials),
+            ("s3://b?endpoint=http://user:secret@host", Fault::ContainsCredentials),
+            ("gs://b/p#x", Fault::ContainsFragment),
+            ("s3://b?region=a&region=b", Fault::RepeatedOption("region")),
+            (
+                "s3://b?path_style=yes",
+                Fault::InvalidValue { option: "path_style", expected: "true or false" },
+            ),
+            ("s3://b?sse=rot13", Fault::InvalidValue { option: "sse", expected: "AES256 or aws:kms" }),
             (
                 "webdav://h/p?region=x",
                 Fault::UnknownOption { scheme: "webdav", option: Some("region".to_owned()) },

@@ -60,20 +60,21 @@ impl fmt::Debug for CacheJob {
 
 /// The part of an event that contains the default branch.
 #[derive(Deserialize)]
-struct Event {
-    repository: Repository,
+struct JobEvent {
+    repository: EventRepository,
 }
 
 #[derive(Deserialize)]
-pub(super) struct Repository {
+pub(super) struct EventRepository {
     pub(super) default_branch: String,
 }
 
 impl CacheJob {
     /// Creates the job that `given` describes. Fails if a required variable is missing.
     pub(in crate::store::backend::remote) fn new(given: &ActionsJob) -> Result<Self, OpenRemoteFault> {
-        let need =
-            |value: &Option<String>, variable| value.clone().ok_or(OpenRemoteFault::NotGiven(variable));
+        let need = |value: &Option<String>, variable| {
+            value.clone().ok_or(OpenRemoteFault::MissingVariable(variable))
+        };
         let api_url = given.api_url.as_deref().unwrap_or(PUBLIC_API).trim_end_matches('/').to_owned();
         Ok(Self {
             repository: need(&given.repository, "GITHUB_REPOSITORY")?,
@@ -93,7 +94,7 @@ impl CacheJob {
     }
 
     /// Returns the refs whose entries the job reads, in order of precedence.
-    pub(super) fn reads(&self, default_branch: &str) -> Vec<String> {
+    pub(super) fn readable_refs(&self, default_branch: &str) -> Vec<String> {
         let branches = self.base.as_deref().into_iter().chain([default_branch]);
         let mut refs = vec![self.reference.clone()];
         for reference in branches.map(|branch| format!("refs/heads/{branch}")) {
@@ -107,6 +108,6 @@ impl CacheJob {
     /// Returns the default branch if the event contains it.
     pub(super) fn default_branch_of_event(&self) -> Option<String> {
         let event = std::fs::read(self.event.as_ref()?).ok()?;
-        serde_json::from_slice::<Event>(&event).ok().map(|event| event.repository.default_branch)
+        serde_json::from_slice::<JobEvent>(&event).ok().map(|event| event.repository.default_branch)
     }
 }

@@ -17,7 +17,7 @@
 
 mod entries;
 mod job;
-mod name;
+mod names;
 mod replacement;
 
 use std::sync::Arc;
@@ -29,11 +29,11 @@ use opendal::raw::{
 };
 use opendal::{Capability, Error, ErrorKind, MetadataBuilder, OperationContext, Result};
 
-use self::entries::Entries;
+use self::entries::ActionsCacheEntries;
 pub use self::job::ActionsJob;
 pub(super) use self::job::CacheJob;
-use self::name::Names;
-use self::replacement::Replacement;
+use self::names::EntryNames;
+use self::replacement::EntryReplacement;
 
 /// The version of all entries that larder writes, which separates them from those of other programs.
 pub(super) const VERSION: &str = "larder";
@@ -41,28 +41,28 @@ pub(super) const VERSION: &str = "larder";
 /// A layer over OpenDAL's service for GitHub's cache that adds listing, replacing and removing.
 #[derive(Debug)]
 pub(super) struct ActionsCacheLayer {
-    names: Names,
+    names: EntryNames,
     job: Arc<CacheJob>,
 }
 
 impl ActionsCacheLayer {
     /// Creates a layer that stores all objects below `prefix`.
     pub(super) fn new(job: CacheJob, prefix: &str) -> Self {
-        Self { names: Names::below(prefix), job: Arc::new(job) }
+        Self { names: EntryNames::below(prefix), job: Arc::new(job) }
     }
 }
 
 impl Layer for ActionsCacheLayer {
     fn apply_service(&self, inner: Servicer) -> Servicer {
-        let entries = Entries::new(Arc::clone(&self.job), &inner.info().name());
+        let entries = ActionsCacheEntries::new(Arc::clone(&self.job), &inner.info().name());
         Arc::new(ActionsCache { names: self.names.clone(), entries: Arc::new(entries), inner })
     }
 }
 
 #[derive(Debug)]
 struct ActionsCache {
-    names: Names,
-    entries: Arc<Entries>,
+    names: EntryNames,
+    entries: Arc<ActionsCacheEntries>,
     inner: Servicer,
 }
 
@@ -72,9 +72,9 @@ fn unsupported<T>() -> Result<T> {
 
 impl Service for ActionsCache {
     type Reader = oio::Reader;
-    type Writer = oio::OneShotWriter<Replacement>;
-    type Lister = Listing;
-    type Deleter = oio::OneShotDeleter<Removal>;
+    type Writer = oio::OneShotWriter<EntryReplacement>;
+    type Lister = EntryListing;
+    type Deleter = oio::OneShotDeleter<EntryRemoval>;
     type Copier = ();
     type Composer = ();
 
@@ -102,7 +102,7 @@ impl Service for ActionsCache {
     }
 
     fn write(&self, context: &OperationContext, path: &str, _: OpWrite) -> Result<Self::Writer> {
-        Ok(oio::OneShotWriter::new(Replacement {
+        Ok(oio::OneShotWriter::new(EntryReplacement {
             inner: Arc::clone(&self.inner),
             entries: Arc::clone(&self.entries),
             context: context.clone(),
@@ -114,7 +114,7 @@ impl Service for ActionsCache {
         if !how.recursive() {
             return unsupported();
         }
-        Ok(Listing {
+        Ok(EntryListing {
             names: self.names.clone(),
             entries: Arc::clone(&self.entries),
             context: context.clone(),
@@ -124,7 +124,7 @@ impl Service for ActionsCache {
     }
 
     fn delete(&self, context: &OperationContext) -> Result<Self::Deleter> {
-        Ok(oio::OneShotDeleter::new(Removal {
+        Ok(oio::OneShotDeleter::new(EntryRemoval {
             names: self.names.clone(),
             entries: Arc::clone(&self.entries),
             context: context.clone(),
@@ -149,15 +149,15 @@ impl Service for ActionsCache {
 }
 
 /// The listing of a directory, requested when its first entry is needed.
-struct Listing {
-    names: Names,
-    entries: Arc<Entries>,
+struct EntryListing {
+    names: EntryNames,
+    entries: Arc<ActionsCacheEntries>,
     context: OperationContext,
     directory: String,
     found: Option<vec::IntoIter<oio::Entry>>,
 }
 
-impl Listing {
+impl EntryListing {
     async fn find(&self) -> Result<vec::IntoIter<oio::Entry>> {
         let below = self.names.keys_below(&self.directory);
         let mut objects: Vec<oio::Entry> = Vec::new();
@@ -176,7 +176,7 @@ impl Listing {
     }
 }
 
-impl oio::List for Listing {
+impl oio::List for EntryListing {
     async fn next(&mut self) -> Result<Option<oio::Entry>> {
         if self.found.is_none() {
             self.found = Some(self.find().await?);
@@ -186,13 +186,13 @@ impl oio::List for Listing {
 }
 
 /// The removal of objects. Removes their entries of all refs that the job reads.
-struct Removal {
-    names: Names,
-    entries: Arc<Entries>,
+struct EntryRemoval {
+    names: EntryNames,
+    entries: Arc<ActionsCacheEntries>,
     context: OperationContext,
 }
 
-impl oio::OneShotDelete for Removal {
+impl oio::OneShotDelete for EntryRemoval {
     async fn delete_once(&self, path: String, _: OpDelete) -> Result<()> {
         let key = self.names.key(&path);
         for entry in self.entries.find(&self.context, &key).await? {

@@ -13,7 +13,7 @@ use opendal::raw::{OpRead, OpWrite, Service as _, Servicer};
 use opendal::{Buffer, ErrorKind, Metadata, MetadataBuilder, OperationContext, Result};
 use tokio::time::sleep;
 
-use super::entries::{Entries, Entry};
+use super::entries::{ActionsCacheEntries, ActionsCacheEntry};
 use crate::http_retry::pause_after;
 use crate::store::backend::remote::call::has_time;
 
@@ -21,21 +21,21 @@ use crate::store::backend::remote::call::has_time;
 const ATTEMPTS: u32 = 7;
 
 /// A write of an object to the cache.
-pub(super) struct Replacement {
+pub(super) struct EntryReplacement {
     pub(super) inner: Servicer,
-    pub(super) entries: Arc<Entries>,
+    pub(super) entries: Arc<ActionsCacheEntries>,
     pub(super) context: OperationContext,
     pub(super) key: String,
 }
 
-impl Replacement {
+impl EntryReplacement {
     async fn create(&self, content: Buffer) -> Result<Metadata> {
         let mut writer = self.inner.write(&self.context, &self.key, OpWrite::new())?;
         writer.write(content).await?;
         writer.close().await
     }
 
-    async fn holds(&self, entry: &Entry, content: &Buffer) -> Result<bool> {
+    async fn has_content(&self, entry: &ActionsCacheEntry, content: &Buffer) -> Result<bool> {
         if usize::try_from(entry.size_in_bytes) != Ok(content.len()) {
             return Ok(false);
         }
@@ -48,7 +48,7 @@ impl Replacement {
     }
 }
 
-impl oio::OneShotWrite for Replacement {
+impl oio::OneShotWrite for EntryReplacement {
     async fn write_once(&self, content: Buffer) -> Result<Metadata> {
         let mut attempt = 1;
         loop {
@@ -58,8 +58,8 @@ impl oio::OneShotWrite for Replacement {
                     if error.kind() == ErrorKind::AlreadyExists && attempt < ATTEMPTS && has_time(pause) => {}
                 done => return done,
             }
-            match self.entries.own(&self.context, &self.key).await? {
-                Some(entry) if self.holds(&entry, &content).await? => {
+            match self.entries.own_entry(&self.context, &self.key).await? {
+                Some(entry) if self.has_content(&entry, &content).await? => {
                     return Ok(MetadataBuilder::file(entry.size_in_bytes).build());
                 }
                 Some(entry) => self.entries.remove(&self.context, &entry).await?,

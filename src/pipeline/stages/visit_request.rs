@@ -1,0 +1,90 @@
+//! Creates builds that end with a visit of cache mounts. A visit is a stage that larder adds to the Dockerfile, in
+//! which the courier accesses the mounts.
+
+use std::io;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::Deadline;
+use crate::buildkit::Client;
+use crate::buildkit::session::new_id;
+use crate::buildkit::status::StatusUpdate;
+use crate::digest::Digest;
+use crate::mounts::{TargetMount, VisitBuild, VisitSolve, with_visit};
+use crate::pipeline::inputs::Inputs;
+use crate::pipeline::request::{RequestConditions, request_of_stage};
+use crate::plan::{BuildSettings, JobSettings};
+use crate::registry::Login;
+
+/// The prefix of the names of the stages that larder adds.
+pub(super) const VISIT_STAGE_PREFIX: &str = "larder-visit-";
+
+/// Returns `true` if the name of a step shows that it is in a stage that larder added.
+pub(crate) fn is_visit_step(name: &str) -> bool {
+    name.strip_prefix('[').is_some_and(|name| name.contains(VISIT_STAGE_PREFIX))
+}
+
+pub(crate) struct VisitRequest<'a> {
+    pub(crate) settings: &'a BuildSettings,
+    inputs: &'a Inputs,
+    login: Login,
+    conditions: RequestConditions,
+    deadline: Deadline,
+}
+
+impl<'a> VisitRequest<'a> {
+    /// Creates the build for visits until `deadline`. `ambiguous` is as in [`Conditions`].
+    pub(crate) fn new(
+        build: &'a BuildSettings,
+        inputs: &'a Inputs,
+        client: &Client,
+        settings: &JobSettings,
+        (ambiguous, deadline): (Option<Digest>, Deadline),
+    ) -> Self {
+        let engine_images = client.product().is_docker();
+        Self {
+            settings: build,
+            inputs,
+            login: settings.login.clone(),
+            deadline,
+            conditions: RequestConditions {
+                undetected_digest: ambiguous,
+                runs_every_step: build.every_step_flag().is_some(),
+                uses_engine_images: engine_images,
+                has_attestations: false,
+                cache_imports: Vec::new(),
+                dockerfile: None,
+            },
+        }
+    }
+
+    /// Returns the time limit of a visit: the limit for mounts, or the remaining time if that is shorter.
+    pub(crate) fn visit_limit(&self) -> Duration {
+        let limit = self.settings.mounts.timeout;
+        self.deadline.remaining().map_or(limit, |remaining| limit.min(remaining))
+    }
+
+    /// Returns the build up to a visit of `mounts`, and the temporary directory of its Dockerfile. The build needs the
+    /// directory until it ends.
+    pub(crate) fn request(
+        &self,
+        mounts: &[TargetMount],
+        status: mpsc::Sender<StatusUpdate>,
+    ) -> io::Result<(VisitSolve, TempDir)> {
+        let missing = || io::Error::other("the Dockerfile is in a context that only the engine can read");
+        let stage = format!("{VISIT_STAGE_PREFIX}{}", new_id()?);
+        let text = with_visit(self.inputs.built_text().ok_or_else(missing)?.as_str(), &stage, mounts);
+        let directory = self.inputs.write_dockerfile(&text)?.ok_or_else(missing)?;
+        let (request, attachments) = request_of_stage(
+            self.settings,
+            self.inputs,
+            (&stage, directory.path()),
+            self.login.clone(),
+            &self.conditions,
+        );
+        let timeout = self.deadline.remaining();
+        Ok((VisitSolve::Build(Box::new(VisitBuild { request, attachments, status, timeout })), directory))
+    }
+}
