@@ -10,7 +10,7 @@ use bollard_buildkit_proto::moby::buildkit::v1::{
 use http::{HeaderMap, StatusCode};
 use hyper_util::rt::TokioIo;
 use jiff::Timestamp;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{OnceCell, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataMap;
@@ -22,7 +22,6 @@ use super::product::{Ability, ApiVersion, EngineProduct};
 use crate::endpoint::{DialError, Endpoint, Protocol, Stream, TlsError};
 use crate::platform::Platform;
 
-/// Timeout of a ping or an upgrade.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 /// BuildKit's own limit on a message in bytes, which responses may reach.
 pub(super) const MAX_MESSAGE: usize = 16 << 20;
@@ -40,7 +39,6 @@ const SESSION_WRITE: usize = 64 << 10;
 enum Transport {
     /// HTTP/1 requests that are upgraded to HTTP/2.
     Upgrade,
-    /// HTTP/2 without an upgrade.
     Direct,
 }
 
@@ -52,7 +50,6 @@ pub struct Client {
     transport: Transport,
     pub(super) channel: Channel,
     pub(super) control: ControlClient<Channel>,
-    /// The worker, which is queried only once.
     worker: Arc<OnceCell<Worker>>,
 }
 
@@ -62,11 +59,9 @@ pub(crate) struct Worker {
     /// The id of the worker. In buildkitd and in Docker 26 or later it identifies the worker's data; in older Docker
     /// engines it is always `moby`.
     pub(crate) id: String,
-    /// The worker's native operating system, for example `linux`.
     pub(crate) os: String,
-    /// The worker's native architecture, for example `amd64`.
     pub(crate) architecture: String,
-    /// The variant of the architecture, for example `v7`; usually empty.
+    /// For example `v7`; usually empty.
     pub(crate) variant: String,
 }
 
@@ -135,9 +130,7 @@ impl Client {
         let filter = kinds.iter().map(|kind| format!("type=={kind}")).collect();
         let request = DiskUsageRequest { filter, ..DiskUsageRequest::default() };
         let usage = self.control.clone().disk_usage(request).await;
-        let broken =
-            |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
-        Ok(usage.map_err(broken)?.into_inner().record)
+        Ok(usage.map_err(|status| self.broken(status.message()))?.into_inner().record)
     }
 
     async fn connect_docker(endpoint: &Endpoint, ping: &Ping) -> Result<Self, ConnectError> {
@@ -171,7 +164,7 @@ impl Client {
         let reason = error.to_string();
         if let Endpoint::Ssh { .. } = endpoint {
             // ssh can only reach a Docker engine.
-            let source = error.into_stream_error().map_or_else(Into::into, Into::into);
+            let source = error.stream_error().map_or_else(|| error.into(), Into::into);
             return Err(ConnectError::Broken(endpoint.clone(), source));
         }
         if let Ok(mut client) = Self::connect_direct(endpoint, EngineProduct::Buildkitd).await
@@ -188,7 +181,6 @@ impl Client {
         matches!(self.endpoint, Endpoint::Unix(_))
     }
 
-    /// Returns `true` if the builder still responds on this connection.
     pub(crate) async fn is_alive(&self) -> bool {
         let control = self.control.clone();
         let query = async move { { control }.list_workers(ListWorkersRequest::default()).await.is_ok() };
@@ -201,12 +193,8 @@ impl Client {
     }
 
     async fn query_worker(&self) -> Result<Worker, ConnectError> {
-        let broken = |source: Box<dyn std::error::Error + Send + Sync>| {
-            ConnectError::Broken(self.endpoint.clone(), source)
-        };
-        let mut control = self.control.clone();
-        let answer = control.list_workers(ListWorkersRequest::default()).await;
-        let workers = answer.map_err(|status| broken(status.message().into()))?.into_inner().record;
+        let answer = self.control.clone().list_workers(ListWorkersRequest::default()).await;
+        let workers = answer.map_err(|status| self.broken(status.message()))?.into_inner().record;
         let worker = workers.into_iter().find_map(|worker| {
             // BuildKit uses the first platform of the first worker.
             let platform = worker.platforms.into_iter().next()?;
@@ -217,7 +205,7 @@ impl Client {
                 variant: platform.variant,
             })
         });
-        worker.ok_or_else(|| broken("the builder has no worker".into()))
+        worker.ok_or_else(|| self.broken("the builder has no worker"))
     }
 
     async fn connect_direct(endpoint: &Endpoint, product: EngineProduct) -> Result<Self, ConnectError> {
@@ -233,6 +221,10 @@ impl Client {
         Self { endpoint: endpoint.clone(), product, transport, channel, control, worker }
     }
 
+    pub(super) fn broken(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ConnectError {
+        ConnectError::Broken(self.endpoint.clone(), source.into())
+    }
+
     /// Opens the stream on which BuildKit calls the services that `headers` announce.
     pub(super) async fn open_session(&self, headers: HeaderMap) -> Result<Box<dyn Stream>, ConnectError> {
         match self.transport {
@@ -243,15 +235,12 @@ impl Client {
 
     async fn open_session_stream(&self, headers: HeaderMap) -> Result<Box<dyn Stream>, ConnectError> {
         let (ours, theirs) = tokio::io::duplex(STREAM_WINDOW as usize);
-        let (mut from_server, to_engine) = tokio::io::split(theirs);
+        let (mut from_server, mut to_engine) = tokio::io::split(theirs);
         let (outgoing, outgoing_stream) = mpsc::channel(16);
         let mut request = tonic::Request::new(ReceiverStream::new(outgoing_stream));
         *request.metadata_mut() = MetadataMap::from_headers(headers);
-        let mut control = self.control.clone();
-        let response = control.session(request).await;
-        let broken =
-            |source: tonic::Status| ConnectError::Broken(self.endpoint.clone(), source.message().into());
-        let incoming = response.map_err(broken)?.into_inner();
+        let response = self.control.clone().session(request).await;
+        let mut incoming = response.map_err(|status| self.broken(status.message()))?.into_inner();
         tokio::spawn(async move {
             let mut buffer = vec![0; SESSION_WRITE];
             while let Ok(read @ 1..) = from_server.read(&mut buffer).await {
@@ -260,7 +249,15 @@ impl Client {
                 }
             }
         });
-        tokio::spawn(receive(incoming, to_engine));
+        tokio::spawn(async move {
+            while let Ok(Some(message)) = incoming.message().await {
+                if to_engine.write_all(&message.data).await.is_err() {
+                    return;
+                }
+            }
+            // If the shutdown fails, the session has already ended.
+            drop(to_engine.shutdown().await);
+        });
         Ok(Box::new(ours))
     }
 }
@@ -278,19 +275,6 @@ impl Client {
         let worker = OnceCell::new_with(Some(Worker { id, os, architecture, variant }));
         Self { worker: Arc::new(worker), ..Self::new(endpoint, product, Transport::Upgrade, channel) }
     }
-}
-
-async fn receive(
-    mut incoming: tonic::Streaming<BytesMessage>,
-    mut stream: tokio::io::WriteHalf<DuplexStream>,
-) {
-    while let Ok(Some(message)) = incoming.message().await {
-        if stream.write_all(&message.data).await.is_err() {
-            return;
-        }
-    }
-    // If the shutdown fails, the session has already ended.
-    drop(stream.shutdown().await);
 }
 
 async fn upgrade(

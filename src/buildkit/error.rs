@@ -6,8 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use bollard_buildkit_proto::google::rpc;
 use prost::Message;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tonic::{Code, Status};
 
 use crate::endpoint::{DialError, Endpoint};
@@ -18,14 +17,12 @@ use crate::endpoint::{DialError, Endpoint};
 pub enum ConnectError {
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// A listener that speaks neither Docker's API nor gRPC.
     #[error("the server at {endpoint} is neither a Docker engine nor buildkitd: {reason}")]
     NotAnEngine {
         endpoint: Endpoint,
         /// What the server does instead, as a clause.
         reason: String,
     },
-    /// The port requires TLS, but none was configured.
     #[error("the engine at {0} accepts only TLS connections")]
     TlsRequired(Endpoint),
     #[error("the engine at {endpoint} is not healthy: it answered {status} to /_ping")]
@@ -50,10 +47,8 @@ impl ConnectError {
     }
 }
 
-/// A solve that ended without a result.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SolveError {
-    /// BuildKit ran the build and it failed.
     #[error(transparent)]
     Build(#[from] BuildFailure),
     #[error("the build was cancelled")]
@@ -69,7 +64,6 @@ pub(crate) enum SolveError {
     NoEngine(#[from] Arc<ConnectError>),
 }
 
-/// A failed build as the engine reports it.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{message}")]
 pub(crate) struct BuildFailure {
@@ -77,14 +71,11 @@ pub(crate) struct BuildFailure {
     pub(crate) message: String,
     /// Digest of the vertex that failed, if the engine names it.
     pub(crate) vertex: Option<String>,
-    /// The Dockerfile lines that caused the failure, if the engine names them.
     pub(crate) location: Option<SourceLocation>,
 }
 
-/// A range of lines in a source file that BuildKit read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SourceLocation {
-    /// The file name as the build knows it.
     pub(crate) file: String,
     pub(crate) text: String,
     /// First and last line, 1-based.
@@ -101,62 +92,32 @@ impl SolveError {
         let details = rpc::Status::decode(status.details()).unwrap_or_default();
         Self::Build(BuildFailure {
             message: status.message().to_owned(),
-            vertex: detail(&details, "errdefs.Vertex").map(|VertexDetail { digest }| digest),
-            location: detail(&details, "errdefs.Source").and_then(SourceDetail::location),
+            vertex: detail(&details, "errdefs.Vertex")
+                .and_then(|vertex| vertex["digest"].as_str().map(str::to_owned)),
+            location: detail(&details, "errdefs.Source").as_ref().and_then(location),
         })
     }
 }
 
-/// Decodes a status detail. BuildKit attaches Go values as JSON under the name of their type (moby/buildkit,
+/// Returns a status detail. BuildKit attaches Go values as JSON under the name of their type (moby/buildkit,
 /// `util/grpcerrors`, `solver/errdefs/errdefs.proto`).
-fn detail<T: DeserializeOwned>(status: &rpc::Status, name: &str) -> Option<T> {
+fn detail(status: &rpc::Status, name: &str) -> Option<Value> {
     let detail = status.details.iter().find(|detail| detail.type_url.contains(name))?;
     serde_json::from_slice(&detail.value).ok()
 }
 
-#[derive(Deserialize)]
-struct VertexDetail {
-    digest: String,
-}
-
-#[derive(Deserialize)]
-struct SourceDetail {
-    info: SourceInfo,
-    #[serde(default)]
-    ranges: Vec<SourceRange>,
-}
-
-#[derive(Deserialize)]
-struct SourceInfo {
-    #[serde(default)]
-    filename: String,
-    /// The text in base64, as Go encodes bytes.
-    #[serde(default)]
-    data: String,
-}
-
-#[derive(Deserialize)]
-struct SourceRange {
-    start: SourcePosition,
-    end: SourcePosition,
-}
-
-#[derive(Deserialize)]
-struct SourcePosition {
-    #[serde(default)]
-    line: u32,
-}
-
-impl SourceDetail {
-    fn location(self) -> Option<SourceLocation> {
-        let text = BASE64_STANDARD.decode(self.info.data).ok()?;
-        let (first, last) = (self.ranges.first()?.start.line, self.ranges.last()?.end.line);
-        Some(SourceLocation {
-            file: self.info.filename,
-            text: String::from_utf8_lossy(&text).into_owned(),
-            lines: (first, last.max(first)),
-        })
-    }
+fn location(source: &Value) -> Option<SourceLocation> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let line = |position: &Value| u32::try_from(position["line"].as_u64().unwrap_or_default()).ok();
+    // Go encodes bytes in base64.
+    let content = BASE64_STANDARD.decode(text(&source["info"]["data"])).ok()?;
+    let ranges = source["ranges"].as_array()?;
+    let (first, last) = (line(&ranges.first()?["start"])?, line(&ranges.last()?["end"])?);
+    Some(SourceLocation {
+        file: text(&source["info"]["filename"]),
+        text: String::from_utf8_lossy(&content).into_owned(),
+        lines: (first, last.max(first)),
+    })
 }
 
 #[cfg(test)]

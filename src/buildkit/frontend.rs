@@ -12,7 +12,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 
 use super::Client;
 use super::client::MAX_MESSAGE;
-use super::error::{ConnectError, SolveError};
+use super::error::SolveError;
 use super::session::{Attachments, Session, new_id};
 use super::solve::SolveRequest;
 
@@ -32,8 +32,7 @@ impl Client {
         attachments: Attachments,
     ) -> Result<Option<Vec<u8>>, SolveError> {
         let mut session = Session::open(self, attachments).await?;
-        let broken = |error: std::io::Error| ConnectError::Broken(self.endpoint().clone(), error.into());
-        let reference = new_id().map_err(broken)?;
+        let reference = new_id().map_err(|error| self.broken(error))?;
         let name: MetadataValue<Ascii> = reference.parse().expect("an id consists of digits and letters");
         let named = |mut request: Request<()>| {
             request.metadata_mut().insert(SOLVE_ID_HEADER, name.clone());

@@ -14,7 +14,6 @@ use crate::endpoint::Stream;
 /// Maximum size of an error response in bytes.
 const MAX_ERROR_BODY: usize = 4096;
 
-/// The response to `GET /_ping`.
 #[derive(Debug, Clone)]
 pub(super) struct Ping {
     pub(super) status: StatusCode,
@@ -28,7 +27,6 @@ pub(super) struct Ping {
 pub(super) enum PingError {
     #[error("it does not respond with HTTP")]
     NotHttp(#[source] hyper::Error),
-    /// The stream ended or broke before a response.
     #[error("it closes the connection without a response")]
     Closed(#[source] hyper::Error),
 }
@@ -41,14 +39,9 @@ impl PingError {
     }
 
     /// Returns the I/O error of the stream, if that is the reason.
-    pub(super) fn into_stream_error(self) -> Result<io::Error, Self> {
-        match &self {
-            Self::Closed(error) => match stream_error(error) {
-                Some(fault) => Ok(io::Error::new(fault.kind(), fault.to_string())),
-                None => Err(self),
-            },
-            Self::NotHttp(_) => Err(self),
-        }
+    pub(super) fn stream_error(&self) -> Option<io::Error> {
+        let Self::Closed(error) = self else { return None };
+        stream_error(error).map(|fault| io::Error::new(fault.kind(), fault.to_string()))
     }
 
     /// Returns the alert with which the peer closed TLS, if it did.

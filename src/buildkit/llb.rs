@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use bollard_buildkit_proto::pb;
+pub(crate) use pb::Definition;
 use pb::file_action::Action;
 use pb::op::Op;
 use pb::user_opt::User;
@@ -20,7 +21,6 @@ const NO_INDEX: i64 = -1;
 /// A timestamp that the engine chooses.
 const NO_TIME: i64 = -1;
 
-/// A definition under construction.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Graph {
     operations: Vec<Vec<u8>>,
@@ -32,10 +32,6 @@ pub(crate) struct Graph {
 pub(crate) struct LlbOutput(String);
 
 #[derive(Debug, Clone)]
-pub(crate) struct Definition(pb::Definition);
-
-/// A command with its root file system and mounts.
-#[derive(Debug, Clone)]
 pub(crate) struct Exec {
     /// The root file system; changes to it are discarded with the result.
     pub(crate) root: LlbOutput,
@@ -45,7 +41,6 @@ pub(crate) struct Exec {
     pub(crate) caches: Vec<CacheMount>,
     /// The id of a stream of the session, and the path of its socket.
     pub(crate) socket: Option<(String, String)>,
-    /// The name shown in the progress output.
     pub(crate) name: String,
     /// `true` to use the network of the builder's machine, which requires an entitlement; otherwise there is no
     /// network.
@@ -152,11 +147,10 @@ impl Graph {
         self.add(inputs, Some(operation), Some(exec.name))
     }
 
-    /// Returns the definition of a solve that produces `output`.
     pub(crate) fn define(mut self, output: LlbOutput) -> Definition {
         // The last operation has no content: its input is the requested output.
         self.add(vec![output], None, None);
-        Definition(pb::Definition { def: self.operations, metadata: self.metadata, source: None })
+        Definition { def: self.operations, metadata: self.metadata, source: None }
     }
 
     fn action(&mut self, action: Action) -> LlbOutput {
@@ -178,12 +172,6 @@ impl Graph {
     }
 }
 
-impl Definition {
-    pub(super) fn into_message(self) -> pb::Definition {
-        self.0
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,7 +182,7 @@ mod tests {
         let first = graph.directory("/cache", 0o7755, 1000, 0);
         assert_eq!(first, graph.directory("/cache", 0o755, 1000, 0), "only permission bits count");
         assert_ne!(first, graph.directory("/cache", 0o755, 0, 0));
-        let Definition(definition) = graph.define(first.clone());
+        let definition = graph.define(first.clone());
         assert_eq!(definition.def.len(), 3);
         let last = pb::Op::decode(definition.def[2].as_slice()).unwrap();
         assert_eq!((last.inputs[0].digest.clone(), last.op), (first.0, None));

@@ -49,7 +49,6 @@ impl fmt::Display for EngineProduct {
     }
 }
 
-/// A feature that not every version has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ability {
     /// Variables in the options of cache mounts are expanded without a `# syntax=` line. Docker 23.0.
@@ -64,27 +63,18 @@ pub(crate) enum Ability {
     DirectTransport,
 }
 
-impl Ability {
-    /// Returns the minor version of Docker's API 1 that introduced the ability.
-    fn first_api_minor(self) -> u32 {
-        match self {
-            Self::ExpandedMounts | Self::Attestations => 42,
-            Self::RegistryCaches => 44,
-            Self::SeveralExporters => 45,
-            Self::DirectTransport => 53,
-        }
-    }
-}
-
 impl EngineProduct {
     pub(crate) fn supports(&self, ability: Ability) -> bool {
-        match self {
-            Self::Docker { api, .. } => *api >= ApiVersion { major: 1, minor: ability.first_api_minor() },
-            Self::Buildkitd => true,
-        }
+        let Self::Docker { api, .. } = self else { return true };
+        let minor = match ability {
+            Ability::ExpandedMounts | Ability::Attestations => 42,
+            Ability::RegistryCaches => 44,
+            Ability::SeveralExporters => 45,
+            Ability::DirectTransport => 53,
+        };
+        *api >= ApiVersion { major: 1, minor }
     }
 
-    /// Returns `true` for a Docker engine, which has an image store.
     pub(crate) fn is_docker(&self) -> bool {
         matches!(self, Self::Docker { .. })
     }

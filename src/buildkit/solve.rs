@@ -14,7 +14,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tonic::{Response, Status};
 
 use super::Client;
-use super::error::{ConnectError, SolveError};
+use super::error::SolveError;
 use super::llb::Definition;
 use super::session::{Attachments, Session, new_id};
 use super::status::StatusUpdate;
@@ -48,16 +48,13 @@ pub(crate) struct SolveRequest {
 pub(crate) struct Exporter {
     /// `moby`, `image`, `local`, `tar`, `oci` or `docker`.
     pub(crate) kind: String,
-    /// For example `name`, `push`.
     pub(crate) attributes: BTreeMap<String, String>,
 }
 
-/// A cache backend and its attributes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct CacheEntry {
     /// `registry`, `inline`, `local`, `gha`, `s3`, `azblob`.
     pub(crate) kind: String,
-    /// For example `ref`, `mode`.
     pub(crate) attributes: BTreeMap<String, String>,
 }
 
@@ -77,8 +74,7 @@ impl Client {
         cancel: CancellationToken,
     ) -> Result<ExporterResponse, SolveError> {
         let mut session = Session::open(self, attachments).await?;
-        let broken = |error: std::io::Error| ConnectError::Broken(self.endpoint().clone(), error.into());
-        let reference = new_id().map_err(broken)?;
+        let reference = new_id().map_err(|error| self.broken(error))?;
         let (end, ended) = watch::channel(None);
         let following = forward_status(self.clone(), reference.clone(), status, ended);
         // If the caller drops this future, the stream must not keep the task alive.
@@ -182,7 +178,7 @@ fn to_message(request: SolveRequest, reference: String, session: &str) -> contro
         exporters,
         session: session.to_owned(),
         frontend: request.frontend,
-        definition: request.definition.map(Definition::into_message),
+        definition: request.definition,
         frontend_attrs: attributes.into_iter().collect(),
         cache: Some(control::CacheOptions {
             exports: entries(request.cache_exports),

@@ -2,12 +2,12 @@
 //!
 //! A simplified form of `moby.buildkit.v1.StatusResponse`. Every message is a delta: a vertex is sent again in full
 //! each time it changes; a status row is identified by its vertex and id; log bytes are sent once, split at any point.
+//! A field `vertex` contains a digest.
 
 use bollard_buildkit_proto::google::protobuf::Timestamp as ProtoTimestamp;
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
 use jiff::Timestamp;
 
-/// One message of the status stream.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StatusUpdate {
     pub(crate) vertexes: Vec<Vertex>,
@@ -36,12 +36,10 @@ pub(crate) struct Vertex {
     pub(crate) progress_group: Option<(String, String)>,
 }
 
-/// A row of progress inside a vertex.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VertexStatus {
     /// The subject: `sha256:…`, `transferring context:`, `exporting layers`.
     pub(crate) id: String,
-    /// Digest of its vertex.
     pub(crate) vertex: String,
     pub(crate) current: i64,
     /// Total bytes; 0 if unknown.
@@ -54,7 +52,6 @@ pub(crate) struct VertexStatus {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VertexLog {
-    /// Digest of its vertex.
     pub(crate) vertex: String,
     /// 1 for stdout, 2 for stderr.
     pub(crate) stream: i64,
@@ -64,7 +61,6 @@ pub(crate) struct VertexLog {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct VertexWarning {
-    /// Digest of its vertex.
     pub(crate) vertex: String,
     /// One line.
     pub(crate) short: String,

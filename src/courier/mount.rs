@@ -4,7 +4,7 @@
 //! complete.
 
 mod file;
-mod list;
+pub(crate) mod list;
 mod make;
 
 use std::ffi::OsStr;
@@ -26,7 +26,6 @@ use super::protocol::{
 const STAGING: &str = ".larder-restore-";
 /// The size of a frame of nodes, in bytes.
 const NODES_FRAME_SIZE: usize = 64 << 10;
-/// The number of queued messages.
 const QUEUE_LENGTH: usize = 16;
 
 /// Serves one mount until the peer ends the conversation or the connection.
@@ -44,25 +43,17 @@ pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write
             let Some(message) = protocol::receive(from)? else { return Ok(()) };
             match message {
                 Message::List | Message::Scan => {
-                    let (mut walk, notes_uses) = if message == Message::Scan {
-                        (MountWalk::scan(root), false)
-                    } else {
+                    let is_scan = message == Message::Scan;
+                    if !is_scan {
                         remove_abandoned(root);
-                        (MountWalk::new(root), records_access_times(root))
-                    };
+                    }
+                    let records_access_times = !is_scan && records_access_times(root);
+                    let mut walk = MountWalk::new(root, is_scan);
                     walk.list_directory(root, OsStr::new(""));
                     listed = walk.found;
                     send_nodes(to, &listed)?;
-                    let (root, notes) = (owner(root)?, walk.notes);
-                    send(
-                        to,
-                        &Message::Listed {
-                            nodes: listed.len() as u64,
-                            records_access_times: notes_uses,
-                            root,
-                            notes,
-                        },
-                    )?;
+                    let (nodes, root, notes) = (listed.len() as u64, owner(root)?, walk.notes);
+                    send(to, &Message::Listed { nodes, records_access_times, root, notes })?;
                     to.flush()?;
                 }
                 Message::Read(numbers) => {
@@ -74,7 +65,9 @@ pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write
                     to.flush()?;
                 }
                 Message::Make { .. } | Message::Piece { .. } => {
-                    making.get_or_insert_with(|| MakerThread::start(scope, root)).forward(message)?;
+                    let making = making.get_or_insert_with(|| MakerThread::start(scope, root));
+                    // The thread ends early only after a protocol violation.
+                    making.messages.send(message).map_err(|_| unexpected_message())?;
                 }
                 Message::Finish => {
                     let (files, notes) =
@@ -117,11 +110,6 @@ impl<'scope> MakerThread<'scope> {
             Err(io::ErrorKind::UnexpectedEof.into())
         });
         Self { messages, thread }
-    }
-
-    fn forward(&self, message: Message) -> io::Result<()> {
-        // The thread ends early only after a protocol violation.
-        self.messages.send(message).map_err(|_| unexpected_message())
     }
 
     /// Moves everything into place. Returns the number of files, and the nodes that could not be created.

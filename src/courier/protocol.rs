@@ -3,7 +3,7 @@
 //! Larder and the courier are compiled from the same files. All numbers are little-endian.
 //!
 //! ```text
-//!  frame    kind u8 | bytes of the rest u32, at most LARGEST | the rest
+//!  frame    kind u8 | bytes of the rest u32, at most MAX_FRAME | the rest
 //!
 //!  courier                          larder
 //!  Hello   version u16, mount u32 ─▶
@@ -56,12 +56,10 @@ const MAX_NOTE: usize = 4096;
 
 /// A message of the protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the drawing above describes the variants")]
 pub enum Message {
-    /// The greeting of the courier, which is ready to serve this mount.
     Hello {
-        /// The version of the protocol.
         version: u16,
-        /// The number of the mount.
         mount: u32,
     },
     /// Requests the listing, and resets all access times, so that the next listing shows which files were read.
@@ -69,51 +67,36 @@ pub enum Message {
     /// Requests the listing of a directory that must not be changed. It contains all names, with special files as empty
     /// files and hard links as separate files. The access times in it are meaningless.
     Scan,
-    /// Nodes of the mount, in order.
     Nodes(Vec<MountNode>),
-    /// The end of the listing.
     Listed {
-        /// The number of nodes.
         nodes: u64,
         /// `true` if the file system records access times.
         records_access_times: bool,
-        /// The owner and mode of the mount's root directory.
         root: Owner,
         /// The nodes that could not be listed, with reasons.
         notes: FailureNotes,
     },
-    /// Requests the content of files, by their numbers.
     Read(Vec<u32>),
-    /// The next bytes of the current file.
     Content(Vec<u8>),
-    /// The end of the current file.
     Done(ReadOutcome),
     /// Requests that a node is created. A file is complete when all of its bytes have arrived.
     Make {
-        /// The number of the node.
         number: u32,
-        /// The node to create.
         node: MountNode,
     },
-    /// Bytes of a file to create.
+    /// Bytes at this offset of a file to create.
     Piece {
-        /// The number of the file.
         number: u32,
-        /// The offset of the bytes in the file.
         offset: u64,
-        /// The content at this offset.
         bytes: Vec<u8>,
     },
-    /// The end of the nodes to create.
     Finish,
-    /// The result of creating the nodes.
     Made {
         /// The number of files and links that were created.
         files: u64,
         /// The nodes that could not be created, with reasons.
         notes: FailureNotes,
     },
-    /// The end of the conversation.
     Bye,
 }
 

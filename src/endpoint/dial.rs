@@ -13,14 +13,6 @@ use tokio_rustls::TlsConnector;
 
 use super::{Endpoint, TlsError, ssh, tls};
 
-/// Idle time of a TCP connection before the first keep-alive probe.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(30);
-/// Time between keep-alive probes that are not answered.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-/// Number of unanswered probes after which the connection is closed.
-const KEEPALIVE_PROBES: u32 = 6;
-
-/// A two-way byte stream to an engine.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -28,13 +20,10 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 /// The protocol spoken on a stream. TLS announces it (ALPN); other transports do not need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {
-    /// HTTP/1.1, with or without an upgrade.
     Http1,
-    /// HTTP/2 with prior knowledge.
     Http2,
 }
 
-/// A failure to open a stream to an engine.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
     #[error("there is no socket at {}", .0.display())]
@@ -72,11 +61,8 @@ impl Endpoint {
                 Ok(Box::new(secured.map_err(|error| DialError::Tls(self.clone(), error))?))
             }
             Self::Ssh { user, host, port, socket } => {
-                let login =
-                    ssh::SshAddress { user: user.as_deref(), host, port: *port, socket: socket.as_deref() };
-                Ok(Box::new(
-                    ssh::dial(&login).map_err(|source| DialError::SshUnavailable(self.clone(), source))?,
-                ))
+                let dialed = ssh::dial(user.as_deref(), host, *port, socket.as_deref());
+                Ok(Box::new(dialed.map_err(|source| DialError::SshUnavailable(self.clone(), source))?))
             }
         }
     }
@@ -87,9 +73,9 @@ async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
     stream.set_nodelay(true)?;
     // A step may be silent for an hour, but a lost engine or network must still be detected.
     sockopt::set_socket_keepalive(&stream, true)?;
-    sockopt::set_tcp_keepidle(&stream, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(&stream, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(&stream, KEEPALIVE_PROBES)?;
+    sockopt::set_tcp_keepidle(&stream, Duration::from_secs(30))?;
+    sockopt::set_tcp_keepintvl(&stream, Duration::from_secs(10))?;
+    sockopt::set_tcp_keepcnt(&stream, 6)?;
     Ok(stream)
 }
 

@@ -12,18 +12,16 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Endpoint, EndpointError, TlsFiles};
 use crate::digest::Digest;
 
-/// The context store of one Docker configuration directory.
 #[derive(Debug, Clone)]
 pub(crate) struct DockerContexts {
     directory: PathBuf,
 }
 
-/// The reason why a context cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DockerContextError {
     #[error("there is no Docker context named `{name}`{}", listed(.known))]
@@ -47,66 +45,42 @@ fn listed(known: &[String]) -> String {
     format!(" (available: {})", all.join(", "))
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    #[serde(rename = "Name")]
-    name: String,
-    #[serde(rename = "Endpoints", default)]
-    endpoints: Endpoints,
-}
-
-#[derive(Deserialize, Default)]
-struct Endpoints {
-    docker: Option<DockerEndpoint>,
-}
-
-#[derive(Deserialize)]
-struct DockerEndpoint {
-    #[serde(rename = "Host", default)]
-    host: String,
-    #[serde(rename = "SkipTLSVerify", default)]
-    skip_verify: bool,
-}
-
 impl DockerContexts {
     /// Creates the store under `docker_config` (usually `~/.docker`).
     pub(crate) fn new(docker_config: &Path) -> Self {
         Self { directory: docker_config.join("contexts") }
     }
 
-    /// Returns the endpoint of the context `name`.
     pub(crate) fn endpoint(&self, name: &str) -> Result<Endpoint, DockerContextError> {
         let id = Digest::of(name.as_bytes()).hex();
         let path = self.directory.join("meta").join(&id).join("meta.json");
         if !path.is_file() {
             return Err(DockerContextError::Unknown { name: name.to_owned(), known: self.names() });
         }
-        let metadata =
-            read(&path).map_err(|source| DockerContextError::Unreadable { path: path.clone(), source })?;
-        let engine = metadata
-            .endpoints
-            .docker
-            .filter(|engine| !engine.host.is_empty())
-            .ok_or_else(|| DockerContextError::NoEngine(name.to_owned()))?;
+        let metadata = read(&path).map_err(|source| DockerContextError::Unreadable { path, source })?;
+        let engine = &metadata["Endpoints"]["docker"];
+        let host = engine["Host"].as_str().filter(|host| !host.is_empty());
+        let host = host.ok_or_else(|| DockerContextError::NoEngine(name.to_owned()))?;
+        let skip_verify = engine["SkipTLSVerify"] == true;
         let tls_directory = self.directory.join("tls").join(&id).join("docker");
-        let tls = (tls_directory.is_dir() || engine.skip_verify)
-            .then(|| TlsFiles::in_directory(&tls_directory, engine.skip_verify));
-        Endpoint::parse(&engine.host, tls)
-            .map_err(|error| DockerContextError::Address(name.to_owned(), error))
+        let tls = (tls_directory.is_dir() || skip_verify)
+            .then(|| TlsFiles::in_directory(&tls_directory, skip_verify));
+        Endpoint::parse(host, tls).map_err(|error| DockerContextError::Address(name.to_owned(), error))
     }
 
     fn names(&self) -> Vec<String> {
         let entries = fs::read_dir(self.directory.join("meta")).into_iter().flatten().flatten();
         let mut names: Vec<String> = entries
-            .filter_map(|entry| read(&entry.path().join("meta.json")).ok())
-            .map(|metadata| metadata.name)
+            .filter_map(|entry| {
+                Some(read(&entry.path().join("meta.json")).ok()?["Name"].as_str()?.to_owned())
+            })
             .collect();
         names.sort();
         names
     }
 }
 
-fn read(path: &Path) -> io::Result<Metadata> {
+fn read(path: &Path) -> io::Result<Value> {
     Ok(serde_json::from_slice(&fs::read(path)?)?)
 }
 

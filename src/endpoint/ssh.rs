@@ -11,15 +11,6 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
-/// The address of a remote machine and of the engine's socket on it.
-pub(super) struct SshAddress<'a> {
-    pub(super) user: Option<&'a str>,
-    pub(super) host: &'a str,
-    pub(super) port: Option<u16>,
-    pub(super) socket: Option<&'a str>,
-}
-
-/// The two pipes of a running `ssh`.
 pub(super) struct SshStream {
     _child: Child,
     stdin: ChildStdin,
@@ -33,28 +24,31 @@ enum StderrState {
     Healthy,
 }
 
-impl SshAddress<'_> {
-    fn arguments(&self) -> Vec<String> {
-        let mut arguments: Vec<String> =
-            ["-o", "ConnectTimeout=30", "-T"].into_iter().map(str::to_owned).collect();
-        if let Some(user) = self.user {
-            arguments.extend(["-l".to_owned(), user.to_owned()]);
-        }
-        if let Some(port) = self.port {
-            arguments.extend(["-p".to_owned(), port.to_string()]);
-        }
-        arguments.extend(["--".to_owned(), self.host.to_owned(), "docker".to_owned()]);
-        if let Some(socket) = self.socket {
-            arguments.extend(["--host".to_owned(), format!("unix://{socket}")]);
-        }
-        arguments.extend(["system".to_owned(), "dial-stdio".to_owned()]);
-        arguments
+/// Returns the arguments of `ssh`; `socket` is the path of the engine's socket on the host.
+fn arguments(user: Option<&str>, host: &str, port: Option<u16>, socket: Option<&str>) -> Vec<String> {
+    let mut arguments = ["-o", "ConnectTimeout=30", "-T"].map(str::to_owned).to_vec();
+    if let Some(user) = user {
+        arguments.extend(["-l".to_owned(), user.to_owned()]);
     }
+    if let Some(port) = port {
+        arguments.extend(["-p".to_owned(), port.to_string()]);
+    }
+    arguments.extend(["--", host, "docker"].map(str::to_owned));
+    if let Some(socket) = socket {
+        arguments.extend(["--host".to_owned(), format!("unix://{socket}")]);
+    }
+    arguments.extend(["system", "dial-stdio"].map(str::to_owned));
+    arguments
 }
 
-pub(super) fn dial(login: &SshAddress<'_>) -> io::Result<SshStream> {
+pub(super) fn dial(
+    user: Option<&str>,
+    host: &str,
+    port: Option<u16>,
+    socket: Option<&str>,
+) -> io::Result<SshStream> {
     let mut child = Command::new("ssh")
-        .args(login.arguments())
+        .args(arguments(user, host, port, socket))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -136,14 +130,8 @@ mod tests {
 
     #[test]
     fn a_host_is_never_parsed_as_an_option() {
-        let login = SshAddress {
-            user: Some("ci"),
-            host: "-oProxyCommand=x",
-            port: Some(22),
-            socket: Some("/run/d.sock"),
-        };
         assert_eq!(
-            login.arguments().join(" "),
+            arguments(Some("ci"), "-oProxyCommand=x", Some(22), Some("/run/d.sock")).join(" "),
             "-o ConnectTimeout=30 -T -l ci -p 22 -- -oProxyCommand=x docker --host unix:///run/d.sock system dial-stdio"
         );
     }

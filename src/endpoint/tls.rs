@@ -21,7 +21,6 @@ pub struct TlsFiles {
     pub(crate) skip_verify: bool,
 }
 
-/// A failure to set up or to use TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     #[error(transparent)]

@@ -21,7 +21,6 @@ const MAX_BATCH: usize = 64;
 /// Maximum number of queued messages, each with several archive parts.
 const QUEUE_LENGTH: usize = 16;
 
-/// The reader of an archive that the engine is sending.
 pub(crate) struct ArchiveReader {
     parts: mpsc::Receiver<Vec<Bytes>>,
     ready: VecDeque<Bytes>,

@@ -7,7 +7,7 @@ use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error as ApiError;
 use bollard::models::ContainerCreateBody;
 use bollard::query_parameters::{
-    AttachContainerOptionsBuilder, CreateContainerOptionsBuilder, RemoveContainerOptionsBuilder,
+    AttachContainerOptionsBuilder, CreateContainerOptions, RemoveContainerOptionsBuilder,
     StopContainerOptions, WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt;
@@ -18,22 +18,17 @@ use super::{Engine, EngineError};
 /// Timeout of requests on a running container.
 const CONTAINER_TIMEOUT: Duration = Duration::from_hours(24 * 365);
 
-/// Request fields with the API version (`major.minor`) that introduced them and a description. Older engines ignore the
-/// field silently.
-const VERSIONED_FIELDS: [(&str, (usize, usize), &str); 3] = [
+/// Request fields (`/*` is each element of a list or object) with the API version (`major.minor`) that introduced them
+/// and a description. Older engines ignore the field silently.
+const VERSIONED_FIELDS: [(&str, (usize, usize), &str); 7] = [
     ("/HostConfig/Annotations", (1, 43), "annotations"),
     ("/Healthcheck/StartInterval", (1, 44), "a health check interval for the start of a container"),
     ("/HostConfig/CgroupnsMode", (1, 41), "a cgroup namespace mode"),
+    ("/HostConfig/Mounts/*/VolumeOptions/Subpath", (1, 45), "a volume subpath"),
+    ("/HostConfig/Mounts/*/BindOptions/ReadOnlyForceRecursive", (1, 44), "bind-recursive=readonly"),
+    ("/HostConfig/Mounts/*/BindOptions/ReadOnlyNonRecursive", (1, 44), "bind-recursive=writable"),
+    ("/NetworkingConfig/EndpointsConfig/*/MacAddress", (1, 44), "a MAC address"),
 ];
-/// As [`NEWER`], for the fields of a mount.
-const VERSIONED_MOUNT_FIELDS: [(&str, (usize, usize), &str); 3] = [
-    ("/VolumeOptions/Subpath", (1, 45), "a volume subpath"),
-    ("/BindOptions/ReadOnlyForceRecursive", (1, 44), "bind-recursive=readonly"),
-    ("/BindOptions/ReadOnlyNonRecursive", (1, 44), "bind-recursive=writable"),
-];
-/// As [`NEWER`], for the fields of a network endpoint.
-const VERSIONED_NETWORK_FIELDS: [(&str, (usize, usize), &str); 1] =
-    [("MacAddress", (1, 44), "a MAC address")];
 
 /// The definition of a container. Omitted values come from the image or the engine.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,7 +58,6 @@ impl ContainerSpec {
         }
     }
 
-    /// Returns the strings in an array field.
     pub(crate) fn strings(&self, field: &str) -> impl Iterator<Item = &str> {
         self.request[field].as_array().into_iter().flatten().filter_map(Value::as_str)
     }
@@ -78,20 +72,21 @@ impl ContainerSpec {
 
     /// Returns the description of the first option of the request that an engine with this API version would ignore.
     fn ignored_by(&self, api: (usize, usize)) -> Option<&'static str> {
-        let of_networks = self.request["NetworkingConfig"]["EndpointsConfig"].as_object();
-        let in_networks =
-            |field: &str| of_networks.is_some_and(|all| all.values().any(|one| one.get(field).is_some()));
-        let given = VERSIONED_FIELDS.iter().filter(|(place, ..)| self.request.pointer(place).is_some());
-        let mounts = self.request["HostConfig"]["Mounts"].as_array();
-        let in_mounts =
-            |place: &str| mounts.is_some_and(|all| all.iter().any(|mount| mount.pointer(place).is_some()));
-        let given = given.chain(VERSIONED_MOUNT_FIELDS.iter().filter(|(place, ..)| in_mounts(place)));
-        let given = given.chain(VERSIONED_NETWORK_FIELDS.iter().filter(|(field, ..)| in_networks(field)));
-        given.filter(|(_, since, _)| api < *since).map(|(_, _, what)| *what).next()
+        let is_given = |place: &str| {
+            let Some((all, field)) = place.split_once("/*") else {
+                return self.request.pointer(place).is_some();
+            };
+            match self.request.pointer(all) {
+                Some(Value::Array(all)) => all.iter().any(|one| one.pointer(field).is_some()),
+                Some(Value::Object(all)) => all.values().any(|one| one.pointer(field).is_some()),
+                _ => false,
+            }
+        };
+        let ignored = VERSIONED_FIELDS.iter().find(|(place, since, _)| api < *since && is_given(place));
+        ignored.map(|(_, _, what)| *what)
     }
 }
 
-/// An output stream of a container.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OutputStream {
     Stdout,
@@ -108,10 +103,7 @@ pub(crate) struct Container {
 impl Engine {
     pub(crate) async fn create_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
         let failed = |error| EngineError::new("create a container", error);
-        let options = match &spec.name {
-            Some(name) => CreateContainerOptionsBuilder::default().name(name).build(),
-            None => CreateContainerOptionsBuilder::default().build(),
-        };
+        let options = CreateContainerOptions { name: spec.name.clone(), ..CreateContainerOptions::default() };
         let docker = self.docker.clone().with_timeout(CONTAINER_TIMEOUT);
         let api = docker.client_version();
         if let Some(what) = spec.ignored_by((api.major_version, api.minor_version)) {

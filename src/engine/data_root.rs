@@ -15,9 +15,11 @@
 //! That layout is internal to Docker (`layer/filestore.go`, `image/fs.go`). It has been the same from 1.10 to 29, but
 //! its readers must verify all digests and have a fallback.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Cursor, Read};
-use std::path::PathBuf;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -28,7 +30,6 @@ use serde::Deserialize;
 
 use super::{Engine, EngineError};
 
-/// The storage driver whose layout is known.
 const DRIVER: &str = "overlay2";
 
 /// The directory in which an engine with the overlay2 driver stores its images.
@@ -58,13 +59,12 @@ struct TarSplitLine {
 }
 
 enum TarSplitPiece {
-    /// Headers and padding.
     Segment(Vec<u8>),
     /// A file of the layer, and the size of its content.
     File(PathBuf, u64),
 }
 
-struct TarSplitPieces(Box<dyn Iterator<Item = serde_json::Result<TarSplitLine>>>);
+type TarSplitPieces = Box<dyn Iterator<Item = io::Result<TarSplitPiece>>>;
 
 impl Engine {
     /// Returns the data root of an engine with the overlay2 driver, if that directory exists on this machine. It may
@@ -77,7 +77,6 @@ impl Engine {
 }
 
 impl DataRoot {
-    /// Reads the config of the image `sha256:HEX`.
     pub(crate) fn config(&self, hex: &str) -> io::Result<Vec<u8>> {
         fs::read(self.0.join("image").join(DRIVER).join("imagedb/content/sha256").join(hex))
     }
@@ -97,52 +96,35 @@ impl DataRoot {
         let files = Dir::open_ambient_dir(files, ambient_authority())?;
         let split = layer.join("tar-split.json.gz");
         let mut size = 0;
-        for piece in TarSplitPieces::open(&split)? {
+        for piece in tar_split_pieces(&split)? {
             size += match piece? {
                 TarSplitPiece::Segment(bytes) => bytes.len() as u64,
                 TarSplitPiece::File(_, size) => size,
             };
         }
-        Ok((
-            LayerReader { pieces: TarSplitPieces::open(&split)?, files, current: Box::new(io::empty()) },
-            size,
-        ))
+        let pieces = tar_split_pieces(&split)?;
+        Ok((LayerReader { pieces, files, current: Box::new(io::empty()) }, size))
     }
 }
 
-impl TarSplitPieces {
-    fn open(path: &std::path::Path) -> io::Result<Self> {
-        let lines = BufReader::new(GzDecoder::new(BufReader::new(File::open(path)?)));
-        Ok(Self(Box::new(serde_json::Deserializer::from_reader(lines).into_iter())))
-    }
+fn tar_split_pieces(path: &Path) -> io::Result<TarSplitPieces> {
+    let text = BufReader::new(GzDecoder::new(BufReader::new(File::open(path)?)));
+    let lines = serde_json::Deserializer::from_reader(text).into_iter();
+    Ok(Box::new(lines.map(|line| tar_split_piece(line?))))
 }
 
-impl Iterator for TarSplitPieces {
-    type Item = io::Result<TarSplitPiece>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        self.0.next().map(|line| TarSplitPiece::try_from(line?))
-    }
-}
-
-impl TryFrom<TarSplitLine> for TarSplitPiece {
-    type Error = io::Error;
-
-    fn try_from(line: TarSplitLine) -> io::Result<Self> {
-        use std::os::unix::ffi::OsStringExt;
-
-        let decode = |text: &str| STANDARD.decode(text).map_err(io::Error::other);
-        match line.kind {
-            1 => {
-                let name = match (line.name_raw, line.name) {
-                    (Some(raw), _) => decode(&raw)?,
-                    (None, name) => name.unwrap_or_default().into_bytes(),
-                };
-                Ok(Self::File(PathBuf::from(std::ffi::OsString::from_vec(name)), line.size))
-            }
-            2 => Ok(Self::Segment(decode(line.payload.as_deref().unwrap_or_default())?)),
-            kind => Err(io::Error::other(format!("unknown tar-split entry type {kind}"))),
+fn tar_split_piece(line: TarSplitLine) -> io::Result<TarSplitPiece> {
+    let decode = |text: &str| STANDARD.decode(text).map_err(io::Error::other);
+    match line.kind {
+        1 => {
+            let name = match (line.name_raw, line.name) {
+                (Some(raw), _) => decode(&raw)?,
+                (None, name) => name.unwrap_or_default().into_bytes(),
+            };
+            Ok(TarSplitPiece::File(PathBuf::from(OsString::from_vec(name)), line.size))
         }
+        2 => Ok(TarSplitPiece::Segment(decode(line.payload.as_deref().unwrap_or_default())?)),
+        kind => Err(io::Error::other(format!("unknown tar-split entry type {kind}"))),
     }
 }
 

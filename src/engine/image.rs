@@ -3,19 +3,19 @@
 use std::path::PathBuf;
 
 use bollard::auth::DockerCredentials;
+use bollard::errors::Error as ApiError;
 use bollard::models::{ImageInspect, ImageManifestSummaryKindEnum, ImageSummary, SystemInfo};
 use bollard::query_parameters::{ListImagesOptionsBuilder, RemoveImageOptions, TagImageOptionsBuilder};
 use jiff::Timestamp;
 
 use super::{Engine, EngineError, is_not_found};
-use crate::registry::{Credentials, Healthcheck, ImageConfig, ImageRef, ImageSettings, RegistryAccess};
+use crate::registry::{Credentials, ImageConfig, ImageRef, RegistryAccess};
 
 /// An image in the engine.
 #[derive(Debug, Clone, Default)]
 pub struct Image {
     /// `sha256:…`
     pub id: String,
-    /// The names of the image as the engine prints them.
     pub(crate) names: Vec<String>,
     /// `REPOSITORY@sha256:…` for each repository that it was pulled from or pushed to.
     pub(crate) repository_digests: Vec<String>,
@@ -25,7 +25,6 @@ pub struct Image {
     pub(crate) platform: String,
     /// The settings that a build based on the image inherits.
     pub(crate) config: ImageConfig,
-    /// The build time, if the image states it.
     pub(crate) created: Option<Timestamp>,
 }
 
@@ -58,7 +57,7 @@ impl Engine {
             Err(error) if is_not_found(&error) => return Ok(None),
             Err(error) => return Err(EngineError::new("inspect an image", error)),
         };
-        let config = config(&found);
+        let config = config(&found).map_err(|error| EngineError::new("inspect an image", error))?;
         Ok(Some(Image {
             created: found.created.as_deref().and_then(|created| created.parse().ok()),
             id: found.id.unwrap_or_default(),
@@ -126,7 +125,7 @@ impl Engine {
         (version.major_version, version.minor_version) >= (1, 47)
     }
 
-    /// Returns `true` if containerd's store has all content of the image `id`. Requires [`Engine::tells_content`].
+    /// Returns `true` if containerd's store has all content of the image `id`. Requires [`Engine::reports_content`].
     pub(crate) async fn has_all_content(&self, id: &str) -> Result<bool, EngineError> {
         let names = self.image(id).await?.unwrap_or_default().names;
         let filter = names.first().map_or(("dangling", "true"), |name| ("reference", name));
@@ -137,7 +136,7 @@ impl Engine {
     }
 
     /// Returns the number of platforms for which the engine has content of the image `name`. Requires
-    /// [`Engine::tells_content`].
+    /// [`Engine::reports_content`].
     pub(super) async fn platform_count(&self, name: &ImageRef) -> Result<usize, EngineError> {
         let familiar = name.familiar();
         let images = self.list_images(Some(("reference", &familiar)), true).await?;
@@ -153,7 +152,8 @@ impl Engine {
     ) -> Result<Vec<ImageSummary>, EngineError> {
         let filters = filter.into_iter().map(|(name, value)| (name, vec![value])).collect();
         let options = ListImagesOptionsBuilder::default().filters(&filters).manifests(manifests).build();
-        self.docker.list_images(Some(options)).await.map_err(list_error)
+        let listed = self.docker.list_images(Some(options)).await;
+        listed.map_err(|error| EngineError::new("list its images", error))
     }
 
     /// Removes an image by its id, with all its names and the layers that no other image uses. Fails if a container
@@ -237,44 +237,18 @@ impl Engine {
     }
 }
 
-fn list_error(error: bollard::errors::Error) -> EngineError {
-    EngineError::new("list its images", error)
-}
-
-fn config(found: &ImageInspect) -> ImageConfig {
+fn config(found: &ImageInspect) -> Result<ImageConfig, ApiError> {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let config = found.config.clone().unwrap_or_default();
-    let health = config.healthcheck.unwrap_or_default();
-    ImageConfig {
+    Ok(ImageConfig {
         os: text(&found.os),
         os_version: text(&found.os_version),
         architecture: text(&found.architecture),
         variant: text(&found.variant),
         author: text(&found.author),
         layers: found.root_fs.clone().and_then(|files| files.layers).unwrap_or_default(),
-        settings: ImageSettings {
-            user: config.user.unwrap_or_default(),
-            env: config.env.unwrap_or_default(),
-            entrypoint: config.entrypoint.unwrap_or_default(),
-            cmd: config.cmd.unwrap_or_default(),
-            working_dir: config.working_dir.unwrap_or_default(),
-            exposed_ports: config.exposed_ports.into_iter().flatten().collect(),
-            volumes: config.volumes.into_iter().flatten().collect(),
-            labels: config.labels.into_iter().flatten().collect(),
-            stop_signal: config.stop_signal.unwrap_or_default(),
-            args_escaped: config.args_escaped.unwrap_or_default(),
-            healthcheck: Healthcheck {
-                test: health.test.unwrap_or_default(),
-                interval: health.interval.unwrap_or_default(),
-                timeout: health.timeout.unwrap_or_default(),
-                start_period: health.start_period.unwrap_or_default(),
-                start_interval: health.start_interval.unwrap_or_default(),
-                retries: health.retries.unwrap_or_default(),
-            },
-            on_build: config.on_build.unwrap_or_default(),
-            shell: config.shell.unwrap_or_default(),
-        },
-    }
+        // The engine and the image specification use the same names.
+        settings: serde_json::from_value(serde_json::to_value(found.config.clone().unwrap_or_default())?)?,
+    })
 }
 
 pub(super) fn api_credentials(name: &ImageRef, credentials: &Credentials) -> Option<DockerCredentials> {

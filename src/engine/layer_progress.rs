@@ -20,13 +20,11 @@ impl LayerProgress {
         known.1 = known.1.max(bytes(detail.total)).max(known.0);
     }
 
-    /// Records that all bytes of a layer were transferred.
     pub(super) fn complete(&mut self, layer: &str) {
         let known = self.layers.entry(layer.to_owned()).or_default();
         known.0 = known.1;
     }
 
-    /// Returns the transferred and total bytes of all layers.
     pub(super) fn totals(&self) -> (u64, u64) {
         self.layers.values().fold((0, 0), |(done, total), (moved, all)| (done + moved, total + all))
     }

@@ -13,7 +13,6 @@ use super::layer_progress::LayerProgress;
 use super::{Engine, EngineError};
 use crate::registry::{Credentials, ImageRef};
 
-/// Maximum time without progress.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Prefixes of the status messages of a layer that was downloaded.
 const DOWNLOADED: [&str; 4] = ["Download complete", "Already exists", "Extracting", "Pull complete"];
@@ -23,7 +22,7 @@ impl Engine {
     /// receives the bytes so far and the total known so far.
     ///
     /// If the engine fails to fetch a layer, the pull ends at once: the engine would retry for minutes. It also ends
-    /// after [`STALLED`] without progress.
+    /// after [`STALL_TIMEOUT`] without progress.
     pub(crate) async fn pull(
         &self,
         name: &ImageRef,
@@ -46,10 +45,8 @@ impl Engine {
         // Before Docker 28, containerd's store reports nothing while it unpacks downloaded layers.
         let is_unpacking = |latest: &HashMap<String, CreateImageInfo>| {
             let is_downloaded = |message: &CreateImageInfo| {
-                message
-                    .status
-                    .as_deref()
-                    .is_some_and(|status| DOWNLOADED.iter().any(|prefix| status.starts_with(prefix)))
+                let status = message.status.as_deref().unwrap_or_default();
+                DOWNLOADED.iter().any(|prefix| status.starts_with(prefix))
             };
             !latest.is_empty() && latest.values().all(is_downloaded)
         };

@@ -28,7 +28,7 @@ mod upload;
 use challenge::Challenge;
 
 pub(crate) use access::RegistryAccess;
-pub(crate) use config::{Healthcheck, ImageConfig, ImageSettings};
+pub(crate) use config::{ImageConfig, ImageSettings};
 pub(crate) use docker_config::DockerConfigFile;
 pub(crate) use error::{RegistryError, with_timeout};
 pub(crate) use graft::GraftBase;

@@ -16,6 +16,7 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use tonic::{Request, Response, Status};
 
+use super::Reply;
 use crate::registry::{Credentials, Login, TokenRequest};
 
 pub(super) const METHODS: [&str; 4] = [
@@ -55,19 +56,13 @@ impl AuthProvider {
 
 #[tonic::async_trait]
 impl Auth for AuthProvider {
-    async fn credentials(
-        &self,
-        request: Request<CredentialsRequest>,
-    ) -> Result<Response<CredentialsResponse>, Status> {
+    async fn credentials(&self, request: Request<CredentialsRequest>) -> Reply<CredentialsResponse> {
         let host = request.into_inner().host;
         let Credentials { username, secret } = self.credentials_for(&host).await?;
         Ok(Response::new(CredentialsResponse { username, secret }))
     }
 
-    async fn fetch_token(
-        &self,
-        request: Request<FetchTokenRequest>,
-    ) -> Result<Response<FetchTokenResponse>, Status> {
+    async fn fetch_token(&self, request: Request<FetchTokenRequest>) -> Reply<FetchTokenResponse> {
         let FetchTokenRequest { host, realm, service, scopes, client_id: _ } = request.into_inner();
         let credentials = self.credentials_for(&host).await?;
         let request = TokenRequest { realm, service, scopes };
@@ -85,7 +80,7 @@ impl Auth for AuthProvider {
     async fn get_token_authority(
         &self,
         request: Request<GetTokenAuthorityRequest>,
-    ) -> Result<Response<GetTokenAuthorityResponse>, Status> {
+    ) -> Reply<GetTokenAuthorityResponse> {
         let GetTokenAuthorityRequest { host, salt } = request.into_inner();
         let key = self.authority(&host, &salt).await?;
         let public_key = key.verifying_key().to_bytes().to_vec();
@@ -95,7 +90,7 @@ impl Auth for AuthProvider {
     async fn verify_token_authority(
         &self,
         request: Request<VerifyTokenAuthorityRequest>,
-    ) -> Result<Response<VerifyTokenAuthorityResponse>, Status> {
+    ) -> Reply<VerifyTokenAuthorityResponse> {
         let VerifyTokenAuthorityRequest { host, payload, salt } = request.into_inner();
         let key = self.authority(&host, &salt).await?;
         // BuildKit expects the format of NaCl's `crypto_sign`: the signature, then the message.

@@ -13,11 +13,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Maximum number of bytes in one write.
 const MAX_WRITE: usize = 128 << 10;
 
-/// A connection whose small writes are coalesced.
 pub(super) struct Coalesced<S> {
     inner: S,
     buffer: Vec<u8>,
-    /// Number of bytes of `waiting` that the connection has accepted.
+    /// Number of bytes of `buffer` that the connection has accepted.
     accepted: usize,
     /// `true` if something was written since the last flush request.
     has_new_data: bool,

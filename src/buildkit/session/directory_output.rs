@@ -54,7 +54,8 @@ impl DirectoryOutput {
         }
         if stat.mode & mode_bits::SYMLINK != 0 {
             self.root.symlink_contents(&stat.linkname, &path)?;
-            self.root.set_symlink_times(&path, None, Some(modified(&stat)))?;
+            let modified = cap_std::time::SystemTime::from_std(modified_time(&stat));
+            self.root.set_symlink_times(&path, None, Some(SystemTimeSpec::Absolute(modified)))?;
             return Ok(false);
         }
         if !stat.linkname.is_empty() {
@@ -84,9 +85,7 @@ impl DirectoryOutput {
             return Ok(false);
         }
         let Some((_, stat, Some(file))) = self.pending.remove(&id) else { return Err(unknown()) };
-        set_xattrs(&file, &stat.xattrs)?;
-        file.set_permissions(permissions(&stat))?;
-        file.set_modified(modified_time(&stat))?;
+        set_metadata(&file, &stat)?;
         Ok(true)
     }
 
@@ -95,10 +94,7 @@ impl DirectoryOutput {
         let mut readable = OpenOptions::new();
         readable.read(true).maybe_dir(true);
         for (path, stat) in std::mem::take(&mut self.directories).into_iter().rev() {
-            let directory = self.root.open_with(&path, &readable)?.into_std();
-            set_xattrs(&directory, &stat.xattrs)?;
-            directory.set_permissions(permissions(&stat))?;
-            directory.set_modified(modified_time(&stat))?;
+            set_metadata(&self.root.open_with(&path, &readable)?.into_std(), &stat)?;
         }
         Ok(())
     }
@@ -127,17 +123,17 @@ fn relative(path: &str) -> io::Result<PathBuf> {
     let path = PathBuf::from(path);
     let below = path.components().all(|component| matches!(component, Component::Normal(_)));
     if below && !path.as_os_str().is_empty() {
-        Ok(path)
-    } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("the engine sent the path {}, which is outside the output directory", path.display()),
-        ))
+        return Ok(path);
     }
+    let path = path.display();
+    let message = format!("the engine sent the path {path}, which is outside the output directory");
+    Err(io::Error::new(io::ErrorKind::InvalidData, message))
 }
 
-fn permissions(stat: &Stat) -> Permissions {
-    Permissions::from_mode(mode_bits::to_unix_permissions(stat.mode))
+fn set_metadata(file: &File, stat: &Stat) -> io::Result<()> {
+    set_xattrs(file, &stat.xattrs)?;
+    file.set_permissions(Permissions::from_mode(mode_bits::to_unix_permissions(stat.mode)))?;
+    file.set_modified(modified_time(stat))
 }
 
 fn modified_time(stat: &Stat) -> SystemTime {
@@ -148,10 +144,6 @@ fn modified_time(stat: &Stat) -> SystemTime {
         SystemTime::UNIX_EPOCH.checked_add(offset)
     };
     moved.unwrap_or(SystemTime::UNIX_EPOCH)
-}
-
-fn modified(stat: &Stat) -> SystemTimeSpec {
-    SystemTimeSpec::Absolute(cap_std::time::SystemTime::from_std(modified_time(stat)))
 }
 
 #[cfg(test)]

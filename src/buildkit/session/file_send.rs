@@ -5,7 +5,6 @@
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 
 use bollard_buildkit_proto::fsutil::types::Packet;
@@ -14,19 +13,17 @@ use bollard_buildkit_proto::moby::filesync::packet::file_send_server as tree;
 use bollard_buildkit_proto::moby::filesync::v1::BytesMessage;
 use bollard_buildkit_proto::moby::filesync::v1::file_send_server as bytes;
 use tokio::sync::mpsc;
-use tokio_stream::Stream;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::directory_output::DirectoryOutput;
+use super::file_sync::{closed, empty_packet, error_packet};
+use super::{Reply, ReplyStream};
+use crate::buildkit::client::MAX_MESSAGE;
 use crate::regular_file::{PUBLIC, PendingFile};
 
 pub(super) const METHODS: [&str; 1] = ["/moby.filesync.v1.FileSend/DiffCopy"];
 
-/// BuildKit sends up to 3 MiB in one message.
-const MAX_MESSAGE: usize = 16 << 20;
-
-/// The destination of a file exporter.
 pub(crate) enum FileTarget {
     /// The directory for `type=local`.
     Directory(PathBuf),
@@ -37,7 +34,6 @@ pub(crate) enum FileTarget {
 pub(crate) enum OutputFile {
     /// A path, which is replaced only after the build has succeeded.
     Path(PathBuf),
-    /// A stream, for example stdout.
     Stream(Box<dyn Write + Send>),
 }
 
@@ -51,16 +47,11 @@ pub(super) fn directory_service(path: PathBuf) -> tree::FileSendServer<TreeRecei
 
 pub(super) struct FileReceiver(Mutex<Option<OutputFile>>);
 
-type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
-
 #[tonic::async_trait]
 impl bytes::FileSend for FileReceiver {
-    type DiffCopyStream = ResponseStream<BytesMessage>;
+    type DiffCopyStream = ReplyStream<BytesMessage>;
 
-    async fn diff_copy(
-        &self,
-        request: Request<Streaming<BytesMessage>>,
-    ) -> Result<Response<Self::DiffCopyStream>, Status> {
+    async fn diff_copy(&self, request: Request<Streaming<BytesMessage>>) -> Reply<Self::DiffCopyStream> {
         let file = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let mut sink = OutputSink::open(
             file.ok_or_else(|| Status::already_exists("the engine sent the output twice"))?,
@@ -127,23 +118,17 @@ pub(super) struct TreeReceiver(PathBuf);
 
 #[tonic::async_trait]
 impl tree::FileSend for TreeReceiver {
-    type DiffCopyStream = ResponseStream<Packet>;
+    type DiffCopyStream = ReplyStream<Packet>;
 
-    async fn diff_copy(
-        &self,
-        request: Request<Streaming<Packet>>,
-    ) -> Result<Response<Self::DiffCopyStream>, Status> {
+    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Reply<Self::DiffCopyStream> {
         let output = DirectoryOutput::open(&self.0).map_err(|error| failed(&self.0, &error))?;
         // Reading must not wait for writing: the engine may not read requests until its data was received.
         let (outgoing, answers) = mpsc::unbounded_channel();
         let (root, incoming) = (self.0.clone(), request.into_inner());
         tokio::spawn(async move {
             if let Err(status) = receive(output, &root, incoming, &outgoing).await {
-                let message = status.message().as_bytes().to_vec();
-                let error =
-                    Packet { r#type: PacketType::PacketErr.into(), data: message, ..Packet::default() };
                 // The sender may have disconnected.
-                drop(outgoing.send(Ok(error)));
+                drop(outgoing.send(Ok(error_packet(&status))));
                 drop(outgoing.send(Err(status)));
             }
         });
@@ -157,7 +142,6 @@ async fn receive(
     mut incoming: Streaming<Packet>,
     outgoing: &mpsc::UnboundedSender<Result<Packet, Status>>,
 ) -> Result<(), Status> {
-    let gone = |_| Status::cancelled("the engine closed the connection");
     let mut next_id = 0;
     let mut listed = false;
     let mut awaited = 0_usize;
@@ -167,9 +151,8 @@ async fn receive(
                 Some(stat) => {
                     if output.add(next_id, stat).map_err(|error| failed(root, &error))? {
                         awaited += 1;
-                        let request =
-                            Packet { r#type: PacketType::PacketReq.into(), id: next_id, ..Packet::default() };
-                        outgoing.send(Ok(request)).map_err(gone)?;
+                        let request = Packet { id: next_id, ..empty_packet(PacketType::PacketReq) };
+                        outgoing.send(Ok(request)).map_err(closed)?;
                     }
                     next_id += 1;
                 }
@@ -187,8 +170,7 @@ async fn receive(
         if listed && awaited == 0 {
             listed = false;
             output.finish().map_err(|error| failed(root, &error))?;
-            let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
-            outgoing.send(Ok(fin)).map_err(gone)?;
+            outgoing.send(Ok(empty_packet(PacketType::PacketFin))).map_err(closed)?;
         }
     }
     Ok(())

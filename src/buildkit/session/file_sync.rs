@@ -16,18 +16,17 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bollard_buildkit_proto::fsutil::types::packet::PacketType;
 use bollard_buildkit_proto::fsutil::types::{Packet, Stat};
 use bollard_buildkit_proto::moby::filesync::packet::file_sync_server::{FileSync, FileSyncServer};
 use tokio::sync::mpsc;
-use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::header_text::{text, texts};
+use super::{Reply, ReplyStream};
 use crate::context::{self, ContextEntryKind, Filter};
 
 pub(super) const METHODS: [&str; 2] =
@@ -35,15 +34,11 @@ pub(super) const METHODS: [&str; 2] =
 
 /// Bytes of content in one packet.
 const CHUNK: usize = 128 << 10;
-/// Number of files read concurrently.
 const READERS: usize = 4;
-/// Number of packets queued for sending.
 const OUTGOING: usize = 64;
 
 type Outgoing = mpsc::Sender<Result<Packet, Status>>;
-type PacketStream = Pin<Box<dyn Stream<Item = Result<Packet, Status>> + Send>>;
 
-/// A directory that the engine may read.
 #[derive(Debug, Clone)]
 pub(crate) struct SharedDirectory {
     pub(crate) path: PathBuf,
@@ -65,12 +60,9 @@ pub(super) struct Directories(BTreeMap<String, SharedDirectory>);
 
 #[tonic::async_trait]
 impl FileSync for Directories {
-    type DiffCopyStream = PacketStream;
+    type DiffCopyStream = ReplyStream<Packet>;
 
-    async fn diff_copy(
-        &self,
-        request: Request<Streaming<Packet>>,
-    ) -> Result<Response<Self::DiffCopyStream>, Status> {
+    async fn diff_copy(&self, request: Request<Streaming<Packet>>) -> Reply<Self::DiffCopyStream> {
         let name = text(request.metadata(), "dir-name")?;
         let shared = self.0.get(&name).cloned();
         let SharedDirectory { path: root, withheld } =
@@ -85,23 +77,17 @@ impl FileSync for Directories {
         let incoming = request.into_inner();
         tokio::spawn(async move {
             if let Err(status) = send(root, filter, incoming, &outgoing).await {
-                let message = status.message().as_bytes().to_vec();
-                let error =
-                    Packet { r#type: PacketType::PacketErr.into(), data: message, ..Packet::default() };
                 // The receiver may have disconnected.
-                drop(outgoing.send(Ok(error)).await);
+                drop(outgoing.send(Ok(error_packet(&status))).await);
                 drop(outgoing.send(Err(status)).await);
             }
         });
         Ok(Response::new(Box::pin(ReceiverStream::new(packets))))
     }
 
-    type TarStreamStream = PacketStream;
+    type TarStreamStream = ReplyStream<Packet>;
 
-    async fn tar_stream(
-        &self,
-        _request: Request<Streaming<Packet>>,
-    ) -> Result<Response<Self::TarStreamStream>, Status> {
+    async fn tar_stream(&self, _request: Request<Streaming<Packet>>) -> Reply<Self::TarStreamStream> {
         Err(Status::unimplemented("only the diffcopy protocol is supported"))
     }
 }
@@ -159,8 +145,7 @@ async fn send(
             }
         }
     }
-    let fin = Packet { r#type: PacketType::PacketFin.into(), ..Packet::default() };
-    outgoing.send(Ok(fin)).await.map_err(|_| Status::cancelled("the engine closed the connection"))
+    outgoing.send(Ok(empty_packet(PacketType::PacketFin))).await.map_err(closed)
 }
 
 fn announce(
@@ -214,8 +199,7 @@ fn stat(entry: context::ContextEntry) -> Stat {
 /// Sends a file's content. Like fsutil, a file that vanished since it was announced is sent as empty. An unreadable
 /// file is an error, whereas fsutil sends it as empty, too.
 fn send_file(id: u32, path: &Path, outgoing: &Outgoing) -> Result<(), Status> {
-    let data =
-        |data: Vec<u8>| Packet { r#type: PacketType::PacketData.into(), id, data, ..Packet::default() };
+    let data = |data| Packet { id, data, ..empty_packet(PacketType::PacketData) };
     let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             return Err(unreadable(path, &error));
@@ -247,5 +231,17 @@ fn unreadable(path: &Path, error: &io::Error) -> Status {
 }
 
 fn put(outgoing: &Outgoing, packet: Packet) -> Result<(), Status> {
-    outgoing.blocking_send(Ok(packet)).map_err(|_| Status::cancelled("the engine closed the connection"))
+    outgoing.blocking_send(Ok(packet)).map_err(closed)
+}
+
+pub(super) fn closed<T>(_: mpsc::error::SendError<T>) -> Status {
+    Status::cancelled("the engine closed the connection")
+}
+
+pub(super) fn empty_packet(kind: PacketType) -> Packet {
+    Packet { r#type: kind.into(), ..Packet::default() }
+}
+
+pub(super) fn error_packet(status: &Status) -> Packet {
+    Packet { data: status.message().as_bytes().to_vec(), ..empty_packet(PacketType::PacketErr) }
 }

@@ -9,39 +9,31 @@ use bollard_buildkit_proto::health::{
 use tokio_stream::Once;
 use tonic::{Request, Response, Status};
 
+use super::Reply;
+
 pub(super) const METHODS: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"];
 
 pub(super) fn service() -> HealthServer<SessionHealth> {
     HealthServer::new(SessionHealth)
 }
 
-/// Reports the session as serving for as long as it is able to respond.
 pub(super) struct SessionHealth;
 
 const SERVING: HealthCheckResponse = HealthCheckResponse { status: ServingStatus::Serving as i32 };
 
 #[tonic::async_trait]
 impl Health for SessionHealth {
-    async fn check(
-        &self,
-        _request: Request<HealthCheckRequest>,
-    ) -> Result<Response<HealthCheckResponse>, Status> {
+    async fn check(&self, _request: Request<HealthCheckRequest>) -> Reply<HealthCheckResponse> {
         Ok(Response::new(SERVING))
     }
 
-    async fn list(
-        &self,
-        _request: Request<HealthListRequest>,
-    ) -> Result<Response<HealthListResponse>, Status> {
+    async fn list(&self, _request: Request<HealthListRequest>) -> Reply<HealthListResponse> {
         Ok(Response::new(HealthListResponse { statuses: [(String::new(), SERVING)].into() }))
     }
 
     type WatchStream = Once<Result<HealthCheckResponse, Status>>;
 
-    async fn watch(
-        &self,
-        _request: Request<HealthCheckRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    async fn watch(&self, _request: Request<HealthCheckRequest>) -> Reply<Self::WatchStream> {
         Ok(Response::new(tokio_stream::once(Ok(SERVING))))
     }
 }

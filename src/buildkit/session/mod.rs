@@ -18,13 +18,16 @@ mod upload;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::pin::Pin;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use tokio::task::JoinHandle;
+use tokio_stream::Stream;
 use tonic::service::{Routes, RoutesBuilder};
+use tonic::{Response, Status};
 
 use self::coalesced::Coalesced;
 use super::Client;
@@ -39,6 +42,9 @@ pub(crate) use ssh::SshAgent;
 pub(crate) use step_stream::StepStream;
 pub(crate) use upload::Upload;
 
+type Reply<T> = Result<Response<T>, Status>;
+type ReplyStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
 /// The resources that a build may request from the client.
 #[derive(Default)]
 pub(crate) struct Attachments {
@@ -47,7 +53,6 @@ pub(crate) struct Attachments {
     pub(crate) secrets: BTreeMap<String, SecretSource>,
     /// SSH agents, or streams to this process, by id; an unnamed mount uses `default`.
     pub(crate) ssh: BTreeMap<String, SshAgent>,
-    /// Registry credentials, looked up on request.
     pub(crate) login: Option<Login>,
     pub(crate) target: Option<FileTarget>,
     /// Files served at `http://buildkit-session/<name>`, by name.
@@ -63,9 +68,8 @@ pub(super) struct Session {
 }
 
 impl Session {
-    /// Opens a session on `client` and serves `attachments` on it.
     pub(super) async fn open(client: &Client, attachments: Attachments) -> Result<Self, ConnectError> {
-        let broken = |error: io::Error| ConnectError::Broken(client.endpoint().clone(), error.into());
+        let broken = |error: io::Error| client.broken(error);
         let id = new_id().map_err(broken)?;
         let shared_key = attachments.shared_key.clone();
         let (routes, methods) = services(attachments).map_err(broken)?;
@@ -85,7 +89,6 @@ impl Session {
         &self.id
     }
 
-    /// Waits until the connection has ended.
     pub(super) async fn wait_closed(&mut self) {
         // A panic in a handler ends the connection like any other error.
         drop((&mut self.serving).await);
@@ -146,16 +149,12 @@ fn services(attachments: Attachments) -> io::Result<(Routes, Vec<&'static str>)>
         routes.add_service(upload::service(attachments.uploads));
         methods.extend(upload::METHODS);
     }
-    match attachments.target {
-        Some(FileTarget::Directory(path)) => {
-            routes.add_service(file_send::directory_service(path));
-            methods.extend(file_send::METHODS);
-        }
-        Some(FileTarget::File(file)) => {
-            routes.add_service(file_send::file_service(file));
-            methods.extend(file_send::METHODS);
-        }
-        None => {}
+    if let Some(target) = attachments.target {
+        match target {
+            FileTarget::Directory(path) => routes.add_service(file_send::directory_service(path)),
+            FileTarget::File(file) => routes.add_service(file_send::file_service(file)),
+        };
+        methods.extend(file_send::METHODS);
     }
     Ok((routes.routes(), methods))
 }

@@ -8,6 +8,8 @@ use bollard_buildkit_proto::moby::buildkit::secrets::v1::secrets_server::{Secret
 use bollard_buildkit_proto::moby::buildkit::secrets::v1::{GetSecretRequest, GetSecretResponse};
 use tonic::{Request, Response, Status};
 
+use super::Reply;
+
 pub(super) const METHODS: [&str; 1] = ["/moby.buildkit.secrets.v1.Secrets/GetSecret"];
 
 /// BuildKit's own limit on a secret, in bytes (`secretsprovider.MaxSecretSize`).
@@ -17,7 +19,6 @@ const MAX_SECRET: usize = 500 * 1024;
 pub(crate) enum SecretSource {
     /// A file, read on each request.
     File(PathBuf),
-    /// The value itself, from the environment.
     Value(Vec<u8>),
 }
 
@@ -38,10 +39,7 @@ pub(super) struct SecretProvider(BTreeMap<String, SecretSource>);
 
 #[tonic::async_trait]
 impl Secrets for SecretProvider {
-    async fn get_secret(
-        &self,
-        request: Request<GetSecretRequest>,
-    ) -> Result<Response<GetSecretResponse>, Status> {
+    async fn get_secret(&self, request: Request<GetSecretRequest>) -> Reply<GetSecretResponse> {
         let id = request.into_inner().id;
         let data = match self.0.get(&id) {
             None => return Err(Status::not_found(format!("secret {id} was not given to this build"))),

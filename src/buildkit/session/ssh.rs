@@ -6,20 +6,20 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
 
 use bollard_buildkit_proto::moby::sshforward::v1::ssh_server::{Ssh, SshServer};
 use bollard_buildkit_proto::moby::sshforward::v1::{BytesMessage, CheckAgentRequest, CheckAgentResponse};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
-use tokio_stream::{Stream, StreamExt};
+use tokio_stream::StreamExt;
 use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::header_text::text;
 use super::ssh_keys::KeyAgent;
 use super::step_stream::{self, StepStream};
+use super::{Reply, ReplyStream};
 
 pub(super) const METHODS: [&str; 2] =
     ["/moby.sshforward.v1.SSH/CheckAgent", "/moby.sshforward.v1.SSH/ForwardAgent"];
@@ -27,10 +27,8 @@ pub(super) const METHODS: [&str; 2] =
 /// The id that a mount without `id=` uses.
 const DEFAULT_ID: &str = "default";
 
-/// An agent that the build may use.
 #[derive(Debug, Clone)]
 pub(crate) enum SshAgent {
-    /// The socket of the user's agent.
     Socket(PathBuf),
     /// An agent of the session that holds these private keys.
     Keys(Vec<PathBuf>),
@@ -69,20 +67,17 @@ impl Agents {
 
 #[tonic::async_trait]
 impl Ssh for Agents {
-    async fn check_agent(
-        &self,
-        request: Request<CheckAgentRequest>,
-    ) -> Result<Response<CheckAgentResponse>, Status> {
+    async fn check_agent(&self, request: Request<CheckAgentRequest>) -> Reply<CheckAgentResponse> {
         self.agent(&request.into_inner().id)?;
         Ok(Response::new(CheckAgentResponse {}))
     }
 
-    type ForwardAgentStream = Pin<Box<dyn Stream<Item = Result<BytesMessage, Status>> + Send>>;
+    type ForwardAgentStream = ReplyStream<BytesMessage>;
 
     async fn forward_agent(
         &self,
         request: Request<Streaming<BytesMessage>>,
-    ) -> Result<Response<Self::ForwardAgentStream>, Status> {
+    ) -> Reply<Self::ForwardAgentStream> {
         let id = text(request.metadata(), "buildkit.ssh.id")?;
         let socket = match self.agent(&id)? {
             Agent::Socket(socket) => socket.clone(),

@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::pin::Pin;
 
 use bollard_buildkit_proto::moby::upload::v1::BytesMessage;
 use bollard_buildkit_proto::moby::upload::v1::upload_server::{Upload as UploadService, UploadServer};
-use tokio_stream::{Stream, StreamExt};
+use tokio_stream::StreamExt;
 use tokio_util::io::ReaderStream;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::header_text::text;
+use super::{Reply, ReplyStream};
 
 pub(super) const METHODS: [&str; 1] = ["/moby.upload.v1.Upload/Pull"];
 
@@ -35,12 +35,9 @@ pub(super) struct Uploads(BTreeMap<String, Upload>);
 
 #[tonic::async_trait]
 impl UploadService for Uploads {
-    type PullStream = Pin<Box<dyn Stream<Item = Result<BytesMessage, Status>> + Send>>;
+    type PullStream = ReplyStream<BytesMessage>;
 
-    async fn pull(
-        &self,
-        request: Request<Streaming<BytesMessage>>,
-    ) -> Result<Response<Self::PullStream>, Status> {
+    async fn pull(&self, request: Request<Streaming<BytesMessage>>) -> Reply<Self::PullStream> {
         let path = text(request.metadata(), "urlpath")?;
         let name = path.rsplit('/').next().unwrap_or_default();
         let unknown = || Status::not_found(format!("this session has no upload `{name}`"));

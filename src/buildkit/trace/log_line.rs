@@ -12,7 +12,6 @@ use jiff::Timestamp;
 /// Length in bytes at which a line is split, so that a step that never ends its lines cannot exhaust memory.
 const MAX_LINE_BYTES: usize = 64 * 1024;
 
-/// One line of a step's output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LogLine {
     /// 1 for stdout, 2 for stderr.
@@ -87,7 +86,6 @@ impl OpenLine {
         (!self.bytes.is_empty()).then(|| self.take(None))
     }
 
-    /// Returns the unfinished line, if there is one.
     pub(super) fn partial(&self) -> Option<DatedLine> {
         (!self.bytes.is_empty()).then(|| (self.started, String::from_utf8_lossy(&self.bytes).into_owned()))
     }

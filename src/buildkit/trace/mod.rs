@@ -27,7 +27,6 @@ pub(crate) use vertex::{VertexState, VertexTrace};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct VertexId(usize);
 
-/// A change of the trace by one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum TraceChange {
     /// The vertex was announced, started, ended or renamed.
@@ -51,7 +50,6 @@ impl TraceChange {
 /// The changes of one message: vertexes first, then rows, warnings and lines.
 pub(crate) type TraceChanges = Vec<TraceChange>;
 
-/// The accumulated state of a status stream.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Trace {
     vertexes: Vec<VertexTrace>,

@@ -14,7 +14,6 @@ use jiff::Timestamp;
 pub(super) struct Runs(BTreeMap<Timestamp, Option<Timestamp>>);
 
 impl Runs {
-    /// Records the start of a run and, if `stop` is given, its end.
     pub(super) fn record(&mut self, start: Timestamp, stop: Option<Timestamp>) {
         self.0.insert(start, stop);
     }
@@ -32,7 +31,6 @@ impl Runs {
         self.0.values().next_back().is_some_and(Option::is_none)
     }
 
-    /// Returns the end of the latest run.
     pub(super) fn last_stop(&self) -> Option<Timestamp> {
         self.0.values().next_back().copied().flatten()
     }

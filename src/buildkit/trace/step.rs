@@ -14,7 +14,6 @@ use super::vertex::{VertexState, VertexTrace, is_cancellation};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum StepKind {
-    /// Pulling or resolving a base image.
     From,
     Run,
     Copy,
@@ -22,7 +21,6 @@ pub(crate) enum StepKind {
     Workdir,
     /// The frontend's internal jobs: loading the Dockerfile, the context, metadata.
     Internal,
-    /// Fetching a registry token.
     Auth,
     CacheImport,
     CacheExport,
@@ -43,7 +41,6 @@ const JOBS: [(&str, StepKind); 8] = [
 ];
 
 impl StepKind {
-    /// Derives the kind from a vertex's name.
     pub(crate) fn of(name: &str) -> Self {
         let Some((bracket, rest)) = name.strip_prefix('[').and_then(|name| name.split_once(']')) else {
             let job = JOBS.iter().find(|(start, _)| name.starts_with(start));

@@ -96,13 +96,9 @@ impl Script {
 
     /// Adds a layer that a graph driver pulled from `start` to `stop`.
     pub(crate) fn pulling(self, digest: &str, start: i64, stop: i64) -> Self {
-        self.status(digest, "pulling sha256:1", (0, 0), (start, start), false).status(
-            digest,
-            "pulling sha256:1",
-            (0, 0),
-            (start, stop),
-            true,
-        )
+        let id = "pulling sha256:1";
+        let begun = self.status(digest, id, (0, 0), (start, start), false);
+        begun.status(digest, id, (0, 0), (start, stop), true)
     }
 
     pub(crate) fn warning(mut self, digest: &str, short: &str) -> Self {

@@ -35,8 +35,7 @@ impl VertexState {
     }
 }
 
-/// A vertex of the build graph, or a group of them, with everything reported about it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct VertexTrace {
     key: String,
     group_name: Option<String>,
@@ -62,16 +61,7 @@ struct GroupMember {
 impl VertexTrace {
     /// Creates the trace of the vertex with digest `key`, or of the group `key` with the name `group_name`.
     pub(super) fn new(key: String, group_name: Option<String>) -> Self {
-        Self {
-            key,
-            group_name,
-            members: Vec::new(),
-            statuses: Vec::new(),
-            warnings: Vec::new(),
-            pulled_again: None,
-            open_output: Vec::new(),
-            lines: VecDeque::new(),
-        }
+        Self { key, group_name, ..Self::default() }
     }
 
     /// Returns the digest; for a group, that of its first vertex.
@@ -130,7 +120,6 @@ impl VertexTrace {
         covered(self.members.iter().flat_map(|member| member.runs.spans(at)))
     }
 
-    /// Returns the progress rows in the order of first appearance.
     pub(crate) fn statuses(&self) -> &[VertexStatus] {
         &self.statuses
     }
@@ -141,7 +130,6 @@ impl VertexTrace {
         self.pulled_again.as_deref()
     }
 
-    /// Returns `true` if a layer is being fetched.
     pub(crate) fn is_fetching(&self) -> bool {
         self.statuses.iter().any(|status| status.completed.is_none() && is_fetched_layer(&status.id))
     }
@@ -156,7 +144,6 @@ impl VertexTrace {
         is_waiting.then(|| layers.map(|status| status.current).sum())
     }
 
-    /// Returns the warnings in order of arrival.
     pub(crate) fn warnings(&self) -> &[VertexWarning] {
         &self.warnings
     }
@@ -225,7 +212,6 @@ impl VertexTrace {
         }
     }
 
-    /// Adds a warning and returns its index.
     pub(super) fn add_warning(&mut self, warning: VertexWarning) -> usize {
         self.warnings.push(warning);
         self.warnings.len() - 1

@@ -13,7 +13,6 @@ use super::super::protocol::{FailureNotes, MAX_NODES, MAX_PATH, MountNode, Mount
 use super::STAGING;
 use super::file::{accessed, modified, open, reset_access_time, unique_name};
 
-/// The listing of a directory in progress.
 pub(super) struct MountWalk<'a> {
     root: &'a Path,
     pub(super) found: Vec<MountNode>,
@@ -25,18 +24,8 @@ pub(super) struct MountWalk<'a> {
 }
 
 impl<'a> MountWalk<'a> {
-    pub(super) fn new(root: &'a Path) -> Self {
-        Self {
-            root,
-            found: Vec::new(),
-            notes: FailureNotes::default(),
-            linked: HashMap::new(),
-            is_scan: false,
-        }
-    }
-
-    pub(super) fn scan(root: &'a Path) -> Self {
-        Self { is_scan: true, ..Self::new(root) }
+    pub(super) fn new(root: &'a Path, is_scan: bool) -> Self {
+        Self { root, found: Vec::new(), notes: FailureNotes::default(), linked: HashMap::new(), is_scan }
     }
 
     /// Lists the content of a directory, recursively. `path` is its path below the root.
@@ -124,7 +113,7 @@ fn node(path: &OsStr, kind: MountNodeKind, metadata: &Metadata) -> MountNode {
 }
 
 /// Returns `true` if the file system of the mount records access times.
-pub(super) fn records_access_times(root: &Path) -> bool {
+pub(crate) fn records_access_times(root: &Path) -> bool {
     let path = root.join(format!("{STAGING}probe-{}", unique_name()));
     let probe = || -> io::Result<bool> {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;

@@ -24,14 +24,12 @@ use super::super::protocol::{FailureNotes, MountNode, MountNodeKind};
 use super::file::{to_system_time, unique_name};
 use super::{STAGING, unexpected_message};
 
-/// The directory of complete nodes in a staging directory.
-const TREE: &str = "tree";
 /// The number of names that are tried. A different courier may remove a staging directory before it is locked.
 const ATTEMPTS: usize = 64;
 
-/// The creation of nodes in a mount.
-pub(super) struct MountWriter<'a> {
-    root: &'a Path,
+#[derive(Default)]
+pub(super) struct MountWriter {
+    root: PathBuf,
     staging: Option<MountStaging>,
     /// Files whose bytes are still arriving.
     open: HashMap<u32, Incoming>,
@@ -54,28 +52,16 @@ struct MountStaging {
     _lock: File,
 }
 
-/// A file whose bytes are still arriving.
 struct Incoming {
     node: MountNode,
     /// The open file; `None` if too many files are open.
     file: Option<File>,
-    /// The number of bytes that are missing.
     left: u64,
 }
 
-impl<'a> MountWriter<'a> {
-    pub(super) fn new(root: &'a Path) -> Self {
-        Self {
-            root,
-            staging: None,
-            open: HashMap::new(),
-            failed: HashSet::new(),
-            known_directories: HashSet::new(),
-            directories: Vec::new(),
-            links: Vec::new(),
-            files: 0,
-            notes: FailureNotes::default(),
-        }
+impl MountWriter {
+    pub(super) fn new(root: &Path) -> Self {
+        Self { root: root.to_owned(), ..Self::default() }
     }
 
     /// Creates a node in the staging directory. A file with content is completed by [`Self::add`].
@@ -182,7 +168,7 @@ impl<'a> MountWriter<'a> {
     fn staging(&mut self) -> io::Result<&MountStaging> {
         let staging = match self.staging.take() {
             Some(staging) => staging,
-            None => MountStaging::new(self.root)?,
+            None => MountStaging::new(&self.root)?,
         };
         Ok(self.staging.insert(staging))
     }
@@ -191,7 +177,6 @@ impl<'a> MountWriter<'a> {
         Ok(self.staging()?.path.join(number.to_string()))
     }
 
-    /// Renames a staged file into the tree.
     fn move_to_tree(&mut self, staged: &Path, path: &OsStr) -> io::Result<()> {
         let tree = self.staging()?.tree.clone();
         let place = tree.join(path);
@@ -242,10 +227,10 @@ impl<'a> MountWriter<'a> {
             }
         }
         if self.notes.count == 0
-            && let Err((path, error)) = merge(tree, self.root, MergePass::Check)
-                .and_then(|()| merge(tree, self.root, MergePass::Move))
+            && let Err((path, error)) = merge(tree, &self.root, MergePass::Check)
+                .and_then(|()| merge(tree, &self.root, MergePass::Move))
         {
-            let path = path.strip_prefix(self.root).unwrap_or(&path).as_os_str().to_owned();
+            let path = path.strip_prefix(&self.root).unwrap_or(&path).as_os_str().to_owned();
             self.notes.add(&path, &error);
         }
         if self.notes.count > 0 { (0, self.notes) } else { (self.files, self.notes) }
@@ -258,7 +243,7 @@ impl<'a> MountWriter<'a> {
         // The target may already exist in the mount.
         let (top, first) = match fs::symlink_metadata(&made) {
             Ok(_) => (tree.clone(), made),
-            Err(_) => (self.root.to_owned(), self.root.join(target)),
+            Err(_) => (self.root.clone(), self.root.join(target)),
         };
         for parent in first.ancestors().skip(1).take_while(|parent| **parent != top) {
             if !fs::symlink_metadata(parent)?.is_dir() {
@@ -283,7 +268,7 @@ impl MountStaging {
             if matches!(lock.try_lock(), Err(TryLockError::WouldBlock)) {
                 continue;
             }
-            let tree = path.join(TREE);
+            let tree = path.join("tree");
             match fs::create_dir(&tree) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 made => made?,
@@ -305,7 +290,6 @@ fn not_a_directory() -> io::Error {
     io::Error::other("something other than a directory exists at this path")
 }
 
-/// The two passes of [`merge`].
 #[derive(Clone, Copy, PartialEq)]
 enum MergePass {
     /// Checks that nothing is in the way.

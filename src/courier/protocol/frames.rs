@@ -119,9 +119,9 @@ fn encode<'a>(message: &'a Message, body: &mut Vec<u8>) -> (u8, &'a [u8]) {
             }
             2
         }
-        Message::Listed { nodes, records_access_times: notes_uses, root, notes } => {
+        Message::Listed { nodes, records_access_times, root, notes } => {
             body.extend(nodes.to_le_bytes());
-            body.push(u8::from(*notes_uses));
+            body.push(u8::from(*records_access_times));
             for number in [root.uid, root.gid, root.mode] {
                 body.extend(number.to_le_bytes());
             }
@@ -167,16 +167,14 @@ fn encode<'a>(message: &'a Message, body: &mut Vec<u8>) -> (u8, &'a [u8]) {
 fn decode(kind: u8, body: &mut MessageBody<'_>) -> io::Result<Message> {
     Ok(match kind {
         1 => Message::Hello { version: u16::from_le_bytes(body.take()?), mount: body.read_u32()? },
-        2 => {
-            let mut nodes = Vec::new();
-            while !body.0.is_empty() {
-                nodes.push(body.read_node()?);
-            }
-            Message::Nodes(nodes)
-        }
+        2 => Message::Nodes(body.read_all(MessageBody::read_node)?),
         3 => Message::Listed {
             nodes: body.read_u64()?,
-            records_access_times: body.read_bool()?,
+            records_access_times: match body.take()? {
+                [0] => false,
+                [1] => true,
+                _ => return Err(malformed("an invalid boolean")),
+            },
             root: Owner { uid: body.read_u32()?, gid: body.read_u32()?, mode: body.read_u32()? & 0o7777 },
             notes: body.read_notes()?,
         },
@@ -188,13 +186,7 @@ fn decode(kind: u8, body: &mut MessageBody<'_>) -> io::Result<Message> {
         }),
         6 => Message::Made { files: body.read_u64()?, notes: body.read_notes()? },
         32 => Message::List,
-        33 => {
-            let mut numbers = Vec::new();
-            while !body.0.is_empty() {
-                numbers.push(body.read_u32()?);
-            }
-            Message::Read(numbers)
-        }
+        33 => Message::Read(body.read_all(MessageBody::read_u32)?),
         34 => Message::Make { number: body.read_u32()?, node: body.read_node()? },
         36 => Message::Finish,
         37 => Message::Bye,
@@ -261,12 +253,13 @@ impl<'a> MessageBody<'a> {
         Ok(u64::from_le_bytes(self.take()?))
     }
 
-    fn read_bool(&mut self) -> io::Result<bool> {
-        match self.take()? {
-            [0] => Ok(false),
-            [1] => Ok(true),
-            _ => Err(malformed("an invalid boolean")),
+    /// Reads values up to the end of the message.
+    fn read_all<T>(&mut self, read: impl Fn(&mut Self) -> io::Result<T>) -> io::Result<Vec<T>> {
+        let mut values = Vec::new();
+        while !self.0.is_empty() {
+            values.push(read(self)?);
         }
+        Ok(values)
     }
 
     fn read_text(&mut self, longest: usize) -> io::Result<&'a [u8]> {

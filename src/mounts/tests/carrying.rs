@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::*;
 use crate::archive::{ShrinkReason, pip_response_path, pip_wheel_directory};
+use crate::courier::mount::list::records_access_times;
 
 fn noise(seed: u64, size: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
@@ -79,14 +80,6 @@ fn content(mount: &Path) -> Vec<String> {
 /// Reads a file, as a build does.
 fn use_file(mount: &Path, path: &str) {
     assert!(!fs::read(mount.join(path)).unwrap().is_empty());
-}
-
-fn records_access_times(directory: &Path) -> bool {
-    let (file, old) = (directory.join("file"), filetime::FileTime::from_unix_time(1, 0));
-    fs::write(&file, "x").unwrap();
-    filetime::set_file_times(&file, old, old).unwrap();
-    fs::read(&file).unwrap();
-    filetime::FileTime::from_last_access_time(&fs::metadata(&file).unwrap()) != old
 }
 
 #[test]
