@@ -42,15 +42,14 @@ impl Store {
         FoundEntry { entry, is_exact: exact, faults: search.faults }
     }
 
-    /// Returns the latest `most` entries of a family in the local store. Skips unreadable entries and, if this store
-    /// signs its entries, those that no trusted key has signed.
+    /// Returns the latest `most` entries of a family in the local store. Skips entries that cannot be read or are not
+    /// trusted.
     pub(crate) fn recent(&self, kind: EntryKind, family: &str, most: usize) -> Vec<Entry> {
-        let trust = self.trust.for_signed_entries();
         let places = self.lanes.reads().iter().map(|lane| Address::directory_of(lane, kind, family));
         let names = places.flat_map(|place| self.local.names(&place).unwrap_or_default());
         let mut names: Vec<EntryName> = names.collect();
         names.sort_by(|a, b| b.cmp_age(a));
-        let entries = names.iter().filter_map(|name| self.local.entry(name, &trust).ok().flatten());
+        let entries = names.iter().filter_map(|name| self.local.entry(name, &self.trust).ok().flatten());
         entries.take(most).collect()
     }
 
@@ -80,8 +79,7 @@ impl Store {
         })
     }
 
-    /// Checks that an entry that was not found by its key may be used: if signatures are required, a trusted key must
-    /// have signed it. Fails if no trusted key has signed the entry, or if it cannot be read.
+    /// Checks that an entry that was not found by its key may be used. Fails if no trusted key has signed the entry, or if it cannot be read.
     pub(crate) fn check_trust(&self, entry: &Entry) -> Result<(), StoreError> {
         let mut result = Ok(());
         for repository in self.repositories() {

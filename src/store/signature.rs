@@ -29,28 +29,22 @@ struct SignatureLine {
 }
 
 impl Trust {
-    /// Returns the same keys. Signatures are also required if new entries are signed, because these may be derived from
-    /// entries that were found.
-    pub(super) fn for_signed_entries(&self) -> Self {
-        Self { requires_signatures: self.requires_signatures || self.signer.is_some(), ..self.clone() }
-    }
-
-    /// Returns `true` if unsigned entries must not be used for new ones: signatures are required, or new entries are
-    /// signed.
+    /// Returns `true` if unsigned entries are not used: signatures are required, or new entries are signed.
     pub(crate) fn is_strict(&self) -> bool {
-        self.for_signed_entries().requires_signatures
+        self.requires_signatures
     }
 
     /// Signs new entries with the Ed25519 seed `signer`, and trusts its public key and the public keys `trusted`, all
-    /// in base64. With `required`, entries that none of these keys has signed count as absent. Fails if a key is
-    /// invalid.
+    /// in base64. With `required` or a signer, entries that none of these keys has signed count as absent: a job that
+    /// signs would otherwise restore an unsigned entry, and sign it when it saves it again. Fails if a key is invalid.
     pub(crate) fn new(signer: Option<&str>, trusted: &[String], required: bool) -> Result<Self, InvalidKey> {
         let signer = signer.map(|text| Ok(SigningKey::from_bytes(&key_bytes(text)?))).transpose()?;
         let mut keys: Vec<VerifyingKey> = signer.iter().map(SigningKey::verifying_key).collect();
         for text in trusted {
             keys.push(VerifyingKey::from_bytes(&key_bytes(text)?).map_err(|_| InvalidKey)?);
         }
-        Ok(Self { signer, trusted: keys, requires_signatures: required })
+        let requires_signatures = required || signer.is_some();
+        Ok(Self { signer, trusted: keys, requires_signatures })
     }
 
     /// Returns the public key of the key that signs new entries, in base64.
@@ -104,9 +98,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_entries_signed_by_a_trusted_key_pass_if_signatures_are_required() {
+    fn only_entries_signed_by_a_trusted_key_pass_if_signatures_are_required_or_new_entries_are_signed() {
         let seed = |byte: u8| BASE64.encode([byte; 32]);
-        let ours = Trust::new(Some(&seed(1)), &[], true).unwrap();
+        let ours = Trust::new(Some(&seed(1)), &[], false).unwrap();
         let other = Trust::new(Some(&seed(2)), &[], true).unwrap();
         let reader = Trust::new(None, &[ours.public_key().unwrap()], true).unwrap();
         let careless = Trust::default();
