@@ -12,11 +12,9 @@ use crate::digest::Digest;
 
 #[derive(Debug, Default)]
 pub(crate) struct FoundEntry {
-    /// The entry, if a usable one exists.
     pub(crate) entry: Option<Entry>,
     /// `true` if the entry was made for exactly the key that was searched for.
     pub(crate) is_exact: bool,
-    /// Why entries or repositories were skipped.
     pub(crate) faults: Vec<StoreError>,
 }
 
@@ -92,7 +90,6 @@ impl Store {
         result
     }
 
-    /// Returns `true` if this job searches `lane` for entries.
     pub(crate) fn reads_lane(&self, lane: &Lane) -> bool {
         self.lanes.reads().contains(lane)
     }
@@ -135,7 +132,6 @@ impl<'a> EntrySearch<'a> {
         self.first_usable(names)
     }
 
-    /// Returns the newest of `names` that can be used.
     fn first_usable(&mut self, mut names: Vec<(EntryName, &'a StoreRepository)>) -> Option<Entry> {
         // The sort is stable, so a local copy of an entry stays before the remote one.
         names.sort_by(|(a, _), (b, _)| b.cmp_age(a));

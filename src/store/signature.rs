@@ -9,12 +9,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-/// A text that is not a valid key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("it is not 32 bytes in base64")]
 pub(crate) struct InvalidKey;
 
-/// The keys whose entries are trusted, and the key that signs new entries.
 #[derive(Clone, Default)]
 pub(crate) struct Trust {
     signer: Option<SigningKey>,
@@ -79,11 +77,10 @@ impl Trust {
 
 impl std::fmt::Debug for Trust {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { signer, trusted, requires_signatures: required } = self;
         f.debug_struct("Trust")
-            .field("signs", &signer.is_some())
-            .field("trusted", &trusted.len())
-            .field("required", required)
+            .field("signs", &self.signer.is_some())
+            .field("trusted", &self.trusted.len())
+            .field("required", &self.requires_signatures)
             .finish()
     }
 }
