@@ -51,22 +51,17 @@ pub struct Conversation {
     writer: CourierWriter,
 }
 
-/// A listing of a mount.
 #[derive(Debug)]
 pub struct MountListing {
     /// The nodes in order, without the location of files in the content.
     pub listing: Listing,
     /// The access times of the nodes, in the same order.
     pub(crate) used: Vec<NodeTime>,
-    /// `true` if the file system records access times.
     pub(crate) records_access_times: bool,
-    /// The owner and mode of the mount's root directory.
     pub(crate) root: Owner,
-    /// The nodes that could not be listed, with reasons.
     pub(crate) notes: FailureNotes,
 }
 
-/// A listing as the courier sent it.
 struct RawListing {
     found: Vec<MountNode>,
     records_access_times: bool,
@@ -101,14 +96,13 @@ impl Conversation {
     ///
     /// Fails if the connection fails or the listing is invalid.
     pub fn list(&mut self) -> Result<MountListing, ConversationError> {
-        let RawListing { found, records_access_times: notes_uses, root, notes } =
-            self.request_listing(&Message::List)?;
+        let RawListing { found, records_access_times, root, notes } = self.request_listing(&Message::List)?;
         let used = found.iter().map(|found| time(found.used)).collect();
         let listing = Listing { nodes: found.into_iter().map(from_mount_node).collect() };
         // Links may have any target, because larder never follows them.
         let limits = ListingLimits { content: 0, outside_links: true };
         match listing.validate(limits) {
-            Ok(()) => Ok(MountListing { listing, used, records_access_times: notes_uses, root, notes }),
+            Ok(()) => Ok(MountListing { listing, used, records_access_times, root, notes }),
             Err(error) => Err(refused(error.to_string())),
         }
     }
@@ -142,11 +136,11 @@ impl Conversation {
                         found.push(node);
                     }
                 }
-                Message::Listed { nodes, records_access_times: notes_uses, root, notes } => {
+                Message::Listed { nodes, records_access_times, root, notes } => {
                     if nodes != found.len() as u64 {
                         return Err(refused("its listing has a different number of files than announced"));
                     }
-                    return Ok(RawListing { found, records_access_times: notes_uses, root, notes });
+                    return Ok(RawListing { found, records_access_times, root, notes });
                 }
                 _ => return Err(refused("it sent an unexpected message in a listing")),
             }
@@ -190,12 +184,10 @@ impl Conversation {
         Ok(())
     }
 
-    /// Requests the creation of a node.
     pub(crate) fn request_node(&mut self, number: u32, node: &Node) -> Result<(), ConversationError> {
         self.send_message(&Message::Make { number, node: to_mount_node(node) })
     }
 
-    /// Sends bytes of a file whose creation was requested.
     pub(crate) fn send_piece(
         &mut self,
         number: u32,

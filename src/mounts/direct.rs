@@ -24,7 +24,6 @@ const SECRET_TIMEOUT: Duration = Duration::from_secs(1);
 /// The maximum number of connections without a verified secret.
 const MAX_UNVERIFIED: usize = 256;
 
-/// A socket for the couriers of one visit.
 pub(super) struct DirectSocket {
     listener: UnixListener,
     name: String,
@@ -41,29 +40,29 @@ impl DirectSocket {
         Ok(Self { listener, name, courier_secret: new_id()?, larder_secret: new_id()? })
     }
 
-    /// Returns the environment variable of the courier.
     pub(super) fn environment(&self) -> String {
-        let Self { name, courier_secret: couriers, larder_secret: larders, .. } = self;
-        format!("{DIRECT}={name} {couriers} {larders}")
+        let Self { name, courier_secret, larder_secret, .. } = self;
+        format!("{DIRECT}={name} {courier_secret} {larder_secret}")
     }
 
     /// Accepts connections, and sends those with the courier's secret to `connections`.
     pub(super) async fn serve(self, connections: mpsc::Sender<UnixStream>) {
-        let Self { listener, courier_secret: couriers, larder_secret: larders, .. } = self;
+        let Self { listener, courier_secret, larder_secret, .. } = self;
         let mut proving = JoinSet::new();
         while let Ok((mut stream, _)) = listener.accept().await {
             while proving.try_join_next().is_some() {}
             if proving.len() >= MAX_UNVERIFIED {
                 continue;
             }
-            let (couriers, larders, connections) = (couriers.clone(), larders.clone(), connections.clone());
+            let (own, expected, connections) =
+                (larder_secret.clone(), courier_secret.clone(), connections.clone());
             proving.spawn(tokio::time::timeout(SECRET_TIMEOUT, async move {
                 let mut secret = [0; SECRET];
                 stream.read_exact(&mut secret).await?;
-                if secret != couriers.as_bytes() {
+                if secret != expected.as_bytes() {
                     return Ok(());
                 }
-                stream.write_all(larders.as_bytes()).await?;
+                stream.write_all(own.as_bytes()).await?;
                 let stream = stream.into_std()?;
                 stream.set_nonblocking(false)?;
                 // The visit may have ended.

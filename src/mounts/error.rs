@@ -5,7 +5,6 @@ use crate::archive::ListingError;
 use crate::courier::protocol::FailureNotes;
 use crate::store::StoreError;
 
-/// The reason why a mount was not saved or restored.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MountError {
     #[error(transparent)]

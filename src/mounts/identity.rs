@@ -21,14 +21,11 @@ use crate::dockerfile::{
 /// The build argument that sets the namespace.
 const NAMESPACE: &str = "BUILDKIT_CACHE_MOUNT_NS";
 
-/// The identity of a cache mount in BuildKit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct MountId {
     /// BuildKit's id: the namespace, a slash, and the id of the mount, for example `/pip` or `//root/.cache/pip`.
     pub(crate) buildkit_id: String,
-    /// The files that a new mount starts with, if any.
     pub(crate) origin: Option<MountOrigin>,
-    /// The initial root directory of the mount, if its owner or mode is set.
     pub(crate) directory: Option<RootDirectory>,
 }
 
@@ -45,7 +42,6 @@ pub(crate) struct MountOrigin {
     pub(crate) id: String,
 }
 
-/// The initial root directory of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct RootDirectory {
     pub(crate) uid: u32,
@@ -53,11 +49,9 @@ pub(crate) struct RootDirectory {
     pub(crate) mode: u32,
 }
 
-/// A cache mount that the target of a build reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TargetMount {
     pub(crate) id: MountId,
-    /// The program whose cache it is.
     pub(crate) kind: CacheKind,
     /// How concurrent RUNs are handled: the strictest mode of the uses.
     pub(crate) sharing: Sharing,
@@ -65,39 +59,32 @@ pub(crate) struct TargetMount {
     pub(crate) uses: Vec<MountUse>,
 }
 
-/// A RUN that uses the mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MountUse {
-    /// The index of the stage in the Dockerfile.
     pub(crate) stage: usize,
     /// The first line of the RUN.
     pub(crate) line: usize,
     /// The target as written, with variables expanded.
     pub(crate) target: String,
-    /// `true` if the RUN cannot write to the mount.
     pub(crate) is_readonly: bool,
     /// The last USER before the RUN, without its group; `None` if the base image sets it.
     pub(crate) user: Option<String>,
 }
 
-/// A cache mount that cannot be saved and restored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SkippedMount {
     pub(crate) used: MountUse,
     pub(crate) reason: &'static str,
 }
 
-/// The cache mounts of a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Mounts {
     /// The mounts that can be saved and restored, without duplicates.
     pub(crate) supported: Vec<TargetMount>,
     pub(crate) skipped: Vec<SkippedMount>,
-    /// Warnings about settings and commands that make the carried mounts useless, one line each.
     pub(crate) warnings: Vec<String>,
 }
 
-/// How a frontend handles variables in the options of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Variables {
     /// It expands them, since Dockerfile 1.3.
@@ -148,7 +135,6 @@ pub(crate) fn cache_mounts(
     mounts
 }
 
-/// Returns the command of a RUN as text.
 fn script(run: &ResolvedInstruction) -> String {
     match &run.instruction.kind {
         InstructionKind::Run(RunInstruction { command: RunCommand::Exec(words), .. }) => words.join(" "),
@@ -211,7 +197,6 @@ fn is_readonly(options: &BTreeMap<String, String>) -> bool {
 }
 
 impl MountId {
-    /// Returns the key of the mount's entries: a digest of its identity.
     pub(crate) fn key(&self) -> Digest {
         Digest::of(format!("larder-mount-v1\n{self}").as_bytes())
     }

@@ -8,136 +8,88 @@ pub(crate) enum CacheKind {
     Uv,
     Poetry,
     Pdm,
-    /// conda, mamba or micromamba.
     Conda,
-    /// The packages or package lists of apt.
     Apt,
     Npm,
     Yarn,
     Pnpm,
-    /// The build cache of the Go compiler.
     GoBuild,
-    /// The module cache of Go.
     GoModules,
-    /// The registry or git checkouts of Cargo.
     Cargo,
     Ccache,
     Sccache,
     Maven,
     Gradle,
     Bundler,
-    /// Any other program.
     Other,
 }
 
-/// The suffixes of the default cache directories of programs.
-const CACHE_TARGETS: [(&str, CacheKind); 37] = [
-    ("/.cache/pip", CacheKind::Pip),
-    ("/pip-cache", CacheKind::Pip),
-    ("/.pip-cache", CacheKind::Pip),
-    ("/.cache/uv", CacheKind::Uv),
-    ("/.cache/pypoetry", CacheKind::Poetry),
-    ("/.cache/pypoetry/cache", CacheKind::Poetry),
-    ("/.cache/pypoetry/artifacts", CacheKind::Poetry),
-    ("/.cache/pdm", CacheKind::Pdm),
-    ("/conda/pkgs", CacheKind::Conda),
-    ("/mamba/pkgs", CacheKind::Conda),
-    ("/micromamba/pkgs", CacheKind::Conda),
-    ("/miniconda3/pkgs", CacheKind::Conda),
-    ("/var/cache/apt", CacheKind::Apt),
-    ("/var/cache/apt/archives", CacheKind::Apt),
-    ("/var/lib/apt", CacheKind::Apt),
-    ("/var/lib/apt/lists", CacheKind::Apt),
-    ("/.npm", CacheKind::Npm),
-    ("/.npm/_cacache", CacheKind::Npm),
-    ("/.cache/yarn", CacheKind::Yarn),
-    ("/.yarn/cache", CacheKind::Yarn),
-    ("/.yarn/berry/cache", CacheKind::Yarn),
-    ("/.cache/yarn/v6", CacheKind::Yarn),
-    ("/pnpm/store", CacheKind::Pnpm),
-    ("/.pnpm-store", CacheKind::Pnpm),
-    ("/.cache/go-build", CacheKind::GoBuild),
-    ("/go/pkg/mod", CacheKind::GoModules),
-    ("/cargo/registry", CacheKind::Cargo),
-    ("/.cargo/registry", CacheKind::Cargo),
-    ("/cargo/git", CacheKind::Cargo),
-    ("/.cargo/git", CacheKind::Cargo),
-    ("/.ccache", CacheKind::Ccache),
-    ("/.cache/ccache", CacheKind::Ccache),
-    ("/.cache/sccache", CacheKind::Sccache),
-    ("/.m2", CacheKind::Maven),
-    ("/.m2/repository", CacheKind::Maven),
-    ("/.gradle", CacheKind::Gradle),
-    ("/.gradle/caches", CacheKind::Gradle),
-];
+type CacheKindRow = (CacheKind, &'static str, &'static [&'static str], &'static [&'static str]);
 
-/// The commands that use a cache. If several match, the first one of this list is used.
-const COMMANDS: [(&str, CacheKind); 27] = [
-    ("uv", CacheKind::Uv),
-    ("poetry", CacheKind::Poetry),
-    ("pdm", CacheKind::Pdm),
-    ("pip", CacheKind::Pip),
-    ("pip3", CacheKind::Pip),
-    ("conda", CacheKind::Conda),
-    ("mamba", CacheKind::Conda),
-    ("micromamba", CacheKind::Conda),
-    ("pnpm", CacheKind::Pnpm),
-    ("yarn", CacheKind::Yarn),
-    ("npm", CacheKind::Npm),
-    ("apt-get", CacheKind::Apt),
-    ("apt", CacheKind::Apt),
-    ("sccache", CacheKind::Sccache),
-    ("ccache", CacheKind::Ccache),
-    ("go", CacheKind::GoBuild),
-    ("cargo", CacheKind::Cargo),
-    ("mvn", CacheKind::Maven),
-    ("mvnw", CacheKind::Maven),
-    ("./mvnw", CacheKind::Maven),
-    ("gradle", CacheKind::Gradle),
-    ("gradlew", CacheKind::Gradle),
-    ("./gradlew", CacheKind::Gradle),
-    ("bundle", CacheKind::Bundler),
-    ("bundler", CacheKind::Bundler),
-    ("gem", CacheKind::Bundler),
-    ("pip-sync", CacheKind::Pip),
+/// The kinds with their names, the suffixes of their default cache directories and the commands that use them. If
+/// commands of several kinds match, the first kind of this list is used.
+const KINDS: [CacheKindRow; 18] = [
+    (CacheKind::Uv, "uv", &["/.cache/uv"], &["uv"]),
+    (
+        CacheKind::Poetry,
+        "poetry",
+        &["/.cache/pypoetry", "/.cache/pypoetry/cache", "/.cache/pypoetry/artifacts"],
+        &["poetry"],
+    ),
+    (CacheKind::Pdm, "pdm", &["/.cache/pdm"], &["pdm"]),
+    (CacheKind::Pip, "pip", &["/.cache/pip", "/pip-cache", "/.pip-cache"], &["pip", "pip3"]),
+    (
+        CacheKind::Conda,
+        "conda",
+        &["/conda/pkgs", "/mamba/pkgs", "/micromamba/pkgs", "/miniconda3/pkgs"],
+        &["conda", "mamba", "micromamba"],
+    ),
+    (CacheKind::Pnpm, "pnpm", &["/pnpm/store", "/.pnpm-store"], &["pnpm"]),
+    (
+        CacheKind::Yarn,
+        "yarn",
+        &["/.cache/yarn", "/.yarn/cache", "/.yarn/berry/cache", "/.cache/yarn/v6"],
+        &["yarn"],
+    ),
+    (CacheKind::Npm, "npm", &["/.npm", "/.npm/_cacache"], &["npm"]),
+    (
+        CacheKind::Apt,
+        "apt",
+        &["/var/cache/apt", "/var/cache/apt/archives", "/var/lib/apt", "/var/lib/apt/lists"],
+        &["apt-get", "apt"],
+    ),
+    (CacheKind::Sccache, "sccache", &["/.cache/sccache"], &["sccache"]),
+    (CacheKind::Ccache, "ccache", &["/.ccache", "/.cache/ccache"], &["ccache"]),
+    (CacheKind::GoBuild, "go-build", &["/.cache/go-build"], &["go"]),
+    (
+        CacheKind::Cargo,
+        "cargo",
+        &["/cargo/registry", "/.cargo/registry", "/cargo/git", "/.cargo/git"],
+        &["cargo"],
+    ),
+    (CacheKind::Maven, "maven", &["/.m2", "/.m2/repository"], &["mvn", "mvnw", "./mvnw"]),
+    (CacheKind::Gradle, "gradle", &["/.gradle", "/.gradle/caches"], &["gradle", "gradlew", "./gradlew"]),
+    (CacheKind::Bundler, "bundler", &["/bundle"], &["bundle", "bundler", "gem"]),
+    (CacheKind::GoModules, "go-modules", &["/go/pkg/mod"], &[]),
+    (CacheKind::Pip, "pip", &[], &["pip-sync"]),
 ];
 
 impl CacheKind {
-    /// Returns the kind of a mount at `target` in a RUN with `script`.
     pub(crate) fn of(target: &str, script: &str) -> Self {
         let target = target.trim_end_matches('/');
-        let by_place = CACHE_TARGETS.iter().find(|(end, _)| target.ends_with(end)).map(|(_, kind)| *kind);
-        let by_place = by_place.or_else(|| target.ends_with("/bundle").then_some(Self::Bundler));
-        by_place.or_else(|| Self::of_command(script)).unwrap_or(Self::Other)
+        let by_place = KINDS.iter().find(|(_, _, ends, _)| ends.iter().any(|end| target.ends_with(end)));
+        by_place.map(|(kind, ..)| *kind).or_else(|| Self::of_command(script)).unwrap_or(Self::Other)
     }
 
     fn of_command(script: &str) -> Option<Self> {
         let separators = |char: char| char.is_whitespace() || matches!(char, ';' | '&' | '|' | '(' | ')');
         let words: Vec<&str> = script.split(separators).collect();
-        COMMANDS.iter().find(|(command, _)| words.contains(command)).map(|(_, kind)| *kind)
+        let is_used = |commands: &[&str]| commands.iter().any(|command| words.contains(command));
+        KINDS.iter().find(|(.., commands)| is_used(commands)).map(|(kind, ..)| *kind)
     }
 
     pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Pip => "pip",
-            Self::Uv => "uv",
-            Self::Poetry => "poetry",
-            Self::Pdm => "pdm",
-            Self::Conda => "conda",
-            Self::Apt => "apt",
-            Self::Npm => "npm",
-            Self::Yarn => "yarn",
-            Self::Pnpm => "pnpm",
-            Self::GoBuild => "go-build",
-            Self::GoModules => "go-modules",
-            Self::Cargo => "cargo",
-            Self::Ccache => "ccache",
-            Self::Sccache => "sccache",
-            Self::Maven => "maven",
-            Self::Gradle => "gradle",
-            Self::Bundler => "bundler",
-            Self::Other => "plain",
-        }
+        KINDS.iter().find(|(kind, ..)| *kind == self).map_or("plain", |(_, name, ..)| *name)
     }
 }
 

@@ -21,19 +21,14 @@ pub(crate) enum ExistingFiles {
     Keep,
 }
 
-/// The result of restoring a mount.
 #[derive(Debug)]
 pub(crate) struct RestoredMount {
     /// Files and links that were sent.
     pub(crate) sent_files: u64,
     pub(crate) sent_bytes: u64,
-    /// `true` if the mount was empty before.
     pub(crate) was_empty: bool,
-    /// The owner and mode of the mount's root directory.
     pub(crate) root: Owner,
-    /// The nodes of the mount that could not be listed, with reasons.
     pub(crate) notes: FailureNotes,
-    /// Errors of the store that were recovered from.
     pub(crate) faults: Vec<StoreError>,
 }
 
@@ -88,7 +83,6 @@ pub(crate) fn restore(
     })
 }
 
-/// A connection that several threads share.
 struct SharedConversation {
     conversation: Conversation,
     announced: Vec<bool>,

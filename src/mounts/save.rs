@@ -15,15 +15,12 @@ use crate::courier::protocol::{FailureNotes, Owner, ReadOutcome};
 use crate::digest::Digest;
 use crate::store::{Entry, EntryKind, Meter, Save, SavedEntry, Store, Subject};
 
-/// The maximum number of files in one request.
 const FILES_PER_REQUEST: usize = 8192;
 
-/// The description and limits of a saved mount.
 #[derive(Debug, Clone)]
 pub(crate) struct SaveTerms {
     /// The family of the entry: entries of the same mount in the same project have the same family.
     pub(crate) family: String,
-    /// The digest of the mount's identity.
     pub(crate) key: Digest,
     /// Title and tags; the counts are filled in.
     pub(crate) subject: Subject,
@@ -32,37 +29,28 @@ pub(crate) struct SaveTerms {
     /// The maximum size of the entry in bytes. The least recently used units are left out, or all files if that is not
     /// enough.
     pub(crate) max_size: Option<u64>,
-    /// `true` if an entry may be replaced by a far smaller one.
     pub(crate) allow_shrink: bool,
 }
 
-/// The result of saving a mount.
 #[derive(Debug)]
 pub(crate) struct SavedMount {
     pub(crate) outcome: SaveOutcome,
     /// Files that existed before the build and that the build read.
     pub(crate) used: Tally,
-    /// Files that the build added.
     pub(crate) added: Tally,
-    /// Packages, such as wheels, among the used files.
     pub(crate) packages_used: Tally,
-    /// Packages among the added files.
     pub(crate) packages_added: Tally,
     /// Files that were left out because they are unused, or because the entry would be too large.
     pub(crate) trimmed: Tally,
     /// `true` if the builder records access times; otherwise `used` is meaningless.
     pub(crate) records_access_times: bool,
-    /// The owner and mode of the mount's root directory.
     pub(crate) root: Owner,
-    /// The files that could not be read, with reasons.
     pub(crate) notes: FailureNotes,
 }
 
-/// How saving a mount ended.
 #[derive(Debug)]
 pub(crate) enum SaveOutcome {
     Saved(Box<SavedEntry>),
-    /// The store has the same entry already.
     Unchanged,
     /// The mount is empty, and so was the earlier entry.
     Empty,
@@ -71,9 +59,7 @@ pub(crate) enum SaveOutcome {
     /// The mount exceeds the limit and consists of a single unit. If there is an earlier entry, an empty one replaces
     /// it, so that the next builder starts with an empty mount.
     TooLarge {
-        /// The empty entry.
         saved: Option<Box<SavedEntry>>,
-        /// The size of the mount's content in bytes.
         bytes: u64,
     },
     /// A file could not be read, for this reason, and the others may depend on it.
@@ -221,13 +207,11 @@ fn is_package(bytes: &[u8]) -> bool {
     bytes.starts_with(ZIP) || bytes.starts_with(GZIP)
 }
 
-/// An entry that is being written.
 struct EntryWriter<'a> {
     save: Save,
     nodes: Vec<Option<Node>>,
     /// Indices and paths of files that could not be read completely.
     missing: Vec<(usize, OsString)>,
-    /// Packages among the files that were read.
     packages: Tally,
     notes: &'a mut FailureNotes,
     meter: &'a Meter,

@@ -9,10 +9,8 @@ use crate::courier::protocol::{MountNode, MountNodeKind, Owner, ReadOutcome};
 /// The maximum size of a file whose content is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// The names in a file system, and the content of some of its files.
 #[derive(Debug)]
 pub(crate) struct StageScan {
-    /// Owner and mode of the root.
     pub(crate) root: Owner,
     /// All other nodes; parents come first.
     pub(crate) nodes: Vec<MountNode>,

@@ -14,10 +14,8 @@ use crate::dockerfile::{Dockerfile, Options};
 ///
 /// [`can_be_visited`] checks that each mount is the same there.
 pub(crate) fn with_visit(dockerfile: &str, name: &str, mounts: &[TargetMount]) -> String {
-    let options = mounts.iter().zip(0..).map(|(mount, number)| {
-        let target = target(number);
-        options(&mount.id, mount.sharing, &target)
-    });
+    let options =
+        mounts.iter().zip(0..).map(|(mount, number)| options(&mount.id, mount.sharing, &target(number)));
     with_step(dockerfile, name, options)
 }
 
@@ -49,7 +47,6 @@ fn with_step(dockerfile: &str, name: &str, mounts: impl IntoIterator<Item = Stri
     text
 }
 
-/// Returns the name of the stage with the courier for a visit in the stage `name`.
 fn courier_stage(name: &str) -> String {
     format!("{name}-courier")
 }

@@ -7,7 +7,6 @@ use serde::Serialize;
 use super::conversation::MountListing;
 use crate::archive::{FileData, Listing, Node, NodeKind};
 
-/// A number of files, and the sum of their sizes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Tally {
     pub(crate) files: u64,
@@ -35,7 +34,7 @@ pub(super) fn known<'a>(node: &Node, listed: &'a Listing) -> Option<&'a FileData
     file(before).filter(|file| file.size == size && before.mtime == node.mtime)
 }
 
-/// The files that the build used and added.
+#[derive(Default)]
 pub(super) struct UsageCounts {
     pub(super) used: Tally,
     pub(super) added: Tally,
@@ -46,8 +45,7 @@ pub(super) struct UsageCounts {
 impl UsageCounts {
     /// Counts the uses. Updates, for each file, the number of consecutive builds that did not read its unit.
     pub(super) fn of(found: &mut MountListing, listed: Option<&Listing>, units: &[Option<u32>]) -> Self {
-        let mut counted =
-            Self { used: Tally::default(), added: Tally::default(), packages: Tally::default() };
+        let mut counted = Self::default();
         // For each unit: `true` if one of its files was read, and the number of builds that read none of them.
         let mut uses: HashMap<Option<u32>, (bool, u32)> = HashMap::new();
         for ((node, time), unit) in found.listing.nodes.iter().zip(&found.used).zip(units) {

@@ -24,27 +24,20 @@ use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::{Client, ConnectError, SolveError, Worker};
 use crate::{courier, platform};
 
-/// The id of the stream between the step and this process.
 pub(super) const STREAM: &str = "larder-visit";
-/// The paths of the program, its socket and the mounts in the step.
 pub(super) const PROGRAM: &str = "/courier";
 pub(super) const SOCKET: &str = "/larder.sock";
 const MOUNTS: &str = "/mounts";
 /// The name by which the builder fetches the courier from the session.
 pub(super) const UPLOAD: &str = "larder-courier";
 const CACHE_PARENT: &str = "/cache";
-/// The maximum number of queued status messages.
 const QUEUE_LENGTH: usize = 64;
-/// The entitlement to use the network of the builder's host.
 const HOST_NETWORK: &str = "network.host";
-/// The buffer size of direct connections, in bytes.
 const BUFFER: usize = 256 << 10;
 /// The maximum number of bytes of the step's output that are reported when it fails.
 const MAX_OUTPUT: usize = 2000;
 
-/// The solve that the step of a visit belongs to.
 pub(crate) enum VisitSolve {
-    /// A separate solve.
     Separate,
     /// A build, whose other steps are not limited by the deadline of the visit.
     Build(Box<VisitBuild>),
@@ -59,33 +52,27 @@ pub(crate) struct VisitBuild {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// The limits and the name of a visit.
 #[derive(Debug, Clone)]
 pub(crate) struct VisitTerms {
     /// The time limit of the visit. In a build, it starts when the step runs, and the time limit of the build applies
     /// as well.
     pub(crate) deadline: Duration,
     pub(crate) cancel: CancellationToken,
-    /// The name of the step in the engine's progress.
     pub(crate) name: String,
 }
 
-/// The reason why the mounts of a builder cannot be accessed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum VisitError {
     #[error(transparent)]
     Connect(#[from] ConnectError),
-    /// There is no courier for the builder's platform.
     #[error("larder has no courier for a builder of the platform {os}/{architecture}")]
     NoCourier { os: String, architecture: String },
-    /// The step failed.
     #[error("the step that accesses cache mounts failed{}", in_brackets(output))]
     Solve {
         #[source]
         source: SolveError,
         output: String,
     },
-    /// The courier violated the protocol, or sent an unknown mount.
     #[error(transparent)]
     Courier(ConversationError),
     #[error("it took longer than {} s", .0.as_secs())]
@@ -170,12 +157,9 @@ fn direct_connection(client: &Client) -> Option<(&'static [u8], DirectSocket)> {
     courier::program(architecture).zip(DirectSocket::open().ok())
 }
 
-/// Handles the mount at an index.
 type MountWork<T> = dyn Fn(usize, Conversation) -> T + Send + Sync;
 
-/// A visit in progress.
 struct Visit<'a> {
-    /// The number of mounts.
     mounts: usize,
     /// `true` if other steps may use the mounts at the same time.
     may_overlap: bool,
@@ -183,7 +167,6 @@ struct Visit<'a> {
     /// The time limit that currently applies, and its end.
     limit: Duration,
     ends_at: Instant,
-    /// `true` once a courier has connected.
     has_connected: bool,
 }
 
@@ -193,7 +176,6 @@ impl<'a> Visit<'a> {
         Self { mounts, may_overlap: false, terms, limit, ends_at, has_connected: false }
     }
 
-    /// Runs the step as the last one of a build.
     async fn run_in_build<T: Send + 'static>(
         &mut self,
         client: &Client,
@@ -317,7 +299,6 @@ fn after(limit: Duration) -> Instant {
     Instant::now() + limit.min(YEARS)
 }
 
-/// The mounts for which a courier has connected.
 struct ConnectedMounts(Mutex<Vec<bool>>);
 
 impl ConnectedMounts {
@@ -335,7 +316,6 @@ impl ConnectedMounts {
     }
 }
 
-/// The results of the mounts so far.
 struct VisitResults<T> {
     values: Vec<Option<T>>,
     /// The error of a connection that could not be assigned to a mount.
@@ -343,7 +323,6 @@ struct VisitResults<T> {
 }
 
 impl<T> VisitResults<T> {
-    /// Returns the results once all are available.
     fn take_all(&mut self) -> Option<Vec<T>> {
         let is_all = self.values.iter().all(Option::is_some);
         is_all.then(|| std::mem::take(&mut self.values).into_iter().flatten().collect())
@@ -390,7 +369,6 @@ fn definition(program: &[u8], mounts: &[TargetMount], name: &str, short_cut: Opt
     graph.define(step)
 }
 
-/// Returns the path of a mount in the step.
 pub(super) fn target(number: usize) -> String {
     format!("{MOUNTS}/{number}")
 }

@@ -5,7 +5,6 @@ use super::identity::{MountUse, TargetMount};
 use crate::buildkit::llb::Sharing;
 use crate::dockerfile::Resolution;
 
-/// Returns one warning for each problem.
 pub(super) fn mount_warnings(resolution: &Resolution, mounts: &[TargetMount]) -> Vec<String> {
     let mut lines = Vec::new();
     for mount in mounts {

@@ -25,7 +25,6 @@ pub enum EntryKind {
 }
 
 impl EntryKind {
-    /// Returns the name of the kind in paths, output and manifests.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Image => "image",
@@ -59,7 +58,6 @@ impl Address {
         format!("entries/{}/{kind}/{}", path_name(&lane.to_string()), path_name(family))
     }
 
-    /// Returns the prefix of all entries of the same lane, kind and family, without a trailing slash.
     pub(crate) fn directory(&self) -> String {
         Self::directory_of(&self.lane, self.kind, &self.family)
     }

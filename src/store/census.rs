@@ -1,10 +1,11 @@
 //! Lists and counts what a store holds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use jiff::Timestamp;
 
 use super::repository::StoreRepository;
+use super::retention::chunk_users;
 use super::{Entry, Store, StoreError, sweep};
 use crate::digest::Digest;
 
@@ -42,7 +43,6 @@ pub struct Census {
 }
 
 impl Store {
-    /// Returns the repository of `place`, or `None` if there is no remote.
     pub(super) fn repository(&self, place: StoreLocation) -> Option<&StoreRepository> {
         match place {
             StoreLocation::Local => Some(&self.local),
@@ -50,7 +50,6 @@ impl Store {
         }
     }
 
-    /// Returns the location of `place` for messages, or `None` if there is no remote.
     pub(crate) fn place(&self, place: StoreLocation) -> Option<String> {
         self.repository(place).map(StoreRepository::place)
     }
@@ -86,28 +85,17 @@ fn census(repository: &StoreRepository) -> Result<(Census, Vec<StoreError>), Sto
     let stored = sweep::chunks(repository)?;
     let last_uses = repository.last_uses()?;
     let (entries, faults) = repository.entries()?;
-    let chunks_of = |entry: &Entry| -> HashSet<Digest> {
-        entry.manifest.chunks.iter().map(|chunk| chunk.digest).collect()
-    };
-    let mut users: HashMap<Digest, usize> = HashMap::new();
-    for entry in &entries {
-        for digest in chunks_of(entry) {
-            *users.entry(digest).or_default() += 1;
-        }
-    }
+    let chunks: Vec<HashSet<Digest>> = entries.iter().map(|entry| entry.manifest.chunk_digests()).collect();
+    let users = chunk_users(chunks.iter());
     let size = |digest: &Digest| stored.get(digest).copied().unwrap_or_default();
-    let listed = |entry: Entry| {
-        let chunks = chunks_of(&entry);
-        let used = last_uses.get(&entry.digits()).copied();
-        CensusEntry {
-            last_used: used.map_or(entry.manifest.created, |used| used.max(entry.manifest.created)),
-            stored_bytes: chunks.iter().map(size).sum(),
-            own_bytes: chunks.iter().filter(|digest| users[*digest] == 1).map(size).sum(),
-            entry,
-        }
+    let listed = |(entry, chunks): (Entry, &HashSet<Digest>)| CensusEntry {
+        last_used: entry.last_used(&last_uses),
+        stored_bytes: chunks.iter().map(size).sum(),
+        own_bytes: chunks.iter().filter(|digest| users[digest] == 1).map(size).sum(),
+        entry,
     };
     let bytes_logical = entries.iter().filter_map(|entry| entry.chunk_offsets().pop()).sum();
-    let mut entries: Vec<CensusEntry> = entries.into_iter().map(listed).collect();
+    let mut entries: Vec<CensusEntry> = entries.into_iter().zip(&chunks).map(listed).collect();
     entries.sort_unstable_by_key(|listed| std::cmp::Reverse((listed.last_used, listed.entry.id)));
     let bytes_stored = stored.values().sum();
     let bytes_unused =

@@ -7,7 +7,6 @@ pub struct DiskSpace {
     pub(crate) total: u64,
 }
 
-/// The disk space that must stay free.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum FreeSpaceLimit {
     /// 5 % of the disk or 1 GB, whichever is larger.

@@ -12,11 +12,9 @@ use crate::digest::Digest;
 
 #[derive(Debug, Default)]
 pub(crate) struct FoundEntry {
-    /// The entry, if a usable one exists.
     pub(crate) entry: Option<Entry>,
     /// `true` if the entry was made for exactly the key that was searched for.
     pub(crate) is_exact: bool,
-    /// Why entries or repositories were skipped.
     pub(crate) faults: Vec<StoreError>,
 }
 
@@ -42,15 +40,14 @@ impl Store {
         FoundEntry { entry, is_exact: exact, faults: search.faults }
     }
 
-    /// Returns the latest `most` entries of a family in the local store. Skips unreadable entries and, if this store
-    /// signs its entries, those that no trusted key has signed.
+    /// Returns the latest `most` entries of a family in the local store. Skips entries that cannot be read or are not
+    /// trusted.
     pub(crate) fn recent(&self, kind: EntryKind, family: &str, most: usize) -> Vec<Entry> {
-        let trust = self.trust.for_signed_entries();
         let places = self.lanes.reads().iter().map(|lane| Address::directory_of(lane, kind, family));
         let names = places.flat_map(|place| self.local.names(&place).unwrap_or_default());
         let mut names: Vec<EntryName> = names.collect();
         names.sort_by(|a, b| b.cmp_age(a));
-        let entries = names.iter().filter_map(|name| self.local.entry(name, &trust).ok().flatten());
+        let entries = names.iter().filter_map(|name| self.local.entry(name, &self.trust).ok().flatten());
         entries.take(most).collect()
     }
 
@@ -80,8 +77,7 @@ impl Store {
         })
     }
 
-    /// Checks that an entry that was not found by its key may be used: if signatures are required, a trusted key must
-    /// have signed it. Fails if no trusted key has signed the entry, or if it cannot be read.
+    /// Checks that an entry that was not found by its key may be used. Fails if no trusted key has signed the entry, or if it cannot be read.
     pub(crate) fn check_trust(&self, entry: &Entry) -> Result<(), StoreError> {
         let mut result = Ok(());
         for repository in self.repositories() {
@@ -94,7 +90,6 @@ impl Store {
         result
     }
 
-    /// Returns `true` if this job searches `lane` for entries.
     pub(crate) fn reads_lane(&self, lane: &Lane) -> bool {
         self.lanes.reads().contains(lane)
     }
@@ -137,7 +132,6 @@ impl<'a> EntrySearch<'a> {
         self.first_usable(names)
     }
 
-    /// Returns the newest of `names` that can be used.
     fn first_usable(&mut self, mut names: Vec<(EntryName, &'a StoreRepository)>) -> Option<Entry> {
         // The sort is stable, so a local copy of an entry stays before the remote one.
         names.sort_by(|(a, _), (b, _)| b.cmp_age(a));

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Lane(String);
 
-/// A text that is not a valid name of a lane.
 #[derive(Debug, thiserror::Error)]
 #[error("`{}` is not the name of a lane: it is empty or contains control characters", .0.escape_debug())]
 pub struct InvalidLane(String);
@@ -59,7 +58,6 @@ impl Lanes {
         Self { own, trunk, reads }
     }
 
-    /// Returns the lanes of a job that builds the trunk `lane`.
     pub(crate) fn of_trunk(lane: Lane) -> Self {
         Self::new(lane.clone(), None, vec![lane])
     }
@@ -78,7 +76,6 @@ impl Lanes {
     }
 }
 
-/// Formats the lanes to read, like `lane pr-7 or main`.
 impl fmt::Display for Lanes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<String> = self.reads.iter().map(Lane::to_string).collect();

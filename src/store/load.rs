@@ -14,9 +14,6 @@ use super::repository::{MAX_MANIFEST_SIZE, StoredChunk};
 use super::{Store, StoreError, parallel};
 use crate::digest::Digest;
 
-/// Threads in addition to one for each core: these wait for the disk.
-const WAITING_THREADS: usize = 2;
-/// The limit on threads, because each holds a chunk and its frame in memory.
 const MAX_THREADS: usize = 12;
 
 /// A callback that receives the index of a chunk in the entry and its verified bytes. It is called from several
@@ -61,11 +58,11 @@ impl Store {
     ) -> Result<Vec<StoreError>, StoreError> {
         let fetched = self.register_fetches(entry, places)?;
         let fetch = ChunkFetcher { store: self, entry, fetched, faults: Mutex::default() };
-        let threads = self
-            .remote
-            .as_ref()
-            .map_or(parallel::cores() + WAITING_THREADS, |remote| remote.backend.parallelism());
-        match run(&fetch, threads.min(MAX_THREADS)) {
+        let threads = match &self.remote {
+            Some(remote) => remote.backend.parallelism().min(MAX_THREADS),
+            None => parallel::chunk_threads(MAX_THREADS),
+        };
+        match run(&fetch, threads) {
             Err(fault @ (StoreError::Damaged { .. } | StoreError::Missing { .. })) => {
                 self.set_aside(entry);
                 self.set_damaged_chunks_aside(entry);
@@ -83,7 +80,7 @@ impl Store {
     /// Sets aside all damaged local chunks of an entry, so that the next save writes them again. Chunks that cannot be
     /// read or moved are left in place.
     fn set_damaged_chunks_aside(&self, entry: &Entry) {
-        let threads = (parallel::cores() + WAITING_THREADS).min(MAX_THREADS);
+        let threads = parallel::chunk_threads(MAX_THREADS);
         let done =
             parallel::for_each::<_, std::convert::Infallible>(&entry.manifest.chunks, threads, |chunk| {
                 // Reading a damaged chunk sets it aside.
@@ -93,7 +90,6 @@ impl Store {
         let Ok(()) = done;
     }
 
-    /// Stores the manifest of an entry that came from the remote locally.
     fn store_manifest_locally(&self, entry: &Entry) -> Result<(), StoreError> {
         let Some(remote) = self.remote.as_ref().filter(|_| !self.read_only) else { return Ok(()) };
         if self.local.backend.size(&entry.path)?.is_none()
@@ -104,15 +100,15 @@ impl Store {
         Ok(())
     }
 
-    /// Reads a range of the content.
     pub(crate) fn read(&self, entry: &Entry, span: ContentRange) -> Result<Vec<u8>, StoreError> {
         let starts = entry.chunk_offsets();
         let end = span.at.saturating_add(span.size);
         let places: Vec<usize> = (0..entry.manifest.chunks.len())
             .filter(|place| starts[*place] < end && starts[place + 1] > span.at)
             .collect();
-        let bytes =
-            Mutex::new(vec![0; usize::try_from(span.size).map_err(|_| StoreError::Sink(out_of_memory()))?]);
+        let size = usize::try_from(span.size);
+        let size = size.map_err(|_| StoreError::Sink(io::ErrorKind::OutOfMemory.into()))?;
+        let bytes = Mutex::new(vec![0; size]);
         self.load(entry, &places, &|place, chunk| {
             let (from, to) = (starts[place].max(span.at), starts[place + 1].min(end));
             let (from_chunk, to_chunk) = (offset(from - starts[place]), offset(to - starts[place]));
@@ -129,8 +125,7 @@ impl Store {
             return Ok(None);
         }
         let registration = Registration::new(&self.local)?;
-        let wanted: HashSet<Digest> =
-            places.iter().map(|place| entry.manifest.chunks[*place].digest).collect();
+        let wanted: HashSet<_> = places.iter().map(|place| entry.manifest.chunks[*place].digest).collect();
         registration.announce(&wanted.into_iter().collect::<Vec<_>>())?;
         Ok(Some(registration))
     }
@@ -140,7 +135,7 @@ impl Store {
 struct ChunkFetcher<'a> {
     store: &'a Store,
     entry: &'a Entry,
-    /// Stores chunks from the remote locally; `None` without a remote or in a read-only store.
+    /// Spares chunks that are stored locally; `None` without a remote or in a read-only store.
     fetched: Option<Registration>,
     faults: Mutex<Vec<StoreError>>,
 }
@@ -172,7 +167,8 @@ impl ChunkFetcher<'_> {
         let StoredChunk { frame, chunk } = remote.chunk(digest)?.ok_or_else(|| self.missing_error(digest))?;
         let is_full = lock(&self.faults).iter().any(|fault| fault.reason() == FaultReason::Full);
         if !is_full
-            && let Some(Err(fault)) = self.fetched.as_ref().map(|fetched| fetched.put_chunk(digest, &frame))
+            && self.fetched.is_some()
+            && let Err(fault) = self.store.local.put_chunk(digest, &frame)
         {
             self.record_fault(fault);
         }
@@ -191,8 +187,4 @@ impl ChunkFetcher<'_> {
 
 fn offset(bytes: u64) -> usize {
     usize::try_from(bytes).expect("an offset in memory")
-}
-
-fn out_of_memory() -> io::Error {
-    io::ErrorKind::OutOfMemory.into()
 }

@@ -5,6 +5,7 @@
 //! Every schema in `v1/` lists the needed chunks as `chunks`, so that any version of larder can tell which chunks are
 //! unused.
 
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
 
 use jiff::Timestamp;
@@ -14,41 +15,38 @@ use super::chunk::MAX_CHUNK_SIZE;
 use super::{Address, EntryKind};
 use crate::digest::Digest;
 
-/// The schema that this version reads and writes.
 pub(crate) const SCHEMA: &str = "larder.entry.v1";
 /// The format of times in the names of manifests, which sort as text.
 const TIME_IN_NAMES: &str = "%Y%m%dT%H%M%S.%3fZ";
 /// The number of digits of a digest in the name of a manifest, because file systems and servers limit names.
 const DIGITS_IN_NAMES: usize = 32;
-/// The number of digits of an id in output.
 const SHORT_ID: usize = 12;
 
-/// The description of an entry.
-///
-/// The content of an entry is the concatenation of its chunks. Its meaning depends on the kind of the entry.
+/// The description of an entry. The content is the concatenation of the chunks; its meaning depends on the kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct EntryManifest {
     /// Always [`SCHEMA`].
     pub(crate) schema: String,
-    /// Lane, kind, family and key.
     #[serde(flatten)]
     pub address: Address,
     pub(crate) created: Timestamp,
     #[serde(flatten)]
     pub subject: Subject,
-    /// The range of the content that holds the listing.
     pub(crate) listing: ContentRange,
     /// Bytes that saving the entry added to the store.
     pub(crate) added_bytes: u64,
-    /// The chunks of the content, in order.
     pub(crate) chunks: Vec<ChunkRef>,
 }
 
 impl EntryManifest {
-    /// Returns the path of the manifest, whose digest is `id`.
     fn path(&self, id: &Digest) -> String {
         let (key, time) = (name_digits(&self.address.key), self.created.strftime(TIME_IN_NAMES));
         format!("{}/{key}.{time}.{}.json", self.address.directory(), name_digits(id))
+    }
+
+    /// Returns the digests of the chunks, each once.
+    pub(super) fn chunk_digests(&self) -> HashSet<Digest> {
+        self.chunks.iter().map(|chunk| chunk.digest).collect()
     }
 }
 
@@ -78,7 +76,6 @@ pub struct Subject {
     pub bytes: u64,
 }
 
-/// The arguments of `docker run` for an image.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunFlags {
     /// The flags. For environment variables, only the names are stored.
@@ -130,7 +127,6 @@ impl TryFrom<(String, u32, u32)> for ChunkRef {
 }
 
 impl ChunkRef {
-    /// Returns the path of the object that holds the chunk `digest`.
     pub(crate) fn path(digest: &Digest) -> String {
         let hex = digest.hex();
         format!("chunks/{}/{hex}", &hex[..2])
@@ -139,19 +135,17 @@ impl ChunkRef {
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Entry {
-    /// The digest of the manifest.
     pub(crate) id: Digest,
-    /// The path of the manifest in the backend.
     pub(super) path: String,
     pub manifest: EntryManifest,
 }
 
-/// The reason why a manifest cannot be used.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum ManifestError {
     /// The manifest has this unknown schema.
+    #[error("was written by a newer version of larder ({0})")]
     Newer(String),
-    /// The manifest is invalid for this reason.
+    #[error("is invalid: {0}")]
     Damaged(String),
 }
 
@@ -197,7 +191,6 @@ impl Entry {
         Ok(Self { id, path: name.path.clone(), manifest })
     }
 
-    /// Returns the digits of the id that are shown in output.
     pub fn short_id(&self) -> String {
         short_id_of(&self.id)
     }
@@ -214,21 +207,24 @@ impl Entry {
     }
 
     pub(super) fn name(&self) -> EntryName {
-        self.path.parse().expect("an entry's path is that of its manifest")
+        EntryName::parse(&self.path).expect("an entry's path is that of its manifest")
     }
 
-    /// Returns the digits of the id that are used in names.
+    /// Returns when the entry was last used, or saved if it is not in `uses`, the result of `last_uses`.
+    pub(super) fn last_used(&self, uses: &HashMap<String, Timestamp>) -> Timestamp {
+        let created = self.manifest.created;
+        uses.get(&self.digits()).map_or(created, |used| created.max(*used))
+    }
+
     pub(super) fn digits(&self) -> String {
         name_digits(&self.id)
     }
 }
 
-/// Returns the digits of an id that are shown in output.
 pub(super) fn short_id_of(id: &Digest) -> String {
     id.hex()[..SHORT_ID].to_owned()
 }
 
-/// Returns the digits of a digest that are used in the name of a manifest.
 fn name_digits(digest: &Digest) -> String {
     digest.hex()[..DIGITS_IN_NAMES].to_owned()
 }
@@ -238,13 +234,11 @@ struct SchemaHeader {
     schema: String,
 }
 
-/// The parts of a manifest's path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct EntryName {
     path: String,
     /// The first digits of the manifest's digest.
     pub(super) id: String,
-    /// The first digits of the entry's key.
     key: String,
     /// The time of saving; sorts as text.
     created: String,
@@ -255,7 +249,6 @@ impl EntryName {
         &self.path
     }
 
-    /// Returns `true` if the entry is of this kind.
     pub(super) fn is_of_kind(&self, kind: EntryKind) -> bool {
         self.path.split('/').nth(2) == Some(kind.name())
     }
@@ -265,12 +258,10 @@ impl EntryName {
         name_digits(&Digest::of(line)) == self.id
     }
 
-    /// Returns `true` if the entry was made for `key`.
     pub(super) fn is_for_key(&self, key: &Digest) -> bool {
         name_digits(key) == self.key
     }
 
-    /// Returns `true` if the entry was saved at `time` or later.
     pub(super) fn is_saved_since(&self, time: Timestamp) -> bool {
         self.created >= time.strftime(TIME_IN_NAMES).to_string()
     }
@@ -279,28 +270,18 @@ impl EntryName {
     pub(super) fn cmp_age(&self, other: &Self) -> std::cmp::Ordering {
         (&self.created, &self.id).cmp(&(&other.created, &other.id))
     }
-}
 
-impl std::str::FromStr for EntryName {
-    type Err = ();
-
-    fn from_str(path: &str) -> Result<Self, ()> {
-        let name = path.rsplit('/').next().unwrap_or_default().strip_suffix(".json").ok_or(())?;
-        let (key, rest) = name.split_once('.').ok_or(())?;
-        let (created, id) = rest.rsplit_once('.').ok_or(())?;
+    /// Returns `None` if `path` is not that of a manifest.
+    pub(super) fn parse(path: &str) -> Option<Self> {
+        let name = path.rsplit('/').next()?.strip_suffix(".json")?;
+        let (key, rest) = name.split_once('.')?;
+        let (created, id) = rest.rsplit_once('.')?;
         let is_digits = |text: &str| {
             text.len() == DIGITS_IN_NAMES
                 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
         };
-        if !is_digits(key) || !is_digits(id) {
-            return Err(());
-        }
-        Ok(Self {
-            path: path.to_owned(),
-            id: id.to_owned(),
-            key: key.to_owned(),
-            created: created.to_owned(),
-        })
+        let [key, created, id] = [key, created, id].map(str::to_owned);
+        (is_digits(&key) && is_digits(&id)).then(|| Self { path: path.to_owned(), id, key, created })
     }
 }
 
@@ -337,8 +318,8 @@ mod tests {
         let (entry, line) = Entry::new(manifest());
         let text = String::from_utf8(line).unwrap();
         let more = text.replacen('{', "{\"mood\":[1,{\"x\":null}],", 1);
-        let name: EntryName =
-            entry.path.replace(&entry.digits(), &name_digits(&Digest::of(more.as_bytes()))).parse().unwrap();
+        let path = entry.path.replace(&entry.digits(), &name_digits(&Digest::of(more.as_bytes())));
+        let name = EntryName::parse(&path).unwrap();
         assert_eq!(Entry::read(&name, more.as_bytes()).unwrap().manifest, entry.manifest);
         let newer = text.replace(SCHEMA, "larder.entry.v2");
         assert!(matches!(
@@ -363,7 +344,7 @@ mod tests {
     #[test]
     fn foreign_names_are_not_parsed() {
         for path in ["", "x.json", "a/b.c.d.json", ".json", "entries/main/dir/x/README"] {
-            assert!(path.parse::<EntryName>().is_err(), "{path}");
+            assert!(EntryName::parse(path).is_none(), "{path}");
         }
     }
 }

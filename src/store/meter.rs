@@ -17,7 +17,6 @@ impl Meter {
         (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed))
     }
 
-    /// Requests that the work stops at its next step.
     pub(crate) fn stop(&self) {
         self.stop_requested.store(true, Ordering::Relaxed);
     }
@@ -40,7 +39,6 @@ impl Meter {
         self.done.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Fails if the work was requested to stop.
     pub(crate) fn check(&self) -> io::Result<()> {
         if self.is_stopped() { Err(io::Error::other("interrupted")) } else { Ok(()) }
     }

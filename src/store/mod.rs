@@ -23,7 +23,6 @@ mod census;
 mod chunk;
 mod disk_space;
 mod error;
-mod fault_record;
 mod find;
 mod lane;
 mod load;
@@ -42,6 +41,7 @@ mod unsent;
 mod usage;
 mod verify;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -52,8 +52,7 @@ use backend::Backend;
 pub use census::StoreLocation;
 pub(crate) use census::{Census, CensusEntry};
 pub(crate) use disk_space::FreeSpaceLimit;
-pub(crate) use error::StoreError;
-pub(crate) use fault_record::FaultRecord;
+pub(crate) use error::{FaultRecord, StoreError};
 pub(crate) use find::FoundEntry;
 pub use lane::Lane;
 pub(crate) use lane::Lanes;
@@ -88,15 +87,12 @@ pub struct Store {
 /// The settings of a store.
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// The lanes in which entries are saved and searched.
     pub(crate) lanes: Lanes,
     /// `true` if nothing is saved, moved or removed.
     pub(crate) read_only: bool,
-    /// The keys whose entries are used, and the key that signs new entries.
     pub(crate) trust: Trust,
     /// The limit of the whole cache; an entry that is larger is not saved.
     pub(crate) max_bytes: Option<u64>,
-    /// The disk space that a save leaves free.
     pub(crate) floor: FreeSpaceLimit,
 }
 
@@ -136,7 +132,6 @@ impl Store {
         !matches!(found, Some(Ok(None)))
     }
 
-    /// Records that an entry was used now, so that other entries are evicted first.
     pub(crate) fn touch(&self, entry: &Entry) -> Result<(), StoreError> {
         if self.read_only {
             return Ok(());
@@ -175,8 +170,6 @@ impl Store {
         std::iter::once(&self.local).chain(&self.remote)
     }
 
-    /// Checks that content of `bytes` does not exceed the limit of the whole store. Fails with
-    /// [`StoreError::TooLarge`].
     pub(crate) fn check_size(&self, bytes: u64) -> Result<(), StoreError> {
         match self.max_bytes {
             Some(limit) if bytes > limit => Err(StoreError::TooLarge { bytes, limit }),
@@ -185,10 +178,8 @@ impl Store {
     }
 
     fn check_manifest_size(&self, manifest: &EntryManifest) -> Result<(), StoreError> {
-        let mut chunks: Vec<&ChunkRef> = manifest.chunks.iter().collect();
-        chunks.sort_unstable_by_key(|chunk| chunk.digest);
-        chunks.dedup_by_key(|chunk| chunk.digest);
-        self.check_size(chunks.iter().map(|chunk| u64::from(chunk.stored)).sum())
+        let stored = manifest.chunks.iter().map(|chunk| (chunk.digest, u64::from(chunk.stored)));
+        self.check_size(stored.collect::<HashMap<_, _>>().values().sum())
     }
 
     /// Removes all but the newest entry of an address and returns the faults. Concurrent readers keep working: they

@@ -5,9 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Returns the number of threads that the machine can run at the same time.
 pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Returns the number of threads that read or write chunks, which also wait for the disk. Each holds a chunk and its
+/// frame in memory, so that there are at most `limit`.
+pub(super) fn chunk_threads(limit: usize) -> usize {
+    (cores() + 2).min(limit)
 }
 
 /// Locks a mutex, even if it is poisoned: no holder leaves its data in an inconsistent state.
@@ -15,7 +20,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Returns the content of a mutex; a poisoned one is handled as in [`lock`].
 pub(super) fn into_inner<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
@@ -47,10 +51,7 @@ pub(super) fn for_each<T: Sync, E: Send>(
 }
 
 /// Runs `work` for each item on up to `threads` threads and passes the results to `take` in the order of the items.
-///
-/// Each thread holds at most one result that waits for its turn.
-///
-/// Returns the first error of `work` or `take`.
+/// Each thread holds at most one result that waits for its turn. Returns the first error of `work` or `take`.
 pub(super) fn for_each_in_order<T: Sync, R, E: Send>(
     items: &[T],
     threads: usize,

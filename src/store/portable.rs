@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::census::StoreLocation;
 use super::chunk::frame;
-use super::manifest::{ChunkRef, EntryName};
+use super::manifest::{ChunkRef, EntryName, ManifestError};
 use super::registration::Registration;
 use super::repository::MAX_MANIFEST_SIZE;
 use super::{Entry, Store, StoreError};
@@ -31,12 +31,10 @@ pub(crate) enum PortableError {
     Store(#[from] StoreError),
     #[error("cannot read or write the export file")]
     File(#[from] io::Error),
-    /// The file was not written by `export`.
     #[error("{member} {reason}")]
     InvalidMember { member: String, reason: String },
 }
 
-/// The amounts that were transferred.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct TransferAmounts {
     pub(crate) entries: usize,
@@ -116,10 +114,7 @@ impl Store {
         for member in tar::Archive::new(file).entries()? {
             let mut member = member?;
             let path = String::from_utf8_lossy(&member.path_bytes()).into_owned();
-            let foreign = |reason: &str| PortableError::InvalidMember {
-                member: path.clone(),
-                reason: reason.to_owned(),
-            };
+            let foreign = |reason: &str| invalid_member(&path, reason);
             if !member.header().entry_type().is_file() {
                 return Err(foreign("is not a file"));
             }
@@ -128,10 +123,7 @@ impl Store {
                 let head = head.and_then(|text| serde_json::from_slice::<ExportHeader>(&text).ok());
                 let head = head.ok_or_else(|| foreign("is not the first member of an export file"))?;
                 if head.schema != SCHEMA {
-                    return Err(foreign(&format!(
-                        "was written by a newer version of larder ({})",
-                        head.schema
-                    )));
+                    return Err(foreign(&ManifestError::Newer(head.schema).to_string()));
                 }
                 expected = Some(head.entries);
             } else if let Some(digest) = chunk_digest(&path) {
@@ -144,29 +136,31 @@ impl Store {
                 }
                 registration.announce(&[digest])?;
                 if registration.stored_size(&digest)?.is_none() {
-                    registration.put_chunk(&digest, &stored)?;
+                    repository.put_chunk(&digest, &stored)?;
                     carried.chunks += 1;
                     carried.bytes += stored.len() as u64;
                 }
                 progress(stored.len() as u64);
                 present.insert(digest);
-            } else if let Ok(name) = path.parse::<EntryName>() {
+            } else if let Some(name) = EntryName::parse(&path) {
                 let text = read_member(&mut member, MAX_MANIFEST_SIZE)?;
                 let text = text.ok_or_else(|| foreign("is larger than the limit of a manifest"))?;
-                let entry = parse_manifest(&name, &text).map_err(|reason| foreign(&reason))?;
+                let (line, _) = Entry::split(&text);
+                if !name.is_name_of(line) {
+                    return Err(foreign("does not match the digest in its name"));
+                }
+                let entry = Entry::read(&name, line).map_err(|error| foreign(&error.to_string()))?;
                 manifests.push((entry, text));
             } else {
                 return Err(foreign("is neither a chunk nor an entry"));
             }
         }
         if expected != Some(manifests.len()) {
-            let reason = "is truncated: entries are missing".to_owned();
-            return Err(PortableError::InvalidMember { member: "the file".to_owned(), reason });
+            return Err(invalid_member("the file", "is truncated: entries are missing"));
         }
         for (entry, _) in &manifests {
             if entry.manifest.chunks.iter().any(|chunk| !present.contains(&chunk.digest)) {
-                let reason = "needs a chunk that is not in the file".to_owned();
-                return Err(PortableError::InvalidMember { member: entry.path.clone(), reason });
+                return Err(invalid_member(&entry.path, "needs a chunk that is not in the file"));
             }
         }
         for (entry, text) in &manifests {
@@ -177,18 +171,8 @@ impl Store {
     }
 }
 
-/// Parses a manifest from an untrusted file and checks it against its name.
-fn parse_manifest(name: &EntryName, text: &[u8]) -> Result<Entry, String> {
-    let (line, _) = Entry::split(text);
-    if !name.is_name_of(line) {
-        return Err("does not match the digest in its name".to_owned());
-    }
-    Entry::read(name, line).map_err(|error| match error {
-        super::manifest::ManifestError::Newer(schema) => {
-            format!("was written by a newer version of larder ({schema})")
-        }
-        super::manifest::ManifestError::Damaged(reason) => format!("is invalid: {reason}"),
-    })
+fn invalid_member(member: &str, reason: &str) -> PortableError {
+    PortableError::InvalidMember { member: member.to_owned(), reason: reason.to_owned() }
 }
 
 fn chunk_digest(path: &str) -> Option<Digest> {

@@ -30,7 +30,6 @@ struct UploadState {
     registration: Registration,
     /// The first fault; uploads stop after it.
     fault: Mutex<Option<StoreError>>,
-    /// The chunks that the remote lacked.
     sent: Mutex<TransferAmounts>,
 }
 
@@ -55,7 +54,6 @@ impl UploadQueue {
         Ok(Self { queue, uploads, shared })
     }
 
-    /// Returns a queue to which other threads can add chunks to upload.
     pub(super) fn sender(&self) -> Sender<Digest> {
         self.queue.clone()
     }
@@ -69,10 +67,7 @@ impl UploadQueue {
     /// Returns `true` if the remote has these chunks; a sweep spares them until the entry is complete.
     pub(super) fn has_chunks(&self, digests: &[Digest]) -> bool {
         let UploadState { registration, remote, .. } = self.shared.as_ref();
-        let is_there = |digest: &Digest| match registration.stored_size(digest) {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) | Err(_) => Err(()),
-        };
+        let is_there = |digest: &Digest| registration.stored_size(digest).ok().flatten().map(drop).ok_or(());
         registration.announce(digests).is_ok()
             && parallel::for_each(digests, remote.backend.parallelism(), is_there).is_ok()
     }
@@ -122,7 +117,7 @@ fn upload_batch(batch: &[Digest], shared: &UploadState) -> Result<(), StoreError
             place: shared.local.place(),
         };
         let stored = shared.local.chunk(digest)?.ok_or_else(missing)?;
-        shared.registration.put_chunk(digest, &stored.frame)?;
+        shared.remote.put_chunk(digest, &stored.frame)?;
         *lock(&shared.sent) += TransferAmounts { entries: 0, chunks: 1, bytes: stored.frame.len() as u64 };
     }
     Ok(())

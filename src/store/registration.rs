@@ -28,7 +28,7 @@ const MIN_FRAME_SIZE: u64 = 10;
 /// chunks has been written.
 #[derive(Debug)]
 pub(super) struct Registration {
-    repository: StoreRepository,
+    pub(super) repository: StoreRepository,
     mark: Box<dyn Mark>,
 }
 
@@ -43,7 +43,7 @@ impl Registration {
         self.mark.add(&lines(digests))?;
         let start = Instant::now();
         while {
-            let condemned = condemned_chunks(&self.repository)?;
+            let condemned = marked_chunks(&self.repository, SWEEPING)?;
             digests.iter().any(|digest| condemned.contains(digest))
         } {
             if start.elapsed() > MAX_WAIT {
@@ -54,44 +54,27 @@ impl Registration {
         Ok(())
     }
 
-    /// Returns the size of the object of an announced chunk, if it exists.
     pub(super) fn stored_size(&self, digest: &Digest) -> Result<Option<u64>, StoreError> {
         let size = self.repository.backend.size(&ChunkRef::path(digest))?;
         Ok(size.filter(|size| (MIN_FRAME_SIZE..=frame::MAX_FRAME_SIZE as u64).contains(size)))
     }
-
-    pub(super) fn put_chunk(&self, digest: &Digest, frame: &[u8]) -> Result<(), StoreError> {
-        self.repository.put_chunk(digest, frame)
-    }
 }
 
-/// A mark on chunks that are about to be removed. It ends when the value is dropped.
-#[derive(Debug)]
-pub(super) struct Condemnation {
-    _mark: Box<dyn Mark>,
+/// Marks chunks that are about to be removed, until the value is dropped.
+pub(super) fn condemn(repository: &StoreRepository, digests: &[Digest]) -> Result<Box<dyn Mark>, StoreError> {
+    Ok(repository.backend.mark(SWEEPING, &lines(digests))?)
 }
 
-impl Condemnation {
-    pub(super) fn new(repository: &StoreRepository, digests: &[Digest]) -> Result<Self, StoreError> {
-        Ok(Self { _mark: repository.backend.mark(SWEEPING, &lines(digests))? })
-    }
-}
-
-/// Returns the chunks that running sweepers are about to remove.
-fn condemned_chunks(repository: &StoreRepository) -> Result<HashSet<Digest>, StoreError> {
-    Ok(digests(&repository.backend.marks(SWEEPING)?))
-}
-
-/// Returns the chunks that running savers need.
 pub(super) fn announced_chunks(repository: &StoreRepository) -> Result<HashSet<Digest>, StoreError> {
-    Ok(digests(&repository.backend.marks(SAVING)?))
+    marked_chunks(repository, SAVING)
+}
+
+fn marked_chunks(repository: &StoreRepository, directory: &str) -> Result<HashSet<Digest>, StoreError> {
+    let texts = repository.backend.marks(directory)?;
+    let lines = texts.iter().flat_map(|text| text.lines());
+    Ok(lines.filter_map(|hex| format!("sha256:{hex}").parse().ok()).collect())
 }
 
 fn lines(digests: &[Digest]) -> String {
     digests.iter().fold(String::with_capacity(digests.len() * 65), |text, digest| text + &digest.hex() + "\n")
-}
-
-fn digests(texts: &[String]) -> HashSet<Digest> {
-    let lines = texts.iter().flat_map(|text| text.lines());
-    lines.filter_map(|hex| format!("sha256:{hex}").parse().ok()).collect()
 }

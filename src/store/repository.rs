@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
@@ -19,7 +18,6 @@ use crate::digest::Digest;
 /// The largest manifest in bytes; that of an entry of 1 TiB has about 100 MB.
 pub(super) const MAX_MANIFEST_SIZE: u64 = 256 << 20;
 
-/// A chunk and its compressed frame.
 #[derive(Debug)]
 pub(super) struct StoredChunk {
     pub(super) frame: Vec<u8>,
@@ -58,17 +56,18 @@ impl StoreRepository {
         self.backend.place()
     }
 
+    /// Reads an object, and sets it aside if it is damaged.
+    fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, StoreError> {
+        self.backend.read(path, limit).map_err(|error| match error.reason {
+            FaultReason::Damaged => self.set_aside(path, error.source.to_string()),
+            _ => error.into(),
+        })
+    }
+
     /// Reads and verifies a chunk; returns `None` if it does not exist.
     pub(super) fn chunk(&self, digest: &Digest) -> Result<Option<StoredChunk>, StoreError> {
         let path = ChunkRef::path(digest);
-        let stored = match self.backend.read(&path, frame::MAX_FRAME_SIZE as u64) {
-            Ok(Some(stored)) => stored,
-            Ok(None) => return Ok(None),
-            Err(error) if error.reason == FaultReason::Damaged => {
-                return Err(self.set_aside(&path, error.source.to_string()));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let Some(stored) = self.read(&path, frame::MAX_FRAME_SIZE as u64)? else { return Ok(None) };
         match frame::decode(&stored) {
             Ok(chunk) if Digest::of(&chunk) == *digest => Ok(Some(StoredChunk { frame: stored, chunk })),
             Ok(_) => Err(self.set_aside(&path, "its content does not match its digest".to_owned())),
@@ -79,34 +78,27 @@ impl StoreRepository {
     /// Returns the names of all entries below `place`, a prefix of `entries`.
     pub(super) fn names(&self, place: &str) -> Result<Vec<EntryName>, StoreError> {
         let objects = self.backend.list(place)?;
-        Ok(objects.iter().filter_map(|object| EntryName::from_str(&object.path).ok()).collect())
+        Ok(objects.iter().filter_map(|object| EntryName::parse(&object.path)).collect())
     }
 
     /// Reads the entry of `name`; returns `None` if it was removed meanwhile.
     pub(super) fn entry(&self, name: &EntryName, trust: &Trust) -> Result<Option<Entry>, StoreError> {
         let path = name.path();
-        let text = match self.backend.read(path, MAX_MANIFEST_SIZE) {
-            Ok(Some(text)) => text,
-            Ok(None) => return Ok(None),
-            Err(error) if error.reason == FaultReason::Damaged => {
-                return Err(self.set_aside(path, error.source.to_string()));
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let Some(text) = self.read(path, MAX_MANIFEST_SIZE)? else { return Ok(None) };
         let (line, signature) = Entry::split(&text);
         if !name.is_name_of(line) {
             return Err(self.set_aside(path, "it does not match the digest in its name".to_owned()));
         }
-        let place = || self.place();
-        trust.check(line, signature).map_err(|reason| StoreError::Unsigned {
-            path: path.to_owned(),
-            place: place(),
-            reason,
+        let at = || (path.to_owned(), self.place());
+        trust.check(line, signature).map_err(|reason| {
+            let (path, place) = at();
+            StoreError::Unsigned { path, place, reason }
         })?;
         match Entry::read(name, line) {
             Ok(entry) => Ok(Some(entry)),
             Err(ManifestError::Newer(schema)) => {
-                Err(StoreError::Newer { path: path.to_owned(), place: place(), schema })
+                let (path, place) = at();
+                Err(StoreError::Newer { path, place, schema })
             }
             Err(ManifestError::Damaged(reason)) => Err(self.set_aside(path, reason)),
         }
@@ -131,7 +123,6 @@ impl StoreRepository {
         Ok((entries, faults))
     }
 
-    /// Returns `true` if the entry of this name has any signature.
     pub(super) fn is_signed(&self, name: &EntryName) -> Result<bool, StoreError> {
         let text = self.backend.read(name.path(), MAX_MANIFEST_SIZE)?.unwrap_or_default();
         Ok(Entry::split(&text).1.is_some())
@@ -143,7 +134,6 @@ impl StoreRepository {
         Ok(self.backend.sync(&entry.manifest.address.directory())?)
     }
 
-    /// Records that the entry with these digits of its id was used at `now`.
     pub(super) fn touch(&self, digits: &str, now: Timestamp) -> Result<(), StoreError> {
         let place = format!("used/{digits}");
         let older = self.backend.list(&place)?;

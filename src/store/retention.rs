@@ -1,6 +1,6 @@
 //! Decides which entries to evict: a pure function of the entries, the limits and the time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -24,13 +24,9 @@ pub(crate) struct StoreLimits {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum EvictionCause {
     Asked,
-    /// A newer entry has the same lane, kind, family and key.
     Superseded,
-    /// The entry was not used for longer than the limit.
     Unused,
-    /// There are more entries than the limit, and this one is the least recently used.
     TooMany,
-    /// The entries take more bytes than the limit, and this one is the least recently used.
     TooLarge,
 }
 
@@ -40,7 +36,7 @@ pub(super) struct EvictionCandidate {
     /// `true` if a newer entry has the same address.
     pub(super) is_superseded: bool,
     pub(super) is_prefix: bool,
-    pub(super) chunks: Vec<Digest>,
+    pub(super) chunks: HashSet<Digest>,
 }
 
 /// Returns the indices of the candidates to evict, least recently used first.
@@ -52,12 +48,7 @@ pub(super) fn plan(
 ) -> Vec<(usize, EvictionCause)> {
     let mut order: Vec<usize> = (0..candidates.len()).collect();
     order.sort_by_key(|place| (!candidates[*place].is_superseded, candidates[*place].last_used, *place));
-    let mut users: HashMap<&Digest, usize> = HashMap::new();
-    for candidate in candidates {
-        for digest in unique(&candidate.chunks) {
-            *users.entry(digest).or_default() += 1;
-        }
-    }
+    let mut users = chunk_users(candidates.iter().map(|candidate| &candidate.chunks));
     let size = |digest: &Digest| stored.get(digest).copied().unwrap_or_default();
     let mut bytes: u64 = users.keys().map(|digest| size(digest)).sum();
     let prefixes = candidates.iter().filter(|candidate| candidate.is_prefix).count();
@@ -80,7 +71,7 @@ pub(super) fn plan(
         };
         going.push((place, cause));
         *entries -= 1;
-        for digest in unique(&candidate.chunks) {
+        for digest in &candidate.chunks {
             let left = users.get_mut(digest).expect("each chunk of each candidate was counted");
             *left -= 1;
             if *left == 0 {
@@ -91,11 +82,15 @@ pub(super) fn plan(
     going
 }
 
-fn unique(chunks: &[Digest]) -> Vec<&Digest> {
-    let mut chunks: Vec<&Digest> = chunks.iter().collect();
-    chunks.sort_unstable();
-    chunks.dedup();
-    chunks
+/// Returns how many of the entries with these chunks need each chunk.
+pub(super) fn chunk_users<'a>(
+    entries: impl Iterator<Item = &'a HashSet<Digest>>,
+) -> HashMap<&'a Digest, usize> {
+    let mut users = HashMap::new();
+    for digest in entries.flatten() {
+        *users.entry(digest).or_default() += 1;
+    }
+    users
 }
 
 #[cfg(test)]

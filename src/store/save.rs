@@ -27,8 +27,6 @@ use super::sweep::{EvictionSelection, sweep};
 use super::{Address, Store, StoreError, parallel};
 use crate::digest::Digest;
 
-/// Threads in addition to one for each core: these wait for the disk.
-const WAITING_THREADS: usize = 2;
 const MAX_THREADS: usize = 10;
 /// The capacity of the queue, in chunks.
 const QUEUE_CAPACITY: usize = 2;
@@ -39,14 +37,12 @@ pub struct Save {
     address: Address,
     cutter: Cutter,
     reused_chunks: Vec<ChunkRef>,
-    /// The number of chunks passed to the workers.
     queued_chunks: usize,
     queue: Option<SyncSender<(usize, Vec<u8>)>>,
     workers: Vec<JoinHandle<()>>,
     shared: Arc<SaveState>,
     push: Option<UploadQueue>,
     faults: Vec<StoreError>,
-    /// `true` once the manifest has been written.
     is_committed: bool,
     /// Declared last, so that it is dropped when the chunks are no longer announced.
     leftovers: LeftoverChunks,
@@ -73,7 +69,6 @@ struct SaveState {
     registration: Registration,
     done: Mutex<ChunkResults>,
     added_bytes: AtomicU64,
-    /// The limit of the whole store.
     max_bytes: Option<u64>,
 }
 
@@ -82,7 +77,6 @@ struct ChunkResults {
     chunks: Vec<Option<ChunkRef>>,
     /// `true` if a chunk could not be stored; the other chunks are then skipped.
     has_failed: bool,
-    /// Why a chunk could not be stored, until it is returned once.
     fault: Option<StoreError>,
 }
 
@@ -96,19 +90,16 @@ impl ChunkResults {
 #[derive(Debug)]
 pub struct SavedEntry {
     pub entry: Entry,
-    /// Bytes that the entry added to the local store.
     pub(crate) added_bytes: u64,
     /// Faults that did not prevent the save: failed uploads, and old versions that could not be removed.
     pub(crate) faults: Vec<StoreError>,
 }
 
-/// An error of copying from a reader.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CopyError {
     /// The reader failed or ended early. The bytes it returned are part of the content.
     #[error("cannot read the content to save")]
     Reader(#[source] io::Error),
-    /// The store failed; the save cannot continue.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -137,7 +128,7 @@ impl Save {
         let (queue, chunks) = sync_channel(QUEUE_CAPACITY);
         let chunks = Arc::new(Mutex::new(chunks));
         let mut workers = Vec::new();
-        for _ in 0..(parallel::cores() + WAITING_THREADS).min(MAX_THREADS) {
+        for _ in 0..parallel::chunk_threads(MAX_THREADS) {
             let encoder = Encoder::new().map_err(StoreError::Worker)?;
             let (chunks, shared) = (Arc::clone(&chunks), Arc::clone(&shared));
             let pushed = push.as_ref().map(UploadQueue::sender);
@@ -191,7 +182,6 @@ impl Save {
         Ok(Some(at))
     }
 
-    /// Returns the offset in the content of the next byte.
     pub(crate) fn position(&self) -> u64 {
         self.cutter.position()
     }
@@ -202,11 +192,7 @@ impl Save {
         cutter.flush(&mut |chunk| queue_chunk(chunk, queue.as_ref(), handed, shared))
     }
 
-    /// Appends bytes to the content.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a chunk cannot be stored.
+    /// Appends bytes to the content. Fails if a chunk cannot be stored.
     pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         match self.copy_from(&mut &*bytes, bytes.len() as u64) {
             Ok(()) => Ok(()),
@@ -232,11 +218,7 @@ impl Save {
         Ok(())
     }
 
-    /// Writes the manifest. After that the entry is visible and survives a crash.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store fails; the entry does not exist then.
+    /// Writes the manifest. After that the entry is visible and survives a crash. If it fails, the entry does not exist.
     pub fn commit(mut self, subject: Subject, listing: ContentRange) -> Result<SavedEntry, StoreError> {
         self.boundary()?;
         let chunks = self.finish()?;
@@ -362,7 +344,7 @@ fn store_chunk(
         return Ok((ChunkRef { digest, size, stored: bytes(stored) }, 0));
     }
     let frame = encoder.encode(chunk).map_err(StoreError::Worker)?;
-    registration.put_chunk(&digest, &frame)?;
+    registration.repository.put_chunk(&digest, &frame)?;
     let stored = frame.len() as u64;
     Ok((ChunkRef { digest, size, stored: bytes(stored) }, stored))
 }

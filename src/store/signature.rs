@@ -9,12 +9,10 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ed25519_dalek::{Signature, Signer as _, SigningKey, VerifyingKey};
 use serde::{Deserialize, Serialize};
 
-/// A text that is not a valid key.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("it is not 32 bytes in base64")]
 pub(crate) struct InvalidKey;
 
-/// The keys whose entries are trusted, and the key that signs new entries.
 #[derive(Clone, Default)]
 pub(crate) struct Trust {
     signer: Option<SigningKey>,
@@ -29,28 +27,22 @@ struct SignatureLine {
 }
 
 impl Trust {
-    /// Returns the same keys. Signatures are also required if new entries are signed, because these may be derived from
-    /// entries that were found.
-    pub(super) fn for_signed_entries(&self) -> Self {
-        Self { requires_signatures: self.requires_signatures || self.signer.is_some(), ..self.clone() }
-    }
-
-    /// Returns `true` if unsigned entries must not be used for new ones: signatures are required, or new entries are
-    /// signed.
+    /// Returns `true` if unsigned entries are not used: signatures are required, or new entries are signed.
     pub(crate) fn is_strict(&self) -> bool {
-        self.for_signed_entries().requires_signatures
+        self.requires_signatures
     }
 
     /// Signs new entries with the Ed25519 seed `signer`, and trusts its public key and the public keys `trusted`, all
-    /// in base64. With `required`, entries that none of these keys has signed count as absent. Fails if a key is
-    /// invalid.
+    /// in base64. With `required` or a signer, entries that none of these keys has signed count as absent: a job that
+    /// signs would otherwise restore an unsigned entry, and sign it when it saves it again. Fails if a key is invalid.
     pub(crate) fn new(signer: Option<&str>, trusted: &[String], required: bool) -> Result<Self, InvalidKey> {
         let signer = signer.map(|text| Ok(SigningKey::from_bytes(&key_bytes(text)?))).transpose()?;
         let mut keys: Vec<VerifyingKey> = signer.iter().map(SigningKey::verifying_key).collect();
         for text in trusted {
             keys.push(VerifyingKey::from_bytes(&key_bytes(text)?).map_err(|_| InvalidKey)?);
         }
-        Ok(Self { signer, trusted: keys, requires_signatures: required })
+        let requires_signatures = required || signer.is_some();
+        Ok(Self { signer, trusted: keys, requires_signatures })
     }
 
     /// Returns the public key of the key that signs new entries, in base64.
@@ -85,11 +77,10 @@ impl Trust {
 
 impl std::fmt::Debug for Trust {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { signer, trusted, requires_signatures: required } = self;
         f.debug_struct("Trust")
-            .field("signs", &signer.is_some())
-            .field("trusted", &trusted.len())
-            .field("required", required)
+            .field("signs", &self.signer.is_some())
+            .field("trusted", &self.trusted.len())
+            .field("required", &self.requires_signatures)
             .finish()
     }
 }
@@ -104,9 +95,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_entries_signed_by_a_trusted_key_pass_if_signatures_are_required() {
+    fn only_entries_signed_by_a_trusted_key_pass_if_signatures_are_required_or_new_entries_are_signed() {
         let seed = |byte: u8| BASE64.encode([byte; 32]);
-        let ours = Trust::new(Some(&seed(1)), &[], true).unwrap();
+        let ours = Trust::new(Some(&seed(1)), &[], false).unwrap();
         let other = Trust::new(Some(&seed(2)), &[], true).unwrap();
         let reader = Trust::new(None, &[ours.public_key().unwrap()], true).unwrap();
         let careless = Trust::default();

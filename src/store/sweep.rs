@@ -19,7 +19,7 @@ use super::StoreError;
 use super::backend::{BackendError, BackendObject};
 use super::manifest::{ChunkRef, EntryName};
 use super::parallel::{into_inner, lock};
-use super::registration::{Condemnation, announced_chunks};
+use super::registration::{announced_chunks, condemn};
 use super::repository::StoreRepository;
 use super::retention::{self, EvictionCandidate, EvictionCause, StoreLimits};
 use super::signature::Trust;
@@ -28,16 +28,15 @@ use crate::digest::Digest;
 
 /// The time limit of a sweep. Savers do not wait longer.
 const MAX_DURATION: Duration = Duration::from_secs(45);
-/// The percentage of the limit that [`Victims::BeyondWithRoom`] keeps.
+/// The percentage of the limit that [`EvictionSelection::OverLimitsWithMargin`] keeps.
 const REMAINING_PERCENT: u64 = 90;
 /// Bytes of damaged objects that are kept for inspection.
 const MAX_DAMAGED_BYTES: u64 = 64 << 20;
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum EvictionSelection<'a> {
-    /// The entries that exceed the limits.
     OverLimits(StoreLimits),
-    /// Like `Beyond`, but if there are too many bytes, removes enough that the next save need not sweep.
+    /// The same, but if there are too many bytes, enough entries that the next save need not sweep.
     OverLimitsWithMargin(StoreLimits),
     Ids(&'a [Digest]),
     All,
@@ -51,7 +50,6 @@ pub(crate) struct EvictedEntry {
     pub(crate) cause: EvictionCause,
 }
 
-/// The effects of a sweep, or of a dry run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SweepReport {
     pub(crate) evicted: Vec<EvictedEntry>,
@@ -66,11 +64,9 @@ pub(crate) struct SweepReport {
 struct StoreInventory {
     names: HashSet<String>,
     entries: Vec<Entry>,
-    /// Chunks of entries whose schema is unknown.
     unknown_schema_chunks: HashSet<Digest>,
     stored: HashMap<Digest, u64>,
     uses: HashMap<String, Timestamp>,
-    /// Entries that newer ones replace.
     superseded: HashSet<Digest>,
 }
 
@@ -90,7 +86,7 @@ pub(super) fn sweep(
     let mut kept_entries = 0;
     for (_, entry) in kept {
         kept_entries += 1;
-        needed.extend(entry.manifest.chunks.iter().map(|chunk| chunk.digest));
+        needed.extend(entry.manifest.chunk_digests());
     }
     let mut condemned: Vec<Digest> =
         inventory.stored.keys().filter(|digest| !needed.contains(*digest)).copied().collect();
@@ -117,7 +113,6 @@ impl StoreInventory {
         Ok(inventory)
     }
 
-    /// Reads the entries that are not known yet.
     fn read_new_entries(&mut self, repository: &StoreRepository) -> Result<(), StoreError> {
         let mut names = repository.names("entries")?;
         names.retain(|name| self.names.insert(name.path().to_owned()));
@@ -185,22 +180,17 @@ impl StoreInventory {
 
     fn candidates(&self) -> Vec<EvictionCandidate> {
         let candidate = |entry: &Entry| EvictionCandidate {
-            last_used: self.last_used(entry),
+            last_used: entry.last_used(&self.uses),
             is_superseded: self.superseded.contains(&entry.id),
             is_prefix: entry.manifest.address.kind == EntryKind::Prefix,
-            chunks: entry.manifest.chunks.iter().map(|chunk| chunk.digest).collect(),
+            chunks: entry.manifest.chunk_digests(),
         };
         self.entries.iter().map(candidate).collect()
     }
 
-    fn last_used(&self, entry: &Entry) -> Timestamp {
-        let used = self.uses.get(&entry.digits()).copied();
-        used.map_or(entry.manifest.created, |used| used.max(entry.manifest.created))
-    }
-
     fn evicted(&self, place: usize, cause: EvictionCause) -> EvictedEntry {
         let entry = self.entries[place].clone();
-        EvictedEntry { last_used: self.last_used(&entry), entry, cause }
+        EvictedEntry { last_used: entry.last_used(&self.uses), entry, cause }
     }
 
     /// Removes the entries, then the condemned chunks that are still unused; returns the removed chunks.
@@ -211,7 +201,7 @@ impl StoreInventory {
         condemned: Vec<Digest>,
     ) -> Result<Vec<Digest>, StoreError> {
         let start = Instant::now();
-        let condemnation = Condemnation::new(repository, &condemned)?;
+        let condemnation = condemn(repository, &condemned)?;
         for EvictedEntry { entry, .. } in evicted {
             repository.remove_entry(&entry.name())?;
         }
@@ -220,8 +210,7 @@ impl StoreInventory {
         let mut later = Self { names: self.names.clone(), ..Self::default() };
         later.read_new_entries(repository)?;
         needed.extend(later.unknown_schema_chunks);
-        needed
-            .extend(later.entries.iter().flat_map(|entry| &entry.manifest.chunks).map(|chunk| chunk.digest));
+        needed.extend(later.entries.iter().flat_map(|entry| entry.manifest.chunk_digests()));
         let unneeded: Vec<Digest> = condemned.into_iter().filter(|digest| !needed.contains(digest)).collect();
         let removed = Mutex::new(Vec::new());
         parallel::for_each(&unneeded, repository.backend.parallelism(), |digest| {

@@ -15,17 +15,14 @@ const UNSENT_DIRECTORY: &str = "unsent";
 #[derive(Debug, Default)]
 pub(crate) struct SendReport {
     pub(crate) carried: TransferAmounts,
-    /// Why other entries could not be sent.
     pub(crate) faults: Vec<StoreError>,
 }
 
 impl Store {
-    /// Records that the remote may lack an entry.
     pub(super) fn record_unsent(&self, entry: &Entry) -> Result<(), BackendError> {
         self.local.backend.write(&record_path(&entry.digits()), entry.path.as_bytes())
     }
 
-    /// Removes the record of an entry.
     pub(super) fn remove_unsent_record(&self, entry: &Entry) -> Result<(), BackendError> {
         self.local.backend.remove(&record_path(&entry.digits()))
     }
@@ -56,7 +53,7 @@ impl Store {
 
     fn send_recorded(&self, note: &str, remote: &StoreRepository) -> Result<TransferAmounts, StoreError> {
         let path = self.local.backend.read(note, MAX_MANIFEST_SIZE)?.unwrap_or_default();
-        let name = String::from_utf8(path).ok().and_then(|path| path.parse::<EntryName>().ok());
+        let name = String::from_utf8(path).ok().and_then(|path| EntryName::parse(&path));
         let entry = name.map(|name| self.local.entry(&name, &Trust::default())).transpose()?.flatten();
         let carried = match entry {
             Some(entry) if entry.manifest.address.lane != *self.lanes.own() => {

@@ -15,26 +15,19 @@ use crate::digest::Digest;
 
 #[derive(Debug, Default)]
 pub(crate) struct VerifyResult {
-    /// The number of complete entries.
     pub(crate) complete_entries: usize,
-    /// Entries with missing or damaged content.
     pub(crate) broken_entries: Vec<Entry>,
-    /// The number of verified chunks.
     pub(crate) chunks: usize,
     /// Bytes of the objects of these chunks.
     pub(crate) bytes: u64,
-    /// The number of chunks that were copied from the other place.
     pub(crate) repaired_chunks: usize,
     pub(crate) faults: Vec<StoreError>,
 }
 
 impl Store {
     /// Reads every entry and chunk of `place`, and calls `progress` with the bytes of each chunk, from several threads.
-    ///
     /// With `repair`, damaged and missing chunks are copied from the other place of the store, and damaged objects and
     /// entries that still lack content are set aside. Otherwise nothing is changed.
-    ///
-    /// Fails if the place cannot be listed, or if it should be repaired but is read-only.
     pub(crate) fn verify(
         &self,
         place: StoreLocation,
@@ -53,11 +46,12 @@ impl Store {
         let (entries, faults) = repository.entries()?;
         let mut verified = VerifyResult { faults, ..VerifyResult::default() };
         let wanted = needed_chunks(&entries);
+        // Sweeps spare the chunks until it is dropped.
         let registration = if repair { Some(Registration::new(&repository)?) } else { None };
         if let Some(registration) = &registration {
             registration.announce(&wanted)?;
         }
-        let check = ChunkVerifier { repository: &repository, registration, other: other.filter(|_| repair) };
+        let check = ChunkVerifier { repository: &repository, other: other.filter(|_| repair) };
         let bad = check.verify_all(&wanted, &mut verified, progress);
         for entry in entries {
             if !entry.manifest.chunks.iter().any(|chunk| bad.contains_key(&chunk.digest)) {
@@ -94,13 +88,11 @@ enum ChunkProblem {
 
 struct ChunkVerifier<'a> {
     repository: &'a StoreRepository,
-    /// Stores repaired chunks; `None` without repair.
-    registration: Option<Registration>,
+    /// The source of repaired chunks; `None` without repair.
     other: Option<&'a StoreRepository>,
 }
 
 impl ChunkVerifier<'_> {
-    /// Reads all chunks on all cores and returns the bad ones.
     fn verify_all(
         &self,
         wanted: &[Digest],
@@ -145,18 +137,16 @@ impl ChunkVerifier<'_> {
     }
 
     fn repair_chunk(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let (Some(other), Some(registration)) = (self.other, &self.registration) else { return Ok(false) };
-        match other.chunk(digest)? {
-            Some(stored) => registration.put_chunk(digest, &stored.frame).map(|()| true),
-            None => Ok(false),
-        }
+        let Some(stored) = self.other.map(|other| other.chunk(digest)).transpose()?.flatten() else {
+            return Ok(false);
+        };
+        self.repository.put_chunk(digest, &stored.frame).map(|()| true)
     }
 }
 
 /// Returns the chunks that entries need, without duplicates.
 fn needed_chunks(entries: &[Entry]) -> Vec<Digest> {
-    let all: HashSet<Digest> =
-        entries.iter().flat_map(|entry| &entry.manifest.chunks).map(|chunk| chunk.digest).collect();
+    let all: HashSet<Digest> = entries.iter().flat_map(|entry| entry.manifest.chunk_digests()).collect();
     let mut all: Vec<Digest> = all.into_iter().collect();
     all.sort_unstable();
     all

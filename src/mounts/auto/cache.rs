@@ -2,7 +2,6 @@
 
 use crate::context::clean_path;
 
-/// A cache directory that may be mounted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CacheDirectory {
     /// Absolute and cleaned.
@@ -12,7 +11,6 @@ pub(super) struct CacheDirectory {
     existing: usize,
 }
 
-/// The relation of a path to a cache directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relation {
     /// The path is a parent of the directories that are created for the cache.
@@ -61,7 +59,6 @@ impl CacheDirectory {
         Ok(Self { path, existing: kept })
     }
 
-    /// Records a directory that exists in the image from now on.
     pub(super) fn add_existing(&mut self, path: &str) {
         self.existing = self.existing.max(common_components(path, &self.path));
     }
@@ -97,7 +94,6 @@ impl CacheDirectory {
     }
 }
 
-/// Cleans a path and makes it absolute.
 pub(super) fn absolute(path: &str) -> String {
     format!("/{}", clean_path(path).trim_start_matches('/'))
 }
@@ -112,7 +108,6 @@ fn components(path: &str) -> Vec<&str> {
     path.split('/').filter(|part| !part.is_empty()).collect()
 }
 
-/// Returns the number of leading components that two paths have in common.
 fn common_components(known: &str, path: &str) -> usize {
     let (known, path) = (components(known), components(path));
     known.iter().zip(&path).take_while(|(a, b)| a == b).count()

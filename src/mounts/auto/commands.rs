@@ -7,7 +7,6 @@ use crate::requirements::{
     Command, PREFIX_WORDS, RUNNER_TOOLS, commands, is_versioned, program_name, wrapper,
 };
 
-/// A program that a RUN starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Invocation {
     /// The path of the program as written.
@@ -27,7 +26,6 @@ pub(super) fn run_commands(run: &RunInstruction) -> Vec<Command> {
     }
 }
 
-/// Returns the programs that a RUN starts, in order.
 pub(super) fn invocations(run: &RunInstruction, scope: &Scope) -> Vec<Invocation> {
     let mut reading = ScriptAnalysis::new(scope);
     match &run.command {
@@ -62,7 +60,6 @@ pub(super) fn invocations(run: &RunInstruction, scope: &Scope) -> Vec<Invocation
 /// Shells whose syntax [`commands`] supports.
 pub(super) const SHELLS: [&str; 7] = ["sh", "bash", "dash", "ash", "zsh", "ksh", "busybox"];
 
-/// The analysis of a script.
 struct ScriptAnalysis<'a> {
     scope: &'a Scope,
     /// The variables that the script has exported so far, and those that it has only set.
@@ -218,7 +215,6 @@ fn is_python(program: &str) -> bool {
     ["python", "pypy"].iter().any(|known| is_versioned(program, known))
 }
 
-/// Splits a word of the form `NAME=value`.
 pub(super) fn assignment(word: &str) -> Option<(&str, &str)> {
     let is_name =
         |name: &str| !name.is_empty() && name.chars().all(|char| char.is_ascii_alphanumeric() || char == '_');

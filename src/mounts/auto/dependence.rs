@@ -78,7 +78,6 @@ pub(super) fn command_that_uses(
     Some(shortened(&used.words.iter().cloned().chain(outputs).collect::<Vec<_>>().join(" ")))
 }
 
-/// Returns the beginning of a command for a message.
 pub(super) fn shortened(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(60) {

@@ -23,7 +23,7 @@ use super::kinds::CacheKind;
 use crate::dockerfile::{BaseSettings, InstructionKind, Resolution, ResolvedInstruction};
 use commands::{assignment, run_commands};
 use programs::{PROGRAMS, Program};
-use step::{SkipReason, Step};
+use step::Step;
 
 /// The information besides the Dockerfile from which mounts are planned.
 pub(crate) struct AutoMountInputs<'a> {
@@ -31,11 +31,9 @@ pub(crate) struct AutoMountInputs<'a> {
     pub(crate) starts: &'a BTreeMap<String, BaseSettings>,
     /// The files of the main context without those that `.dockerignore` excludes; `None` if they are not known.
     pub(crate) files: Option<&'a [String]>,
-    /// Reads one of these files.
     pub(crate) read: &'a dyn Fn(&str) -> Option<String>,
 }
 
-/// The mounts that can be added to a build.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct AutoMounts {
     /// The `--mount` flags, by the first line of the RUN.
@@ -55,7 +53,6 @@ pub(crate) fn has_candidates(resolution: &Resolution) -> bool {
     })
 }
 
-/// Returns the cache mounts that can be added to RUNs without changing the image.
 pub(crate) fn auto_mounts(resolution: &Resolution, surroundings: &AutoMountInputs<'_>) -> AutoMounts {
     let mut found = AutoMounts::default();
     for stage in &resolution.stages {
@@ -69,13 +66,13 @@ pub(crate) fn auto_mounts(resolution: &Resolution, surroundings: &AutoMountInput
             let mut mounted: Vec<String> = Vec::new();
             for program in &PROGRAMS {
                 match step.directories(program, &mounted) {
+                    Ok(directories) if directories.is_empty() => {}
                     Ok(directories) => {
                         let flags = directories.iter().map(|directory| step.flag(program, directory));
                         found.flags.entry(line).or_default().extend(flags);
                         mounted.extend(directories);
                     }
-                    Err(SkipReason::NotApplicable) => {}
-                    Err(SkipReason::Because(reason)) => {
+                    Err(reason) => {
                         found.skipped.push(format!(
                             "line {line}: cannot add a cache mount for {}: {reason}",
                             program.kind
@@ -104,7 +101,6 @@ pub(super) fn disabling_word(kind: CacheKind, at: &ResolvedInstruction) -> Optio
     })
 }
 
-/// Returns the variable or option that disables the cache of the program.
 fn disabling_setting(program: &Program, at: &ResolvedInstruction) -> Option<String> {
     let InstructionKind::Run(run) = &at.instruction.kind else { return None };
     let is_set = |variable: &&&str| at.scope.get(variable).is_some_and(|value| !value.is_empty());

@@ -2,7 +2,6 @@
 
 use super::super::kinds::CacheKind;
 
-/// A program with a cache.
 pub(super) struct Program {
     pub(super) kind: CacheKind,
     pub(super) names: &'static [&'static str],
@@ -38,15 +37,12 @@ pub(super) struct Program {
 pub(super) enum CacheLocation {
     /// The directory with the second name below `XDG_CACHE_HOME`, or else below the first directory of `HOME`.
     Cache(&'static str, &'static str),
-    /// This directory below `HOME`.
     Home(&'static str),
     /// The directory with this name below `XDG_CACHE_HOME`, or else this path, independent of `HOME`.
     CacheOr(&'static str, &'static str),
-    /// A fixed path.
     Fixed(&'static str),
 }
 
-/// The values that most programs have in common.
 const DEFAULTS: Program = Program {
     kind: CacheKind::Other,
     names: &[],

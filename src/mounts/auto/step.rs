@@ -13,7 +13,6 @@ use crate::dockerfile::{
 use crate::mounts::kinds::CacheKind;
 use crate::requirements::program_name as name;
 
-/// A RUN with its position in the build.
 pub(super) struct Step<'a> {
     pub(super) resolution: &'a Resolution,
     pub(super) surroundings: &'a AutoMountInputs<'a>,
@@ -21,18 +20,6 @@ pub(super) struct Step<'a> {
     pub(super) index: usize,
     pub(super) at: &'a ResolvedInstruction,
     pub(super) run: &'a RunInstruction,
-}
-
-/// The reason why no mount for a program is added to a RUN.
-pub(super) enum SkipReason {
-    /// The RUN does not use the cache of the program, or already has a mount for it. This is not reported.
-    NotApplicable,
-    /// The image may change, for this reason.
-    Because(String),
-}
-
-fn skip_because<T>(reason: impl Into<String>) -> Result<T, SkipReason> {
-    Err(SkipReason::Because(reason.into()))
 }
 
 impl Step<'_> {
@@ -56,39 +43,34 @@ impl Step<'_> {
         calls
     }
 
-    /// Returns the directories to mount for a program, in addition to those `mounted` for other programs.
-    pub(super) fn directories(
-        &self,
-        program: &Program,
-        mounted: &[String],
-    ) -> Result<Vec<String>, SkipReason> {
+    /// Returns the directories to mount for a program, in addition to those `mounted` for other programs. There are none
+    /// if the RUN does not use the cache of the program, or already has a mount for it. Fails with the reason if the
+    /// image may change.
+    pub(super) fn directories(&self, program: &Program, mounted: &[String]) -> Result<Vec<String>, String> {
         let calls = Self::cache_calls(self.run, self.at, program);
         if calls.is_empty()
             || disabling_setting(program, self.at).is_some()
             || self.has_mount_of(program.kind)
         {
-            return Err(SkipReason::NotApplicable);
+            return Ok(Vec::new());
         }
         if program.kind == CacheKind::Apt && !self.keeps_packages() {
-            return Err(SkipReason::NotApplicable);
+            return Ok(Vec::new());
         }
         let start = self.start()?;
         self.check_plain(program, &calls, start)?;
         let mut directories: Vec<String> = Vec::new();
         for call in &calls {
             for path in self.locations(program, call)? {
-                let cache = CacheDirectory::new(&path, &self.present(start)).map_err(SkipReason::Because)?;
+                let cache = CacheDirectory::new(&path, &self.present(start))?;
                 if self.run.mounts.iter().any(|mount| self.may_overlap(mount, &cache.path)) {
-                    return Err(SkipReason::NotApplicable);
+                    return Ok(Vec::new());
                 }
                 if mounted
                     .iter()
                     .any(|other| contains_path(other, &cache.path) || contains_path(&cache.path, other))
                 {
-                    return skip_because(format!(
-                        "a different program of the RUN has its cache in {}",
-                        cache.path
-                    ));
+                    return Err(format!("a different program of the RUN has its cache in {}", cache.path));
                 }
                 self.check_independent(program, &cache, &self.home(call))?;
                 if !directories.contains(&cache.path) {
@@ -99,7 +81,6 @@ impl Step<'_> {
         Ok(directories)
     }
 
-    /// Returns the `--mount` flag for a directory.
     pub(super) fn flag(&self, program: &Program, directory: &str) -> String {
         let base = match &self.chain()[0].base {
             Source::Image(index) => self.resolution.bases[*index].written.as_str(),
@@ -127,7 +108,6 @@ impl Step<'_> {
         })
     }
 
-    /// Returns the stages that are built on this one.
     fn derived_stages(&self) -> Vec<&ResolvedStage> {
         let is_on_it = |stage: &&ResolvedStage| {
             stage.index != self.stage.index
@@ -136,8 +116,7 @@ impl Step<'_> {
         self.resolution.stages.iter().filter(is_on_it).collect()
     }
 
-    /// Returns the settings of the base image.
-    fn start(&self) -> Result<&BaseSettings, SkipReason> {
+    fn start(&self) -> Result<&BaseSettings, String> {
         static SCRATCH: BaseSettings = BaseSettings {
             environment: Vec::new(),
             user: String::new(),
@@ -149,20 +128,11 @@ impl Step<'_> {
             Source::Image(index) => {
                 let base = &self.resolution.bases[*index];
                 let start = self.surroundings.starts.get(&base.reference);
-                start.map_or_else(
-                    || {
-                        skip_because(format!(
-                            "the settings of its base image `{}` are not known",
-                            base.written
-                        ))
-                    },
-                    Ok,
-                )
+                start
+                    .ok_or_else(|| format!("the settings of its base image `{}` are not known", base.written))
             }
-            Source::Context(name) => {
-                skip_because(format!("the content of the named context `{name}` is not known"))
-            }
-            Source::Stage(_) => skip_because("the base of its stage is not known"),
+            Source::Context(name) => Err(format!("the content of the named context `{name}` is not known")),
+            Source::Stage(_) => Err("the base of its stage is not known".to_owned()),
         }
     }
 
@@ -172,11 +142,11 @@ impl Step<'_> {
         program: &Program,
         calls: &[Invocation],
         start: &BaseSettings,
-    ) -> Result<(), SkipReason> {
+    ) -> Result<(), String> {
         let user =
             self.resolution.user_and_group_at(self.stage, self.index).unwrap_or_else(|| start.user.clone());
         if !matches!(user.as_str(), "" | "root" | "0" | "root:root" | "0:0" | "root:0" | "0:root") {
-            return skip_because(format!("it runs as `{user}`"));
+            return Err(format!("it runs as `{user}`"));
         }
         let mut shells = self.instructions_before().filter_map(|at| match &at.instruction.kind {
             InstructionKind::Shell(words) => Some(words),
@@ -184,7 +154,7 @@ impl Step<'_> {
         });
         let shell = shells.next_back().unwrap_or(&start.shell).first();
         if let Some(shell) = shell.filter(|shell| !SHELLS.contains(&name(shell))) {
-            return skip_because(format!("its shell `{shell}` is not supported"));
+            return Err(format!("its shell `{shell}` is not supported"));
         }
         let unsafe_action = program.unsafe_actions.iter().find(|(action, _)| {
             calls
@@ -192,29 +162,26 @@ impl Step<'_> {
                 .any(|call| starts_with_action(&call.arguments, action) || name(&call.program) == "uvx")
         });
         if let Some((_, reason)) = unsafe_action {
-            return skip_because(*reason);
+            return Err((*reason).to_owned());
         }
         if let Some(foreign) = calls.iter().find_map(|call| call.foreign.as_ref()) {
-            return skip_because(format!(
-                "`{foreign}` runs it as a different user or in a different environment"
-            ));
+            return Err(format!("`{foreign}` runs it as a different user or in a different environment"));
         }
         if has_no_network(self.run) {
-            return skip_because(
-                "without network it needs the files that earlier steps have stored in its cache",
+            return Err(
+                "without network it needs the files that earlier steps have stored in its cache".to_owned()
             );
         }
         if let Some(word) = offline_setting(program, self.at) {
-            return skip_because(format!("with `{word}` it needs the files in its cache"));
+            return Err(format!("with `{word}` it needs the files in its cache"));
         }
         if invocations(self.run, &self.at.scope).iter().any(|call| name(&call.program) == "umask") {
-            return skip_because("`umask` affects the modes of the directories that it creates");
+            return Err("`umask` affects the modes of the directories that it creates".to_owned());
         }
-        configuration::link_reason(program, calls, &self.at.scope).map_or(Ok(()), skip_because)
+        configuration::link_reason(program, calls, &self.at.scope).map_or(Ok(()), Err)
     }
 
-    /// Returns the cache directories of a call.
-    fn locations(&self, program: &Program, call: &Invocation) -> Result<Vec<String>, SkipReason> {
+    fn locations(&self, program: &Program, call: &Invocation) -> Result<Vec<String>, String> {
         let place = match self.configured_location(program, call)? {
             Some(place) => place,
             None => self.default_location(program, call)?,
@@ -223,11 +190,7 @@ impl Step<'_> {
         Ok(program.subdirectories.iter().map(below).collect())
     }
 
-    fn configured_location(
-        &self,
-        program: &Program,
-        call: &Invocation,
-    ) -> Result<Option<String>, SkipReason> {
+    fn configured_location(&self, program: &Program, call: &Invocation) -> Result<Option<String>, String> {
         for option in program.location_options {
             let index = call.arguments.iter().rposition(|word| {
                 word.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
@@ -239,13 +202,13 @@ impl Step<'_> {
                 |name: &str| if name == "HOME" { Some(self.home(call)) } else { self.variable(call, name) };
             return match super::commands::expand(&value, &lookup).filter(|place| !place.is_empty()) {
                 Some(place) => Ok(Some(place)),
-                None => skip_because(format!("the value of `{option} {value}` is not known")),
+                None => Err(format!("the value of `{option} {value}` is not known")),
             };
         }
         for known in program.location_variables {
             let own = call.variables.iter().find(|(name, _)| program.is_variable(known, name));
             if let Some((name, None)) = own {
-                return skip_because(format!("the value of `{name}` is not known"));
+                return Err(format!("the value of `{name}` is not known"));
             }
             let scoped = || self.at.scope.variables().find(|(name, _)| program.is_variable(known, name));
             let value = own.and_then(|(_, value)| value.clone());
@@ -257,11 +220,11 @@ impl Step<'_> {
         Ok(None)
     }
 
-    fn default_location(&self, program: &Program, call: &Invocation) -> Result<String, SkipReason> {
+    fn default_location(&self, program: &Program, call: &Invocation) -> Result<String, String> {
         let unknown =
             ["HOME", "XDG_CACHE_HOME"].into_iter().find(|name| call.variables.get(*name) == Some(&None));
         if let Some(name) = unknown.filter(|_| !matches!(program.location, CacheLocation::Fixed(_))) {
-            return skip_because(format!("the value of `{name}` is not known"));
+            return Err(format!("the value of `{name}` is not known"));
         }
         let (home, shared) =
             (self.home(call), self.variable(call, "XDG_CACHE_HOME").filter(|value| !value.is_empty()));
@@ -304,19 +267,12 @@ impl Step<'_> {
     /// Returns `true` if a mount of the Dockerfile is, or may be, at, above or below a directory.
     fn may_overlap(&self, mount: &Mount, directory: &str) -> bool {
         let Some(target) = mount.get("target") else { return false };
-        let Some(target) = self.at.scope.expand_certain(target, '\\') else { return true };
-        let target = if target.starts_with('/') { target } else { format!("/{}/{target}", self.at.workdir) };
-        let target = absolute(&target);
+        let Some(target) = absolute_at(self.at, target) else { return true };
         contains_path(&target, directory) || contains_path(directory, &target)
     }
 
     /// Checks that no other instruction or program reads or writes the cache.
-    fn check_independent(
-        &self,
-        program: &Program,
-        cache: &CacheDirectory,
-        home: &str,
-    ) -> Result<(), SkipReason> {
+    fn check_independent(&self, program: &Program, cache: &CacheDirectory, home: &str) -> Result<(), String> {
         let path = &cache.path;
         let line = |at: &ResolvedInstruction| *at.instruction.lines.start();
         let holds = |value: &str| {
@@ -330,19 +286,19 @@ impl Step<'_> {
         if let Some((name, _)) =
             self.at.scope.variables().find(|(name, value)| elsewhere(name) && holds(value))
         {
-            return skip_because(format!("the path in `{name}` is also in {path}"));
+            return Err(format!("the path in `{name}` is also in {path}"));
         }
         configuration_reason(program, self.surroundings, self.instructions_before(), self.at)
-            .map_or(Ok(()), skip_because)?;
+            .map_or(Ok(()), Err)?;
         if program.kind == CacheKind::Yarn {
             configuration::newer_yarn_reason(self.surroundings, self.instructions_before().chain([self.at]))
-                .map_or(Ok(()), skip_because)?;
+                .map_or(Ok(()), Err)?;
         }
         let user = |at: &ResolvedInstruction, when: InstructionPosition, cache: &CacheDirectory| {
             let used = command_that_uses(cache, program, at, home, when)
                 .or_else(|| configuration::cache_command(program, at))
                 .or_else(|| configuration::file_that_mentions(cache, program, self.surroundings, at));
-            used.map_or(Ok(()), |used| skip_because(format!("`{used}` in line {} uses {path}", line(at))))
+            used.map_or(Ok(()), |used| Err(format!("`{used}` in line {} uses {path}", line(at))))
         };
         for at in self.instructions_before() {
             user(at, InstructionPosition::Before, cache)?;
@@ -365,18 +321,11 @@ impl Step<'_> {
     }
 
     /// Checks that an instruction before the RUN does not add files to the cache, which a mount would hide.
-    fn check_adds_no_files(
-        &self,
-        at: &ResolvedInstruction,
-        cache: &CacheDirectory,
-    ) -> Result<(), SkipReason> {
+    fn check_adds_no_files(&self, at: &ResolvedInstruction, cache: &CacheDirectory) -> Result<(), String> {
         let (InstructionKind::Copy(transfer) | InstructionKind::Add(transfer)) = &at.instruction.kind else {
             return Ok(());
         };
-        let Some(destination) = at.scope.expand_certain(&transfer.destination, '\\') else { return Ok(()) };
-        let destination =
-            if destination.starts_with('/') { destination } else { format!("/{}/{destination}", at.workdir) };
-        let destination = absolute(&destination);
+        let Some(destination) = absolute_at(at, &transfer.destination) else { return Ok(()) };
         // A destination is never a pattern, even if it contains special characters.
         let adds_files = match cache.path.strip_prefix(destination.trim_end_matches('/')) {
             Some(below) if below.starts_with('/') && at.context.is_empty() => !at.sources.is_empty(),
@@ -399,17 +348,13 @@ impl Step<'_> {
             _ => contains_path(&cache.path, &destination),
         };
         if adds_files {
-            return skip_because(format!(
-                "line {} adds files to {}",
-                at.instruction.lines.start(),
-                cache.path
-            ));
+            return Err(format!("line {} adds files to {}", at.instruction.lines.start(), cache.path));
         }
         Ok(())
     }
 
     /// Checks that no other stage copies or mounts the cache or a parent of it.
-    fn check_not_copied(&self, cache: &CacheDirectory) -> Result<(), SkipReason> {
+    fn check_not_copied(&self, cache: &CacheDirectory) -> Result<(), String> {
         let mut stages: Vec<usize> = self.derived_stages().iter().map(|stage| stage.index).collect();
         stages.push(self.stage.index);
         for at in self.resolution.stages.iter().flat_map(|stage| &stage.instructions) {
@@ -435,7 +380,7 @@ impl Step<'_> {
                 path.as_ref().is_none_or(|path| cache.relation(&absolute(path)) != Relation::Unrelated)
             };
             if taken.iter().any(holds) {
-                return skip_because(format!(
+                return Err(format!(
                     "line {} reads {} from the stage",
                     at.instruction.lines.start(),
                     cache.path
@@ -451,7 +396,7 @@ fn check_not_needed(
     program: &Program,
     at: &ResolvedInstruction,
     cache: &CacheDirectory,
-) -> Result<(), SkipReason> {
+) -> Result<(), String> {
     let line = at.instruction.lines.start();
     match &at.instruction.kind {
         InstructionKind::User(user)
@@ -459,18 +404,18 @@ fn check_not_needed(
         {
             let user = user.trim();
             if !matches!(user, "root" | "0") {
-                return skip_because(format!("`USER {user}` in line {line} may need {}", cache.path));
+                return Err(format!("`USER {user}` in line {line} may need {}", cache.path));
             }
         }
         InstructionKind::Run(run)
             if has_no_network(run) && !Step::cache_calls(run, at, program).is_empty() =>
         {
-            return skip_because(format!("line {line} has no network and needs the files in {}", cache.path));
+            return Err(format!("line {line} has no network and needs the files in {}", cache.path));
         }
         _ => {}
     }
     match offline_setting(program, at) {
-        Some(word) => skip_because(format!("with `{word}` line {line} needs the files in {}", cache.path)),
+        Some(word) => Err(format!("with `{word}` line {line} needs the files in {}", cache.path)),
         None => Ok(()),
     }
 }
@@ -487,21 +432,22 @@ fn chain<'a>(resolution: &'a Resolution, stage: &'a ResolvedStage) -> Vec<&'a Re
     chain
 }
 
-/// Returns the directories that an instruction creates.
+/// Expands a path and makes it absolute, below the working directory. Returns `None` if a variable is not known.
+fn absolute_at(at: &ResolvedInstruction, path: &str) -> Option<String> {
+    let path = at.scope.expand_certain(path, '\\')?;
+    Some(absolute(&if path.starts_with('/') { path } else { format!("/{}/{path}", at.workdir) }))
+}
+
 fn created_directories(at: &ResolvedInstruction) -> Vec<String> {
     match &at.instruction.kind {
         InstructionKind::Workdir(_) => vec![absolute(&at.workdir)],
         InstructionKind::Copy(transfer) | InstructionKind::Add(transfer) => {
-            let destination = at.scope.expand_certain(&transfer.destination, '\\');
-            let below =
-                |path: String| if path.starts_with('/') { path } else { format!("{}/{path}", at.workdir) };
-            destination.map(|path| absolute(&below(path))).into_iter().collect()
+            absolute_at(at, &transfer.destination).into_iter().collect()
         }
         _ => Vec::new(),
     }
 }
 
-/// Returns `true` if a word is the name of a program with a cache.
 pub(super) fn is_program(word: &str) -> bool {
     PROGRAMS.iter().any(|program| program.is_named(word))
 }

@@ -7,21 +7,25 @@ use crate::store::Entry;
 pub(super) fn record(mount: &TargetMount) -> MountReportEntry {
     let mut targets: Vec<String> = mount.uses.iter().map(|used| used.target.clone()).collect();
     targets.dedup();
-    let lines = mount.uses.iter().map(|used| used.line).collect();
-    MountReportEntry::new(mount.id.to_string(), mount.kind.to_string(), targets, lines)
+    MountReportEntry {
+        id: mount.id.to_string(),
+        kind: mount.kind.to_string(),
+        targets,
+        lines: mount.uses.iter().map(|used| used.line).collect(),
+        ..MountReportEntry::default()
+    }
 }
 
 pub(super) fn skipped_record(passed: &SkippedMount) -> MountReportEntry {
     let target = passed.used.target.clone();
     MountReportEntry {
+        id: target.clone(),
+        kind: CacheKind::Other.to_string(),
+        targets: vec![target],
+        lines: vec![passed.used.line],
         outcome: MountOutcome::Passed,
         reason: Some(passed.reason.to_owned()),
-        ..MountReportEntry::new(
-            target.clone(),
-            CacheKind::Other.to_string(),
-            vec![target],
-            vec![passed.used.line],
-        )
+        ..MountReportEntry::default()
     }
 }
 

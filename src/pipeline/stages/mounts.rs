@@ -204,10 +204,14 @@ mod tests {
     fn the_record_of_a_mount_counts_restored_used_and_saved_files() {
         let (amount, none) = (|files, bytes| Tally { files, bytes }, Tally::default());
         let mount = |id: &str, outcome, moved, kept| MountReportEntry {
+            id: id.to_owned(),
+            kind: "pip".to_owned(),
+            targets: vec!["/c".to_owned()],
+            lines: vec![2],
             outcome,
             kept,
             moved,
-            ..MountReportEntry::new(id.to_owned(), "pip".to_owned(), vec!["/c".to_owned()], vec![2])
+            ..MountReportEntry::default()
         };
         let tier = TierRecord {
             tier: TIER_NAME.to_owned(),

@@ -43,23 +43,26 @@ impl DirectoryBackend {
         Self { root: root.to_owned(), share: Some(share.to_owned()) }
     }
 
-    /// Returns an error if the share is not mounted.
-    fn check_share(&self, action: &'static str, path: &str) -> Result<(), BackendError> {
-        let Some(share) = self.share.as_ref().filter(|share| !share.is_dir()) else { return Ok(()) };
-        let source =
-            io::Error::new(io::ErrorKind::HostUnreachable, format!("{} does not exist", share.display()));
-        Err(self.backend_error(action, path, source))
+    /// Runs an operation if the share is mounted.
+    fn run<T>(
+        &self,
+        action: &'static str,
+        path: &str,
+        operation: impl FnOnce() -> io::Result<T>,
+    ) -> Result<T, BackendError> {
+        let done = match self.share.as_ref().filter(|share| !share.is_dir()) {
+            None => operation(),
+            Some(share) => {
+                let reason = format!("{} does not exist", share.display());
+                Err(io::Error::new(io::ErrorKind::HostUnreachable, reason))
+            }
+        };
+        done.map_err(|source| self.backend_error(action, path, source))
     }
 
     fn backend_error(&self, action: &'static str, path: &str, source: io::Error) -> BackendError {
-        let place = self.place();
-        BackendError {
-            action,
-            path: path.to_owned(),
-            place,
-            reason: FaultReason::of(&source),
-            source: source.into(),
-        }
+        let (path, place, reason) = (path.to_owned(), self.place(), FaultReason::of(&source));
+        BackendError { action, path, place, reason, source: source.into() }
     }
 
     /// Calls `create`; if the directory of `path` is missing, creates it and calls `create` again.
@@ -139,74 +142,61 @@ impl Backend for DirectoryBackend {
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BackendError> {
-        self.check_share("read", path)?;
-        absent_is_none(Self::read_file(&self.root.join(path), limit))
-            .map_err(|error| self.backend_error("read", path, error))
+        self.run("read", path, || absent_is_none(Self::read_file(&self.root.join(path), limit)))
     }
 
     fn size(&self, path: &str) -> Result<Option<u64>, BackendError> {
-        self.check_share("read", path)?;
-        let found = absent_is_none(fs::symlink_metadata(self.root.join(path)));
-        found
-            .map(|found| found.map(|metadata| metadata.len()))
-            .map_err(|error| self.backend_error("read", path, error))
+        let size = || fs::symlink_metadata(self.root.join(path)).map(|metadata| metadata.len());
+        self.run("read", path, || absent_is_none(size()))
     }
 
     fn write(&self, path: &str, content: &[u8]) -> Result<(), BackendError> {
-        self.check_share("write", path)?;
-        self.write_file(&self.root.join(path), content)
-            .map_err(|error| self.backend_error("write", path, error))
+        self.run("write", path, || self.write_file(&self.root.join(path), content))
     }
 
     /// Syncs the directory: the contents are synced already, and renames are journalled in order.
     fn sync(&self, directory: &str) -> Result<(), BackendError> {
-        self.check_share("write to", directory)?;
-        let synced = File::open(self.root.join(directory)).and_then(|directory| directory.sync_all());
-        synced.map_err(|error| self.backend_error("write to", directory, error))
+        self.run("write to", directory, || File::open(self.root.join(directory))?.sync_all())
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<BackendObject>, BackendError> {
-        self.check_share("list", prefix)?;
-        let mut objects = Vec::new();
-        for entry in walkdir::WalkDir::new(self.root.join(prefix)) {
-            let metadata = entry.and_then(|entry| Ok((entry.metadata()?, entry)));
-            match metadata {
-                Ok((_, entry)) if entry.depth() == 0 && !entry.file_type().is_dir() => {
-                    let reason = io::Error::new(io::ErrorKind::InvalidData, "it is a file, not a directory");
-                    return Err(self.backend_error("list", prefix, reason));
-                }
-                Ok((metadata, entry)) if !metadata.is_dir() => {
-                    let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
-                    // larder writes UTF-8 names only.
-                    if let Some(path) = path.to_str() {
-                        objects.push(BackendObject { path: path.to_owned(), size: metadata.len() });
+        self.run("list", prefix, || {
+            let mut objects = Vec::new();
+            for entry in walkdir::WalkDir::new(self.root.join(prefix)) {
+                match entry.and_then(|entry| Ok((entry.metadata()?, entry))) {
+                    Ok((_, entry)) if entry.depth() == 0 && !entry.file_type().is_dir() => {
+                        let reason = "it is a file, not a directory";
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
                     }
+                    Ok((metadata, entry)) if !metadata.is_dir() => {
+                        let path = entry.path().strip_prefix(&self.root).unwrap_or(entry.path());
+                        // larder writes UTF-8 names only.
+                        if let Some(path) = path.to_str() {
+                            objects.push(BackendObject { path: path.to_owned(), size: metadata.len() });
+                        }
+                    }
+                    Ok(_) => {}
+                    Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {}
+                    Err(error) => return Err(error.into()),
                 }
-                Ok(_) => {}
-                Err(error) if error.io_error().is_some_and(|e| e.kind() == io::ErrorKind::NotFound) => {}
-                Err(error) => return Err(self.backend_error("list", prefix, error.into())),
             }
-        }
-        Ok(objects)
+            Ok(objects)
+        })
     }
 
     fn remove(&self, path: &str) -> Result<(), BackendError> {
-        self.check_share("remove", path)?;
-        let removed = absent_is_none(fs::remove_file(self.root.join(path)));
-        removed.map(drop).map_err(|error| self.backend_error("remove", path, error))
+        self.run("remove", path, || absent_is_none(fs::remove_file(self.root.join(path))).map(drop))
     }
 
     fn set_aside(&self, path: &str) -> Result<(), BackendError> {
-        self.check_share("remove", path)?;
         let name = path.rsplit('/').next().unwrap_or(path);
         let aside = self.root.join(DAMAGED_DIRECTORY).join(name);
-        let moved = Self::create_in_directory(&aside, || fs::rename(self.root.join(path), &aside));
-        absent_is_none(moved).map(drop).map_err(|error| self.backend_error("remove", path, error))
+        let rename = || fs::rename(self.root.join(path), &aside);
+        self.run("remove", path, || absent_is_none(Self::create_in_directory(&aside, rename)).map(drop))
     }
 
     fn mark(&self, directory: &str, text: &str) -> Result<Box<dyn Mark>, BackendError> {
-        self.check_share("write to", directory)?;
-        let make = || {
+        self.run("write to", directory, || {
             let mut file = self.temporary_file()?;
             // On a file system without locks, the modification time is used.
             let _ = flock(file.as_file(), FlockOperation::NonBlockingLockExclusive);
@@ -216,16 +206,12 @@ impl Backend for DirectoryBackend {
             let (file, temporary) = file.into_parts();
             Self::create_in_directory(&path, || fs::rename(&temporary, &path))?;
             drop(temporary.keep());
-            Ok(LockedFile { backend: self.clone(), file, path })
-        };
-        make()
-            .map(|mark| Box::new(mark) as Box<dyn Mark>)
-            .map_err(|error| self.backend_error("write to", directory, error))
+            Ok(Box::new(LockedFile { backend: self.clone(), file, path }) as Box<dyn Mark>)
+        })
     }
 
     fn marks(&self, directory: &str) -> Result<Vec<String>, BackendError> {
-        self.check_share("read", directory)?;
-        let read = || {
+        self.run("read", directory, || {
             let Some(entries) = absent_is_none(fs::read_dir(self.root.join(directory)))? else {
                 return Ok(Vec::new());
             };
@@ -234,8 +220,7 @@ impl Backend for DirectoryBackend {
                 texts.extend(absent_is_none(Self::read_mark(&entry?.path()))?.flatten());
             }
             Ok(texts)
-        };
-        read().map_err(|error| self.backend_error("read", directory, error))
+        })
     }
 
     fn remove_stale_temporaries(&self) -> Result<(), BackendError> {

@@ -51,7 +51,6 @@ pub enum FaultReason {
 }
 
 impl FaultReason {
-    /// Classifies an I/O error.
     pub(crate) fn of(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
@@ -71,19 +70,6 @@ impl FaultReason {
 
 impl fmt::Display for FaultReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "full",
-            Self::Denied => "denied",
-            Self::Unreachable => "unreachable",
-            Self::TimedOut => "timed-out",
-            Self::Damaged => "damaged",
-            Self::Missing => "missing",
-            Self::Unsigned => "unsigned",
-            Self::Newer => "newer",
-            Self::Busy => "busy",
-            Self::GivenUp => "given-up",
-            Self::Refused => "refused",
-            Self::Other => "other",
-        })
+        serde::Serialize::serialize(self, f)
     }
 }

@@ -1,31 +1,17 @@
 //! A backend that is not used again once it does not respond or denies access, because each attempt could wait for a
 //! timeout.
 
-use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::{Backend, BackendError, BackendObject, DiskSpace, FaultReason, Mark};
 
-/// A backend that forwards operations until one fails without a response or is denied. After that, all operations fail
-/// immediately.
 #[derive(Debug)]
 pub(crate) struct FusedBackend {
     inner: Arc<dyn Backend>,
     is_disabled: AtomicBool,
     first_fault: OnceLock<String>,
 }
-
-#[derive(Debug)]
-struct DisabledBackend;
-
-impl fmt::Display for DisabledBackend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("it failed before and is not used again in this run")
-    }
-}
-
-impl std::error::Error for DisabledBackend {}
 
 impl FusedBackend {
     pub(crate) fn new(inner: Arc<dyn Backend>) -> Self {
@@ -44,14 +30,9 @@ impl FusedBackend {
         operation: impl FnOnce(&dyn Backend) -> Result<T, BackendError>,
     ) -> Result<T, BackendError> {
         if self.is_disabled.load(Ordering::Relaxed) {
-            let (path, place) = (path.to_owned(), self.inner.place());
-            return Err(BackendError {
-                action,
-                path,
-                place,
-                reason: FaultReason::GivenUp,
-                source: DisabledBackend.into(),
-            });
+            let (path, place, reason) = (path.to_owned(), self.inner.place(), FaultReason::GivenUp);
+            let source = "it failed before and is not used again in this run".into();
+            return Err(BackendError { action, path, place, reason, source });
         }
         let result = operation(self.inner.as_ref());
         if let Err(BackendError { source, .. }) = &result {

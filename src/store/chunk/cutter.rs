@@ -9,10 +9,8 @@ use super::MAX_CHUNK_SIZE;
 
 const MIN_CHUNK_SIZE: usize = 256 << 10;
 const AVERAGE_CHUNK_SIZE: usize = 1 << 20;
-/// The size of the buffer. A larger buffer moves fewer bytes.
 const BUFFER_SIZE: usize = 2 * MAX_CHUNK_SIZE;
 
-/// Buffers a stream and cuts it.
 #[derive(Debug)]
 pub(in crate::store) struct Cutter {
     /// Always has its full length, because readers may return a few bytes at a time.
@@ -27,7 +25,6 @@ impl Cutter {
         Self { buffer: vec![0; BUFFER_SIZE], filled: 0, buffer_offset: 0 }
     }
 
-    /// Returns the number of bytes taken so far.
     pub(in crate::store) fn position(&self) -> u64 {
         self.buffer_offset + self.filled as u64
     }
@@ -60,7 +57,6 @@ impl Cutter {
         Ok(read)
     }
 
-    /// Ends the current chunk.
     pub(in crate::store) fn flush<E>(
         &mut self,
         chunk: &mut dyn FnMut(&[u8]) -> Result<(), E>,
@@ -68,7 +64,7 @@ impl Cutter {
         self.cut_off(1, chunk)
     }
 
-    /// Cuts while the buffer has at least `least` bytes; a cut depends on up to [`LARGEST`] bytes.
+    /// Cuts while the buffer has at least `least` bytes; a cut depends on up to [`MAX_CHUNK_SIZE`] bytes.
     fn cut_off<E>(&mut self, least: usize, chunk: &mut dyn FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
         let cutter =
             FastCDC::new(&self.buffer[..self.filled], MIN_CHUNK_SIZE, AVERAGE_CHUNK_SIZE, MAX_CHUNK_SIZE);

@@ -16,10 +16,8 @@ const MAX_COMPRESSED_PERCENT: usize = 97;
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// A single segment with a content size of four bytes, and without a checksum because the chunk's address is one.
 const DESCRIPTOR: u8 = 0b1010_0000;
-/// The largest block in bytes.
 const MAX_BLOCK_SIZE: usize = 128 << 10;
 
-/// The largest frame in bytes.
 pub(in crate::store) const MAX_FRAME_SIZE: usize =
     MAX_CHUNK_SIZE + 9 + 3 * (MAX_CHUNK_SIZE / MAX_BLOCK_SIZE + 1);
 
@@ -64,7 +62,7 @@ fn raw_frame(chunk: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Returns the chunk of a frame. A frame that declares a size above [`LARGEST`] is not unpacked.
+/// Returns the chunk of a frame. A frame that declares a size above [`MAX_CHUNK_SIZE`] is not unpacked.
 pub(in crate::store) fn decode(frame: &[u8]) -> io::Result<Vec<u8>> {
     let damaged = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
     let size = match zstd::zstd_safe::get_frame_content_size(frame) {
@@ -83,18 +81,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn noise(size: usize) -> Vec<u8> {
-        let mut bytes = vec![0; size];
-        getrandom::fill(&mut bytes).unwrap();
-        bytes
-    }
+    use crate::store::tests::noise;
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
         fn a_decoded_frame_equals_the_chunk(size in 1..600_000_usize, random in any::<bool>()) {
-            let chunk = if random { noise(size) } else { vec![7; size] };
+            let chunk = if random { noise(1, size) } else { vec![7; size] };
             let frame = Encoder::new().unwrap().encode(&chunk).unwrap();
             prop_assert_eq!(decode(&frame).unwrap(), chunk);
         }
@@ -103,7 +96,7 @@ mod tests {
     #[test]
     fn incompressible_content_has_almost_no_overhead() {
         for size in [1, 100, MAX_BLOCK_SIZE, MAX_BLOCK_SIZE + 1, MAX_CHUNK_SIZE] {
-            let frame = Encoder::new().unwrap().encode(&noise(size)).unwrap();
+            let frame = Encoder::new().unwrap().encode(&noise(1, size)).unwrap();
             assert!(frame.len() <= size + 12 + 3 * (size / MAX_BLOCK_SIZE), "{size}: {}", frame.len());
             assert!(frame.len() <= MAX_FRAME_SIZE);
             assert_eq!(decode(&frame).unwrap().len(), size);

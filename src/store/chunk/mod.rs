@@ -3,5 +3,4 @@
 pub(super) mod cutter;
 pub(super) mod frame;
 
-/// The largest chunk in bytes.
 pub(super) const MAX_CHUNK_SIZE: usize = 4 << 20;

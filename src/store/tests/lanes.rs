@@ -45,22 +45,28 @@ fn without_an_exact_entry_the_newest_of_the_family_is_found() {
 }
 
 #[test]
-fn an_unsigned_entry_is_a_counted_miss_if_signatures_are_required() {
+fn an_unsigned_entry_is_a_counted_miss_for_jobs_that_require_signatures_or_sign() {
     use base64::Engine as _;
     let seed = |byte: u8| base64::engine::general_purpose::STANDARD.encode([byte; 32]);
     let trust = |byte: u8, required| Trust::new(Some(&seed(byte)), &[], required).unwrap();
     let base = tempfile::tempdir().unwrap();
     let unsigned = open(base.path(), None, terms("main"));
     let strict = open(base.path(), None, StoreOptions { trust: trust(1, true), ..terms("main") });
+    let signing = open(base.path(), None, StoreOptions { trust: trust(1, false), ..terms("main") });
     let stranger = open(base.path(), None, StoreOptions { trust: trust(2, false), ..terms("main") });
     save(&unsigned, "entry", b"anyone's");
     save(&stranger, "other", b"a stranger's");
-    for name in ["entry", "other"] {
-        let found = strict.find(EntryKind::Dir, "family", key(name), false);
-        assert_eq!(found.entry, None);
-        assert_eq!(found.faults.iter().map(StoreError::reason).collect::<Vec<_>>(), [FaultReason::Unsigned]);
+    for store in [&strict, &signing] {
+        for name in ["entry", "other"] {
+            let found = store.find(EntryKind::Dir, "family", key(name), false);
+            assert_eq!(found.entry, None);
+            let reasons: Vec<_> = found.faults.iter().map(StoreError::reason).collect();
+            assert_eq!(reasons, [FaultReason::Unsigned]);
+        }
+        let other = store.find(EntryKind::Dir, "family", key("new"), true);
+        assert_eq!(other.entry, None, "an unsigned entry does not substitute for the missing one either");
     }
-    save(&strict, "entry", b"ours");
+    save(&signing, "entry", b"ours");
     next_moment();
     save(&unsigned, "entry", b"anyone's again");
     assert_eq!(content(&strict, &find(&strict, "entry").unwrap()).unwrap().0, b"ours");

@@ -56,7 +56,6 @@ impl RemoteOperation {
         self.recorded().service = fault;
     }
 
-    /// Records the outcome of a request for credentials to `host`.
     pub(super) fn record_credentials(&self, host: &str, fault: Option<&RemoteFault>) {
         self.recorded().credentials = fault.map(|fault| format!("{host}: {fault}"));
     }
@@ -116,7 +115,6 @@ pub(super) fn run<T: Send + 'static>(
     }
 }
 
-/// Returns the runtime that all remote stores of this process share; starts it when it is first needed.
 fn runtime() -> Result<&'static Runtime, &'static io::Error> {
     static RUNTIME: OnceLock<io::Result<Runtime>> = OnceLock::new();
     let start =

@@ -22,25 +22,20 @@ pub(super) struct PermissionHint(pub(super) &'static str);
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum RemoteFault {
-    /// The service responded with an error status.
     #[error("it answered {status}{}{}", in_brackets(said(code.as_deref(), message.as_deref()).as_deref()), after_semicolon(*needs))]
     ErrorStatus {
         status: StatusCode,
         /// The error code of the service, such as `NoSuchBucket`.
         code: Option<String>,
         message: Option<String>,
-        /// The missing permission, if it is known.
         needs: Option<PermissionHint>,
     },
-    /// The service limits the request rate and responds with 403, as GitHub does.
     #[error("it limits the request rate, and answered {}", StatusCode::FORBIDDEN)]
     RateLimited,
-    /// There was no complete response within this time.
     #[error("it did not answer within {} s", .0.as_secs_f32())]
     TimedOut(Duration),
     #[error("no connection could be made: {0}")]
     ConnectFailed(String),
-    /// A connection was closed early.
     #[error("the connection broke: {0}")]
     ConnectionBroken(String),
     #[error("it is larger than {0} bytes")]
@@ -48,11 +43,7 @@ pub(super) enum RemoteFault {
     #[error("there are no usable credentials for it{}", in_brackets(.0.as_deref()))]
     NoCredentials(Option<String>),
     #[error("{text}")]
-    Other {
-        /// The reason under which it is counted.
-        reason: FaultReason,
-        text: String,
-    },
+    Other { reason: FaultReason, text: String },
 }
 
 fn in_brackets(text: Option<&str>) -> String {
@@ -70,7 +61,6 @@ fn after_semicolon(needs: Option<PermissionHint>) -> String {
 }
 
 impl RemoteFault {
-    /// Converts an error of the HTTP client after a request that took `waited`.
     pub(super) fn from_client(error: &reqwest::Error, waited: Duration) -> Self {
         if error.is_timeout() {
             Self::TimedOut(waited)
@@ -107,7 +97,6 @@ impl RemoteFault {
         }
     }
 
-    /// Returns the reason under which the fault is counted.
     pub(super) fn reason(&self) -> FaultReason {
         match self {
             Self::ErrorStatus { status, code, .. } => match (status.as_u16(), code.as_deref()) {

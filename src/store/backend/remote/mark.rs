@@ -9,8 +9,6 @@
 //! A mark is dead if nothing was added to it for [`MARK_LIFETIME`].
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,22 +24,15 @@ use crate::store::backend::{BackendError, Mark};
 /// time zone do not matter.
 pub(crate) const MARK_LIFETIME: Duration = Duration::from_hours(6);
 
-/// The maximum size of a part in bytes.
 const MAX_PART_SIZE: u64 = 64 << 20;
 /// The time limit for removing a mark when it is dropped. Parts that remain expire.
 const DROP_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A mark: a directory with one object for each addition.
+#[derive(Debug)]
 pub(super) struct RemoteMark {
     remote: RemoteBackend,
     path: String,
     parts: AtomicU64,
-}
-
-impl fmt::Debug for RemoteMark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RemoteMark").field("path", &self.path).finish_non_exhaustive()
-    }
 }
 
 impl RemoteMark {
@@ -66,12 +57,11 @@ fn write_part(remote: &RemoteBackend, mark: &str, number: u64, text: &str) -> Re
 
 impl Drop for RemoteMark {
     fn drop(&mut self) {
-        let objects = Arc::clone(&self.remote.objects);
-        let (path, written) = (self.path.clone(), *self.parts.get_mut());
+        let written = *self.parts.get_mut();
         let deadline = self.remote.settings.deadline.min(DROP_DEADLINE);
         let settings = RemoteSettings { deadline, ..self.remote.settings.clone() };
         // Parts that cannot be removed expire and are removed by a reader.
-        let _ = self.remote.call(settings.allowance(0), "remove", &self.path, async move {
+        let _ = self.remote.call(settings.allowance(0), "remove", &self.path, |objects, path| async move {
             objects.remove_marks(&path, 0..written).await
         });
     }

@@ -34,7 +34,6 @@ use self::fault::RemoteFault;
 use self::objects::RemoteObjects;
 use super::{Backend, BackendError, BackendObject, Mark};
 
-/// A backend that stores objects in a service supported by OpenDAL.
 #[derive(Clone)]
 pub(crate) struct RemoteBackend {
     objects: Arc<RemoteObjects>,
@@ -49,44 +48,48 @@ impl fmt::Debug for RemoteBackend {
 }
 
 impl RemoteBackend {
-    /// Creates a backend over `operator`; `place` is its location for messages, without credentials.
     fn new(operator: Operator, place: String, settings: &RemoteSettings) -> Self {
         let objects = Arc::new(RemoteObjects::new(operator, settings.parallelism));
         Self { objects, place, settings: settings.clone() }
     }
 
     /// Runs an operation; returns `None` if the object does not exist.
-    fn call<T: Send + 'static>(
+    fn call<T: Send + 'static, F: Future<Output = opendal::Result<T>> + Send + 'static>(
         &self,
         allowance: OperationLimits,
         action: &'static str,
         path: &str,
-        operation: impl Future<Output = opendal::Result<T>> + Send + 'static,
+        operation: impl FnOnce(Arc<RemoteObjects>, String) -> F,
     ) -> Result<Option<T>, BackendError> {
+        let operation = operation(Arc::clone(&self.objects), path.to_owned());
         call::run(allowance, operation).map_err(|fault| self.backend_error(action, path, fault))
     }
 
-    fn backend_error(&self, action: &'static str, path: &str, fault: RemoteFault) -> BackendError {
-        BackendError {
-            action,
-            path: path.to_owned(),
-            place: self.place.clone(),
-            reason: fault.reason(),
-            source: fault.into(),
-        }
+    /// Runs an operation to which a missing object does not apply.
+    fn require<T: Send + 'static, F: Future<Output = opendal::Result<T>> + Send + 'static>(
+        &self,
+        allowance: OperationLimits,
+        action: &'static str,
+        path: &str,
+        operation: impl FnOnce(Arc<RemoteObjects>, String) -> F,
+    ) -> Result<T, BackendError> {
+        let done = self.call(allowance, action, path, operation)?;
+        done.ok_or_else(|| self.backend_error(action, path, RemoteFault::other("it does not exist")))
     }
 
-    /// Turns `None` into an error, for operations to which a missing object does not apply.
-    fn require<T>(&self, action: &'static str, path: &str, done: Option<T>) -> Result<T, BackendError> {
-        done.ok_or_else(|| self.backend_error(action, path, RemoteFault::other("it does not exist")))
+    fn backend_error(&self, action: &'static str, path: &str, fault: RemoteFault) -> BackendError {
+        let (path, place, reason) = (path.to_owned(), self.place.clone(), fault.reason());
+        BackendError { action, path, place, reason, source: fault.into() }
     }
 
     fn write_object(&self, path: &str, content: Vec<u8>) -> Result<(), BackendError> {
         let allowance = self.settings.allowance(u64::try_from(content.len()).unwrap_or(u64::MAX));
-        let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
-        let written =
-            self.call(allowance, "write", path, async move { objects.write(&object, content).await })?;
-        self.require("write", path, written)
+        self.require(
+            allowance,
+            "write",
+            path,
+            |objects, path| async move { objects.write(&path, content).await },
+        )
     }
 }
 
@@ -100,16 +103,14 @@ impl Backend for RemoteBackend {
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, BackendError> {
-        let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
         let allowance = self.settings.allowance_to_read(limit);
-        self.call(allowance, "read", path, async move { objects.read(&object, limit).await })
+        self.call(allowance, "read", path, |objects, path| async move { objects.read(&path, limit).await })
     }
 
     fn size(&self, path: &str) -> Result<Option<u64>, BackendError> {
-        let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
-        let found =
-            self.call(self.settings.allowance(0), "read", path, async move { objects.size(&object).await })?;
-        Ok(found.flatten())
+        let allowance = self.settings.allowance(0);
+        let size = |objects: Arc<RemoteObjects>, path: String| async move { objects.size(&path).await };
+        Ok(self.call(allowance, "read", path, size)?.flatten())
     }
 
     fn write(&self, path: &str, content: &[u8]) -> Result<(), BackendError> {
@@ -122,24 +123,18 @@ impl Backend for RemoteBackend {
     }
 
     fn list(&self, prefix: &str) -> Result<Vec<BackendObject>, BackendError> {
-        let (objects, directory) = (Arc::clone(&self.objects), prefix.to_owned());
         let allowance = self.settings.allowance_to_list();
-        let listed = self.call(allowance, "list", prefix, async move { objects.list(&directory).await })?;
-        self.require("list", prefix, listed)
+        self.require(allowance, "list", prefix, |objects, path| async move { objects.list(&path).await })
     }
 
     fn remove(&self, path: &str) -> Result<(), BackendError> {
-        let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
-        let removed = self
-            .call(self.settings.allowance(0), "remove", path, async move { objects.remove(&object).await })?;
-        self.require("remove", path, removed)
+        let allowance = self.settings.allowance(0);
+        self.require(allowance, "remove", path, |objects, path| async move { objects.remove(&path).await })
     }
 
     fn set_aside(&self, path: &str) -> Result<(), BackendError> {
         let allowance = self.settings.allowance_to_read(objects::MAX_MOVE_SIZE);
-        let (objects, object) = (Arc::clone(&self.objects), path.to_owned());
-        let moved = self.call(allowance, "remove", path, async move { objects.set_aside(&object).await })?;
-        self.require("remove", path, moved)
+        self.require(allowance, "remove", path, |objects, path| async move { objects.set_aside(&path).await })
     }
 
     fn mark(&self, directory: &str, text: &str) -> Result<Box<dyn Mark>, BackendError> {
@@ -147,19 +142,15 @@ impl Backend for RemoteBackend {
     }
 
     fn marks(&self, directory: &str) -> Result<Vec<String>, BackendError> {
-        let (objects, marks) = (Arc::clone(&self.objects), directory.to_owned());
-        let allowance = self.settings.allowance_to_list();
-        let read = async move { mark::read_marks(&objects, &marks, Timestamp::now()).await };
-        let texts = self.call(allowance, "read", directory, read)?;
-        self.require("read", directory, texts)
+        self.require(self.settings.allowance_to_list(), "read", directory, |objects, path| async move {
+            mark::read_marks(&objects, &path, Timestamp::now()).await
+        })
     }
 
     fn remove_stale_temporaries(&self) -> Result<(), BackendError> {
-        let objects = Arc::clone(&self.objects);
-        let allowance = self.settings.allowance_to_list();
-        let tidied =
-            self.call(allowance, "remove", "tmp", async move { objects.tidy(Timestamp::now()).await })?;
-        self.require("remove", "tmp", tidied)
+        self.require(self.settings.allowance_to_list(), "remove", "tmp", |objects, _| async move {
+            objects.tidy(Timestamp::now()).await
+        })
     }
 }
 

@@ -34,7 +34,6 @@ pub(super) fn random_id() -> String {
     format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
-/// Treats the error for a missing object as success.
 fn ignore_missing(done: opendal::Result<()>) -> opendal::Result<()> {
     done.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
@@ -91,7 +90,6 @@ impl RemoteObjects {
         Ok(objects.into_iter().flatten().collect())
     }
 
-    /// Lists a directory, page by page.
     async fn entries(&self, directory: String, recursive: bool) -> opendal::Result<Vec<Entry>> {
         let lister = self.operator.lister_with(&directory).recursive(recursive).await;
         match lister {
@@ -101,7 +99,6 @@ impl RemoteObjects {
         }
     }
 
-    /// Lists a directory at any depth, level by level.
     async fn list_levels(&self, directory: String) -> opendal::Result<Vec<Entry>> {
         let mut found = Vec::new();
         let mut level = vec![directory];
@@ -178,7 +175,6 @@ impl RemoteObjects {
         Ok(())
     }
 
-    /// Removes old temporary objects.
     pub(super) async fn tidy(&self, now: Timestamp) -> opendal::Result<()> {
         if !self.has_directories {
             return Ok(());

@@ -35,7 +35,6 @@ pub(crate) enum OpenRemoteFault {
     NoAccount,
     #[error("the account key is not base64")]
     InvalidAccountKey,
-    /// A variable that GitHub's cache needs is not set.
     #[error("GitHub's cache needs the variable {0}, which is not set")]
     MissingVariable(&'static str),
     #[error("OpenDAL does not accept the address")]

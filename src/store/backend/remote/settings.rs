@@ -48,7 +48,6 @@ impl RemoteSettings {
         OperationLimits { total: whole, response: self.deadline / 2, limit }
     }
 
-    /// Returns the allowance for a listing.
     pub(super) fn allowance_to_list(&self) -> OperationLimits {
         OperationLimits { total: self.deadline.saturating_mul(MAX_SLOW_PAGES), ..self.allowance(0) }
     }

@@ -42,7 +42,6 @@ struct HttpResponse {
 }
 
 impl Transport {
-    /// Creates a client with these deadlines. Fails if TLS cannot be initialised.
     pub(super) fn new(settings: &RemoteSettings) -> reqwest::Result<Self> {
         install_provider();
         let client = reqwest::Client::builder()

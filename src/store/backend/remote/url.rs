@@ -51,7 +51,6 @@ pub(super) enum RemoteService {
     File,
 }
 
-/// The error for a text that is not the address of a remote store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{url}` is not the address of a remote store")]
 pub struct InvalidRemoteUrl {
@@ -61,17 +60,14 @@ pub struct InvalidRemoteUrl {
     pub(crate) reason: RemoteUrlFault,
 }
 
-/// What is wrong with the address of a remote store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum RemoteUrlFault {
     #[error("it does not begin with one of {}", known_schemes())]
     UnknownScheme,
     #[error("it is not a URL: {0}")]
     Syntax(String),
-    /// A part that the service needs is missing.
     #[error("the {0} is missing")]
     MissingName(&'static str),
-    /// The address has a host, which the service does not support.
     #[error("{0}:// is followed by a path, not by a host")]
     UnexpectedHost(&'static str),
     #[error("its path contains an empty segment, `.`, `..` or a control character")]
@@ -80,7 +76,6 @@ pub(crate) enum RemoteUrlFault {
     ContainsCredentials,
     #[error("it contains a `#`; write it as `%23`")]
     ContainsFragment,
-    /// The address has an option that the service does not support.
     #[error("{scheme}:// has no option{}; {}", quoted(option.as_deref()), known_options(scheme))]
     UnknownOption {
         scheme: &'static str,
@@ -90,11 +85,7 @@ pub(crate) enum RemoteUrlFault {
     #[error("the option `{0}` occurs twice")]
     RepeatedOption(&'static str),
     #[error("the option `{option}` must be {expected}")]
-    InvalidValue {
-        option: &'static str,
-        /// The valid values.
-        expected: &'static str,
-    },
+    InvalidValue { option: &'static str, expected: &'static str },
 }
 
 fn known_schemes() -> String {
@@ -103,8 +94,8 @@ fn known_schemes() -> String {
 
 fn known_options(scheme: &str) -> String {
     match RemoteService::of(scheme).map(RemoteService::options) {
-        Some(options @ [_, ..]) => format!("its options are {}", options.join(" ")),
-        _ => "it has no options".to_owned(),
+        None | Some("") => "it has no options".to_owned(),
+        Some(options) => format!("its options are {options}"),
     }
 }
 
@@ -142,29 +133,20 @@ impl RemoteService {
         }
     }
 
-    fn options(self) -> &'static [&'static str] {
+    /// Returns the names of the options, separated by spaces.
+    fn options(self) -> &'static str {
         match self {
-            Self::S3 => &[
-                "endpoint",
-                "region",
-                "path_style",
-                "profile",
-                "role_arn",
-                "external_id",
-                "sse",
-                "kms_key",
-                "storage_class",
-                "anonymous",
-            ],
-            Self::Gcs => &["endpoint", "storage_class", "anonymous"],
-            Self::Azblob => &["account", "endpoint", "anonymous"],
-            Self::Ghac | Self::Webdav | Self::Webdavs | Self::File => &[],
+            Self::S3 => {
+                "endpoint region path_style profile role_arn external_id sse kms_key storage_class anonymous"
+            }
+            Self::Gcs => "endpoint storage_class anonymous",
+            Self::Azblob => "account endpoint anonymous",
+            Self::Ghac | Self::Webdav | Self::Webdavs | Self::File => "",
         }
     }
 }
 
 impl RemoteUrl {
-    /// Returns the address of `component` below this one.
     #[must_use]
     pub(crate) fn join(&self, component: &str) -> Self {
         let prefix = [self.prefix.as_str(), component].into_iter().filter(|part| !part.is_empty());
@@ -223,7 +205,7 @@ fn credentials(service: RemoteService, url: &Url) -> Result<Option<(String, Stri
 fn options(service: RemoteService, url: &Url) -> Result<BTreeMap<&'static str, String>, RemoteUrlFault> {
     let mut options = BTreeMap::new();
     for (name, value) in url.query_pairs() {
-        let Some(option) = service.options().iter().find(|option| **option == name) else {
+        let Some(option) = service.options().split_whitespace().find(|option| *option == name) else {
             // The name of a part of a signed address may itself be the secret.
             let named =
                 name.len() <= 24 && name.chars().all(|c| c.is_ascii_lowercase() || c == '_' || c == '-');
@@ -231,7 +213,7 @@ fn options(service: RemoteService, url: &Url) -> Result<BTreeMap<&'static str, S
             return Err(RemoteUrlFault::UnknownOption { scheme: service.scheme(), option });
         };
         check_option(option, &value)?;
-        if options.insert(*option, value.into_owned()).is_some() {
+        if options.insert(option, value.into_owned()).is_some() {
             return Err(RemoteUrlFault::RepeatedOption(option));
         }
     }
@@ -239,33 +221,30 @@ fn options(service: RemoteService, url: &Url) -> Result<BTreeMap<&'static str, S
 }
 
 fn check_option(option: &'static str, value: &str) -> Result<(), RemoteUrlFault> {
-    let expected = match option {
-        "path_style" | "anonymous" => "true or false",
-        "sse" => "AES256 or aws:kms",
-        "endpoint" => "an address http://HOST or https://HOST",
-        "account" => "the name of a storage account, of letters and digits",
-        _ => "a non-empty text without control characters",
-    };
-    let fits = match option {
-        "path_style" | "anonymous" => matches!(value, "true" | "false"),
-        "sse" => matches!(value, "AES256" | "aws:kms"),
-        "account" => !value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric()),
+    let (fits, expected) = match option {
+        "path_style" | "anonymous" => (matches!(value, "true" | "false"), "true or false"),
+        "sse" => (matches!(value, "AES256" | "aws:kms"), "AES256 or aws:kms"),
+        "account" => (
+            !value.is_empty() && value.chars().all(|c| c.is_ascii_alphanumeric()),
+            "the name of a storage account, of letters and digits",
+        ),
         "endpoint" => {
-            if let Ok(url) = Url::parse(value) {
-                if !url.username().is_empty() || url.password().is_some() || url.query().is_some() {
-                    return Err(RemoteUrlFault::ContainsCredentials);
-                }
-                matches!(url.scheme(), "http" | "https") && url.fragment().is_none()
-            } else {
-                false
+            let url = Url::parse(value).ok();
+            let has_user = |url: &Url| !url.username().is_empty() || url.password().is_some();
+            if url.as_ref().is_some_and(|url| has_user(url) || url.query().is_some()) {
+                return Err(RemoteUrlFault::ContainsCredentials);
             }
+            let is_http = |url: Url| matches!(url.scheme(), "http" | "https") && url.fragment().is_none();
+            (url.is_some_and(is_http), "an address http://HOST or https://HOST")
         }
-        _ => !value.is_empty() && !value.contains(char::is_control),
+        _ => (
+            !value.is_empty() && !value.contains(char::is_control),
+            "a non-empty text without control characters",
+        ),
     };
     if fits { Ok(()) } else { Err(RemoteUrlFault::InvalidValue { option, expected }) }
 }
 
-/// Decodes `%` and two hexadecimal digits.
 pub(super) fn percent_decode(text: &str) -> Result<String, RemoteUrlFault> {
     let malformed =
         || RemoteUrlFault::Syntax("a `%` is not followed by two hexadecimal digits of UTF-8".to_owned());

@@ -73,7 +73,6 @@ impl ActionsCacheEntries {
         Ok(found.into_iter().map(|(_, entry)| entry).collect())
     }
 
-    /// Returns the job's own entry of this key.
     pub(super) async fn own_entry(
         &self,
         context: &OperationContext,

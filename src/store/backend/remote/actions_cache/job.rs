@@ -46,7 +46,6 @@ pub(in crate::store::backend::remote) struct CacheJob {
     pub(super) token: String,
     api_url: String,
     repository: String,
-    /// The ref whose entries the job writes.
     pub(super) reference: String,
     base: Option<String>,
     event: Option<PathBuf>,
@@ -58,7 +57,6 @@ impl fmt::Debug for CacheJob {
     }
 }
 
-/// The part of an event that contains the default branch.
 #[derive(Deserialize)]
 struct JobEvent {
     repository: EventRepository,
@@ -70,7 +68,6 @@ pub(super) struct EventRepository {
 }
 
 impl CacheJob {
-    /// Creates the job that `given` describes. Fails if a required variable is missing.
     pub(in crate::store::backend::remote) fn new(given: &ActionsJob) -> Result<Self, OpenRemoteFault> {
         let need = |value: &Option<String>, variable| {
             value.clone().ok_or(OpenRemoteFault::MissingVariable(variable))
@@ -88,7 +85,6 @@ impl CacheJob {
         })
     }
 
-    /// Returns the address of the repository in the REST API.
     pub(super) fn repository_url(&self) -> String {
         format!("{}/repos/{}", self.api_url, self.repository)
     }
@@ -105,7 +101,6 @@ impl CacheJob {
         refs
     }
 
-    /// Returns the default branch if the event contains it.
     pub(super) fn default_branch_of_event(&self) -> Option<String> {
         let event = std::fs::read(self.event.as_ref()?).ok()?;
         serde_json::from_slice::<JobEvent>(&event).ok().map(|event| event.repository.default_branch)

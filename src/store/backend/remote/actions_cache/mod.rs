@@ -38,7 +38,6 @@ use self::replacement::EntryReplacement;
 /// The version of all entries that larder writes, which separates them from those of other programs.
 pub(super) const VERSION: &str = "larder";
 
-/// A layer over OpenDAL's service for GitHub's cache that adds listing, replacing and removing.
 #[derive(Debug)]
 pub(super) struct ActionsCacheLayer {
     names: EntryNames,
@@ -46,7 +45,6 @@ pub(super) struct ActionsCacheLayer {
 }
 
 impl ActionsCacheLayer {
-    /// Creates a layer that stores all objects below `prefix`.
     pub(super) fn new(job: CacheJob, prefix: &str) -> Self {
         Self { names: EntryNames::below(prefix), job: Arc::new(job) }
     }

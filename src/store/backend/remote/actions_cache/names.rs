@@ -15,7 +15,6 @@ use crate::store::backend::remote::url::percent_decode;
 /// The last character of each key, which occurs nowhere else in a key.
 const KEY_END: char = '!';
 
-/// The keys below a prefix.
 #[derive(Debug, Clone)]
 pub(super) struct EntryNames {
     /// The escaped prefix, with a trailing slash unless it is empty.

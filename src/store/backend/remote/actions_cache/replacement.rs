@@ -20,7 +20,6 @@ use crate::store::backend::remote::call::has_time;
 /// The maximum number of attempts to create an entry that a different job is creating; they take about ten seconds.
 const ATTEMPTS: u32 = 7;
 
-/// A write of an object to the cache.
 pub(super) struct EntryReplacement {
     pub(super) inner: Servicer,
     pub(super) entries: Arc<ActionsCacheEntries>,
