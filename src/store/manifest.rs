@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::chunk::MAX_CHUNK_SIZE;
 use super::{Address, EntryKind};
-use crate::digest::Digest;
+use crate::digest::{Digest, shorten};
 
 /// The schema that this version reads and writes.
 pub(crate) const SCHEMA: &str = "larder.entry.v1";
@@ -20,8 +20,6 @@ pub(crate) const SCHEMA: &str = "larder.entry.v1";
 const TIME_IN_NAMES: &str = "%Y%m%dT%H%M%S.%3fZ";
 /// The number of digits of a digest in the name of a manifest, because file systems and servers limit names.
 const DIGITS_IN_NAMES: usize = 32;
-/// The number of digits of an id in output.
-const SHORT_ID: usize = 12;
 
 /// The description of an entry.
 ///
@@ -199,7 +197,7 @@ impl Entry {
 
     /// Returns the digits of the id that are shown in output.
     pub fn short_id(&self) -> String {
-        short_id_of(&self.id)
+        shorten(&self.id.hex()).to_owned()
     }
 
     /// Returns the offset of each chunk in the content, followed by the length of the content.
@@ -221,11 +219,6 @@ impl Entry {
     pub(super) fn digits(&self) -> String {
         name_digits(&self.id)
     }
-}
-
-/// Returns the digits of an id that are shown in output.
-pub(super) fn short_id_of(id: &Digest) -> String {
-    id.hex()[..SHORT_ID].to_owned()
 }
 
 /// Returns the digits of a digest that are used in the name of a manifest.
