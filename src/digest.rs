@@ -54,6 +54,12 @@ impl Digest {
     }
 }
 
+/// Shortens an id to its first twelve digits for display. A `sha256:` before them is retained.
+pub(crate) fn shorten(id: &str) -> &str {
+    let start = if id.starts_with("sha256:") { "sha256:".len() } else { 0 };
+    id.get(..start + 12).unwrap_or(id)
+}
+
 impl From<[u8; 32]> for Digest {
     fn from(bytes: [u8; 32]) -> Self {
         Self(bytes)

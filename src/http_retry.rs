@@ -7,7 +7,6 @@ use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 
-/// The maximum number of attempts.
 pub(crate) const ATTEMPTS: u32 = 5;
 /// The mean pause before the second attempt; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);

@@ -34,52 +34,10 @@ pub(crate) fn local_container_platform() -> String {
 #[error("`{0}` is not a platform: expected os/architecture or os/architecture/variant")]
 pub struct InvalidPlatform(String);
 
-const SYSTEMS: [&str; 17] = [
-    "aix",
-    "android",
-    "darwin",
-    "dragonfly",
-    "freebsd",
-    "hurd",
-    "illumos",
-    "ios",
-    "js",
-    "linux",
-    "nacl",
-    "netbsd",
-    "openbsd",
-    "plan9",
-    "solaris",
-    "windows",
-    "zos",
-];
-
-const ARCHITECTURES: [&str; 24] = [
-    "386",
-    "amd64",
-    "amd64p32",
-    "arm",
-    "arm64",
-    "arm64be",
-    "armbe",
-    "loong64",
-    "mips",
-    "mips64",
-    "mips64le",
-    "mips64p32",
-    "mips64p32le",
-    "mipsle",
-    "ppc",
-    "ppc64",
-    "ppc64le",
-    "riscv",
-    "riscv64",
-    "s390",
-    "s390x",
-    "sparc",
-    "sparc64",
-    "wasm",
-];
+const SYSTEMS: &str = "aix android darwin dragonfly freebsd hurd illumos ios js linux nacl netbsd \
+    openbsd plan9 solaris windows zos";
+const ARCHITECTURES: &str = "386 amd64 amd64p32 arm arm64 arm64be armbe loong64 mips mips64 mips64le \
+    mips64p32 mips64p32le mipsle ppc ppc64 ppc64le riscv riscv64 s390 s390x sparc sparc64 wasm";
 
 impl Platform {
     /// Parses `text`. Parts that it omits are taken from `default`.
@@ -104,10 +62,11 @@ impl Platform {
         let (os, architecture, variant) = match parts[1..] {
             [] => {
                 let default = default.ok_or_else(invalid)?;
-                if SYSTEMS.contains(&os.as_str()) {
+                if SYSTEMS.split(' ').any(|known| known == os) {
                     (os, default.architecture.clone(), default.variant.clone())
                 } else {
-                    let known = ARCHITECTURES.contains(&normalize(&system, "").0.as_str());
+                    let normal = normalize(&system, "").0;
+                    let known = ARCHITECTURES.split(' ').any(|known| known == normal);
                     (known.then(|| default.os.clone()).ok_or_else(invalid)?, system, String::new())
                 }
             }

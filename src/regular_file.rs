@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use tempfile::NamedTempFile;
 
 /// The mode of files that only their owner may read.
@@ -86,6 +87,13 @@ pub(crate) fn write(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {
     let mut file = PendingFile::create(path, mode)?;
     file.write_all(content)?;
     file.commit()
+}
+
+/// Appends a line of JSON with a single write, so that the lines of concurrent jobs are not interleaved.
+pub(crate) fn append_json(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    OpenOptions::new().create(true).append(true).mode(PRIVATE).open(path)?.write_all(&line)
 }
 
 /// Opens a regular file. For anything else, such as a pipe without a writer, the error is

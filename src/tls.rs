@@ -39,14 +39,12 @@ pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
     if found.is_empty() { Err(PemError::NoCertificate(path.to_owned())) } else { Ok(found) }
 }
 
-/// Reads a client's certificate chain and its key.
 pub(crate) fn client_identity(certificate: &Path, key: &Path) -> Result<ClientIdentity, PemError> {
     let private = PrivateKeyDer::from_pem_file(key)
         .map_err(|source| PemError::Unreadable { path: key.to_owned(), source })?;
     Ok((certificates(certificate)?, private))
 }
 
-/// Returns the certificate authorities of the system.
 pub(crate) fn system_roots() -> RootCertStore {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -71,7 +69,6 @@ pub(crate) enum Verification {
     RootsOrServers(RootCertStore, Vec<CertificateDer<'static>>),
 }
 
-/// Returns the configuration of a client.
 pub(crate) fn client_config(
     verification: Verification,
     client: Option<ClientIdentity>,

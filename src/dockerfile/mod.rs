@@ -62,11 +62,11 @@ pub use mount::Mount;
 pub(crate) use mount::MountKind;
 pub(crate) use prefix::truncate_to_prefix;
 pub(crate) use reference::is_remote;
-pub(crate) use resolve::PLATFORM_ARGS;
 pub use resolve::{
     BaseImage, BaseSettings, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError,
     ResolvedInstruction, ResolvedStage, Source,
 };
+pub(crate) use resolve::{PLATFORM_ARGS, resolve_path};
 pub use scope::Scope;
 pub(crate) use suggest::nearest_name;
 pub use words::Flag;

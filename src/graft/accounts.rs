@@ -7,7 +7,6 @@ pub(crate) struct Accounts {
     pub(crate) group: String,
 }
 
-/// The paths of the files that define users and groups.
 pub(crate) static FILES: [&str; 2] = ["etc/passwd", "etc/group"];
 
 impl Accounts {

@@ -15,13 +15,12 @@
 //!   owner is set.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
 
 use super::accounts::{Accounts, has_names, has_negative_id};
-use super::layer::{FileContent, FinishedLayer, LayerBuilder, LayerChange, refusal_at};
+use super::layer::{FileContent, FinishedLayer, LayerBuilder, LayerChange};
 use super::refusal::Refusal;
 use super::sources::{CopySources, join};
 use super::tail::{PlannedCopy, PlannedLayer};
@@ -37,8 +36,6 @@ const SIGNATURE_LENGTH: usize = 512;
 /// `accounts` are those of the image below, or `None` if an earlier grafted layer may have changed them. `now` is the
 /// time of entries that do not have one from a source, in seconds since 1970.
 ///
-/// # Errors
-///
 /// Fails if the layer would not be exactly the one of a builder.
 pub(crate) fn make_layer(
     planned: &PlannedLayer,
@@ -47,7 +44,7 @@ pub(crate) fn make_layer(
     accounts: Option<&Accounts>,
     now: i64,
 ) -> Result<FinishedLayer, Refusal> {
-    let refuse = refusal_at(planned.line());
+    let refuse = |what: String| Refusal::at(planned.line(), what);
     let owner_of = |text: &str| match accounts {
         _ if has_negative_id(text) => Err(format!("the owner `{text}` is negative")),
         Some(accounts) => Ok(accounts.owner(text)),
@@ -84,7 +81,6 @@ pub(crate) fn make_layer(
     }
 }
 
-/// Returns the layer of a COPY or ADD instruction.
 fn layer_of_copy<'t>(
     copy: &PlannedCopy,
     sources: &CopySources,
@@ -93,28 +89,36 @@ fn layer_of_copy<'t>(
     now: i64,
 ) -> Result<LayerBuilder<'t>, String> {
     let exclude = (!copy.exclude.is_empty()).then(|| PatternMatcher::new(&copy.exclude)).transpose();
-    let exclude = exclude.map_err(|error| error.to_string())?;
-    let mut layer = LayerBuilder::new(tree);
+    let mut copier = SourceCopier {
+        copy,
+        sources,
+        layer: LayerBuilder::new(tree),
+        owner,
+        now,
+        exclude: exclude.map_err(|error| error.to_string())?,
+        contents_by_inode: HashMap::new(),
+        open_directories: Vec::new(),
+    };
     for source in &copy.sources {
         for name in sources.expand(source)? {
-            SourceCopier::new(copy, sources, &mut layer, (owner, now), exclude.as_ref()).copy_named(&name)?;
+            copier.contents_by_inode.clear();
+            copier.copy_named(&name)?;
         }
     }
     for (name, text) in &copy.contents {
-        SourceCopier::new(copy, sources, &mut layer, (owner, now), None).copy_text(name, text)?;
+        copier.copy_text(name, text)?;
     }
-    Ok(layer)
+    Ok(copier.layer)
 }
 
-/// The state of copying one source.
 struct SourceCopier<'c, 't> {
     copy: &'c PlannedCopy,
     sources: &'c CopySources,
-    layer: &'c mut LayerBuilder<'t>,
+    layer: LayerBuilder<'t>,
     owner: Option<(u32, u32)>,
     now: i64,
-    exclude: Option<&'c PatternMatcher>,
-    /// The content numbers of files with several hard links, by device and inode.
+    exclude: Option<PatternMatcher>,
+    /// The content numbers of the current source's files with several hard links, by device and inode.
     contents_by_inode: HashMap<(u64, u64), usize>,
     /// The directories above the current entry, from the copied one on. Excluded directories among them are created
     /// only if something below them is copied.
@@ -127,35 +131,15 @@ struct OpenDirectory {
     is_made: bool,
 }
 
-impl<'c, 't> SourceCopier<'c, 't> {
-    fn new(
-        copy: &'c PlannedCopy,
-        sources: &'c CopySources,
-        layer: &'c mut LayerBuilder<'t>,
-        (owner, now): (Option<(u32, u32)>, i64),
-        exclude: Option<&'c PatternMatcher>,
-    ) -> Self {
-        Self {
-            copy,
-            sources,
-            layer,
-            owner,
-            now,
-            exclude,
-            contents_by_inode: HashMap::new(),
-            open_directories: Vec::new(),
-        }
-    }
-
-    /// Returns the attributes of new directories above the destination.
-    fn parent_attributes(&self) -> Attributes {
+impl SourceCopier<'_, '_> {
+    fn attributes(&self, mode: u32, modified: i64) -> Attributes {
         let (uid, gid) = self.owner.unwrap_or_default();
-        let mode = self.copy.mode.map_or(0o755, |mode| mode & 0o777);
-        Attributes { mode, uid, gid, modified: self.now }
+        Attributes { mode, uid, gid, modified }
     }
 
+    /// Ensures that `path` and its parents, which are above the destination, are directories.
     fn make_all(&mut self, path: &str) -> Result<(), String> {
-        let like = self.parent_attributes();
+        let like = self.attributes(self.copy.mode.map_or(0o755, |mode| mode & 0o777), self.now);
         self.layer.make_all(path, like)
     }
 
@@ -191,9 +175,7 @@ impl<'c, 't> SourceCopier<'c, 't> {
     fn copy_text(&mut self, name: &str, text: &str) -> Result<(), String> {
         let target = self.prepare(name, false)?;
         self.check_replaced(&target)?;
-        let (uid, gid) = self.owner.unwrap_or_default();
-        let mode = self.copy.mode.unwrap_or(0o644);
-        let attributes = Attributes { mode, uid, gid, modified: self.now };
+        let attributes = self.attributes(self.copy.mode.unwrap_or(0o644), self.now);
         self.add_file(target, FileContent::Text(text.to_owned()), attributes);
         Ok(())
     }
@@ -223,7 +205,7 @@ impl<'c, 't> SourceCopier<'c, 't> {
         parent: &MatchState,
     ) -> Result<(), String> {
         let (mut is_included, mut state) = (true, MatchState::default());
-        if let (false, Some(exclude)) = (below.is_empty(), self.exclude) {
+        if let (false, Some(exclude)) = (below.is_empty(), &self.exclude) {
             let (is_excluded, own) = exclude.matches_below(below, parent);
             (is_included, state) = (!is_excluded, own);
             if is_excluded && !exclude.has_exclusions() {
@@ -327,26 +309,26 @@ impl<'c, 't> SourceCopier<'c, 't> {
         Ok(())
     }
 
+    fn metadata(&self, source: &str) -> &Metadata {
+        self.sources.entry(source).map_or(&self.sources.root, |entry| &entry.metadata)
+    }
+
     fn source_mode(&self, source: &str) -> u32 {
-        let metadata = self.sources.entry(source).map_or(&self.sources.root, |entry| &entry.metadata);
-        metadata.mode() & 0o7777
+        self.metadata(source).mode() & 0o7777
     }
 
     /// Returns the attributes of a copy of the directory `source`.
     fn directory_attributes(&self, source: &str) -> Attributes {
-        let metadata = self.sources.entry(source).map_or(&self.sources.root, |entry| &entry.metadata);
-        let (uid, gid) = self.owner.unwrap_or_default();
         let mode = self.copy.mode.unwrap_or_else(|| self.source_mode(source));
-        Attributes { mode, uid, gid, modified: metadata.mtime() }
+        self.attributes(mode, self.metadata(source).mtime())
     }
 
     fn entry_attributes(&self, entry: &ContextEntry) -> Attributes {
-        let (uid, gid) = self.owner.unwrap_or_default();
-        let own = match entry.kind {
+        let mode = match entry.kind {
             ContextEntryKind::Symlink(_) => 0o777,
             _ => self.copy.mode.unwrap_or(entry.metadata.mode() & 0o7777),
         };
-        Attributes { mode: own, uid, gid, modified: entry.metadata.mtime() }
+        self.attributes(mode, entry.metadata.mtime())
     }
 }
 
@@ -358,18 +340,16 @@ fn may_be_archive(entry: &ContextEntry) -> bool {
     if !matches!(entry.kind, ContextEntryKind::File | ContextEntryKind::HardLink(_)) {
         return false;
     }
-    let Ok(beginning) = read_beginning(&entry.absolute) else { return true };
+    let mut beginning = Vec::new();
+    let file = File::open(&entry.absolute);
+    if file.and_then(|file| file.take(SIGNATURE_LENGTH as u64).read_to_end(&mut beginning)).is_err() {
+        return true;
+    }
     let is_skippable = beginning.len() > 3 && beginning[1..4] == *b"\x2a\x4d\x18" && beginning[0] >> 4 == 5;
     is_skippable
         || COMPRESSED.iter().any(|magic| beginning.starts_with(magic))
         || beginning.len() == SIGNATURE_LENGTH
             && (beginning[257..].starts_with(b"ustar") || has_tar_checksum(&beginning))
-}
-
-fn read_beginning(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(SIGNATURE_LENGTH as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// Returns `true` if the checksum of a tar header is correct. Some programs sum up signed bytes.

@@ -1,4 +1,4 @@
-//! The index of a prefix: its [`Tree`] and its [`Accounts`], encoded as text and stored in the config of the prefix.
+//! The index of a prefix: its [`ImageTree`] and its [`Accounts`], encoded as text and stored in the config of the prefix.
 //!
 //! ```text
 //!  base64( zstd( "larder-index 1" 0 passwd 0 group 0 directory ))
@@ -17,6 +17,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
 use super::accounts::Accounts;
+use super::sources::join;
 use super::tree::{Attributes, ImageNode, ImageTree};
 
 const HEADER: &str = "larder-index 1";
@@ -26,7 +27,6 @@ const ZSTD_LEVEL: i32 = 12;
 const MAX_TEXT_SIZE: u64 = 256 << 20;
 /// The maximum size of the stored form in bytes. With the rest of the config, it is below the limit of a config.
 const MAX_STORED_SIZE: usize = 4 << 20;
-/// The maximum depth of nested directories.
 const MAX_DEPTH: usize = 256;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,9 +54,12 @@ impl PrefixIndex {
     }
 
     fn write(&self, text: &mut String) {
+        // The content of a directory directly follows it.
+        let mut nodes: Vec<_> = self.tree.nodes().collect();
+        nodes.sort_by(|(one, _), (other, _)| one.split('/').cmp(other.split('/')));
         // The directories from the root to the current one, with their times.
         let mut open: Vec<(&str, i64)> = Vec::new();
-        for (path, node) in depth_first(&self.tree) {
+        for (path, node) in nodes {
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
             while !path.is_empty() && open.last().is_some_and(|(open, _)| *open != parent) {
                 open.pop();
@@ -79,7 +82,6 @@ impl PrefixIndex {
         text.extend(open.iter().map(|_| '.'));
     }
 
-    /// Parses the stored form.
     pub(crate) fn decode(stored: &str) -> Result<Self, DamagedIndex> {
         let compressed = STANDARD_NO_PAD.decode(stored).map_err(|_| DamagedIndex)?;
         let mut text = String::new();
@@ -94,13 +96,6 @@ impl PrefixIndex {
         reader.directory(&mut tree, String::new(), 0, 0)?;
         if reader.rest.is_empty() { Ok(Self { tree, accounts }) } else { Err(DamagedIndex) }
     }
-}
-
-/// Returns the nodes in an order in which the content of a directory directly follows it.
-fn depth_first(tree: &ImageTree) -> Vec<(&str, &ImageNode)> {
-    let mut nodes: Vec<_> = tree.nodes().collect();
-    nodes.sort_by(|(one, _), (other, _)| one.split('/').cmp(other.split('/')));
-    nodes
 }
 
 struct IndexReader<'a> {
@@ -140,7 +135,7 @@ impl<'a> IndexReader<'a> {
             if matches!(name, "" | "." | "..") || name.contains('/') {
                 return Err(DamagedIndex);
             }
-            let below = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+            let below = join(&path, name);
             match kind {
                 'f' => tree.insert(below, ImageNode::File),
                 'l' => tree.insert(below, ImageNode::Link(self.field()?.to_owned())),

@@ -4,17 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use super::accounts::FILES;
-use super::refusal::Refusal;
 use super::tree::{Attributes, ImageNode, ImageTree, follow_links};
-use crate::context::parents;
+use crate::context::{Shape, parents};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FileContent {
-    /// A file on this machine.
-    Path {
-        path: PathBuf,
-        size: u64,
-    },
+    Path { path: PathBuf, size: u64 },
     Text(String),
 }
 
@@ -35,6 +30,16 @@ pub(super) enum LayerChange {
     File(usize, Attributes),
 }
 
+impl LayerChange {
+    fn node(&self) -> ImageNode {
+        match self {
+            Self::Directory(directory) => ImageNode::Directory(*directory),
+            Self::Link(target, _) => ImageNode::Link(target.clone()),
+            Self::File(..) => ImageNode::File,
+        }
+    }
+}
+
 /// The changes of an instruction, while they are being collected.
 pub(crate) struct LayerBuilder<'a> {
     base: &'a ImageTree,
@@ -48,12 +53,7 @@ impl<'a> LayerBuilder<'a> {
     }
 
     pub(super) fn get(&self, path: &str) -> Option<ImageNode> {
-        match self.changes.get(path) {
-            Some(LayerChange::Directory(directory)) => Some(ImageNode::Directory(*directory)),
-            Some(LayerChange::Link(target, _)) => Some(ImageNode::Link(target.clone())),
-            Some(LayerChange::File(..)) => Some(ImageNode::File),
-            None => self.base.get(path).cloned(),
-        }
+        self.changes.get(path).map(LayerChange::node).or_else(|| self.base.get(path).cloned())
     }
 
     pub(super) fn directory(&self, path: &str) -> Option<Attributes> {
@@ -66,9 +66,9 @@ impl<'a> LayerBuilder<'a> {
     /// Resolves the links in `path`, including one at its end. Fails if a parent of the result is not a directory.
     pub(super) fn follow(&self, path: &str) -> Result<String, String> {
         let shape = |path: &str| match self.changes.get(path) {
-            Some(LayerChange::Directory(_)) => Some(crate::context::Shape::Directory),
-            Some(LayerChange::Link(target, _)) => Some(crate::context::Shape::Link(target)),
-            Some(LayerChange::File(..)) => Some(crate::context::Shape::Other),
+            Some(LayerChange::Directory(_)) => Some(Shape::Directory),
+            Some(LayerChange::Link(target, _)) => Some(Shape::Link(target)),
+            Some(LayerChange::File(..)) => Some(Shape::Other),
             None => self.base.get(path).map(ImageNode::shape),
         };
         let followed = follow_links(path, shape)?;
@@ -152,15 +152,9 @@ pub(crate) struct FinishedLayer {
 }
 
 impl FinishedLayer {
-    /// Applies the changes of the layer to a tree.
     pub(crate) fn apply_to(&self, tree: &mut ImageTree) {
         for (path, change) in &self.changes {
-            let node = match change {
-                LayerChange::Directory(directory) => ImageNode::Directory(*directory),
-                LayerChange::Link(target, _) => ImageNode::Link(target.clone()),
-                LayerChange::File(..) => ImageNode::File,
-            };
-            tree.insert(path.clone(), node);
+            tree.insert(path.clone(), change.node());
         }
     }
 
@@ -176,9 +170,4 @@ impl FinishedLayer {
     pub(crate) fn size(&self) -> u64 {
         self.contents.iter().map(FileContent::size).sum()
     }
-}
-
-/// Returns a function that creates the refusal of the instruction at `line`.
-pub(super) fn refusal_at(line: usize) -> impl Fn(String) -> Refusal {
-    move |what| Refusal::at(line, what)
 }

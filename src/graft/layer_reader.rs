@@ -10,7 +10,6 @@ use tar::{Builder, EntryType, Header};
 use super::layer::{FileContent, FinishedLayer, LayerChange};
 use super::tree::Attributes;
 
-/// The size of a block of a tar archive in bytes.
 const BLOCK_SIZE: usize = 512;
 /// The size of an archive without entries in bytes, padded as by GNU tar.
 ///
@@ -42,25 +41,19 @@ impl LayerTarReader {
             }
             match change {
                 LayerChange::Directory(attributes) => {
-                    parts.push(entry_header(
-                        EntryType::Directory,
-                        &format!("{path}/"),
-                        &attributes,
-                        0,
-                        None,
-                    )?);
+                    parts.push(tar_header(EntryType::Directory, &format!("{path}/"), &attributes, 0, None)?);
                 }
                 LayerChange::Link(target, attributes) => {
-                    parts.push(entry_header(EntryType::Symlink, &path, &attributes, 0, Some(&target))?);
+                    parts.push(tar_header(EntryType::Symlink, &path, &attributes, 0, Some(&target))?);
                 }
                 LayerChange::File(number, attributes) => {
                     if let Some(first) = first_names.get(&number) {
-                        parts.push(entry_header(EntryType::Link, &path, &attributes, 0, Some(first))?);
+                        parts.push(tar_header(EntryType::Link, &path, &attributes, 0, Some(first))?);
                         continue;
                     }
                     let content = layer.contents[number].clone();
                     let size = content.size();
-                    parts.push(entry_header(EntryType::Regular, &path, &attributes, size, None)?);
+                    parts.push(tar_header(EntryType::Regular, &path, &attributes, size, None)?);
                     parts.push(TarPart::File { content, modified: attributes.modified });
                     let padding = size.next_multiple_of(BLOCK_SIZE as u64) - size;
                     parts.push(TarPart::Bytes(vec![0; usize::try_from(padding).unwrap_or_default()]));
@@ -76,7 +69,7 @@ impl LayerTarReader {
 }
 
 /// Returns the blocks that precede the content of an entry.
-fn entry_header(
+fn tar_header(
     kind: EntryType,
     path: &str,
     attributes: &Attributes,
@@ -101,12 +94,8 @@ fn entry_header(
         // The content is a separate part.
         None => builder.append_data(&mut header, path, io::empty())?,
     }
-    Ok(TarPart::Bytes(bytes_without_end(builder)))
-}
-
-/// Returns the written bytes, without the end of an archive.
-fn bytes_without_end(mut builder: Builder<Vec<u8>>) -> Vec<u8> {
-    std::mem::take(builder.get_mut())
+    // The builder would add the end of an archive.
+    Ok(TarPart::Bytes(std::mem::take(builder.get_mut())))
 }
 
 impl Read for LayerTarReader {
@@ -123,11 +112,10 @@ impl Read for LayerTarReader {
                     Box::new(Cursor::new(text.into_bytes()))
                 }
                 Some(TarPart::File { content: FileContent::Path { path, size }, modified }) => {
-                    let changed = || io::Error::other(format!("{} has changed", path.display()));
                     let file = File::open(&path)?;
                     let found = file.metadata()?;
                     if !found.is_file() || found.len() != size || found.mtime() != modified {
-                        return Err(changed());
+                        return Err(io::Error::other(format!("{} has changed", path.display())));
                     }
                     Box::new(ExactLengthReader { file, remaining: size })
                 }

@@ -1,16 +1,16 @@
 //! Grafts: the layers and the config of a Dockerfile's last instructions, created without a builder.
 //!
 //! ```text
-//!  prefix image ─▶ config, Index ──────────────┐
+//!  prefix image ─▶ config, PrefixIndex ────────┐
 //!  Dockerfile, cut ─▶ Tail: settings, copies ──┼─▶ Layer … ─▶ tar   and   config with history
-//!  context ─▶ Sources ─────────────────────────┘
+//!  context ─▶ CopySources ─────────────────────┘
 //! ```
 //!
 //! The result is identical to the one of `BuildKit`: copies follow its `fsutil/copy` and `solver/llbsolver/file`,
 //! settings its `frontend/dockerfile/dockerfile2llb`. If an instruction cannot be reproduced exactly, or would fail
 //! there, the result is a [`Refusal`], and the caller builds normally.
 //!
-//! Only [`Sources`], [`LayerReader`] and [`make_layer`] read files. Nothing here connects to a registry or an engine.
+//! Only [`CopySources`], [`LayerTarReader`] and [`make_layer`] read files. Nothing here connects to a registry or an engine.
 
 mod accounts;
 mod copy;

@@ -14,17 +14,6 @@ const LARDER_FIELD_PREFIX: &str = "larder.";
 const COMMENT: &str = "buildkit.dockerfile.v0";
 const DEFAULT_SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
-/// The options of a health check. Times are in nanoseconds; 0 means the default.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct HealthcheckOptions {
-    pub(super) test: Vec<String>,
-    pub(super) interval: i64,
-    pub(super) timeout: i64,
-    pub(super) start_period: i64,
-    pub(super) start_interval: i64,
-    pub(super) retries: i64,
-}
-
 /// The config of a grafted image, to which instructions are applied one by one.
 #[derive(Debug, Clone)]
 pub(crate) struct GraftedConfig {
@@ -33,7 +22,6 @@ pub(crate) struct GraftedConfig {
     history: Vec<Value>,
     /// `true` if a CMD of the stage has set the command. An ENTRYPOINT does not reset such a command.
     has_command: bool,
-    /// The creation time of the image.
     created: String,
 }
 
@@ -49,7 +37,7 @@ impl GraftedConfig {
             Some(settings) => serde_json::from_value(settings).ok()?,
         };
         let Value::Array(history) = fields.remove("history")? else { return None };
-        fields.pointer_in("rootfs", "diff_ids")?;
+        fields.get("rootfs")?.get("diff_ids")?;
         Some(Self { fields, settings, history, has_command, created: created.to_string() })
     }
 
@@ -61,7 +49,6 @@ impl GraftedConfig {
         pairs.all(|(name, value)| scope.get(name).is_none_or(|known| known == value))
     }
 
-    /// Adds an instruction to the history.
     pub(super) fn add_history_entry(&mut self, text: &str, has_layer: bool) {
         let mut entry = json!({ "created": self.created, "created_by": text, "comment": COMMENT });
         if !has_layer {
@@ -83,7 +70,6 @@ impl GraftedConfig {
         }
     }
 
-    /// Sets `key` to `value` in the map `name`.
     fn set_in(&mut self, name: &str, key: String, value: Value) {
         let map = self.settings.entry(name).or_insert_with(|| json!({}));
         if !map.is_object() {
@@ -121,14 +107,10 @@ impl GraftedConfig {
         self.set_in("Labels", name, value.into());
     }
 
-    pub(super) fn set_user(&mut self, user: String) {
-        self.add_history_entry(&format!("USER {user}"), false);
-        self.settings.insert("User".to_owned(), user.into());
-    }
-
-    pub(super) fn workdir(&mut self, path: String, has_layer: bool) {
-        self.add_history_entry(&format!("WORKDIR {path}"), has_layer);
-        self.settings.insert("WorkingDir".to_owned(), path.into());
+    /// Sets the field `name`, as the instruction `keyword` does.
+    pub(super) fn set_text(&mut self, keyword: &str, name: &str, text: String, has_layer: bool) {
+        self.add_history_entry(&format!("{keyword} {text}"), has_layer);
+        self.settings.insert(name.to_owned(), text.into());
     }
 
     pub(super) fn shell(&mut self, words: &[String]) {
@@ -137,17 +119,17 @@ impl GraftedConfig {
     }
 
     /// Returns the arguments that run a command in the shell.
-    fn shell_command(&self, command: &str) -> Vec<String> {
+    fn shell_command(&self, command: String) -> Vec<String> {
         let mut words = self.list("Shell");
         if words.is_empty() {
             words = DEFAULT_SHELL.map(str::to_owned).to_vec();
         }
-        words.push(command.to_owned());
+        words.push(command);
         words
     }
 
     /// Sets the command: the words of its JSON form, or `Err` with the text for the shell.
-    pub(super) fn command(&mut self, words: Result<Vec<String>, &str>) {
+    pub(super) fn command(&mut self, words: Result<Vec<String>, String>) {
         let words = words.unwrap_or_else(|text| self.shell_command(text));
         self.add_history_entry(&format!("CMD {}", quoted_list(&words)), false);
         self.set_list("Cmd", words);
@@ -155,7 +137,7 @@ impl GraftedConfig {
         self.has_command = true;
     }
 
-    pub(super) fn entrypoint(&mut self, words: Result<Vec<String>, &str>) {
+    pub(super) fn entrypoint(&mut self, words: Result<Vec<String>, String>) {
         let words = words.unwrap_or_else(|text| self.shell_command(text));
         self.add_history_entry(&format!("ENTRYPOINT {}", quoted_list(&words)), false);
         self.set_list("Entrypoint", words);
@@ -164,39 +146,24 @@ impl GraftedConfig {
         }
     }
 
-    pub(super) fn ports(&mut self, ports: Vec<String>) {
-        self.add_history_entry(&format!("EXPOSE {}", plain_list(&ports)), false);
-        for port in ports {
-            self.set_in("ExposedPorts", port, json!({}));
+    /// Adds names to the field `set`, as the instruction `keyword` does.
+    pub(super) fn add_names(&mut self, keyword: &str, set: &str, names: Vec<String>) {
+        self.add_history_entry(&format!("{keyword} {}", plain_list(&names)), false);
+        for name in names {
+            self.set_in(set, name, json!({}));
         }
     }
 
-    pub(super) fn volumes(&mut self, volumes: Vec<String>) {
-        self.add_history_entry(&format!("VOLUME {}", plain_list(&volumes)), false);
-        for volume in volumes {
-            self.set_in("Volumes", volume, json!({}));
-        }
-    }
-
-    pub(super) fn stop_signal(&mut self, signal: String) {
-        self.add_history_entry(&format!("STOPSIGNAL {signal}"), false);
-        self.settings.insert("StopSignal".to_owned(), signal.into());
-    }
-
-    pub(super) fn healthcheck(&mut self, check: HealthcheckOptions) {
-        let HealthcheckOptions { test, interval, timeout, start_period, start_interval, retries } = check;
-        let times = [interval, timeout, start_period, start_interval].map(|time| quote(&duration(time)));
-        let retries_text = quoted_char(u32::try_from(retries).unwrap_or_default());
-        let text = format!("HEALTHCHECK &{{{} {} {retries_text}}}", quoted_list(&test), times.join(" "));
+    /// Sets the health check. `times` are interval, timeout, start period and start interval in nanoseconds; 0 means
+    /// the default.
+    pub(super) fn healthcheck(&mut self, test: &[String], times: [i64; 4], retries: i64) {
+        let quoted = times.map(|time| quote(&duration(time))).join(" ");
+        let quoted_retries = quoted_char(u32::try_from(retries).unwrap_or_default());
+        let text = format!("HEALTHCHECK &{{{} {quoted} {quoted_retries}}}", quoted_list(test));
         self.add_history_entry(&text, false);
         let mut written = json!({ "Test": test });
-        for (name, value) in [
-            ("Interval", interval),
-            ("Timeout", timeout),
-            ("StartPeriod", start_period),
-            ("StartInterval", start_interval),
-            ("Retries", retries),
-        ] {
+        let names = ["Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"];
+        for (name, value) in names.into_iter().zip(times.into_iter().chain([retries])) {
             if value != 0 {
                 written[name] = value.into();
             }
@@ -219,7 +186,9 @@ impl GraftedConfig {
     /// Returns the config with additional layers, given by their diff ids in order.
     pub(crate) fn with_layers(&self, diff_ids: impl IntoIterator<Item = String>) -> Vec<u8> {
         let mut fields = self.fields.clone();
-        if let Some(Value::Array(layers)) = fields.pointer_in("rootfs", "diff_ids") {
+        if let Some(Value::Array(layers)) =
+            fields.get_mut("rootfs").and_then(|rootfs| rootfs.get_mut("diff_ids"))
+        {
             layers.extend(diff_ids.into_iter().map(Value::from));
         }
         fields.insert("config".to_owned(), self.settings.clone().into());
@@ -238,15 +207,4 @@ impl GraftedConfig {
 fn format_pairs(pairs: &[(String, String)]) -> String {
     let pairs: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
     pairs.join(" ")
-}
-
-trait PointerIn {
-    /// Returns the field `inner` of the object `outer`.
-    fn pointer_in(&mut self, outer: &str, inner: &str) -> Option<&mut Value>;
-}
-
-impl PointerIn for Map<String, Value> {
-    fn pointer_in(&mut self, outer: &str, inner: &str) -> Option<&mut Value> {
-        self.get_mut(outer)?.get_mut(inner)
-    }
 }

@@ -21,8 +21,6 @@ pub(crate) struct CopySources {
 impl CopySources {
     /// Lists the directory `root`, without the entries that `filter` excludes.
     ///
-    /// # Errors
-    ///
     /// Fails if an entry that one of the instructions copies cannot be read.
     pub(crate) fn walk(root: &Path, filter: &Filter, layers: &[PlannedLayer]) -> Result<Self, Refusal> {
         let copied = layers.iter().flat_map(|layer| match layer {
@@ -59,7 +57,6 @@ impl CopySources {
         self.entries.get(path).map(|entry| entry.shape().1)
     }
 
-    /// Returns the names in a directory, in byte order.
     pub(super) fn names(&self, directory: &str) -> &[String] {
         self.names.get(directory).map(Vec::as_slice).unwrap_or_default()
     }

@@ -4,30 +4,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::refusal::Refusal;
-use super::settings::{GraftedConfig, HealthcheckOptions};
+use super::settings::GraftedConfig;
 use crate::dockerfile::{
     ConfigInstruction, CopyInstruction, Cut, Dockerfile, Instruction, InstructionKind, PLATFORM_ARGS,
-    Resolution, ResolvedInstruction, ResolvedStage, Scope, clean_path, enforces_checks, is_remote,
+    Resolution, ResolvedInstruction, Scope, clean_path, enforces_checks, is_remote, resolve_path,
 };
 use jiff::Timestamp;
 
 /// The maximum number of layers of a grafted image. Images with more than 127 layers cannot be run.
 const MAX_LAYERS: usize = 120;
 
-/// The build argument that sets the time of an image.
 const SOURCE_DATE_EPOCH: &str = "SOURCE_DATE_EPOCH";
 
 /// The options of a build that the last instructions depend on.
 #[derive(Debug, Clone)]
 pub(crate) struct TailOptions<'a> {
     pub(crate) build_args: &'a BTreeMap<String, String>,
-    /// `--label`.
     pub(crate) labels: &'a BTreeMap<String, String>,
-    /// The creation time of the image.
     pub(crate) created: Timestamp,
 }
 
-/// The effects of the instructions after a prefix.
 pub(crate) struct Tail {
     pub(crate) config: GraftedConfig,
     /// The layers, lowest first.
@@ -36,7 +32,6 @@ pub(crate) struct Tail {
     pub(crate) configs: Vec<GraftedConfig>,
 }
 
-/// An instruction that adds a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PlannedLayer {
     Copy(PlannedCopy),
@@ -57,7 +52,6 @@ pub(crate) struct PlannedCopy {
     pub(crate) is_linked: bool,
     /// Paths in the context, which may be patterns; cleaned and without a leading slash.
     pub(crate) sources: Vec<String>,
-    /// Names and contents of here-documents.
     pub(crate) contents: Vec<(String, String)>,
     /// An absolute path. A slash or `/.` at its end means that it is a directory.
     pub(crate) destination: String,
@@ -65,12 +59,10 @@ pub(crate) struct PlannedCopy {
     pub(crate) exclude: Vec<String>,
     /// `USER[:GROUP]`.
     pub(crate) owner: Option<String>,
-    /// The permission bits with setuid, setgid and sticky.
     pub(crate) mode: Option<u32>,
 }
 
 impl PlannedLayer {
-    /// Returns the first line of the instruction.
     pub(crate) fn line(&self) -> usize {
         match self {
             Self::Copy(copy) => copy.line,
@@ -83,8 +75,6 @@ impl Tail {
     /// Computes the effects of the target's instructions after `cut` on the image with the config `prefix`.
     ///
     /// `resolution` must have been computed with the initial settings of the base image.
-    ///
-    /// # Errors
     ///
     /// Fails if an instruction needs a builder, or if a variable is unknown.
     pub(crate) fn of(
@@ -108,7 +98,6 @@ impl Tail {
         if let Some(sharing) = resolution.stage_sharing_config(cut.stage) {
             return Err(Refusal::SharedConfig(sharing));
         }
-        let own = |at: &&ResolvedInstruction| !at.is_trigger;
         let after: Vec<usize> = (0..stage.instructions.len())
             .filter(|index| !stage.instructions[*index].is_trigger)
             .skip(cut.instructions)
@@ -134,13 +123,17 @@ impl Tail {
             configs: Vec::new(),
         };
         for index in after {
-            let scope = index.checked_sub(1).map(|before| stage.instructions[before].scope.clone());
-            tail.add(&stage.instructions[index], &scope.unwrap_or_default(), workdir_before(stage, index))?;
+            let before = index.checked_sub(1).map(|before| &stage.instructions[before]);
+            let scope = before.map(|before| before.scope.clone()).unwrap_or_default();
+            let workdir = before.map_or("", |before| before.workdir.as_str());
+            tail.add(&stage.instructions[index], &scope, workdir)?;
         }
         let TailBuilder { mut config, layers, configs, .. } = tail;
-        let triggers = stage.instructions.iter().filter(own).filter_map(|at| match &at.instruction.kind {
-            InstructionKind::Onbuild(trigger) => Some(trigger.expression.clone()),
-            _ => None,
+        let triggers = stage.instructions.iter().filter(|at| !at.is_trigger).filter_map(|at| {
+            match &at.instruction.kind {
+                InstructionKind::Onbuild(trigger) => Some(trigger.expression.clone()),
+                _ => None,
+            }
         });
         config.triggers(triggers.collect());
         for (name, value) in options.labels {
@@ -156,10 +149,6 @@ impl Tail {
     pub(crate) fn copy_count(&self) -> usize {
         self.layers.iter().filter(|layer| matches!(layer, PlannedLayer::Copy(_))).count()
     }
-}
-
-fn workdir_before(stage: &ResolvedStage, index: usize) -> &str {
-    index.checked_sub(1).map_or("", |before| &stage.instructions[before].workdir)
 }
 
 /// Returns `true` if the Dockerfile declares an argument of this name.
@@ -193,13 +182,15 @@ impl TailBuilder<'_> {
             }
             InstructionKind::Arg(args) => self.arg(args, at, &expanding)?,
             InstructionKind::Env(pairs) => self.config.env(&expanding.pairs(pairs)?),
-            InstructionKind::User(user) => self.config.set_user(expanding.word(user)?),
+            InstructionKind::User(user) => {
+                self.config.set_text("USER", "User", expanding.word(user)?, false);
+            }
             InstructionKind::Shell(words) => self.config.shell(words),
             InstructionKind::Workdir(_) => {
                 let path = at.workdir.clone();
                 let user = self.config.user().map(str::to_owned);
                 let has_layer = !path.is_empty();
-                self.config.workdir(format!("/{path}"), has_layer);
+                self.config.set_text("WORKDIR", "WorkingDir", format!("/{path}"), has_layer);
                 if has_layer {
                     self.push(PlannedLayer::Workdir { line, path, user });
                 }
@@ -254,12 +245,8 @@ impl TailBuilder<'_> {
             metadata.ok_or_else(|| Refusal::at(line, format!("unsupported {} form", instruction.keyword)))?;
         match metadata {
             ConfigInstruction::Label(pairs) => self.config.labels(expanding.pairs(&pairs)?),
-            ConfigInstruction::Command(words) => {
-                self.config.command(words.as_ref().cloned().map_err(String::as_str));
-            }
-            ConfigInstruction::Entrypoint(words) => {
-                self.config.entrypoint(words.as_ref().cloned().map_err(String::as_str));
-            }
+            ConfigInstruction::Command(words) => self.config.command(words),
+            ConfigInstruction::Entrypoint(words) => self.config.entrypoint(words),
             ConfigInstruction::Expose(words) => {
                 let mut ports = Vec::new();
                 for word in words {
@@ -269,21 +256,21 @@ impl TailBuilder<'_> {
                         })?);
                     }
                 }
-                self.config.ports(ports);
+                self.config.add_names("EXPOSE", "ExposedPorts", ports);
             }
             ConfigInstruction::Volume(words) => {
                 let volumes = words.iter().map(|word| expanding.word(word)).collect::<Result<Vec<_>, _>>()?;
                 if volumes.iter().any(String::is_empty) {
                     return Err(Refusal::at(line, "a VOLUME is empty"));
                 }
-                self.config.volumes(volumes);
+                self.config.add_names("VOLUME", "Volumes", volumes);
             }
             ConfigInstruction::StopSignal(signal) => {
                 let signal = expanding.word(&signal)?;
                 if !is_signal(&signal) {
                     return Err(Refusal::at(line, format!("the signal `{signal}` is unknown")));
                 }
-                self.config.stop_signal(signal);
+                self.config.set_text("STOPSIGNAL", "StopSignal", signal, false);
             }
             ConfigInstruction::Healthcheck {
                 test,
@@ -293,9 +280,8 @@ impl TailBuilder<'_> {
                 start_interval,
                 retries,
             } => {
-                let check =
-                    HealthcheckOptions { test, interval, timeout, start_period, start_interval, retries };
-                self.config.healthcheck(check);
+                let times = [interval, timeout, start_period, start_interval];
+                self.config.healthcheck(&test, times, retries);
             }
             ConfigInstruction::Maintainer(author) => self.config.maintainer(author),
         }
@@ -331,10 +317,8 @@ impl TailBuilder<'_> {
         if bits == Some(None) {
             return refuse("--chmod is not an octal number");
         }
-        let mut sources = Vec::new();
-        for source in &transfer.sources {
-            sources.push(expanding.word(source)?);
-        }
+        let sources = transfer.sources.iter().map(|source| expanding.word(source));
+        let sources = sources.collect::<Result<Vec<_>, _>>()?;
         if is_add && sources.iter().any(|source| is_remote(source)) {
             return refuse("ADD of a remote address needs a builder");
         }
@@ -362,8 +346,7 @@ impl TailBuilder<'_> {
             options.iter().filter_map(|(name, value)| Some(format!("--{name}={}", value.as_ref()?)));
         let heredocs = contents.iter().map(|(name, _)| format!("<<{name}"));
         for word in options.chain(sources.iter().cloned()).chain(heredocs).chain([written.clone()]) {
-            text.push(' ');
-            text.push_str(&word);
+            text.extend([" ", &word]);
         }
         self.config.add_history_entry(&format!("{text} # buildkit"), true);
         Ok(PlannedCopy {
@@ -405,19 +388,13 @@ impl WordExpander<'_> {
 
 /// Returns the absolute destination of a copy: cleaned, and with a slash or `/.` at its end if it must be a directory.
 fn destination(workdir: &str, written: &str) -> String {
-    let path = if written.starts_with('/') {
-        clean_path(written)
-    } else {
-        clean_path(&format!("{workdir}/{written}"))
-    };
-    let end = if path.is_empty() {
-        ""
-    } else if written.ends_with("/.") {
-        "/."
-    } else if matches!(written, "" | ".") || written.ends_with('/') {
-        "/"
-    } else {
-        ""
+    let path = resolve_path(workdir, written);
+    let end = match written {
+        _ if path.is_empty() => "",
+        _ if written.ends_with("/.") => "/.",
+        "" | "." => "/",
+        _ if written.ends_with('/') => "/",
+        _ => "",
     };
     format!("/{path}{end}")
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 
 use crate::context::{Shape, follow};
 
-/// Owner, mode and time of a file, link or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attributes {
     /// The permission bits with setuid, setgid and sticky.
@@ -21,7 +20,6 @@ pub(crate) enum ImageNode {
     Directory(Attributes),
     /// A symbolic link and its target.
     Link(String),
-    /// Anything else.
     File,
 }
 
@@ -55,7 +53,6 @@ impl ImageTree {
         self.0.insert(path, node);
     }
 
-    /// Returns all nodes in the order of their paths.
     pub(crate) fn nodes(&self) -> impl Iterator<Item = (&str, &ImageNode)> {
         self.0.iter().map(|(path, node)| (path.as_str(), node))
     }

@@ -38,7 +38,6 @@ pub(crate) type RunPlace = (usize, usize);
 pub(crate) struct DependencyLayers {
     /// A digest of the exact dependency files: of the content that the key omits, and of the modes.
     files: Digest,
-    /// The RUNs that create the layers.
     pub(crate) runs: BTreeSet<RunPlace>,
 }
 
@@ -53,7 +52,6 @@ impl DependencyLayers {
     }
 }
 
-/// Returns the inputs of the key, and the layers that it determines.
 pub(super) fn dependency(
     inputs: &ImageInputs<'_>,
     dockerfile: &Dockerfile,

@@ -4,7 +4,7 @@
 //! instead of a change of all lines after it. A file that was removed under one name and added under a different one
 //! was moved.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -85,7 +85,6 @@ pub(crate) fn difference(before: &[Input], after: &[Input]) -> Vec<InputChange> 
     changes
 }
 
-/// Returns the change of the target, if there is one.
 fn other_target(before: &[Input], after: &[Input]) -> Option<InputChange> {
     let target = |inputs| <[Input]>::iter(inputs).find(|input| input.kind == InputKind::Target);
     let (was, is) = (target(before)?, target(after)?);
@@ -141,20 +140,14 @@ fn compare_instructions(before: &[Input], after: &[Input]) -> Vec<InputChange> {
         stages
     };
     let (before, after): (BTreeMap<_, _>, BTreeMap<_, _>) = (by_stage(before), by_stage(after));
-    let mut stages: Vec<usize> = before.keys().chain(after.keys()).copied().collect();
-    stages.sort_unstable();
-    stages.dedup();
-    let none: &[&Input] = &[];
-    let of = |stage: usize, inputs: &BTreeMap<usize, Vec<&Input>>| -> Vec<Input> {
-        let inputs = inputs.get(&stage).map_or(none, Vec::as_slice);
-        inputs.iter().map(|input| (*input).clone()).collect()
-    };
+    let stages: BTreeSet<usize> = before.keys().chain(after.keys()).copied().collect();
+    let of = |stage, inputs: &BTreeMap<usize, Vec<_>>| inputs.get(&stage).cloned().unwrap_or_default();
     stages.into_iter().flat_map(|stage| align(&of(stage, &before), &of(stage, &after))).collect()
 }
 
 /// Aligns instructions along a longest common subsequence. Between two common instructions, a removed and an added
 /// instruction with the same keyword are one change.
-fn align(before: &[Input], after: &[Input]) -> Vec<InputChange> {
+fn align(before: &[&Input], after: &[&Input]) -> Vec<InputChange> {
     let same = |one: &Input, other: &Input| one.digest == other.digest;
     let mut lengths = vec![vec![0_usize; after.len() + 1]; before.len() + 1];
     for (row, was) in before.iter().enumerate().rev() {
@@ -170,16 +163,16 @@ fn align(before: &[Input], after: &[Input]) -> Vec<InputChange> {
     let (mut row, mut column) = (0, 0);
     let (mut gone, mut new) = (Vec::new(), Vec::new());
     while row < before.len() || column < after.len() {
-        if row < before.len() && column < after.len() && same(&before[row], &after[column]) {
+        if row < before.len() && column < after.len() && same(before[row], after[column]) {
             pair_by_keyword(&mut gone, &mut new, &mut changes);
             (row, column) = (row + 1, column + 1);
         } else if column == after.len()
             || (row < before.len() && lengths[row + 1][column] >= lengths[row][column + 1])
         {
-            gone.push(&before[row]);
+            gone.push(before[row]);
             row += 1;
         } else {
-            new.push(&after[column]);
+            new.push(after[column]);
             column += 1;
         }
     }

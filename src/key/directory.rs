@@ -53,12 +53,7 @@ pub fn directory_key(inputs: &DirectoryInputs) -> (Digest, Vec<Input>) {
     }
     let inputs = key.into_inputs();
     let mut fields = FieldHasher::new("larder-dir-v1");
-    fields.count(inputs.len());
-    for input in &inputs {
-        fields.field(input.kind.name().as_bytes());
-        fields.field(input.name.as_bytes());
-        fields.field(input.digest.as_bytes());
-    }
+    fields.inputs(&inputs.iter().collect::<Vec<_>>());
     (fields.digest(), inputs)
 }
 

@@ -11,16 +11,11 @@ use crate::digest::Digest;
 use crate::requirements::without_secrets;
 use serde::{Deserialize, Serialize};
 
-/// The purpose of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KeyRole {
-    /// A whole image.
+pub(crate) enum KeyRole {
     Image,
-    /// The dependencies of an image.
     Dependency,
-    /// A base image.
     Base,
-    /// An image up to some instruction.
     Prefix,
 }
 
@@ -37,12 +32,11 @@ impl KeyRole {
 
 /// A cache key. It is printed as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CacheKey(Digest);
+pub(crate) struct CacheKey(Digest);
 
-/// A string that is not a key.
 #[derive(Debug, thiserror::Error)]
 #[error("`{0}` is not a cache key: expected 64 lower-case hex digits")]
-pub struct InvalidCacheKey(String);
+pub(crate) struct InvalidCacheKey(String);
 
 impl From<Digest> for CacheKey {
     fn from(digest: Digest) -> Self {
@@ -89,38 +83,29 @@ impl<'de> Deserialize<'de> for CacheKey {
     }
 }
 
-/// The error for two inputs of the same kind with the same name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("two key inputs of kind {kind} are named `{name}`")]
-pub struct DuplicateInput {
+pub(crate) struct DuplicateInput {
     pub(crate) kind: InputKind,
     pub(crate) name: String,
 }
 
 /// A collection of inputs, from which keys are computed. The order in which inputs are added does not matter.
 #[derive(Debug, Clone, Default)]
-pub struct KeyBuilder {
+pub(crate) struct KeyBuilder {
     inputs: BTreeMap<(&'static str, String), Input>,
 }
 
 impl KeyBuilder {
-    /// Adds an input.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the kind already has an input with this name, even an equal one.
-    pub fn add(&mut self, input: Input) -> Result<(), DuplicateInput> {
-        use std::collections::btree_map::Entry;
-        match self.inputs.entry((input.kind.name(), input.name.clone())) {
-            Entry::Vacant(place) => {
-                place.insert(input);
-                Ok(())
-            }
-            Entry::Occupied(_) => Err(DuplicateInput { kind: input.kind, name: input.name }),
+    /// Adds an input. Fails if its kind already has one with this name, even an equal one.
+    pub(crate) fn add(&mut self, input: Input) -> Result<(), DuplicateInput> {
+        if self.get(input.kind, &input.name).is_some() {
+            return Err(DuplicateInput { kind: input.kind, name: input.name });
         }
+        self.inputs.insert((input.kind.name(), input.name.clone()), input);
+        Ok(())
     }
 
-    /// Adds an input whose value is a list of fields.
     pub(crate) fn add_values(
         &mut self,
         kind: InputKind,
@@ -130,7 +115,7 @@ impl KeyBuilder {
         self.add(Input::of_values(kind, name, values))
     }
 
-    /// Adds an input whose value is a list of fields, with the description `about` for display.
+    /// Like [`add_values`](Self::add_values), with the description `about` for display.
     pub(super) fn add_described(
         &mut self,
         kind: InputKind,
@@ -150,9 +135,8 @@ impl KeyBuilder {
     }
 
     /// Returns the key of all added inputs for one role.
-    pub fn finish(&self, role: KeyRole, seal: &Seal) -> CacheKey {
-        let sealed = seal.seal_all(&[self.confidential()]);
-        self.key(role, sealed.into_iter().next().flatten())
+    pub(crate) fn finish(&self, role: KeyRole, seal: &Seal) -> CacheKey {
+        Self::finish_all(&[(role, self)], seal).remove(0)
     }
 
     /// Returns the keys of several collections of inputs. Keys with the same confidential inputs share one seal.
@@ -172,19 +156,9 @@ impl KeyBuilder {
         let open = self.inputs.values().filter(|input| !input.kind.is_confidential());
         let mut inputs: Vec<&Input> = open.chain(&sealed).collect();
         inputs.sort_by_key(|input| (input.kind.name(), &input.name));
-        CacheKey(digest(role, &inputs))
+        let mut fields = FieldHasher::new("larder-key-v2");
+        fields.field(role.name().as_bytes());
+        fields.inputs(&inputs);
+        CacheKey(fields.digest())
     }
-}
-
-/// Computes the key as documented in the parent module. `inputs` must be sorted.
-fn digest(role: KeyRole, inputs: &[&Input]) -> Digest {
-    let mut fields = FieldHasher::new("larder-key-v2");
-    fields.field(role.name().as_bytes());
-    fields.count(inputs.len());
-    for input in inputs {
-        fields.field(input.kind.name().as_bytes());
-        fields.field(input.name.as_bytes());
-        fields.field(input.digest.as_bytes());
-    }
-    fields.digest()
 }

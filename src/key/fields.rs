@@ -2,6 +2,7 @@
 
 use sha2::{Digest as _, Sha256};
 
+use super::input::Input;
 use crate::digest::Digest;
 
 /// A hash of fields. No two different sequences of fields have the same encoding.
@@ -22,6 +23,16 @@ impl FieldHasher {
 
     pub(super) fn count(&mut self, count: usize) {
         self.0.update((count as u64).to_le_bytes());
+    }
+
+    /// Adds the number of inputs, and the kind, name and digest of each.
+    pub(super) fn inputs(&mut self, inputs: &[&Input]) {
+        self.count(inputs.len());
+        for input in inputs {
+            self.field(input.kind.name().as_bytes());
+            self.field(input.name.as_bytes());
+            self.field(input.digest.as_bytes());
+        }
     }
 
     pub(super) fn digest(self) -> Digest {

@@ -19,17 +19,14 @@ use super::reached::ReachedStages;
 use super::seal::Seal;
 use crate::dockerfile::{Dockerfile, Resolution};
 
-/// The keys of one image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Keys {
-    /// The key of the whole image.
-    pub image: CacheKey,
+pub(crate) struct Keys {
+    pub(crate) image: CacheKey,
     pub(crate) dependency: CacheKey,
     /// The inputs of the image key, sorted by kind and name. The digests of confidential ones must stay in the process;
     /// only the result of [`Seal::publish`] may be stored or shown.
     pub(crate) inputs: Vec<Input>,
     pub(crate) dependency_inputs: Vec<Input>,
-    /// The layers that the dependency key determines.
     pub(crate) layers: DependencyLayers,
     pub(crate) prefixes: PrefixKeys,
     /// The prefixes that a graft publishes, after each of its larger layers. The deepest is first.
@@ -52,16 +49,8 @@ impl Keys {
 }
 
 impl ImageInputs<'_> {
-    /// Computes all keys. Only dependency files of the context are read.
-    ///
-    /// # Errors
-    ///
-    /// Fails if two context files have the same path.
-    ///
-    /// # Panics
-    ///
-    /// Never: each collection of inputs has a key.
-    pub fn keys(&self, context: &ContextAccess<'_>) -> Result<Keys, DuplicateInput> {
+    /// Computes all keys. Only dependency files of the context are read. Fails if two context files have the same path.
+    pub(crate) fn keys(&self, context: &ContextAccess<'_>) -> Result<Keys, DuplicateInput> {
         let parsed = self.parsed.filter(|_| self.reads_docker_syntax());
         let (image, dependency, layers, prefixes) = if let Some(parsed) = parsed {
             let ParsedDockerfile { dockerfile, resolution, .. } = parsed;

@@ -1,7 +1,6 @@
 //! The inputs of a key as the caller provides them, and their conversion to key inputs. Does no input or output.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use super::encoding::{DuplicateInput, KeyBuilder};
 use super::input::{Input, InputKind};
@@ -9,44 +8,31 @@ use super::seal::Seal;
 use crate::digest::Digest;
 use crate::dockerfile::{ContextPaths, Directives, Dockerfile, Options, Resolution};
 
-/// The digest of a base image.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BasePin {
+pub(crate) struct BasePin {
     /// The expanded reference, as in [`crate::dockerfile::BaseImage`].
-    pub reference: String,
-    /// The platform in its normalised spelling.
-    pub platform: String,
-    /// The digest, if one could be resolved.
-    pub digest: Option<String>,
+    pub(crate) reference: String,
+    pub(crate) platform: String,
+    pub(crate) digest: Option<String>,
 }
 
-/// An entry of the main context that is included in the key.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContextFile {
+pub(crate) struct ContextFile {
     /// The path from the context's root as the instructions name it, separated by `/`.
-    pub path: String,
+    pub(crate) path: String,
     /// `file`, `dir`, or the name of a different kind.
-    pub kind: String,
-    /// The permission bits.
-    pub mode: u32,
+    pub(crate) kind: String,
+    pub(crate) mode: u32,
     /// The digest of the content, or of a link's target.
-    pub digest: Digest,
-    /// The digest of the extended attributes, if there are any.
-    pub xattrs: Option<Digest>,
-    /// The bytes of the content. They are not part of any key.
-    pub size: u64,
+    pub(crate) digest: Digest,
+    pub(crate) xattrs: Option<Digest>,
+    pub(crate) size: u64,
 }
 
-/// The source of a named context.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NamedContext {
+pub(crate) enum NamedContext {
     /// An address such as `docker-image://alpine`, with its digest if known.
-    Address {
-        /// The address as given.
-        address: String,
-        /// The digest of its target.
-        digest: Option<String>,
-    },
+    Address { address: String, digest: Option<String> },
     /// A directory, by a digest over its files.
     Files(Digest),
 }
@@ -60,78 +46,51 @@ pub(crate) fn reads_docker_syntax(dockerfile: &Dockerfile, build_args: &BTreeMap
 
 /// A parsed Dockerfile, and the stages that a build of one target reaches.
 #[derive(Debug, Clone, Copy)]
-pub struct ParsedDockerfile<'a> {
-    /// The Dockerfile.
-    pub dockerfile: &'a Dockerfile,
+pub(crate) struct ParsedDockerfile<'a> {
+    pub(crate) dockerfile: &'a Dockerfile,
     /// The Dockerfile resolved with `options`.
-    pub resolution: &'a Resolution,
-    /// The options of the resolution.
-    pub options: &'a Options,
+    pub(crate) resolution: &'a Resolution,
+    pub(crate) options: &'a Options,
 }
 
 /// Access to the main context beyond the digests of its files.
-pub struct ContextAccess<'a> {
+pub(crate) struct ContextAccess<'a> {
     /// Returns a file's bytes by path, or `None` if the path is not a file.
-    pub read: &'a dyn Fn(&str) -> Option<Vec<u8>>,
+    pub(crate) read: &'a dyn Fn(&str) -> Option<Vec<u8>>,
     /// Selects the entries that a part of the Dockerfile can see.
-    pub select: &'a dyn Fn(&ContextPaths) -> Vec<ContextFile>,
+    pub(crate) select: &'a dyn Fn(&ContextPaths) -> Vec<ContextFile>,
 }
 
-/// All inputs of the keys of an image.
-///
-/// `Debug` shows names, never the values of build arguments.
+/// All inputs of the keys of an image. Not `Debug`, because it contains the values of build arguments.
 #[derive(Clone)]
-pub struct ImageInputs<'a> {
-    /// The text of the Dockerfile.
-    pub text: &'a str,
-    /// The Dockerfile parsed and resolved, if possible.
-    pub parsed: Option<ParsedDockerfile<'a>>,
+pub(crate) struct ImageInputs<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) parsed: Option<ParsedDockerfile<'a>>,
     /// The digests of the base images, and of the `syntax` frontend if known.
-    pub bases: &'a [BasePin],
+    pub(crate) bases: &'a [BasePin],
     /// `--build-arg`, as given to the resolution.
-    pub build_args: &'a BTreeMap<String, String>,
-    /// `--target`.
-    pub target: Option<&'a str>,
+    pub(crate) build_args: &'a BTreeMap<String, String>,
+    pub(crate) target: Option<&'a str>,
     /// `--platform`: one platform; each platform has its own key.
-    pub platform: Option<&'a str>,
-    /// `--label`.
-    pub labels: &'a BTreeMap<String, String>,
-    /// The ids of `--secret`.
-    pub secrets: &'a BTreeSet<String>,
-    /// The ids of `--ssh`.
-    pub ssh: &'a BTreeSet<String>,
+    pub(crate) platform: Option<&'a str>,
+    pub(crate) labels: &'a BTreeMap<String, String>,
+    pub(crate) secrets: &'a BTreeSet<String>,
+    pub(crate) ssh: &'a BTreeSet<String>,
     /// `--build-context`, by name as given to the resolution.
-    pub named_contexts: &'a BTreeMap<String, NamedContext>,
+    pub(crate) named_contexts: &'a BTreeMap<String, NamedContext>,
     /// The included entries of the main context: those that the reached instructions use, or all if these are not
     /// known.
-    pub files: &'a [ContextFile],
-    /// `--network`.
-    pub network: Option<&'a str>,
+    pub(crate) files: &'a [ContextFile],
+    pub(crate) network: Option<&'a str>,
     /// Other options that affect RUN steps (`add-host`, `shm-size`, `ulimit`, `cgroup-parent`), with all their values
     /// in order.
-    pub run_options: &'a BTreeMap<String, Vec<String>>,
+    pub(crate) run_options: &'a BTreeMap<String, Vec<String>>,
     /// Options that affect only the image, such as exporter attributes.
-    pub image_options: &'a BTreeMap<String, Vec<String>>,
-    /// `--key-extra`.
-    pub extra: &'a BTreeMap<String, String>,
-    /// `--tags`.
-    pub tags: &'a BTreeSet<String>,
-    /// `--additional-context`.
-    pub additional_context: Option<&'a str>,
-    /// Protects values that could be guessed.
-    pub seal: &'a Seal,
-}
-
-impl fmt::Debug for ImageInputs<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ImageInputs")
-            .field("parsed", &self.parsed.is_some())
-            .field("build_args", &self.build_args.keys().collect::<Vec<_>>())
-            .field("target", &self.target)
-            .field("platform", &self.platform)
-            .field("files", &self.files.len())
-            .finish_non_exhaustive()
-    }
+    pub(crate) image_options: &'a BTreeMap<String, Vec<String>>,
+    pub(crate) extra: &'a BTreeMap<String, String>,
+    pub(crate) tags: &'a BTreeSet<String>,
+    pub(crate) additional_context: Option<&'a str>,
+    pub(crate) seal: &'a Seal,
 }
 
 impl ImageInputs<'_> {
@@ -263,12 +222,10 @@ fn add_options(
     Ok(())
 }
 
-/// Returns the digest of a base image for display.
 pub(super) fn shown_digest(pin: &BasePin) -> &str {
     pin.digest.as_deref().unwrap_or("unpinned")
 }
 
-/// Encodes a digest that may be unknown.
 pub(super) fn pinned(digest: Option<&str>) -> [&[u8]; 2] {
     digest.map_or([b"unpinned", b""], |digest| [b"pinned", digest.as_bytes()])
 }

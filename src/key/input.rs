@@ -11,14 +11,12 @@ use crate::requirements::DependencyLine;
 /// The kind of an input. The names of the kinds are part of the encoding of keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum InputKind {
+pub(crate) enum InputKind {
     /// The whole text of a Dockerfile whose instructions are unknown.
     Dockerfile,
-    /// A parser directive: `syntax`, `escape`.
     Directive,
     /// The base of a reached stage.
     Stage,
-    /// An instruction of a reached stage, with its sources.
     Instruction,
     /// A base image, by its digest if known.
     BaseImage,
@@ -32,19 +30,13 @@ pub enum InputKind {
     StageArg,
     /// The built stage, by its position among the reached stages.
     Target,
-    /// The target platform.
     Platform,
     /// The names of all inputs on one of several platforms.
     PlatformInputs,
-    /// A secret, by its id only.
     SecretId,
-    /// An SSH agent, by its id only.
     SshId,
-    /// A named context.
     NamedContext,
-    /// An image label given on the command line.
     Label,
-    /// The network of RUN steps.
     Network,
     /// Any other option that can change the result.
     Option,
@@ -52,13 +44,11 @@ pub enum InputKind {
     Extra,
     /// A user-defined tag from `--tags`.
     Tag,
-    /// The text of `--additional-context`.
     AdditionalContext,
     /// The sealed digest of all values that could be guessed. It is used only to compute a key.
     Sealed,
     /// A dependency file, in its canonical form.
     Requirement,
-    /// A dependency file that is named but does not exist.
     MissingRequirement,
 }
 
@@ -110,9 +100,8 @@ pub struct Input {
     pub(crate) kind: InputKind,
     /// Unique within the kind.
     pub(crate) name: String,
-    /// The digest of the value.
-    pub digest: Digest,
-    /// A description of the value for display. It is not part of a key, and is empty if it must not be shown.
+    pub(crate) digest: Digest,
+    /// A description of the value, which is not part of a key. Empty if the value must not be shown.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(crate) about: String,
     /// The line in the Dockerfile, if there is one.
@@ -132,8 +121,7 @@ impl PartialEq for Input {
 impl Eq for Input {}
 
 impl Input {
-    /// Creates an input whose value is a list of fields.
-    pub fn of_values(kind: InputKind, name: impl Into<String>, values: &[&[u8]]) -> Self {
+    pub(crate) fn of_values(kind: InputKind, name: impl Into<String>, values: &[&[u8]]) -> Self {
         let mut fields = FieldHasher::new("larder-input-v1");
         fields.field(kind.name().as_bytes());
         fields.count(values.len());
@@ -151,7 +139,6 @@ impl Input {
         (stage.parse().unwrap_or(usize::MAX), number.parse().unwrap_or(usize::MAX))
     }
 
-    /// Creates an input with the digest of its value.
     pub(crate) fn with_digest(kind: InputKind, name: impl Into<String>, digest: Digest) -> Self {
         Self { kind, name: name.into(), digest, about: String::new(), line: None, pins: Vec::new() }
     }

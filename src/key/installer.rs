@@ -31,18 +31,15 @@ pub(super) struct Installations(BTreeMap<(usize, usize), Installation>);
 
 impl Installations {
     pub(super) fn of(project: &ContextLookup<'_>, resolution: &Resolution) -> Self {
-        let places = resolution
-            .stages
-            .iter()
-            .flat_map(|stage| (0..stage.instructions.len()).map(move |number| (stage, number)));
-        Self(
-            places
-                .map(|(stage, number)| ((stage.index, number), Installation::of(project, stage, number)))
-                .collect(),
-        )
+        let stages = resolution.stages.iter();
+        let places =
+            stages.flat_map(|stage| (0..stage.instructions.len()).map(move |number| (stage, number)));
+        let of = |(stage, number): (&ResolvedStage, usize)| {
+            ((stage.index, number), Installation::of(project, stage, number))
+        };
+        Self(places.map(of).collect())
     }
 
-    /// Returns the analysis of an instruction of a reached stage.
     pub(super) fn at(&self, stage: usize, number: usize) -> &Installation {
         &self.0[&(stage, number)]
     }
@@ -80,7 +77,7 @@ pub(super) struct Installation {
 
 impl Installation {
     /// Analyses the RUN at `number` of a stage. The result is empty for any other instruction.
-    pub(super) fn of(project: &ContextLookup<'_>, stage: &ResolvedStage, number: usize) -> Self {
+    fn of(project: &ContextLookup<'_>, stage: &ResolvedStage, number: usize) -> Self {
         let at = &stage.instructions[number];
         let InstructionKind::Run(run) = &at.instruction.kind else { return Self::default() };
         let mut found = Self { installs: installs(run), named: vec![named_by(at, run)], ..Self::default() };
@@ -144,7 +141,6 @@ impl Installation {
     }
 }
 
-/// Returns the paths at which a script may be.
 fn paths(at: &ResolvedInstruction, script: &Script) -> Vec<String> {
     if script.language != ScriptLanguage::Program {
         return script.paths.clone();

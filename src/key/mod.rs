@@ -46,10 +46,12 @@ mod tests;
 
 pub(crate) use difference::{InputChange, difference};
 pub use directory::{DirectoryInputs, directory_key};
-pub use encoding::{CacheKey, DuplicateInput, KeyBuilder, KeyRole};
-pub use image::Keys;
-pub(crate) use image_inputs::reads_docker_syntax;
-pub use image_inputs::{BasePin, ContextAccess, ContextFile, ImageInputs, NamedContext, ParsedDockerfile};
-pub use input::{Input, InputKind};
+pub(crate) use encoding::{CacheKey, DuplicateInput};
+pub(crate) use image::Keys;
+pub(crate) use image_inputs::{
+    BasePin, ContextAccess, ContextFile, ImageInputs, NamedContext, ParsedDockerfile, reads_docker_syntax,
+};
+pub use input::Input;
+pub(crate) use input::InputKind;
 pub(crate) use prefix::{PrefixKey, PrefixKeys};
-pub use seal::Seal;
+pub(crate) use seal::Seal;

@@ -41,7 +41,6 @@ const LARGE_LAYER_SIZE: u64 = 2 << 20;
 /// The maximum number of prefixes of a graft, because each of them is looked up.
 const MAX_GRAFTED: usize = 4;
 
-/// The key of a prefix of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PrefixKey {
     pub(crate) cut: Cut,
@@ -74,7 +73,6 @@ impl PrefixKey {
     }
 }
 
-/// The reason why an image has no prefixes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoPrefixReason {
     #[error("the image is built for several platforms")]
@@ -96,7 +94,6 @@ pub(crate) enum NoPrefixReason {
 /// The prefixes of an image, the deepest first, or the reason why there are none. Never empty; at most two.
 pub(crate) type PrefixKeys = Result<Vec<PrefixKey>, NoPrefixReason>;
 
-/// A prefix whose key was not computed yet.
 pub(super) struct UnfinishedPrefix {
     cut: Cut,
     line: usize,
@@ -111,7 +108,6 @@ impl UnfinishedPrefix {
     }
 }
 
-/// The prefixes of an image whose keys were not computed yet.
 pub(super) struct UnfinishedPrefixes {
     /// The deepest first.
     pub(super) prefixes: Result<Vec<UnfinishedPrefix>, NoPrefixReason>,
@@ -125,7 +121,6 @@ impl UnfinishedPrefixes {
     }
 }
 
-/// Returns the prefixes of an image, with the inputs of their keys.
 pub(super) fn prefixes(
     inputs: &ImageInputs<'_>,
     parsed: &ParsedDockerfile<'_>,
@@ -271,7 +266,6 @@ fn stage(resolution: &Resolution, index: usize) -> Option<&ResolvedStage> {
     resolution.stages.iter().find(|stage| stage.index == index)
 }
 
-/// Returns the stage that a stage is based on.
 fn parent<'a>(resolution: &'a Resolution, of: &ResolvedStage) -> Option<&'a ResolvedStage> {
     if let Source::Stage(base) = of.base { stage(resolution, base) } else { None }
 }
@@ -293,42 +287,8 @@ fn is_made_by_builder(resolved: &ResolvedInstruction, files: &[ContextFile]) -> 
 }
 
 /// The extensions of text files, which are never archives.
-const TEXT_EXTENSIONS: [&str; 34] = [
-    "c",
-    "cc",
-    "cfg",
-    "conf",
-    "cpp",
-    "css",
-    "csv",
-    "env",
-    "go",
-    "h",
-    "html",
-    "ini",
-    "java",
-    "js",
-    "json",
-    "jsx",
-    "key",
-    "lock",
-    "md",
-    "mjs",
-    "pem",
-    "properties",
-    "py",
-    "rb",
-    "rs",
-    "rst",
-    "sh",
-    "sql",
-    "toml",
-    "ts",
-    "tsx",
-    "txt",
-    "xml",
-    "yaml",
-];
+const TEXT_EXTENSIONS: &str = "c cc cfg conf cpp css csv env go h html ini java js json jsx key lock md mjs pem \
+    properties py rb rs rst sh sql toml ts tsx txt xml yaml yml";
 
 /// Returns `true` if an ADD of `path` may unpack an archive: it is not a directory, and its name does not rule it out.
 fn may_be_unpacked(path: &str, files: &[ContextFile]) -> bool {
@@ -342,5 +302,5 @@ fn may_be_unpacked(path: &str, files: &[ContextFile]) -> bool {
     }
     let name = path.rsplit('/').next().unwrap_or(path);
     let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
-    !extension.is_some_and(|extension| extension == "yml" || TEXT_EXTENSIONS.contains(&extension.as_str()))
+    !extension.is_some_and(|extension| TEXT_EXTENSIONS.split(' ').any(|text| text == extension))
 }

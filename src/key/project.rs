@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 use super::image_inputs::ContextFile;
 use crate::dockerfile::{
     ContextSource, InstructionKind, Resolution, ResolvedInstruction, ResolvedStage, Source, clean_path,
+    resolve_path,
 };
 use crate::requirements::{CommandDependencies, DependencyFormat, ProjectFile, ProjectView};
 
@@ -53,7 +54,6 @@ impl<'a> ContextLookup<'a> {
         }
     }
 
-    /// Returns the bytes of the context file at `path`.
     pub(super) fn read(&self, path: &str) -> Option<Vec<u8>> {
         (self.read)(path)
     }
@@ -91,7 +91,6 @@ impl<'a> ContextLookup<'a> {
     }
 }
 
-/// The context as one RUN sees it.
 pub(super) struct RunView<'a> {
     project: &'a ContextLookup<'a>,
     at: &'a ResolvedInstruction,
@@ -102,7 +101,7 @@ pub(super) struct RunView<'a> {
 impl ProjectView for RunView<'_> {
     fn find(&self, path: &str, beside: Option<&str>, format: DependencyFormat) -> Vec<ProjectFile> {
         let inside: Vec<String> =
-            self.spellings(path).iter().map(|path| absolute(&self.at.workdir, path)).collect();
+            self.spellings(path).iter().map(|path| resolve_path(&self.at.workdir, path)).collect();
         let beside: Vec<String> =
             beside.iter().flat_map(|path| self.spellings(path)).map(|path| clean_path(&path)).collect();
         let placed = inside.iter().flat_map(|inside| self.provided_paths(inside));
@@ -125,7 +124,7 @@ impl ProjectView for RunView<'_> {
 impl RunView<'_> {
     /// Returns the context's files that a COPY, ADD or bind mount provides at `path`.
     pub(super) fn placed_files(&self, path: &str) -> Vec<ProjectFile> {
-        let inside = self.spellings(path).into_iter().map(|path| absolute(&self.at.workdir, &path));
+        let inside = self.spellings(path).into_iter().map(|path| resolve_path(&self.at.workdir, &path));
         self.read(inside.flat_map(|inside| self.provided_paths(&inside)).collect())
     }
 
@@ -186,6 +185,7 @@ impl RunView<'_> {
         found.collect()
     }
 }
+
 /// Returns the context paths that `source` may provide at the path `inside` the stage.
 fn provided_paths(inside: &str, source: &ContextSource) -> Vec<String> {
     let ContextSource { path, destination } = source;
@@ -249,12 +249,6 @@ fn split(path: &str) -> (&str, &str) {
 
 fn below(directory: &str, path: &str) -> String {
     if directory.is_empty() { path.to_owned() } else { format!("{directory}/{path}") }
-}
-
-/// Returns a path inside a stage, cleaned and without its leading slash.
-fn absolute(workdir: &str, path: &str) -> String {
-    let path = if path.starts_with('/') { path.to_owned() } else { format!("{workdir}/{path}") };
-    clean_path(&path)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use super::encoding::{DuplicateInput, KeyBuilder};
 use super::image_inputs::{BasePin, pinned, shown_digest};
 use super::input::{Input, InputKind};
 use crate::dockerfile::{InstructionKind, Resolution, ResolvedStage, Source};
+use crate::error_chain::one_line;
 use crate::requirements::without_secrets;
 
 /// A resolution, with the names that its stages and base images have in a key.
@@ -16,7 +17,6 @@ pub(super) struct ReachedStages<'a> {
     resolution: &'a Resolution,
     /// Index in the Dockerfile → position among the reached stages.
     places: BTreeMap<usize, usize>,
-    /// The name of each base image in the key.
     bases: Vec<String>,
 }
 
@@ -103,7 +103,6 @@ impl<'a> ReachedStages<'a> {
         Ok(())
     }
 
-    /// Adds the base images with the `wanted` indices.
     pub(super) fn add_bases(
         &self,
         key: &mut KeyBuilder,
@@ -142,6 +141,6 @@ pub(super) fn shown_text(source: &str) -> String {
             None => joined.extend([line, " "]),
         }
     }
-    let joined = without_secrets(&joined.split_whitespace().collect::<Vec<_>>().join(" "));
+    let joined = without_secrets(&one_line(&joined));
     if joined.chars().count() <= MOST { joined } else { joined.chars().take(MOST).chain(['…']).collect() }
 }

@@ -22,9 +22,8 @@ use crate::digest::Digest;
 /// The memory in KiB, the number of passes, and the number of lanes.
 const COST: (u32, u32, u32) = (19 * 1024, 2, 1);
 
-/// The parameters of sealing.
 #[derive(Clone)]
-pub struct Seal {
+pub(crate) struct Seal {
     secret: Vec<u8>,
     cost: (u32, u32, u32),
 }
@@ -49,7 +48,6 @@ impl Seal {
         Self { secret, cost: COST }
     }
 
-    /// Creates a seal with minimal cost.
     #[cfg(test)]
     pub(super) fn cheap() -> Self {
         Self { secret: Vec::new(), cost: (8, 1, 1) }

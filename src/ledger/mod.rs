@@ -1,14 +1,12 @@
 //! The ledger: the history of builds. Each build is one JSON object, which is appended to a file and never changed.
 //!
-//! A line is written with a single append, so that the lines of concurrent jobs are not interleaved. An unreadable line
-//! is skipped and counted. [`Sums`] computes statistics.
+//! An unreadable line is skipped and counted. [`BuildStatistics`] computes statistics.
 
 mod record;
 mod statistics;
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,6 +15,8 @@ pub(crate) use record::{
     LanesRecord, MountRecord, Prediction, RemoteRecord, StepCountsRecord, StepEntry, TierOutcome, TierRecord,
 };
 pub(crate) use statistics::BuildStatistics;
+
+use crate::regular_file;
 
 /// The number of bytes at the end of a ledger that are read for its last builds. A build takes one or two kilobytes.
 const LAST_BYTES: u64 = 128 << 10;
@@ -43,13 +43,11 @@ pub(crate) fn millis(duration: Duration) -> u64 {
 
 /// Appends a build to the ledger at `path`, whose directory must exist.
 pub(crate) fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerError> {
-    let append = || {
-        let mut line = serde_json::to_vec(record)?;
-        line.push(b'\n');
-        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
-        file.write_all(&line)
-    };
-    append().map_err(|source| LedgerError { action: "write to", path: path.to_owned(), source })
+    regular_file::append_json(path, record).map_err(|source| LedgerError {
+        action: "write to",
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Returns the builds in the last bytes of the ledger at `path`; a missing ledger is empty. Fails if the file exists
@@ -93,6 +91,9 @@ pub(crate) fn read(path: &Path) -> Result<Ledger, LedgerError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
+    use std::io::Write;
+
     use super::*;
 
     #[test]

@@ -11,7 +11,7 @@ use crate::key::CacheKey;
 /// The version of the format. Fields may be added without a new version, but not changed.
 const SCHEMA: &str = "larder.build.v1";
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct BuildRecord {
     pub(crate) schema: String,
     pub(crate) started: Timestamp,
@@ -35,19 +35,14 @@ pub(crate) struct BuildRecord {
     /// The tiers, in the order in which they were tried.
     pub(crate) tiers: Vec<TierRecord>,
     pub(crate) mounts: Vec<MountRecord>,
-    /// The base image that was found or built before the image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) base: Option<BaseRecord>,
-    /// The result of archiving the image in the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kept: Option<ArchivedImageRecord>,
-    /// The result of exporting its layers to a registry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) kept_layers: Option<ExportedLayersRecord>,
-    /// The failure of the remote store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) remote: Option<RemoteRecord>,
-    /// The duration in milliseconds.
     pub(crate) millis: u64,
     /// The response of BuildKit's exporters (`containerimage.digest`, …), in the same place as in docker build's
     /// metadata file, and fields of newer versions of larder.
@@ -58,12 +53,13 @@ pub(crate) struct BuildRecord {
     pub(crate) error: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BuildOutcome {
     /// The image existed, so that no build was needed.
     ImageHit,
     Built,
+    #[default]
     Failed,
     Interrupted,
 }
@@ -107,7 +103,6 @@ pub(crate) struct StepEntry {
     /// `true` if the layer came, as far as known, from a registry.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) imported: bool,
-    /// The duration in milliseconds.
     pub(crate) millis: u64,
 }
 
@@ -118,18 +113,14 @@ pub(crate) struct TierRecord {
     pub(crate) reason: String,
     /// The number of bytes that were transferred.
     pub(crate) bytes: u64,
-    /// The duration in milliseconds.
     pub(crate) millis: u64,
 }
 
-/// An image that was archived in the store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ArchivedImageRecord {
     /// The first digits of the entry's id.
     pub(crate) entry: String,
-    /// Bytes of the image.
     pub(crate) bytes: u64,
-    /// Bytes that the image added to the store.
     pub(crate) added_bytes: u64,
     /// The duration in milliseconds, from the end of the build.
     pub(crate) millis: u64,
@@ -142,7 +133,6 @@ pub(crate) struct BaseRecord {
     pub(crate) reference: String,
     pub(crate) key: CacheKey,
     pub(crate) outcome: BaseOutcome,
-    /// The duration of finding or building the image, in milliseconds.
     pub(crate) millis: u64,
 }
 
@@ -153,28 +143,22 @@ pub(crate) enum BaseOutcome {
     Built,
 }
 
-/// Layers that were exported to a registry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ExportedLayersRecord {
-    /// The references of the layers.
     pub(crate) references: Vec<String>,
-    /// The duration in milliseconds.
     pub(crate) millis: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum TierOutcome {
-    /// The tier had what was requested.
     Hit,
-    /// The tier did not have what was requested.
     Miss,
-    /// The tier was not queried.
     Skipped,
 }
 
 /// The benefit of a cache mount.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MountRecord {
     /// The identity in the builder.
     pub(crate) id: String,
@@ -182,17 +166,12 @@ pub(crate) struct MountRecord {
     pub(crate) target: String,
     /// The kind of cache: `pip`, `apt`, ….
     pub(crate) kind: String,
-    /// Files restored before the build.
     pub(crate) restored_files: u64,
-    /// Bytes of these files.
     pub(crate) restored_bytes: u64,
     /// Files that the build read.
     pub(crate) used_files: u64,
-    /// Files that the build added.
     pub(crate) added_files: u64,
-    /// Files saved after the build.
     pub(crate) saved_files: u64,
-    /// Bytes of these files.
     pub(crate) saved_bytes: u64,
     /// Set if the mount was not restored because its steps were expected to be cached.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -212,46 +191,14 @@ pub(crate) enum Prediction {
 impl MountRecord {
     /// Creates a record of a mount without any transfers.
     pub(crate) fn of(id: String, target: &str, kind: &str) -> Self {
-        Self {
-            id,
-            target: target.to_owned(),
-            kind: kind.to_owned(),
-            restored_files: 0,
-            restored_bytes: 0,
-            used_files: 0,
-            added_files: 0,
-            saved_files: 0,
-            saved_bytes: 0,
-            prediction: None,
-        }
+        Self { id, target: target.to_owned(), kind: kind.to_owned(), ..Self::default() }
     }
 }
 
 impl BuildRecord {
     /// Creates the record of a build that has just started.
     pub(crate) fn started(at: Timestamp) -> Self {
-        Self {
-            schema: SCHEMA.to_owned(),
-            started: at,
-            outcome: BuildOutcome::Failed,
-            hit_tier: None,
-            image_id: None,
-            names: Vec::new(),
-            image_key: None,
-            dependency_key: None,
-            lanes: None,
-            steps: StepCountsRecord::default(),
-            step_list: Vec::new(),
-            tiers: Vec::new(),
-            mounts: Vec::new(),
-            base: None,
-            kept: None,
-            kept_layers: None,
-            remote: None,
-            millis: 0,
-            more: BTreeMap::new(),
-            error: None,
-        }
+        Self { schema: SCHEMA.to_owned(), started: at, ..Self::default() }
     }
 
     #[cfg(test)]

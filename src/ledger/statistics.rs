@@ -13,7 +13,6 @@ pub(crate) struct BuildStatistics {
     pub(crate) builds: usize,
     /// Builds that were not needed because the image existed.
     pub(crate) image_hits: usize,
-    /// Builds that ran successfully.
     pub(crate) built: usize,
     pub(crate) failed: usize,
     pub(crate) interrupted: usize,
@@ -32,9 +31,7 @@ pub(crate) struct BuildStatistics {
     pub(crate) mounts_rightly_unneeded: usize,
     /// Cache mounts that were not restored for the same reason, but one of their steps ran.
     pub(crate) mounts_wrongly_unneeded: usize,
-    /// The median duration of an image hit, in milliseconds.
     pub(crate) median_hit_millis: Option<u64>,
-    /// The median duration of a successful build, in milliseconds.
     pub(crate) median_built_millis: Option<u64>,
     /// The measured time saved, in milliseconds: the last known duration of each step that did not run, less the time
     /// of querying the tiers. Negative if the caches cost more than they saved.

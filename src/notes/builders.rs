@@ -13,14 +13,13 @@ use crate::digest::Digest;
 const SCHEMA: &str = "larder.builder.v1";
 /// The maximum number of layers, prefixes, mounts and images of one builder. The oldest are removed.
 const MAX_ENTRIES: usize = 64;
-/// The maximum number of loaded prefixes in an engine.
 const MAX_LOADED: usize = 4;
 /// The time for which a used image is not removed, because a build may still use it.
 const IN_USE: SignedDuration = SignedDuration::from_hours(1);
 /// The maximum number of steps of one builder. The oldest are removed.
 const MAX_STEPS: usize = 1024;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BuilderEntry {
     schema: String,
     /// The id of the builder in the engine.
@@ -127,7 +126,6 @@ impl BuilderEntry {
         forgotten
     }
 
-    /// Records that a prefix cannot be used anymore.
     pub(crate) fn forget_prefix(&mut self, key: Digest) {
         self.prefixes.remove(&key);
     }
@@ -142,7 +140,6 @@ impl BuilderEntry {
         forget_oldest(&mut self.layers, MAX_ENTRIES, |layers| layers.built);
     }
 
-    /// Records that the builder no longer has these layers.
     pub(crate) fn forget_layers(&mut self, layers: Digest) {
         self.layers.remove(&layers);
     }
@@ -152,18 +149,15 @@ impl BuilderEntry {
         self.mounts.get(&key).copied()
     }
 
-    /// Records that a mount has content.
     pub(crate) fn note_mount(&mut self, key: Digest, now: Timestamp) {
         self.mounts.insert(key, now);
         forget_oldest(&mut self.mounts, MAX_ENTRIES, |seen| *seen);
     }
 
-    /// Returns `true` if the builder has built this image.
     pub(crate) fn has_built(&self, image: Digest) -> bool {
         self.images.contains_key(&image)
     }
 
-    /// Returns `true` if the builder has built more than one image.
     pub(crate) fn has_built_several_images(&self) -> bool {
         self.images.len() > 1
     }
@@ -178,12 +172,10 @@ impl BuilderEntry {
         !std::mem::replace(&mut self.is_told, true)
     }
 
-    /// Returns `true` if the builder has run or cached a step.
     pub(crate) fn has_step(&self, mark: Digest) -> bool {
         self.steps.contains_key(&mark)
     }
 
-    /// Records that the builder has run or cached these steps.
     pub(crate) fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>, now: Timestamp) {
         self.steps.extend(marks.into_iter().map(|mark| (mark, now)));
         forget_oldest(&mut self.steps, MAX_STEPS, |seen| *seen);
@@ -209,13 +201,7 @@ impl Notes {
         Ok(entry.unwrap_or_else(|| BuilderEntry {
             schema: SCHEMA.to_owned(),
             builder: builder.to_owned(),
-            layers: BTreeMap::new(),
-            mounts: BTreeMap::new(),
-            steps: BTreeMap::new(),
-            prefixes: BTreeMap::new(),
-            loaded: BTreeMap::new(),
-            images: BTreeMap::new(),
-            is_told: false,
+            ..BuilderEntry::default()
         }))
     }
 

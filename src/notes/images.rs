@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{LAYOUT, Notes, NotesError};
-use crate::digest::Digest;
 use crate::key::CacheKey;
 
 const SCHEMA: &str = "larder.image.v1";
@@ -17,7 +16,6 @@ const MAX_IMAGES: usize = 8;
 pub(crate) struct ImageEntry {
     pub(crate) schema: String,
     pub(crate) image_key: CacheKey,
-    /// The dependency key of the same build.
     pub(crate) dependency_key: CacheKey,
     /// The images, last used first; at most eight.
     pub(crate) images: Vec<EngineImage>,
@@ -38,7 +36,6 @@ impl ImageEntry {
     }
 }
 
-/// The age of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ImageAge {
     pub(crate) built: Timestamp,
@@ -63,7 +60,6 @@ impl EngineImage {
 pub(crate) struct EngineImage {
     /// The id in that engine, `sha256:…`.
     pub(crate) id: String,
-    /// When it was last built.
     pub(crate) created: Timestamp,
     /// When the oldest of its RUN steps was run, if that was earlier.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,15 +81,8 @@ impl Notes {
     /// Returns the key for which the image `id` was built; of several keys, the one that was used last. Fails if the
     /// directory cannot be read. Entries that cannot be read are skipped.
     pub(crate) fn key_of(&self, id: &str) -> Result<Option<CacheKey>, NotesError> {
-        let directory = self.root.join(LAYOUT).join("image");
-        let files = match std::fs::read_dir(&directory) {
-            Ok(files) => files,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(NotesError::Read { path: directory, source }),
-        };
-        let keys = files.flatten().filter_map(|file| {
-            let digits = file.path().file_stem()?.to_str()?.to_owned();
-            let key = CacheKey::from(format!("sha256:{digits}").parse::<Digest>().ok()?);
+        let keys = self.paths_in("image")?.filter_map(|path| {
+            let key: CacheKey = path.file_stem()?.to_str()?.parse().ok()?;
             let image = self.image(key).ok()??.images.into_iter().find(|image| image.id == id)?;
             Some((image.last_used, key))
         });

@@ -5,15 +5,14 @@
 //! are stored.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, BufRead, BufReader};
+use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{LAYOUT, Notes, NotesError};
+use super::{LAYOUT, Notes, NotesError, remove_oldest};
 use crate::key::{CacheKey, Input};
 use crate::regular_file;
 use crate::store::Lane;
@@ -30,11 +29,9 @@ const MAX_BYTES: u64 = 64 << 20;
 pub(crate) struct RecordHead {
     pub(crate) schema: String,
     pub(crate) image_key: CacheKey,
-    /// The dependency key of the same build.
     pub(crate) dependency_key: CacheKey,
     /// The repositories of the image's names, without tags.
     pub(crate) names: Vec<String>,
-    /// The lane of the build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) lane: Option<Lane>,
     pub(crate) created: Timestamp,
@@ -48,7 +45,6 @@ pub(crate) struct RecordHead {
     pub(crate) inputs: usize,
 }
 
-/// A prefix of the image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PrefixNote {
     pub(crate) key: CacheKey,
@@ -69,7 +65,6 @@ impl PrefixNote {
         Self { key, inputs: ranges }
     }
 
-    /// Returns the inputs of the prefix among those of its record.
     pub(crate) fn inputs_of(&self, inputs: &[Input]) -> Vec<Input> {
         let ranges = self.inputs.iter().filter_map(|range| inputs.get(range.clone()));
         ranges.flatten().cloned().collect()
@@ -85,9 +80,7 @@ impl RecordHead {
         inputs: usize,
     ) -> Self {
         let (image_key, dependency_key) = keys;
-        let hits = BTreeMap::new();
-        let prefixes = Vec::new();
-        let schema = SCHEMA.to_owned();
+        let (schema, hits, prefixes) = (SCHEMA.to_owned(), BTreeMap::new(), Vec::new());
         Self { schema, image_key, dependency_key, names, lane, created, hits, prefixes, inputs }
     }
 
@@ -129,7 +122,7 @@ impl Notes {
         }
         text.push(b'\n');
         self.write(&path, &text)?;
-        make_room(path.parent().unwrap_or(&self.root));
+        remove_oldest(path.parent().unwrap_or(&self.root), MAX_RECORDS, MAX_BYTES);
         Ok(())
     }
 
@@ -156,13 +149,7 @@ impl Notes {
     /// Returns the heads of all records, most recently used first. Damaged records are omitted. Fails if the directory
     /// exists but cannot be read.
     pub(crate) fn records(&self) -> Result<Vec<RecordHead>, NotesError> {
-        let directory = self.root.join(LAYOUT).join("inputs");
-        let entries = match fs::read_dir(&directory) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(NotesError::Read { path: directory, source }),
-        };
-        let mut heads: Vec<RecordHead> = entries.filter_map(|entry| head(&entry.ok()?.path())).collect();
+        let mut heads: Vec<_> = self.paths_in("inputs")?.filter_map(|path| head(&path)).collect();
         heads.sort_unstable_by_key(|head| std::cmp::Reverse((head.last_used(), head.image_key)));
         Ok(heads)
     }
@@ -171,14 +158,8 @@ impl Notes {
     /// is moved aside first.
     pub(crate) fn inputs(&self, key: CacheKey) -> Result<Option<Vec<Input>>, NotesError> {
         let path = self.inputs_path(key);
-        let text = match Self::read(&path) {
-            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(self.set_aside(&path, error.to_string()));
-            }
-            Err(source) => return Err(NotesError::Read { path, source }),
-        };
+        let Some(text) = self.existing(&path)? else { return Ok(None) };
+        let text = String::from_utf8_lossy(&text);
         let mut lines = text.lines();
         let head: Option<RecordHead> = lines.next().and_then(|line| serde_json::from_str(line).ok());
         let inputs: Result<Vec<Input>, _> = lines.map(serde_json::from_str).collect();
@@ -196,35 +177,16 @@ impl Notes {
     }
 }
 
-/// Reads the first line of a record.
 fn head(path: &Path) -> Option<RecordHead> {
     let mut line = String::new();
     BufReader::new(regular_file::open(path).ok()?).read_line(&mut line).ok()?;
     serde_json::from_str::<RecordHead>(&line).ok().filter(|head| head.schema == SCHEMA)
 }
 
-/// Removes the oldest records beyond the limits, as far as possible.
-fn make_room(directory: &Path) {
-    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
-    let mut records: Vec<_> = entries
-        .filter_map(|entry| {
-            let metadata = entry.metadata().ok()?;
-            Some((metadata.modified().ok()?, metadata.len(), entry.path()))
-        })
-        .collect();
-    records.sort_unstable();
-    let mut bytes = 0;
-    for (place, (_, size, path)) in records.iter().rev().enumerate() {
-        bytes += size;
-        // The latest record is never removed, whatever its size.
-        if place >= MAX_RECORDS || (place > 0 && bytes > MAX_BYTES) {
-            let _ = fs::remove_file(path);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::digest::Digest;
     use crate::key::InputKind;

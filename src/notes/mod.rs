@@ -37,6 +37,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use builders::{BuilderEntry, PrefixBase};
 pub(crate) use images::{ImageAge, ImageEntry};
 pub(crate) use inputs::{PrefixNote, RecordHead};
+pub(crate) use stat_indices::IndexKind;
 
 use crate::regular_file::{self, PRIVATE};
 
@@ -64,14 +65,8 @@ pub(crate) enum NotesError {
         #[source]
         source: io::Error,
     },
-    /// A file of the cache was damaged and has been moved aside.
     #[error("{} was damaged ({reason}) and has been moved to {}", .path.display(), .aside.display())]
-    Damaged {
-        path: PathBuf,
-        /// The new path of the file.
-        aside: PathBuf,
-        reason: String,
-    },
+    Damaged { path: PathBuf, aside: PathBuf, reason: String },
 }
 
 impl Notes {
@@ -135,17 +130,32 @@ impl Notes {
         path: PathBuf,
         mistake: impl FnOnce(&T) -> Option<String>,
     ) -> Result<Option<T>, NotesError> {
-        let text = match Self::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                return Err(self.set_aside(&path, error.to_string()));
-            }
-            Err(source) => return Err(NotesError::Read { path, source }),
-        };
+        let Some(text) = self.existing(&path)? else { return Ok(None) };
         let entry = serde_json::from_slice::<T>(&text).map_err(|error| error.to_string());
         let entry = entry.and_then(|entry| mistake(&entry).map_or(Ok(entry), Err));
         entry.map(Some).map_err(|reason| self.set_aside(&path, reason))
+    }
+
+    /// Reads the file at `path`, if it exists. Anything but a regular file is moved aside.
+    fn existing(&self, path: &Path) -> Result<Option<Vec<u8>>, NotesError> {
+        match Self::read(path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                Err(self.set_aside(path, error.to_string()))
+            }
+            Err(source) => Err(NotesError::Read { path: path.to_owned(), source }),
+        }
+    }
+
+    /// Returns the paths in the directory `name`, which may be missing.
+    fn paths_in(&self, name: &str) -> Result<impl Iterator<Item = PathBuf>, NotesError> {
+        let path = self.root.join(LAYOUT).join(name);
+        let entries = match fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            entries => Some(entries.map_err(|source| NotesError::Read { path, source })?),
+        };
+        Ok(entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())))
     }
 
     fn write_entry<T: Serialize>(&self, path: &Path, entry: &T) -> Result<(), NotesError> {
@@ -182,6 +192,26 @@ impl Notes {
         match moved {
             Ok(()) => NotesError::Damaged { path: path.to_owned(), aside, reason },
             Err(error) => error,
+        }
+    }
+}
+
+/// Removes the oldest files of a directory beyond the limits, as far as possible. The latest is never removed, whatever
+/// its size.
+fn remove_oldest(directory: &Path, most: usize, most_bytes: u64) {
+    let entries = fs::read_dir(directory).into_iter().flatten().filter_map(Result::ok);
+    let mut files: Vec<_> = entries
+        .filter_map(|entry| {
+            let metadata = entry.metadata().ok()?;
+            Some((metadata.modified().ok()?, metadata.len(), entry.path()))
+        })
+        .collect();
+    files.sort_unstable();
+    let mut bytes = 0;
+    for (place, (_, size, path)) in files.iter().rev().enumerate() {
+        bytes += size;
+        if place >= most || (place > 0 && bytes > most_bytes) {
+            let _ = fs::remove_file(path);
         }
     }
 }

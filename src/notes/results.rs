@@ -3,15 +3,14 @@
 //! Each one is appended as a line. The last line of a path is valid as long as the stamp of the path is unchanged.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::{LAYOUT, Notes, NotesError};
 use crate::context::Stamp;
+use crate::regular_file;
 
 /// The size in bytes from which on outdated lines are removed.
 const TIDY_SIZE: usize = 64 << 10;
@@ -31,12 +30,8 @@ impl Notes {
         }
         let file = self.results_path();
         self.prepare(&file)?;
-        let append = || {
-            let mut line = serde_json::to_vec(&ResultEntry { path, stamp })?;
-            line.push(b'\n');
-            OpenOptions::new().create(true).append(true).mode(0o600).open(&file)?.write_all(&line)
-        };
-        append().map_err(|source| NotesError::Write { path: file.clone(), source })?;
+        regular_file::append_json(&file, &ResultEntry { path, stamp })
+            .map_err(|source| NotesError::Write { path: file, source })?;
         self.tidy_results()
     }
 
@@ -48,10 +43,8 @@ impl Notes {
             .filter_map(|line| serde_json::from_slice::<ResultEntry>(line).ok())
             .map(|entry| (entry.path, entry.stamp))
             .collect();
-        last.into_iter()
-            .filter(|(path, noted)| stamp(path).as_ref() == Some(noted))
-            .map(|(path, _)| path)
-            .collect()
+        let unchanged = last.into_iter().filter(|(path, noted)| stamp(path).as_ref() == Some(noted));
+        unchanged.map(|(path, _)| path).collect()
     }
 
     fn tidy_results(&self) -> Result<(), NotesError> {

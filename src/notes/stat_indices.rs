@@ -4,74 +4,56 @@
 //! An index only saves time: it is not synced, an unreadable one is treated as missing, and the least recently written
 //! ones are removed.
 
-use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::{LAYOUT, Notes, NotesError};
+use super::{LAYOUT, Notes, NotesError, remove_oldest};
 use crate::digest::Digest;
 use crate::regular_file::{PRIVATE, PendingFile};
 
 /// The maximum number of indices. CI agents that always work in new directories leave indices behind.
 const MAX_INDICES: usize = 32;
-const CONTEXTS: &str = "context";
-const ARCHIVES: &str = "dir";
+
+/// The kind of an index; its value is the name of the directory.
+#[derive(Clone, Copy)]
+pub(crate) struct IndexKind(&'static str);
+
+impl IndexKind {
+    pub(crate) const CONTEXT: Self = Self("context");
+    pub(crate) const ARCHIVE: Self = Self("dir");
+}
 
 impl Notes {
-    /// Returns the encoded stat index of the absolute path `directory`, if there is one.
-    pub(crate) fn stat_index(&self, directory: &Path) -> Option<Vec<u8>> {
-        Self::read(&self.index_path(CONTEXTS, directory)).ok()
+    /// Returns the encoded index of the absolute path `directory`, if there is one.
+    pub(crate) fn index(&self, kind: IndexKind, directory: &Path) -> Option<Vec<u8>> {
+        Self::read(&self.index_path(kind, directory)).ok()
     }
 
-    pub(crate) fn write_stat_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
-        self.write_index(CONTEXTS, directory, index)
-    }
-
-    /// Returns the encoded archive index of the absolute path `directory`, if there is one.
-    pub(crate) fn archive_index(&self, directory: &Path) -> Option<Vec<u8>> {
-        Self::read(&self.index_path(ARCHIVES, directory)).ok()
-    }
-
-    pub(crate) fn write_archive_index(&self, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
-        self.write_index(ARCHIVES, directory, index)
-    }
-
-    fn write_index(&self, kind: &str, directory: &Path, index: &[u8]) -> Result<(), NotesError> {
+    pub(crate) fn write_index(
+        &self,
+        kind: IndexKind,
+        directory: &Path,
+        index: &[u8],
+    ) -> Result<(), NotesError> {
         if self.is_read_only {
             return Ok(());
         }
         let path = self.index_path(kind, directory);
         self.prepare(&path)?;
-        let place = path.parent().unwrap_or(&self.root);
         let write = || {
             let mut file = PendingFile::create(&path, PRIVATE)?;
             file.write_all(index)?;
-            file.replace()?;
-            make_room(place)
+            file.replace()
         };
-        write().map_err(|source| NotesError::Write { path: path.clone(), source })
+        write().map_err(|source| NotesError::Write { path: path.clone(), source })?;
+        remove_oldest(path.parent().unwrap_or(&self.root), MAX_INDICES, u64::MAX);
+        Ok(())
     }
 
-    fn index_path(&self, kind: &str, directory: &Path) -> PathBuf {
+    fn index_path(&self, kind: IndexKind, directory: &Path) -> PathBuf {
         let name = Digest::of(directory.as_os_str().as_encoded_bytes()).hex();
-        self.root.join(LAYOUT).join(kind).join(format!("{name}.index"))
+        self.root.join(LAYOUT).join(kind.0).join(format!("{name}.index"))
     }
-}
-
-fn make_room(place: &Path) -> std::io::Result<()> {
-    let mut indices = Vec::new();
-    for entry in fs::read_dir(place)? {
-        let entry = entry?;
-        // A file that another process removed meanwhile is ignored.
-        if let Ok(metadata) = entry.metadata() {
-            indices.push((metadata.modified()?, entry.path()));
-        }
-    }
-    indices.sort_unstable();
-    for (_, path) in indices.iter().rev().skip(MAX_INDICES) {
-        let _ = fs::remove_file(path);
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -83,16 +65,19 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let notes = Notes::new(base.path());
         let directory = |number: usize| PathBuf::from(format!("/contexts/{number}"));
-        assert_eq!(notes.stat_index(&directory(0)), None);
+        assert_eq!(notes.index(IndexKind::CONTEXT, &directory(0)), None);
         for number in 0..MAX_INDICES + 3 {
-            notes.write_stat_index(&directory(number), &[u8::try_from(number).unwrap()]).unwrap();
-            let path = notes.index_path(CONTEXTS, &directory(number));
+            notes
+                .write_index(IndexKind::CONTEXT, &directory(number), &[u8::try_from(number).unwrap()])
+                .unwrap();
+            let path = notes.index_path(IndexKind::CONTEXT, &directory(number));
             let time = filetime::FileTime::from_unix_time(1_000 + i64::try_from(number).unwrap(), 0);
             filetime::set_file_mtime(path, time).unwrap();
         }
-        let kept: Vec<usize> =
-            (0..MAX_INDICES + 3).filter(|number| notes.stat_index(&directory(*number)).is_some()).collect();
+        let kept: Vec<usize> = (0..MAX_INDICES + 3)
+            .filter(|number| notes.index(IndexKind::CONTEXT, &directory(*number)).is_some())
+            .collect();
         assert_eq!(kept, (3..MAX_INDICES + 3).collect::<Vec<_>>());
-        assert_eq!(notes.stat_index(&directory(5)), Some(vec![5]));
+        assert_eq!(notes.index(IndexKind::CONTEXT, &directory(5)), Some(vec![5]));
     }
 }

@@ -12,7 +12,6 @@ const SCHEMA: &str = "larder.undeleted.v1";
 #[derive(Serialize, Deserialize)]
 struct UndeletedEntry {
     schema: String,
-    /// Tags by repository.
     repositories: BTreeMap<String, Vec<String>>,
 }
 

@@ -2,6 +2,7 @@
 
 use super::summary::format_duration;
 use crate::amounts::{count, size};
+use crate::digest::shorten;
 use crate::pipeline::dir::report::{DirAction, DirAmounts, DirOutcome, DirReport};
 use crate::screen_text::screen_text;
 
@@ -11,7 +12,7 @@ impl DirReport {
         let path = screen_text(&self.path);
         let time = format_duration(self.millis);
         let amount = format!("{}, {}", count(files, "file", "files"), size(bytes));
-        let entry = self.entry.as_deref().map_or("", |id| &id[..id.len().min(12)]);
+        let entry = self.entry.as_deref().map_or("", shorten);
         let lane = screen_text(self.lane.as_deref().unwrap_or_default());
         let reason = screen_text(self.reason.as_deref().unwrap_or_default());
         match self.outcome {

@@ -7,11 +7,9 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::amounts::size;
-use crate::digest::Digest;
+use crate::digest::{Digest, shorten};
 use crate::screen_text::screen_text;
 use crate::store::{Census, CensusEntry, EntryKind, KeyInput, Lane, RunFlags};
-
-const SHORT_DIGEST_LENGTH: usize = 12;
 
 /// The output of `larder cache list`; serializes to its JSON.
 #[derive(Debug, Serialize)]
@@ -167,12 +165,7 @@ impl<'a> EntryInfo<'a> {
         if !self.inputs.is_empty() {
             text.push_str("  inputs of the key\n");
             for KeyInput { kind, name, digest } in self.inputs {
-                let _ = writeln!(
-                    text,
-                    "    {} {kind} {}",
-                    &digest.hex()[..SHORT_DIGEST_LENGTH],
-                    screen_text(name)
-                );
+                let _ = writeln!(text, "    {} {kind} {}", shorten(&digest.hex()), screen_text(name));
             }
         }
         text

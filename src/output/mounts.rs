@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 use super::summary::format_duration;
 use super::table::{self, Align};
 use crate::amounts::{count, size};
+use crate::digest::shorten;
 use crate::mounts::{MountAction, MountOutcome, MountReportEntry, MountsReport, Tally};
 use crate::screen_text::screen_text;
-
-const SHORT_ID_LENGTH: usize = 12;
 
 impl MountsReport {
     pub(crate) fn text(&self) -> String {
@@ -68,7 +67,7 @@ impl MountsReport {
 
 impl MountReportEntry {
     fn short_id(&self) -> &str {
-        self.entry.as_deref().map_or("", |id| &id[..id.len().min(SHORT_ID_LENGTH)])
+        self.entry.as_deref().map_or("", shorten)
     }
 
     pub(crate) fn line(&self, action: MountAction) -> String {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::table::{self, Align};
 use crate::amounts::{count, size};
+use crate::digest::shorten;
 use crate::engine::PushProgress;
 use crate::ledger::{
     ArchivedImageRecord, BaseOutcome, BaseRecord, BuildOutcome, BuildRecord, ExportedLayersRecord,
@@ -73,7 +74,7 @@ pub(crate) fn render(record: &BuildRecord) -> String {
     if let Some(id) = &record.image_id {
         let names =
             if record.names.is_empty() { String::new() } else { format!(" as {}", record.names.join(", ")) };
-        let _ = writeln!(text, "  {}{names}", short_id(id));
+        let _ = writeln!(text, "  {}{names}", shorten(id));
     }
     text
 }
@@ -114,11 +115,6 @@ pub(crate) fn cached_layers_message(record: &ExportedLayersRecord) -> String {
         record.references.join(" and "),
         format_duration(record.millis)
     )
-}
-
-/// Shortens an id to `sha256:` and twelve digits.
-fn short_id(id: &str) -> &str {
-    id.get(.."sha256:".len() + 12).unwrap_or(id)
 }
 
 /// Formats a duration: `12ms`, `3.4s`, `2m 05s`.

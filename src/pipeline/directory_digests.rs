@@ -9,7 +9,7 @@ use super::input_snapshot::InputSnapshot;
 use super::undetected_changes::UndetectedState;
 use crate::context::{self, ContextError, FileDigest, Filter, StatIndex, WalkedContext};
 use crate::dockerfile::ContextPaths;
-use crate::notes::{Notes, NotesError};
+use crate::notes::{IndexKind, Notes, NotesError};
 
 /// Digests directories and records their state.
 pub(crate) struct DirectoryDigester<'a> {
@@ -67,11 +67,13 @@ impl<'a> DirectoryDigester<'a> {
                 let began = SystemTime::now();
                 let mut walked = context::walk_selected(&directory, &filter, &paths)?;
                 let place = std::path::absolute(&directory).unwrap_or(directory);
-                let index = notes.stat_index(&place).and_then(|bytes| StatIndex::decode(&bytes));
+                let index =
+                    notes.index(IndexKind::CONTEXT, &place).and_then(|bytes| StatIndex::decode(&bytes));
                 let index = index.unwrap_or_default();
                 let digests = context::digest_entries(&mut walked.entries, &index)?;
                 let learnt = index.updated(&walked.entries, &digests, began);
-                let fault = learnt.and_then(|learnt| notes.write_stat_index(&place, &learnt.encode()).err());
+                let fault = learnt
+                    .and_then(|learnt| notes.write_index(IndexKind::CONTEXT, &place, &learnt.encode()).err());
                 Ok((walked, digests, fault))
             }
         };

@@ -55,7 +55,6 @@ impl JobSettings {
         }
     }
 
-    /// Returns the settings for a different engine.
     #[must_use]
     pub(crate) fn for_engine(&self, endpoint: &Endpoint) -> Self {
         Self { endpoint: endpoint.clone(), endpoints: vec![endpoint.clone()], ..self.clone() }
@@ -76,9 +75,7 @@ pub(crate) struct JobLanes {
 
 #[derive(Debug, Clone)]
 pub(crate) struct StoreSettings {
-    /// The address of the shared store, and how to access it.
     pub(crate) remote: Option<(RemoteUrl, RemoteSettings)>,
-    /// Lanes, signatures, and whether the store is read-only.
     pub(crate) terms: StoreOptions,
     pub(crate) limits: StoreLimits,
     pub(crate) remote_limits: StoreLimits,

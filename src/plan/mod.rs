@@ -34,7 +34,6 @@ pub(crate) enum ProgressMode {
 #[derive(Debug, Clone)]
 pub(crate) struct BuildSettings {
     pub(crate) source: SourceSettings,
-    /// Names of the image.
     pub(crate) tags: Vec<ImageRef>,
     /// Never empty.
     pub(crate) outputs: Vec<BuildOutput>,
@@ -47,7 +46,6 @@ pub(crate) struct BuildSettings {
     pub(crate) has_default_output: bool,
     pub(crate) cache_from: Vec<CacheEntry>,
     pub(crate) cache_to: Vec<CacheEntry>,
-    /// `true` if every step is run.
     pub(crate) no_cache: bool,
     /// Stages in which every step is run.
     pub(crate) no_cache_filter: Vec<String>,
@@ -57,7 +55,6 @@ pub(crate) struct BuildSettings {
     /// `true` if only the image's id is printed.
     pub(crate) quiet: bool,
     pub(crate) iid_file: Option<PathBuf>,
-    /// The file for the record of the build.
     pub(crate) metadata_file: Option<PathBuf>,
     /// Attributes of the exporter, from `--annotation`.
     pub(crate) annotations: BTreeMap<String, String>,
@@ -81,12 +78,9 @@ impl BuildSettings {
     }
 }
 
-/// The tiers that a build uses.
 #[derive(Debug, Clone)]
 pub(crate) struct TierSettings {
-    /// `true` if the image is looked up in the engine.
     pub(crate) engine: bool,
-    /// `true` if pushed images are looked up in their registry.
     pub(crate) registry: bool,
     /// `true` if builds continue from prefixes of their images in a registry, and prefixes are published.
     pub(crate) prefix: bool,
@@ -94,11 +88,9 @@ pub(crate) struct TierSettings {
     pub(crate) graft: bool,
     /// `true` if whole images are loaded from the store and, if requested, archived there.
     pub(crate) archive: bool,
-    /// The way in which archiving was requested.
     pub(crate) archive_request: ArchiveRequest,
     /// `true` if layers are saved to and imported from a registry.
     pub(crate) layers: bool,
-    /// `true` if cache mounts are restored and saved.
     pub(crate) mounts: bool,
     /// The reason why the unused tiers are disabled.
     pub(crate) switch: &'static str,
@@ -114,7 +106,6 @@ impl TierSettings {
     }
 }
 
-/// The settings for cache mounts.
 #[derive(Debug, Clone)]
 pub(crate) struct MountSettings {
     /// `true` if mounts are added to RUNs that could use one.
@@ -125,8 +116,6 @@ pub(crate) struct MountSettings {
     pub(crate) max_size: Option<u64>,
     /// The number of consecutive builds without a read after which a file is removed.
     pub(crate) unused_builds: Option<u32>,
-    /// The time limit for restoring or saving mounts.
     pub(crate) timeout: Duration,
-    /// `true` if a mount is saved even if it has shrunk.
     pub(crate) allow_shrink: bool,
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// An output of a build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BuildOutput {
     pub(crate) kind: OutputKind,
@@ -15,10 +14,7 @@ pub(crate) struct BuildOutput {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OutputKind {
     /// An image in the engine's store.
-    Image {
-        /// `true` if it is pushed under its names.
-        push: bool,
-    },
+    Image { push: bool },
     /// The result's files in a directory.
     Local(PathBuf),
     /// The result's files in a tar archive.
@@ -55,11 +51,6 @@ impl OutputKind {
     }
 
     pub(crate) fn is_stdout(&self) -> bool {
-        matches!(
-            self,
-            Self::Tar(OutputDestination::Stdout)
-                | Self::Oci(OutputDestination::Stdout)
-                | Self::Docker(OutputDestination::Stdout)
-        )
+        matches!(self, Self::Tar(to) | Self::Oci(to) | Self::Docker(to) if *to == OutputDestination::Stdout)
     }
 }

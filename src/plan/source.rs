@@ -7,7 +7,6 @@ use crate::buildkit::session::{SecretSource, SshAgent};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum BuildContextSource {
-    /// A directory on this machine.
     Directory(PathBuf),
     /// A git or http(s) address that the engine fetches.
     Remote(String),
@@ -26,7 +25,6 @@ pub(crate) enum DockerfileSource {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NamedContextSource {
-    /// A directory on this machine.
     Directory(PathBuf),
     /// A `docker-image://`, `target:`, git or http(s) reference that the engine resolves.
     Reference(String),
@@ -51,11 +49,8 @@ pub(crate) struct SourceSettings {
     /// Further options of the frontend by name (`force-network-mode`, `add-hosts`, …).
     pub(crate) options: BTreeMap<String, String>,
     pub(crate) entitlements: Vec<String>,
-    /// `true` if base images are resolved anew.
     pub(crate) pull: bool,
-    /// User-defined inputs of the key.
     pub(crate) key_extra: BTreeMap<String, String>,
-    /// User-defined tags in the key.
     pub(crate) key_tags: BTreeSet<String>,
     /// The canonical text of `--additional-context`, for the key.
     pub(crate) additional_context: Option<String>,

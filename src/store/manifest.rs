@@ -13,14 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use super::chunk::MAX_CHUNK_SIZE;
 use super::{Address, EntryKind};
-use crate::digest::Digest;
+use crate::digest::{Digest, shorten};
 
 pub(crate) const SCHEMA: &str = "larder.entry.v1";
 /// The format of times in the names of manifests, which sort as text.
 const TIME_IN_NAMES: &str = "%Y%m%dT%H%M%S.%3fZ";
 /// The number of digits of a digest in the name of a manifest, because file systems and servers limit names.
 const DIGITS_IN_NAMES: usize = 32;
-const SHORT_ID: usize = 12;
 
 /// The description of an entry. The content is the concatenation of the chunks; its meaning depends on the kind.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -192,7 +191,7 @@ impl Entry {
     }
 
     pub fn short_id(&self) -> String {
-        short_id_of(&self.id)
+        shorten(&self.id.hex()).to_owned()
     }
 
     /// Returns the offset of each chunk in the content, followed by the length of the content.
@@ -221,10 +220,14 @@ impl Entry {
     }
 }
 
+<<<<<<< HEAD
 pub(super) fn short_id_of(id: &Digest) -> String {
     id.hex()[..SHORT_ID].to_owned()
 }
 
+=======
+/// Returns the digits of a digest that are used in the name of a manifest.
+>>>>>>> less-D
 fn name_digits(digest: &Digest) -> String {
     digest.hex()[..DIGITS_IN_NAMES].to_owned()
 }

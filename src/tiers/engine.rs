@@ -45,7 +45,10 @@ impl ImageTier for EngineTier<'_> {
     async fn look(&mut self, wanted: &ImageRequest<'_>) -> TierAnswer<Hit> {
         let mut images = match self.notes.image(wanted.key) {
             Ok(Some(entry)) => entry.images,
-            Ok(None) => return TierAnswer::unknown("no image of this key is known"),
+            Ok(None) => {
+                let miss = TierAnswer::miss("no image of this key is known");
+                return TierAnswer { is_unknown_key: true, ..miss };
+            }
             Err(error) => return TierAnswer::fault(error, "the cache cannot be read"),
         };
         let youngest = images.iter().map(|image| image.age().oldest).max();

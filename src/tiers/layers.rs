@@ -11,10 +11,8 @@ use crate::registry::{ImageRef, RegistryError, Repository, StoredManifest, with_
 
 /// The label of an image with an inline cache. Its value is the mark of the layers.
 pub(crate) const MARK_LABEL: &str = "larder.layers";
-/// The time limit for finding caches in a registry.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Caches of layers in one repository.
 pub(crate) struct LayersTier<'a> {
     pub(crate) place: &'a ImageRef,
     pub(crate) tags: Tags,
@@ -24,12 +22,10 @@ pub(crate) struct LayersTier<'a> {
     pub(crate) marked_for: Option<&'a str>,
 }
 
-/// A cache of layers.
 pub(crate) struct LayerCache {
     pub(crate) name: ImageRef,
     pub(crate) manifest: StoredManifest,
     pub(crate) is_inline: bool,
-    /// `true` if BuildKit imports it.
     is_imported: bool,
 }
 
@@ -44,7 +40,6 @@ pub(crate) enum Stages {
 /// The caches of layers that were found, and that a solve can import.
 #[derive(Default)]
 pub(crate) struct LayerCaches {
-    /// The repository, if one is used.
     pub(crate) place: Option<ImageRef>,
     pub(crate) found: Vec<LayerCache>,
     /// The marks of the images, each with `true` if a registry cache of all stages belongs to it.
@@ -61,8 +56,6 @@ pub(crate) struct LayerCaches {
 
 impl LayersTier<'_> {
     /// Looks for the caches of all lanes that the job reads.
-    ///
-    /// # Errors
     ///
     /// Fails if the registry fails or exceeds the time limit.
     pub(crate) async fn look(

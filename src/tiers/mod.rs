@@ -82,7 +82,6 @@ impl Hit {
         Self { id, tier, image: None, age, is_named: false, digest: None, entry: None }
     }
 
-    /// Returns the hit with its image in the engine.
     fn in_engine(self, image: Image) -> Self {
         Self { id: image.id.clone(), image: Some(image), ..self }
     }
@@ -116,7 +115,6 @@ impl HitConditions {
 #[derive(Debug)]
 pub(crate) struct TierAnswer<T> {
     pub(crate) found: Option<T>,
-    /// A short reason for the hit or miss.
     pub(crate) reason: String,
     pub(crate) bytes: u64,
     pub(crate) faults: Vec<BoxedError>,
@@ -149,10 +147,6 @@ impl<T> TierAnswer<T> {
     fn too_old(built: Timestamp) -> Self {
         let built = built.strftime("%Y-%m-%d %H:%M UTC");
         Self { is_too_old: true, ..Self::miss(format!("the image was built at {built}, before --max-age")) }
-    }
-
-    fn unknown(reason: impl Into<String>) -> Self {
-        Self { is_unknown_key: true, ..Self::miss(reason) }
     }
 
     pub(crate) fn fault(fault: impl Into<BoxedError>, reason: impl Into<String>) -> Self {

@@ -11,10 +11,8 @@ use super::{Tags, TierAnswer};
 use crate::key::PrefixKey;
 use crate::registry::{ImageRef, RegistryError, RemoteImage, Repository, with_timeout};
 
-/// The time limit for finding prefixes in a registry.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// The prefixes of one image in one repository.
 pub(crate) struct PrefixTier<'a> {
     pub(crate) place: &'a ImageRef,
     pub(crate) tags: &'a Tags,
@@ -24,7 +22,6 @@ pub(crate) struct PrefixTier<'a> {
     pub(crate) since: Option<Timestamp>,
 }
 
-/// A prefix in a registry.
 #[derive(Debug, Clone)]
 pub(crate) struct RegistryPrefix {
     pub(crate) key: PrefixKey,
@@ -36,12 +33,9 @@ pub(crate) struct RegistryPrefix {
 }
 
 impl PrefixTier<'_> {
-    /// The tier's name in records and summaries.
     pub(crate) const NAME: &'static str = "prefix";
 
     /// Looks for the deepest of these prefixes. `keys` must be sorted, the deepest first.
-    ///
-    /// # Errors
     ///
     /// Fails if the registry fails or exceeds the time limit.
     pub(crate) async fn look(

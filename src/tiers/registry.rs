@@ -296,7 +296,6 @@ impl RegistryTier {
         Ok((all, bytes))
     }
 
-    /// Returns the tag of the key in the job's own lane.
     fn own_tag(&self, wanted: &ImageRequest<'_>) -> String {
         self.terms.tags.of_image(wanted.key).swap_remove(0)
     }
@@ -381,7 +380,6 @@ async fn look_in(
     Ok(newest)
 }
 
-/// Tags the image in each target with its names there.
 async fn tag_in_targets(targets: &mut [PushTarget], found: &[FoundImage]) -> Result<(), RegistryError> {
     for (PushTarget { repository, names, .. }, found) in targets.iter_mut().zip(found) {
         repository.put_all(names.iter().map(ImageRef::tag_or_latest), &found.manifest).await?;

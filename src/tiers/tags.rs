@@ -25,11 +25,11 @@ use crate::store::Lanes;
 
 /// The maximum length of a lane or a set of platforms in a tag. Longer ones are replaced by a digest.
 const MAX_LENGTH: usize = 48;
-/// The start of the tags of prefixes.
 const PREFIX: &str = "larder-prefix-";
 /// The platform that is omitted from the tags of layer caches.
 const DEFAULT_PLATFORM: &str = "linux/amd64";
 
+/// The tags of a job. Of several tags, the first is that of the job's own lane.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tags {
     /// The endings of the tags of each lane, the job's own first.
@@ -63,12 +63,10 @@ impl Tags {
         }
     }
 
-    /// Returns the tags of an image, the job's own first.
     pub(crate) fn of_image(&self, key: CacheKey) -> Vec<String> {
         self.with_endings(&format!("larder-{key}"))
     }
 
-    /// Returns the tags of a prefix of an image, the job's own first.
     pub(crate) fn of_prefix(&self, key: CacheKey) -> Vec<String> {
         self.with_endings(&format!("{PREFIX}{key}"))
     }
@@ -89,17 +87,14 @@ impl Tags {
         one.starts_with(PREFIX) && one.get(..LENGTH).is_some_and(|key| other.get(..LENGTH) == Some(key))
     }
 
-    /// Returns the tags of a base image, the job's own first.
     pub(crate) fn of_base(&self, key: CacheKey) -> Vec<String> {
         self.with_endings(&key.to_string())
     }
 
-    /// Returns the tags of images with an inline cache, the job's own first.
     pub(crate) fn inline_caches(&self) -> Vec<String> {
         self.with_endings(&format!("cache{}", self.platforms))
     }
 
-    /// Returns the tags of registry caches, the job's own first.
     pub(crate) fn registry_caches(&self) -> Vec<String> {
         self.with_endings(&format!("buildcache{}", self.platforms))
     }
@@ -111,15 +106,7 @@ impl Tags {
 
 /// Encodes a lane with the characters that a tag allows. Different lanes have different encodings.
 fn encode_lane(lane: &str) -> String {
-    let mut text = String::new();
-    for byte in lane.bytes() {
-        match byte {
-            b'_' => text.push_str("__"),
-            byte if byte.is_ascii_alphanumeric() || b".-".contains(&byte) => text.push(char::from(byte)),
-            // Writing to a string does not fail.
-            byte => drop(write!(text, "_{byte:02x}")),
-        }
-    }
+    let text = encode(lane, &[(b'_', "__"), (b'.', "."), (b'-', "-")]);
     if text.len() <= MAX_LENGTH {
         return text;
     }
@@ -130,21 +117,24 @@ fn encode_lane(lane: &str) -> String {
 
 /// Encodes platforms with letters, digits, `.` and `_`. Different sets have different encodings.
 fn encode_platforms(platforms: &[String]) -> String {
-    let mut text = String::new();
-    for byte in platforms.join(",").bytes() {
-        match byte {
-            b'/' => text.push('.'),
-            b',' => text.push_str("__"),
-            byte if byte.is_ascii_alphanumeric() => text.push(char::from(byte)),
+    let joined = platforms.join(",");
+    let text = encode(&joined, &[(b'/', "."), (b',', "__")]);
+    // A set that is not shortened never begins with `_h`.
+    if text.len() <= MAX_LENGTH { text } else { format!("_h{}", &Digest::of(joined.as_bytes()).hex()[..24]) }
+}
+
+/// Replaces each byte by its special form, or, unless it is a letter or digit, by `_` and two hex digits.
+fn encode(text: &str, special: &[(u8, &str)]) -> String {
+    let mut encoded = String::new();
+    for byte in text.bytes() {
+        match special.iter().find(|(own, _)| *own == byte) {
+            Some((_, form)) => encoded.push_str(form),
+            None if byte.is_ascii_alphanumeric() => encoded.push(char::from(byte)),
             // Writing to a string does not fail.
-            byte => drop(write!(text, "_{byte:02x}")),
+            None => drop(write!(encoded, "_{byte:02x}")),
         }
     }
-    if text.len() <= MAX_LENGTH {
-        return text;
-    }
-    // A set that is not shortened never begins with `_h`.
-    format!("_h{}", &Digest::of(platforms.join(",").as_bytes()).hex()[..24])
+    encoded
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub use options::{BaseSettings, Options, ResolveError};
 pub use resolution::{
     BaseImage, BaseUse, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
 };
+pub(crate) use walk::join as resolve_path;
 
 use super::Dockerfile;
 

@@ -371,7 +371,7 @@ fn copy_selector(transfer: &CopyInstruction, source: &str) -> ContextSelector {
 }
 
 /// Resolves `path` relative to `directory`, cleaned.
-fn join(directory: &str, path: &str) -> String {
+pub(crate) fn join(directory: &str, path: &str) -> String {
     if path.starts_with('/') { clean_path(path) } else { clean_path(&format!("{directory}/{path}")) }
 }
 

@@ -24,7 +24,7 @@ use crate::digest::Digest;
 use crate::error_chain::chain;
 use crate::key::{DirectoryInputs, Input, difference, directory_key};
 use crate::ledger::millis;
-use crate::notes::Notes;
+use crate::notes::{IndexKind, Notes};
 use crate::plan::{DirRestoreSettings, DirSaveSettings, DirSettings, StoreSettings};
 use crate::store::{Entry, FaultRecord, Meter, Store, StoreError};
 
@@ -154,14 +154,14 @@ impl DirJob {
 
     /// Returns the index of the last save or restore of the directory.
     fn index(&self) -> Option<DirectoryIndex> {
-        DirectoryIndex::decode(&self.notes.archive_index(&self.absolute_path)?)
+        DirectoryIndex::decode(&self.notes.index(IndexKind::ARCHIVE, &self.absolute_path)?)
     }
 
     fn write_index(&mut self, index: &DirectoryIndex) {
         if self.save_disabled.is_some() {
             return;
         }
-        if let Err(error) = self.notes.write_archive_index(&self.absolute_path, &index.encode()) {
+        if let Err(error) = self.notes.write_index(IndexKind::ARCHIVE, &self.absolute_path, &index.encode()) {
             self.reporter.warn(&format!("{}; the next run has to read more", chain(&error)));
         }
     }

@@ -128,7 +128,6 @@ impl ArchiveTier {
         spawn_blocking(reading).await?
     }
 
-    /// Returns the id that the image of `entry` has in the engine.
     async fn id_of(&self, entry: &Entry) -> Result<String, LoadError> {
         Ok(self.listing(entry).await?.id_in(self.form()).to_string())
     }
@@ -138,7 +137,6 @@ impl ArchiveTier {
         spawn_blocking(move || store.find(kind, &family, key.digest(), false)).await
     }
 
-    /// Returns the archive format that the engine loads.
     fn form(&self) -> ArchiveLayout {
         match self.images {
             ImageStore::GraphDriver => ArchiveLayout::Docker,

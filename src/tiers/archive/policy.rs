@@ -3,7 +3,6 @@
 use super::super::judge::is_worth_archiving;
 use crate::ledger::BuildRecord;
 
-/// The way in which archiving was requested.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ArchiveRequest {
     #[default]
