@@ -6,6 +6,7 @@
 use bollard_buildkit_proto::google::protobuf::Timestamp as ProtoTimestamp;
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
 use jiff::Timestamp;
+use serde::Serialize;
 
 /// One message of the status stream.
 #[derive(Debug, Clone, Default)]
@@ -36,13 +37,13 @@ pub(crate) struct Vertex {
     pub(crate) progress_group: Option<(String, String)>,
 }
 
-/// A row of progress inside a vertex.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A row of progress inside a vertex. It serializes to the fields of an event of `--progress json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct VertexStatus {
-    /// The subject: `sha256:…`, `transferring context:`, `exporting layers`.
-    pub(crate) id: String,
     /// Digest of its vertex.
     pub(crate) vertex: String,
+    /// The subject: `sha256:…`, `transferring context:`, `exporting layers`.
+    pub(crate) id: String,
     pub(crate) current: i64,
     /// Total bytes; 0 if unknown.
     pub(crate) total: i64,

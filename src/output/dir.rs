@@ -1,5 +1,6 @@
 //! The report on a saved or restored directory, as one line of text.
 
+use super::entries::short_id;
 use super::summary::format_duration;
 use crate::amounts::{count, size};
 use crate::pipeline::dir::report::{DirAction, DirAmounts, DirOutcome, DirReport};
@@ -11,7 +12,7 @@ impl DirReport {
         let path = screen_text(&self.path);
         let time = format_duration(self.millis);
         let amount = format!("{}, {}", count(files, "file", "files"), size(bytes));
-        let entry = self.entry.as_deref().map_or("", |id| &id[..id.len().min(12)]);
+        let entry = short_id(self.entry.as_deref());
         let lane = screen_text(self.lane.as_deref().unwrap_or_default());
         let reason = screen_text(self.reason.as_deref().unwrap_or_default());
         match self.outcome {

@@ -13,7 +13,7 @@ use crate::store::{Census, CensusEntry, EntryKind, KeyInput, Lane, RunFlags};
 
 const SHORT_DIGEST_LENGTH: usize = 12;
 
-/// The output of `larder cache list`; serializes to its JSON.
+/// Serializes to the JSON of `larder cache list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct EntryList<'a> {
     schema: &'static str,
@@ -34,7 +34,7 @@ struct EntryRow<'a> {
     tags: &'a [String],
     created: Timestamp,
     last_used: Timestamp,
-    /// The group of entries that can replace each other, see [`Address`](crate::store::Address).
+    /// See [`Address`](crate::store::Address).
     family: &'a str,
     /// Total size of the files in bytes.
     bytes: u64,
@@ -118,7 +118,7 @@ impl<'a> EntryList<'a> {
     }
 }
 
-/// The output of `larder cache info`; serializes to its JSON.
+/// Serializes to the JSON of `larder cache info`.
 #[derive(Debug, Serialize)]
 pub(crate) struct EntryInfo<'a> {
     schema: &'static str,
@@ -143,14 +143,13 @@ impl<'a> EntryInfo<'a> {
         }
     }
 
-    /// Returns the short form of the text.
     pub(crate) fn brief_text(&self) -> String {
         let mut text = String::new();
         self.entry.text(&mut text);
         if let Some(RunFlags { flags, command }) = self.run {
-            let command =
-                if command.is_empty() { Vec::new() } else { [&["--".to_owned()], &command[..]].concat() };
-            let run: Vec<String> = flags.iter().chain(&command).map(|word| quote_for_shell(word)).collect();
+            let dashes = (!command.is_empty()).then(|| "--".to_owned());
+            let words = flags.iter().chain(&dashes).chain(command);
+            let run: Vec<String> = words.map(|word| quote_for_shell(word)).collect();
             let _ = writeln!(text, "  {:<10} {}", "run with", screen_text(&run.join(" ")));
         }
         text
@@ -167,19 +166,14 @@ impl<'a> EntryInfo<'a> {
         if !self.inputs.is_empty() {
             text.push_str("  inputs of the key\n");
             for KeyInput { kind, name, digest } in self.inputs {
-                let _ = writeln!(
-                    text,
-                    "    {} {kind} {}",
-                    &digest.hex()[..SHORT_DIGEST_LENGTH],
-                    screen_text(name)
-                );
+                let (digest, name) = (digest.hex(), screen_text(name));
+                let _ = writeln!(text, "    {} {kind} {name}", &digest[..SHORT_DIGEST_LENGTH]);
             }
         }
         text
     }
 }
 
-/// Quotes a word for a shell, if necessary.
 fn quote_for_shell(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -187,6 +181,11 @@ fn quote_for_shell(word: &str) -> String {
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
+}
+
+/// Returns the first digits of an entry's id, or an empty string without an entry.
+pub(super) fn short_id(id: Option<&str>) -> &str {
+    id.map_or("", |id| &id[..id.len().min(SHORT_DIGEST_LENGTH)])
 }
 
 pub(crate) fn format_time(time: Timestamp) -> String {

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::StoreError;
 use super::backend::{BackendError, BackendObject};
@@ -52,8 +53,9 @@ pub(crate) struct EvictedEntry {
 }
 
 /// The effects of a sweep, or of a dry run.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct SweepReport {
+    #[serde(skip)]
     pub(crate) evicted: Vec<EvictedEntry>,
     /// Bytes of the removed chunks, including those that were unused before.
     pub(crate) freed_bytes: u64,
