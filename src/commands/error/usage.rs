@@ -24,8 +24,13 @@ pub(crate) fn convert(error: &clap::Error, arguments: &[OsString]) -> Result<(),
     let text = error.render().to_string();
     let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
     let cause = one_line(message.trim_start_matches("error: "));
-    let (name, _) = given_command(arguments);
-    let tips = rest.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned);
+    let (name, command) = given_command(arguments);
+    // Hidden flags exist only to be refused.
+    let hidden: Vec<String> = (command.get_arguments().filter(|argument| argument.is_hide_set()))
+        .filter_map(|argument| Some(format!("--{}'", argument.get_long()?)))
+        .collect();
+    let tips = rest.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+    let tips = tips.filter(|tip| !hidden.iter().any(|flag| tip.contains(flag))).map(str::to_owned);
     Err(CommandError::config_line(cause)
         .hints(tips)
         .hint(format!("{name} --help lists the commands and options")))
@@ -44,11 +49,16 @@ fn given_command(arguments: &[OsString]) -> (String, Command) {
 }
 
 impl CommandError {
-    /// Returns the error for a flag of `larder run`, some of which have a different meaning in other commands.
+    /// Returns an error for `larder run`: some of its flags have a different meaning in other commands, and its command
+    /// may be mistaken for the context.
     pub(crate) fn from_run_settings(error: SettingsError) -> Self {
         match &error {
             SettingsError::Flag { flag, .. } => {
                 Self::config_line(chain(&error)).hints(help_of(Some("run"), flag))
+            }
+            SettingsError::Context { path, .. } => {
+                let hint = format!("write the command after --: larder run . -- {}", path.display());
+                Self::from(error).hint(hint)
             }
             _ => error.into(),
         }
@@ -111,6 +121,11 @@ mod tests {
                     "a similar argument exists: '--target'",
                     "larder build --help lists the commands and options",
                 ][..],
+            ),
+            (
+                &["build", "--nope", "."],
+                "unexpected argument '--nope' found",
+                &["larder build --help lists the commands and options"],
             ),
             (
                 &["biuld", "."],
