@@ -7,6 +7,7 @@
 use bollard_buildkit_proto::google::protobuf::Timestamp as ProtoTimestamp;
 use bollard_buildkit_proto::moby::buildkit::v1 as control;
 use jiff::Timestamp;
+use serde::Serialize;
 
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StatusUpdate {
@@ -36,11 +37,12 @@ pub(crate) struct Vertex {
     pub(crate) progress_group: Option<(String, String)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A row of progress inside a vertex. It serializes to the fields of an event of `--progress json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct VertexStatus {
+    pub(crate) vertex: String,
     /// The subject: `sha256:…`, `transferring context:`, `exporting layers`.
     pub(crate) id: String,
-    pub(crate) vertex: String,
     pub(crate) current: i64,
     /// Total bytes; 0 if unknown.
     pub(crate) total: i64,

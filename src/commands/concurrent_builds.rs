@@ -61,7 +61,7 @@ pub(super) async fn build_images(
         None => Ok(built),
         Some(kind) => {
             let cause = format!("{} of {} images failed: {}", failed.len(), builds.len(), failed.join(", "));
-            Err(CommandError { kind, cause, hints: Vec::new() })
+            Err(CommandError::new(kind, cause))
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::error::CommandError;
-use super::{print_json, warn_of_unknown_branch};
+use super::error::{CommandError, ErrorKind};
+use super::{check_faults, print_json, warn_of_unknown_branch};
 use crate::cli::{DirArgs, DirCommand, OutputFormat};
 use crate::commands::CommandContext;
 use crate::output::Printer;
@@ -38,15 +38,10 @@ pub(super) async fn run(
         OutputFormat::Text => printer.note(&report.text()),
         OutputFormat::Json => print_json(printer, &report)?,
     }
-    match report.faults.first() {
-        Some(fault) if is_strict => {
-            Err(CommandError::cache_line(fault.message.clone())
-                .hint("without --strict this is only a warning"))
-        }
-        None if is_strict && is_refused => {
-            let reason = report.reason.as_deref().unwrap_or_default();
-            Err(CommandError::cache_line(format!("{}: {reason}", report.path)))
-        }
-        _ => Ok(()),
+    check_faults(&report.faults, is_strict)?;
+    if is_strict && is_refused {
+        let reason = report.reason.as_deref().unwrap_or_default();
+        return Err(CommandError::new(ErrorKind::Cache, format!("{}: {reason}", report.path)));
     }
+    Ok(())
 }

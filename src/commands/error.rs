@@ -2,9 +2,7 @@
 
 mod connect;
 mod container;
-mod dir;
 mod pipeline;
-mod settings;
 pub(crate) mod usage;
 
 use std::error::Error;
@@ -15,7 +13,6 @@ use crate::output::Printer;
 /// The kind of an error, which determines the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ErrorKind {
-    /// The build failed.
     Build,
     /// The image was built but not pushed.
     Push,
@@ -48,7 +45,7 @@ impl ErrorKind {
 #[derive(Debug, Clone)]
 pub(crate) struct CommandError {
     pub(crate) kind: ErrorKind,
-    /// The message, in one line.
+    /// The message in one line; empty if it has been printed already.
     pub(crate) cause: String,
     pub(crate) hints: Vec<String>,
 }
@@ -61,28 +58,20 @@ impl CommandError {
         self.hints.iter().for_each(|hint| printer.hint(hint));
     }
 
+    pub(crate) fn new(kind: ErrorKind, cause: impl Into<String>) -> Self {
+        Self { kind, cause: cause.into(), hints: Vec::new() }
+    }
+
     pub(crate) fn config(error: &(dyn Error + 'static)) -> Self {
         Self::config_line(chain(error))
     }
 
     pub(crate) fn config_line(cause: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Config, cause: cause.into(), hints: Vec::new() }
-    }
-
-    pub(crate) fn cache_line(cause: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Cache, cause: cause.into(), hints: Vec::new() }
-    }
-
-    pub(crate) fn interrupted(cause: &str) -> Self {
-        Self { kind: ErrorKind::Interrupted, cause: cause.to_owned(), hints: Vec::new() }
-    }
-
-    pub(crate) fn exit(status: u8) -> Self {
-        Self { kind: ErrorKind::Exit(status), cause: String::new(), hints: Vec::new() }
+        Self::new(ErrorKind::Config, cause)
     }
 
     pub(crate) fn build(cause: impl Into<String>) -> Self {
-        Self { kind: ErrorKind::Build, cause: cause.into(), hints: Vec::new() }
+        Self::new(ErrorKind::Build, cause)
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -90,7 +79,7 @@ impl CommandError {
         self
     }
 
-    fn hints(mut self, hints: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn hints(mut self, hints: impl IntoIterator<Item = String>) -> Self {
         self.hints.extend(hints);
         self
     }

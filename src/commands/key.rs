@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::prefix_line::PrefixLine;
 use super::print_result;
 use crate::cli::KeyArgs;
 use crate::commands::CommandContext;
@@ -21,7 +20,7 @@ struct KeyOutput {
     schema: &'static str,
     image_key: CacheKey,
     dependency_key: CacheKey,
-    /// The keys of prefixes, deepest first.
+    /// Deepest first.
     prefixes: Vec<PrefixOutput>,
     #[serde(skip_serializing_if = "Option::is_none")]
     no_prefixes: Option<String>,
@@ -30,6 +29,24 @@ struct KeyOutput {
     inputs: Option<Vec<Input>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dependency_inputs: Option<Vec<Input>>,
+}
+
+/// A prefix in the output of `larder key` and `larder why`.
+#[derive(Serialize)]
+pub(super) struct PrefixLine {
+    key: CacheKey,
+    /// The line of the last instruction.
+    line: usize,
+    instruction: String,
+    #[serde(skip)]
+    pub(super) place: String,
+}
+
+impl From<&PrefixKey> for PrefixLine {
+    fn from(prefix: &PrefixKey) -> Self {
+        let (line, instruction) = (prefix.line, prefix.instruction.clone());
+        Self { key: prefix.key, line, instruction, place: prefix.describe_end() }
+    }
 }
 
 #[derive(Serialize)]

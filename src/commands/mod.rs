@@ -9,7 +9,6 @@ mod ecr;
 mod error;
 mod key;
 mod mount;
-mod prefix_line;
 mod run;
 mod runtime;
 mod stats;
@@ -31,7 +30,8 @@ use crate::pipeline::session::Session;
 use crate::pipeline::stages::{BuildPurpose, BuildResult, build_image};
 use crate::registry::ImageRef;
 use crate::settings::{BuildSettings, Environment, Settings, env_vars};
-use error::{CommandError, usage};
+use crate::store::FaultRecord;
+use error::{CommandError, ErrorKind, usage};
 use runtime::CommandRuntime;
 
 /// Runs larder with the process's arguments and environment, and returns its exit code.
@@ -117,7 +117,6 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
     result
 }
 
-/// The context of a command.
 #[derive(Clone, Copy)]
 struct CommandContext<'a> {
     settings: &'a Settings,
@@ -162,7 +161,15 @@ fn warn_of_unknown_branch(session: &Session<'_>, printer: Printer) {
     }
 }
 
-/// Prints a result in the given format.
+/// Returns the first fault of the cache as an error if `--strict` is set.
+fn check_faults(faults: &[FaultRecord], is_strict: bool) -> Result<(), CommandError> {
+    match faults.first() {
+        Some(fault) if is_strict => Err(CommandError::new(ErrorKind::Cache, &fault.message)
+            .hint("without --strict this is only a warning")),
+        _ => Ok(()),
+    }
+}
+
 fn print_result(
     printer: Printer,
     format: OutputFormat,

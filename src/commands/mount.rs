@@ -1,13 +1,12 @@
 //! `larder mount`: restores and saves cache mounts around a build by any program.
 
 use super::error::CommandError;
-use super::print_json;
-use super::warn_of_unknown_branch;
+use super::{check_faults, print_json, print_text, warn_of_unknown_branch};
 use crate::buildkit::Client;
 use crate::cli::{MountArgs, MountBuildArgs, MountCommand, OutputFormat};
 use crate::commands::CommandContext;
 use crate::error_chain::chain;
-use crate::mounts::{MountAction, Mounts, MountsReport};
+use crate::mounts::{MountAction, Mounts};
 use crate::output::Printer;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::inputs::Inputs;
@@ -47,10 +46,15 @@ pub(super) async fn run(
         MountAction::Restore => carrier.restore(&mounts).await?.0,
         MountAction::Save => carrier.save(&mounts).await?,
     };
-    finish(&report, *format, build.strict, printer)
+    report.warnings.iter().for_each(|warning| printer.warn(warning));
+    match (format, action) {
+        (OutputFormat::Json, _) => print_json(printer, &report)?,
+        (OutputFormat::Text, MountAction::List) => print_text(printer, &report.text())?,
+        (OutputFormat::Text, _) => printer.note(&report.text()),
+    }
+    check_faults(&report.faults, build.strict)
 }
 
-/// Returns the cache mounts that the target of a build reaches.
 async fn target_mounts(
     source: &SourceSettings,
     inputs: &Inputs,
@@ -72,27 +76,4 @@ async fn target_mounts(
             CommandError::config_line(cause)
         }
     })
-}
-
-fn finish(
-    report: &MountsReport,
-    format: OutputFormat,
-    strict: bool,
-    printer: Printer,
-) -> Result<(), CommandError> {
-    for warning in &report.warnings {
-        printer.warn(warning);
-    }
-    match (format, report.action) {
-        (OutputFormat::Json, _) => print_json(printer, report)?,
-        (OutputFormat::Text, MountAction::List) => super::print_text(printer, &report.text())?,
-        (OutputFormat::Text, _) => printer.note(&report.text()),
-    }
-    match report.faults.first() {
-        Some(fault) if strict => {
-            Err(CommandError::cache_line(fault.message.clone())
-                .hint("without --strict this is only a warning"))
-        }
-        _ => Ok(()),
-    }
 }

@@ -26,7 +26,6 @@ use crate::pipeline::image_loading::{LoadNames, LoadedImage};
 use crate::pipeline::stages::{BuildPurpose, BuildResult};
 use crate::settings::{BuildSettings, Environment, RunSettings, Settings, SettingsError, env_vars};
 
-/// The default context.
 const DEFAULT_CONTEXT: &str = ".";
 
 pub(super) async fn run(
@@ -58,7 +57,6 @@ pub(super) async fn run(
     result
 }
 
-/// Runs an image from the store.
 async fn run_from_cache(
     wanted: &str,
     args: &RunArgs,
@@ -115,15 +113,13 @@ fn resolve(
     settings: &Settings,
     environment: &Environment,
 ) -> Result<BuildSettings, CommandError> {
-    BuildSettings::resolve(args, settings, environment).map_err(|error| match error {
-        SettingsError::Flag { flag, reason } => {
-            let renamed = RENAMED_BUILD_OPTIONS.iter().find(|(name, _)| *name == flag);
-            CommandError::from_run_settings(SettingsError::Flag {
-                flag: renamed.map_or(flag, |(_, here)| here),
-                reason,
-            })
+    BuildSettings::resolve(args, settings, environment).map_err(|mut error| {
+        if let SettingsError::Flag { flag, .. } = &mut error
+            && let Some((_, here)) = RENAMED_BUILD_OPTIONS.iter().find(|(name, _)| name == flag)
+        {
+            *flag = here;
         }
-        error => error.into(),
+        CommandError::from_run_settings(error)
     })
 }
 
@@ -177,7 +173,6 @@ async fn build_and_run(
     outcome.end(&nodes, *printer)
 }
 
-/// Returns an error if the image cannot be transferred to several engines.
 fn check_transfer(build: &BuildSettings, settings: &Settings) -> Result<(), CommandError> {
     let cause = "several engines receive the image through the cache";
     if !build.tiers.archive {
@@ -248,26 +243,25 @@ struct RunOutcome {
     /// The first nonzero exit status.
     status: i64,
     is_interrupted: bool,
-    /// Images that were not run.
     failed: Vec<String>,
 }
 
 impl RunOutcome {
     fn end(self, nodes: &TargetEngines, printer: Printer) -> Result<(), CommandError> {
         if self.is_interrupted {
-            return Err(CommandError::interrupted("interrupted; the container was stopped"));
+            let cause = "interrupted; the container was stopped";
+            return Err(CommandError::new(ErrorKind::Interrupted, cause));
         }
-        let images = if self.failed.is_empty() {
-            Ok(())
-        } else {
-            Err(CommandError::build(format!("images that were not run: {}", self.failed.join(", "))))
-        };
-        let failures = nodes.check_failures().and(images);
+        let mut failure = nodes.check_failures().err();
+        if !self.failed.is_empty() {
+            let cause = format!("images that were not run: {}", self.failed.join(", "));
+            failure = failure.or(Some(CommandError::build(cause)));
+        }
         if self.status == 0 {
-            return failures;
+            return failure.map_or(Ok(()), Err);
         }
-        failures.err().into_iter().for_each(|error| error.print(printer));
-        Err(CommandError::exit(u8::try_from(self.status).unwrap_or(u8::MAX)))
+        failure.into_iter().for_each(|error| error.print(printer));
+        Err(CommandError::new(ErrorKind::Exit(u8::try_from(self.status).unwrap_or(u8::MAX)), ""))
     }
 }
 
@@ -281,7 +275,7 @@ async fn run_everywhere(
     outcome: &mut RunOutcome,
 ) -> Result<(), CommandError> {
     if command.session.interrupts().is_pending() {
-        return Err(CommandError::interrupted("interrupted"));
+        return Err(CommandError::new(ErrorKind::Interrupted, "interrupted"));
     }
     let running = nodes.connected.iter().zip(images).map(|(node, (image, row))| async move {
         let spec = run.container_for(&image);

@@ -14,19 +14,16 @@ use crate::pipeline::image_loading::{LoadNames, LoadedImage, load_into_engine};
 use crate::pipeline::session::{EngineConnection, Session};
 use crate::store::{Entry, Store};
 
-/// An engine that gets images.
 pub(super) struct TargetEngine {
     pub(super) endpoint: Endpoint,
     pub(super) engine: Engine,
     connection: Arc<EngineConnection>,
-    /// The printer of this engine. It prefixes lines with the engine's address if there are several engines.
+    /// Prefixes lines with the engine's address if there are several engines.
     pub(super) printer: Printer,
 }
 
-/// The engines of one command.
 pub(super) struct TargetEngines {
     pub(super) connected: Vec<TargetEngine>,
-    /// The addresses of failed engines.
     failed: Vec<String>,
     /// The number of given engines, including failed ones.
     count: usize,
@@ -104,7 +101,6 @@ impl TargetEngines {
         }
     }
 
-    /// Returns an error with the failed engines, if any.
     pub(super) fn check_failures(&self) -> Result<(), CommandError> {
         if self.failed.is_empty() {
             return Ok(());

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::error::CommandError;
-use super::prefix_line::PrefixLine;
+use super::key::PrefixLine;
 use super::print_result;
 use crate::cli::WhyArgs;
 use crate::commands::CommandContext;
@@ -34,23 +34,13 @@ struct WhyOutput {
     hit: Option<PredictedHit>,
     /// A cache that contains the image, but is not used by a build with these flags.
     elsewhere: Option<PredictedHit>,
-    compared_with: Option<ComparedBuild>,
+    compared_with: Option<EarlierBuild>,
     changes: Vec<InputChange>,
-    /// The prefixes of the image, deepest first.
+    /// Deepest first.
     prefixes: Vec<PrefixComparison>,
-    /// The reason why there are no prefixes.
     no_prefixes: Option<String>,
     /// The last image that was built under one of the names in their registries.
     last_in_registry: Option<LastImage>,
-}
-
-#[derive(Serialize)]
-struct ComparedBuild {
-    image_key: CacheKey,
-    names: Vec<String>,
-    lane: Option<String>,
-    created: Timestamp,
-    last_used: Timestamp,
 }
 
 #[derive(Serialize)]
@@ -112,9 +102,7 @@ pub(super) async fn run(
         known_since: known.and_then(|entry| entry.images.iter().map(|image| image.created).min()),
         hit,
         elsewhere,
-        compared_with: before.map(|EarlierBuild { image_key, names, lane, created, last_used }| {
-            ComparedBuild { image_key, names, lane: lane.map(String::from), created, last_used }
-        }),
+        compared_with: before,
         changes,
         prefixes: keys.keys.prefixes.iter().flatten().map(prefix).collect(),
         no_prefixes: keys.keys.prefixes.as_ref().err().map(ToString::to_string),

@@ -72,7 +72,6 @@ impl BenchmarkRow {
         open(path).map(drop)
     }
 
-    /// Appends the row to a file, with a header if the file is empty.
     pub(crate) fn append(&self, path: &Path) -> io::Result<()> {
         let mut file = open(path)?;
         let head = if file.metadata()?.len() == 0 { format!("{HEADER}\n") } else { String::new() };

@@ -11,7 +11,7 @@ use crate::digest::{Digest, shorten};
 use crate::screen_text::screen_text;
 use crate::store::{Census, CensusEntry, EntryKind, KeyInput, Lane, RunFlags};
 
-/// The output of `larder cache list`; serializes to its JSON.
+/// Serializes to the JSON of `larder cache list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct EntryList<'a> {
     schema: &'static str,
@@ -32,7 +32,7 @@ struct EntryRow<'a> {
     tags: &'a [String],
     created: Timestamp,
     last_used: Timestamp,
-    /// The group of entries that can replace each other, see [`Address`](crate::store::Address).
+    /// See [`Address`](crate::store::Address).
     family: &'a str,
     /// Total size of the files in bytes.
     bytes: u64,
@@ -116,7 +116,7 @@ impl<'a> EntryList<'a> {
     }
 }
 
-/// The output of `larder cache info`; serializes to its JSON.
+/// Serializes to the JSON of `larder cache info`.
 #[derive(Debug, Serialize)]
 pub(crate) struct EntryInfo<'a> {
     schema: &'static str,
@@ -141,14 +141,13 @@ impl<'a> EntryInfo<'a> {
         }
     }
 
-    /// Returns the short form of the text.
     pub(crate) fn brief_text(&self) -> String {
         let mut text = String::new();
         self.entry.text(&mut text);
         if let Some(RunFlags { flags, command }) = self.run {
-            let command =
-                if command.is_empty() { Vec::new() } else { [&["--".to_owned()], &command[..]].concat() };
-            let run: Vec<String> = flags.iter().chain(&command).map(|word| quote_for_shell(word)).collect();
+            let dashes = (!command.is_empty()).then(|| "--".to_owned());
+            let words = flags.iter().chain(&dashes).chain(command);
+            let run: Vec<String> = words.map(|word| quote_for_shell(word)).collect();
             let _ = writeln!(text, "  {:<10} {}", "run with", screen_text(&run.join(" ")));
         }
         text
@@ -172,7 +171,6 @@ impl<'a> EntryInfo<'a> {
     }
 }
 
-/// Quotes a word for a shell, if necessary.
 fn quote_for_shell(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

@@ -10,16 +10,14 @@ use crate::amounts::{count, size};
 use crate::screen_text::screen_text;
 use crate::store::{EntryKind, EvictedEntry, EvictionCause, Lane, SweepReport};
 
-/// The evicted entries; serializes to the commands' JSON.
+/// Serializes to the commands' JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct EvictionReport<'a> {
     schema: &'static str,
     dry_run: bool,
     evicted: Vec<EvictedRow<'a>>,
-    freed_bytes: u64,
-    freed_chunks: usize,
-    kept_entries: usize,
-    kept_bytes: u64,
+    #[serde(flatten)]
+    swept: &'a SweepReport,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,10 +47,7 @@ impl<'a> EvictionReport<'a> {
             schema: "larder.cache-evict.v1",
             dry_run,
             evicted: swept.evicted.iter().map(row).collect(),
-            freed_bytes: swept.freed_bytes,
-            freed_chunks: swept.freed_chunks,
-            kept_entries: swept.kept_entries,
-            kept_bytes: swept.kept_bytes,
+            swept,
         }
     }
 
@@ -79,12 +74,12 @@ impl<'a> EvictionReport<'a> {
         let (verb, what) =
             if self.dry_run { ("would free", "would be removed") } else { ("freed", "removed") };
         let entries = |number: usize| count(number, "entry", "entries");
-        let (gone, kept) = (entries(self.evicted.len()), entries(self.kept_entries));
+        let (gone, kept) = (entries(self.evicted.len()), entries(self.swept.kept_entries));
         let _ = writeln!(
             text,
             "{gone} {what}, {verb} {}; {kept} left, {}",
-            size(self.freed_bytes),
-            size(self.kept_bytes)
+            size(self.swept.freed_bytes),
+            size(self.swept.kept_bytes)
         );
         text
     }

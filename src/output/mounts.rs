@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use super::summary::format_duration;
-use super::table::{self, Align};
+use super::table;
+use super::table::Align::{Left, Right};
 use crate::amounts::{count, size};
 use crate::digest::shorten;
 use crate::mounts::{MountAction, MountOutcome, MountReportEntry, MountsReport, Tally};
@@ -21,25 +22,14 @@ impl MountsReport {
         for mount in &self.mounts {
             let _ = writeln!(text, "{}", mount.line(self.action));
         }
-        let _ = writeln!(
-            text,
-            "{} in {}",
-            count(self.mounts.len(), "mount", "mounts"),
-            format_duration(self.millis)
-        );
+        let mounts = count(self.mounts.len(), "mount", "mounts");
+        let _ = writeln!(text, "{mounts} in {}", format_duration(self.millis));
         text
     }
 
     fn list(&self) -> String {
-        let columns = [
-            ("kind", Align::Left),
-            ("id", Align::Left),
-            ("lines", Align::Left),
-            ("size", Align::Right),
-            ("files", Align::Right),
-            ("entry", Align::Left),
-            ("lane", Align::Left),
-        ];
+        let [kind, id, lines] = ["kind", "id", "lines"].map(|heading| (heading, Left));
+        let columns = [kind, id, lines, ("size", Right), ("files", Right), ("entry", Left), ("lane", Left)];
         let row = |mount: &MountReportEntry| {
             let lines: Vec<String> = mount.lines.iter().map(ToString::to_string).collect();
             let (kept, files) = match mount.entry {
@@ -52,7 +42,7 @@ impl MountsReport {
                 lines.join(","),
                 kept,
                 files,
-                mount.short_id().to_owned(),
+                mount.entry.as_deref().map_or("", shorten).to_owned(),
                 screen_text(mount.lane.as_deref().unwrap_or_default()),
             ]
         };
@@ -66,16 +56,12 @@ impl MountsReport {
 }
 
 impl MountReportEntry {
-    fn short_id(&self) -> &str {
-        self.entry.as_deref().map_or("", shorten)
-    }
-
     pub(crate) fn line(&self, action: MountAction) -> String {
         let name = format!("{} {}", self.kind, screen_text(&self.id));
         let kept = format_amount(self.kept);
         let lane = screen_text(self.lane.as_deref().unwrap_or_default());
         let reason = screen_text(self.reason.as_deref().unwrap_or_default());
-        let short = self.short_id();
+        let short = self.entry.as_deref().map_or("", shorten);
         match (self.outcome, action) {
             (MountOutcome::Hit, _) => {
                 let present = self.kept.files.saturating_sub(self.moved.files);
@@ -107,13 +93,9 @@ impl MountReportEntry {
         if let (Some(used), Some(added)) = (self.packages_used, self.packages_added)
             && used.files > 0
         {
-            let (all, bytes) = (used.files + added.files, size(used.bytes));
-            let _ = write!(
-                text,
-                "; {} of {} from the cache, {bytes} not downloaded",
-                used.files,
-                count(all, "package", "packages")
-            );
+            let packages = count(used.files + added.files, "package", "packages");
+            let (used, bytes) = (used.files, size(used.bytes));
+            let _ = write!(text, "; {used} of {packages} from the cache, {bytes} not downloaded");
         }
         let mut add = |what: &str, amount_of: Option<Tally>| {
             if let Some(of) = amount_of.filter(|of| of.files > 0) {

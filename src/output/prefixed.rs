@@ -18,7 +18,6 @@ impl<W: Write> PrefixedWriter<W> {
         Self { name: name.to_owned(), out, line: Vec::new() }
     }
 
-    /// Appends the buffered line to `lines`.
     fn end_line(&mut self, lines: &mut Vec<u8>) {
         lines.extend_from_slice(self.name.as_bytes());
         lines.extend_from_slice(b" | ");

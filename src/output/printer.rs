@@ -8,10 +8,11 @@ use std::io::{self, IsTerminal, Write};
 use serde::Serialize;
 
 use super::prefixed::PrefixedWriter;
-use super::progress::{self, DisplayMode, DisplayOptions, ProgressDisplay, TerminalSize};
+use super::progress::{
+    self, JsonRenderer, PlainRenderer, ProgressDisplay, QuietRenderer, Renderer, TerminalSize, TtyRenderer,
+};
 use crate::plan::ProgressMode;
 
-/// A writer to the standard output and standard error of this process.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Printer {
     color: bool,
@@ -22,7 +23,6 @@ pub(crate) struct Printer {
     part: Option<&'static str>,
 }
 
-/// The form of messages on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MessageFormat {
     Text,
@@ -57,12 +57,10 @@ impl Printer {
             && matches!(self.progress, ProgressMode::Auto | ProgressMode::Tty)
     }
 
-    /// Returns a writer of this part's lines to standard output.
     pub(crate) fn stdout(self) -> Box<dyn Write + Send> {
         Self::prefixed_lines(io::stdout(), self.part)
     }
 
-    /// Returns a writer of this part's lines to standard error.
     pub(crate) fn stderr(self) -> Box<dyn Write + Send> {
         // JSON messages contain the part in a field.
         Self::prefixed_lines(io::stderr(), self.part.filter(|_| self.message_format() != MessageFormat::Json))
@@ -75,7 +73,6 @@ impl Printer {
         }
     }
 
-    /// Sets the form of all later messages.
     pub(crate) fn set_progress(&mut self, progress: ProgressMode) {
         self.progress = progress;
     }
@@ -87,12 +84,9 @@ impl Printer {
     fn message_format(self) -> MessageFormat {
         match self.progress {
             ProgressMode::Json => MessageFormat::Json,
-            ProgressMode::Auto | ProgressMode::Tty | ProgressMode::Quiet if self.color => {
-                MessageFormat::Colored
-            }
-            ProgressMode::Auto | ProgressMode::Plain | ProgressMode::Tty | ProgressMode::Quiet => {
-                MessageFormat::Text
-            }
+            ProgressMode::Plain => MessageFormat::Text,
+            _ if self.color => MessageFormat::Colored,
+            _ => MessageFormat::Text,
         }
     }
 
@@ -106,18 +100,17 @@ impl Printer {
     /// terminal is shared with a different build or, with `to_stdout`, with the result.
     pub(super) fn display(self, to_stdout: bool) -> ProgressDisplay {
         let is_shared = to_stdout && io::stdout().is_terminal() || self.part.is_some();
-        let mode = match self.progress {
-            ProgressMode::Auto if self.can_redraw && !is_shared => DisplayMode::Tty,
-            ProgressMode::Tty if self.part.is_none() => DisplayMode::Tty,
-            ProgressMode::Auto | ProgressMode::Plain | ProgressMode::Tty => DisplayMode::Plain,
-            ProgressMode::Quiet => DisplayMode::Quiet,
-            ProgressMode::Json => DisplayMode::Json,
+        let is_live = match self.progress {
+            ProgressMode::Auto => self.can_redraw && !is_shared,
+            mode => mode == ProgressMode::Tty && self.part.is_none(),
         };
-        ProgressDisplay::new(
-            mode,
-            DisplayOptions { color: self.color, size: Box::new(terminal_size) },
-            self.stderr(),
-        )
+        let renderer: Box<dyn Renderer> = match self.progress {
+            _ if is_live => Box::new(TtyRenderer::new(self.color, terminal_size)),
+            ProgressMode::Quiet => Box::new(QuietRenderer),
+            ProgressMode::Json => Box::new(JsonRenderer::default()),
+            _ => Box::new(PlainRenderer::default()),
+        };
+        ProgressDisplay::new(renderer, self.stderr())
     }
 
     /// Prints a result unchanged. A closed pipe is not an error.
@@ -178,13 +171,14 @@ impl Printer {
     }
 }
 
-/// Returns the size of the terminal on standard error, or zeros without a terminal.
+/// Returns the size of the terminal on standard error, or 80 by 24 cells if it is unknown.
 fn terminal_size() -> TerminalSize {
-    let size = rustix::termios::tcgetwinsize(io::stderr());
-    size.map_or(TerminalSize { cols: 0, rows: 0 }, |size| TerminalSize {
-        cols: usize::from(size.ws_col),
-        rows: usize::from(size.ws_row),
-    })
+    match rustix::termios::tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 && size.ws_row > 0 => {
+            TerminalSize { cols: usize::from(size.ws_col), rows: usize::from(size.ws_row) }
+        }
+        _ => TerminalSize { cols: 80, rows: 24 },
+    }
 }
 
 #[cfg(test)]

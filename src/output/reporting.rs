@@ -2,15 +2,14 @@
 
 use std::io::Write;
 
-use jiff::Timestamp;
 use serde_json::json;
 
-use super::progress::ProgressDisplay;
-use super::progress::failure::{self, StepFailure};
+use super::Printer;
+use super::progress::failure;
+use super::summary::{self, format_duration};
 use super::transfer::TransferDisplay;
-use super::{Printer, summary};
-use crate::buildkit::status::StatusUpdate;
-use crate::buildkit::trace::Trace;
+use crate::amounts::size;
+use crate::ledger::{ArchivedImageRecord, millis};
 use crate::mounts::{MountAction, MountOutcome};
 use crate::pipeline::reporter::{BuildEvent, Reporter, StepProgress, TransferProgress};
 
@@ -41,18 +40,30 @@ impl Reporter for Printer {
                     self.note(&format!("{}\n", mount.line(*action)));
                 }
             }
-            BuildEvent::Archived(record) => self.note(&summary::archived_message(record)),
-            BuildEvent::LayersExported(record) => self.note(&summary::cached_layers_message(record)),
+            BuildEvent::Archived(ArchivedImageRecord { entry, bytes, added_bytes, millis, .. }) => {
+                let (bytes, added) = (size(*bytes), size(*added_bytes));
+                let time = format_duration(*millis);
+                self.note(&format!(
+                    "archived the image as entry {entry}: {bytes}, {added} added, in {time}\n"
+                ));
+            }
+            BuildEvent::LayersExported(record) => {
+                let (references, time) = (record.references.join(" and "), format_duration(record.millis));
+                self.note(&format!("cached the layers as {references} in {time}\n"));
+            }
             BuildEvent::Pushed { name, pushed, elapsed } => {
                 self.note(&summary::pushed_message(&name.familiar(), *pushed, *elapsed));
             }
             BuildEvent::Loaded { bytes, elapsed } => {
-                self.note(&format!("  {}\n", summary::loaded_message(*bytes, *elapsed)));
+                let (size, time) = (size(*bytes), format_duration(millis(*elapsed)));
+                self.note(&format!("  loaded the image: {size} in {time}\n"));
             }
-            BuildEvent::Named(name) => self.note(&summary::existing_push_message(&name.familiar())),
+            BuildEvent::Named(name) => {
+                self.note(&format!("pushed {}: the registry already has all layers\n", name.familiar()));
+            }
             BuildEvent::StepFailed { vertex, source } => {
                 let report = match vertex {
-                    Some(vertex) => Some(failure::report(&StepFailure::from_vertex(vertex, *source))),
+                    Some(vertex) => Some(failure::report(vertex, source.as_ref())),
                     None => source.as_ref().and_then(failure::excerpt),
                 };
                 if let Some(report) = report {
@@ -96,25 +107,5 @@ impl Reporter for Printer {
 
     fn stderr(&self) -> Box<dyn Write + Send> {
         Self::stderr(*self)
-    }
-}
-
-// Errors are ignored: the build continues even if the progress cannot be written.
-impl StepProgress for ProgressDisplay {
-    fn update(&mut self, update: StatusUpdate, now: Timestamp) {
-        drop(Self::update(self, update, now));
-    }
-
-    fn tick(&mut self, now: Timestamp) {
-        drop(Self::tick(self, now));
-    }
-
-    fn trace(&self) -> &Trace {
-        Self::trace(self)
-    }
-
-    fn finish(mut self: Box<Self>, now: Timestamp) -> Trace {
-        let known = Self::trace(&self).clone();
-        Self::finish(&mut self, now).unwrap_or(known)
     }
 }

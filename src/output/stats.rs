@@ -5,15 +5,15 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::summary::format_duration;
-use super::table::{self, Align};
+use super::summary::{format_duration, outcome_text};
+use super::table;
+use super::table::Align::{Left, Right};
 use crate::amounts::{count, size};
 use crate::ledger::{BuildOutcome, BuildRecord, BuildStatistics};
 
-/// The number of builds in the text.
 const MAX_LISTED_BUILDS: usize = 10;
 
-/// The output of `larder stats`; serializes to its JSON.
+/// Serializes to the command's JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct Stats<'a> {
     schema: &'static str,
@@ -70,13 +70,8 @@ impl<'a> Stats<'a> {
         }
         let listed = builds.len().min(MAX_LISTED_BUILDS);
         let _ = writeln!(text, "Last {}:", count(listed, "build", "builds"));
-        let columns = [
-            ("started", Align::Left),
-            ("outcome", Align::Left),
-            ("steps cached", Align::Right),
-            ("time", Align::Right),
-            ("image", Align::Left),
-        ];
+        let columns =
+            [("started", Left), ("outcome", Left), ("steps cached", Right), ("time", Right), ("image", Left)];
         let rows: Vec<[String; 5]> =
             builds[builds.len().saturating_sub(MAX_LISTED_BUILDS)..].iter().map(row).collect();
         text.push_str(&table::render(columns, &rows));
@@ -85,18 +80,12 @@ impl<'a> Stats<'a> {
 }
 
 fn row(build: &BuildRecord) -> [String; 5] {
-    let outcome = match (build.outcome, build.hit_tier.as_deref()) {
-        (BuildOutcome::ImageHit, tier) => format!("image hit ({})", tier.unwrap_or("?")),
-        (BuildOutcome::Built, _) => "built".to_owned(),
-        (BuildOutcome::Failed, _) => "failed".to_owned(),
-        (BuildOutcome::Interrupted, _) => "interrupted".to_owned(),
-    };
     let steps = match build.outcome {
         BuildOutcome::ImageHit => "-".to_owned(),
         _ => format!("{}/{}", build.steps.cached, build.steps.total),
     };
     let started = build.started.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
-    [started, outcome, steps, format_duration(build.millis), build.names.join(", ")]
+    [started, outcome_text(build), steps, format_duration(build.millis), build.names.join(", ")]
 }
 
 fn percent(rate: f64) -> String {

@@ -3,13 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use super::table::{self, Align};
+use super::table;
+use super::table::Align::{Left, Right};
 use crate::amounts::{count, size};
 use crate::digest::shorten;
 use crate::engine::PushProgress;
 use crate::ledger::{
-    ArchivedImageRecord, BaseOutcome, BaseRecord, BuildOutcome, BuildRecord, ExportedLayersRecord,
-    LanesRecord, RemoteRecord, TierOutcome, millis,
+    BaseOutcome, BaseRecord, BuildOutcome, BuildRecord, LanesRecord, RemoteRecord, TierOutcome,
 };
 
 pub(crate) fn render(record: &BuildRecord) -> String {
@@ -30,29 +30,16 @@ pub(crate) fn render(record: &BuildRecord) -> String {
             ]
         })
         .collect();
-    let columns = [
-        ("tier", Align::Left),
-        ("outcome", Align::Left),
-        ("bytes", Align::Right),
-        ("time", Align::Right),
-        ("why", Align::Left),
-    ];
+    let columns = [("tier", Left), ("outcome", Left), ("bytes", Right), ("time", Right), ("why", Left)];
     let mut text = String::from("\nlarder\n");
     text.push_str(&table::render(columns, &rows));
-    let what = match (record.outcome, record.hit_tier.as_deref()) {
-        (BuildOutcome::ImageHit, Some(tier)) => format!("image hit ({tier})"),
-        (BuildOutcome::ImageHit, None) => "image hit".to_owned(),
-        (BuildOutcome::Built, _) => "built".to_owned(),
-        (BuildOutcome::Failed, _) => "failed".to_owned(),
-        (BuildOutcome::Interrupted, _) => "interrupted".to_owned(),
-    };
+    let steps = count(record.steps.total, "step", "steps");
     let steps = match record.outcome {
-        BuildOutcome::ImageHit => {
-            format!("none of {} had to run", count(record.steps.total, "step", "steps"))
-        }
-        _ => format!("{} of {} cached", record.steps.cached, count(record.steps.total, "step", "steps")),
+        BuildOutcome::ImageHit => format!("none of {steps} had to run"),
+        _ => format!("{} of {steps} cached", record.steps.cached),
     };
-    let _ = writeln!(text, "  {what} in {}, {steps}", format_duration(record.millis));
+    let (what, time) = (outcome_text(record), format_duration(record.millis));
+    let _ = writeln!(text, "  {what} in {time}, {steps}");
     if let Some(lanes) = &record.lanes {
         let LanesRecord { own, own_from, trunk, trunk_from } = lanes;
         let trunk = trunk.join(" or ");
@@ -79,27 +66,13 @@ pub(crate) fn render(record: &BuildRecord) -> String {
     text
 }
 
-pub(crate) fn loaded_message(bytes: u64, elapsed: Duration) -> String {
-    format!("loaded the image: {} in {}", size(bytes), format_duration(millis(elapsed)))
-}
-
-pub(crate) fn archived_message(record: &ArchivedImageRecord) -> String {
-    format!(
-        "archived the image as entry {}: {}, {} added, in {}\n",
-        record.entry,
-        size(record.bytes),
-        size(record.added_bytes),
-        format_duration(record.millis)
-    )
-}
-
-pub(crate) fn pulled_message(name: &str, bytes: u64, elapsed: Duration) -> String {
-    format!("pulled {name} in {}: {}\n", format_duration(millis(elapsed)), size(bytes))
-}
-
-/// Returns the message for an image that was only tagged as `name`, because its registry has all layers.
-pub(crate) fn existing_push_message(name: &str) -> String {
-    format!("pushed {name}: the registry already has all layers\n")
+pub(super) fn outcome_text(record: &BuildRecord) -> String {
+    match (record.outcome, record.hit_tier.as_deref()) {
+        (BuildOutcome::ImageHit, tier) => format!("image hit ({})", tier.unwrap_or("?")),
+        (BuildOutcome::Built, _) => "built".to_owned(),
+        (BuildOutcome::Failed, _) => "failed".to_owned(),
+        (BuildOutcome::Interrupted, _) => "interrupted".to_owned(),
+    }
 }
 
 pub(crate) fn pushed_message(name: &str, progress: PushProgress, elapsed: Duration) -> String {
@@ -107,14 +80,6 @@ pub(crate) fn pushed_message(name: &str, progress: PushProgress, elapsed: Durati
     let seconds = elapsed.as_secs_f64();
     let sent = count(sent, "layer", "layers");
     format!("pushed {name} in {seconds:.1}s: {sent} sent, {present} already there\n")
-}
-
-pub(crate) fn cached_layers_message(record: &ExportedLayersRecord) -> String {
-    format!(
-        "cached the layers as {} in {}\n",
-        record.references.join(" and "),
-        format_duration(record.millis)
-    )
 }
 
 /// Formats a duration: `12ms`, `3.4s`, `2m 05s`.

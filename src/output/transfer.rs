@@ -8,9 +8,7 @@ use super::Printer;
 use crate::amounts::size;
 use crate::pipeline::reporter::TransferProgress;
 
-/// The time before the first line.
 const DELAY: Duration = Duration::from_secs(2);
-/// The interval between lines.
 const INTERVAL: Duration = Duration::from_secs(1);
 /// The time before the bar is shown; shorter, because the bar is removed at the end.
 const BAR_DELAY: Duration = Duration::from_millis(300);

@@ -6,11 +6,12 @@ use std::fmt::Write as _;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::table::{self, Align};
+use super::table;
+use super::table::Align::{Left, Right};
 use crate::amounts::{count, size};
 use crate::store::{Census, CensusEntry, EntryKind, Lane, StoreLimits};
 
-/// The output of `larder cache stats`; serializes to its JSON.
+/// Serializes to the command's JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct CacheUsage<'a> {
     schema: &'static str,
@@ -30,20 +31,18 @@ pub(crate) struct CacheUsage<'a> {
     chunks: usize,
     lanes: Vec<LaneUsage<'a>>,
     /// Bytes of the engine's build cache, if known.
-    engine_build_cache_bytes: Option<u64>,
+    pub(crate) engine_build_cache_bytes: Option<u64>,
     /// The key for signatures of new entries, in base64.
-    public_key: Option<String>,
-    /// ECR repositories used by larder.
-    registries: Vec<RegistryUsage>,
+    pub(crate) public_key: Option<String>,
+    pub(crate) registries: Vec<RegistryUsage>,
     /// The tags that larder may not delete, by repository.
-    undeleted: BTreeMap<String, Vec<String>>,
+    pub(crate) undeleted: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Debug, Serialize)]
 pub(crate) struct RegistryUsage {
     /// `HOST/PATH`.
     pub(crate) repository: String,
-    /// The number of images, tagged or not.
     pub(crate) images: usize,
     /// Total size of the images, without sharing of layers.
     pub(crate) bytes: u64,
@@ -60,13 +59,8 @@ struct LaneUsage<'a> {
 }
 
 impl<'a> CacheUsage<'a> {
-    /// Returns the usage of `place`, and of the engine's build cache if known.
-    pub(crate) fn new(
-        census: &'a Census,
-        place: &'a str,
-        limits: StoreLimits,
-        build_cache: Option<u64>,
-    ) -> Self {
+    /// Returns the usage of `place` alone; the usage of engines and registries remains to be set.
+    pub(crate) fn new(census: &'a Census, place: &'a str, limits: StoreLimits) -> Self {
         let mut lanes: BTreeMap<(EntryKind, &Lane), (usize, u64)> = BTreeMap::new();
         for listed in &census.entries {
             let manifest = &listed.entry.manifest;
@@ -88,26 +82,11 @@ impl<'a> CacheUsage<'a> {
             limit_bytes: limits.max_bytes,
             chunks: census.chunks,
             lanes: lanes.into_iter().map(lane).collect(),
-            engine_build_cache_bytes: build_cache,
+            engine_build_cache_bytes: None,
             public_key: None,
             registries: Vec::new(),
             undeleted: BTreeMap::new(),
         }
-    }
-
-    #[must_use]
-    pub(crate) fn signed_with(self, public_key: Option<String>) -> Self {
-        Self { public_key, ..self }
-    }
-
-    #[must_use]
-    pub(crate) fn with_registries(self, registries: Vec<RegistryUsage>) -> Self {
-        Self { registries, ..self }
-    }
-
-    #[must_use]
-    pub(crate) fn with_undeleted(self, undeleted: BTreeMap<String, Vec<String>>) -> Self {
-        Self { undeleted, ..self }
     }
 
     pub(crate) fn text(&self) -> String {
@@ -151,12 +130,7 @@ impl<'a> CacheUsage<'a> {
             line("Entries are signed with", key);
         }
         if !self.lanes.is_empty() {
-            let columns = [
-                ("kind", Align::Left),
-                ("lane", Align::Left),
-                ("entries", Align::Right),
-                ("size", Align::Right),
-            ];
+            let columns = [("kind", Left), ("lane", Left), ("entries", Right), ("size", Right)];
             let row = |usage: &LaneUsage<'_>| {
                 [usage.kind.to_string(), usage.lane.to_string(), usage.entries.to_string(), size(usage.bytes)]
             };

@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use crate::amounts::{count, size};
-use crate::store::VerifyResult;
-use crate::store::backend::FaultReason;
+use crate::store::{Entry, FaultRecord, VerifyResult};
 
-/// The result of a verification; serializes to the command's JSON.
+/// Serializes to the command's JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct VerificationReport {
     schema: &'static str,
@@ -18,19 +17,13 @@ pub(crate) struct VerificationReport {
     chunks: usize,
     bytes: u64,
     chunks_healed: usize,
-    faults: Vec<VerificationFault>,
-}
-
-#[derive(Debug, Serialize)]
-struct VerificationFault {
-    reason: FaultReason,
-    message: String,
+    faults: Vec<FaultRecord>,
 }
 
 impl VerificationReport {
-    /// Returns the result with the given messages of faults; `repaired` is `true` if faults were to be repaired.
-    pub(crate) fn new(verified: &VerifyResult, faults: Vec<(FaultReason, String)>, repaired: bool) -> Self {
-        let title = |entry: &crate::store::Entry| {
+    /// Creates the report; `repaired` is `true` if faults were to be repaired.
+    pub(crate) fn new(verified: &VerifyResult, repaired: bool) -> Self {
+        let title = |entry: &Entry| {
             format!("{} {} {}", entry.short_id(), entry.manifest.address.kind, entry.manifest.subject.title)
         };
         Self {
@@ -41,26 +34,18 @@ impl VerificationReport {
             chunks: verified.chunks,
             bytes: verified.bytes,
             chunks_healed: verified.repaired_chunks,
-            faults: faults
-                .into_iter()
-                .map(|(reason, message)| VerificationFault { reason, message })
-                .collect(),
+            faults: verified.faults.iter().map(FaultRecord::from).collect(),
         }
     }
 
-    /// Returns `true` if there were no faults.
-    pub(crate) fn has_no_faults(&self) -> bool {
-        self.entries_broken.is_empty() && self.faults.is_empty()
-    }
-
-    /// Returns `true` if every entry is complete now.
-    pub(crate) fn has_only_complete_entries(&self) -> bool {
-        self.entries_broken.is_empty()
+    /// Returns `true` if all entries are complete, and there were no faults or they were repaired.
+    pub(crate) fn is_undamaged(&self) -> bool {
+        self.entries_broken.is_empty() && (self.repaired || self.faults.is_empty())
     }
 
     pub(crate) fn text(&self) -> String {
         let mut text = String::new();
-        for VerificationFault { message, .. } in &self.faults {
+        for FaultRecord { message, .. } in &self.faults {
             let _ = writeln!(text, "  {message}");
         }
         for entry in &self.entries_broken {

@@ -1,6 +1,7 @@
 //! Compares the key of a build with the key of an earlier build, to explain a miss. Keys are not computed here.
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::digest::Digest;
 use crate::key::{CacheKey, Input, InputChange, InputKind, Keys, PrefixKey, Seal, difference};
@@ -27,7 +28,8 @@ pub(crate) enum PrefixState {
     Changed(Vec<InputChange>),
 }
 
-#[derive(Debug, Clone)]
+/// Serializes to a part of the JSON of `larder why`.
+#[derive(Debug, Clone, Serialize)]
 pub(crate) struct EarlierBuild {
     pub(crate) image_key: CacheKey,
     pub(crate) names: Vec<String>,

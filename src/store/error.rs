@@ -5,12 +5,19 @@ use std::io;
 use humansize::{DECIMAL, format_size};
 
 use super::backend::{BackendError, FaultReason};
+use crate::error_chain::chain;
 
 /// A fault of the cache in reports.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct FaultRecord {
     pub(crate) reason: String,
     pub(crate) message: String,
+}
+
+impl From<&StoreError> for FaultRecord {
+    fn from(fault: &StoreError) -> Self {
+        Self { reason: fault.reason().to_string(), message: chain(fault) }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -220,14 +220,6 @@ impl Entry {
     }
 }
 
-<<<<<<< HEAD
-pub(super) fn short_id_of(id: &Digest) -> String {
-    id.hex()[..SHORT_ID].to_owned()
-}
-
-=======
-/// Returns the digits of a digest that are used in the name of a manifest.
->>>>>>> less-D
 fn name_digits(digest: &Digest) -> String {
     digest.hex()[..DIGITS_IN_NAMES].to_owned()
 }

@@ -14,6 +14,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::StoreError;
 use super::backend::{BackendError, BackendObject};
@@ -50,8 +51,9 @@ pub(crate) struct EvictedEntry {
     pub(crate) cause: EvictionCause,
 }
 
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct SweepReport {
+    #[serde(skip)]
     pub(crate) evicted: Vec<EvictedEntry>,
     /// Bytes of the removed chunks, including those that were unused before.
     pub(crate) freed_bytes: u64,

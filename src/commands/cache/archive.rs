@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::error::CommandError;
 use super::Cache;
-use crate::pipeline::session::store::{evict_beyond_limits, warn_of_faults};
+use crate::pipeline::session::store::warn_of_faults;
 use crate::pipeline::transfers::transfer;
 use crate::registry::ImageRef;
 use crate::settings::TierSettings;
@@ -20,16 +20,14 @@ impl Cache<'_> {
             // A wrong id must not be reported as a missing engine.
             let Ok(connection) = self.command.session.connection(None).await else { return Ok(None) };
             let Some(engine) = connection.engine.clone() else { return Ok(None) };
-            let unusable = |error| CommandError::config(&error);
             let familiar = name.familiar();
-            let Some(image) = engine.image(&familiar).await.map_err(unusable)? else { return Ok(None) };
+            let image = engine.image(&familiar).await.map_err(|error| CommandError::config(&error))?;
+            let Some(image) = image else { return Ok(None) };
             let notes = self.settings.job.notes();
             let key = notes.key_of(&image.id).map_err(|error| CommandError::config(&error))?;
             let key = key.ok_or_else(|| {
-                CommandError::config_line(format!(
-                    "the image {familiar} was not built by larder on this machine"
-                ))
-                .hint("larder build --enable-cache builds and archives it")
+                let cause = format!("the image {familiar} was not built by larder on this machine");
+                CommandError::config_line(cause).hint("larder build --enable-cache builds and archives it")
             })?;
             let images = connection.image_store().await?;
             let tier = ArchiveTier::new(self.store.clone(), engine, images, tiers.archive_timeout);
@@ -43,10 +41,7 @@ impl Cache<'_> {
             let kept = transfer("archiving", archiving, &meter, self.command.session, &self.printer).await?;
             let kept = kept.map_err(|error| CommandError::config(&error))?;
             warn_of_faults(&kept.saved.faults, &self.printer);
-            warn_of_faults(
-                &evict_beyond_limits(&self.store, &self.settings.job.store, &self.printer),
-                &self.printer,
-            );
+            self.evict_beyond_limits();
             Ok(Some(kept.saved.entry))
         })
     }

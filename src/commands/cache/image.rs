@@ -1,12 +1,31 @@
-//! Selects the entry of an image by id, or from a file that is imported.
+//! Selects the entry of an image by id, or from a file that is imported, and loads it into every given engine.
 
-use std::fs::File;
-use std::io::BufReader;
 use std::path::Path;
 
-use super::{Cache, file_error};
+use super::Cache;
+use crate::cli::LoadArgs;
 use crate::commands::error::CommandError;
+use crate::commands::print_text;
+use crate::commands::target_engines::TargetEngines;
+use crate::output::entries::EntryInfo;
+use crate::pipeline::image_loading::LoadNames;
+use crate::settings::archive_timeout;
 use crate::store::{CensusEntry, EntryKind};
+
+pub(super) async fn load(args: &LoadArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
+    let deadline = archive_timeout(args.archive_timeout.as_ref(), cache.settings)?;
+    let listed = cache.image(&args.id)?;
+    let entry = &listed.entry;
+    cache.printer.note(&format!("loading from the cache\n{}", EntryInfo::new(&listed).brief_text()));
+    let mut nodes = TargetEngines::connect(cache.command.session, cache.printer).await?;
+    let names = LoadNames::IfFree(&entry.manifest.subject.title);
+    let loaded = nodes.load_image(entry, names, &cache.store, deadline, cache.command.session, 0).await?;
+    for (node, loaded) in nodes.connected.iter().zip(&loaded) {
+        let place = if nodes.has_several() { format!("{} ", node.endpoint) } else { String::new() };
+        print_text(cache.printer, &format!("{place}{}\n", loaded.image))?;
+    }
+    nodes.check_failures()
+}
 
 impl Cache<'_> {
     /// Returns the entry of an image, where `named` is an id or the path of a file from `larder cache export`.
@@ -31,9 +50,7 @@ impl Cache<'_> {
 
     fn image_of_file(&self, path: &Path) -> Result<CensusEntry, CommandError> {
         let named = path.display();
-        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (total, file) = opened.map_err(|error| file_error(path, "read", &error))?;
-        let (_, entries) = self.import(BufReader::new(file), total)?;
+        let (_, entries) = self.import_file(path)?;
         let census = self.census()?;
         let mut images = census.entries.iter().filter(|listed| {
             entries.iter().any(|entry| entry.id == listed.entry.id)

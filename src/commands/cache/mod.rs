@@ -1,24 +1,20 @@
 //! `larder cache`: inspects, changes and transfers the entries of the store.
 
 mod archive;
-mod evict;
 mod image;
-mod info;
-mod list;
-mod load;
-mod push;
+mod maintenance;
 mod stats;
 mod transfer;
-mod verify;
-
-use transfer::file_error;
 
 use super::error::CommandError;
-use crate::cli::{CacheArgs, CacheCommand, PlaceArg};
+use super::print_result;
+use crate::cli::{CacheArgs, CacheCommand, InfoArgs, OutputFormat, PlaceArg};
 use crate::commands::CommandContext;
 use crate::output::Printer;
-use crate::pipeline::session::store::warn_of_faults;
+use crate::output::entries::{EntryInfo, EntryList};
+use crate::pipeline::session::store::{evict_beyond_limits, warn_of_faults};
 use crate::settings::Settings;
+use crate::store::backend::FaultReason;
 use crate::store::{Census, CensusEntry, Store, StoreError, StoreLimits, StoreLocation};
 
 /// The number of entries that are listed if an id is unknown or ambiguous.
@@ -41,17 +37,29 @@ pub(super) fn run(
 ) -> Result<(), CommandError> {
     let open = |at| Cache::open(at, command, printer);
     match &args.command {
-        CacheCommand::List(args) => list::run(args.format, &open(args.at)?),
-        CacheCommand::Info(args) => info::run(args, &open(args.read.at)?),
-        CacheCommand::Load(args) => command.block_on(load::run(args, &open(PlaceArg::Local)?)),
+        CacheCommand::List(args) => list(args.format, &open(args.at)?),
+        CacheCommand::Info(args) => info(args, &open(args.read.at)?),
+        CacheCommand::Load(args) => command.block_on(image::load(args, &open(PlaceArg::Local)?)),
         CacheCommand::Stats(args) => stats::run(args.format, &open(args.at)?),
-        CacheCommand::Clear(args) => evict::clear(args, &open(args.read.at)?),
-        CacheCommand::Evict(args) => evict::run(args, &open(args.read.at)?),
-        CacheCommand::Verify(args) => verify::run(args, &open(args.read.at)?),
-        CacheCommand::Push(args) => push::run(args.format, &open(PlaceArg::Remote)?),
+        CacheCommand::Clear(args) => maintenance::clear(args, &open(args.read.at)?),
+        CacheCommand::Evict(args) => maintenance::evict(args, &open(args.read.at)?),
+        CacheCommand::Verify(args) => maintenance::verify(args, &open(args.read.at)?),
+        CacheCommand::Push(args) => transfer::push(args.format, &open(PlaceArg::Remote)?),
         CacheCommand::Export(args) => transfer::export(args, &open(args.read.at)?),
         CacheCommand::Import(args) => transfer::import(args, &open(args.read.at)?),
     }
+}
+
+fn list(format: OutputFormat, cache: &Cache<'_>) -> Result<(), CommandError> {
+    let census = cache.census()?;
+    let entries = EntryList::new(&census, &cache.name);
+    print_result(cache.printer, format, &entries, || entries.text())
+}
+
+fn info(args: &InfoArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
+    let census = cache.census()?;
+    let info = EntryInfo::new(cache.find_entry(&args.id, &census)?);
+    print_result(cache.printer, args.read.format, &info, || info.text())
 }
 
 impl<'a> Cache<'a> {
@@ -80,9 +88,8 @@ impl<'a> Cache<'a> {
         if self.place == StoreLocation::Remote { StoreLimits { max_bytes, ..own } } else { own }
     }
 
-    /// Lists the entries of the place, and warns of unreadable ones.
     pub(super) fn census(&self) -> Result<Census, CommandError> {
-        let (census, faults) = self.store.census(self.place).map_err(|error| store_error(&error))?;
+        let (census, faults) = self.store.census(self.place)?;
         warn_of_faults(&faults, &self.printer);
         Ok(census)
     }
@@ -114,22 +121,23 @@ impl<'a> Cache<'a> {
         match found[..] {
             [listed] => Ok(listed),
             [] => {
-                let error =
-                    CommandError::config_line(format!("there is no cache entry `{id}` in {}", self.name));
-                Err(entry_hints(&census.entries.iter().collect::<Vec<_>>())
-                    .into_iter()
-                    .fold(error, CommandError::hint))
+                let cause = format!("there is no cache entry `{id}` in {}", self.name);
+                let all: Vec<&CensusEntry> = census.entries.iter().collect();
+                Err(CommandError::config_line(cause).hints(entry_hints(&all)))
             }
             _ => {
-                let error =
-                    CommandError::config_line(format!("{} cache entries begin with `{id}`", found.len()));
-                Err(entry_hints(&found).into_iter().fold(error, CommandError::hint))
+                let cause = format!("{} cache entries begin with `{id}`", found.len());
+                Err(CommandError::config_line(cause).hints(entry_hints(&found)))
             }
         }
     }
+
+    fn evict_beyond_limits(&self) {
+        let faults = evict_beyond_limits(&self.store, &self.settings.job.store, &self.printer);
+        warn_of_faults(&faults, &self.printer);
+    }
 }
 
-/// Returns hints for an unknown or ambiguous id.
 fn entry_hints(entries: &[&CensusEntry]) -> Vec<String> {
     if entries.is_empty() {
         return vec![
@@ -148,22 +156,19 @@ fn entry_hints(entries: &[&CensusEntry]) -> Vec<String> {
     hints
 }
 
-/// Adds hints to an error of the store.
-fn store_error(error: &StoreError) -> CommandError {
-    let command = CommandError::config(error);
-    match error {
-        StoreError::ReadOnly => {
-            command.hint("remove --read-only (LARDER_READ_ONLY, read_only in larder.yaml)")
-        }
-        StoreError::Backend(error) => command.hint(match error.reason {
-            crate::store::backend::FaultReason::Denied => {
-                "the cache must be readable and writable for this user"
-            }
-            crate::store::backend::FaultReason::Full => {
-                "free disk space there, or set a different directory with --cache-dir"
-            }
-            _ => "--cache-dir (LARDER_CACHE_DIR) and --remote (LARDER_REMOTE) set the location of the cache",
-        }),
-        _ => command,
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        let hint = match &error {
+            StoreError::ReadOnly => "remove --read-only (LARDER_READ_ONLY, read_only in larder.yaml)",
+            StoreError::Backend(error) => match error.reason {
+                FaultReason::Denied => "the cache must be readable and writable for this user",
+                FaultReason::Full => "free disk space there, or set a different directory with --cache-dir",
+                _ => {
+                    "--cache-dir (LARDER_CACHE_DIR) and --remote (LARDER_REMOTE) set the location of the cache"
+                }
+            },
+            _ => return Self::config(&error),
+        };
+        Self::config(&error).hint(hint)
     }
 }

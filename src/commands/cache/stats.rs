@@ -16,10 +16,11 @@ pub(super) fn run(format: OutputFormat, cache: &Cache<'_>) -> Result<(), Command
     let census = cache.census()?;
     let registries = cache.command.block_on(registries(cache))?;
     let undeleted = cache.settings.job.notes().undeleted().map_err(|error| CommandError::config(&error))?;
-    let usage = CacheUsage::new(&census, &cache.name, cache.limits(), build_cache(cache))
-        .signed_with(cache.settings.job.store.terms.trust.public_key())
-        .with_registries(registries)
-        .with_undeleted(undeleted);
+    let mut usage = CacheUsage::new(&census, &cache.name, cache.limits());
+    usage.engine_build_cache_bytes = build_cache(cache);
+    usage.public_key = cache.settings.job.store.terms.trust.public_key();
+    usage.registries = registries;
+    usage.undeleted = undeleted;
     print_result(cache.printer, format, &usage, || usage.text())
 }
 

@@ -1,4 +1,4 @@
-//! `larder cache export` and `larder cache import`.
+//! `larder cache export`, `import` and `push`.
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -8,14 +8,14 @@ use jiff::Timestamp;
 
 use super::super::error::CommandError;
 use super::super::print_json;
-use super::{Cache, store_error};
+use super::Cache;
 use crate::amounts::{count, size};
 use crate::cli::{ExportArgs, ImportArgs, OutputFormat};
 use crate::error_chain::chain;
-use crate::pipeline::session::store::{evict_beyond_limits, warn_of_faults};
+use crate::pipeline::session::store::warn_of_faults;
 use crate::pipeline::transfers::transfer_on_thread;
 use crate::regular_file::{PRIVATE, PendingFile};
-use crate::store::{Entry, EvictionSelection, PortableError, TransferAmounts};
+use crate::store::{Entry, EvictionSelection, PortableError, SendReport, TransferAmounts};
 
 pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
     let mut census = cache.census()?;
@@ -54,21 +54,36 @@ pub(super) fn export(args: &ExportArgs, cache: &Cache<'_>) -> Result<(), Command
 }
 
 pub(super) fn import(args: &ImportArgs, cache: &Cache<'_>) -> Result<(), CommandError> {
-    let (mut file, total): (Box<dyn Read + Send>, u64) = if is_stdio(&args.input) {
-        (Box::new(io::stdin()), 0)
-    } else {
-        let opened = File::open(&args.input).and_then(|file| Ok((file.metadata()?.len(), file)));
-        let (total, file) = opened.map_err(|error| file_error(&args.input, "read", &error))?;
-        (Box::new(BufReader::new(file)), total)
-    };
-    let (carried, _) = cache.import(&mut file, total)?;
+    let (carried, _) =
+        if is_stdio(&args.input) { cache.import(io::stdin(), 0)? } else { cache.import_file(&args.input)? };
     let message = format!("imported {} into {}", format_amounts(carried), cache.name);
     finish(&message, carried, args.read.format, cache)
 }
 
+pub(super) fn push(format: OutputFormat, cache: &Cache<'_>) -> Result<(), CommandError> {
+    let SendReport { carried, faults } = cache.store.send_all(&|entry| {
+        let manifest = &entry.manifest;
+        let (kind, title) = (manifest.address.kind, &manifest.subject.title);
+        cache.printer.note(&format!("{} contains {}: {kind} {title}\n", cache.name, entry.short_id()));
+    })?;
+    warn_of_faults(&faults, &cache.printer);
+    finish(&format!("sent {} to {}", format_amounts(carried), cache.name), carried, format, cache)?;
+    let cause = format!("{} not sent", count(faults.len(), "entry was", "entries were"));
+    match faults.into_iter().next() {
+        None => Ok(()),
+        Some(error) => Err(CommandError { cause, ..error.into() }),
+    }
+}
+
 impl Cache<'_> {
-    /// Imports the entries of a file of `total` bytes, and returns them.
-    pub(in crate::commands) fn import(
+    pub(super) fn import_file(&self, path: &Path) -> Result<(TransferAmounts, Vec<Entry>), CommandError> {
+        let opened = File::open(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (total, file) = opened.map_err(|error| file_error(path, "read", &error))?;
+        self.import(BufReader::new(file), total)
+    }
+
+    /// Imports a file of `total` bytes; 0 if unknown.
+    fn import(
         &self,
         file: impl Read + Send,
         total: u64,
@@ -82,10 +97,7 @@ impl Cache<'_> {
             warn_of_faults(swept.err().as_slice(), &self.printer);
             portable_error(error)
         })?;
-        warn_of_faults(
-            &evict_beyond_limits(&self.store, &self.settings.job.store, &self.printer),
-            &self.printer,
-        );
+        self.evict_beyond_limits();
         Ok(imported)
     }
 }
@@ -107,19 +119,19 @@ fn finish(
     }
 }
 
-pub(super) fn format_amounts(carried: TransferAmounts) -> String {
+fn format_amounts(carried: TransferAmounts) -> String {
     let TransferAmounts { entries, chunks, bytes } = carried;
     let (entries, chunks) = (count(entries, "entry", "entries"), count(chunks, "chunk", "chunks"));
     format!("{entries} ({chunks}, {})", size(bytes))
 }
 
-pub(in crate::commands) fn file_error(path: &Path, action: &str, error: &io::Error) -> CommandError {
+fn file_error(path: &Path, action: &str, error: &io::Error) -> CommandError {
     CommandError::config_line(format!("cannot {action} {}: {}", path.display(), chain(error)))
 }
 
 fn portable_error(error: PortableError) -> CommandError {
     match error {
-        PortableError::Store(error) => store_error(&error),
+        PortableError::Store(error) => error.into(),
         error @ PortableError::File(_) => CommandError::config(&error),
         error @ PortableError::InvalidMember { .. } => CommandError::config(&error)
             .hint("only complete files from larder cache export can be imported; no entry was imported"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{check_writable, ecr_error, resolve_repository};
+use super::{check_writable, resolve_repository};
 use crate::amounts::{count, size};
 use crate::cli::EcrCleanArgs;
 use crate::commands::error::CommandError;
@@ -19,7 +19,6 @@ use crate::registry::ecr::{EcrImage, ImageRemoval, ImageSelection, ImageToRemove
 use crate::registry::{ImageRef, RegistryError, with_timeout};
 use crate::settings::{Settings, duration};
 
-const SCHEMA: &str = "larder.ecr-clean.v1";
 /// The time limit for requests for the contents of indexes.
 const DEADLINE: Duration = Duration::from_mins(1);
 
@@ -28,18 +27,16 @@ struct CleanReport<'a> {
     schema: &'static str,
     repository: String,
     dry_run: bool,
-    removed: Vec<CleanRow<'a>>,
-    refused: Vec<CleanRow<'a>>,
+    removed: &'a [ImageToRemove],
+    refused: Vec<RefusedRow<'a>>,
     bytes: u64,
 }
 
 #[derive(Serialize)]
-struct CleanRow<'a> {
-    digest: &'a str,
-    tag: Option<&'a str>,
-    bytes: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'a str>,
+struct RefusedRow<'a> {
+    #[serde(flatten)]
+    image: &'a ImageToRemove,
+    reason: &'a str,
 }
 
 pub(super) async fn run(
@@ -52,7 +49,7 @@ pub(super) async fn run(
         check_writable(settings, "--dry-run lists what would be removed")?;
     }
     let (name, ecr) = resolve_repository(&args.repository, settings).await?;
-    let mut images = ecr.list_images(name.path()).await.map_err(|error| ecr_error(&error))?;
+    let mut images = ecr.list_images(name.path()).await?;
     if wanted.include_untagged {
         let parts = digests_in_tagged_indexes(&name, &images, settings);
         let parts = with_timeout(name.host(), DEADLINE, Box::pin(parts)).await;
@@ -63,18 +60,16 @@ pub(super) async fn run(
     let removal = if args.dry_run {
         ImageRemoval { removed: doomed, failed: Vec::new() }
     } else {
-        ecr.remove_images(name.path(), &doomed).await.map_err(|error| ecr_error(&error))?
+        ecr.remove_images(name.path(), &doomed).await?
     };
-    let removed: Vec<CleanRow<'_>> = removal.removed.iter().map(|doomed| row(doomed, None)).collect();
-    let refused = removal.failed.iter().map(|(doomed, reason)| row(doomed, Some(reason))).collect();
-    let bytes = removed.iter().map(|gone| gone.bytes).sum();
+    let refused = removal.failed.iter().map(|(image, reason)| RefusedRow { image, reason });
     let report = CleanReport {
-        schema: SCHEMA,
+        schema: "larder.ecr-clean.v1",
         repository: name.repository(),
         dry_run: args.dry_run,
-        removed,
-        refused,
-        bytes,
+        removed: &removal.removed,
+        refused: refused.collect(),
+        bytes: removal.removed.iter().map(|gone| gone.bytes).sum(),
     };
     print_result(printer, args.format, &report, || text(&report))?;
     match report.refused.len() {
@@ -124,23 +119,18 @@ fn selection(args: &EcrCleanArgs) -> Result<ImageSelection, CommandError> {
     Ok(ImageSelection { tags, include_untagged: args.untagged, before, keep })
 }
 
-fn row<'a>(doomed: &'a ImageToRemove, reason: Option<&'a String>) -> CleanRow<'a> {
-    let ImageToRemove { digest, tag, bytes } = doomed;
-    CleanRow { digest, tag: tag.as_deref(), bytes: *bytes, reason: reason.map(String::as_str) }
-}
-
 fn text(report: &CleanReport<'_>) -> String {
-    let name = |gone: &CleanRow<'_>| match gone.tag {
+    let name = |gone: &ImageToRemove| match &gone.tag {
         Some(tag) => format!("{}:{tag}", report.repository),
         None => format!("{}@{}", report.repository, gone.digest),
     };
     let did = if report.dry_run { "would remove" } else { "removed" };
     let mut text = String::new();
-    for gone in &report.removed {
+    for gone in report.removed {
         let _ = writeln!(text, "{did} {}", name(gone));
     }
-    for gone in &report.refused {
-        let _ = writeln!(text, "not removed {}: {}", name(gone), gone.reason.unwrap_or_default());
+    for RefusedRow { image, reason } in &report.refused {
+        let _ = writeln!(text, "not removed {}: {reason}", name(image));
     }
     let size = size(report.bytes);
     let _ =

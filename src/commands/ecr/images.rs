@@ -3,21 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{create_repository, ecr_error, image_name, resolve_image};
+use super::{create_repository, image_name, resolve_image};
+use crate::amounts::size;
 use crate::cli::{EcrPullArgs, EcrPushArgs};
 use crate::commands::CommandContext;
 use crate::commands::error::CommandError;
 use crate::engine::Engine;
 use crate::error_chain::chain;
-use crate::output::{Printer, summary};
+use crate::ledger::millis;
+use crate::output::Printer;
+use crate::output::summary::{format_duration, pushed_message};
 use crate::pipeline::registries::{PushError, Registries};
 use crate::pipeline::session::EngineConnection;
 use crate::pipeline::transfers::transfer;
 use crate::registry::ecr::NewRepository;
-use crate::registry::{Credentials, ImageRef, RegistryError, with_timeout};
+use crate::registry::{ImageRef, RegistryError, with_timeout};
 use crate::store::Meter;
 
-/// The time limit for requests for a manifest.
+/// For requests for a manifest.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) async fn pull(
@@ -45,7 +48,7 @@ pub(super) async fn pull(
             printer.note(&format!("{missing} yet\n"));
             continue;
         }
-        let credentials = credentials_for(registries, &name).await?;
+        let credentials = registries.credentials(name.host()).await?;
         let platform = engine.platform().await.map_err(|error| CommandError::build(chain(&error)))?;
         let (clock, meter) = (Instant::now(), Arc::new(Meter::default()));
         let pulling = engine.pull(&name, &platform, &credentials, |done, total| meter.set(done, total));
@@ -53,7 +56,8 @@ pub(super) async fn pull(
         let bytes = pulled.map_err(|error| {
             CommandError::build(format!("cannot pull {}: {}", name.familiar(), chain(&error)))
         })?;
-        printer.note(&summary::pulled_message(&name.familiar(), bytes, clock.elapsed()));
+        let (time, size) = (format_duration(millis(clock.elapsed())), size(bytes));
+        printer.note(&format!("pulled {} in {time}: {size}\n", name.familiar()));
     }
     Ok(())
 }
@@ -88,18 +92,18 @@ pub(super) async fn push(
                 scan_on_push: args.create.scan_on_push,
                 has_immutable_tags: args.create.immutable,
             };
-            create_repository(&ecr, &name, new, printer).await.map_err(|error| ecr_error(&error))?;
+            create_repository(&ecr, &name, new, printer).await?;
         }
         let (clock, meter) = (Instant::now(), Meter::default());
         let pushing = Box::pin(registries.push(&engine, &name, &meter));
         let pushed = transfer("pushing", pushing, &meter, command.session, &printer).await?;
         let pushed = pushed.map_err(|error| match error {
-            PushError::Login(error) => CommandError::config(&error).hint(error.remedy()),
+            PushError::Login(error) => error.into(),
             error => CommandError::build(format!("cannot push {}: {}", name.familiar(), chain(&error))).hint(
                 "--create creates a missing repository; a push requires ecr:PutImage and ecr:UploadLayerPart",
             ),
         })?;
-        printer.note(&summary::pushed_message(&name.familiar(), pushed, clock.elapsed()));
+        printer.note(&pushed_message(&name.familiar(), pushed, clock.elapsed()));
     }
     Ok(())
 }
@@ -125,9 +129,4 @@ async fn connected(command: &CommandContext<'_>) -> Result<(Arc<EngineConnection
         CommandError::config_line("a buildkitd stores no images").hint("select a Docker engine with --host")
     })?;
     Ok((connection, engine))
-}
-
-async fn credentials_for(registries: &Registries, name: &ImageRef) -> Result<Credentials, CommandError> {
-    let found = registries.credentials(name.host()).await;
-    found.map_err(|error| CommandError::config(&error).hint(error.remedy()))
 }

@@ -1,6 +1,6 @@
 //! `larder ecr lifecycle`.
 
-use super::{check_writable, ecr_error, resolve_repository};
+use super::{check_writable, resolve_repository};
 use crate::cli::EcrLifecycleArgs;
 use crate::commands::error::CommandError;
 use crate::commands::print_text;
@@ -31,7 +31,7 @@ pub(super) async fn run(
     let wanted =
         LifecycleRules { untagged_days: args.untagged_days, keep: args.keep, protected: protected.collect() };
     if args.keep.is_some() && !args.any_tag {
-        let images = ecr.list_images(name.path()).await.map_err(|error| ecr_error(&error))?;
+        let images = ecr.list_images(name.path()).await?;
         if let Some(tag) = wanted.endangered_tag(&images) {
             let cause = format!(
                 "{}:{tag} is not protected, and its image also has the tag of a key",
@@ -40,13 +40,13 @@ pub(super) async fn run(
             return Err(CommandError::config_line(cause).hint(RELEASES_HINT));
         }
     }
-    let before = ecr.lifecycle_policy(name.path()).await.map_err(|error| ecr_error(&error))?;
+    let before = ecr.lifecycle_policy(name.path()).await?;
     let after = before.with_rules(&wanted);
     print_text(printer, &before.diff(&after))?;
     if before == after {
         printer.note("the repository already has this policy\n");
     } else if args.apply {
-        ecr.set_lifecycle_policy(name.path(), &after).await.map_err(|error| ecr_error(&error))?;
+        ecr.set_lifecycle_policy(name.path(), &after).await?;
         printer.note("wrote the policy\n");
     } else {
         printer.note("nothing was written: --apply writes the policy\n");

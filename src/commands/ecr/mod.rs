@@ -34,16 +34,15 @@ const NAME_HINT: &str = "names of images and repositories have the form REGISTRY
 
 async fn login(args: &EcrLoginArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
     let registry = args.registry.trim_start_matches("https://").trim_end_matches('/');
-    let found = settings.job.ecr.credentials(registry).await.map_err(|error| ecr_error(&error))?;
+    let found = settings.job.ecr.credentials(registry).await?;
     let (credentials, ends) = found.ok_or_else(|| not_ecr_error(registry))?;
     if args.print {
         return print_text(printer, &format!("{}\n", credentials.secret));
     }
     if args.docker {
         let path = settings.docker_config.join("config.json");
-        docker_login::save_login(&path, registry, &credentials).map_err(|error| {
-            CommandError::config(&error).hint("larder itself needs no login in Docker's config.json")
-        })?;
+        docker_login::save_login(&path, registry, &credentials)
+            .map_err(|error| error.hint("larder itself needs no login in Docker's config.json"))?;
     }
     printer.note(&format!("logged in to {registry} until {}\n", ends.strftime("%Y-%m-%d %H:%M UTC")));
     Ok(())
@@ -65,15 +64,12 @@ fn image_name(text: &str) -> Result<ImageRef, CommandError> {
     text.parse().map_err(|error: InvalidImageRef| CommandError::config(&error).hint(NAME_HINT))
 }
 
-/// Returns the name of an image and its registry.
 async fn resolve_image(text: &str, settings: &Settings) -> Result<(ImageRef, EcrClient), CommandError> {
     let name = image_name(text)?;
-    let ecr = settings.job.ecr.client(name.host()).await.map_err(|error| ecr_error(&error))?;
-    let ecr = ecr.ok_or_else(|| not_ecr_error(name.host()))?;
+    let ecr = settings.job.ecr.client(name.host()).await?.ok_or_else(|| not_ecr_error(name.host()))?;
     Ok((name, ecr))
 }
 
-/// Returns the name of a repository and its registry.
 async fn resolve_repository(text: &str, settings: &Settings) -> Result<(ImageRef, EcrClient), CommandError> {
     let name = parse_repository(text).map_err(|reason| CommandError::config_line(reason).hint(NAME_HINT))?;
     resolve_image(&name.repository(), settings).await
@@ -93,6 +89,8 @@ fn not_ecr_error(registry: &str) -> CommandError {
     )
 }
 
-pub(super) fn ecr_error(error: &EcrError) -> CommandError {
-    CommandError::config(error).hint(error.remedy())
+impl From<EcrError> for CommandError {
+    fn from(error: EcrError) -> Self {
+        Self::config(&error).hint(error.remedy())
+    }
 }

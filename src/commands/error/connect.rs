@@ -3,6 +3,7 @@
 use super::{CommandError, ErrorKind};
 use crate::buildkit::ConnectError;
 use crate::endpoint::{DialError, Endpoint, TlsError};
+use crate::error_chain::chain;
 
 const WAIT: &str =
     "--wait-for-engine 60s waits for an engine that is about to start, such as docker-in-docker";
@@ -10,12 +11,13 @@ const WAIT: &str =
 impl From<&ConnectError> for CommandError {
     fn from(error: &ConnectError) -> Self {
         let kind = if error.is_unreachable() { ErrorKind::Engine } else { ErrorKind::Config };
+        let error_line = Self::new(kind, chain(error));
         let hint = match error {
             ConnectError::Dial(error) => dial_hint(error),
             ConnectError::Broken(Endpoint::Ssh { user, host, .. }, _) => {
                 let login = user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
                 let hint = format!("`ssh {login}{host} docker version` must work without a password prompt");
-                return Self { kind, ..Self::config(error) }.hint(hint);
+                return error_line.hint(hint);
             }
             ConnectError::TimedOut(..) | ConnectError::Broken(..) => {
                 "check the address and that the engine can be reached from here"
@@ -31,7 +33,7 @@ impl From<&ConnectError> for CommandError {
                 "use Docker 20.10 or newer, or a buildkitd; Podman has no BuildKit"
             }
         };
-        let error = Self { kind, ..Self::config(error) }.hint(hint);
+        let error = error_line.hint(hint);
         if kind == ErrorKind::Engine { error.hint(WAIT) } else { error }
     }
 }

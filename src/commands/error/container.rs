@@ -24,7 +24,7 @@ impl From<ContainerError> for CommandError {
             EXIT_NOT_EXECUTABLE => "the program must be a file that the container's user may execute",
             _ => "larder run --help lists the options of a container",
         };
-        Self { kind: ErrorKind::Container(status), cause, hints: vec![hint.to_owned()] }
+        Self::new(ErrorKind::Container(status), cause).hint(hint)
     }
 }
 

@@ -1,7 +1,8 @@
-//! Errors of builds and sessions.
+//! Errors of builds, sessions and directories.
 
 use super::{CommandError, ErrorKind};
 use crate::error_chain::chain;
+use crate::pipeline::dir::error::DirError;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::failed_build::FailedBuild;
 use crate::pipeline::inputs::InputError;
@@ -16,7 +17,7 @@ const UNREACHABLE_PHRASES: [&str; 5] =
 impl From<PipelineError> for CommandError {
     fn from(error: PipelineError) -> Self {
         let cause = chain(&error);
-        let of_kind = |kind| Self { kind, cause: cause.clone(), hints: Vec::new() };
+        let of_kind = |kind| Self::new(kind, cause.as_str());
         let build = |hint: &str| of_kind(ErrorKind::Build).hint(hint);
         let cache = |hint: &str| of_kind(ErrorKind::Cache).hint(hint);
         let config = |hint: &str| of_kind(ErrorKind::Config).hint(hint);
@@ -73,6 +74,22 @@ impl From<PipelineError> for CommandError {
             PipelineError::InvalidTag(_)
             | PipelineError::RequirementsContext
             | PipelineError::Resource(_) => of_kind(ErrorKind::Config),
+        }
+    }
+}
+
+impl From<DirError> for CommandError {
+    fn from(error: DirError) -> Self {
+        let cause = chain(&error);
+        match error {
+            DirError::Io(_) => Self::config_line(cause),
+            DirError::ContainsCache { .. } => Self::config_line(cause)
+                .hint("use --cache-dir with a directory outside this one, or save a part of this one"),
+            DirError::KeyFiles(_) => Self::config_line(cause).hint(
+                "paths are relative to the working directory; quote patterns so that larder expands them",
+            ),
+            DirError::Interrupted(_) => Self::new(ErrorKind::Interrupted, cause),
+            DirError::Pipeline(error) => error.into(),
         }
     }
 }

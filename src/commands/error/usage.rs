@@ -1,13 +1,14 @@
-//! Errors of the command line, converted from clap's.
+//! Errors of the command line, converted from clap's, and of settings.
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind as ClapErrorKind;
-use clap::{Arg, Command, CommandFactory};
+use clap::error::ErrorKind;
+use clap::{Command, CommandFactory};
 
-use super::{CommandError, ErrorKind};
+use super::CommandError;
 use crate::cli::Cli;
-use crate::error_chain::one_line;
+use crate::error_chain::{chain, one_line};
+use crate::settings::SettingsError;
 
 /// Prints help and version; returns other results of clap as errors.
 pub(crate) fn convert(error: &clap::Error, arguments: &[OsString]) -> Result<(), CommandError> {
@@ -16,58 +17,86 @@ pub(crate) fn convert(error: &clap::Error, arguments: &[OsString]) -> Result<(),
         drop(error.print());
         return Ok(());
     }
-    if error.kind() == ClapErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         drop(error.print());
-        return Err(CommandError { kind: ErrorKind::Config, cause: String::new(), hints: Vec::new() });
+        return Err(CommandError::config_line(""));
     }
     let text = error.render().to_string();
     let (message, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
     let cause = one_line(message.trim_start_matches("error: "));
-    let mut hints: Vec<String> =
-        rest.lines().filter_map(|line| line.trim().strip_prefix("tip: ")).map(str::to_owned).collect();
-    let command = subcommand(arguments).map(|name| format!(" {name}")).unwrap_or_default();
-    hints.push(format!("larder{command} --help lists the commands and options"));
-    Err(CommandError { kind: ErrorKind::Config, cause, hints })
+    let (name, command) = given_command(arguments);
+    // Hidden flags exist only to be refused.
+    let hidden: Vec<String> = (command.get_arguments().filter(|argument| argument.is_hide_set()))
+        .filter_map(|argument| Some(format!("--{}'", argument.get_long()?)))
+        .collect();
+    let tips = rest.lines().filter_map(|line| line.trim().strip_prefix("tip: "));
+    let tips = tips.filter(|tip| !hidden.iter().any(|flag| tip.contains(flag))).map(str::to_owned);
+    Err(CommandError::config_line(cause)
+        .hints(tips)
+        .hint(format!("{name} --help lists the commands and options")))
 }
 
-/// Returns the given subcommand, including a nested one.
-fn subcommand(arguments: &[OsString]) -> Option<String> {
-    let mut command = Cli::command();
-    let mut typed = Vec::new();
+fn given_command(arguments: &[OsString]) -> (String, Command) {
+    let (mut name, mut command) = ("larder".to_owned(), Cli::command());
     for argument in arguments.iter().skip(1) {
         let found = command.get_subcommands().find(|known| argument == known.get_name()).cloned();
         if let Some(found) = found {
-            typed.push(found.get_name().to_owned());
+            name = format!("{name} {}", found.get_name());
             command = found;
         }
     }
-    (!typed.is_empty()).then(|| typed.join(" "))
+    (name, command)
 }
 
-/// Returns the help of a flag: `--secret <SECRET>: Expose a secret to …`.
-pub(super) fn help_of(flag: &str) -> Option<String> {
-    find_help(flag, |_| true)
+impl CommandError {
+    /// Returns an error for `larder run`: some of its flags have a different meaning in other commands, and its command
+    /// may be mistaken for the context.
+    pub(crate) fn from_run_settings(error: SettingsError) -> Self {
+        match &error {
+            SettingsError::Flag { flag, .. } => {
+                Self::config_line(chain(&error)).hints(help_of(Some("run"), flag))
+            }
+            SettingsError::Context { path, .. } => {
+                let hint = format!("write the command after --: larder run . -- {}", path.display());
+                Self::from(error).hint(hint)
+            }
+            _ => error.into(),
+        }
+    }
 }
 
-/// Returns the help of a flag of a subcommand.
-pub(super) fn help_of_command(command: &str, flag: &str) -> Option<String> {
-    find_help(flag, |name| name == command)
+impl From<SettingsError> for CommandError {
+    fn from(error: SettingsError) -> Self {
+        let hint = match &error {
+            SettingsError::Flag { flag, .. } => help_of(None, flag),
+            SettingsError::Unsupported { instead, .. } => Some((*instead).to_owned()),
+            SettingsError::Variable { variable, .. } => Some(format!("correct {variable} or unset it")),
+            SettingsError::File { .. } => Some(
+                "docs/configuration.md and larder.schema.json list the settings of larder.yaml; --config and LARDER_CONFIG select a different file"
+                    .to_owned(),
+            ),
+            SettingsError::Context { .. } => {
+                Some("the last argument is the build context, usually . for this directory".to_owned())
+            }
+            SettingsError::Endpoint(_) => help_of(None, "host"),
+            SettingsError::DockerContext(_) => Some(
+                "it is set by --context, DOCKER_CONTEXT or currentContext in Docker's config.json".to_owned(),
+            ),
+        };
+        Self::config_line(chain(&error)).hints(hint)
+    }
 }
 
-fn find_help(flag: &str, is_meant: impl Fn(&str) -> bool) -> Option<String> {
+/// Returns the help of a flag, of any command if `command` is `None`: `--secret <SECRET>: Expose a secret to …`.
+fn help_of(command: Option<&str>, flag: &str) -> Option<String> {
     let mut cli = Cli::command();
     cli.build();
-    let arguments = |command: &Command| command.get_arguments().cloned().collect::<Vec<Arg>>();
-    let below = |command: &Command| {
-        let lower = command.get_subcommands().flat_map(arguments);
-        arguments(command).into_iter().chain(lower).collect::<Vec<Arg>>()
-    };
-    let known = cli
-        .get_subcommands()
-        .filter(|command| is_meant(command.get_name()))
-        .flat_map(below)
-        .chain(arguments(&cli));
-    let argument = known.into_iter().find(|argument| argument.get_long() == Some(flag))?;
+    let mut arguments = (cli.get_subcommands())
+        .filter(|known| command.is_none_or(|name| known.get_name() == name))
+        .flat_map(|known| std::iter::once(known).chain(known.get_subcommands()))
+        .chain([&cli])
+        .flat_map(Command::get_arguments);
+    let argument = arguments.find(|argument| argument.get_long() == Some(flag))?;
     Some(format!("{argument}: {}", argument.get_help()?))
 }
 
@@ -92,6 +121,11 @@ mod tests {
                     "a similar argument exists: '--target'",
                     "larder build --help lists the commands and options",
                 ][..],
+            ),
+            (
+                &["build", "--nope", "."],
+                "unexpected argument '--nope' found",
+                &["larder build --help lists the commands and options"],
             ),
             (
                 &["biuld", "."],
@@ -120,12 +154,12 @@ mod tests {
     #[test]
     fn errors_of_flags_include_the_help_of_the_flag() {
         for flag in ["secret", "output", "host", "context", "timeout", "tag", "ulimit"] {
-            let help = help_of(flag).unwrap_or_default();
+            let help = help_of(None, flag).unwrap_or_default();
             assert!(help.starts_with(&format!("--{flag} <")) && help.contains(">: "), "{help}");
         }
-        assert_eq!(help_of("nonesuch"), None);
+        assert_eq!(help_of(None, "nonesuch"), None);
         for (command, expected) in [("build", "RUN steps"), ("run", "Network of the container")] {
-            let help = help_of_command(command, "network").unwrap_or_default();
+            let help = help_of(Some(command), "network").unwrap_or_default();
             assert!(help.contains(expected), "{command}: {help}");
         }
     }

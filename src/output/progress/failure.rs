@@ -15,40 +15,22 @@
 //! --------------------
 //! ```
 
-use crate::buildkit::trace::{LogLine, VertexTrace};
+use crate::buildkit::trace::VertexTrace;
 use crate::pipeline::reporter::SourceExcerpt;
 use crate::screen_text::{join_lines, screen_text};
 
-/// The number of lines shown before and after the failed ones.
 const CONTEXT_LINES: usize = 2;
-
-#[derive(Debug, Clone)]
-pub(crate) struct StepFailure<'a> {
-    /// The name of the vertex.
-    pub(crate) name: &'a str,
-    /// The last lines of output, oldest first.
-    pub(crate) lines: Vec<&'a LogLine>,
-    pub(crate) source: Option<SourceExcerpt<'a>>,
-}
-
-impl<'a> StepFailure<'a> {
-    pub(crate) fn from_vertex(vertex: &'a VertexTrace, source: Option<SourceExcerpt<'a>>) -> Self {
-        Self { name: vertex.name(), lines: vertex.last_lines().collect(), source }
-    }
-}
 
 /// Renders the report, which ends with a newline.
 ///
 /// An excerpt outside the text is omitted, because the text may differ from a Dockerfile that the frontend rewrote.
-pub(crate) fn report(failure: &StepFailure<'_>) -> String {
-    let mut report = format!("------\n > {}:\n", join_lines(failure.name));
-    for line in &failure.lines {
+pub(crate) fn report(vertex: &VertexTrace, source: Option<&SourceExcerpt<'_>>) -> String {
+    let mut report = format!("------\n > {}:\n", join_lines(vertex.name()));
+    for line in vertex.last_lines() {
         push_line(&mut report, &screen_text(&line.to_string()));
     }
     report.push_str("------\n");
-    if let Some(source) = &failure.source {
-        report.push_str(&excerpt(source).unwrap_or_default());
-    }
+    report.push_str(&source.and_then(excerpt).unwrap_or_default());
     report
 }
 
@@ -90,7 +72,7 @@ mod tests {
         trace.apply(step.log("a", 123, "one\u{1b}[31m!\u{1b}[0m\n\nno\tend").update());
         let source = SourceExcerpt { file: "app/Dockerfile", text: DOCKERFILE, lines };
         let vertex = trace.failures().next().unwrap();
-        report(&StepFailure::from_vertex(vertex, Some(source)))
+        report(vertex, Some(&source))
     }
 
     #[test]
@@ -133,7 +115,9 @@ mod tests {
 
     #[test]
     fn a_step_without_output_and_excerpt_is_named() {
-        let failure = StepFailure { name: "[2/3] RUN false", lines: Vec::new(), source: None };
-        assert_eq!(report(&failure), "------\n > [2/3] RUN false:\n------\n");
+        let mut trace = Trace::default();
+        trace.apply(Script::new().failed("a", "[2/3] RUN false", 0, 9, "exit code: 1").update());
+        let vertex = trace.failures().next().unwrap();
+        assert_eq!(report(vertex, None), "------\n > [2/3] RUN false:\n------\n");
     }
 }

@@ -22,13 +22,11 @@ use crate::buildkit::status::VertexStatus;
 use crate::buildkit::trace::{LogLine, Trace, VertexState, VertexTrace, elapsed};
 use crate::screen_text::{columns, screen_text, truncate};
 
-/// The number of last lines shown below a running vertex.
+/// Output lines below a running vertex.
 const SHOWN_LINES: usize = 6;
 
-/// The minimum number of columns for times.
 const MIN_COLUMNS_FOR_TIME: usize = 24;
 
-/// A terminal's size in cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TerminalSize {
     pub(crate) cols: usize,
@@ -38,25 +36,21 @@ pub(crate) struct TerminalSize {
 /// The meaning of a line, which the painter maps to a colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LineTone {
-    /// The header and running vertexes.
     Plain,
-    /// Successful vertexes.
     Ended,
     /// Cancelled vertexes and warnings.
     Warning,
     Error,
-    /// Output of a step.
     Faint,
 }
 
-/// One line of the table; its text contains no control characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TableLine {
+    /// Without control characters.
     pub(crate) text: String,
     pub(crate) tone: LineTone,
 }
 
-/// A vertex's line and the lines of detail below it.
 struct TableBlock {
     main: TableLine,
     /// `true` if the vertex is running or failed; such blocks are dropped last.

@@ -21,19 +21,19 @@
 //! UTF-8 becomes U+FFFD, and a character that is split between two messages is part of the second.
 
 use std::collections::BTreeMap;
-use std::io::{self, Write};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::Renderer;
-use crate::buildkit::status::{StatusUpdate, Vertex, VertexLog, VertexStatus, VertexWarning};
+use crate::buildkit::status::{StatusUpdate, Vertex, VertexStatus, VertexWarning};
 use crate::buildkit::trace::{Trace, TraceChanges};
 
 pub(crate) const SCHEMA: &str = "larder.progress.v1";
 
 #[derive(Default)]
-pub(super) struct JsonRenderer {
+pub(crate) struct JsonRenderer {
     /// The incomplete character at the end of the data, by vertex and stream.
     incomplete_characters: BTreeMap<(String, i64), Vec<u8>>,
 }
@@ -56,17 +56,9 @@ enum JsonEvent<'a> {
         started: Option<Timestamp>,
         completed: Option<Timestamp>,
         error: Option<&'a str>,
-        group: Option<Group<'a>>,
+        group: Option<Value>,
     },
-    Status {
-        vertex: &'a str,
-        id: &'a str,
-        current: i64,
-        total: i64,
-        timestamp: Option<Timestamp>,
-        started: Option<Timestamp>,
-        completed: Option<Timestamp>,
-    },
+    Status(&'a VertexStatus),
     Log {
         vertex: &'a str,
         stream: &'static str,
@@ -85,20 +77,8 @@ enum JsonEvent<'a> {
         short: &'a str,
         detail: &'a [String],
         url: Option<&'a str>,
-        lines: Option<LineRange>,
+        lines: Option<Value>,
     },
-}
-
-#[derive(Serialize)]
-struct Group<'a> {
-    id: &'a str,
-    name: &'a str,
-}
-
-#[derive(Serialize)]
-struct LineRange {
-    first: u32,
-    last: u32,
 }
 
 impl<'a> From<&'a Vertex> for JsonEvent<'a> {
@@ -111,21 +91,7 @@ impl<'a> From<&'a Vertex> for JsonEvent<'a> {
             started: vertex.started,
             completed: vertex.completed,
             error: non_empty(&vertex.error),
-            group: vertex.progress_group.as_ref().map(|(id, name)| Group { id, name }),
-        }
-    }
-}
-
-impl<'a> From<&'a VertexStatus> for JsonEvent<'a> {
-    fn from(status: &'a VertexStatus) -> Self {
-        Self::Status {
-            vertex: &status.vertex,
-            id: &status.id,
-            current: status.current,
-            total: status.total,
-            timestamp: status.timestamp,
-            started: status.started,
-            completed: status.completed,
+            group: vertex.progress_group.as_ref().map(|(id, name)| json!({ "id": id, "name": name })),
         }
     }
 }
@@ -137,7 +103,7 @@ impl<'a> From<&'a VertexWarning> for JsonEvent<'a> {
             short: &warning.short,
             detail: &warning.detail,
             url: non_empty(&warning.url),
-            lines: warning.lines.map(|(first, last)| LineRange { first, last }),
+            lines: warning.lines.map(|(first, last)| json!({ "first": first, "last": last })),
         }
     }
 }
@@ -146,55 +112,34 @@ fn non_empty(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 
-impl JsonRenderer {
-    fn write_log(&mut self, log: &VertexLog, out: &mut dyn Write) -> io::Result<()> {
-        let split = self.incomplete_characters.entry((log.vertex.clone(), log.stream)).or_default();
-        split.extend_from_slice(&log.data);
-        let rest = split.split_off(complete_length(split));
-        let bytes = std::mem::replace(split, rest);
-        write_output(&log.vertex, log.stream, log.timestamp, &bytes, out)
-    }
-}
-
 impl Renderer for JsonRenderer {
-    fn message(&mut self, update: &StatusUpdate, out: &mut dyn Write) -> io::Result<()> {
-        for vertex in &update.vertexes {
-            write_event(vertex.into(), out)?;
+    fn message(&mut self, update: &StatusUpdate, out: &mut String) {
+        let StatusUpdate { vertexes, statuses, logs, warnings } = update;
+        let events = vertexes.iter().map(JsonEvent::from);
+        let events = events.chain(statuses.iter().map(JsonEvent::Status));
+        events.chain(warnings.iter().map(JsonEvent::from)).for_each(|event| push_event(event, out));
+        for log in logs {
+            let split = self.incomplete_characters.entry((log.vertex.clone(), log.stream)).or_default();
+            split.extend_from_slice(&log.data);
+            let rest = split.split_off(complete_length(split));
+            let bytes = std::mem::replace(split, rest);
+            push_output(&log.vertex, log.stream, log.timestamp, &bytes, out);
         }
-        for status in &update.statuses {
-            write_event(status.into(), out)?;
-        }
-        for warning in &update.warnings {
-            write_event(warning.into(), out)?;
-        }
-        update.logs.iter().try_for_each(|log| self.write_log(log, out))
     }
 
-    fn finish(
-        &mut self,
-        _trace: &Trace,
-        _changes: TraceChanges,
-        _now: Timestamp,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        std::mem::take(&mut self.incomplete_characters)
-            .into_iter()
-            .try_for_each(|((vertex, stream), bytes)| write_output(&vertex, stream, None, &bytes, out))
+    fn finish(&mut self, _trace: &Trace, _changes: TraceChanges, _now: Timestamp, out: &mut String) {
+        for ((vertex, stream), bytes) in &self.incomplete_characters {
+            push_output(vertex, *stream, None, bytes, out);
+        }
     }
 }
 
-fn write_output(
-    vertex: &str,
-    stream: i64,
-    timestamp: Option<Timestamp>,
-    bytes: &[u8],
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    if bytes.is_empty() {
-        return Ok(());
+fn push_output(vertex: &str, stream: i64, timestamp: Option<Timestamp>, bytes: &[u8], out: &mut String) {
+    if !bytes.is_empty() {
+        let stream = if stream == 2 { "stderr" } else { "stdout" };
+        let data = &String::from_utf8_lossy(bytes);
+        push_event(JsonEvent::Log { vertex, stream, timestamp, data }, out);
     }
-    let stream = if stream == 2 { "stderr" } else { "stdout" };
-    write_event(JsonEvent::Log { vertex, stream, timestamp, data: &String::from_utf8_lossy(bytes) }, out)
 }
 
 /// Returns a line with a message of larder, optionally about one of several engines.
@@ -216,8 +161,8 @@ pub(crate) fn event(name: &str, fields: &impl Serialize, part: Option<&str>) -> 
     line(&CustomEvent { schema: SCHEMA, event: name, part, fields })
 }
 
-fn write_event(event: JsonEvent<'_>, out: &mut dyn Write) -> io::Result<()> {
-    out.write_all(line(&JsonRecord { schema: SCHEMA, event }).as_bytes())
+fn push_event(event: JsonEvent<'_>, out: &mut String) {
+    out.push_str(&line(&JsonRecord { schema: SCHEMA, event }));
 }
 
 fn line(record: &impl Serialize) -> String {
@@ -232,20 +177,21 @@ fn complete_length(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::ProgressDisplay;
     use super::super::captured::CapturedOutput;
-    use super::super::{DisplayMode, DisplayOptions, ProgressDisplay, TerminalSize};
     use super::*;
     use crate::buildkit::trace::testing::{Script, at};
+    use crate::pipeline::reporter::StepProgress as _;
     use proptest::prelude::*;
 
     fn rendered(updates: impl IntoIterator<Item = StatusUpdate>) -> String {
         let captured = CapturedOutput::default();
-        let options = DisplayOptions::fixed(false, TerminalSize { cols: 80, rows: 24 });
-        let mut display = ProgressDisplay::new(DisplayMode::Json, options, captured.boxed());
+        let renderer = Box::new(JsonRenderer::default());
+        let mut display = Box::new(ProgressDisplay::new(renderer, captured.boxed()));
         for update in updates {
-            display.update(update, at(0)).unwrap();
+            display.update(update, at(0));
         }
-        display.finish(at(0)).unwrap();
+        display.finish(at(0));
         captured.text()
     }
 

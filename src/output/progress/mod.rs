@@ -1,26 +1,24 @@
 //! Displays BuildKit's status stream.
 //!
 //! ```text
-//!  StatusUpdate ──► Trace ──► Changes ──► plain   one line after another, for logs
+//!  StatusUpdate ──► Trace ──► changes ──► plain   one line after another, for logs
 //!   (one delta)    (model)                tty     a table that redraws itself
 //!        │                                quiet   nothing
 //!        └──────────────────────────────► json    one object a line, for programs
 //! ```
 //!
-//! A [`Display`] owns the trace, one renderer and the writer. Nothing here reads a clock, the environment or the
-//! terminal: the caller passes `now`, the flag for colours and a function that returns the terminal's size. The caller
-//! also calls [`Display::tick`] about ten times a second, so that delayed output is shown and the table's times
-//! advance.
+//! A [`ProgressDisplay`] owns the trace, one renderer and the writer. Nothing here reads a clock, the environment or the
+//! terminal: the caller passes `now`, the flag for colours and a function that returns the terminal's size.
 //!
-//! The report on a failed step is not part of the display: [`failure`] renders it from the trace that
-//! [`Display::finish`] returns.
+//! The report on a failed step is not part of the display: [`failure`] renders it from the trace.
 
-use std::io::{self, BufWriter, Write};
+use std::io::Write;
 
 use jiff::Timestamp;
 
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::trace::{Trace, TraceChanges};
+use crate::pipeline::reporter::StepProgress;
 
 mod amount;
 #[cfg(test)]
@@ -29,113 +27,89 @@ pub(crate) mod failure;
 mod frame;
 mod json;
 mod plain;
-mod quiet;
 mod tty;
 
-pub(crate) use frame::TerminalSize;
-pub(crate) use json::{event, message};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DisplayMode {
-    /// Line by line, for logs.
-    Plain,
-    Tty,
-    Quiet,
-    /// One JSON object per line.
-    Json,
-}
-
-/// The properties of the output.
-pub(crate) struct DisplayOptions {
-    pub(crate) color: bool,
-    /// Returns the terminal's size; called before each redraw of the live table. Zero columns or rows mean that it is
-    /// unknown.
-    pub(crate) size: Box<dyn Fn() -> TerminalSize + Send>,
-}
-
-#[cfg(test)]
-impl DisplayOptions {
-    /// Returns the options for a terminal with a constant size.
-    fn fixed(color: bool, size: TerminalSize) -> Self {
-        Self { color, size: Box::new(move || size) }
-    }
-}
+pub(super) use frame::TerminalSize;
+pub(super) use json::{JsonRenderer, event, message};
+pub(super) use plain::PlainRenderer;
+pub(super) use tty::TtyRenderer;
 
 pub(crate) struct ProgressDisplay {
     trace: Trace,
     renderer: Box<dyn Renderer>,
-    /// Flushed once per message, because the terminal or pipe is unbuffered.
-    out: BufWriter<Box<dyn Write + Send>>,
+    out: Box<dyn Write + Send>,
 }
 
 impl ProgressDisplay {
-    pub(crate) fn new(mode: DisplayMode, options: DisplayOptions, out: Box<dyn Write + Send>) -> Self {
-        let renderer: Box<dyn Renderer> = match mode {
-            DisplayMode::Plain => Box::new(plain::PlainRenderer::default()),
-            DisplayMode::Tty => Box::new(tty::TtyRenderer::new(options)),
-            DisplayMode::Quiet => Box::new(quiet::QuietRenderer),
-            DisplayMode::Json => Box::new(json::JsonRenderer::default()),
-        };
-        Self { trace: Trace::default(), renderer, out: BufWriter::new(out) }
+    pub(super) fn new(renderer: Box<dyn Renderer>, out: Box<dyn Write + Send>) -> Self {
+        Self { trace: Trace::default(), renderer, out }
     }
 
-    /// Processes one message of the status stream.
-    pub(crate) fn update(&mut self, update: StatusUpdate, now: Timestamp) -> io::Result<()> {
-        self.renderer.message(&update, &mut self.out)?;
-        let changes = self.trace.apply(update);
-        self.renderer.changed(&self.trace, changes, now, &mut self.out)?;
-        self.out.flush()
-    }
-
-    pub(crate) fn tick(&mut self, now: Timestamp) -> io::Result<()> {
-        self.renderer.tick(&self.trace, now, &mut self.out)?;
-        self.out.flush()
-    }
-
-    /// Shows delayed output and the final state, and returns and resets the trace.
-    pub(crate) fn finish(&mut self, now: Timestamp) -> io::Result<Trace> {
-        let changes = self.trace.close();
-        self.renderer.finish(&self.trace, changes, now, &mut self.out)?;
-        self.out.flush()?;
-        Ok(std::mem::take(&mut self.trace))
-    }
-
-    pub(crate) fn trace(&self) -> &Trace {
-        &self.trace
+    /// Writes all text of a message at once, because the terminal or pipe is unbuffered. Errors are ignored: the build
+    /// continues even if its progress cannot be written.
+    fn write(&mut self, text: &str) {
+        drop(self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()));
     }
 }
 
-/// A format in which a trace is shown.
-trait Renderer: Send {
-    /// Called with a message before it is applied to the trace.
-    fn message(&mut self, _update: &StatusUpdate, _out: &mut dyn Write) -> io::Result<()> {
-        Ok(())
+impl StepProgress for ProgressDisplay {
+    fn update(&mut self, update: StatusUpdate, now: Timestamp) {
+        let mut text = String::new();
+        self.renderer.message(&update, &mut text);
+        let changes = self.trace.apply(update);
+        self.renderer.changed(&self.trace, changes, now, &mut text);
+        self.write(&text);
     }
 
-    /// Called after a message was applied to the trace.
-    fn changed(
-        &mut self,
-        _trace: &Trace,
-        _changes: TraceChanges,
-        _now: Timestamp,
-        _out: &mut dyn Write,
-    ) -> io::Result<()> {
-        Ok(())
+    fn tick(&mut self, now: Timestamp) {
+        let mut text = String::new();
+        self.renderer.tick(&self.trace, now, &mut text);
+        self.write(&text);
     }
 
-    /// Called periodically.
-    fn tick(&mut self, _trace: &Trace, _now: Timestamp, _out: &mut dyn Write) -> io::Result<()> {
-        Ok(())
+    fn trace(&self) -> &Trace {
+        &self.trace
     }
 
-    /// Called at the end of the stream; `changes` are the lines that it left incomplete.
-    fn finish(
-        &mut self,
-        _trace: &Trace,
-        _changes: TraceChanges,
-        _now: Timestamp,
-        _out: &mut dyn Write,
-    ) -> io::Result<()> {
-        Ok(())
+    fn finish(mut self: Box<Self>, now: Timestamp) -> Trace {
+        let (mut text, changes) = (String::new(), self.trace.close());
+        self.renderer.finish(&self.trace, changes, now, &mut text);
+        self.write(&text);
+        self.trace
+    }
+}
+
+/// A format in which a trace is shown. Each method appends to `out`.
+pub(super) trait Renderer: Send {
+    /// Shows a message before it is applied to the trace.
+    fn message(&mut self, _update: &StatusUpdate, _out: &mut String) {}
+
+    fn changed(&mut self, _trace: &Trace, _changes: TraceChanges, _now: Timestamp, _out: &mut String) {}
+
+    fn tick(&mut self, _trace: &Trace, _now: Timestamp, _out: &mut String) {}
+
+    /// Shows the end of the stream; `changes` are the lines that it left incomplete.
+    fn finish(&mut self, _trace: &Trace, _changes: TraceChanges, _now: Timestamp, _out: &mut String) {}
+}
+
+pub(super) struct QuietRenderer;
+
+impl Renderer for QuietRenderer {}
+
+#[cfg(test)]
+mod tests {
+    use super::captured::CapturedOutput;
+    use super::*;
+    use crate::buildkit::trace::testing::{Script, at};
+
+    #[test]
+    fn a_quiet_build_writes_nothing_but_returns_the_trace() {
+        let captured = CapturedOutput::default();
+        let mut display = Box::new(ProgressDisplay::new(Box::new(QuietRenderer), captured.boxed()));
+        let message = Script::new().failed("a", "[2/2] RUN false", 0, 9, "exit code: 1").log("a", 1, "boo\n");
+        display.update(message.update(), at(9));
+        display.tick(at(500));
+        assert_eq!(display.finish(at(900)).failures().count(), 1);
+        assert_eq!(captured.text(), "");
     }
 }

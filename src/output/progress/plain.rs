@@ -14,15 +14,15 @@
 //! immediately; the lines of others wait:
 //!
 //! - A vertex that ended is shown immediately, in the order of the ends.
-//! - A vertex with output gets the turn when the current one has had it for [`TURN`], or has been silent for
-//!   [`SILENCE`].
-//! - A vertex that merely started gets it only after [`TURN`].
+//! - A vertex with output gets the turn when the current one has had it for [`MAX_TURN`], or has been silent for
+//!   [`MAX_SILENCE`].
+//! - A vertex that merely started gets it only after [`MAX_TURN`].
 //!
 //! So no line waits longer than one turn of each running vertex. Vertexes are numbered in the order in which they are
 //! first shown.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io::{self, Write};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -41,26 +41,24 @@ const MAX_TURN: Duration = Duration::from_secs(5);
 /// The time without output after which a vertex yields to one with output.
 const MAX_SILENCE: Duration = Duration::from_secs(1);
 
-/// A progress row is shown again after this interval, or after progress of [`ROW_STEP`] percent.
+/// A progress row is shown again after this interval, or after progress of [`ROW_STEP_PERCENT`].
 const ROW_INTERVAL: Duration = Duration::from_secs(5);
 const ROW_STEP_PERCENT: i64 = 5;
 
 #[derive(Default)]
-pub(super) struct PlainRenderer {
+pub(crate) struct PlainRenderer {
     blocks: BTreeMap<VertexId, VertexOutput>,
     numbered_vertexes: usize,
     turn: Option<Turn>,
     has_output: bool,
 }
 
-/// The vertex whose lines are being written.
 struct Turn {
     vertex: VertexId,
     started: Timestamp,
     last_line: Timestamp,
 }
 
-/// The state of a vertex's output.
 #[derive(Default)]
 struct VertexOutput {
     number: Option<usize>,
@@ -77,7 +75,6 @@ enum OutputPiece {
     Line(LogLine),
 }
 
-/// The state of a progress row when it was last written.
 struct ShownRow {
     current: i64,
     at: Option<Timestamp>,
@@ -121,24 +118,16 @@ impl ShownRow {
 }
 
 impl PlainRenderer {
-    fn add(&mut self, trace: &Trace, changes: TraceChanges, now: Timestamp) {
-        for change in changes {
-            let id = change.vertex();
-            self.blocks.entry(id).or_default().add(change, &trace[id], now);
-        }
-    }
-
     /// Writes everything that may be written at `now`.
-    fn write(&mut self, trace: &Trace, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    fn write(&mut self, trace: &Trace, now: Timestamp, out: &mut String) {
         for id in self.ended_with_news(trace) {
-            self.show(trace, id, now, out)?;
+            self.show(trace, id, now, out);
         }
         if let Some(current) = self.current().filter(|id| self.blocks[id].has_news()) {
-            self.show(trace, current, now, out)?;
+            self.show(trace, current, now, out);
         }
-        match self.next_turn(now) {
-            Some(next) => self.show(trace, next, now, out),
-            None => Ok(()),
+        if let Some(next) = self.next_turn(now) {
+            self.show(trace, next, now, out);
         }
     }
 
@@ -168,33 +157,35 @@ impl PlainRenderer {
     }
 
     /// Writes all news of a vertex, in a new block if it does not have the turn.
-    fn show(&mut self, trace: &Trace, id: VertexId, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    fn show(&mut self, trace: &Trace, id: VertexId, now: Timestamp, out: &mut String) {
         let vertex = &trace[id];
         let number = self.number(id);
         if self.current() != Some(id) {
-            self.interrupt(out)?;
-            if std::mem::replace(&mut self.has_output, true) {
-                writeln!(out)?;
+            if let Some(turn) = self.turn.take() {
+                let _ = writeln!(out, "#{} ...", self.number(turn.vertex));
             }
-            writeln!(out, "#{number} {}", join_lines(vertex.name()))?;
+            if std::mem::replace(&mut self.has_output, true) {
+                out.push('\n');
+            }
+            let _ = writeln!(out, "#{number} {}", join_lines(vertex.name()));
             self.turn = Some(Turn { vertex: id, started: now, last_line: now });
         }
         let block = self.blocks.entry(id).or_default();
         block.waiting_since = None;
         let mut row_goes_on = false;
         for piece in std::mem::take(&mut block.waiting) {
-            match piece {
+            let _ = match piece {
                 OutputPiece::Row(index) => {
                     let row = &vertex.statuses()[index];
                     row_goes_on |= row.completed.is_none();
                     block.rows_shown.insert(index, ShownRow { current: row.current, at: row.timestamp });
-                    writeln!(out, "#{number} {}", row_text(row))?;
+                    writeln!(out, "#{number} {}", row_text(row))
                 }
                 OutputPiece::Warning(index) => {
-                    writeln!(out, "#{number} WARN: {}", vertex.warnings()[index].short)?;
+                    writeln!(out, "#{number} WARN: {}", vertex.warnings()[index].short)
                 }
-                OutputPiece::Line(line) => writeln!(out, "#{number} {line}")?,
-            }
+                OutputPiece::Line(line) => writeln!(out, "#{number} {line}"),
+            };
             if let Some(turn) = &mut self.turn {
                 turn.last_line = now;
             }
@@ -202,17 +193,8 @@ impl PlainRenderer {
         let changed = std::mem::take(&mut block.is_changed);
         // Rows may progress after the end (lazily loaded cache); the block then stays open.
         if vertex.state().is_over() && (changed || !row_goes_on) {
-            writeln!(out, "#{number} {}", ending(vertex))?;
+            let _ = writeln!(out, "#{number} {}", ending(vertex));
             self.turn = None;
-        }
-        Ok(())
-    }
-
-    /// Ends the current turn.
-    fn interrupt(&mut self, out: &mut dyn Write) -> io::Result<()> {
-        match self.turn.take() {
-            Some(turn) => writeln!(out, "#{} ...", self.number(turn.vertex)),
-            None => Ok(()),
         }
     }
 
@@ -225,34 +207,23 @@ impl PlainRenderer {
 }
 
 impl Renderer for PlainRenderer {
-    fn changed(
-        &mut self,
-        trace: &Trace,
-        changes: TraceChanges,
-        now: Timestamp,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        self.add(trace, changes, now);
-        self.write(trace, now, out)
+    fn changed(&mut self, trace: &Trace, changes: TraceChanges, now: Timestamp, out: &mut String) {
+        for change in changes {
+            let id = change.vertex();
+            self.blocks.entry(id).or_default().add(change, &trace[id], now);
+        }
+        self.write(trace, now, out);
     }
 
-    fn tick(&mut self, trace: &Trace, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
-        self.write(trace, now, out)
+    fn tick(&mut self, trace: &Trace, now: Timestamp, out: &mut String) {
+        self.write(trace, now, out);
     }
 
-    fn finish(
-        &mut self,
-        trace: &Trace,
-        changes: TraceChanges,
-        now: Timestamp,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        self.changed(trace, changes, now, out)?;
+    fn finish(&mut self, trace: &Trace, changes: TraceChanges, now: Timestamp, out: &mut String) {
+        self.changed(trace, changes, now, out);
         let left: Vec<_> =
             self.blocks.iter().filter(|(_, block)| block.has_news()).map(|(id, _)| *id).collect();
-        left.into_iter().try_for_each(|id| self.show(trace, id, now, out))?;
-        *self = Self::default();
-        Ok(())
+        left.into_iter().for_each(|id| self.show(trace, id, now, out));
     }
 }
 

@@ -6,24 +6,21 @@
 //! observed when the first vertex started.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::Renderer;
 use super::frame::{LineTone, TableLine, TerminalSize, frame, summary};
-use super::{DisplayOptions, Renderer};
 use crate::buildkit::trace::{Trace, TraceChanges, elapsed};
 use crate::screen_text::columns;
 
-/// The minimum time between two frames.
 const MIN_FRAME_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The size of a terminal that does not report one.
-const ASSUMED_SIZE: TerminalSize = TerminalSize { cols: 80, rows: 24 };
-
-pub(super) struct TtyRenderer {
-    options: DisplayOptions,
+pub(crate) struct TtyRenderer {
+    color: bool,
+    /// Returns the terminal's size; called before each redraw.
+    size: Box<dyn Fn() -> TerminalSize + Send>,
     /// The local clock minus the builder's.
     clock_offset: Option<SignedDuration>,
     last_frame: Option<Timestamp>,
@@ -32,15 +29,9 @@ pub(super) struct TtyRenderer {
 }
 
 impl TtyRenderer {
-    pub(super) fn new(options: DisplayOptions) -> Self {
-        Self { options, clock_offset: None, last_frame: None, drawn_widths: Vec::new() }
-    }
-
-    fn size(&self) -> TerminalSize {
-        match (self.options.size)() {
-            TerminalSize { cols: 0, .. } | TerminalSize { rows: 0, .. } => ASSUMED_SIZE,
-            size => size,
-        }
+    pub(crate) fn new(color: bool, size: impl Fn() -> TerminalSize + Send + 'static) -> Self {
+        let size = Box::new(size);
+        Self { color, size, clock_offset: None, last_frame: None, drawn_widths: Vec::new() }
     }
 
     fn builder_time(&mut self, trace: &Trace, now: Timestamp) -> Timestamp {
@@ -50,21 +41,20 @@ impl TtyRenderer {
         self.clock_offset.and_then(|ahead| now.checked_sub(ahead).ok()).unwrap_or(now)
     }
 
-    fn paint(&mut self, lines: &[TableLine], size: TerminalSize, out: &mut dyn Write) -> io::Result<()> {
-        let mut screen = String::from("\x1b[?25l\r");
+    fn paint(&mut self, lines: &[TableLine], size: TerminalSize, out: &mut String) {
+        out.push_str("\x1b[?25l\r");
         let height: usize =
             self.drawn_widths.iter().map(|width| width.div_ceil(size.cols.max(1)).max(1)).sum();
         let up = height.min(size.rows.saturating_sub(1));
         if up > 0 {
-            let _ = write!(screen, "\x1b[{up}A");
+            let _ = write!(out, "\x1b[{up}A");
         }
         for line in lines {
-            let (colour, reset) = if self.options.color { colour(line.tone) } else { ("", "") };
-            let _ = writeln!(screen, "\x1b[2K{colour}{}{reset}", line.text);
+            let (colour, reset) = if self.color { colour(line.tone) } else { ("", "") };
+            let _ = writeln!(out, "\x1b[2K{colour}{}{reset}", line.text);
         }
-        screen.push_str("\x1b[J\x1b[?25h");
+        out.push_str("\x1b[J\x1b[?25h");
         self.drawn_widths = lines.iter().map(|line| columns(&line.text)).collect();
-        out.write_all(screen.as_bytes())
     }
 }
 
@@ -80,57 +70,42 @@ fn colour(tone: LineTone) -> (&'static str, &'static str) {
 }
 
 impl Renderer for TtyRenderer {
-    fn changed(
-        &mut self,
-        trace: &Trace,
-        _changes: TraceChanges,
-        now: Timestamp,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        self.tick(trace, now, out)
+    fn changed(&mut self, trace: &Trace, _changes: TraceChanges, now: Timestamp, out: &mut String) {
+        self.tick(trace, now, out);
     }
 
-    fn tick(&mut self, trace: &Trace, now: Timestamp, out: &mut dyn Write) -> io::Result<()> {
+    fn tick(&mut self, trace: &Trace, now: Timestamp, out: &mut String) {
         if self.last_frame.is_some_and(|last| elapsed(last, now) < MIN_FRAME_INTERVAL) {
-            return Ok(());
+            return;
         }
         self.last_frame = Some(now);
-        let size = self.size();
+        let size = (self.size)();
         let lines = frame(trace, self.builder_time(trace, now), size);
-        self.paint(&lines, size, out)
+        self.paint(&lines, size, out);
     }
 
-    fn finish(
-        &mut self,
-        trace: &Trace,
-        _changes: TraceChanges,
-        now: Timestamp,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        let size = self.size();
+    fn finish(&mut self, trace: &Trace, _changes: TraceChanges, now: Timestamp, out: &mut String) {
+        let size = (self.size)();
         let lines = summary(trace, self.builder_time(trace, now), size.cols);
-        self.paint(&lines, size, out)?;
-        self.clock_offset = None;
-        self.last_frame = None;
-        self.drawn_widths.clear();
-        Ok(())
+        self.paint(&lines, size, out);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::ProgressDisplay;
     use super::super::captured::CapturedOutput;
-    use super::super::{DisplayMode, ProgressDisplay};
     use super::*;
     use crate::buildkit::trace::testing::{Script, at};
+    use crate::pipeline::reporter::StepProgress as _;
 
     fn display(
         color: bool,
         size: impl Fn() -> TerminalSize + Send + 'static,
-    ) -> (ProgressDisplay, CapturedOutput) {
+    ) -> (Box<ProgressDisplay>, CapturedOutput) {
         let captured = CapturedOutput::default();
-        let options = DisplayOptions { color, size: Box::new(size) };
-        (ProgressDisplay::new(DisplayMode::Tty, options, captured.boxed()), captured)
+        let renderer = Box::new(TtyRenderer::new(color, size));
+        (Box::new(ProgressDisplay::new(renderer, captured.boxed())), captured)
     }
 
     fn escaped(text: &str) -> String {
@@ -140,12 +115,10 @@ mod tests {
     #[test]
     fn each_frame_overwrites_the_previous_one() {
         let (mut display, captured) = display(true, || TerminalSize { cols: 40, rows: 24 });
-        display
-            .update(Script::new().start("a", "[2/2] RUN false", 0).log("a", 5, "boo\n").update(), at(0))
-            .unwrap();
+        display.update(Script::new().start("a", "[2/2] RUN false", 0).log("a", 5, "boo\n").update(), at(0));
         let failed = Script::new().failed("a", "[2/2] RUN false", 0, 300, "exit code: 1");
-        display.update(failed.update(), at(300)).unwrap();
-        display.finish(at(310)).unwrap();
+        display.update(failed.update(), at(300));
+        display.finish(at(310));
         insta::assert_snapshot!(escaped(&captured.text()), @r#"
         ^[?25l<cr>^[2K[+] Building 0.0s (0/1)
         ^[2K => [2/2] RUN false                 0.0s
@@ -161,7 +134,7 @@ mod tests {
     #[test]
     fn without_colour_only_the_cursor_is_moved() {
         let (mut display, captured) = display(false, || TerminalSize { cols: 40, rows: 24 });
-        display.update(Script::new().failed("a", "RUN a", 0, 5, "exit code: 1").update(), at(5)).unwrap();
+        display.update(Script::new().failed("a", "RUN a", 0, 5, "exit code: 1").update(), at(5));
         let final_bytes: Vec<char> = (captured.text().split("\u{1b}[").skip(1))
             .filter_map(|sequence| sequence.chars().find(char::is_ascii_alphabetic))
             .collect();
@@ -171,9 +144,9 @@ mod tests {
     #[test]
     fn the_table_is_redrawn_at_most_ten_times_a_second() {
         let (mut display, captured) = display(false, || TerminalSize { cols: 40, rows: 24 });
-        display.update(Script::new().start("a", "RUN a", 0).update(), at(0)).unwrap();
+        display.update(Script::new().start("a", "RUN a", 0).update(), at(0));
         for millis in 1..=1_000 {
-            display.tick(at(millis)).unwrap();
+            display.tick(at(millis));
         }
         assert_eq!(captured.text().matches("[+] Building").count(), 11);
     }
@@ -181,8 +154,8 @@ mod tests {
     #[test]
     fn a_builder_with_a_wrong_clock_does_not_shift_the_times() {
         let (mut display, captured) = display(false, || TerminalSize { cols: 40, rows: 24 });
-        display.update(Script::new().start("a", "RUN a", 3_600_000).update(), at(0)).unwrap();
-        display.tick(at(2_500)).unwrap();
+        display.update(Script::new().start("a", "RUN a", 3_600_000).update(), at(0));
+        display.tick(at(2_500));
         assert!(captured.text().contains("[+] Building 2.5s (0/1)"), "{}", captured.text());
     }
 
@@ -192,9 +165,9 @@ mod tests {
         static COLS: AtomicUsize = AtomicUsize::new(60);
         let (mut display, captured) =
             display(false, || TerminalSize { cols: COLS.load(Ordering::Relaxed), rows: 24 });
-        display.update(Script::new().start("a", "RUN a", 0).update(), at(0)).unwrap();
+        display.update(Script::new().start("a", "RUN a", 0).update(), at(0));
         COLS.store(30, Ordering::Relaxed);
-        display.tick(at(100)).unwrap();
+        display.tick(at(100));
         // The header fits into 30 columns; the vertex's line of 60 now takes two rows.
         assert!(captured.text().contains("\u{1b}[3A"), "{}", escaped(&captured.text()));
     }

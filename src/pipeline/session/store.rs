@@ -84,11 +84,11 @@ pub(crate) fn report_faults<'f>(
     reporter: &dyn Reporter,
 ) -> Vec<FaultRecord> {
     let report = |fault: &StoreError| {
-        let message = chain(fault);
+        let record = FaultRecord::from(fault);
         if should_report(fault) {
-            reporter.warn(&message);
+            reporter.warn(&record.message);
         }
-        FaultRecord { reason: fault.reason().to_string(), message }
+        record
     };
     faults.into_iter().map(report).collect()
 }

@@ -1,6 +1,7 @@
 //! Selects the images of a repository to remove.
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::EcrImage;
 
@@ -18,7 +19,7 @@ pub(crate) struct ImageSelection {
 }
 
 /// A tag to remove, or the digest of an untagged image. An image is removed with its last tag.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct ImageToRemove {
     pub(crate) digest: String,
     /// `None` for an untagged image.

@@ -17,6 +17,8 @@ fn words(flags: &str) -> Vec<&str> {
 #[test]
 fn the_error_for_an_unknown_flag_suggests_a_similar_one() {
     let context = context();
+    let unknown = context.larder(&["build", "--nope", "."]).failure(2, "unexpected argument '--nope'");
+    assert!(!unknown.stderr.contains("similar"), "{}", unknown.stderr);
     for (arguments, cause, hint) in [
         (&["build", "--tagret", "x", "."][..], "unexpected argument '--tagret'", "'--target'"),
         (&["build", "--buildarg", "A=1", "."], "unexpected argument '--buildarg'", "'--build-arg'"),

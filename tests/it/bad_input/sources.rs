@@ -16,6 +16,10 @@ fn the_error_for_a_context_that_is_not_a_directory_gives_the_reason() {
         .larder(&["build", "Dockerfile"])
         .failure(2, "build context `Dockerfile` is not a directory")
         .hint(usual);
+    context
+        .larder(&["run", "-t", "app", "pytest"])
+        .failure(2, "build context `pytest` does not exist")
+        .hint("write the command after --: larder run . -- pytest");
 }
 
 #[test]

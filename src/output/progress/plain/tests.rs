@@ -2,24 +2,26 @@
 
 use proptest::prelude::*;
 
+use super::super::ProgressDisplay;
 use super::super::captured::CapturedOutput;
-use super::super::{DisplayMode, DisplayOptions, ProgressDisplay, TerminalSize};
+use super::*;
 use crate::buildkit::trace::testing::{Script, at};
+use crate::pipeline::reporter::StepProgress as _;
 
 /// Passes messages to a display at the given times in milliseconds; `None` is a tick.
 fn rendered(events: impl IntoIterator<Item = (i64, Option<Script>)>) -> String {
     let captured = CapturedOutput::default();
-    let options = DisplayOptions::fixed(false, TerminalSize { cols: 80, rows: 24 });
-    let mut display = ProgressDisplay::new(DisplayMode::Plain, options, captured.boxed());
+    let renderer = Box::new(PlainRenderer::default());
+    let mut display = Box::new(ProgressDisplay::new(renderer, captured.boxed()));
     let mut last = 0;
     for (millis, script) in events {
         last = millis;
         match script {
-            Some(script) => display.update(script.update(), at(millis)).unwrap(),
-            None => display.tick(at(millis)).unwrap(),
+            Some(script) => display.update(script.update(), at(millis)),
+            None => display.tick(at(millis)),
         }
     }
-    display.finish(at(last)).unwrap();
+    display.finish(at(last));
     captured.text()
 }
 
