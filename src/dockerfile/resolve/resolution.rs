@@ -190,7 +190,7 @@ impl Resolution {
             });
             if let Some((user, scope)) = user {
                 let user = user.trim();
-                return Some(scope.expand_certain(user, '\\').unwrap_or_else(|| user.to_owned()));
+                return Some(scope.expand_certain(user, self.escape).unwrap_or_else(|| user.to_owned()));
             }
             let Source::Stage(parent) = stage.base else { return None };
             stage = self.stages.iter().find(|stage| stage.index == parent)?;

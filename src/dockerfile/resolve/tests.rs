@@ -295,6 +295,22 @@ fn options_of_cache_mounts_are_expanded() {
 }
 
 #[test]
+fn the_user_is_expanded_with_the_escape_character_of_the_dockerfile() {
+    for (directive, written, user) in [
+        ("", "app:$G", "app:staff"),
+        ("", r"a\pp", "app"),
+        ("# escape=`\n", r"domain\app", r"domain\app"),
+        ("# escape=`\n", "`$G:x", "$G:x"),
+    ] {
+        let found =
+            resolved(&format!("{directive}FROM scratch\nENV G=staff\nUSER {written}\nRUN x"), &known_bases());
+        let stage = &found.stages[0];
+        assert_eq!(found.user_and_group_at(stage, 3).as_deref(), Some(user), "{written}");
+        assert_eq!(found.user_at(stage, 3).as_deref(), user.split(':').next(), "{written}");
+    }
+}
+
+#[test]
 fn steps_are_counted_over_the_reached_stages() {
     let text =
         "FROM a AS x\nRUN a\nCOPY b /\nENV C=d\nFROM b AS y\nRUN e\nFROM x\nADD f /\nWORKDIR /w\nCMD g";
