@@ -189,6 +189,27 @@ fn documents(heredocs: &[Heredoc]) -> String {
     shown
 }
 
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum BaseUse {
+    From,
+    Copy,
+    Mount,
+}
+
+/// Returns the ways in which the reached stages use the image with this index.
+fn base_uses(resolution: &Resolution, index: usize) -> BTreeSet<BaseUse> {
+    let image = Source::Image(index);
+    let mut uses = BTreeSet::new();
+    for stage in &resolution.stages {
+        uses.extend((stage.base == image).then_some(BaseUse::From));
+        for resolved in stage.instructions.iter().filter(|resolved| resolved.sources.contains(&image)) {
+            let is_run = matches!(resolved.instruction.kind, InstructionKind::Run(_));
+            uses.insert(if is_run { BaseUse::Mount } else { BaseUse::Copy });
+        }
+    }
+    uses
+}
+
 fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resolution) {
     let listed = |items: &mut dyn Iterator<Item = String>| items.collect::<Vec<_>>().join(", ");
     let mut line = |label: &str, text: String| {
@@ -217,8 +238,11 @@ fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resoluti
         let triggered = if triggered.is_empty() { triggered } else { format!("; triggers {triggered}") };
         line(&format!("stage {}", stage.index), format!("on {}{sources}{triggered}", source(&stage.base)));
     }
-    for base in &resolution.bases {
-        line("base", format!("{} for {}, as {:?}", base.reference, base.platform, base.uses));
+    for (index, base) in resolution.bases.iter().enumerate() {
+        line(
+            "base",
+            format!("{} for {}, as {:?}", base.reference, base.platform, base_uses(resolution, index)),
+        );
     }
     for stage in &resolution.stages {
         for resolved in &stage.instructions {
@@ -230,15 +254,16 @@ fn resolved(out: &mut String, global_args: &[Instruction], resolution: &Resoluti
     }
     let all = if resolution.context.is_everything() { "everything" } else { "" };
     line("context", if resolution.context.is_empty() { "nothing" } else { all }.to_owned());
-    for CacheMount { stage, line: number, id, target, options, from, is_certain: certain, written: _ } in
+    for CacheMount { stage, line: number, options, from, is_certain: certain, written: _ } in
         &resolution.cache_mounts
     {
         let rest =
             options.iter().filter(|(key, _)| !matches!(key.as_str(), "type" | "id" | "target" | "from"));
         let rest = rest.map(|(key, value)| format!(" {key}={value}")).collect::<Vec<_>>().concat();
         let from = from.as_ref().map(|from| format!(" from {}", source(from))).unwrap_or_default();
-        let identity =
-            id.as_ref().map_or_else(|| format!("target {target}"), |id| format!("id {id} at {target}"));
+        let target = options.get("target").map_or("", String::as_str);
+        let id = options.get("id").filter(|id| !id.is_empty());
+        let identity = id.map_or_else(|| format!("target {target}"), |id| format!("id {id} at {target}"));
         let guess = if *certain { "" } else { ", uncertain" };
         line(
             &format!("cache mount in line {number} of stage {stage}"),

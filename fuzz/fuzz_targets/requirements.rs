@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use larder::requirements::{
-    DependencyClosure, DependencyFile, DependencyFormat, ProjectFile, ProjectView, command_dependencies,
-    dependency_changes, installs, listing,
+    DependencyClosure, DependencyFile, DependencyFormat, ProjectFile, ProjectView, dependency_changes,
+    listing, script_dependencies,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -36,9 +36,8 @@ fuzz_target!(|text: &str| {
         .filter_map(|part| part.split_once('\n'))
         .map(|(path, content)| (path.to_owned(), content.as_bytes().to_vec()))
         .collect();
-    let named = command_dependencies(command);
-    assert_eq!(named.uses, command_dependencies(command).uses);
-    assert_eq!(installs(command), installs(command));
+    let named = script_dependencies(command, "");
+    assert_eq!(named, script_dependencies(command, ""));
     let mut uses = named.uses;
     uses.extend(files.keys().take(1).map(DependencyFile::requirements));
 

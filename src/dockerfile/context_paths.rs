@@ -27,12 +27,12 @@ pub struct ContextSelector {
 }
 
 impl ContextSelector {
-    /// Creates the selector of a mount, in which no character is special.
+    /// In the path of a mount, no character is special.
     pub(super) fn of_mount(path: &str) -> Self {
         Self { path: clean_path(path), ..Self::default() }
     }
 
-    /// Creates the selector of a COPY or ADD source whose variables are expanded.
+    /// `source` is that of a COPY or ADD, with variables expanded.
     pub(crate) fn of_copy(source: &str, parents: bool, exclude: Vec<String>) -> Self {
         let (path, include) = match source.split_once("/./") {
             _ if !parents => (clean_path(source), None),
@@ -67,7 +67,6 @@ impl ContextPaths {
         self.includes_everything || self.selectors.contains(&ContextSelector::default())
     }
 
-    /// Returns the selectors, each once.
     pub(crate) fn selectors(&self) -> impl Iterator<Item = &ContextSelector> {
         self.selectors.iter()
     }

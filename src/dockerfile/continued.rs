@@ -35,7 +35,7 @@ use std::collections::BTreeSet;
 
 use super::expand::expand;
 use super::resolve::{Resolution, ResolvedInstruction, ResolvedStage, Source};
-use super::{Cut, Dockerfile, Instruction, InstructionKind};
+use super::{Cut, Dockerfile, InstructionKind};
 
 /// The build argument that disables build checks, and its value. It is used to build a rewritten Dockerfile: because of
 /// the removed instructions, the checks would report mistakes that the original Dockerfile does not contain.
@@ -43,27 +43,48 @@ use super::{Cut, Dockerfile, Instruction, InstructionKind};
 /// A directive would need an additional line. Frontends without checks (before Dockerfile 1.8) ignore the argument.
 pub(crate) const SKIP_CHECKS: (&str, &str) = ("BUILDKIT_DOCKERFILE_CHECK", "skip=all");
 
-/// A prefix image that a stage continues from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PrefixImage<'a> {
     /// The image by digest: `REPOSITORY@sha256:…`.
     pub(crate) reference: &'a str,
-    /// The names of the variables in its config.
     pub(crate) variables: &'a [String],
     pub(crate) command: &'a [String],
 }
 
-/// The reason why a build cannot continue from a prefix image.
+/// The reason why the config of a prefix image does not determine the rest of a build.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum PrefixObstacle {
+    #[error("the ONBUILD triggers of `{0}` are unknown")]
+    UnknownTriggers(String),
+    #[error("`# check=` makes build checks fail the build, and only a full build runs them")]
+    EnforcedChecks,
+    #[error(
+        "stage {0} shares the labels, volumes and ports of a stage that the target is based on, and changes them"
+    )]
+    SharedConfig(usize),
+}
+
+impl PrefixObstacle {
+    /// Checks that the instructions of the stage `target` after any cut can be applied to an image of those before it.
+    pub(crate) fn check(dockerfile: &Dockerfile, resolution: &Resolution, target: usize) -> Result<(), Self> {
+        if let Some(base) = resolution.unknown_triggers.first() {
+            return Err(Self::UnknownTriggers(base.clone()));
+        }
+        if dockerfile.directives.check.as_deref().is_some_and(enforces_checks) {
+            return Err(Self::EnforcedChecks);
+        }
+        resolution.stage_sharing_config(target).map_or(Ok(()), |stage| Err(Self::SharedConfig(stage)))
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ContinueError {
     #[error("a named context replaces the stage")]
     StageReplaced,
-    #[error("the ONBUILD triggers of `{0}` are unknown")]
-    UnknownTriggers(String),
     #[error("the name of an ARG contains a variable")]
     VariableInArg,
-    #[error("`# check=` makes build checks fail the build, and a continued build skips them")]
-    EnforcedChecks,
+    #[error(transparent)]
+    Impossible(#[from] PrefixObstacle),
     #[error("an ARG is named {}, which controls the build checks", SKIP_CHECKS.0)]
     ChecksArgDeclared,
     #[error("the stage is built for {stage}, but the image is built for {image}")]
@@ -74,10 +95,6 @@ pub(crate) enum ContinueError {
     VariableChanged { arg: String, variable: String },
     #[error("an ONBUILD trigger declares an ARG, and the Dockerfile sets its own escape character")]
     EscapeInTrigger,
-    #[error(
-        "stage {0} shares the labels, volumes and ports of a stage that the target is based on, and changes them"
-    )]
-    SharedConfig(usize),
     #[error("the instructions to repeat do not fit on the lines before the cut")]
     NotEnoughLines,
     #[error("an instruction to repeat is too long")]
@@ -96,11 +113,14 @@ pub(crate) fn continue_from_prefix(
     prefix: PrefixImage<'_>,
 ) -> Result<String, ContinueError> {
     let inherited = InheritedInstructions::of(resolution, cut).ok_or(ContinueError::StageReplaced)?;
-    check_file(dockerfile, resolution)?;
-    check_platform(resolution, &inherited)?;
-    if let Some(stage) = resolution.stage_sharing_config(cut.stage) {
-        return Err(ContinueError::SharedConfig(stage));
+    PrefixObstacle::check(dockerfile, resolution, cut.stage)?;
+    if resolution.has_variable_arg_name {
+        return Err(ContinueError::VariableInArg);
     }
+    if dockerfile.declares_arg(SKIP_CHECKS.0) {
+        return Err(ContinueError::ChecksArgDeclared);
+    }
+    check_platform(resolution, &inherited)?;
     check_args(dockerfile, &inherited, prefix)?;
 
     let root = inherited.stages.first().map_or(cut.stage, |root| root.index);
@@ -143,7 +163,6 @@ struct InheritedInstructions<'a> {
     before: Vec<&'a ResolvedInstruction>,
     /// The position in `before` of the stage's own first instruction.
     own_start: usize,
-    /// The stage's instructions after the cut.
     after: &'a [ResolvedInstruction],
 }
 
@@ -162,12 +181,11 @@ impl<'a> InheritedInstructions<'a> {
         stages.reverse();
         let parents = stages[..stages.len() - 1].iter().flat_map(|stage| &stage.instructions);
         let mut before: Vec<_> = parents.collect();
-        let own = before.len();
+        let own_start = before.len();
         before.extend(up_to_cut);
-        Some(Self { stages, before, own_start: own, after })
+        Some(Self { stages, before, own_start, after })
     }
 
-    /// Returns the instructions to repeat, in order.
     fn repeated_instructions(&self, prefix: PrefixImage<'_>) -> Vec<RepeatedInstruction> {
         let cmd = self.command_to_repeat();
         let mut repeated = Vec::new();
@@ -195,28 +213,6 @@ impl<'a> InheritedInstructions<'a> {
         let cmd = own.rev().find(|(_, at)| at.instruction.keyword == "CMD")?.0;
         (next.instruction.keyword == "ENTRYPOINT").then_some(cmd)
     }
-}
-
-/// Checks the conditions that concern the whole file.
-fn check_file(dockerfile: &Dockerfile, resolution: &Resolution) -> Result<(), ContinueError> {
-    if let Some(base) = resolution.unknown_triggers.first() {
-        return Err(ContinueError::UnknownTriggers(base.clone()));
-    }
-    if resolution.has_variable_arg_name {
-        return Err(ContinueError::VariableInArg);
-    }
-    if dockerfile.directives.check.as_deref().is_some_and(enforces_checks) {
-        return Err(ContinueError::EnforcedChecks);
-    }
-    let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
-    let declares = |at: &Instruction| match &at.kind {
-        InstructionKind::Arg(args) => args.iter().any(|(name, _)| name == SKIP_CHECKS.0),
-        _ => false,
-    };
-    if dockerfile.global_args.iter().chain(stages).any(declares) {
-        return Err(ContinueError::ChecksArgDeclared);
-    }
-    Ok(())
 }
 
 /// Rejects a stage for a different platform: the config of its prefix would contain the platform of the build, not that
@@ -276,10 +272,7 @@ fn used_variables(word: &str, escape: char) -> BTreeSet<String> {
         used.borrow_mut().insert(name.to_owned());
         Some("set".to_owned())
     };
-    match expand(word, escape, &lookup) {
-        Ok(_) => used.into_inner(),
-        Err(_) => BTreeSet::new(),
-    }
+    expand(word, escape, &lookup).map(|_| used.take()).unwrap_or_default()
 }
 
 /// Places `from` on the line `first`, and the instructions on the lines after it, up to `last`: on their original lines

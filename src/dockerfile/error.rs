@@ -14,7 +14,34 @@ pub struct SyntaxError {
     pub message: String,
 }
 
-/// Maximum number of characters of a source line in a rendered error.
+/// A mistake in an instruction, with the parts of its text that it concerns, the most specific first.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct InstructionMistake {
+    pub(super) message: String,
+    pub(super) parts: Vec<String>,
+    /// `true` if the position is the second occurrence of the first part.
+    pub(super) is_repetition: bool,
+}
+
+impl From<String> for InstructionMistake {
+    fn from(message: String) -> Self {
+        Self { message, parts: Vec::new(), is_repetition: false }
+    }
+}
+
+impl InstructionMistake {
+    pub(super) fn at_part(part: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { message: message.into(), parts: vec![part.into()], is_repetition: false }
+    }
+
+    /// Converts to an error at the position of the mistake in `source`, the text from line `first` on.
+    pub(super) fn into_error(self, first: usize, source: &str) -> SyntaxError {
+        let before = usize::from(self.is_repetition);
+        let found = self.parts.iter().find_map(|part| locate(source, part, before));
+        SyntaxError::at_position(first, source, found, self.message)
+    }
+}
+
 const MAX_SHOWN_CHARS: usize = 200;
 
 impl SyntaxError {
@@ -23,16 +50,6 @@ impl SyntaxError {
     pub(super) fn at_part(first: usize, source: &str, parts: &[&str], message: impl Into<String>) -> Self {
         let found = parts.iter().find_map(|part| locate(source, part, 0));
         Self::at_position(first, source, found, message)
-    }
-
-    /// Creates an error at the second occurrence of `part` in `source`.
-    pub(super) fn at_second_occurrence(
-        first: usize,
-        source: &str,
-        part: &str,
-        message: impl Into<String>,
-    ) -> Self {
-        Self::at_position(first, source, locate(source, part, 1), message)
     }
 
     fn at_position(
@@ -49,7 +66,6 @@ impl SyntaxError {
         Self { line: first + line, column: before.chars().count() + 1, message: message.into() }
     }
 
-    /// Creates an error at the start of `line`.
     pub(super) fn at_line(line: usize, source: &str, message: impl Into<String>) -> Self {
         Self::at_part(line, source, &[], message)
     }

@@ -5,6 +5,7 @@
 //!
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/instructions/bflag.go`.
 
+use super::error::InstructionMistake;
 use super::suggest;
 use super::words::{Flag, InstructionWords};
 
@@ -20,71 +21,44 @@ enum FlagKind {
 
 use FlagKind::{RepeatedText, Switch, Text};
 
+type KnownFlags = [(FlagKind, &'static [&'static str]); 3];
+
 /// Returns the flags of an instruction, or `None` if the engine does not parse its flags.
-fn known_flags(keyword: &str) -> Option<&'static [(&'static str, FlagKind)]> {
-    Some(match keyword {
-        "ADD" => &[
-            ("chown", Text),
-            ("chmod", Text),
-            ("link", Switch),
-            ("keep-git-dir", Switch),
-            ("checksum", Text),
-            ("unpack", Switch),
-            ("exclude", RepeatedText),
-        ],
-        "COPY" => &[
-            ("from", Text),
-            ("chown", Text),
-            ("chmod", Text),
-            ("link", Switch),
-            ("parents", Switch),
-            ("exclude", RepeatedText),
-        ],
-        "FROM" => &[("platform", Text)],
-        "HEALTHCHECK" => &[
-            ("interval", Text),
-            ("timeout", Text),
-            ("start-period", Text),
-            ("start-interval", Text),
-            ("retries", Text),
-        ],
-        "RUN" => &[("mount", RepeatedText), ("network", Text), ("security", Text), ("device", RepeatedText)],
+fn known_flags(keyword: &str) -> Option<KnownFlags> {
+    let (text, switches, repeated): (&[&str], &[&str], &[&str]) = match keyword {
+        "ADD" => (&["chown", "chmod", "checksum"], &["link", "keep-git-dir", "unpack"], &["exclude"]),
+        "COPY" => (&["from", "chown", "chmod"], &["link", "parents"], &["exclude"]),
+        "FROM" => (&["platform"], &[], &[]),
+        "HEALTHCHECK" => (&["interval", "timeout", "start-period", "start-interval", "retries"], &[], &[]),
+        "RUN" => (&["network", "security"], &[], &["mount", "device"]),
         "ARG" | "STOPSIGNAL" => return None,
-        _ => &[],
-    })
+        _ => (&[], &[], &[]),
+    };
+    Some([(Text, text), (Switch, switches), (RepeatedText, repeated)])
 }
 
-pub(super) struct FlagMistake {
-    pub(super) message: String,
-    /// The flag as written, up to the end of its name.
-    pub(super) flag: String,
-    /// `true` if the flag must not be repeated, but is.
-    pub(super) is_repetition: bool,
-}
-
-/// Returns the first mistake in a command's flags.
-pub(super) fn first_mistake(command: &InstructionWords) -> Option<FlagMistake> {
+pub(super) fn first_mistake(command: &InstructionWords) -> Option<InstructionMistake> {
     let known = known_flags(&command.keyword)?;
     let flags = &command.flags;
     flags.iter().enumerate().find_map(|(index, flag)| {
-        let kind = known.iter().find(|(name, _)| *name == flag.name).map(|(_, kind)| *kind);
+        let kind = known.iter().find(|(_, names)| names.contains(&&*flag.name)).map(|(kind, _)| *kind);
         let earlier = || flags[..index].iter().any(|earlier| earlier.name == flag.name);
-        let again = kind.is_some_and(|kind| kind != RepeatedText) && earlier();
+        let is_repetition = kind.is_some_and(|kind| kind != RepeatedText) && earlier();
         let message = match kind {
-            None => unknown_flag_message(&command.keyword, known, &flag.name),
-            Some(_) if again => Some(format!("duplicate flag `--{}`", flag.name)),
+            None => unknown_flag_message(&command.keyword, &known, &flag.name),
+            Some(_) if is_repetition => Some(format!("duplicate flag `--{}`", flag.name)),
             Some(kind) => value_message(kind, flag),
-        };
-        message.map(|message| FlagMistake { message, flag: format!("--{}", flag.name), is_repetition: again })
+        }?;
+        Some(InstructionMistake { message, parts: vec![format!("--{}", flag.name)], is_repetition })
     })
 }
 
-fn unknown_flag_message(keyword: &str, known: &[(&str, FlagKind)], name: &str) -> Option<String> {
-    if known.is_empty() {
+fn unknown_flag_message(keyword: &str, known: &KnownFlags, name: &str) -> Option<String> {
+    let mut known = known.iter().flat_map(|(_, names)| *names).copied().peekable();
+    if known.peek().is_none() {
         return Some(format!("{keyword} does not accept flags"));
     }
-    let nearest = suggest::nearest_name(name, known.iter().map(|(name, _)| *name));
-    match nearest {
+    match suggest::nearest_name(name, known) {
         Some(nearest) => Some(format!("unknown flag `--{name}`; did you mean `--{nearest}`?")),
         None => name.is_empty().then(|| "a flag has no name".to_owned()),
     }

@@ -1,15 +1,14 @@
 //! Validates HEALTHCHECK instructions.
 
+use super::error::InstructionMistake;
 use super::words::{self, Flag, InstructionWords};
 
-/// Returns the mistake in a HEALTHCHECK whose flag names were already validated, with the flag that contains it, if
-/// any.
-pub(super) fn first_mistake(command: &InstructionWords) -> Option<(String, Option<&Flag>)> {
-    let wrong_value = || command.flags.iter().find_map(|flag| Some((value_mistake(flag)?, Some(flag))));
+/// Returns the mistake in a HEALTHCHECK whose flag names were already validated.
+pub(super) fn first_mistake(command: &InstructionWords) -> Option<InstructionMistake> {
     match test_mistake(command) {
-        Some(message) => Some((message, None)),
+        Some(message) => Some(message.into()),
         None if command.arguments.eq_ignore_ascii_case("none") => None,
-        None => wrong_value(),
+        None => command.flags.iter().find_map(value_mistake),
     }
 }
 
@@ -29,7 +28,7 @@ fn test_mistake(command: &InstructionWords) -> Option<String> {
     }
 }
 
-fn value_mistake(flag: &Flag) -> Option<String> {
+fn value_mistake(flag: &Flag) -> Option<InstructionMistake> {
     let (name, value) = (&flag.name, flag.value.as_deref().filter(|value| !value.is_empty())?);
     let valid = match name.as_str() {
         "retries" => value.parse::<i32>().is_ok_and(|retries| retries >= 0),
@@ -40,7 +39,8 @@ fn value_mistake(flag: &Flag) -> Option<String> {
     };
     let expected =
         if name == "retries" { "a number" } else { "zero or a duration of at least 1ms, such as 30s" };
-    (!valid).then(|| format!("`--{name}` must be {expected}, not `{value}`"))
+    let message = || format!("`--{name}` must be {expected}, not `{value}`");
+    (!valid).then(|| InstructionMistake::at_part(format!("--{name}"), message()))
 }
 
 /// Parses a duration in Go's notation: `1h30m`, `1.5s`, `0`.
@@ -105,7 +105,7 @@ mod tests {
         ];
         for (text, message) in table {
             let command = InstructionWords::of_line(&format!("HEALTHCHECK {text}"), '\\');
-            assert_eq!(first_mistake(&command).map(|(message, _)| message), Some(message), "{text}");
+            assert_eq!(first_mistake(&command).map(|mistake| mistake.message), Some(message), "{text}");
         }
     }
 }

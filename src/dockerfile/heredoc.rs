@@ -15,6 +15,12 @@ pub struct Heredoc {
     pub content: String,
 }
 
+/// Returns `command` followed by the here-documents that it opens.
+pub(super) fn with_content(command: &str, heredocs: &[Heredoc]) -> String {
+    let heredocs = heredocs.iter().map(|heredoc| format!("\n{}{}", heredoc.content, heredoc.name));
+    std::iter::once(command.to_owned()).chain(heredocs).collect()
+}
+
 impl Heredoc {
     /// Parses a word such as `<<EOF`, `<<-'EOF'` or `3<<EOF`; returns `None` for any other.
     pub(super) fn of_word(word: &str) -> Result<Option<Self>, expand::ExpandError> {
@@ -25,8 +31,8 @@ impl Heredoc {
         if rest.is_empty() || rest.contains('<') {
             return Ok(None);
         }
-        let mut plain = expand::words(rest, false)?;
-        let quoted = expand::words_with_quotes(rest)?;
+        let mut plain = expand::words(rest, false, false)?;
+        let quoted = expand::words(rest, true, false)?;
         if plain.len() != 1 {
             return Ok(None);
         }
@@ -39,11 +45,11 @@ impl Heredoc {
     /// Returns the here-documents that a joined line opens, in order.
     pub(super) fn of_line(line: &str) -> Result<Vec<Self>, expand::ExpandError> {
         // A line that cannot be lexed, for example because of a lone apostrophe, opens none.
-        let words = expand::words(line, true).unwrap_or_default();
+        let words = expand::words(line, true, true).unwrap_or_default();
         words.iter().filter_map(|word| Self::of_word(word).transpose()).collect()
     }
 
-    /// Returns `true` if `line` (without its line end) closes this here-document.
+    /// `line` is without its line end.
     pub(super) fn is_closed_by(&self, line: &str) -> bool {
         let line = if self.strip_tabs { line.trim_start_matches('\t') } else { line };
         line == self.name

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use super::canonical::canonical;
 use super::error::SyntaxError;
-use super::heredoc::Heredoc;
+use super::heredoc::{self, Heredoc};
 use super::kinds;
 use super::line::{self, SourceLine};
 use super::mount::Mount;
@@ -118,19 +118,14 @@ impl RunInstruction {
     /// consists of it. Returns `None` for the JSON form.
     pub fn script(&self) -> Option<String> {
         let RunCommand::Shell(command) = &self.command else { return None };
-        let mut script = command.clone();
-        for heredoc in &self.heredocs {
-            script.push('\n');
-            script.push_str(&heredoc.content);
-            script.push_str(&heredoc.name);
+        match self.heredocs.first() {
+            Some(only) if Heredoc::of_word(command).ok().flatten().is_some() => Some(only.content.clone()),
+            _ => Some(heredoc::with_content(command, &self.heredocs)),
         }
-        let only = Heredoc::of_word(command).ok().flatten().is_some();
-        Some(self.heredocs.first().filter(|_| only).map_or(script, |heredoc| heredoc.content.clone()))
     }
 }
 
 impl CopyInstruction {
-    /// Returns the value of a flag, as written.
     pub(crate) fn flag(&self, name: &str) -> Option<&str> {
         self.flags.iter().rev().find(|flag| flag.name == name).and_then(|flag| flag.value.as_deref())
     }
@@ -140,12 +135,9 @@ impl Instruction {
     pub(super) fn of_line(line: SourceLine, escape: char) -> Result<Self, SyntaxError> {
         let SourceLine { first, last, source, command, heredocs } = line;
         let canonical = canonical(&command, &heredocs, escape);
-        match kinds::parse_kind(&command, heredocs, escape) {
-            Ok(kind) => {
-                Ok(Self { keyword: command.keyword, kind, text: source, canonical, lines: first..=last })
-            }
-            Err(fault) => Err(fault.into_error(first, &source)),
-        }
+        let kind = kinds::parse_kind(&command, heredocs, escape)
+            .map_err(|mistake| mistake.into_error(first, &source))?;
+        Ok(Self { keyword: command.keyword, kind, text: source, canonical, lines: first..=last })
     }
 
     /// Parses an ONBUILD trigger from an image's configuration, for the FROM at these lines.
@@ -158,7 +150,6 @@ impl Instruction {
         Ok(Self { lines: from.clone(), ..Self::of_line(lines.remove(0), '\\')? })
     }
 
-    /// Returns `true` for the instructions that the engine counts as steps: RUN, COPY, ADD.
     pub(crate) fn is_step(&self) -> bool {
         matches!(self.kind, InstructionKind::Run(_) | InstructionKind::Copy(_) | InstructionKind::Add(_))
     }

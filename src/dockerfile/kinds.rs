@@ -3,71 +3,26 @@
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/instructions/parse.go`.
 
 use super::canonical::canonical;
-use super::error::SyntaxError;
-use super::flags::{self, FlagMistake};
+use super::error::InstructionMistake;
+use super::flags;
 use super::healthcheck;
-use super::heredoc::Heredoc;
+use super::heredoc::{self, Heredoc};
 use super::instruction::{
-    self, CopyInstruction, Instruction, InstructionKind, OnbuildInstruction, RunCommand, RunInstruction,
+    CopyInstruction, FromInstruction, Instruction, InstructionKind, OnbuildInstruction, RunCommand,
+    RunInstruction,
 };
 use super::mount::Mount;
-use super::suggest;
+use super::suggest::{nearest_name, suggestion_text};
 use super::words::{self, Flag, InstructionWords};
 
+#[rustfmt::skip]
 const KEYWORDS: [&str; 18] = [
-    "ADD",
-    "ARG",
-    "CMD",
-    "COPY",
-    "ENTRYPOINT",
-    "ENV",
-    "EXPOSE",
-    "FROM",
-    "HEALTHCHECK",
-    "LABEL",
-    "MAINTAINER",
-    "ONBUILD",
-    "RUN",
-    "SHELL",
-    "STOPSIGNAL",
-    "USER",
-    "VOLUME",
-    "WORKDIR",
+    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL",
+    "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
 ];
 
 /// The keywords whose arguments can be a JSON array.
 const JSON_KEYWORDS: [&str; 7] = ["ADD", "CMD", "COPY", "ENTRYPOINT", "RUN", "SHELL", "VOLUME"];
-
-/// A mistake, with the parts of the line that it concerns, the most specific first.
-pub(super) struct InstructionMistake {
-    message: String,
-    parts: Vec<String>,
-    /// `true` if the position is the second occurrence of the first part.
-    is_repetition: bool,
-}
-
-impl From<String> for InstructionMistake {
-    fn from(message: String) -> Self {
-        Self { message, parts: Vec::new(), is_repetition: false }
-    }
-}
-
-impl InstructionMistake {
-    /// Converts to an error at the position of the mistake in `source`, the text from line `first` on.
-    pub(super) fn into_error(self, first: usize, source: &str) -> SyntaxError {
-        let parts: Vec<&str> = self.parts.iter().map(String::as_str).collect();
-        match parts.first() {
-            Some(part) if self.is_repetition => {
-                SyntaxError::at_second_occurrence(first, source, part, self.message)
-            }
-            _ => SyntaxError::at_part(first, source, &parts, self.message),
-        }
-    }
-
-    fn at_part(part: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { message: message.into(), parts: vec![part.into()], is_repetition: false }
-    }
-}
 
 fn fault<T>(message: impl Into<String>) -> Result<T, InstructionMistake> {
     Err(message.into().into())
@@ -80,10 +35,8 @@ pub(super) fn parse_kind(
 ) -> Result<InstructionKind, InstructionMistake> {
     let InstructionWords { keyword, written, arguments, .. } = command;
     let no_check = keyword == "HEALTHCHECK" && arguments.eq_ignore_ascii_case("none");
-    if let Some(FlagMistake { message, flag, is_repetition: again }) =
-        flags::first_mistake(command).filter(|_| !no_check)
-    {
-        return Err(InstructionMistake { message, parts: vec![flag], is_repetition: again });
+    if let Some(mistake) = flags::first_mistake(command).filter(|_| !no_check) {
+        return Err(mistake);
     }
     let json = || json_array(arguments);
     let exactly_one = || match arguments.as_str() {
@@ -125,16 +78,12 @@ pub(super) fn parse_kind(
             InstructionKind::Other(arguments.clone())
         }
         "HEALTHCHECK" => match healthcheck::first_mistake(command) {
-            Some((message, None)) => return fault(message),
-            Some((message, Some(flag))) => {
-                return Err(InstructionMistake::at_part(format!("--{}", flag.name), message));
-            }
+            Some(mistake) => return Err(mistake),
             None => InstructionKind::Other(arguments.clone()),
         },
         "EXPOSE" => InstructionKind::Other(arguments.clone()),
         _ => {
-            let similar = suggest::nearest_name(written, KEYWORDS);
-            let similar = similar.map(|similar| format!("; did you mean `{similar}`?")).unwrap_or_default();
+            let similar = suggestion_text(nearest_name(written, KEYWORDS));
             return fault(format!("unknown instruction `{written}`{similar}"));
         }
     })
@@ -146,7 +95,7 @@ fn json_array(arguments: &str) -> Result<Option<Vec<String>>, InstructionMistake
         .map_err(|message| InstructionMistake::at_part(arguments, message))
 }
 
-fn parse_from(command: &InstructionWords) -> Result<instruction::FromInstruction, InstructionMistake> {
+fn parse_from(command: &InstructionWords) -> Result<FromInstruction, InstructionMistake> {
     let words = words::split_at_blanks(&command.arguments);
     let name = match words.as_slice() {
         [_] => None,
@@ -166,7 +115,7 @@ fn parse_from(command: &InstructionWords) -> Result<instruction::FromInstruction
     };
     let platform = command.flags.iter().rev().find(|flag| flag.name == "platform");
     let platform = platform.and_then(|flag| flag.value.clone()).filter(|platform| !platform.is_empty());
-    Ok(instruction::FromInstruction { base: words[0].clone(), name, platform })
+    Ok(FromInstruction { base: words[0].clone(), name, platform })
 }
 
 fn parse_args(arguments: &str, escape: char) -> Result<Vec<(String, Option<String>)>, InstructionMistake> {
@@ -200,10 +149,9 @@ fn parse_run(
             Err(InstructionMistake::at_part(format!("--{name}"), message))
         };
         match name.as_str() {
-            "mount" => mounts.push(Mount::parse(value).map_err(|(message, field)| InstructionMistake {
-                message,
-                parts: vec![field, value.to_owned(), format!("--{name}")],
-                is_repetition: false,
+            "mount" => mounts.push(Mount::parse(value).map_err(|mut mistake| {
+                mistake.parts.extend([value.to_owned(), format!("--{name}")]);
+                mistake
             })?),
             "network" => network = one_of(&["default", "none", "host"])?,
             "security" => security = one_of(&["sandbox", "insecure"])?,
@@ -265,12 +213,7 @@ fn parse_onbuild(
     } else if JSON_KEYWORDS.contains(&inner.keyword.as_str()) {
         json_array(&inner.arguments)?;
     }
-    let mut expression = command.arguments.clone();
-    for heredoc in &heredocs {
-        expression.push('\n');
-        expression.push_str(&heredoc.content);
-        expression.push_str(&heredoc.name);
-    }
+    let expression = heredoc::with_content(&command.arguments, &heredocs);
     let canonical = canonical(&inner, &heredocs, escape);
     // The engine validates it only when an image is based on this one.
     let kind = parse_kind(&inner, heredocs, escape).unwrap_or(InstructionKind::Other(inner.arguments));

@@ -19,9 +19,8 @@ use super::words::{self, InstructionWords};
 
 #[derive(Debug)]
 pub(super) struct SourceLine {
-    /// The first source line, from 1.
+    /// The source lines, from 1, including here-documents.
     pub(super) first: usize,
-    /// The last source line, including here-documents.
     pub(super) last: usize,
     /// The source as written. Line ends are `\n`, except inside here-documents, where they are unchanged.
     pub(super) source: String,
@@ -29,7 +28,6 @@ pub(super) struct SourceLine {
     pub(super) heredocs: Vec<Heredoc>,
 }
 
-/// The engine's limit on the length of a line in bytes.
 const MAX_LINE_BYTES: usize = 65_535;
 
 pub(super) fn lines(text: &str, escape: char) -> Result<Vec<SourceLine>, SyntaxError> {

@@ -8,9 +8,8 @@ use super::{Instruction, InstructionKind};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConfigInstruction {
     Label(Vec<(String, String)>),
-    /// `Ok` with the words of the JSON form, or `Err` with the text of the shell form.
+    /// `Ok` with the words of the JSON form, or `Err` with the text of the shell form; as for `Entrypoint`.
     Command(Result<Vec<String>, String>),
-    /// `Ok` with the words of the JSON form, or `Err` with the text of the shell form.
     Entrypoint(Result<Vec<String>, String>),
     /// The ports, sorted as in the frontend.
     Expose(Vec<String>),

@@ -18,7 +18,6 @@
 mod canonical;
 mod context_paths;
 mod continued;
-mod cut;
 mod directives;
 mod error;
 mod expand;
@@ -45,12 +44,10 @@ mod tests;
 
 pub(crate) use context_paths::clean_path;
 pub use context_paths::{ContextPaths, ContextSelector};
-pub(crate) use continued::{PrefixImage, SKIP_CHECKS, continue_from_prefix, enforces_checks};
-pub(crate) use cut::Cut;
+pub(crate) use continued::{PrefixImage, PrefixObstacle, SKIP_CHECKS, continue_from_prefix, enforces_checks};
 pub use directives::Directives;
 pub use error::SyntaxError;
 pub use expand::ExpandError;
-pub(crate) use expand::expand;
 pub use heredoc::Heredoc;
 pub(crate) use insert::insert_flags;
 pub use instruction::{
@@ -60,10 +57,10 @@ pub use instruction::{
 pub(crate) use metadata::ConfigInstruction;
 pub use mount::Mount;
 pub(crate) use mount::MountKind;
-pub(crate) use prefix::truncate_to_prefix;
+pub(crate) use prefix::{Cut, truncate_to_prefix};
 pub(crate) use reference::is_remote;
 pub use resolve::{
-    BaseImage, BaseSettings, BaseUse, CacheMount, ContextSource, Options, Resolution, ResolveError,
+    BaseImage, BaseSettings, CacheMount, ContextSource, Options, Resolution, ResolveError,
     ResolvedInstruction, ResolvedStage, Source,
 };
 pub(crate) use resolve::{PLATFORM_ARGS, resolve_path};
@@ -138,5 +135,14 @@ impl Dockerfile {
             return Err(SyntaxError::at_line(line, "", "no FROM instruction: there is no stage to build"));
         }
         Ok(Self { directives, global_args, stages })
+    }
+
+    /// Returns `true` if an ARG in any place has this name.
+    pub(crate) fn declares_arg(&self, name: &str) -> bool {
+        let stages = self.stages.iter().flat_map(|stage| &stage.instructions);
+        self.global_args.iter().chain(stages).any(|at| match &at.kind {
+            InstructionKind::Arg(args) => args.iter().any(|(declared, _)| declared == name),
+            _ => false,
+        })
     }
 }

@@ -3,8 +3,11 @@
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/instructions/commands_runmount.go`.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 
+use super::error::InstructionMistake;
 use super::mount_rules;
+use super::suggest::{nearest_name, suggestion_text};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum MountKind {
@@ -48,27 +51,16 @@ pub struct Mount {
     pub options: Vec<(String, Option<String>)>,
 }
 
+#[rustfmt::skip]
 const OPTION_KEYS: [&str; 14] = [
-    "type",
-    "from",
-    "source",
-    "target",
-    "readonly",
-    "readwrite",
-    "id",
-    "sharing",
-    "required",
-    "size",
-    "mode",
-    "uid",
-    "gid",
-    "env",
+    "type", "from", "source", "target", "readonly", "readwrite", "id", "sharing", "required", "size",
+    "mode", "uid", "gid", "env",
 ];
 
 impl Mount {
-    /// Parses the value of `--mount=`. The error is a message and the field that contains the mistake.
-    pub(super) fn parse(text: &str) -> Result<Self, (String, String)> {
-        let fields = split_fields(text).map_err(|message| (message, text.to_owned()))?;
+    /// Parses the value of `--mount=`. The part of a mistake is the field that contains it.
+    pub(super) fn parse(text: &str) -> Result<Self, InstructionMistake> {
+        let fields = split_fields(text).map_err(|message| InstructionMistake::at_part(text, message))?;
         let mut options = Vec::new();
         for field in &fields {
             let (key, value) = match field.split_once('=') {
@@ -82,10 +74,9 @@ impl Mount {
                 "rw" => "readwrite".to_owned(),
                 key => key.to_owned(),
             };
-            let error = |message| Err((message, field.clone()));
+            let error = |message: String| Err(InstructionMistake::at_part(field, message));
             if !OPTION_KEYS.contains(&key.as_str()) {
-                let similar = super::suggest::nearest_name(&key, OPTION_KEYS);
-                let similar = similar.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+                let similar = suggestion_text(nearest_name(&key, OPTION_KEYS));
                 return error(format!("unexpected mount option `{key}`{similar}"));
             }
             match (key.as_str(), &value) {
@@ -98,17 +89,13 @@ impl Mount {
             }
             options.push((key, value));
         }
-        let written = options.iter().zip(&fields);
-        let checked_fields: Vec<_> = written
-            .map(|((key, value), written)| mount_rules::MountField { key, value: value.as_deref(), written })
-            .collect();
-        match mount_rules::first_mistake(&checked_fields) {
+        match mount_rules::first_mistake(&options, &fields) {
             Some(mistake) => Err(mistake),
             None => Ok(Self { options }),
         }
     }
 
-    /// Returns the last value of an option, as written.
+    /// Returns the last value, as written.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.options.iter().rev().find(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
     }
@@ -120,8 +107,8 @@ impl Mount {
 
     /// Returns the options as written, each once: of duplicates, the last one.
     pub(super) fn options_as_written(&self) -> BTreeMap<String, String> {
-        let value = |value: &Option<String>| value.clone().unwrap_or_else(|| "true".to_owned());
-        self.options.iter().map(|(key, text)| (key.clone(), value(text))).collect()
+        let Ok(mount) = self.expand(|value| Ok::<_, Infallible>(value.to_owned()));
+        mount.options
     }
 
     pub(super) fn expand<E>(
@@ -159,7 +146,6 @@ impl ExpandedMount {
         self.get("source").or_else(|| self.get("id")).or(last)
     }
 
-    /// Returns the id of an SSH socket.
     pub(super) fn ssh_id(&self) -> &str {
         self.get("id").unwrap_or("default")
     }
@@ -233,7 +219,7 @@ mod tests {
             (r#"type=cache,id="a,b""#, "a quote inside an unquoted mount option"),
         ];
         for (text, message) in table {
-            assert_eq!(Mount::parse(text).unwrap_err().0, message, "{text}");
+            assert_eq!(Mount::parse(text).unwrap_err().message, message, "{text}");
         }
     }
 }

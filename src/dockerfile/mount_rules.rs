@@ -5,21 +5,16 @@
 //!
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/instructions/commands_runmount.go`.
 
+use super::error::InstructionMistake;
 use super::mount::MountKind;
 
-/// One option: its normalised key, its value, and the field as written.
-pub(super) struct MountField<'a> {
-    pub(super) key: &'a str,
-    pub(super) value: Option<&'a str>,
-    pub(super) written: &'a str,
-}
-
 /// The properties of the fields that were read so far.
+#[derive(Default)]
 struct MountSummary<'a> {
     /// `None` if it depends on a variable.
     kind: Option<MountKind>,
-    /// The fields that are allowed only in some kinds of mount.
-    restricted: Vec<&'a MountField<'a>>,
+    /// The keys that are allowed only in some kinds of mount, each with its field.
+    restricted: Vec<(&'a str, &'a str)>,
     has_id: bool,
     has_source: bool,
     has_target: bool,
@@ -27,32 +22,32 @@ struct MountSummary<'a> {
     has_variable: bool,
 }
 
-/// Returns the first mistake, with the field that contains it.
-pub(super) fn first_mistake(fields: &[MountField<'_>]) -> Option<(String, String)> {
-    let mut sum = MountSummary {
-        kind: Some(MountKind::Bind),
-        restricted: Vec::new(),
-        has_id: false,
-        has_source: false,
-        has_target: false,
-        has_variable: false,
-    };
-    fields
-        .iter()
-        .find_map(|field| field_mistake(field, &mut sum).map(|message| (message, field.written.to_owned())))
-        .or_else(|| {
-            let first = || fields.first().map(|field| field.written.to_owned()).unwrap_or_default();
-            let (message, field) = mount_mistake(&sum)?;
-            Some((message, field.map_or_else(first, |field| field.written.to_owned())))
-        })
+/// Returns the first mistake in the options with normalised keys that were parsed from these fields.
+pub(super) fn first_mistake(
+    options: &[(String, Option<String>)],
+    fields: &[String],
+) -> Option<InstructionMistake> {
+    let mut sum = MountSummary { kind: Some(MountKind::Bind), ..MountSummary::default() };
+    for ((key, value), field) in options.iter().zip(fields) {
+        if let Some(message) = field_mistake(key, value.as_deref(), field, &mut sum) {
+            return Some(InstructionMistake::at_part(field, message));
+        }
+    }
+    let (message, field) = mount_mistake(&sum)?;
+    let field = field.or(fields.first().map(String::as_str)).unwrap_or_default();
+    Some(InstructionMistake::at_part(field, message))
 }
 
 fn is_plain(value: &str) -> bool {
     !value.contains(['$', '\\', '`', '\'', '"'])
 }
 
-fn field_mistake<'a>(field: &'a MountField<'a>, sum: &mut MountSummary<'a>) -> Option<String> {
-    let MountField { key, value, .. } = *field;
+fn field_mistake<'a>(
+    key: &'a str,
+    value: Option<&str>,
+    field: &'a str,
+    sum: &mut MountSummary<'a>,
+) -> Option<String> {
     if value.is_some_and(|value| !is_plain(value)) {
         sum.has_variable = true;
         if key == "type" {
@@ -61,7 +56,6 @@ fn field_mistake<'a>(field: &'a MountField<'a>, sum: &mut MountSummary<'a>) -> O
         return None;
     }
     let value = value.unwrap_or("true");
-    let named = |kind: MountKind| kind.name();
     match (key, sum.kind) {
         ("type", _) => {
             sum.kind = MountKind::of(value);
@@ -69,17 +63,15 @@ fn field_mistake<'a>(field: &'a MountField<'a>, sum: &mut MountSummary<'a>) -> O
                 format!("the mount option `type` must be bind, cache, tmpfs, secret or ssh, not `{value}`")
             });
         }
-        ("required", Some(kind)) if !matches!(kind, MountKind::Secret | MountKind::Ssh) => {
-            return Some(format!("`required` is not allowed in mounts of type {}", named(kind)));
+        ("required", Some(kind @ (MountKind::Bind | MountKind::Cache | MountKind::Tmpfs))) => {
+            return Some(not_allowed(key, kind));
         }
-        ("size", Some(kind)) if kind != MountKind::Tmpfs => {
-            return Some(format!("`size` is not allowed in mounts of type {}", named(kind)));
-        }
+        ("size", Some(kind)) if kind != MountKind::Tmpfs => return Some(not_allowed(key, kind)),
         ("id", _) => sum.has_id = !value.is_empty(),
         ("source", _) => sum.has_source = !value.is_empty(),
         ("target", _) => sum.has_target = !value.is_empty(),
         ("from", _) if value.is_empty() => {}
-        ("sharing" | "mode" | "uid" | "gid" | "from", _) => sum.restricted.push(field),
+        ("sharing" | "mode" | "uid" | "gid" | "from", _) => sum.restricted.push((key, field)),
         _ => {}
     }
     let valid = match key {
@@ -100,18 +92,20 @@ fn field_mistake<'a>(field: &'a MountField<'a>, sum: &mut MountSummary<'a>) -> O
     (!valid).then(|| format!("the mount option `{key}` must be {expected}, not `{value}`"))
 }
 
-fn mount_mistake<'a>(sum: &MountSummary<'a>) -> Option<(String, Option<&'a MountField<'a>>)> {
+fn not_allowed(key: &str, kind: MountKind) -> String {
+    format!("`{key}` is not allowed in mounts of type {}", kind.name())
+}
+
+/// Returns the mistake in the whole mount, with the field that contains it, if any.
+fn mount_mistake<'a>(sum: &MountSummary<'a>) -> Option<(String, Option<&'a str>)> {
     let kind = sum.kind?;
-    let wrong = |field: &&&MountField<'_>| match (field.key, kind) {
-        ("sharing", kind) => kind != MountKind::Cache,
-        ("from", kind) => kind == MountKind::Secret,
-        (_, kind) => matches!(kind, MountKind::Bind | MountKind::Tmpfs),
+    let wrong = |(key, _): &&(&str, &str)| match *key {
+        "sharing" => kind != MountKind::Cache,
+        "from" => kind == MountKind::Secret,
+        _ => matches!(kind, MountKind::Bind | MountKind::Tmpfs),
     };
-    if let Some(field) = sum.restricted.iter().find(wrong) {
-        return Some((
-            format!("`{}` is not allowed in mounts of type {}", field.key, kind.name()),
-            Some(field),
-        ));
+    if let Some((key, field)) = sum.restricted.iter().find(wrong) {
+        return Some((not_allowed(key, kind), Some(*field)));
     }
     if kind != MountKind::Secret || sum.has_variable {
         return None;
@@ -210,7 +204,12 @@ mod tests {
             ("type=secret,env=A", "a secret mount needs an id or a target", "type=secret"),
         ];
         for (text, message, field) in table {
-            assert_eq!(Mount::parse(text).unwrap_err(), (message.to_owned(), field.to_owned()), "{text}");
+            let mistake = Mount::parse(text).unwrap_err();
+            assert_eq!(
+                (mistake.message.as_str(), &*mistake.parts),
+                (message, &[field.to_owned()][..]),
+                "{text}"
+            );
         }
     }
 }

@@ -2,7 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cut, Dockerfile, InstructionKind};
+use super::{Dockerfile, InstructionKind};
+
+/// A position in a stage: after one of its own instructions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Cut {
+    pub(crate) stage: usize,
+    /// The number of the stage's own instructions before the cut, including the FROM; at least 1. The ONBUILD triggers
+    /// of the base run directly after the FROM. They are always before the cut, and are not counted.
+    pub(crate) instructions: usize,
+}
 
 /// Returns `text` with the stage ending at `cut`: a build of that stage creates the prefix image.
 ///

@@ -29,18 +29,11 @@ impl fmt::Debug for Scope {
 
 pub(super) struct ExpandedWord {
     pub(super) text: String,
-    /// `true` if no base image can change the result.
+    /// `true` if no base image can change `text`.
     pub(super) is_certain: bool,
 }
 
-#[derive(Debug)]
-pub(super) struct WordError {
-    pub(super) word: String,
-    pub(super) source: ExpandError,
-}
-
 impl Scope {
-    /// Creates the scope of a stage based on an image with unknown variables.
     pub(super) fn of_unknown_image() -> Self {
         Self { is_open: true, ..Self::default() }
     }
@@ -49,7 +42,6 @@ impl Scope {
         Arc::make_mut(&mut self.variables).insert(name.into(), value.into());
     }
 
-    /// Creates the scope of a stage whose base image has known variables.
     pub(super) fn of_known_image(environment: &[String]) -> Self {
         let mut scope = Self::default();
         for (name, value) in environment.iter().filter_map(|variable| variable.split_once('=')) {
@@ -71,15 +63,14 @@ impl Scope {
         self.expand(word, escape).ok().filter(|word| word.is_certain).map(|word| word.text)
     }
 
-    /// Expands the content of a here-document like [`Self::known`].
+    /// Like [`Self::expand_certain`], for the content of a here-document.
     pub(crate) fn expand_certain_content(&self, content: &str) -> Option<String> {
         let expanded = expand_content(content, &|name| self.get(name).map(str::to_owned)).ok()?;
         self.is_certain(&expanded.unset).then_some(expanded.text)
     }
 
-    pub(super) fn expand(&self, word: &str, escape: char) -> Result<ExpandedWord, WordError> {
-        let expanded = expand(word, escape, &|name| self.get(name).map(str::to_owned))
-            .map_err(|source| WordError { word: word.to_owned(), source })?;
+    pub(super) fn expand(&self, word: &str, escape: char) -> Result<ExpandedWord, ExpandError> {
+        let expanded = expand(word, escape, &|name| self.get(name).map(str::to_owned))?;
         Ok(ExpandedWord { is_certain: self.is_certain(&expanded.unset), text: expanded.text })
     }
 

@@ -14,6 +14,11 @@ pub(crate) fn nearest_name<'a>(typed: &str, names: impl IntoIterator<Item = &'a 
         .map(|(_, name)| name)
 }
 
+/// Returns the end of a message that may suggest a name.
+pub(super) fn suggestion_text(name: Option<&str>) -> String {
+    name.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,10 +15,8 @@ pub struct Flag {
 pub(super) struct InstructionWords {
     /// The keyword in upper case.
     pub(super) keyword: String,
-    /// The keyword as written.
     pub(super) written: String,
     pub(super) flags: Vec<Flag>,
-    /// The rest of the line, trimmed.
     pub(super) arguments: String,
 }
 
@@ -89,7 +87,6 @@ fn split_flags(line: &str, escape: char) -> (Vec<Flag>, &str) {
     }
 }
 
-/// Returns one character for each byte of a character.
 fn bytes(char: char) -> impl Iterator<Item = char> {
     char.encode_utf8(&mut [0; 4]).bytes().collect::<Vec<_>>().into_iter().map(char::from)
 }

@@ -1,22 +1,18 @@
 //! The reasons why an image cannot be grafted.
 
+use crate::dockerfile::PrefixObstacle;
+
 /// The reason why the last instructions of a Dockerfile need a builder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
+    #[error(transparent)]
+    Impossible(#[from] PrefixObstacle),
     #[error("line {line}: {what}")]
     Instruction { line: usize, what: String },
     #[error("the environment variables of the base image are unknown")]
     UnknownBase,
-    #[error("`# check=` makes build checks fail the build")]
-    EnforcedChecks,
     #[error("the Dockerfile declares SOURCE_DATE_EPOCH")]
     SourceDateEpoch,
-    #[error("the ONBUILD triggers of `{0}` are unknown")]
-    UnknownTriggers(String),
-    #[error(
-        "stage {0} shares the labels, volumes and ports of a stage that the target is based on, and sets some"
-    )]
-    SharedConfig(usize),
     #[error("the config of the prefix cannot be read")]
     UnreadableConfig,
     #[error("the image would have more than {0} layers")]

@@ -7,7 +7,7 @@ use super::refusal::Refusal;
 use super::settings::GraftedConfig;
 use crate::dockerfile::{
     ConfigInstruction, CopyInstruction, Cut, Dockerfile, Instruction, InstructionKind, PLATFORM_ARGS,
-    Resolution, ResolvedInstruction, Scope, clean_path, enforces_checks, is_remote, resolve_path,
+    PrefixObstacle, Resolution, ResolvedInstruction, Scope, clean_path, is_remote, resolve_path,
 };
 use jiff::Timestamp;
 
@@ -84,20 +84,12 @@ impl Tail {
         prefix: &[u8],
         options: &TailOptions<'_>,
     ) -> Result<Self, Refusal> {
-        if let Some(base) = resolution.unknown_triggers.first() {
-            return Err(Refusal::UnknownTriggers(base.clone()));
-        }
-        if dockerfile.directives.check.as_deref().is_some_and(enforces_checks) {
-            return Err(Refusal::EnforcedChecks);
-        }
-        if !options.build_args.contains_key(SOURCE_DATE_EPOCH) && declares(dockerfile, SOURCE_DATE_EPOCH) {
+        PrefixObstacle::check(dockerfile, resolution, cut.stage)?;
+        if !options.build_args.contains_key(SOURCE_DATE_EPOCH) && dockerfile.declares_arg(SOURCE_DATE_EPOCH) {
             return Err(Refusal::SourceDateEpoch);
         }
         let stage = resolution.stages.iter().find(|stage| stage.index == cut.stage);
         let stage = stage.ok_or(Refusal::UnknownBase)?;
-        if let Some(sharing) = resolution.stage_sharing_config(cut.stage) {
-            return Err(Refusal::SharedConfig(sharing));
-        }
         let after: Vec<usize> = (0..stage.instructions.len())
             .filter(|index| !stage.instructions[*index].is_trigger)
             .skip(cut.instructions)
@@ -149,15 +141,6 @@ impl Tail {
     pub(crate) fn copy_count(&self) -> usize {
         self.layers.iter().filter(|layer| matches!(layer, PlannedLayer::Copy(_))).count()
     }
-}
-
-/// Returns `true` if the Dockerfile declares an argument of this name.
-fn declares(dockerfile: &Dockerfile, name: &str) -> bool {
-    let stages = dockerfile.stages.iter().flat_map(|stage| &stage.instructions);
-    dockerfile.global_args.iter().chain(stages).any(|at| match &at.kind {
-        InstructionKind::Arg(args) => args.iter().any(|(declared, _)| declared == name),
-        _ => false,
-    })
 }
 
 struct TailBuilder<'a> {

@@ -80,8 +80,9 @@ impl Installation {
     fn of(project: &ContextLookup<'_>, stage: &ResolvedStage, number: usize) -> Self {
         let at = &stage.instructions[number];
         let InstructionKind::Run(run) = &at.instruction.kind else { return Self::default() };
-        let mut found = Self { installs: installs(run), named: vec![named_by(at, run)], ..Self::default() };
-        let is_installer = found.installs;
+        let named = named_by(at, run);
+        let is_installer = named.installs;
+        let mut found = Self { installs: is_installer, named: vec![named], ..Self::default() };
         let is_certain = found.read_scripts(project, stage, number);
         let has_cache = run.mounts.iter().any(|mount| mount.kind() == Some(MountKind::Cache));
         if !found.installs && (!is_certain || has_cache) {
@@ -129,8 +130,8 @@ impl Installation {
                         is_certain = false;
                         continue;
                     };
-                    let (named, installs) = requirements::script_dependencies(&commands, &script.directory);
-                    self.installs |= installs;
+                    let named = requirements::script_dependencies(&commands, &script.directory);
+                    self.installs |= named.installs;
                     self.named.push(named);
                 }
                 seen.push(script);
@@ -152,20 +153,13 @@ fn paths(at: &ResolvedInstruction, script: &Script) -> Vec<String> {
         .collect()
 }
 
-fn installs(run: &RunInstruction) -> bool {
-    match (&run.command, run.script()) {
-        (RunCommand::Exec(argv), _) => requirements::installs_argv(argv),
-        (RunCommand::Shell(_), script) => script.is_some_and(|script| requirements::installs(&script)),
-    }
-}
-
 /// Returns the files that a RUN names on its command line or in its environment.
 fn named_by(at: &ResolvedInstruction, run: &RunInstruction) -> CommandDependencies {
     let mut named = match &run.command {
         RunCommand::Exec(argv) => requirements::argv_dependencies(argv),
-        RunCommand::Shell(_) => requirements::command_dependencies(&run.script().unwrap_or_default()),
+        RunCommand::Shell(_) => requirements::script_dependencies(&run.script().unwrap_or_default(), ""),
     };
-    if installs(run) {
+    if named.installs {
         for (variable, format) in FILE_VARIABLES {
             let paths = at.scope.get(variable).is_some().then(|| format!("${{{variable}}}"));
             named.uses.extend(paths.map(|path| DependencyFile { path, format, directory: String::new() }));

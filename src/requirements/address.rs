@@ -24,7 +24,6 @@ pub(super) fn without_secrets(text: &str, index: bool) -> String {
     clean
 }
 
-/// Removes possible secrets from the part of an address after `://`.
 fn address_without_secrets(address: &str, index: bool) -> String {
     let (address, fragment) =
         address.split_once('#').map_or((address, None), |(address, fragment)| (address, Some(fragment)));

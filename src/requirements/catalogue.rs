@@ -25,13 +25,12 @@ pub(super) struct Tool {
     /// The subcommands that install dependencies; if empty, the tool always installs them.
     pub(super) subcommands: &'static [&'static str],
     pub(super) files: &'static [&'static str],
-    /// Options that name the directory.
     pub(super) directory_options: &'static [&'static str],
-    /// Options that name a file.
     pub(super) file_options: &'static [&'static str],
 }
 
-const NODE: &[&str] = &["package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"];
+const TOOL: Tool =
+    Tool { programs: &[], subcommands: &[], files: &[], directory_options: &[], file_options: &[] };
 
 pub(super) const TOOLS: &[Tool] = &[
     Tool {
@@ -46,7 +45,7 @@ pub(super) const TOOLS: &[Tool] = &[
         subcommands: &["install", "sync", "export", "lock", "update", "add", "build", "run"],
         files: &["pyproject.toml", "poetry.lock", "poetry.toml"],
         directory_options: &["-C", "--directory", "-P", "--project"],
-        file_options: &[],
+        ..TOOL
     },
     Tool {
         programs: &["pdm"],
@@ -59,50 +58,47 @@ pub(super) const TOOLS: &[Tool] = &[
         programs: &["pipenv"],
         subcommands: &["install", "sync", "lock", "requirements", "update", "run"],
         files: &["Pipfile", "Pipfile.lock"],
-        directory_options: &[],
         file_options: &["-r", "--requirements"],
+        ..TOOL
     },
     Tool {
         programs: &["hatch", "flit", "rye"],
-        subcommands: &[],
         files: &["pyproject.toml", "requirements.lock", "requirements-dev.lock", "hatch.toml"],
-        directory_options: &[],
-        file_options: &[],
+        ..TOOL
     },
     Tool {
         programs: &["conda", "mamba", "micromamba", "conda-lock", "pixi"],
         subcommands: &["env", "create", "install", "update"],
         files: &["environment.yml", "environment.yaml", "conda-lock.yml", "pixi.toml", "pixi.lock"],
-        directory_options: &[],
         file_options: &["-f", "--file"],
+        ..TOOL
     },
     Tool {
         programs: &["npm"],
         subcommands: &["ci", "i", "install", "install-clean", "clean-install", "add", "update", "rebuild"],
-        files: NODE,
+        files: &["package.json", "package-lock.json", "npm-shrinkwrap.json", ".npmrc"],
         directory_options: &["--prefix", "-C"],
-        file_options: &[],
+        ..TOOL
     },
     Tool {
         programs: &["yarn"],
-        subcommands: &[],
         files: &["package.json", "yarn.lock", ".yarnrc", ".yarnrc.yml", ".npmrc"],
         directory_options: &["--cwd"],
-        file_options: &[],
+        ..TOOL
     },
     Tool {
         programs: &["pnpm"],
         subcommands: &["i", "install", "fetch", "add", "update", "deploy"],
         files: &["package.json", "pnpm-lock.yaml", "pnpm-workspace.yaml", ".npmrc", ".pnpmfile.cjs"],
         directory_options: &["-C", "--dir", "--prefix"],
-        file_options: &[],
+        ..TOOL
     },
     Tool {
         programs: &["bun"],
         subcommands: &["i", "install", "add", "update"],
         files: &["package.json", "bun.lock", "bun.lockb", "bunfig.toml"],
         directory_options: &["--cwd"],
-        file_options: &[],
+        ..TOOL
     },
     Tool {
         programs: &["go"],
@@ -120,35 +116,31 @@ pub(super) const TOOLS: &[Tool] = &[
     },
     Tool {
         programs: &["bundle", "bundler"],
-        subcommands: &[],
         files: &["Gemfile", "Gemfile.lock", ".bundle/config"],
-        directory_options: &[],
         file_options: &["--gemfile"],
+        ..TOOL
     },
     Tool {
         programs: &["composer"],
         subcommands: &["install", "i", "update", "require"],
         files: &["composer.json", "composer.lock", "auth.json"],
         directory_options: &["-d", "--working-dir"],
-        file_options: &[],
+        ..TOOL
     },
     Tool {
         programs: &["mix"],
         subcommands: &["deps.get", "deps.compile"],
         files: &["mix.exs", "mix.lock"],
-        directory_options: &[],
-        file_options: &[],
+        ..TOOL
     },
     Tool {
         programs: &["mvn", "mvnw"],
-        subcommands: &[],
         files: &["pom.xml", ".mvn/maven.config"],
-        directory_options: &[],
         file_options: &["-f", "--file", "-s", "--settings"],
+        ..TOOL
     },
     Tool {
         programs: &["gradle", "gradlew"],
-        subcommands: &[],
         files: &[
             "build.gradle",
             "build.gradle.kts",
@@ -160,6 +152,7 @@ pub(super) const TOOLS: &[Tool] = &[
         ],
         directory_options: &["-p", "--project-dir"],
         file_options: &["-b", "--build-file"],
+        ..TOOL
     },
 ];
 
@@ -182,7 +175,6 @@ pub(super) const PACKAGE_INSTALLERS: &[(&str, &[&str])] = &[
     ("easy_install", &[]),
 ];
 
-/// Returns `true` if a file's name indicates pip requirements.
 pub(crate) fn is_requirements_name(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     let Some((stem, extension)) = lower.rsplit_once('.') else { return false };
@@ -190,7 +182,6 @@ pub(crate) fn is_requirements_name(name: &str) -> bool {
         && ["req", "constraint", "deps", "dependenc", "packages"].iter().any(|part| stem.contains(part))
 }
 
-/// Returns `true` if a file's name indicates a list of dependencies.
 pub(super) fn is_manifest_name(name: &str) -> bool {
     let known = || TOOLS.iter().flat_map(|tool| tool.files).chain(&pip::PROJECT_FILES);
     known().any(|file| *file == name)

@@ -42,7 +42,6 @@ pub struct DependencyClosure {
     pub missing: BTreeSet<String>,
 }
 
-/// A file that was named, but not read yet.
 struct PendingFile {
     /// The path as the command would name it.
     path: String,
@@ -93,7 +92,6 @@ impl PendingFile {
         Self { path, beside: None, format, directory }
     }
 
-    /// Returns the files that `file`, which was found for this entry, includes.
     fn included(&self, file: &ProjectFile) -> Vec<Self> {
         // Includes are resolved relative to the path that the command uses, and to the location in the project. Only
         // the prefixes of the paths differ.
@@ -117,7 +115,6 @@ impl PendingFile {
     }
 }
 
-/// Splits a path into its directory and its last part.
 fn split(path: &str) -> (&str, &str) {
     match path.rsplit_once('/') {
         Some(("", name)) => ("/", name),

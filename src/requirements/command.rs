@@ -18,11 +18,11 @@ pub struct CommandDependencies {
     pub(crate) scripts: Vec<Script>,
     /// The words of all commands that may be paths, relative like those of `uses`.
     pub(crate) words: BTreeSet<String>,
-    /// The values that the command line itself assigns to variables.
     variables: BTreeMap<String, Vec<String>>,
+    /// `true` if the command line installs dependencies, from files or by name.
+    pub installs: bool,
 }
 
-/// Maximum number of expansions of a path through the command line's variables.
 const MAX_EXPANSIONS: usize = 64;
 
 impl CommandDependencies {
@@ -41,63 +41,53 @@ impl CommandDependencies {
     }
 }
 
-/// Returns the dependency files that a shell command line names.
-pub fn command_dependencies(command: &str) -> CommandDependencies {
-    CommandReader::of_script(command).dependencies
+/// Returns what a shell script that runs in `directory` depends on.
+pub fn script_dependencies(script: &str, directory: &str) -> CommandDependencies {
+    let mut reader = CommandReader { directory: directory.to_owned(), ..CommandReader::default() };
+    reader.script(script);
+    reader.finish()
 }
 
-/// Returns the files and programs that a script that runs in `directory` names, and `true` if it installs dependencies.
-pub(crate) fn script_dependencies(script: &str, directory: &str) -> (CommandDependencies, bool) {
-    let mut reading = CommandReader { directory: directory.to_owned(), ..CommandReader::default() };
-    reading.script(script);
-    let reading = reading.finish();
-    (reading.dependencies, reading.installs)
-}
-
-/// Like [`named_by`], for a program and its arguments.
+/// Like [`script_dependencies`], for a program and its arguments.
 pub(crate) fn argv_dependencies(argv: &[String]) -> CommandDependencies {
-    CommandReader::of_argv(argv).dependencies
-}
-
-/// Returns `true` if a shell command line installs dependencies, from files or by name.
-pub fn installs(command: &str) -> bool {
-    CommandReader::of_script(command).installs
-}
-
-/// Like [`installs`], for a program and its arguments.
-pub(crate) fn installs_argv(argv: &[String]) -> bool {
-    CommandReader::of_argv(argv).installs
+    let mut reader = CommandReader::default();
+    reader.command(argv);
+    reader.add_mentioned_files(argv);
+    reader.finish()
 }
 
 #[derive(Default)]
 struct CommandReader {
     dependencies: CommandDependencies,
-    installs: bool,
-    /// The current directory, relative to the initial one.
     directory: String,
     /// The previous directories, to which `popd` and `cd -` return.
     previous_directories: Vec<String>,
 }
 
 impl CommandReader {
-    fn of_script(script: &str) -> Self {
-        let mut reading = Self::default();
-        reading.script(script);
-        reading.finish()
-    }
-
-    fn of_argv(argv: &[String]) -> Self {
-        let mut reading = Self::default();
-        reading.command(argv);
-        reading.add_mentioned_files(argv);
-        reading.finish()
-    }
-
-    fn finish(mut self) -> Self {
-        self.installs |= !self.dependencies.uses.is_empty();
+    fn finish(self) -> CommandDependencies {
+        let mut dependencies = self.dependencies;
+        dependencies.installs |= !dependencies.uses.is_empty();
         let mut seen = BTreeSet::new();
-        self.dependencies.uses.retain(|found| seen.insert((found.path.clone(), found.format)));
-        self
+        dependencies.uses.retain(|found| seen.insert((found.path.clone(), found.format)));
+        dependencies
+    }
+
+    fn add_requirements(&mut self, path: String) {
+        self.dependencies.uses.push(DependencyFile::requirements(path));
+    }
+
+    fn add_verbatim(&mut self, path: String) {
+        self.dependencies.uses.push(DependencyFile::verbatim(path));
+    }
+
+    fn add_by_name(&mut self, path: String) {
+        let is_requirements = is_requirements_name(path.rsplit('/').next().unwrap_or(&path));
+        if is_requirements { self.add_requirements(path) } else { self.add_verbatim(path) }
+    }
+
+    fn add_project(&mut self, path: &str) {
+        pip::add_local_project(path, &self.directory, &mut self.dependencies.uses);
     }
 
     fn script(&mut self, script: &str) {
@@ -118,8 +108,9 @@ impl CommandReader {
         if let Some(directory) = outer.into_iter().next() {
             self.directory = directory;
         }
-        for command in commands.iter().filter(|command| fed && command.feeds) {
-            command.words[1..].iter().filter(|word| is_path(word)).for_each(|file| self.add_list(file));
+        let lists = commands.iter().filter(|command| fed && command.feeds);
+        for file in lists.flat_map(|command| &command.words[1..]).filter(|word| is_path(word)) {
+            self.add_list(file);
         }
         // Any other command on a dependency file (`sed -i … requirements.txt`) affects what is installed.
         for command in &commands {
@@ -144,24 +135,20 @@ impl CommandReader {
             let path = word.rsplit_once('=').map_or(word.as_str(), |(_, path)| path);
             let path = path.strip_prefix('@').unwrap_or(path);
             let name = path.rsplit('/').next().unwrap_or(path);
-            if pip::is_address(path) || self.dependencies.uses.iter().any(|found| found.path.ends_with(path))
-            {
-                continue;
-            }
-            if is_requirements_name(name) {
-                self.dependencies.uses.push(DependencyFile::requirements(path));
-            } else if is_manifest_name(name) {
-                self.dependencies.uses.push(DependencyFile::verbatim(path));
+            let is_known = || self.dependencies.uses.iter().any(|found| found.path.ends_with(path));
+            let is_dependency_file = is_requirements_name(name) || is_manifest_name(name);
+            if is_dependency_file && !pip::is_address(path) && !is_known() {
+                self.add_by_name(path.to_owned());
             }
         }
     }
 
     /// Reads one command. Returns `true` if it installs dependencies.
     fn command(&mut self, words: &[String]) -> bool {
-        let before = std::mem::take(&mut self.installs);
+        let before = std::mem::take(&mut self.dependencies.installs);
         let known = self.dependencies.uses.len();
         let lists = self.read_prefixed(words);
-        let installs = self.installs || self.dependencies.uses.len() > known;
+        let installs = self.dependencies.installs || self.dependencies.uses.len() > known;
         for found in &mut self.dependencies.uses[known..] {
             if found.directory.is_empty() {
                 found.directory.clone_from(&self.directory);
@@ -172,7 +159,7 @@ impl CommandReader {
                 self.add_list(file);
             }
         }
-        self.installs |= before;
+        self.dependencies.installs |= before;
         installs
     }
 
@@ -217,11 +204,8 @@ impl CommandReader {
         };
         if let Some((_, format)) = FILE_VARIABLES.iter().find(|(variable, _)| *variable == name) {
             let path = join(&self.directory, value);
-            self.dependencies.uses.push(DependencyFile {
-                path,
-                format: *format,
-                directory: self.directory.clone(),
-            });
+            let (format, directory) = (*format, self.directory.clone());
+            self.dependencies.uses.push(DependencyFile { path, format, directory });
         }
         self.record_value(name, value);
         true
@@ -250,9 +234,7 @@ impl CommandReader {
             "popd" => self.directory = self.previous_directories.pop().unwrap_or_default(),
             "eval" => self.script(&arguments.join(" ")),
             "export" | "declare" | "typeset" | "local" | "readonly" => {
-                for argument in arguments {
-                    self.record_assignment(argument);
-                }
+                arguments.iter().for_each(|argument| _ = self.record_assignment(argument));
             }
             "for" => {
                 if let [name, _, values @ ..] = arguments {
@@ -294,27 +276,18 @@ impl CommandReader {
                     "pip-tools" => {
                         self.pip_tools("pip-sync", arguments.get(module + 3..).unwrap_or_default());
                     }
-                    "build" => pip::add_local_project(".", &self.directory, &mut self.dependencies.uses),
+                    "build" => self.add_project("."),
                     name => self.read_bare(name, &arguments[module + 2..]),
                 }
             }
             return;
         }
         let script = arguments.iter().find(|argument| !argument.starts_with('-'));
-        self.dependencies.scripts.extend(
-            script.map(|path| Script {
-                language: ScriptLanguage::File,
-                ..Script::shell(path, &self.directory)
-            }),
-        );
-        if let Some(script) = script
-            && let Some(project) = script.strip_suffix("setup.py")
-        {
-            pip::add_local_project(
-                if project.is_empty() { "." } else { project },
-                &self.directory,
-                &mut self.dependencies.uses,
-            );
+        let Some(script) = script else { return };
+        let file = Script { language: ScriptLanguage::File, ..Script::shell(script, &self.directory) };
+        self.dependencies.scripts.push(file);
+        if let Some(project) = script.strip_suffix("setup.py") {
+            self.add_project(if project.is_empty() { "." } else { project });
         }
     }
 
@@ -327,22 +300,19 @@ impl CommandReader {
             "sync" | "compile" => Positional::Requirements,
             _ => Positional::Packages,
         };
-        self.installs = true;
-        self.dependencies.uses.extend(pip::argument_files(
-            &arguments[verb + 1..],
-            BaseDirectories::at(&self.directory),
-            positional,
-        ));
+        self.dependencies.installs = true;
+        let directories = BaseDirectories::at(&self.directory);
+        self.dependencies.uses.extend(pip::argument_files(&arguments[verb + 1..], directories, positional));
     }
 
     fn pip_tools(&mut self, program: &str, arguments: &[String]) {
-        self.installs = true;
-        let named =
-            pip::argument_files(arguments, BaseDirectories::at(&self.directory), Positional::Requirements);
+        self.dependencies.installs = true;
+        let directories = BaseDirectories::at(&self.directory);
+        let named = pip::argument_files(arguments, directories, Positional::Requirements);
         if named.is_empty() {
             let default = if program == "pip-sync" { "requirements.txt" } else { "requirements.in" };
-            self.dependencies.uses.push(DependencyFile::requirements(join(&self.directory, default)));
-            pip::add_local_project(".", &self.directory, &mut self.dependencies.uses);
+            self.add_requirements(join(&self.directory, default));
+            self.add_project(".");
         }
         self.dependencies.uses.extend(named);
     }
@@ -355,18 +325,18 @@ impl CommandReader {
             // The number of option words differs between tools: search for a known program.
             let rest = &arguments[run + 1..];
             let known = |word: &String| {
-                let name = self::program_name(word);
+                let name = program_name(word);
                 ["pip", "python", "pypy"].iter().any(|known| is_versioned(name, known))
                     || ["pip-sync", "pip-compile", "sh", "bash"].contains(&name)
             };
             if let Some(index) = rest.iter().position(known) {
-                self.read_bare(self::program_name(&rest[index]), &rest[index + 1..]);
+                self.read_bare(program_name(&rest[index]), &rest[index + 1..]);
             }
         }
         if program == "uv"
             && matches!(arguments, [first, second, ..] if matches!(first.as_str(), "tool" | "python") && second == "install")
         {
-            self.installs = true;
+            self.dependencies.installs = true;
             return;
         }
         if program == "uv"
@@ -378,27 +348,21 @@ impl CommandReader {
             verbs.is_empty() || arguments.iter().any(|argument| verbs.contains(&argument.as_str()))
         };
         if let Some((_, verbs)) = PACKAGE_INSTALLERS.iter().find(|(name, _)| *name == program) {
-            self.installs |= has_verb(verbs);
+            self.dependencies.installs |= has_verb(verbs);
         }
         let Some(tool) = TOOLS.iter().find(|tool| tool.programs.contains(&program)) else { return };
         if !has_verb(tool.subcommands) {
             return;
         }
-        self.installs = true;
+        self.dependencies.installs = true;
         let directory = option_values(arguments, tool.directory_options).pop().unwrap_or_default();
         let directory = join(&self.directory, &directory);
         for file in option_values(arguments, tool.file_options) {
-            let path = join(&self.directory, &file);
-            let name = path.rsplit('/').next().unwrap_or(&path);
-            self.dependencies.uses.push(if is_requirements_name(name) {
-                DependencyFile::requirements(path)
-            } else {
-                DependencyFile::verbatim(path)
-            });
+            self.add_by_name(join(&self.directory, &file));
         }
-        self.dependencies
-            .uses
-            .extend(tool.files.iter().map(|file| DependencyFile::verbatim(join(&directory, file))));
+        for file in tool.files {
+            self.add_verbatim(join(&directory, file));
+        }
     }
 }
 
@@ -420,7 +384,6 @@ fn option_values(arguments: &[String], names: &[&str]) -> Vec<String> {
     values
 }
 
-/// Returns `true` if a word may be the path of a file, and is not a pattern or an option.
 fn is_path(word: &str) -> bool {
     word.contains(['.', '/', '$'])
         && word != "$"

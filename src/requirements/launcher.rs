@@ -13,7 +13,6 @@ pub(crate) const RUNNER_TOOLS: [&str; 9] =
 #[derive(Debug)]
 pub(crate) struct Wrapper {
     name: &'static str,
-    /// The options that require a value.
     value_options: &'static [&'static str],
     /// The number of words between the options and the started program, such as a duration, a directory or a user.
     operands: usize,
@@ -49,7 +48,6 @@ const WRAPPERS: [Wrapper; 17] = [
     foreign_wrapper("fakechroot", &[], 0),
 ];
 
-/// Returns the description of `program` if it starts the program in its arguments.
 pub(crate) fn wrapper(program: &str) -> Option<&'static Wrapper> {
     WRAPPERS.iter().find(|wrapper| wrapper.name == program)
 }
@@ -65,7 +63,6 @@ impl Wrapper {
     }
 }
 
-/// Returns the name of a program without its directory.
 pub(crate) fn program_name(word: &str) -> &str {
     let name = word.rsplit('/').next().unwrap_or(word);
     name.strip_suffix(".exe").unwrap_or(name)

@@ -9,9 +9,7 @@ use sha2::{Digest as _, Sha256};
 use super::catalogue::is_requirements_name;
 use super::{address, locks, text};
 
-/// Maximum number of lines in a listing.
 pub(crate) const MAX_LINES: usize = 20_000;
-/// Maximum size of a file that is read, in bytes.
 const MAX_FILE_BYTES: usize = 64 << 20;
 
 /// A line of a dependency file.
@@ -20,15 +18,12 @@ pub struct DependencyLine {
     /// The identity of the line across changes: the normalised name of a package, an option, or else the line itself.
     /// Empty for the mark at the end of a truncated listing.
     pub(crate) name: String,
-    /// The name as written.
     pub(crate) shown: String,
-    /// The version, if the line pins exactly one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) version: Option<String>,
     /// The whole line without hashes, if it contains more than the version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) text: Option<String>,
-    /// The number of hashes that the line allows.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(crate) hashes: usize,
     /// A short digest of the hashes; empty without hashes.
@@ -42,35 +37,24 @@ fn is_zero(count: &usize) -> bool {
 }
 
 impl DependencyLine {
-    /// Creates the line of a package in a lock file.
     pub(super) fn of_package(name: &str, version: &str) -> Self {
         let version = Some(address::without_secrets(version, false));
-        Self {
-            name: name.to_owned(),
-            shown: name.to_owned(),
-            version,
-            text: None,
-            hashes: 0,
-            fold: String::new(),
-        }
+        let (name, shown) = (name.to_owned(), name.to_owned());
+        Self { name, shown, version, text: None, hashes: 0, fold: String::new() }
     }
 
-    /// Creates the line of a Python package in a lock file.
     pub(super) fn of_python_package(name: &str, version: &str) -> Self {
         Self { name: normalize_name(name), ..Self::of_package(name, version) }
     }
 
-    /// Creates the mark at the end of a truncated listing.
     fn truncation_mark() -> Self {
         Self { name: String::new(), shown: "…".to_owned(), ..Self::of_package("", "") }
     }
 
-    /// Returns `true` for the mark at the end of a truncated listing.
     pub(crate) fn is_truncation_mark(&self) -> bool {
         self.name.is_empty()
     }
 
-    /// Returns the text that shows the whole line.
     pub(crate) fn display_text(&self) -> String {
         match (&self.text, &self.version) {
             (Some(text), _) => text.clone(),
@@ -79,7 +63,6 @@ impl DependencyLine {
         }
     }
 
-    /// Creates the line for a logical line of a pip requirements file.
     fn of_pip(line: &str) -> Self {
         let (requirement, options) = text::parts(line);
         let (hashes, options) = without_hashes(options);
@@ -88,38 +71,24 @@ impl DependencyLine {
         let shown = words.map(String::as_str).collect::<Vec<_>>().join(" ");
         let shown = address::without_secrets(&shown, index);
         let fold = hash_digest(&hashes);
-        let line = |name: String, shown: String, version, text| Self {
-            name,
-            shown,
-            version,
-            text,
-            hashes: hashes.len(),
-            fold: fold.clone(),
-        };
+        let hashes = hashes.len();
+        let line = |name, shown, version, text| Self { name, shown, version, text, hashes, fold };
         if requirement.is_empty() {
             let option = options.first().map(String::as_str).unwrap_or_default();
             let option = option.split_once('=').map_or(option, |(option, _)| option);
             // An index or a switch occurs at most once; included files, projects and hosts may occur several times.
-            let single = [
-                "-i",
-                "--index-url",
-                "--pypi-url",
-                "--no-index",
-                "--pre",
-                "--prefer-binary",
-                "--require-hashes",
-            ];
-            let name = if single.contains(&option) { option.to_owned() } else { shown.clone() };
-            return line(egg_name(&shown).map_or(name, normalize_name), shown.clone(), None, Some(shown));
+            let name = match option {
+                "-i" | "--index-url" | "--pypi-url" | "--no-index" | "--pre" | "--prefer-binary"
+                | "--require-hashes" => option,
+                _ => shown.as_str(),
+            };
+            let name = egg_name(&shown).map_or_else(|| name.to_owned(), normalize_name);
+            return line(name, shown.clone(), None, Some(shown));
         }
         let written = name_of(&requirement);
         if written.is_empty() {
-            return line(
-                egg_name(&shown).map_or_else(|| shown.clone(), normalize_name),
-                shown.clone(),
-                None,
-                Some(shown),
-            );
+            let name = egg_name(&shown).map_or_else(|| shown.clone(), normalize_name);
+            return line(name, shown.clone(), None, Some(shown));
         }
         let rest = requirement[written.len()..].trim();
         let version = rest.strip_prefix("==").map(str::trim).filter(|version| is_version(version));
@@ -140,11 +109,8 @@ pub fn listing(path: &str, content: &[u8]) -> Vec<DependencyLine> {
         Some(read) => read(&String::from_utf8_lossy(content)),
         None if is_pip(name) => {
             let text = text::decode(content).unwrap_or_else(|| text::latin1(content));
-            text::logical_lines(&text)
-                .iter()
-                .take(MAX_LINES + 1)
-                .map(|line| DependencyLine::of_pip(line))
-                .collect()
+            let lines = text::logical_lines(&text);
+            lines.iter().take(MAX_LINES + 1).map(|line| DependencyLine::of_pip(line)).collect()
         }
         None => Vec::new(),
     };
@@ -155,7 +121,6 @@ pub fn listing(path: &str, content: &[u8]) -> Vec<DependencyLine> {
     lines
 }
 
-/// Returns `true` if a file with this name may contain pip requirements.
 fn is_pip(name: &str) -> bool {
     let extension = name.rsplit_once('.').map_or("", |(_, extension)| extension);
     is_requirements_name(name)
@@ -163,7 +128,6 @@ fn is_pip(name: &str) -> bool {
         || (name.starts_with("requirements") && extension == "lock")
 }
 
-/// Splits options into the hashes and the others.
 fn without_hashes(options: Vec<String>) -> (Vec<String>, Vec<String>) {
     let (mut hashes, mut others) = (Vec::new(), Vec::new());
     let mut options = options.into_iter();
@@ -178,7 +142,6 @@ fn without_hashes(options: Vec<String>) -> (Vec<String>, Vec<String>) {
     (hashes, others)
 }
 
-/// Returns a short digest of the sorted hashes.
 fn hash_digest(hashes: &[String]) -> String {
     if hashes.is_empty() {
         return String::new();

@@ -10,7 +10,6 @@ use super::listing::{DependencyLine, MAX_LINES};
 
 pub(super) type LockFileReader = fn(&str) -> Vec<DependencyLine>;
 
-/// Returns the reader for a file with this name, if it is a lock file.
 pub(super) fn lock_file_reader(name: &str) -> Option<LockFileReader> {
     Some(match name {
         "poetry.lock" | "uv.lock" | "pdm.lock" => |text| toml(text, DependencyLine::of_python_package),

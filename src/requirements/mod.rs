@@ -4,9 +4,9 @@
 //!
 //! ```text
 //!  RUN text ─▶ shell    simple commands, quotes removed
-//!           ─▶ command  pip, uv, poetry, npm, …       ─▶ FileUse: path, format
-//!  FileUse  ─▶ closure  follows -r, -c and local projects ─▶ canonical contents
-//!  content  ─▶ listing  pinned versions ─▶ changes: the differences between two listings
+//!           ─▶ command  pip, uv, poetry, npm, …       ─▶ DependencyFile: path, format
+//!  files    ─▶ closure  follows -r, -c and local projects ─▶ canonical contents
+//!  content  ─▶ listing  pinned versions ─▶ change: the differences between two listings
 //! ```
 //!
 //! Invariants: when in doubt, a file is included. A path with a shell variable is returned as written
@@ -33,8 +33,8 @@ mod properties;
 pub(crate) use catalogue::{FILE_VARIABLES, is_requirements_name};
 pub use change::{DependencyChange, dependency_changes};
 pub use closure::{DependencyClosure, ProjectFile, ProjectView};
-pub use command::{CommandDependencies, command_dependencies, installs};
-pub(crate) use command::{argv_dependencies, installs_argv, script_dependencies};
+pub(crate) use command::argv_dependencies;
+pub use command::{CommandDependencies, script_dependencies};
 pub(crate) use launcher::{PREFIX_WORDS, RUNNER_TOOLS, is_versioned, program_name, wrapper};
 pub use listing::{DependencyLine, listing};
 pub(crate) use script::{Script, ScriptLanguage};
@@ -62,12 +62,11 @@ pub struct DependencyFile {
 }
 
 impl DependencyFile {
-    /// Creates the use of a pip requirements or constraints file.
+    /// Creates a pip requirements or constraints file that is used in the initial directory.
     pub fn requirements(path: impl Into<String>) -> Self {
         Self { path: path.into(), format: DependencyFormat::PipRequirements, directory: String::new() }
     }
 
-    /// Creates the use of a file of which every byte matters.
     pub(crate) fn verbatim(path: impl Into<String>) -> Self {
         Self { path: path.into(), format: DependencyFormat::Verbatim, directory: String::new() }
     }

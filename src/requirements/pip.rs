@@ -9,49 +9,14 @@ use super::{DependencyFile, join};
 pub(super) const PROJECT_FILES: [&str; 3] = ["pyproject.toml", "setup.py", "setup.cfg"];
 
 /// Options whose value is not a dependency file.
+#[rustfmt::skip]
 const VALUE_OPTIONS: [&str; 42] = [
-    "--index-url",
-    "--extra-index-url",
-    "--default-index",
-    "--index",
-    "--find-links",
-    "--target",
-    "--prefix",
-    "--root",
-    "--python",
-    "--platform",
-    "--python-platform",
-    "--python-version",
-    "--implementation",
-    "--abi",
-    "--src",
-    "--build",
-    "--cache-dir",
-    "--proxy",
-    "--timeout",
-    "--retries",
-    "--trusted-host",
-    "--allow-insecure-host",
-    "--cert",
-    "--client-cert",
-    "--log",
-    "--no-binary",
-    "--only-binary",
-    "--progress-bar",
-    "--upgrade-strategy",
-    "--upgrade-package",
-    "--global-option",
-    "--config-settings",
-    "--config-setting",
-    "--report",
-    "--exists-action",
-    "--use-feature",
-    "--index-strategy",
-    "--keyring-provider",
-    "--extra",
-    "--dest",
-    "--wheel-dir",
-    "--output-file",
+    "index-url", "extra-index-url", "default-index", "index", "find-links", "target", "prefix", "root",
+    "python", "platform", "python-platform", "python-version", "implementation", "abi", "src", "build",
+    "cache-dir", "proxy", "timeout", "retries", "trusted-host", "allow-insecure-host", "cert",
+    "client-cert", "log", "no-binary", "only-binary", "progress-bar", "upgrade-strategy", "upgrade-package",
+    "global-option", "config-settings", "config-setting", "report", "exists-action", "use-feature",
+    "index-strategy", "keyring-provider", "extra", "dest", "wheel-dir", "output-file",
 ];
 
 /// The directories to which paths are relative.
@@ -64,13 +29,13 @@ pub(super) struct BaseDirectories<'a> {
 }
 
 impl<'a> BaseDirectories<'a> {
-    /// Returns places in which all paths are relative to one directory, as on a command line.
+    /// As on a command line, where all paths are relative to one directory.
     pub(super) fn at(directory: &'a str) -> Self {
         Self { files: directory, projects: directory }
     }
 }
 
-/// Returns the files that the arguments after the subcommand name. `positional` is the meaning of positional arguments.
+/// Returns the files that the arguments after the subcommand name.
 pub(super) fn argument_files(
     arguments: &[String],
     places: BaseDirectories<'_>,
@@ -93,9 +58,7 @@ pub(super) fn argument_files(
                     uses.push(DependencyFile::verbatim(join(places.files, value())));
                 }
                 "group" => add_dependency_group(value(), places.projects, &mut uses),
-                _ if VALUE_OPTIONS.contains(&format!("--{name}").as_str()) => {
-                    value();
-                }
+                _ if VALUE_OPTIONS.contains(&name) => _ = value(),
                 _ => {}
             }
         } else if let Some(short) = argument.strip_prefix('-').filter(|short| !short.is_empty()) {
@@ -107,9 +70,7 @@ pub(super) fn argument_files(
                 match option {
                     'r' | 'c' | 'b' => add_requirement_file(value(), places.files, &mut uses),
                     'e' => add_local_project(value(), places.projects, &mut uses),
-                    'i' | 'f' | 't' | 'd' | 'w' | 'C' | 'p' | 'o' | 'P' => {
-                        value();
-                    }
+                    'i' | 'f' | 't' | 'd' | 'w' | 'C' | 'p' | 'o' | 'P' => _ = value(),
                     _ => continue,
                 }
                 break;
@@ -138,11 +99,10 @@ fn add_dependency_group(value: &str, directory: &str, uses: &mut Vec<DependencyF
     uses.push(DependencyFile::verbatim(join(directory, path)));
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The meaning of positional arguments.
+#[derive(Clone, Copy)]
 pub(super) enum Positional {
-    /// Packages, local projects and archives (`pip install`).
     Packages,
-    /// Requirement files (`pip-sync`, `uv pip sync`).
     Requirements,
 }
 
@@ -202,7 +162,6 @@ pub(super) fn add_local_project(path: &str, directory: &str, uses: &mut Vec<Depe
     uses.extend(PROJECT_FILES.iter().map(|file| DependencyFile::verbatim(join(project, file))));
 }
 
-/// Returns `true` if a path is a remote address.
 pub(super) fn is_address(path: &str) -> bool {
     path.contains("://") && !path.starts_with("file://")
         || path.starts_with("git+")

@@ -7,7 +7,7 @@ use super::join;
 /// A script that a command runs and the project may contain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Script {
-    /// The possible paths, relative like those of a [`super::FileUse`]. For a program, only its name.
+    /// The possible paths, relative like those of a [`super::DependencyFile`]. For a program, only its name.
     pub(crate) paths: Vec<String>,
     pub(crate) language: ScriptLanguage,
     pub(crate) directory: String,
@@ -28,8 +28,8 @@ pub(crate) enum ScriptLanguage {
     PackageScripts(Vec<String>),
 }
 
-/// Limit on the targets of one file: at most the square of this number is followed.
-const DEEPEST: usize = 32;
+/// Maximum number of targets of one file that are followed.
+const MAX_TARGETS: usize = 1024;
 
 impl Script {
     pub(super) fn program(word: &str, directory: &str) -> Self {
@@ -52,7 +52,8 @@ impl Script {
     /// Returns the script of a task runner such as make, or `None` if `program` is not a task runner or runs no task.
     pub(super) fn of_task_runner(program: &str, arguments: &[String], directory: &str) -> Option<Self> {
         let valued: &[&str] = match program {
-            "make" | "gmake" => &["-f", "--file", "--makefile", "-C", "--directory", "-j", "-o", "-W", "-I"],
+            // Not `-j`: the number of jobs may be omitted.
+            "make" | "gmake" => &["-f", "--file", "--makefile", "-C", "--directory", "-o", "-W", "-I"],
             "just" => &["-f", "--justfile", "-d", "--working-directory", "--set"],
             "task" | "go-task" => &["-t", "--taskfile", "-d", "--dir"],
             "npm" | "pnpm" | "yarn" | "bun" => &["--prefix", "-C", "--dir", "--cwd", "-w", "--workspace"],
@@ -71,11 +72,7 @@ impl Script {
             let (name, value) = match argument.split_once('=') {
                 Some((name, value)) => (name, Some(value)),
                 None if valued.contains(&argument.as_str()) => {
-                    // The number of jobs may be omitted.
-                    (
-                        argument.as_str(),
-                        if argument == "-j" { None } else { arguments.next().map(String::as_str) },
-                    )
+                    (argument.as_str(), arguments.next().map(String::as_str))
                 }
                 None => (argument.as_str(), None),
             };
@@ -191,7 +188,7 @@ fn recipes(text: &str, targets: &[String]) -> Option<String> {
     let mut seen = BTreeSet::new();
     let requested: BTreeSet<String> = open.iter().cloned().collect();
     while let Some(target) = open.pop() {
-        if !seen.insert(target.clone()) || seen.len() > DEEPEST * DEEPEST {
+        if !seen.insert(target.clone()) || seen.len() > MAX_TARGETS {
             continue;
         }
         let Some((needs, commands)) = rules.get(&target) else {

@@ -12,16 +12,15 @@ use std::str::Chars;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Command {
     pub(crate) words: Vec<String>,
-    /// The words that are files of input redirections.
+    /// Files of input redirections, which are also in `words`.
     pub(super) inputs: Vec<String>,
+    /// Files of output redirections.
+    pub(crate) outputs: Vec<String>,
     /// `true` if a different command reads its output, through a pipe or a substitution.
     pub(super) feeds: bool,
-    /// `true` if it reads the output of a different command.
     pub(super) takes: bool,
     /// The number of open parentheses and substitutions around it.
     pub(super) depth: usize,
-    /// The files of output redirections.
-    pub(crate) outputs: Vec<String>,
 }
 
 impl Command {

@@ -226,7 +226,8 @@ fn a_base_with_unknown_triggers_is_rejected() {
     };
     let known = options(&case(""));
     assert!(outcome(&known).is_ok());
-    assert_eq!(outcome(&Options::default()), Err(ContinueError::UnknownTriggers(BUSYBOX.to_owned())));
+    let unknown = PrefixObstacle::UnknownTriggers(BUSYBOX.to_owned());
+    assert_eq!(outcome(&Options::default()), Err(unknown.into()));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{ExpandError, MAX_DEPTH, MAX_WORD_BYTES};
+use super::{ExpandError, Expansion, MAX_DEPTH, MAX_WORD_BYTES};
 
 #[derive(Default)]
 struct WordSplitter {
@@ -32,13 +32,12 @@ pub(super) struct Lexer<'a> {
     escape: char,
     lookup: &'a dyn Fn(&str) -> Option<String>,
     pub(super) keep_quotes: bool,
-    pub(super) keep_escapes: bool,
+    keep_escapes: bool,
     /// `true` if `$x` is kept as written when `x` is unset.
     pub(super) keep_unset: bool,
     /// `true` if quotes are special characters.
     pub(super) has_quotes: bool,
-    /// Unset variables that were looked up.
-    pub(super) unset: BTreeSet<String>,
+    unset: BTreeSet<String>,
     depth: usize,
 }
 
@@ -57,7 +56,12 @@ impl<'a> Lexer<'a> {
         }
     }
 
-    /// Reads up to and including `stop`, or to the end.
+    pub(super) fn expand(mut self) -> Result<Expansion, ExpandError> {
+        let (text, _) = self.run(None, false)?;
+        Ok(Expansion { text, unset: self.unset })
+    }
+
+    /// Reads up to and including `stop`, or to the end. Returns the text, and its words.
     pub(super) fn run(
         &mut self,
         stop: Option<char>,
@@ -141,35 +145,29 @@ impl<'a> Lexer<'a> {
     fn single_quoted(&mut self) -> Result<String, ExpandError> {
         self.chars.next();
         let mut text = String::new();
-        if self.keep_quotes {
-            text.push('\'');
-        }
         loop {
             match self.chars.next() {
                 None => return Err(ExpandError::UnclosedQuote('\'')),
-                Some('\'') => break,
+                Some('\'') => return Ok(self.quoted(text, '\'')),
                 Some(char) => text.push(char),
             }
         }
-        if self.keep_quotes {
-            text.push('\'');
-        }
-        Ok(text)
+    }
+
+    fn quoted(&self, text: String, quote: char) -> String {
+        if self.keep_quotes { format!("{quote}{text}{quote}") } else { text }
     }
 
     /// Reads a double-quoted string, in which only variables are special, and the escape before `"`, `$` and itself.
     fn double_quoted(&mut self) -> Result<String, ExpandError> {
         self.chars.next();
         let mut text = String::new();
-        if self.keep_quotes {
-            text.push('"');
-        }
         loop {
             match self.chars.peek() {
                 None => return Err(ExpandError::UnclosedQuote('"')),
                 Some('"') => {
                     self.chars.next();
-                    break;
+                    return Ok(self.quoted(text, '"'));
                 }
                 Some('$') => {
                     let value = self.substitution()?;
@@ -195,10 +193,6 @@ impl<'a> Lexer<'a> {
                 }
             }
         }
-        if self.keep_quotes {
-            text.push('"');
-        }
-        Ok(text)
     }
 
     /// Reads `<` or `<<`. `<<` includes the blanks after it, so that `<< EOF` is one word.

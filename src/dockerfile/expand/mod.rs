@@ -9,8 +9,7 @@
 //! A pure function of the word and a lookup. The same lexer splits a line into words to detect here-documents, keeping
 //! quotes, escapes and variables.
 //!
-//! Unlike the frontend's implementation, it is bounded: substitutions nest at most [`DEEPEST`] levels, and a word is at
-//! most [`LONGEST`] bytes long, which is also the limit for arguments of a process.
+//! Unlike the frontend's implementation, it is bounded, by [`MAX_DEPTH`] and [`MAX_WORD_BYTES`].
 //!
 //! Behaviour after `BuildKit`'s `frontend/dockerfile/shell/lex.go`.
 
@@ -32,9 +31,8 @@ const MAX_WORD_BYTES: usize = 128 * 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Expansion {
-    /// The word with variables replaced and quotes removed.
     pub(crate) text: String,
-    /// Unset variables that were looked up.
+    /// The unset variables that were looked up.
     pub(crate) unset: BTreeSet<String>,
 }
 
@@ -77,9 +75,7 @@ pub(crate) fn expand(
     escape: char,
     lookup: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Expansion, ExpandError> {
-    let mut lexer = Lexer::new(word, escape, lookup);
-    let (text, _) = lexer.run(None, false)?;
-    Ok(Expansion { text, unset: lexer.unset })
+    Lexer::new(word, escape, lookup).expand()
 }
 
 /// Expands the content of a here-document, in which quotes are not special.
@@ -89,23 +85,13 @@ pub(crate) fn expand_content(
 ) -> Result<Expansion, ExpandError> {
     let mut lexer = Lexer::new(content, '\\', lookup);
     lexer.has_quotes = false;
-    let (text, _) = lexer.run(None, false)?;
-    Ok(Expansion { text, unset: lexer.unset })
+    lexer.expand()
 }
 
-/// Splits `line` into words. Quotes and escapes are kept if `raw` is `true`; unset variables are always kept.
-pub(super) fn words(line: &str, raw: bool) -> Result<Vec<String>, ExpandError> {
+/// Splits `line` into words, with variables as written.
+pub(super) fn words(line: &str, keep_quotes: bool, keep_escapes: bool) -> Result<Vec<String>, ExpandError> {
     let mut lexer = Lexer::new(line, '\\', &|_| None);
-    lexer.keep_quotes = raw;
-    lexer.keep_escapes = raw;
+    lexer.keep_quotes = keep_quotes;
     lexer.keep_unset = true;
-    Ok(lexer.run(None, raw)?.1)
-}
-
-/// Splits like [`words`], but keeps quotes and removes escapes.
-pub(super) fn words_with_quotes(line: &str) -> Result<Vec<String>, ExpandError> {
-    let mut lexer = Lexer::new(line, '\\', &|_| None);
-    lexer.keep_quotes = true;
-    lexer.keep_unset = true;
-    Ok(lexer.run(None, false)?.1)
+    Ok(lexer.run(None, keep_escapes)?.1)
 }

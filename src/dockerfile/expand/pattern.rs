@@ -36,14 +36,12 @@ impl SubstitutionPattern {
         Ok(Self(tokens))
     }
 
-    /// Returns `text` without the shortest (or longest) prefix that matches.
     pub(super) fn trim_prefix(&self, text: &str, longest: bool) -> Result<String, ExpandError> {
         let chars: Vec<char> = text.chars().collect();
         let end = match_ends(&self.0, &chars, longest)?[0].unwrap_or(0);
         Ok(chars[end..].iter().collect())
     }
 
-    /// Returns `text` without the shortest (or longest) suffix that matches.
     pub(super) fn trim_suffix(&self, text: &str, longest: bool) -> Result<String, ExpandError> {
         let tokens: Vec<PatternToken> = self.0.iter().rev().copied().collect();
         let reversed: Vec<char> = text.chars().rev().collect();

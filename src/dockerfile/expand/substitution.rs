@@ -5,7 +5,6 @@ use super::lexer::Lexer;
 use super::pattern::SubstitutionPattern;
 
 impl Lexer<'_> {
-    /// Reads a substitution that starts with `$`.
     pub(super) fn substitution(&mut self) -> Result<String, ExpandError> {
         self.chars.next();
         if self.chars.next_if_eq(&'{').is_none() {

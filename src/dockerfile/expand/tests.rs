@@ -138,7 +138,7 @@ fn a_required_variable_fails_with_the_dockerfiles_message() {
 
 #[test]
 fn substitutions_that_only_a_shell_supports_are_kept_as_written() {
-    let words = words("cat >/x-${V:0:3} <<EOF", true).unwrap();
+    let words = words("cat >/x-${V:0:3} <<EOF", true, true).unwrap();
     assert_eq!(words, ["cat", ">/x-${V:0:3}", "<<EOF"]);
 }
 

@@ -6,26 +6,17 @@ use crate::dockerfile::{Dockerfile, InstructionKind};
 use crate::platform::Platform;
 
 /// The arguments that the frontend sets by itself.
+#[rustfmt::skip]
 pub(crate) const PLATFORM_ARGS: [&str; 11] = [
-    "BUILDPLATFORM",
-    "BUILDOS",
-    "BUILDOSVERSION",
-    "BUILDARCH",
-    "BUILDVARIANT",
-    "TARGETPLATFORM",
-    "TARGETOS",
-    "TARGETOSVERSION",
-    "TARGETARCH",
-    "TARGETVARIANT",
-    "TARGETSTAGE",
+    "BUILDPLATFORM", "BUILDOS", "BUILDOSVERSION", "BUILDARCH", "BUILDVARIANT", "TARGETPLATFORM", "TARGETOS",
+    "TARGETOSVERSION", "TARGETARCH", "TARGETVARIANT", "TARGETSTAGE",
 ];
 
-/// The scope before the first FROM, and the platforms.
 pub(super) struct GlobalScope {
+    /// The scope before the first FROM.
     pub(super) scope: Scope,
     pub(super) platform: Platform,
     pub(super) build_platform: Platform,
-    /// The arguments declared before the first FROM.
     pub(super) declared: Vec<String>,
 }
 
@@ -38,22 +29,15 @@ impl GlobalScope {
         };
         let last = dockerfile.stages.last().and_then(|stage| stage.name.clone());
         let stage = options.target.clone().filter(|target| !target.is_empty()).or(last);
-        let values = [
-            build.to_string(),
-            build.os.clone(),
-            build.os_version.clone(),
-            build.architecture.clone(),
-            build.variant.clone(),
-            platform.to_string(),
-            platform.os.clone(),
-            platform.os_version.clone(),
-            platform.architecture.clone(),
-            platform.variant.clone(),
-            stage.unwrap_or_else(|| "default".to_owned()),
-        ];
+        let parts = |of: &Platform| {
+            let Platform { os, os_version, architecture, variant } = of.clone();
+            [of.to_string(), os, os_version, architecture, variant]
+        };
+        let stage = stage.unwrap_or_else(|| "default".to_owned());
         let mut scope = Scope::default();
-        for (name, value) in PLATFORM_ARGS.iter().zip(&values) {
-            scope.set(name, options.build_args.get(*name).unwrap_or(value));
+        let values = parts(&build).into_iter().chain(parts(&platform)).chain([stage]);
+        for (name, value) in PLATFORM_ARGS.iter().zip(values) {
+            scope.set(name, options.build_args.get(*name).unwrap_or(&value));
         }
         let mut declared = Vec::new();
         for instruction in &dockerfile.global_args {
@@ -64,7 +48,7 @@ impl GlobalScope {
                     (None, Some(default)) => {
                         let line = *instruction.lines.start();
                         let expanded = scope.expand(default, dockerfile.directives.escape);
-                        Some(expanded.map_err(|fault| ResolveError::expand(line, fault))?.text)
+                        Some(expanded.map_err(|source| ResolveError::expand(line, default, source))?.text)
                     }
                     (None, None) => None,
                 };

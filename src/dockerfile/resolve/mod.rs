@@ -21,7 +21,7 @@ mod tests;
 pub(crate) use globals::PLATFORM_ARGS;
 pub use options::{BaseSettings, Options, ResolveError};
 pub use resolution::{
-    BaseImage, BaseUse, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
+    BaseImage, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
 };
 pub(crate) use walk::join as resolve_path;
 

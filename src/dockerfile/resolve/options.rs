@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use crate::dockerfile::scope::WordError;
+use crate::dockerfile::suggest::suggestion_text;
 use crate::dockerfile::{ExpandError, SyntaxError};
 use crate::platform::InvalidPlatform;
 
@@ -75,7 +75,7 @@ impl fmt::Debug for Options {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages describe the variants")]
 pub enum ResolveError {
-    #[error("there is no stage `{target}`; {}{}", named_stages(stages), suggestion_text(suggestion.as_ref()))]
+    #[error("there is no stage `{target}`; {}{}", named_stages(stages), suggestion_text(suggestion.as_deref()))]
     UnknownTarget { target: String, stages: Vec<String>, suggestion: Option<String> },
     #[error("line {line}: cannot expand a variable")]
     Expand {
@@ -115,13 +115,9 @@ fn named_stages(stages: &[String]) -> String {
     format!("the named stages are {}", stages.join(", "))
 }
 
-fn suggestion_text(suggestion: Option<&String>) -> String {
-    suggestion.map(|name| format!("; did you mean `{name}`?")).unwrap_or_default()
-}
-
 impl ResolveError {
-    pub(super) fn expand(line: usize, fault: WordError) -> Self {
-        Self::Expand { line, written: fault.word, source: fault.source }
+    pub(super) fn expand(line: usize, word: &str, source: ExpandError) -> Self {
+        Self::Expand { line, written: word.to_owned(), source }
     }
 
     /// Returns the error with its position in `text`, the Dockerfile, or `None` if the error is in the options.
@@ -129,17 +125,16 @@ impl ResolveError {
         let (line, written, message) = match self {
             Self::UnknownTarget { .. } | Self::Platform(_) | Self::Trigger { .. } => return None,
             Self::Expand { line, written, source } => (line, written, source.to_string()),
-            Self::EmptyExpansion { line, written } => {
-                (line, written, format!("`{written}` expands to an empty string"))
-            }
             Self::FromPlatform { line, written, source } => (line, written, source.to_string()),
-            Self::VariableInFrom { line, written } => (
-                line,
-                written,
-                "variables are not allowed in --from: declare a stage and use its name".to_owned(),
-            ),
-            Self::NoSuchStage { line, written } => {
-                (line, written, format!("there is no stage with index {written}"))
+            Self::EmptyExpansion { line, written }
+            | Self::VariableInFrom { line, written }
+            | Self::NoSuchStage { line, written } => {
+                let message = self.to_string();
+                (
+                    line,
+                    written,
+                    message.strip_prefix(&format!("line {line}: ")).unwrap_or(&message).to_owned(),
+                )
             }
         };
         let behind = text.split_inclusive('\n').skip(line.saturating_sub(1)).collect::<String>();

@@ -20,16 +20,13 @@ pub(super) enum NamedSource {
 
 pub(super) struct StagePlan {
     pub(super) base: NamedSource,
-    /// The platform that the FROM requests.
     pub(super) requested_platform: Option<Platform>,
     /// The named context that replaces the whole stage.
     pub(super) replacement: Option<String>,
     pub(super) triggers: Vec<Instruction>,
-    /// The base whose triggers are unknown.
     pub(super) unknown_triggers: Option<String>,
 }
 
-/// All stages of the file, and those that are reached.
 pub(super) struct ResolvePlan {
     pub(super) stages: Vec<StagePlan>,
     pub(super) target: usize,
@@ -85,7 +82,7 @@ impl ResolvePlan {
         let line = *stage.lines.start();
         let expand = |word: &str| {
             let expanded = globals.scope.expand(word, dockerfile.directives.escape);
-            let text = expanded.map_err(|fault| ResolveError::expand(line, fault))?.text;
+            let text = expanded.map_err(|source| ResolveError::expand(line, word, source))?.text;
             if text.is_empty() {
                 return Err(ResolveError::EmptyExpansion { line, written: word.to_owned() });
             }
@@ -97,46 +94,37 @@ impl ResolvePlan {
                 .map_err(|source| ResolveError::FromPlatform { line, written: written.clone(), source })?,
             None => self.platform.clone(),
         };
-        let asked = stage.platform.is_some().then(|| platform.clone());
-        let replaced = stage.name.as_deref().and_then(|name| self.find_context(name, &platform));
+        let requested_platform = stage.platform.is_some().then(|| platform.clone());
+        let replacement = stage.name.as_deref().and_then(|name| self.find_context(name, &platform));
         let base = match self.names.get(&reference) {
             Some(base) => NamedSource::Stage(*base),
             None => self.resolve_external(stage.base.clone(), reference, platform),
         };
-        let (known_triggers, name) = match &base {
-            NamedSource::Scratch => (Some(Vec::new()), String::new()),
-            NamedSource::Stage(base) if self.stages[*base].replacement.is_some() => {
-                (None, stage.base.clone())
-            }
+        let known_triggers = match &base {
+            NamedSource::Scratch => Some(Vec::new()),
+            NamedSource::Stage(base) if self.stages[*base].replacement.is_some() => None,
             NamedSource::Stage(base) => {
                 let onbuild = dockerfile.stages[*base].instructions.iter();
                 let onbuild = onbuild.filter_map(|instruction| match &instruction.kind {
                     InstructionKind::Onbuild(onbuild) => Some(onbuild.expression.clone()),
                     _ => None,
                 });
-                (Some(onbuild.collect()), stage.base.clone())
+                Some(onbuild.collect())
             }
-            NamedSource::Image { reference, .. } => {
-                (options.triggers.get(reference).cloned(), stage.base.clone())
+            NamedSource::Image { reference: name, .. } | NamedSource::Context(name) => {
+                options.triggers.get(name).cloned()
             }
-            NamedSource::Context(name) => (options.triggers.get(name).cloned(), name.clone()),
         };
-        let untold = known_triggers.is_none().then(|| name.clone());
+        let name = if let NamedSource::Context(name) = &base { name } else { &stage.base };
+        let unknown_triggers = known_triggers.is_none().then(|| name.clone());
         let triggers = known_triggers.unwrap_or_default().into_iter().map(|trigger| {
-            let error = |source| ResolveError::Trigger { base: name.clone(), source };
-            let from = &stage.instructions[0].lines;
-            Instruction::of_trigger(&trigger, from).map_err(error)
+            Instruction::of_trigger(&trigger, &stage.instructions[0].lines)
+                .map_err(|source| ResolveError::Trigger { base: name.clone(), source })
         });
-        Ok(StagePlan {
-            base,
-            requested_platform: asked,
-            replacement: replaced,
-            triggers: triggers.collect::<Result<_, _>>()?,
-            unknown_triggers: untold,
-        })
+        let triggers = triggers.collect::<Result<_, _>>()?;
+        Ok(StagePlan { base, requested_platform, replacement, triggers, unknown_triggers })
     }
 
-    /// Resolves a name that is not a stage.
     fn resolve_external(&self, written: String, reference: String, platform: Platform) -> NamedSource {
         if reference == "scratch" {
             return NamedSource::Scratch;
@@ -220,19 +208,14 @@ impl ResolvePlan {
                     return Ok(Vec::new());
                 };
                 let expanded = expand(from, escape, &|_| None);
+                let expanded = expanded.map_err(|source| ResolveError::expand(line, from, source))?;
                 let written = from.to_owned();
-                match expanded {
-                    Err(source) => return Err(ResolveError::Expand { line, written, source }),
-                    Ok(expanded) if expanded.text != from => {
-                        return Err(ResolveError::VariableInFrom { line, written });
-                    }
-                    Ok(_) => {}
+                if expanded.text != from {
+                    return Err(ResolveError::VariableInFrom { line, written });
                 }
-                match from.parse::<i64>() {
-                    Ok(number) => match usize::try_from(number) {
-                        Ok(index) if index < self.stages.len() => Ok(vec![NamedSource::Stage(index)]),
-                        _ => Err(ResolveError::NoSuchStage { line, written }),
-                    },
+                match from.parse::<i64>().map(usize::try_from) {
+                    Ok(Ok(index)) if index < self.stages.len() => Ok(vec![NamedSource::Stage(index)]),
+                    Ok(_) => Err(ResolveError::NoSuchStage { line, written }),
                     Err(_) => Ok(vec![self.resolve_name(from)]),
                 }
             }

@@ -13,6 +13,7 @@ pub struct Resolution {
     pub target: usize,
     /// The platform to build for.
     pub platform: Platform,
+    pub(crate) escape: char,
     /// `true` if the platform was requested, `false` if it is the builder's default.
     pub(crate) platform_is_explicit: bool,
     /// The reached stages in file order.
@@ -99,35 +100,20 @@ pub struct ContextSource {
     pub destination: String,
 }
 
-/// The way in which a stage uses an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum BaseUse {
-    /// The base of a stage.
-    From,
-    /// `COPY --from`.
-    Copy,
-    /// `from` of a mount.
-    Mount,
-}
-
 /// An image that is not built by the Dockerfile.
 #[derive(Clone, PartialEq, Eq)]
 pub struct BaseImage {
-    /// The reference as written in the Dockerfile.
-    pub written: String,
+    pub(crate) written: String,
     /// The expanded reference.
     pub reference: String,
     /// The requested platform.
     pub platform: Platform,
-    /// The ways in which the reached stages use the image.
-    pub uses: BTreeSet<BaseUse>,
 }
 
 impl fmt::Debug for BaseImage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The expanded reference may contain a build argument's value.
-        let mut shown = f.debug_struct("BaseImage");
-        shown.field("written", &self.written).field("uses", &self.uses).finish_non_exhaustive()
+        f.debug_struct("BaseImage").field("written", &self.written).finish_non_exhaustive()
     }
 }
 
@@ -138,10 +124,6 @@ pub struct CacheMount {
     pub stage: usize,
     /// The first source line of the RUN; for a trigger, of the FROM.
     pub line: usize,
-    /// The option `id`, expanded.
-    pub id: Option<String>,
-    /// The option `target`, expanded.
-    pub target: String,
     /// All options, expanded, by normalised key.
     pub options: BTreeMap<String, String>,
     /// All options as written. Frontends before Dockerfile 1.3 do not expand them.
@@ -180,7 +162,6 @@ impl Resolution {
                 || super::globals::PLATFORM_ARGS.contains(&name))
     }
 
-    /// Returns `true` if an argument sets a proxy.
     pub(crate) fn is_proxy_arg(name: &str) -> bool {
         PROXY_ARGS.iter().any(|proxy| proxy.eq_ignore_ascii_case(name))
     }
@@ -208,9 +189,8 @@ impl Resolution {
                 _ => None,
             });
             if let Some((user, scope)) = user {
-                return Some(
-                    scope.expand_certain(user.trim(), '\\').unwrap_or_else(|| user.trim().to_owned()),
-                );
+                let user = user.trim();
+                return Some(scope.expand_certain(user, self.escape).unwrap_or_else(|| user.to_owned()));
             }
             let Source::Stage(parent) = stage.base else { return None };
             stage = self.stages.iter().find(|stage| stage.index == parent)?;
@@ -246,7 +226,7 @@ impl Resolution {
         None
     }
 
-    /// Returns the number of RUN, COPY and ADD steps of the reached stages.
+    /// Returns the number of RUN, COPY and ADD instructions of the reached stages.
     pub fn step_count(&self) -> usize {
         let instructions = self.stages.iter().flat_map(|stage| &stage.instructions);
         instructions.filter(|resolved| resolved.instruction.is_step()).count()

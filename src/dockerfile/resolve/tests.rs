@@ -71,7 +71,8 @@ fn images_are_listed_once_with_variables_and_platform_expanded() {
     let found = resolved(text, &options);
     assert_eq!(bases(&found), ["python:3.11 linux/arm64", "golang linux/amd64", "alpine linux/arm64"]);
     assert_eq!(found.bases[0].written, "${BASE}");
-    assert_eq!(found.bases[2].uses, BTreeSet::from([BaseUse::Copy, BaseUse::Mount]));
+    let sources = |number: usize| found.stages[2].instructions[number].sources.as_slice();
+    assert_eq!((sources(3), sources(4)), (&[Source::Image(2)][..], &[Source::Image(2)][..]));
     let newer = Options { platform: options.platform, ..with_args([("PY", "3.12")]) };
     assert_eq!(bases(&resolved(text, &newer))[0], "python:3.12 linux/arm64");
 }
@@ -286,11 +287,27 @@ fn options_of_cache_mounts_are_expanded() {
                 RUN --mount=type=cache,id=pip-$TARGETARCH,target=/d y";
     let found = resolved(text, &known_bases());
     let [pip, seeded, late] = &found.cache_mounts[..] else { panic!("three mounts") };
-    assert_eq!((pip.id.as_deref(), pip.is_certain), (Some("pip-"), false), "TARGETARCH is not declared yet");
+    assert_eq!((&*pip.options["id"], pip.is_certain), ("pip-", false), "TARGETARCH is not declared yet");
     assert_eq!(pip.options["uid"], "1000");
-    assert_eq!((seeded.target.as_str(), seeded.options["readonly"].as_str()), ("/c", "true"));
+    assert_eq!((seeded.options["target"].as_str(), seeded.options["readonly"].as_str()), ("/c", "true"));
     assert_eq!(seeded.from, Some(Source::Image(1)));
-    assert_eq!((late.id.as_deref(), late.line, late.is_certain), (Some("pip-amd64"), 5, true));
+    assert_eq!((&*late.options["id"], late.line, late.is_certain), ("pip-amd64", 5, true));
+}
+
+#[test]
+fn the_user_is_expanded_with_the_escape_character_of_the_dockerfile() {
+    for (directive, written, user) in [
+        ("", "app:$G", "app:staff"),
+        ("", r"a\pp", "app"),
+        ("# escape=`\n", r"domain\app", r"domain\app"),
+        ("# escape=`\n", "`$G:x", "$G:x"),
+    ] {
+        let found =
+            resolved(&format!("{directive}FROM scratch\nENV G=staff\nUSER {written}\nRUN x"), &known_bases());
+        let stage = &found.stages[0];
+        assert_eq!(found.user_and_group_at(stage, 3).as_deref(), Some(user), "{written}");
+        assert_eq!(found.user_at(stage, 3).as_deref(), user.split(':').next(), "{written}");
+    }
 }
 
 #[test]

@@ -6,13 +6,13 @@ use super::globals::GlobalScope;
 use super::options::{Options, ResolveError};
 use super::plan::{NamedSource, ResolvePlan};
 use super::resolution::{
-    BaseImage, BaseUse, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
+    BaseImage, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
 };
 use crate::dockerfile::context_paths::{ContextSelector, clean_path};
 use crate::dockerfile::reference::{is_remote, is_scp_like};
-use crate::dockerfile::scope::{ExpandedWord, Scope, WordError};
+use crate::dockerfile::scope::{ExpandedWord, Scope};
 use crate::dockerfile::{
-    ContextPaths, CopyInstruction, Dockerfile, Instruction, InstructionKind, Mount, MountKind, RunInstruction,
+    ContextPaths, CopyInstruction, Dockerfile, Instruction, InstructionKind, Mount, MountKind,
 };
 
 pub(super) fn resolve_stages(
@@ -22,11 +22,12 @@ pub(super) fn resolve_stages(
     plan: &ResolvePlan,
 ) -> Result<Resolution, ResolveError> {
     let mut walk = Resolver {
-        escape: dockerfile.directives.escape,
+        line: 0,
         options,
         globals,
         plan,
         resolution: Resolution {
+            escape: dockerfile.directives.escape,
             target: plan.target,
             platform: globals.platform.clone(),
             platform_is_explicit: options.platform.is_some(),
@@ -65,7 +66,6 @@ pub(super) fn resolve_stages(
     Ok(walk.resolution)
 }
 
-/// The variables and the working directory at one point of a stage.
 #[derive(Clone)]
 struct StageState {
     scope: Scope,
@@ -73,7 +73,8 @@ struct StageState {
 }
 
 struct Resolver<'a> {
-    escape: char,
+    /// The first line of the current instruction.
+    line: usize,
     options: &'a Options,
     globals: &'a GlobalScope,
     plan: &'a ResolvePlan,
@@ -89,24 +90,18 @@ impl Resolver<'_> {
     ) -> Result<StageState, ResolveError> {
         let stage = &dockerfile.stages[index];
         let plan = &self.plan.stages[index];
-        let name = stage.name.clone();
+        let (name, platform) = (stage.name.clone(), plan.requested_platform.clone());
+        let mut instructions = Vec::new();
         if let Some(context) = &plan.replacement {
             self.resolution.named_contexts.insert(context.clone());
             let base = Source::Context(context.clone());
-            let platform = plan.requested_platform.clone();
-            self.resolution.stages.push(ResolvedStage {
-                index,
-                name,
-                base,
-                platform,
-                instructions: Vec::new(),
-            });
+            self.resolution.stages.push(ResolvedStage { index, name, base, platform, instructions });
             return Ok(StageState { scope: Scope::of_unknown_image(), workdir: String::new() });
         }
         if let Some(context) = self.plan.context_of(&plan.base) {
             self.paths_of(Some(context)).add_everything();
         }
-        let base = self.record_source(plan.base.clone(), BaseUse::From);
+        let base = self.record_source(plan.base.clone());
         self.resolution.unknown_triggers.extend(plan.unknown_triggers.clone());
         let scope = if base == Source::Scratch { Scope::default() } else { Scope::of_unknown_image() };
         let mut place = StageState { scope, workdir: String::new() };
@@ -122,28 +117,28 @@ impl Resolver<'_> {
             // A stage can only be based on an earlier stage, which was already resolved.
             place = ends.get(&base).cloned().unwrap_or(place);
         }
-        let mut instructions = Vec::new();
         let own = stage.instructions.iter().map(|instruction| (instruction, false));
         let triggers = plan.triggers.iter().map(|instruction| (instruction, true));
-        for (instruction, triggered) in own.clone().take(1).chain(triggers).chain(own.skip(1)) {
-            let line = *instruction.lines.start();
-            let (sources, context) =
-                self.instruction(index, instruction, &mut place).map_err(|error| match error {
-                    WalkError::Expand(fault) => ResolveError::expand(line, fault),
-                    WalkError::Other(other) => other,
-                })?;
+        for (instruction, is_trigger) in own.clone().take(1).chain(triggers).chain(own.skip(1)) {
+            self.line = *instruction.lines.start();
+            let (sources, context) = self.instruction(index, instruction, &mut place)?;
             instructions.push(ResolvedInstruction {
                 instruction: instruction.clone(),
-                is_trigger: triggered,
+                is_trigger,
                 sources,
                 context,
                 scope: place.scope.clone(),
                 workdir: place.workdir.clone(),
             });
         }
-        let platform = plan.requested_platform.clone();
         self.resolution.stages.push(ResolvedStage { index, name, base, platform, instructions });
         Ok(place)
+    }
+
+    fn expand(&self, scope: &Scope, word: &str) -> Result<ExpandedWord, ResolveError> {
+        scope
+            .expand(word, self.resolution.escape)
+            .map_err(|source| ResolveError::expand(self.line, word, source))
     }
 
     fn instruction(
@@ -151,7 +146,7 @@ impl Resolver<'_> {
         stage: usize,
         instruction: &Instruction,
         place: &mut StageState,
-    ) -> Result<(Vec<Source>, Vec<ContextSource>), WalkError> {
+    ) -> Result<(Vec<Source>, Vec<ContextSource>), ResolveError> {
         let mut sources = Vec::new();
         let mut context = Vec::new();
         match &instruction.kind {
@@ -160,32 +155,38 @@ impl Resolver<'_> {
                 // All pairs of one ENV see the variables before it.
                 let before = place.scope.clone();
                 for (name, value) in pairs {
-                    let name = before.expand(name, self.escape)?.text;
-                    place.scope.set(&name, &before.expand(value, self.escape)?.text);
+                    let name = self.expand(&before, name)?.text;
+                    place.scope.set(&name, &self.expand(&before, value)?.text);
                 }
             }
             InstructionKind::Workdir(path) => {
-                let path = place.scope.expand(path, self.escape)?.text;
+                let path = self.expand(&place.scope, path)?.text;
                 place.workdir = join(&place.workdir, &path);
             }
             InstructionKind::Copy(transfer) | InstructionKind::Add(transfer) => {
-                let from = self.plan.sources(instruction, self.escape)?;
+                let from = self.plan.sources(instruction, self.resolution.escape)?;
                 if from.is_empty() {
                     let adds = matches!(instruction.kind, InstructionKind::Add(_));
                     context = self.transfer(transfer, adds, place)?;
                 }
                 for origin in from {
                     if let Some(name) = self.plan.context_of(&origin) {
-                        self.copy(transfer, place, name)?;
+                        for source in &transfer.sources {
+                            let word = self.expand(&place.scope, source)?;
+                            let selector = word.is_certain.then(|| copy_selector(transfer, &word.text));
+                            self.record_selector(Some(name), selector);
+                        }
                     }
-                    sources.push(self.record_source(origin, BaseUse::Copy));
+                    sources.push(self.record_source(origin));
                 }
             }
             InstructionKind::Run(run) => {
-                for origin in self.plan.sources(instruction, self.escape)? {
-                    sources.push(self.record_source(origin, BaseUse::Mount));
+                for origin in self.plan.sources(instruction, self.resolution.escape)? {
+                    sources.push(self.record_source(origin));
                 }
-                context = self.mounts(stage, *instruction.lines.start(), run, place)?;
+                for mount in &run.mounts {
+                    context.extend(self.mount(stage, mount, place)?);
+                }
             }
             _ => {}
         }
@@ -196,11 +197,11 @@ impl Resolver<'_> {
         &mut self,
         args: &[(String, Option<String>)],
         place: &mut StageState,
-    ) -> Result<(), WalkError> {
+    ) -> Result<(), ResolveError> {
         for (name, default) in args {
             let value = match (self.options.build_args.get(name), default) {
                 (Some(value), _) => Some(value.clone()),
-                (None, Some(default)) => Some(place.scope.expand(default, self.escape)?.text),
+                (None, Some(default)) => Some(self.expand(&place.scope, default)?.text),
                 (None, None) => self.globals.scope.get(name).map(str::to_owned),
             };
             if let Some(value) = value.filter(|_| !name.starts_with("BUILDKIT_SBOM_SCAN_")) {
@@ -216,36 +217,22 @@ impl Resolver<'_> {
         transfer: &CopyInstruction,
         adds: bool,
         place: &StageState,
-    ) -> Result<Vec<ContextSource>, WalkError> {
-        let destination = place.scope.expand(&transfer.destination, self.escape)?.text;
+    ) -> Result<Vec<ContextSource>, ResolveError> {
+        let destination = self.expand(&place.scope, &transfer.destination)?.text;
         let destination = join(&place.workdir, &destination);
         let mut context = Vec::new();
         for source in &transfer.sources {
-            let ExpandedWord { text, is_certain: certain } = place.scope.expand(source, self.escape)?;
-            if adds && (is_remote(&text) || !certain) {
+            let ExpandedWord { text, is_certain } = self.expand(&place.scope, source)?;
+            if adds && (is_remote(&text) || !is_certain) {
                 self.resolution.has_remote_source = true;
-                if certain && !is_scp_like(&text) {
+                if is_certain && !is_scp_like(&text) {
                     continue;
                 }
             }
-            self.record_selector(None, certain.then(|| copy_selector(transfer, &text)));
+            self.record_selector(None, is_certain.then(|| copy_selector(transfer, &text)));
             context.push(ContextSource { path: clean_path(&text), destination: destination.clone() });
         }
         Ok(context)
-    }
-
-    /// Records the sources that a COPY reads from a named context.
-    fn copy(
-        &mut self,
-        transfer: &CopyInstruction,
-        place: &StageState,
-        context: &str,
-    ) -> Result<(), WalkError> {
-        for source in &transfer.sources {
-            let ExpandedWord { text, is_certain: certain } = place.scope.expand(source, self.escape)?;
-            self.record_selector(Some(context), certain.then(|| copy_selector(transfer, &text)));
-        }
-        Ok(())
     }
 
     /// Records a selector for a named context, or for the main context. `None` selects everything, because the source
@@ -265,67 +252,50 @@ impl Resolver<'_> {
         }
     }
 
-    fn mounts(
-        &mut self,
-        stage: usize,
-        line: usize,
-        run: &RunInstruction,
-        place: &StageState,
-    ) -> Result<Vec<ContextSource>, WalkError> {
-        let mut context = Vec::new();
-        for mount in &run.mounts {
-            context.extend(self.mount(stage, line, mount, place)?);
-        }
-        Ok(context)
-    }
-
     fn mount(
         &mut self,
         stage: usize,
-        line: usize,
         mount: &Mount,
         place: &StageState,
-    ) -> Result<Option<ContextSource>, WalkError> {
-        let mut certain = true;
+    ) -> Result<Option<ContextSource>, ResolveError> {
+        let mut is_certain = true;
         let expanded = mount.expand(|value| {
-            let word = place.scope.expand(value, self.escape)?;
-            certain &= word.is_certain;
-            Ok::<_, WordError>(word.text)
+            let word = self.expand(&place.scope, value)?;
+            is_certain &= word.is_certain;
+            Ok::<_, ResolveError>(word.text)
         })?;
         let from = expanded.get("from").map(|name| self.plan.resolve_name(name));
         let path = expanded.get("source").unwrap_or_default();
         if let Some(context) = from.as_ref().and_then(|origin| self.plan.context_of(origin)) {
-            let known = certain && expanded.kind() == MountKind::Bind;
+            let known = is_certain && expanded.kind() == MountKind::Bind;
             self.record_selector(Some(context), known.then(|| ContextSelector::of_mount(path)));
         }
-        if mount.kind().is_none() && !certain {
+        if mount.kind().is_none() && !is_certain {
             self.resolution.may_use_any_secret = true;
             self.resolution.context.add_everything();
         }
         match expanded.kind() {
             MountKind::Secret => {
-                self.resolution.may_use_any_secret |= !certain;
+                self.resolution.may_use_any_secret |= !is_certain;
                 self.resolution.secrets.extend(expanded.secret_id().map(str::to_owned));
             }
             MountKind::Ssh => {
-                self.resolution.may_use_any_secret |= !certain;
+                self.resolution.may_use_any_secret |= !is_certain;
                 self.resolution.ssh.insert(expanded.ssh_id().to_owned());
             }
             MountKind::Cache => {
-                let from = from.map(|origin| self.record_source(origin, BaseUse::Mount));
+                let from = from.map(|origin| self.record_source(origin));
                 self.resolution.cache_mounts.push(CacheMount {
                     stage,
-                    line,
-                    id: expanded.get("id").map(str::to_owned),
-                    target: expanded.get("target").unwrap_or_default().to_owned(),
+                    line: self.line,
                     options: expanded.options,
                     written: mount.options_as_written(),
                     from,
-                    is_certain: certain,
+                    is_certain,
                 });
             }
             MountKind::Bind if from.is_none() => {
-                self.record_selector(None, certain.then(|| ContextSelector::of_mount(path)));
+                self.record_selector(None, is_certain.then(|| ContextSelector::of_mount(path)));
                 let destination = join(&place.workdir, expanded.get("target").unwrap_or_default());
                 return Ok(Some(ContextSource { path: clean_path(path), destination }));
             }
@@ -334,8 +304,7 @@ impl Resolver<'_> {
         Ok(None)
     }
 
-    /// Returns the source for `origin`. Records named contexts and images, with their use.
-    fn record_source(&mut self, origin: NamedSource, used_as: BaseUse) -> Source {
+    fn record_source(&mut self, origin: NamedSource) -> Source {
         match origin {
             NamedSource::Stage(index) => Source::Stage(index),
             NamedSource::Scratch => Source::Scratch,
@@ -346,15 +315,9 @@ impl Resolver<'_> {
             NamedSource::Image { written, reference, platform } => {
                 let same = |base: &BaseImage| base.reference == reference && base.platform == platform;
                 let index = self.resolution.bases.iter().position(same).unwrap_or_else(|| {
-                    self.resolution.bases.push(BaseImage {
-                        written,
-                        reference,
-                        platform,
-                        uses: BTreeSet::new(),
-                    });
+                    self.resolution.bases.push(BaseImage { written, reference, platform });
                     self.resolution.bases.len() - 1
                 });
-                self.resolution.bases[index].uses.insert(used_as);
                 Source::Image(index)
             }
         }
@@ -373,21 +336,4 @@ fn copy_selector(transfer: &CopyInstruction, source: &str) -> ContextSelector {
 /// Resolves `path` relative to `directory`, cleaned.
 pub(crate) fn join(directory: &str, path: &str) -> String {
     if path.starts_with('/') { clean_path(path) } else { clean_path(&format!("{directory}/{path}")) }
-}
-
-enum WalkError {
-    Expand(WordError),
-    Other(ResolveError),
-}
-
-impl From<WordError> for WalkError {
-    fn from(fault: WordError) -> Self {
-        Self::Expand(fault)
-    }
-}
-
-impl From<ResolveError> for WalkError {
-    fn from(error: ResolveError) -> Self {
-        Self::Other(error)
-    }
 }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn command_dependencies(command: &str) -> CommandDependencies {
+    script_dependencies(command, "")
+}
+
 /// Returns the named paths. `-r` marks pip requirements files.
 fn named(command: &str) -> Vec<String> {
     let shown = |found: DependencyFile| match found.format {
@@ -165,10 +169,10 @@ fn commands_that_install_packages_by_name_are_detected() {
         "uv tool install ruff",
         "conda run -n x pip install y",
     ] {
-        assert!(installs(command), "{command}");
+        assert!(command_dependencies(command).installs, "{command}");
     }
     for command in ["apt-get update", "pip --version", "make", "echo hello", "npm run build", "rm -rf /x"] {
-        assert!(!installs(command), "{command}");
+        assert!(!command_dependencies(command).installs, "{command}");
     }
 }
 
@@ -178,7 +182,8 @@ proptest::proptest! {
         words in proptest::collection::vec("[ -~é\n]{0,8}|pip|install|-r|-m|sudo|xargs|sh|-c|uv", 0..12),
     ) {
         let command = words.join(" ");
-        proptest::prop_assert!(command_dependencies(&command).uses.is_empty() || installs(&command));
+        let dependencies = command_dependencies(&command);
+        proptest::prop_assert!(dependencies.uses.is_empty() || dependencies.installs);
         drop(argv_dependencies(&words));
     }
 }
@@ -190,5 +195,5 @@ fn the_exec_form_is_read_without_a_shell() {
     assert_eq!(argv_dependencies(&pip).uses, [DependencyFile::requirements("a b.txt")]);
     let shell = argv(&["/bin/sh", "-c", "pip install -r a.txt"]);
     assert_eq!(argv_dependencies(&shell).uses, [DependencyFile::requirements("a.txt")]);
-    assert!(installs_argv(&argv(&["apt-get", "install", "curl"])));
+    assert!(argv_dependencies(&argv(&["apt-get", "install", "curl"])).installs);
 }
