@@ -43,8 +43,8 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use context_paths::clean_path;
 pub use context_paths::{ContextPaths, ContextSelector};
+pub(crate) use context_paths::{clean_path, has_wildcards};
 pub(crate) use continued::{PrefixImage, SKIP_CHECKS, continue_from_prefix, enforces_checks};
 pub(crate) use cut::Cut;
 pub use directives::Directives;
