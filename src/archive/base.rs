@@ -6,17 +6,15 @@ use std::io;
 use humansize::{DECIMAL, format_size};
 
 use super::index::DirectoryIndex;
-use super::listing::{FileData, Listing, NodeKind};
+use super::listing::{FileData, Listing, Node, NodeKind};
 use super::validate::{InvalidListing, LARGEST_LISTING, ListingFault, ListingLimits};
 use super::walk::{WalkedDirectory, WalkedNode};
 use crate::store::{Entry, Store, StoreError};
 
-/// An error of reading the listing of an entry.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ListingError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The listing is invalid, or restoring it is not allowed.
     #[error("the entry is rejected")]
     Refused(#[from] InvalidListing),
 }
@@ -50,14 +48,11 @@ pub(crate) struct BaseEntry {
 impl BaseEntry {
     /// Returns the location of the file's content in the entry, if the file is known to be unchanged.
     pub(crate) fn known(&self, found: &WalkedNode) -> Option<&FileData> {
-        let (stamp, file) = (found.stamp.as_ref()?, found.file()?);
+        let (stamp, file) = (found.stamp.as_ref()?, found.node.file()?);
         if self.index.stamp(&found.node.path) != Some(stamp) {
             return None;
         }
-        match &self.listing.find(&found.node.path)?.kind {
-            NodeKind::File(known) if known.size == file.size => Some(known),
-            _ => None,
-        }
+        self.listing.find(&found.node.path)?.file().filter(|known| known.size == file.size)
     }
 
     /// Returns `true` if the entry has exactly the content of the directory, ignoring access times.
@@ -66,9 +61,8 @@ impl BaseEntry {
         nodes.len() == walked.found.len()
             && nodes.iter().zip(&walked.found).all(|(node, found)| match &found.node.kind {
                 NodeKind::File(_) => {
-                    let mut same = found.node.clone();
-                    same.kind = node.kind.clone();
-                    same == *node && self.known(found).is_some()
+                    Node { kind: node.kind.clone(), ..found.node.clone() } == *node
+                        && self.known(found).is_some()
                 }
                 _ => found.node == *node,
             })
@@ -83,12 +77,7 @@ pub(crate) enum ShrinkReason {
     #[error("it is empty")]
     Empty,
     #[error("it contains {}, but the last entry contains {}", format_size(*now, DECIMAL), format_size(*before, DECIMAL))]
-    Smaller {
-        /// The size of the files, in bytes.
-        now: u64,
-        /// The size of the files in the earlier entry, in bytes.
-        before: u64,
-    },
+    Smaller { now: u64, before: u64 },
 }
 
 /// Entries up to this size, in bytes, may be replaced by entries of any size.
@@ -112,12 +101,10 @@ impl ShrinkReason {
     }
 }
 
-/// An I/O error at a path of the directory.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}")]
 pub(crate) struct PathError {
     pub(crate) action: &'static str,
-    /// The path, relative to the directory.
     pub(crate) path: String,
     #[source]
     pub(crate) source: io::Error,

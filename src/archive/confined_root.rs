@@ -45,16 +45,7 @@ impl ConfinedRoot {
 
     /// Returns the metadata at `path` without following a link, or `None` if the path does not exist.
     pub(super) fn metadata(&mut self, path: &OsStr) -> io::Result<Option<Metadata>> {
-        let (parent, name) = match self.parent(path) {
-            Ok(found) => found,
-            Err(error) if is_absent(&error) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        match parent.symlink_metadata(name) {
-            Ok(metadata) => Ok(Some(metadata)),
-            Err(error) if is_absent(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
+        if_present(self.parent(path).and_then(|(parent, name)| parent.symlink_metadata(name)))
     }
 }
 
@@ -65,15 +56,26 @@ pub(super) fn open_as_file(directory: &Dir) -> io::Result<File> {
     Ok(directory.open_with(".", &options)?.into_std())
 }
 
-/// Returns `true` if the path does not exist, or if one of its parents is not a directory (for example a link).
-pub(super) fn is_absent(error: &io::Error) -> bool {
-    let is_link = error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error());
-    is_link || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+/// Returns `None` if the path does not exist, or if one of its parents is not a directory (for example a link).
+pub(super) fn if_present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error)
+            if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error())
+                || matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) =>
+        {
+            Ok(None)
+        }
+        result => result.map(Some),
+    }
 }
 
 /// Returns the stamp of a regular file.
 pub(super) fn stamp(metadata: &Metadata) -> Stamp {
-    let (modified, changed) =
-        ((metadata.mtime(), metadata.mtime_nsec()), (metadata.ctime(), metadata.ctime_nsec()));
-    Stamp::of_file(metadata.ino(), metadata.len(), metadata.mode(), modified, changed)
+    Stamp {
+        inode: metadata.ino(),
+        size: metadata.len(),
+        mode: metadata.mode(),
+        modified: (metadata.mtime(), metadata.mtime_nsec()),
+        changed: (metadata.ctime(), metadata.ctime_nsec()),
+    }
 }

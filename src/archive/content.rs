@@ -11,7 +11,7 @@ use cap_std::fs::{Metadata, MetadataExt, OpenOptions, OpenOptionsExt};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::confined_root::{ConfinedRoot, is_absent, stamp};
+use super::confined_root::{ConfinedRoot, if_present, stamp};
 use super::listing::{FileData, Node, NodeKind};
 use super::walk::{LeftOutReason, node};
 use super::xattrs;
@@ -23,73 +23,35 @@ pub(crate) const SMALL: u64 = 256 * 1024;
 /// The number of attempts to read a file that changes while it is read.
 const ATTEMPTS: usize = 3;
 
-pub(super) enum AddOutcome {
-    /// The file was added: its node at the time of the read, and its stamp if later changes are sure to alter the
-    /// stamp.
-    File(Box<Node>, Option<Stamp>),
-    LeftOut(LeftOutReason),
-}
-
-enum ReadFailure {
-    Changed,
-    Read(io::Error),
-    Store(StoreError),
-}
-
-impl From<io::Error> for ReadFailure {
-    fn from(error: io::Error) -> Self {
-        Self::Read(error)
-    }
-}
-
-impl From<StoreError> for ReadFailure {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<CopyError> for ReadFailure {
-    fn from(error: CopyError) -> Self {
-        match error {
-            CopyError::Store(error) => Self::Store(error),
-            CopyError::Reader(error) if error.kind() == io::ErrorKind::UnexpectedEof => Self::Changed,
-            CopyError::Reader(error) => Self::Read(error),
-        }
-    }
-}
-
-/// Adds the content of the file at `path` to the save. Fails only if the store fails; a file that cannot be read is
-/// left out.
+/// Adds the content of the file at `path` to the save. Returns its node at the time of the read, and its stamp if later
+/// changes are sure to alter the stamp. Fails only if the store fails; a file that cannot be read is left out.
 pub(super) fn add(
     save: &mut Save,
     beneath: &mut ConfinedRoot,
     path: &OsStr,
     meter: &Meter,
-) -> Result<AddOutcome, StoreError> {
+) -> Result<Result<(Node, Option<Stamp>), LeftOutReason>, StoreError> {
+    let unreadable = |error: io::Error| Ok(Err(LeftOutReason::Unreadable(error.to_string())));
     for _ in 0..ATTEMPTS {
         let read = SystemTime::now();
         let (file, metadata) = match open(beneath, path) {
             Ok(Some(opened)) => opened,
-            Ok(None) => return Ok(AddOutcome::LeftOut(LeftOutReason::Vanished)),
-            Err(error) => return Ok(AddOutcome::LeftOut(LeftOutReason::Unreadable(error.to_string()))),
+            Ok(None) => return Ok(Err(LeftOutReason::Vanished)),
+            Err(error) => return unreadable(error),
         };
         match write(save, &file, &metadata, meter) {
-            Ok(data) => {
+            Ok(Some(data)) => {
                 let stamp = stamp(&metadata);
-                let kept = node(path, NodeKind::File(data), &metadata, xattrs::of(&file));
-                return Ok(AddOutcome::File(
-                    Box::new(kept),
-                    stamp.detects_changes_after(read).then_some(stamp),
-                ));
+                let node = node(path, NodeKind::File(data), &metadata, xattrs::of(&file));
+                return Ok(Ok((node, stamp.detects_changes_after(read).then_some(stamp))));
             }
-            Err(ReadFailure::Changed) => {}
-            Err(ReadFailure::Read(error)) => {
-                return Ok(AddOutcome::LeftOut(LeftOutReason::Unreadable(error.to_string())));
-            }
-            Err(ReadFailure::Store(error)) => return Err(error),
+            Ok(None) => {}
+            Err(CopyError::Reader(error)) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+            Err(CopyError::Reader(error)) => return unreadable(error),
+            Err(CopyError::Store(error)) => return Err(error),
         }
     }
-    Ok(AddOutcome::LeftOut(LeftOutReason::Changing))
+    Ok(Err(LeftOutReason::Changing))
 }
 
 /// Opens the file. Returns `None` if it is no longer a regular file.
@@ -107,24 +69,24 @@ fn open(beneath: &mut ConfinedRoot, path: &OsStr) -> io::Result<Option<(File, Me
         }
         opened => opened,
     };
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) if is_absent(&error) => return Ok(None),
-        Err(error) => return Err(error),
-    };
+    let Some(file) = if_present(opened)? else { return Ok(None) };
     let metadata = file.metadata()?;
     Ok(metadata.is_file().then(|| (file.into_std(), metadata)))
 }
 
-fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Result<FileData, ReadFailure> {
+/// Writes the content of the file. Returns `None` if the file has changed since its metadata were read. Fails with
+/// [`io::ErrorKind::UnexpectedEof`] if it was truncated.
+fn write(
+    save: &mut Save,
+    file: &File,
+    metadata: &Metadata,
+    meter: &Meter,
+) -> Result<Option<FileData>, CopyError> {
     let size = metadata.len();
     let data = segments(file, metadata)?;
     let mut kept =
         FileData { size, used: metadata.atime(), at: save.position(), data, ..FileData::default() };
-    let unchanged = || -> io::Result<bool> {
-        let now = Metadata::from_file(file)?;
-        Ok(stamp(&now) == stamp(metadata))
-    };
+    let unchanged = || Ok::<_, io::Error>(stamp(&Metadata::from_file(file)?) == stamp(metadata));
     if size < SMALL {
         // A small file is read completely before it is written, so that inconsistent content never reaches the store.
         let mut bytes = Vec::new();
@@ -132,19 +94,14 @@ fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Re
             meter.check()?;
             let start = bytes.len();
             bytes.resize(start + usize::try_from(size).map_err(io::Error::other)?, 0);
-            match file.read_exact_at(&mut bytes[start..], offset) {
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return Err(ReadFailure::Changed);
-                }
-                read => read?,
-            }
+            file.read_exact_at(&mut bytes[start..], offset)?;
         }
         if !unchanged()? {
-            return Err(ReadFailure::Changed);
+            return Ok(None);
         }
         save.write(&bytes)?;
         meter.add(bytes.len() as u64);
-        return Ok(kept);
+        return Ok(Some(kept));
     }
     save.boundary()?;
     kept.at = save.position();
@@ -154,7 +111,7 @@ fn write(save: &mut Save, file: &File, metadata: &Metadata, meter: &Meter) -> Re
         save.copy_from(&mut MeteredReader { inner: reader, meter }, size)?;
     }
     save.boundary()?;
-    if unchanged()? { Ok(kept) } else { Err(ReadFailure::Changed) }
+    Ok(unchanged()?.then_some(kept))
 }
 
 /// Returns offset and size of each part between the holes of a file, or `None` if the file has no holes.

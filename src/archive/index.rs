@@ -17,6 +17,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use crate::context::Stamp;
+use crate::context::sealed::{put_text, seal, take, take_text, unseal};
 use crate::digest::Digest;
 use crate::store::{Address, Entry};
 
@@ -38,7 +39,6 @@ impl DirectoryIndex {
         Self { entry: entry.id, key: *key, family: family.clone(), stamps: BTreeMap::new() }
     }
 
-    /// Records that a file is stored in the entry.
     pub(crate) fn insert(&mut self, path: OsString, stamp: Stamp) {
         self.stamps.insert(path, stamp);
     }
@@ -61,41 +61,20 @@ impl DirectoryIndex {
             put_text(&mut bytes, path.as_bytes());
             stamp.encode(&mut bytes);
         }
-        let seal = Digest::of(&bytes);
-        bytes.extend(seal.as_bytes());
-        bytes
+        seal(bytes)
     }
 
     /// Decodes an index. Returns `None` if the bytes are not a valid encoding.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let (body, seal) = bytes.split_last_chunk::<32>()?;
-        if Digest::of(body).as_bytes() != seal {
-            return None;
-        }
-        let rest = body.strip_prefix(MAGIC)?;
-        let (entry, rest) = rest.split_first_chunk::<32>()?;
-        let (key, mut rest) = rest.split_first_chunk::<32>()?;
+        let mut rest = unseal(bytes, MAGIC)?;
+        let entry = Digest::from(take::<32>(&mut rest)?);
+        let key = Digest::from(take::<32>(&mut rest)?);
         let family = String::from_utf8(take_text(&mut rest)?.to_vec()).ok()?;
-        let (count, mut rest) = rest.split_first_chunk::<8>()?;
         let mut stamps = BTreeMap::new();
-        for _ in 0..u64::from_le_bytes(*count) {
+        for _ in 0..u64::from_le_bytes(take(&mut rest)?) {
             let path = OsString::from_vec(take_text(&mut rest)?.to_vec());
             stamps.insert(path, Stamp::decode(&mut rest)?);
         }
-        let index = Self { entry: Digest::from(*entry), key: Digest::from(*key), family, stamps };
-        rest.is_empty().then_some(index)
+        rest.is_empty().then_some(Self { entry, key, family, stamps })
     }
-}
-
-fn put_text(bytes: &mut Vec<u8>, text: &[u8]) {
-    // No file system has paths of 4 GiB.
-    bytes.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
-    bytes.extend(text);
-}
-
-fn take_text<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
-    let (length, behind) = rest.split_first_chunk::<4>()?;
-    let (text, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    *rest = behind;
-    Some(text)
 }

@@ -10,11 +10,10 @@
 //! ```
 //!
 //! The bytes of a file start at offset `at` of the entry's content and exclude its holes. `data` contains offset and
-//! size of each part between the holes; it is absent if there are no holes. Parsing only checks the format; `validate`
-//! checks the meaning.
+//! size of each part between the holes; it is absent if there are no holes.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -37,9 +36,7 @@ pub struct Listing {
 /// A file, directory or link of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
-    /// The path, relative to the directory, with slashes.
     pub path: OsString,
-    /// The kind, with the data that only this kind has.
     pub kind: NodeKind,
     /// Permission bits with setuid, setgid and sticky; 0 for a hard link, whose mode is that of its target.
     pub(crate) mode: u32,
@@ -89,6 +86,22 @@ pub struct FileData {
     pub(crate) package: bool,
 }
 
+impl NodeTime {
+    /// Converts seconds and nanoseconds as the system returns them.
+    pub(crate) fn of(seconds: i64, nanos: i64) -> Self {
+        Self(seconds, u32::try_from(nanos).unwrap_or_default())
+    }
+}
+
+impl Node {
+    pub(crate) fn file(&self) -> Option<&FileData> {
+        match &self.kind {
+            NodeKind::File(file) => Some(file),
+            _ => None,
+        }
+    }
+}
+
 impl FileData {
     /// Returns the number of bytes in the content, or `None` if the sum overflows.
     pub fn stored_bytes(&self) -> Option<u64> {
@@ -106,12 +119,12 @@ impl FileData {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct ListingHeader {
     schema: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 struct NodeLine {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     path: Option<String>,
@@ -145,15 +158,11 @@ struct NodeLine {
 impl Listing {
     /// Encodes the listing as JSON lines.
     pub fn encode(&self) -> Vec<u8> {
-        let mut text = Vec::new();
-        let mut line = |value: &dyn Fn(&mut Vec<u8>) -> serde_json::Result<()>| {
-            // Writing to memory does not fail, and every field can be encoded as JSON.
-            drop(value(&mut text));
-            text.push(b'\n');
-        };
-        line(&|text| serde_json::to_writer(text, &ListingHeader { schema: SCHEMA.to_owned() }));
+        let mut text = format!("{{\"schema\":\"{SCHEMA}\"}}\n").into_bytes();
         for node in &self.nodes {
-            line(&|text| serde_json::to_writer(text, &NodeLine::of(node)));
+            serde_json::to_writer(&mut text, &NodeLine::of(node))
+                .expect("every field can be encoded as JSON");
+            text.push(b'\n');
         }
         text
     }
@@ -190,17 +199,19 @@ impl Listing {
 
     /// Returns the number of files and links, and the total size of all files in bytes.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        self.nodes.iter().fold((0, 0), |(files, bytes), node| match &node.kind {
-            NodeKind::Directory => (files, bytes),
-            NodeKind::File(file) => (files + 1, bytes.saturating_add(file.size)),
-            NodeKind::Symlink { .. } | NodeKind::HardLink { .. } => (files + 1, bytes),
+        let files = self.nodes.iter().filter(|node| node.kind != NodeKind::Directory);
+        files.fold((0, 0), |(files, bytes), node| {
+            (files + 1, bytes.saturating_add(node.file().map_or(0, |file| file.size)))
         })
     }
 
     /// Returns the node at `path`.
-    pub fn find(&self, path: &std::ffi::OsStr) -> Option<&Node> {
-        let found = self.nodes.binary_search_by(|node| path::compare(&node.path, path));
-        found.ok().map(|place| &self.nodes[place])
+    pub fn find(&self, path: &OsStr) -> Option<&Node> {
+        self.index_of(path).map(|index| &self.nodes[index])
+    }
+
+    pub(super) fn index_of(&self, path: &OsStr) -> Option<usize> {
+        self.nodes.binary_search_by(|node| path::compare(&node.path, path)).ok()
     }
 }
 
@@ -216,15 +227,8 @@ impl NodeLine {
             uid: node.uid,
             gid: node.gid,
             mtime: node.mtime,
-            used: None,
-            size: None,
-            at: None,
-            data: None,
-            unused: None,
-            package: false,
-            target: None,
-            target_base64: None,
             xattrs: node.xattrs.iter().map(encode).collect(),
+            ..Self::default()
         };
         match &node.kind {
             NodeKind::Directory => {}
@@ -244,12 +248,13 @@ impl NodeLine {
     }
 
     fn into_node(self, place: impl Fn() -> String) -> Result<Node, InvalidListing> {
-        let no_path =
-            || ListingFault::Malformed("exactly one of `path` and `path_base64` is required".to_owned());
-        let path = path::from_text(self.path, self.path_base64)
-            .ok_or_else(|| InvalidListing { path: place(), fault: no_path() })?;
+        let path = path::from_text(self.path, self.path_base64).ok_or_else(|| {
+            let reason = "exactly one of `path` and `path_base64` is required".to_owned();
+            InvalidListing { path: place(), fault: ListingFault::Malformed(reason) }
+        })?;
         let fail = |fault: ListingFault| InvalidListing { path: path::escaped(&path), fault };
-        let lacks = |field: &str| fail(ListingFault::Malformed(format!("a {} has no {field}", self.kind)));
+        let malformed = |reason: String| fail(ListingFault::Malformed(reason));
+        let lacks = |field: &str| malformed(format!("a {} has no {field}", self.kind));
         let target = || path::from_text(self.target.clone(), self.target_base64.clone());
         let kind = match self.kind.as_str() {
             "directory" => NodeKind::Directory,
@@ -267,15 +272,11 @@ impl NodeLine {
         };
         let digits = self.mode.len() <= 5 && self.mode.bytes().all(|byte| byte.is_ascii_digit());
         let mode = u32::from_str_radix(&self.mode, 8).ok().filter(|mode| digits && *mode <= 0o7777);
-        let mode =
-            mode.ok_or_else(|| fail(ListingFault::Malformed(format!("`{}` is not a mode", self.mode))))?;
+        let mode = mode.ok_or_else(|| malformed(format!("`{}` is not a mode", self.mode)))?;
         let mut xattrs = BTreeMap::new();
         for (name, value) in &self.xattrs {
             let value = STANDARD.decode(value).map_err(|_| {
-                fail(ListingFault::Malformed(format!(
-                    "the value of attribute `{}` is not base64",
-                    name.escape_debug()
-                )))
+                malformed(format!("the value of attribute `{}` is not base64", name.escape_debug()))
             })?;
             xattrs.insert(name.clone(), value);
         }

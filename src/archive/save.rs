@@ -1,12 +1,10 @@
 //! Saves a directory as an entry. Does not change the directory.
 
-use std::ffi::OsString;
-
 use cap_std::fs::Dir;
 
 use super::base::{BaseEntry, ShrinkReason};
 use super::confined_root::ConfinedRoot;
-use super::content::{self, AddOutcome};
+use super::content;
 use super::index::DirectoryIndex;
 use super::listing::{FileData, Listing, Node, NodeKind};
 use super::reuse_plan::ReusePlan;
@@ -16,7 +14,6 @@ use crate::context::Stamp;
 use crate::digest::Digest;
 use crate::store::{ContentRange, Entry, EntryKind, Meter, Save, SavedEntry, Store, StoreError, Subject};
 
-/// The address and description of a new entry.
 #[derive(Debug)]
 pub(crate) struct DirectoryDestination<'a> {
     pub(crate) family: &'a str,
@@ -76,15 +73,8 @@ pub(crate) fn save(
         Some(base) => reuse_chunks(&mut save, &base.entry, &known)?,
         None => vec![None; found.len()],
     };
-    meter.set_total(
-        found
-            .iter()
-            .zip(&taken)
-            .filter(|(_, taken)| taken.is_none())
-            .filter_map(|(found, _)| found.file())
-            .map(|file| file.size)
-            .sum(),
-    );
+    let unread = found.iter().zip(&taken).filter(|(_, taken)| taken.is_none());
+    meter.set_total(unread.filter_map(|(found, _)| found.node.file()).map(|file| file.size).sum());
 
     let mut nodes: Vec<Option<(Node, Option<Stamp>)>> = Vec::with_capacity(found.len());
     let (mut small, mut large) = (Vec::new(), Vec::new());
@@ -103,8 +93,7 @@ pub(crate) fn save(
             _ => nodes.push(Some((node, None))),
         }
     }
-    let known_files =
-        nodes.iter().flatten().filter(|(node, _)| matches!(node.kind, NodeKind::File(_))).count() as u64;
+    let known_files = nodes.iter().flatten().filter(|(node, _)| node.file().is_some()).count() as u64;
     let mut beneath = ConfinedRoot::new(root.try_clone()?);
     let (mut read_files, mut missing) = (0, Vec::new());
     for (place, path) in small.into_iter().chain(large) {
@@ -113,18 +102,22 @@ pub(crate) fn save(
             return Err(SaveError::Interrupted);
         }
         match kept? {
-            AddOutcome::File(node, stamp) => {
+            Ok(node) => {
                 read_files += 1;
-                nodes[place] = Some((*node, stamp));
+                nodes[place] = Some(node);
             }
-            AddOutcome::LeftOut(reason) => missing.push((place, LeftOutPath { path, reason })),
+            Err(reason) => missing.push((place, LeftOutPath { path, reason })),
         }
     }
     let is_whole =
         complete_units(&units, &missing).map_err(|needed| SaveError::Incomplete(needed.clone()))?;
     let left_out: Vec<LeftOutPath> = missing.into_iter().map(|(_, left_out)| left_out).collect();
     let whole = nodes.into_iter().zip(is_whole).filter_map(|(node, is_whole)| node.filter(|_| is_whole));
-    let (listing, stamps) = listing(whole);
+    let (mut listing, mut stamps) = (Listing::default(), Vec::new());
+    for (node, stamp) in whole {
+        stamps.extend(stamp.map(|stamp| (node.path.clone(), stamp)));
+        listing.nodes.push(node);
+    }
     let saved = match commit(save, &listing, destination.subject, destination.replaces) {
         Ok(saved) => saved,
         Err(CommitError::Store(error)) => return Err(error.into()),
@@ -141,7 +134,6 @@ pub(crate) fn save(
 pub(crate) enum CommitError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The entry is much smaller than the earlier one.
     #[error("{0}")]
     Shrunk(ShrinkReason),
 }
@@ -154,11 +146,11 @@ pub(crate) fn commit(
     subject: Subject,
     replaces: Option<u64>,
 ) -> Result<SavedEntry, CommitError> {
-    let subject = with_counts(subject, listing);
+    let (files, bytes) = listing.counts();
     // The listing lacks files that could not be read, so it may be much smaller than the directory.
     if let Some(before) = replaces {
-        let empty = (subject.files == 0).then_some(ShrinkReason::Empty);
-        if let Some(shrunk) = empty.or_else(|| ShrinkReason::for_sizes(subject.bytes, Some(before))) {
+        let empty = (files == 0).then_some(ShrinkReason::Empty);
+        if let Some(shrunk) = empty.or_else(|| ShrinkReason::for_sizes(bytes, Some(before))) {
             return Err(CommitError::Shrunk(shrunk));
         }
     }
@@ -166,7 +158,7 @@ pub(crate) fn commit(
     let text = listing.encode();
     let span = ContentRange { at: save.position(), size: text.len() as u64 };
     save.write(&text)?;
-    Ok(save.commit(subject, span)?)
+    Ok(save.commit(Subject { files, bytes, ..subject }, span)?)
 }
 
 /// Reuses chunks of `entry` as the start of the content. Returns the new location of each known file that is completely
@@ -190,20 +182,4 @@ pub(crate) fn reuse_chunks(
         Some(FileData { at, ..known.clone() })
     });
     Ok(moved.collect())
-}
-
-/// Returns a listing of the nodes, and the stamps of the files.
-fn listing(nodes: impl Iterator<Item = (Node, Option<Stamp>)>) -> (Listing, Vec<(OsString, Stamp)>) {
-    let mut listing = Listing::default();
-    let mut stamps = Vec::new();
-    for (node, stamp) in nodes {
-        stamps.extend(stamp.map(|stamp| (node.path.clone(), stamp)));
-        listing.nodes.push(node);
-    }
-    (listing, stamps)
-}
-
-fn with_counts(subject: Subject, listing: &Listing) -> Subject {
-    let (files, bytes) = listing.counts();
-    Subject { files, bytes, ..subject }
 }

@@ -3,7 +3,6 @@
 //!
 //! Pure. [`units`] decides which files form a unit.
 
-use super::listing::FileData;
 use super::units::units;
 use super::walk::WalkedNode;
 
@@ -14,7 +13,7 @@ pub(crate) struct Trimmed {
     pub(crate) bytes: u64,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct FileUsage {
     /// The number of consecutive builds that did not use the file.
     pub(crate) unused: u32,
@@ -66,8 +65,7 @@ pub(crate) fn nodes_to_trim(
     }
     if let Some(limit) = bounds.bytes {
         let order = |unit: &Unit| {
-            let FileUsage { unused, used, bytes } =
-                unit.uses.unwrap_or(FileUsage { unused: 0, used: 0, bytes: 0 });
+            let FileUsage { unused, used, bytes } = unit.uses.unwrap_or_default();
             (std::cmp::Reverse(unused), used, std::cmp::Reverse(bytes), unit.number)
         };
         by_number.sort_by_key(order);
@@ -95,16 +93,13 @@ pub(crate) fn nodes_to_trim(
 /// least recently modified units are left out first.
 pub(crate) fn trim(found: &mut Vec<WalkedNode>, limit: u64, by_use: bool) -> Trimmed {
     // Holes are not saved. Some file systems report no allocated blocks.
-    let size = |one: &WalkedNode, file: &FileData| match one.allocated {
-        0 => file.size,
-        allocated => file.size.min(allocated),
-    };
+    let size = |size: u64, allocated: u64| if allocated == 0 { size } else { size.min(allocated) };
     let uses: Vec<Option<FileUsage>> = (found.iter())
         .map(|one| {
-            let file = one.file()?;
+            let file = one.node.file()?;
             let modified = one.node.mtime.0;
             let used = if by_use { file.used.max(modified) } else { modified };
-            Some(FileUsage { unused: 0, used, bytes: size(one, file) })
+            Some(FileUsage { unused: 0, used, bytes: size(file.size, one.allocated) })
         })
         .collect();
     let bounds = TrimLimits { bytes: Some(limit), ..TrimLimits::default() };

@@ -21,16 +21,13 @@ use std::path::{Component, Path};
 
 use super::listing::{Node, NodeKind};
 
-/// What a file, link or directory of a cache belongs to.
 #[derive(Debug, PartialEq, Eq)]
 enum Membership {
     /// The cache as a whole: it is never left out alone.
     WholeCache,
-    /// The unit with this name.
     Unit(String),
 }
 
-/// The layout of a known cache.
 struct CacheLayout {
     /// Returns what a file, link or directory belongs to, or `None` if the cache cannot contain such a file. Any
     /// directory may be the parent of a unit.
@@ -213,7 +210,7 @@ fn go_build(names: &[&str]) -> Option<Membership> {
         [start, name, ..] if is_hex(start, 2) => {
             let (hash, kind) = name.rsplit_once('-')?;
             let is_entry = is_hex(hash, 64) && hash.starts_with(start) && matches!(kind, "a" | "d");
-            if is_entry { Some(unit(&names[..2])) } else { None }
+            is_entry.then(|| unit(&names[..2]))
         }
         _ => None,
     }
@@ -240,19 +237,17 @@ fn compiler_cache(names: &[&str]) -> Option<Membership> {
                 && name
                     .strip_suffix(['R', 'M'])
                     .is_some_and(|hash| hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'v')));
-            if is_sha256 || is_base32 { Some(unit(names)) } else { None }
+            (is_sha256 || is_base32).then(|| unit(names))
         }
         _ => None,
     }
 }
 
-/// Returns the path of a response in pip's cache.
 #[cfg(test)]
 pub(crate) fn pip_response_path(number: u8) -> String {
     format!("http-v2/0/0/0/{:x}/{:x}/000{number:02x}{:051}", number / 16, number % 16, 0)
 }
 
-/// Returns the directory of a wheel that pip has built.
 #[cfg(test)]
 pub(crate) fn pip_wheel_directory() -> String {
     format!("wheels/00/00/00/{:050}", 0)

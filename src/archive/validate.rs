@@ -7,17 +7,16 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use super::listing::{FileData, Listing, MAX_NODES, Node, NodeKind, NodeTime};
+use super::listing::{FileData, Listing, MAX_NODES, Node, NodeKind};
 use super::{STAGING, path};
 
 /// The maximum size of a listing, in bytes.
 pub(crate) const LARGEST_LISTING: u64 = 1 << 30;
 /// The maximum size of a file including holes, in bytes.
 const LARGEST_FILE: u64 = 1 << 40;
-/// The maximum length of a name, in bytes.
+/// In bytes, as in Linux.
 const LONGEST_NAME: usize = 255;
-/// The maximum length of a path, in bytes.
-const LONGEST_PATH: usize = 4095;
+pub(super) const LONGEST_PATH: usize = 4095;
 
 /// What a valid listing may contain.
 #[derive(Debug, Clone, Copy)]
@@ -40,10 +39,8 @@ pub struct InvalidListing {
 /// The reason why a node of a listing is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ListingFault {
-    /// A line is not a valid node.
     #[error("{0}")]
     Malformed(String),
-    /// The kind is not that of a file, directory or link.
     #[error("unknown kind `{0}`")]
     Kind(String),
     #[error("the path is absolute")]
@@ -56,37 +53,28 @@ pub(crate) enum ListingFault {
     Nul,
     #[error("the path or a name in it is too long")]
     LongName,
-    /// The path is reserved for staging directories.
     #[error("the name is reserved for staging directories")]
     Reserved,
-    /// The path comes before the previous one, or is the same.
     #[error("the path is listed twice or out of order")]
     Order,
-    /// The parent is not listed as a directory.
     #[error("its parent is not listed as a directory")]
     Parent,
-    /// The target of a hard link is not a file that is listed earlier.
     #[error("the target `{0}` of the hard link is not a file listed before it")]
     HardLink(String),
     #[error("the link leads out of the directory, to `{0}`")]
     LeadsOut(String),
     #[error("the link has no target")]
     NoTarget,
-    /// The nanoseconds are out of range.
     #[error("the nanoseconds of its modification time are out of range")]
     Time,
-    /// The name of an extended attribute is invalid.
     #[error("`{0}` is not a valid attribute name")]
     Attribute(String),
     #[error("its size of {0} bytes exceeds the limit")]
     TooLarge(u64),
-    /// The parts between holes overlap, are empty, or exceed the file.
     #[error("its data ranges overlap, are empty or exceed its size")]
     Segments,
-    /// The bytes of the file exceed the content.
     #[error("its bytes are not within the content of the entry")]
     OutsideContent,
-    /// A byte belongs to two files.
     #[error("its bytes also belong to `{0}`")]
     Shared(String),
     #[error("the listing contains more than {MAX_NODES} nodes")]
@@ -144,7 +132,7 @@ impl Listing {
     fn check_overlaps(&self) -> Result<(), InvalidListing> {
         let mut spans: Vec<(u64, u64, &Node)> = Vec::new();
         for node in &self.nodes {
-            if let NodeKind::File(file) = &node.kind
+            if let Some(file) = node.file()
                 && let Some(stored @ 1..) = file.stored_bytes()
             {
                 spans.push((file.at, stored, node));
@@ -193,13 +181,13 @@ fn check_kind(node: &Node, before: &[Node], limits: ListingLimits) -> Result<(),
     match &node.kind {
         NodeKind::Directory => Ok(()),
         NodeKind::File(file) => check_file(file, limits),
-        NodeKind::Symlink { target } => {
-            check_target(target)?;
-            if !limits.outside_links && leads_out(&node.path, target) {
-                return Err(ListingFault::LeadsOut(path::escaped(target)));
-            }
-            Ok(())
-        }
+        NodeKind::Symlink { target } => match target.as_bytes() {
+            b"" => Err(ListingFault::NoTarget),
+            bytes if bytes.contains(&0) => Err(ListingFault::Nul),
+            bytes if bytes.len() > LONGEST_PATH => Err(ListingFault::LongName),
+            _ if limits.outside_links || !leads_out(&node.path, target) => Ok(()),
+            _ => Err(ListingFault::LeadsOut(path::escaped(target))),
+        },
         NodeKind::HardLink { target } => {
             let found = before.binary_search_by(|node| path::compare(&node.path, target));
             match found.map(|place| &before[place].kind) {
@@ -207,15 +195,6 @@ fn check_kind(node: &Node, before: &[Node], limits: ListingLimits) -> Result<(),
                 _ => Err(ListingFault::HardLink(path::escaped(target))),
             }
         }
-    }
-}
-
-fn check_target(target: &OsStr) -> Result<(), ListingFault> {
-    match target.as_bytes() {
-        b"" => Err(ListingFault::NoTarget),
-        bytes if bytes.contains(&0) => Err(ListingFault::Nul),
-        bytes if bytes.len() > LONGEST_PATH => Err(ListingFault::LongName),
-        _ => Ok(()),
     }
 }
 
@@ -253,11 +232,4 @@ pub(super) fn leads_out(path: &OsStr, target: &OsStr) -> bool {
         }
     }
     false
-}
-
-impl NodeTime {
-    /// Converts seconds and nanoseconds as the system returns them.
-    pub(crate) fn of(seconds: i64, nanos: i64) -> Self {
-        Self(seconds, u32::try_from(nanos).unwrap_or_default())
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! No link is followed, and no file is opened. Sockets, pipes, devices and staging directories are left out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -10,13 +10,12 @@ use std::os::unix::ffi::OsStrExt;
 use cap_fs_ext::DirExt;
 use cap_std::fs::{Dir, FileTypeExt, Metadata, MetadataExt};
 
-use super::confined_root::{is_absent, stamp};
+use super::confined_root::{if_present, stamp};
 use super::listing::{FileData, Node, NodeKind, NodeTime};
-use super::validate::leads_out;
+use super::validate::{LONGEST_PATH, leads_out};
 use super::{STAGING, path, xattrs};
 use crate::context::Stamp;
 
-/// The nodes of a directory.
 #[derive(Debug)]
 pub(crate) struct WalkedDirectory {
     /// Sorted by path; `at` and `data` of a file are not known yet.
@@ -33,14 +32,12 @@ pub(crate) struct WalkedNode {
     pub(crate) allocated: u64,
 }
 
-/// A path that was left out of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LeftOutPath {
     pub(crate) path: OsString,
     pub(crate) reason: LeftOutReason,
 }
 
-/// The reason why a path was left out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LeftOutReason {
     /// It is a socket, a pipe or a device; contains the noun with its article.
@@ -49,14 +46,13 @@ pub(crate) enum LeftOutReason {
     /// It changed each time it was read.
     Changing,
     Vanished,
-    /// Its path exceeds the limit of a listing.
     LongName,
 }
 
 impl WalkedDirectory {
     /// Returns the total size of all files in bytes, counting each file with several names once.
     pub(crate) fn bytes(&self) -> u64 {
-        self.found.iter().filter_map(|found| found.file()).map(|file| file.size).sum()
+        self.found.iter().filter_map(|found| found.node.file()).map(|file| file.size).sum()
     }
 
     /// Returns the paths of links that lead out of the directory.
@@ -71,15 +67,6 @@ impl WalkedDirectory {
     /// Returns `true` if there are only directories.
     pub(crate) fn is_empty(&self) -> bool {
         self.found.iter().all(|found| found.node.kind == NodeKind::Directory)
-    }
-}
-
-impl WalkedNode {
-    pub(crate) fn file(&self) -> Option<&FileData> {
-        match &self.node.kind {
-            NodeKind::File(file) => Some(file),
-            _ => None,
-        }
     }
 }
 
@@ -112,10 +99,8 @@ impl DirectoryWalker {
         names.sort_unstable();
         for name in names {
             let path = path::join(path, &name);
-            match self.add(directory, &name, &path) {
-                Ok(()) => {}
-                Err(error) if is_absent(&error) => {}
-                Err(error) => self.leave_out(path, LeftOutReason::Unreadable(error.to_string())),
+            if let Err(error) = if_present(self.add(directory, &name, &path)) {
+                self.leave_out(&path, LeftOutReason::Unreadable(error.to_string()));
             }
         }
         Ok(())
@@ -123,40 +108,31 @@ impl DirectoryWalker {
 
     fn add(&mut self, directory: &Dir, name: &OsStr, path: &OsStr) -> io::Result<()> {
         let metadata = directory.symlink_metadata(name)?;
-        if path.len() > 4095 {
-            self.leave_out(path.to_owned(), LeftOutReason::LongName);
+        if path.len() > LONGEST_PATH {
+            self.leave_out(path, LeftOutReason::LongName);
             return Ok(());
         }
         let kind = metadata.file_type();
         let kind = if kind.is_dir() {
-            let below = match directory.open_dir_nofollow(name) {
-                Ok(below) => below,
-                Err(error) if is_absent(&error) => return Ok(()),
-                Err(error) => {
-                    self.leave_out(path.to_owned(), LeftOutReason::Unreadable(error.to_string()));
-                    return Ok(());
-                }
-            };
-            let attributes = xattrs::read(directory, name);
-            self.push(path, NodeKind::Directory, &metadata, attributes);
+            let below = directory.open_dir_nofollow(name)?;
+            self.push(path, NodeKind::Directory, &metadata, xattrs::read(directory, name));
             return self.enter(&below, path);
         } else if kind.is_symlink() {
             NodeKind::Symlink { target: directory.read_link_contents(name)?.into_os_string() }
         } else if kind.is_file() {
             self.file(path, &metadata)
         } else {
-            let kind = [
-                (kind.is_socket(), "a socket"),
-                (kind.is_fifo(), "a pipe"),
-                (kind.is_block_device(), "a device"),
-            ];
-            let kind = kind.into_iter().find(|(is, _)| *is).map_or("a device", |(_, kind)| kind);
-            self.leave_out(path.to_owned(), LeftOutReason::Kind(kind));
+            let special = match kind {
+                kind if kind.is_socket() => "a socket",
+                kind if kind.is_fifo() => "a pipe",
+                _ => "a device",
+            };
+            self.leave_out(path, LeftOutReason::Kind(special));
             return Ok(());
         };
         let attributes = match kind {
             NodeKind::File(_) => xattrs::read(directory, name),
-            _ => std::collections::BTreeMap::new(),
+            _ => BTreeMap::new(),
         };
         self.push(path, kind, &metadata, attributes);
         Ok(())
@@ -173,23 +149,15 @@ impl DirectoryWalker {
         NodeKind::File(FileData { size: metadata.len(), used: metadata.atime(), ..FileData::default() })
     }
 
-    fn push(
-        &mut self,
-        path: &OsStr,
-        kind: NodeKind,
-        metadata: &Metadata,
-        xattrs: std::collections::BTreeMap<String, Vec<u8>>,
-    ) {
-        let is_file = matches!(kind, NodeKind::File(_));
-        self.walked.found.push(WalkedNode {
-            stamp: is_file.then(|| stamp(metadata)),
-            allocated: metadata.blocks().saturating_mul(512),
-            node: node(path, kind, metadata, xattrs),
-        });
+    fn push(&mut self, path: &OsStr, kind: NodeKind, metadata: &Metadata, xattrs: BTreeMap<String, Vec<u8>>) {
+        let node = node(path, kind, metadata, xattrs);
+        let stamp = node.file().map(|_| stamp(metadata));
+        let allocated = metadata.blocks().saturating_mul(512);
+        self.walked.found.push(WalkedNode { node, stamp, allocated });
     }
 
-    fn leave_out(&mut self, path: OsString, reason: LeftOutReason) {
-        self.walked.left_out.push(LeftOutPath { path, reason });
+    fn leave_out(&mut self, path: &OsStr, reason: LeftOutReason) {
+        self.walked.left_out.push(LeftOutPath { path: path.to_owned(), reason });
     }
 }
 
@@ -197,7 +165,7 @@ pub(super) fn node(
     path: &OsStr,
     kind: NodeKind,
     metadata: &Metadata,
-    xattrs: std::collections::BTreeMap<String, Vec<u8>>,
+    xattrs: BTreeMap<String, Vec<u8>>,
 ) -> Node {
     let path = path.to_owned();
     if let NodeKind::HardLink { .. } = kind {

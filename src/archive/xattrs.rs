@@ -33,7 +33,6 @@ fn portable(mut xattrs: BTreeMap<String, Vec<u8>>) -> BTreeMap<String, Vec<u8>> 
     xattrs
 }
 
-/// Sets the attributes as far as the user and the file system allow.
 pub(super) fn set(file: &File, xattrs: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
     context::set_xattrs(file, xattrs.iter().filter(|(name, _)| !LOCAL.contains(&name.as_str())))
 }

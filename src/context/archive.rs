@@ -24,10 +24,9 @@ const GZIP: &[u8] = &[0x1f, 0x8b, 0x08];
 const BZIP2: &[u8] = b"BZh";
 const XZ: &[u8] = &[0xfd, b'7', b'z', b'X', b'Z', 0];
 
-/// The entries of an archive that is a build context.
 #[derive(Debug, Default)]
 pub(crate) struct ContextArchive {
-    /// The entries, sorted by path.
+    /// Sorted by path.
     pub(crate) files: Vec<FileDigest>,
     /// The content of the requested file, if the archive contains it.
     pub(crate) requested: Option<Vec<u8>>,
@@ -43,9 +42,8 @@ impl ContextArchive {
             (FileKind::Symlink, Some(target)) => Shape::Link(target),
             _ => Shape::Other,
         };
-        let entries: Vec<_> = self.files.iter().map(|file| (file.path.as_str(), shape(file))).collect();
-        let selected = select(entries, paths);
-        selected.renamed(self.files.clone())
+        let entries = self.files.iter().map(|file| (file.path.as_str(), shape(file)));
+        select(entries, paths).renamed(self.files.clone())
     }
 }
 
@@ -57,9 +55,8 @@ pub(crate) fn is_archive(header: &[u8]) -> bool {
 /// Reads a plain or gzip-compressed archive, including the content of the file `wanted`. Returns `None` for other
 /// compressions.
 pub(crate) fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<ContextArchive>> {
-    let mut header = vec![0; HEADER_SIZE];
-    let read = fill(&mut stream, &mut header)?;
-    header.truncate(read);
+    let mut header = Vec::new();
+    stream.by_ref().take(HEADER_SIZE as u64).read_to_end(&mut header)?;
     let whole = header.as_slice().chain(stream);
     if header.starts_with(GZIP) {
         entries(MultiGzDecoder::new(whole), wanted).map(Some)
@@ -68,17 +65,6 @@ pub(crate) fn read(mut stream: impl Read, wanted: &str) -> io::Result<Option<Con
     } else {
         Ok(None)
     }
-}
-
-fn fill(stream: &mut impl Read, buffer: &mut [u8]) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match stream.read(&mut buffer[filled..])? {
-            0 => break,
-            read => filled += read,
-        }
-    }
-    Ok(filled)
 }
 
 /// Returns `true` if the block is a tar header of any format, judging by its checksum.
@@ -101,8 +87,8 @@ fn entries(stream: impl Read, wanted: &str) -> io::Result<ContextArchive> {
         let mut entry = entry?;
         let path = clean(&entry.path()?)?;
         let mode = entry.header().mode()? & 0o7777;
-        let link = entry.link_name()?.map(|name| text(name.as_os_str()).map(str::to_owned));
-        let link = link.transpose()?.unwrap_or_default();
+        let link = entry.link_name()?.unwrap_or_default();
+        let link = text(link.as_os_str())?.to_owned();
         let (kind, digest) = match entry.header().entry_type() {
             EntryType::Directory => (FileKind::Directory, Digest::of(b"")),
             EntryType::Symlink => (FileKind::Symlink, Digest::of(link.as_bytes())),
@@ -179,13 +165,8 @@ fn clean(path: &Path) -> io::Result<String> {
 
 /// Returns a name as text. Invalid UTF-8 is an error, because a lossy conversion could make different names equal.
 fn text(name: &OsStr) -> io::Result<&str> {
-    let error = || {
-        io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("the name {} in the archive is not UTF-8", name.display()),
-        )
-    };
-    name.to_str().ok_or_else(error)
+    let message = || format!("the name {} in the archive is not UTF-8", name.display());
+    name.to_str().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, message()))
 }
 
 #[cfg(test)]

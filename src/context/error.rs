@@ -8,7 +8,6 @@ use super::patterns::PatternError;
 /// An error of reading a build context.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
-    /// The context directory does not exist or cannot be resolved.
     #[error("cannot open the build context {}", path.display())]
     Root {
         path: PathBuf,
@@ -17,7 +16,6 @@ pub enum ContextError {
     },
     #[error("the build context {} is not a directory", path.display())]
     NotADirectory { path: PathBuf },
-    /// A pattern of the include or exclude list is malformed.
     #[error("invalid {list} pattern")]
     Pattern {
         /// `include` or `exclude`.
@@ -25,14 +23,12 @@ pub enum ContextError {
         #[source]
         source: PatternError,
     },
-    /// An entry that the build can see cannot be read.
     #[error("cannot read {}", path.display())]
     Unreadable {
         path: PathBuf,
         #[source]
         source: io::Error,
     },
-    /// A name or link target is not UTF-8 and therefore cannot be sent to an engine.
     #[error("{what} of {path} is not valid UTF-8")]
     NotUtf8 {
         /// `the name` or `the link target`.
@@ -40,10 +36,8 @@ pub enum ContextError {
         /// The path below the context, with U+FFFD for each invalid byte.
         path: String,
     },
-    /// A file was removed between the walk and the read.
     #[error("{} was removed while the build context was read", path.display())]
     Vanished { path: PathBuf },
-    /// A file changed between the walk and the read.
     #[error("{} changed while the build context was read", path.display())]
     Changed { path: PathBuf },
 }
@@ -57,4 +51,12 @@ impl ContextError {
 /// Returns `true` if `error` means that the file does not exist or no longer exists.
 pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Returns `None` if the file does not exist or no longer exists.
+pub(super) fn if_present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Err(error) if is_absent(&error) => Ok(None),
+        result => result.map(Some),
+    }
 }

@@ -2,7 +2,6 @@
 
 use crate::digest::Digest;
 
-/// The properties of an entry that a build can see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileDigest {
     /// The path below the context, separated by slashes.
@@ -12,13 +11,12 @@ pub struct FileDigest {
     pub(crate) mode: u32,
     /// The digest of the content, the link target or `major:minor`; the digest of no bytes for other kinds.
     pub(crate) digest: Digest,
-    /// The digest of the extended attributes, if there are any.
+    /// `None` if there are no extended attributes.
     pub(crate) xattrs: Option<Digest>,
     /// The size of the content or the link target, in bytes; 0 for other kinds.
     pub(crate) size: u64,
 }
 
-/// The kind of an entry as the build sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum FileKind {
     /// A regular file, a hard link, or a socket.

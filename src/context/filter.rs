@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::error::ContextError;
 use super::follow::{follow_links, without_nested};
-use super::patterns::{MatchState, PatternError, PatternMatcher};
+use super::patterns::{MatchState, PatternMatcher};
 
 /// The entries of a directory that an engine requests.
 ///
@@ -22,7 +22,7 @@ pub struct Filter {
     pub withheld: Vec<String>,
 }
 
-/// A filter with resolved links and compiled patterns.
+/// Compiled patterns; `None` is no restriction.
 #[derive(Debug)]
 pub(super) struct CompiledFilter {
     include: Option<PatternMatcher>,
@@ -36,20 +36,16 @@ pub(super) struct FilterState {
     exclude: MatchState,
 }
 
-/// What the walk does with a directory.
-#[derive(Debug)]
-pub(super) enum Verdict {
-    /// Skip it, because it cannot contain a wanted entry.
-    Prune,
-    /// List its entries.
-    Enter {
-        /// `true` if the directory itself is wanted, even if it is empty.
-        wanted: bool,
-        state: FilterState,
-    },
-}
-
 impl CompiledFilter {
+    /// Compiles two lists of patterns. An empty list is no restriction.
+    pub(super) fn compile(include: &[String], exclude: &[String]) -> Result<Self, ContextError> {
+        let compile = |list, patterns: &[String]| {
+            let matcher = (!patterns.is_empty()).then(|| PatternMatcher::new(patterns)).transpose();
+            matcher.map_err(|source| ContextError::Pattern { list, source })
+        };
+        Ok(Self { include: compile("include", include)?, exclude: compile("exclude", exclude)? })
+    }
+
     /// Compiles `filter` for the directory `root`. The path `root` must not contain links.
     pub(super) fn new(root: &Path, filter: &Filter) -> Result<Self, ContextError> {
         let mut include = filter.include.clone();
@@ -59,7 +55,7 @@ impl CompiledFilter {
             include.extend(targets);
             include = without_nested(include).unwrap_or_default();
         }
-        Ok(Self { include: compile("include", &include)?, exclude: compile("exclude", &filter.exclude)? })
+        Self::compile(&include, &filter.exclude)
     }
 
     /// Returns `true` if an entry other than a directory is wanted.
@@ -69,35 +65,41 @@ impl CompiledFilter {
             && !self.exclude.as_ref().is_some_and(|exclude| matches(exclude, &parent.exclude))
     }
 
-    /// Decides whether a directory is wanted, and whether it may contain wanted entries.
-    pub(super) fn judge_directory(&self, path: &str, parent: &FilterState) -> Verdict {
+    /// Returns `true` if a directory itself is wanted, even if it is empty, and the states for its content. Returns
+    /// `None` if it cannot contain a wanted entry.
+    pub(super) fn judge_directory(&self, path: &str, parent: &FilterState) -> Option<(bool, FilterState)> {
         let mut wanted = true;
         let mut state = FilterState::default();
         if let Some(include) = &self.include {
-            let (matched, known) = include.matches_below(path, &parent.include);
-            if !matched && !include.may_match_below(path) {
-                return Verdict::Prune;
+            (wanted, state.include) = include.matches_below(path, &parent.include);
+            if !wanted && !include.may_match_below(path) {
+                return None;
             }
-            wanted = matched;
-            state.include = known;
         }
         if let Some(exclude) = &self.exclude {
             let (matched, known) = exclude.matches_below(path, &parent.exclude);
             if matched && !exclude.may_have_exception_below(path) {
-                return Verdict::Prune;
+                return None;
             }
             wanted &= !matched;
             state.exclude = known;
         }
-        Verdict::Enter { wanted, state }
+        Some((wanted, state))
     }
-}
 
-fn compile(list: &'static str, patterns: &[String]) -> Result<Option<PatternMatcher>, ContextError> {
-    if patterns.is_empty() {
-        return Ok(None);
+    /// Returns `true` if the entry of a source is copied, and the states for its content.
+    pub(super) fn match_path(&self, path: &str, parent: &FilterState) -> (bool, FilterState) {
+        let (mut is_included, mut is_excluded, mut state) = (true, false, FilterState::default());
+        if let Some(include) = &self.include {
+            (is_included, state.include) = include.matches_below(path, &parent.include);
+        }
+        if let Some(exclude) = self.exclude.as_ref().filter(|_| is_included) {
+            (is_excluded, state.exclude) = exclude.matches_below(path, &parent.exclude);
+        }
+        (is_included && !is_excluded, state)
     }
-    PatternMatcher::new(patterns)
-        .map(Some)
-        .map_err(|source: PatternError| ContextError::Pattern { list, source })
+
+    pub(super) fn is_unrestricted(&self) -> bool {
+        self.include.is_none() && self.exclude.is_none()
+    }
 }

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use super::error::{ContextError, is_absent};
+use super::error::{ContextError, if_present};
 use super::glob;
 use super::lexical::{clean, decode_lossy, join, split};
 
@@ -64,11 +64,9 @@ fn targets_of(root: &Path, path: &str) -> Result<Vec<String>, ContextError> {
     }
     let absolute = root.join(directory);
     let failed = |error| ContextError::unreadable(&absolute, error);
-    match fs::symlink_metadata(&absolute) {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => return Ok(Vec::new()),
-        Err(error) if is_absent(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(failed(error)),
+    let metadata = if_present(fs::symlink_metadata(&absolute)).map_err(failed)?;
+    if !metadata.is_some_and(|metadata| metadata.is_dir()) {
+        return Ok(Vec::new());
     }
     let mut links = Vec::new();
     for entry in fs::read_dir(&absolute).map_err(failed)? {
@@ -85,16 +83,11 @@ fn targets_of(root: &Path, path: &str) -> Result<Vec<String>, ContextError> {
 fn target_of(absolute: &Path, directory: &str) -> Result<Option<String>, ContextError> {
     let target = match fs::symlink_metadata(absolute) {
         Ok(metadata) if !metadata.is_symlink() => return Ok(None),
-        Ok(_) => fs::read_link(absolute),
-        Err(error) => Err(error),
+        found => found.and_then(|_| fs::read_link(absolute)),
     };
-    match target {
-        Ok(target) => {
-            let target = clean(&decode_lossy(target.as_os_str().as_bytes()));
-            let absolute = target.starts_with('/');
-            Ok(Some(if absolute { target } else { join("/", &join(directory, &target)) }))
-        }
-        Err(error) if is_absent(&error) => Ok(None),
-        Err(error) => Err(ContextError::unreadable(absolute, error)),
-    }
+    let target = if_present(target).map_err(|error| ContextError::unreadable(absolute, error))?;
+    Ok(target.map(|target| {
+        let target = clean(&decode_lossy(target.as_os_str().as_bytes()));
+        if target.starts_with('/') { target } else { join("/", &join(directory, &target)) }
+    }))
 }

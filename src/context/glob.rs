@@ -5,6 +5,7 @@
 //! do not match a slash, but a class does, as in the original.
 
 use super::lexical::decode_lossy;
+pub(crate) use crate::dockerfile::has_wildcards;
 
 /// A syntax error: an unclosed or empty class, a range without an end, or a trailing backslash.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,21 +27,6 @@ pub(crate) fn matches(pattern: &str, name: &[u8]) -> Result<bool, BadPattern> {
 /// Fails if `pattern` has a syntax error.
 pub(super) fn validate(pattern: &str) -> Result<(), BadPattern> {
     parse(pattern).map(drop)
-}
-
-/// Returns `true` if `name` contains a wildcard that is not escaped.
-pub(crate) fn has_wildcards(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\\' => {
-                bytes.next();
-            }
-            b'*' | b'?' | b'[' => return true,
-            _ => {}
-        }
-    }
-    false
 }
 
 fn parse(pattern: &str) -> Result<Vec<GlobToken>, BadPattern> {

@@ -8,12 +8,11 @@
 //! differs between containers, and is never copied to a layer.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, Metadata, OpenOptions};
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read as _};
 use std::num::NonZero;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use rustix::fs::OFlags;
@@ -30,7 +29,6 @@ use crate::digest::Digest;
 /// Large enough to read most source files at once, and small enough to stay in a core's cache until it is digested.
 const BUFFER: usize = 256 * 1024;
 
-/// The attributes that contain labels of security modules.
 const LABELS: [&str; 2] = ["security.selinux", "security.SMACK64"];
 
 /// Sorts `entries` by path and digests them in that order. Files that `index` contains unchanged are not read.
@@ -85,7 +83,10 @@ pub(super) fn digest_attributes(mut attributes: BTreeMap<String, Vec<u8>>) -> Op
 
 /// Returns all properties that the metadata contain: everything except the content and attributes of a file.
 fn describe(entry: &ContextEntry) -> FileDigest {
-    let numbers = |major: u32, minor: u32| Digest::of(format!("{major}:{minor}").as_bytes());
+    let numbers = || {
+        let (major, minor) = stat::device(&entry.metadata);
+        Digest::of(format!("{major}:{minor}").as_bytes())
+    };
     let nothing = Digest::of(b"");
     // A hard link is described by the metadata that it shares with its target.
     let kind = match &entry.kind {
@@ -100,8 +101,8 @@ fn describe(entry: &ContextEntry) -> FileDigest {
             (FileKind::Symlink, Digest::of(target.as_bytes()), target.len() as u64)
         }
         ContextEntryKind::Fifo => (FileKind::Fifo, nothing, 0),
-        ContextEntryKind::CharDevice { major, minor } => (FileKind::CharDevice, numbers(*major, *minor), 0),
-        ContextEntryKind::BlockDevice { major, minor } => (FileKind::BlockDevice, numbers(*major, *minor), 0),
+        ContextEntryKind::CharDevice => (FileKind::CharDevice, numbers(), 0),
+        ContextEntryKind::BlockDevice => (FileKind::BlockDevice, numbers(), 0),
     };
     let mode = if kind == FileKind::Symlink { 0o777 } else { entry.metadata.mode() & 0o7777 };
     FileDigest { path: entry.path.clone(), kind, mode, digest, xattrs: None, size }
@@ -110,77 +111,50 @@ fn describe(entry: &ContextEntry) -> FileDigest {
 /// Returns the index of each hard link in the sorted `entries` with the index of its target, if that is in `entries`.
 fn hard_link_targets(entries: &[ContextEntry]) -> HashMap<usize, usize> {
     let find = |path: &String| entries.binary_search_by(|entry| entry.path.cmp(path)).ok();
-    entries
-        .iter()
-        .enumerate()
-        .filter_map(|(index, entry)| match &entry.kind {
-            ContextEntryKind::HardLink(first) => Some((index, find(first)?)),
-            _ => None,
-        })
-        .collect()
+    let target = |(index, entry): (usize, &ContextEntry)| match &entry.kind {
+        ContextEntryKind::HardLink(first) => Some((index, find(first)?)),
+        _ => None,
+    };
+    entries.iter().enumerate().filter_map(target).collect()
 }
 
 /// Digests the content of the `files` among `entries`, starting in that order. Returns the digests by index.
 fn digest_files(entries: &[ContextEntry], files: &[usize]) -> Result<Vec<(usize, Digest)>, ContextError> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let workers = cores.min(files.len());
-    if workers < 2 {
-        let mut buffer = vec![0; BUFFER];
-        return files
-            .iter()
-            .map(|index| Ok((*index, digest_content(&entries[*index], &mut buffer)?)))
-            .collect();
-    }
     let cursor = AtomicUsize::new(0);
-    let failed = AtomicBool::new(false);
-    let done = Mutex::new(Ok(Vec::with_capacity(files.len())));
     let work = || {
         let mut buffer = vec![0; BUFFER];
         let mut own = Vec::new();
-        let mut fault = None;
-        while let Some(index) = files.get(cursor.fetch_add(1, Ordering::Relaxed))
-            && !failed.load(Ordering::Relaxed)
-        {
-            match digest_content(&entries[*index], &mut buffer) {
-                Ok(digest) => own.push((*index, digest)),
-                Err(error) => {
-                    failed.store(true, Ordering::Relaxed);
-                    fault = Some(error);
-                }
-            }
+        while let Some(index) = files.get(cursor.fetch_add(1, Ordering::Relaxed)) {
+            let digest = digest_content(&entries[*index], &mut buffer);
+            // After an error, the other threads stop.
+            own.push((*index, digest.inspect_err(|_| cursor.store(files.len(), Ordering::Relaxed))?));
         }
-        (own, fault)
+        Ok::<_, ContextError>(own)
     };
     thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                let (own, fault) = work();
-                let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
-                match (done.as_mut(), fault) {
-                    (Ok(_), Some(error)) => *done = Err(error),
-                    (Ok(all), None) => all.extend(own),
-                    (Err(_), _) => {}
-                }
-            });
+        let workers: Vec<_> = (0..cores.min(files.len())).map(|_| scope.spawn(work)).collect();
+        let mut all = Vec::with_capacity(files.len());
+        for worker in workers {
+            all.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
         }
-    });
-    done.into_inner().unwrap_or_else(PoisonError::into_inner)
+        Ok(all)
+    })
 }
 
 /// Digests the content of a file, and checks that the file did not change since the walk.
 fn digest_content(entry: &ContextEntry, buffer: &mut [u8]) -> Result<Digest, ContextError> {
-    let path = || entry.absolute.clone();
-    let failed = |error: io::Error| {
-        if is_absent(&error) {
-            ContextError::Vanished { path: path() }
-        } else if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) {
-            // The file has been replaced by a link, which must not be followed.
-            ContextError::Changed { path: path() }
-        } else {
-            ContextError::unreadable(&entry.absolute, error)
-        }
+    let changed = || ContextError::Changed { path: entry.absolute.clone() };
+    let failed = |error: io::Error| match error {
+        error if is_absent(&error) => ContextError::Vanished { path: entry.absolute.clone() },
+        // The file has been replaced by a link, which must not be followed.
+        error if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => changed(),
+        error => ContextError::unreadable(&entry.absolute, error),
     };
-    let mut file = open(entry).map_err(failed)?;
+    // Without waiting for the other end of a pipe.
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let opened = OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&entry.absolute);
+    let mut file = opened.map_err(failed)?;
     let mut hasher = Sha256::new();
     let mut left = entry.size();
     loop {
@@ -193,7 +167,7 @@ fn digest_content(entry: &ContextEntry, buffer: &mut [u8]) -> Result<Digest, Con
         match left.checked_sub(read as u64) {
             Some(rest) if read > 0 => left = rest,
             Some(0) => break,
-            _ => return Err(ContextError::Changed { path: path() }),
+            _ => return Err(changed()),
         }
         // After a short read of the expected size, a read at the end of the file is not necessary.
         if left == 0 && read < buffer.len() {
@@ -204,14 +178,8 @@ fn digest_content(entry: &ContextEntry, buffer: &mut [u8]) -> Result<Digest, Con
     if is_same(&now, &entry.metadata) {
         Ok(Digest::from(<[u8; 32]>::from(hasher.finalize())))
     } else {
-        Err(ContextError::Changed { path: path() })
+        Err(changed())
     }
-}
-
-/// Opens a file without following a link, and without waiting for the other end of a pipe.
-fn open(entry: &ContextEntry) -> io::Result<File> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    OpenOptions::new().read(true).custom_flags(flags.bits().cast_signed()).open(&entry.absolute)
 }
 
 fn is_same(now: &Metadata, then: &Metadata) -> bool {

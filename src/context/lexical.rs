@@ -45,8 +45,7 @@ pub(super) fn split(path: &str) -> (&str, &str) {
 
 /// Decodes `bytes`, and replaces each byte that is not UTF-8 by one U+FFFD.
 ///
-/// Go counts characters in this way, so that `?` matches one such byte. (`String::from_utf8_lossy` replaces several
-/// adjacent bytes by one U+FFFD.)
+/// Go counts characters in this way, so that `?` matches one such byte. `String::from_utf8_lossy` does not.
 pub(super) fn decode_lossy(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {

@@ -18,10 +18,8 @@ use super::glob;
 use super::lexical::clean;
 use super::regexp::Regexp;
 
-/// An invalid pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// An exception without a path.
     #[error("illegal exclusion pattern: \"!\"")]
     LoneExclamation,
     /// A syntax error: an unclosed class, a trailing backslash, or an unknown escape.

@@ -21,10 +21,9 @@ use std::path::Path;
 
 use super::error::ContextError;
 use super::file_digest::FileDigest;
-use super::filter::Filter;
+use super::filter::{CompiledFilter, Filter, FilterState};
 use super::glob;
-use super::patterns::{MatchState, PatternError, PatternMatcher};
-use super::tree::{ContextTree, Shape, parents};
+use super::tree::{ContextTree, Shape, join, parents};
 use super::walk::{ContextEntry, UnreadPath, walk};
 use crate::dockerfile::{ContextPaths, ContextSelector};
 
@@ -51,7 +50,8 @@ pub(crate) fn select<'a>(
     let Some(tree) = ContextTree::of(entries) else { return SelectedEntries::default() };
     let mut found = NamedEntries::default();
     for selector in paths.selectors() {
-        let Ok(filters) = SourceFilters::of(selector) else { return SelectedEntries::default() };
+        let filters = CompiledFilter::compile(selector.include.as_slice(), &selector.exclude);
+        let Ok(filters) = filters else { return SelectedEntries::default() };
         if selector.is_pattern && glob::validate(&selector.path).is_err() {
             return SelectedEntries::default();
         } else if selector.is_pattern {
@@ -66,7 +66,6 @@ pub(crate) fn select<'a>(
 /// A walked directory and the entries that count for some paths.
 #[derive(Debug)]
 pub(crate) struct WalkedContext {
-    /// The entries that count.
     pub(crate) entries: Vec<ContextEntry>,
     pub(crate) selected: SelectedEntries,
     /// The other entries, including links on the way to an entry that counts.
@@ -128,7 +127,6 @@ pub(crate) fn walk_selected(
 }
 
 impl SelectedEntries {
-    /// Returns `true` if the entry at `path` counts.
     pub(crate) fn contains(&self, path: &str) -> bool {
         self.names.as_ref().is_none_or(|names| names.contains_key(path))
     }
@@ -183,61 +181,13 @@ impl NamedEntries {
     }
 }
 
-/// The patterns that restrict a source.
-struct SourceFilters {
-    include: Option<PatternMatcher>,
-    exclude: Option<PatternMatcher>,
-}
-
-/// The states of the include and exclude patterns for a directory.
-#[derive(Default)]
-struct SourceFilterState {
-    include: MatchState,
-    exclude: MatchState,
-}
-
-impl SourceFilters {
-    fn of(selector: &ContextSelector) -> Result<Self, PatternError> {
-        let exclude = (!selector.exclude.is_empty()).then(|| PatternMatcher::new(&selector.exclude));
-        Ok(Self {
-            include: selector.include.as_ref().map(|pattern| PatternMatcher::new([pattern])).transpose()?,
-            exclude: exclude.transpose()?,
-        })
-    }
-
-    /// Returns `true` if the entry at `path`, relative to the source, is copied, and the states for its content.
-    fn match_path(&self, path: &str, parent: &SourceFilterState) -> (bool, SourceFilterState) {
-        let mut known = SourceFilterState::default();
-        if let Some(include) = &self.include {
-            let (matched, state) = include.matches_below(path, &parent.include);
-            known.include = state;
-            if !matched {
-                return (false, known);
-            }
-        }
-        if let Some(exclude) = &self.exclude {
-            let (matched, state) = exclude.matches_below(path, &parent.exclude);
-            known.exclude = state;
-            return (!matched, known);
-        }
-        (true, known)
-    }
-
-    fn is_unrestricted(&self) -> bool {
-        self.include.is_none() && self.exclude.is_none()
-    }
-}
-
 /// Returns name and path of each entry of the source `name`, which is located at `base`.
 fn source_entries(
     tree: &ContextTree<'_>,
     name: &str,
     base: &str,
-    filters: &SourceFilters,
+    filters: &CompiledFilter,
 ) -> Vec<(String, String)> {
-    let below = |directory: &str, rest: &str| {
-        if directory.is_empty() { rest.to_owned() } else { format!("{directory}/{rest}") }
-    };
     let mut taken = Vec::new();
     if !base.is_empty() {
         taken.push((name.to_owned(), base.to_owned()));
@@ -249,12 +199,11 @@ fn source_entries(
     if filters.is_unrestricted() {
         wanted.extend(tree.below(base).map(|(rest, _)| rest));
     } else {
-        let top = if base.is_empty() {
-            SourceFilterState::default()
-        } else {
-            filters.match_path("", &SourceFilterState::default()).1
-        };
-        let mut known: HashMap<&str, SourceFilterState> = HashMap::new();
+        let mut top = FilterState::default();
+        if !base.is_empty() {
+            top = filters.match_path("", &top).1;
+        }
+        let mut known: HashMap<&str, FilterState> = HashMap::new();
         for (rest, shape) in tree.below(base) {
             let parent = parents(rest).next().and_then(|parent| known.get(parent)).unwrap_or(&top);
             let (wants, state) = filters.match_path(rest, parent);
@@ -267,15 +216,14 @@ fn source_entries(
             }
         }
     }
-    taken.extend(wanted.into_iter().map(|rest| (below(name, rest), below(base, rest))));
+    taken.extend(wanted.into_iter().map(|rest| (join(name, rest), join(base, rest))));
     taken
 }
 
-/// Adds the entries that match the pattern of `selector` to `found`.
 fn add_wildcard_matches(
     tree: &ContextTree<'_>,
     selector: &ContextSelector,
-    filters: &SourceFilters,
+    filters: &CompiledFilter,
     found: &mut NamedEntries,
 ) {
     let pattern = selector.path.as_str();
@@ -288,7 +236,7 @@ fn add_wildcard_matches(
         if parents(rest).any(|parent| tops.contains(parent)) {
             continue;
         }
-        let name = if prefix.is_empty() { rest.to_owned() } else { format!("{prefix}/{rest}") };
+        let name = join(&prefix, rest);
         if glob::matches(pattern, name.as_bytes()).unwrap_or(false) {
             tops.insert(rest);
             if let Some(base) = tree.resolve(&name) {

@@ -4,6 +4,8 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, SystemTime};
 
+use super::sealed::take;
+
 /// The coarsest resolution of time stamps: two seconds on FAT.
 const GRANULARITY: Duration = Duration::from_secs(2);
 
@@ -13,20 +15,18 @@ const GRANULARITY: Duration = Duration::from_secs(2);
 /// modification time is reset. The device is not included, because its number changes when a disk is mounted again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
-    pub(super) inode: u64,
+    pub(crate) inode: u64,
     /// The size in bytes; 0 for a directory.
-    pub(super) size: u64,
+    pub(crate) size: u64,
     /// Kind and permission bits.
-    pub(super) mode: u32,
+    pub(crate) mode: u32,
     /// The modification time in seconds and nanoseconds; 0 for a directory.
-    pub(super) modified: (i64, i64),
+    pub(crate) modified: (i64, i64),
     /// The change time in seconds and nanoseconds; 0 for a directory.
-    pub(super) changed: (i64, i64),
+    pub(crate) changed: (i64, i64),
 }
 
 impl Stamp {
-    /// Returns the stamp of an entry.
-    ///
     /// The stamp of a directory has no times and no size, because they change with every temporary file in it and add
     /// nothing to the stamps of its entries.
     pub(crate) fn of(metadata: &Metadata) -> Self {
@@ -41,17 +41,6 @@ impl Stamp {
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
         }
-    }
-
-    /// Returns the stamp of a regular file whose metadata do not have the standard library's type.
-    pub(crate) fn of_file(
-        inode: u64,
-        size: u64,
-        mode: u32,
-        modified: (i64, i64),
-        changed: (i64, i64),
-    ) -> Self {
-        Self { inode, size, mode, modified, changed }
     }
 
     /// Appends the encoding: inode and size, mode, then seconds and nanoseconds of both times, little-endian.
@@ -95,13 +84,6 @@ fn is_settled(time: (i64, i64), moment: SystemTime) -> bool {
     let Ok(now) = moment.duration_since(SystemTime::UNIX_EPOCH) else { return false };
     let Some(settled) = now.checked_sub(GRANULARITY) else { return false };
     time < (i64::try_from(settled.as_secs()).unwrap_or(i64::MAX), i64::from(settled.subsec_nanos()))
-}
-
-/// Removes an array from the front of `bytes`. Returns `None` if there are too few bytes.
-pub(super) fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
-    let (taken, behind) = bytes.split_first_chunk::<N>()?;
-    *bytes = behind;
-    Some(*taken)
 }
 
 #[cfg(test)]

@@ -24,12 +24,12 @@ pub(crate) mod mode_bits {
     /// The bits of all kinds except a regular file, which has none.
     pub(crate) const TYPE: u32 = DIRECTORY | SYMLINK | DEVICE | NAMED_PIPE | SOCKET | CHAR_DEVICE;
 
+    /// The bits that Unix and Go encode differently, for Unix and for Go.
+    pub(super) const SPECIAL: [(u32, u32); 3] = [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)];
+
     /// Returns the Unix permission bits with setuid, setgid and sticky.
     pub(crate) fn to_unix_permissions(mode: u32) -> u32 {
-        [(0o4000, SETUID), (0o2000, SETGID), (0o1000, STICKY)]
-            .into_iter()
-            .filter(|(_, go)| mode & go != 0)
-            .fold(mode & 0o777, |unix, (bit, _)| unix | bit)
+        (SPECIAL.iter()).filter(|(_, go)| mode & go != 0).fold(mode & 0o777, |unix, (bit, _)| unix | bit)
     }
 }
 
@@ -51,8 +51,7 @@ pub(crate) fn go_mode(metadata: &Metadata) -> u32 {
         0
     };
     let mode = metadata.mode();
-    [(0o4000, mode_bits::SETUID), (0o2000, mode_bits::SETGID), (0o1000, mode_bits::STICKY)]
-        .into_iter()
+    (mode_bits::SPECIAL.iter())
         .filter(|(unix, _)| mode & unix != 0)
         .fold(mode & 0o777 | kind, |go, (_, bit)| go | bit)
 }
@@ -79,20 +78,17 @@ pub(crate) fn set_xattrs<'a>(
     xattrs: impl IntoIterator<Item = (&'a String, &'a Vec<u8>)>,
 ) -> io::Result<()> {
     for (name, value) in xattrs {
-        match file.set_xattr(name, value) {
-            Err(error)
-                if !matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied) =>
-            {
-                return Err(error);
-            }
-            _ => {}
+        if let Err(error) = file.set_xattr(name, value)
+            && !matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
+        {
+            return Err(error);
         }
     }
     Ok(())
 }
 
 /// Returns the major and minor number of a device, computed from the kernel's number as `fsutil` does.
-pub(super) fn device(metadata: &Metadata) -> (u32, u32) {
+pub(crate) fn device(metadata: &Metadata) -> (u32, u32) {
     let number = metadata.rdev();
     let narrow = |bits: u64| u32::try_from(bits).unwrap_or(u32::MAX);
     (narrow(number >> 8 & 0xfff), narrow(number & 0xff | number >> 12 & 0xf_ff00))

@@ -19,12 +19,12 @@ use std::collections::BTreeMap;
 use std::time::SystemTime;
 
 use super::file_digest::FileDigest;
-use super::stamp::{Stamp, take};
+use super::sealed::{put_text, seal, take, take_text, unseal};
+use super::stamp::Stamp;
 use super::walk::ContextEntry;
 use crate::digest::Digest;
 
 const MAGIC: &[u8] = b"larder-stat-index-v1\n";
-const DIGEST: usize = 32;
 
 /// The digests of a directory's files, by path below the directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,9 +35,7 @@ pub struct StatIndex {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct StatRecord {
     stamp: Stamp,
-    /// The digest of the content.
     pub(super) digest: Digest,
-    /// The digest of the extended attributes.
     pub(super) xattrs: Option<Digest>,
 }
 
@@ -88,40 +86,29 @@ impl StatIndex {
         let mut bytes = MAGIC.to_vec();
         bytes.extend((self.records.len() as u64).to_le_bytes());
         for (path, StatRecord { stamp, digest, xattrs }) in &self.records {
-            // No file system has names of 4 GiB.
-            bytes.extend(u32::try_from(path.len()).unwrap_or(u32::MAX).to_le_bytes());
-            bytes.extend(path.as_bytes());
+            put_text(&mut bytes, path.as_bytes());
             stamp.encode(&mut bytes);
             bytes.extend(digest.as_bytes());
             bytes.push(u8::from(xattrs.is_some()));
             bytes.extend(xattrs.iter().flat_map(Digest::as_bytes));
         }
-        let seal = Digest::of(&bytes);
-        bytes.extend(seal.as_bytes());
-        bytes
+        seal(bytes)
     }
 
     /// Decodes an index. Returns `None` if the bytes are not a valid encoding.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (body, seal) = bytes.split_last_chunk::<DIGEST>()?;
-        if Digest::of(body).as_bytes() != seal {
-            return None;
-        }
-        let mut rest = body.strip_prefix(MAGIC)?;
+        let mut rest = unseal(bytes, MAGIC)?;
         let count = u64::from_le_bytes(take(&mut rest)?);
         let mut records = BTreeMap::new();
         for _ in 0..count {
-            let length = u32::from_le_bytes(take(&mut rest)?) as usize;
-            let (path, behind) = rest.split_at_checked(length)?;
-            rest = behind;
+            let path = String::from_utf8(take_text(&mut rest)?.to_vec()).ok()?;
             let stamp = Stamp::decode(&mut rest)?;
-            let digest = Digest::from(take::<DIGEST>(&mut rest)?);
+            let digest = Digest::from(take::<32>(&mut rest)?);
             let xattrs = match take::<1>(&mut rest)? {
                 [0] => None,
-                [1] => Some(Digest::from(take::<DIGEST>(&mut rest)?)),
+                [1] => Some(Digest::from(take::<32>(&mut rest)?)),
                 _ => return None,
             };
-            let path = String::from_utf8(path.to_vec()).ok()?;
             if records.last_key_value().is_some_and(|(last, _)| *last >= path) {
                 return None;
             }

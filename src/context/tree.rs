@@ -95,9 +95,13 @@ fn step(current: &str, part: &str) -> String {
     match part {
         "" | "." => current.to_owned(),
         ".." => parents(current).next().unwrap_or_default().to_owned(),
-        _ if current.is_empty() => part.to_owned(),
-        _ => format!("{current}/{part}"),
+        _ => join(current, part),
     }
+}
+
+/// Joins two paths without cleaning them. The empty directory is the root.
+pub(super) fn join(directory: &str, path: &str) -> String {
+    if directory.is_empty() { path.to_owned() } else { format!("{directory}/{path}") }
 }
 
 #[cfg(test)]

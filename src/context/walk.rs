@@ -5,7 +5,7 @@
 //! found so far.
 //!
 //! A file that is removed between being listed and being read is left out. A file that cannot be read is an error if it
-//! is wanted. [`Walk::tolerant`] collects such errors for a caller that decides later which files are wanted.
+//! is wanted. [`ContextWalk::continue_after_errors`] collects such errors for a caller that decides later which files are wanted.
 
 use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
@@ -16,18 +16,16 @@ use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::vec;
 
-use super::error::{ContextError, is_absent};
-use super::filter::{CompiledFilter, Filter, FilterState, Verdict};
+use super::error::{ContextError, if_present, is_absent};
+use super::filter::{CompiledFilter, Filter, FilterState};
 use super::lexical::decode_lossy;
-use super::stat;
-use super::tree::Shape;
+use super::tree::{Shape, join};
 
 /// An entry of a context that the build can see.
 #[derive(Debug, Clone)]
 pub struct ContextEntry {
     /// The path below the context, separated by slashes.
     pub path: String,
-    /// The path to open.
     pub(crate) absolute: PathBuf,
     /// The metadata at the time of the walk; for a link, those of the link itself.
     pub metadata: Metadata,
@@ -51,19 +49,9 @@ pub enum ContextEntryKind {
     /// A socket, which an engine treats as an empty file.
     Socket,
     /// A character device.
-    CharDevice {
-        /// The number of the driver.
-        major: u32,
-        /// The number of the device within its driver.
-        minor: u32,
-    },
+    CharDevice,
     /// A block device.
-    BlockDevice {
-        /// The number of the driver.
-        major: u32,
-        /// The number of the device within its driver.
-        minor: u32,
-    },
+    BlockDevice,
 }
 
 impl ContextEntry {
@@ -89,7 +77,6 @@ pub struct ContextWalk {
     selection: CompiledFilter,
     /// The directories from the root of the context to the one being listed.
     levels: Vec<ListedDirectory>,
-    /// Entries that have not been returned yet.
     ready: VecDeque<Result<ContextEntry, ContextError>>,
     /// The first path of each inode that has several names.
     linked: HashMap<(u64, u64), String>,
@@ -98,7 +85,6 @@ pub struct ContextWalk {
     unread: Option<Vec<UnreadPath>>,
 }
 
-/// A path that the walk did not read.
 #[derive(Debug)]
 pub(super) struct UnreadPath {
     /// The path below the context, with U+FFFD for each invalid byte.
@@ -108,7 +94,6 @@ pub(super) struct UnreadPath {
     pub(super) error: Option<ContextError>,
 }
 
-/// A directory that is being listed.
 #[derive(Debug)]
 struct ListedDirectory {
     place: EntryPath,
@@ -134,13 +119,13 @@ struct EntryPath {
 /// Fails if `root` is not a directory, if a pattern is malformed, or if a followed link cannot be read. The iterator
 /// fails if a wanted entry cannot be read or if its name or target is not UTF-8.
 pub fn walk(root: &Path, filter: &Filter) -> Result<ContextWalk, ContextError> {
-    let absolute =
-        fs::canonicalize(root).map_err(|source| ContextError::Root { path: root.to_owned(), source })?;
+    let failed = |source| ContextError::Root { path: root.to_owned(), source };
+    let absolute = fs::canonicalize(root).map_err(failed)?;
     if !absolute.is_dir() {
         return Err(ContextError::NotADirectory { path: root.to_owned() });
     }
     let selection = CompiledFilter::new(&absolute, filter)?;
-    let names = list(&absolute).map_err(|source| ContextError::Root { path: root.to_owned(), source })?;
+    let names = list(&absolute).map_err(failed)?;
     let place = EntryPath { path: String::new(), absolute, is_exact: true };
     let top = ListedDirectory { place, is_announced: true, state: FilterState::default(), names };
     let withheld = filter.withheld.clone();
@@ -168,14 +153,9 @@ impl Iterator for ContextWalk {
             let place = level.place.child(&name);
             let path = place.path.clone();
             if let Err(error) = self.visit(place, file_type) {
+                let is_directory = file_type.is_dir();
                 match &mut self.unread {
-                    Some(unread) => {
-                        unread.push(UnreadPath {
-                            path,
-                            is_directory: file_type.is_dir(),
-                            error: Some(error),
-                        });
-                    }
+                    Some(unread) => unread.push(UnreadPath { path, is_directory, error: Some(error) }),
                     None => self.ready.push_back(Err(error)),
                 }
             }
@@ -184,12 +164,10 @@ impl Iterator for ContextWalk {
 }
 
 impl ContextWalk {
-    /// Makes the walk continue after errors.
     pub(super) fn continue_after_errors(self) -> Self {
         Self { unread: Some(Vec::new()), ..self }
     }
 
-    /// Returns the paths that could not be read so far.
     pub(super) fn unread(&mut self) -> Vec<UnreadPath> {
         self.unread.take().unwrap_or_default()
     }
@@ -197,26 +175,22 @@ impl ContextWalk {
     fn visit(&mut self, place: EntryPath, file_type: FileType) -> Result<(), ContextError> {
         // `next` only calls this with names of the last level.
         let Some(parent) = self.levels.last() else { return Ok(()) };
+        let is_directory = file_type.is_dir();
+        let judged = if is_directory {
+            self.selection.judge_directory(&place.path, &parent.state)
+        } else {
+            self.selection.wants(&place.path, &parent.state).then(|| (true, FilterState::default()))
+        };
+        let Some((wanted, state)) = judged else { return Ok(()) };
         if self.withheld.contains(&place.path) {
-            let is_wanted = if file_type.is_dir() {
-                matches!(self.selection.judge_directory(&place.path, &parent.state), Verdict::Enter { .. })
-            } else {
-                self.selection.wants(&place.path, &parent.state)
-            };
-            if let Some(unread) = self.unread.as_mut().filter(|_| is_wanted) {
-                unread.push(UnreadPath { path: place.path, is_directory: file_type.is_dir(), error: None });
+            if let Some(unread) = &mut self.unread {
+                unread.push(UnreadPath { path: place.path, is_directory, error: None });
             }
-            return Ok(());
-        }
-        if !file_type.is_dir() {
-            if self.selection.wants(&place.path, &parent.state) {
-                self.announce(&place)?;
-            }
-            return Ok(());
-        }
-        match self.selection.judge_directory(&place.path, &parent.state) {
-            Verdict::Prune => Ok(()),
-            Verdict::Enter { wanted, state } => self.enter(place, wanted, state),
+            Ok(())
+        } else if is_directory {
+            self.enter(place, wanted, state)
+        } else {
+            self.announce(&place).map(drop)
         }
     }
 
@@ -253,21 +227,15 @@ impl ContextWalk {
     /// Reads the metadata of an entry. Returns `None` if it no longer exists.
     fn entry(&mut self, place: &EntryPath) -> Result<Option<ContextEntry>, ContextError> {
         let failed = |error| ContextError::unreadable(&place.absolute, error);
-        let metadata = match fs::symlink_metadata(&place.absolute) {
-            Ok(metadata) => metadata,
-            Err(error) if is_absent(&error) => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
+        let metadata = if_present(fs::symlink_metadata(&place.absolute)).map_err(failed)?;
+        let Some(metadata) = metadata else { return Ok(None) };
         let not_utf8 = |what| ContextError::NotUtf8 { what, path: place.path.clone() };
         if !place.is_exact {
             return Err(not_utf8("the name"));
         }
         let kind = if metadata.is_symlink() {
-            let target = match fs::read_link(&place.absolute) {
-                Ok(target) => target,
-                Err(error) if is_absent(&error) => return Ok(None),
-                Err(error) => return Err(failed(error)),
-            };
+            let target = if_present(fs::read_link(&place.absolute)).map_err(failed)?;
+            let Some(target) = target else { return Ok(None) };
             let target = target.into_os_string().into_string();
             ContextEntryKind::Symlink(target.map_err(|_| not_utf8("the link target"))?)
         } else if let Some(first) = self.first_name(&place.path, &metadata) {
@@ -297,7 +265,6 @@ impl ContextEntryKind {
     /// Returns the kind of any file except a link.
     pub(super) fn of(metadata: &Metadata) -> Self {
         let file_type = metadata.file_type();
-        let (major, minor) = stat::device(metadata);
         if file_type.is_dir() {
             Self::Directory
         } else if file_type.is_fifo() {
@@ -305,9 +272,9 @@ impl ContextEntryKind {
         } else if file_type.is_socket() {
             Self::Socket
         } else if file_type.is_char_device() {
-            Self::CharDevice { major, minor }
+            Self::CharDevice
         } else if file_type.is_block_device() {
-            Self::BlockDevice { major, minor }
+            Self::BlockDevice
         } else {
             Self::File
         }
@@ -318,8 +285,7 @@ impl EntryPath {
     fn child(&self, name: &OsString) -> Self {
         let spelled = decode_lossy(name.as_bytes());
         let exact = self.is_exact && spelled.as_bytes() == name.as_bytes();
-        let path = if self.path.is_empty() { spelled } else { format!("{}/{spelled}", self.path) };
-        Self { path, absolute: self.absolute.join(name), is_exact: exact }
+        Self { path: join(&self.path, &spelled), absolute: self.absolute.join(name), is_exact: exact }
     }
 }
 
@@ -328,11 +294,7 @@ fn list(directory: &Path) -> io::Result<vec::IntoIter<(OsString, FileType)>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
-        match entry.file_type() {
-            Ok(file_type) => names.push((entry.file_name(), file_type)),
-            Err(error) if is_absent(&error) => {}
-            Err(error) => return Err(error),
-        }
+        names.extend(if_present(entry.file_type())?.map(|file_type| (entry.file_name(), file_type)));
     }
     names.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
     Ok(names.into_iter())

@@ -79,7 +79,7 @@ impl FromIterator<ContextSelector> for ContextPaths {
 }
 
 /// Returns `true` if an unescaped character is special to `path.Match`.
-fn has_wildcards(path: &str) -> bool {
+pub(crate) fn has_wildcards(path: &str) -> bool {
     let mut chars = path.chars();
     while let Some(char) = chars.next() {
         match char {

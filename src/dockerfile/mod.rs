@@ -42,8 +42,8 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use context_paths::clean_path;
 pub use context_paths::{ContextPaths, ContextSelector};
+pub(crate) use context_paths::{clean_path, has_wildcards};
 pub(crate) use continued::{PrefixImage, PrefixObstacle, SKIP_CHECKS, continue_from_prefix, enforces_checks};
 pub use directives::Directives;
 pub use error::SyntaxError;

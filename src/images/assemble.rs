@@ -6,14 +6,14 @@ use std::io::{self, Read};
 
 use super::known::{KnownLayers, MAX_ENTRIES};
 use super::listing::{Blob, ImageListing, read_listing};
-use super::save::{ImageDestination, SMALL, SaveImageError, SavedImage, finish};
+use super::save::{ImageDestination, SaveImageError, SavedImage, copy, finish, write_document};
 use crate::digest::{Digest, DigestingReader};
 use crate::registry::ImageConfig;
 use crate::store::{EntryKind, Save, Store, StoreError};
 
 /// The uncompressed archive of a layer.
 pub(crate) struct LayerArchive<'a> {
-    /// The content of the archive; ends after `size` bytes.
+    /// Ends after `size` bytes.
     pub(crate) reader: Box<dyn Read + 'a>,
     pub(crate) size: u64,
 }
@@ -66,28 +66,16 @@ pub(crate) fn assemble<'a>(
             blob.insert(write_layer(open(place)?, digest, &mut save)?);
         }
     }
-    save.boundary()?;
-    blobs.insert(id, Blob { digest: id, at: save.position(), size: config.len() as u64 });
-    save.write(config)?;
+    blobs.insert(id, write_document(&mut save, id, config)?);
     listing.diff_ids = layers;
-    listing.blobs = blobs.into_values().collect();
-    listing.blobs.sort_unstable_by_key(|blob| (blob.at, blob.size));
+    listing.set_blobs(blobs.into_values());
     Ok(finish(save, &listing, subject)?)
 }
 
-/// Writes a layer. A large one gets separate chunks, so that later entries can reuse them.
 fn write_layer(layer: LayerArchive<'_>, digest: Digest, save: &mut Save) -> Result<Blob, SaveImageError> {
     let LayerArchive { reader, size } = layer;
-    let is_large = size > SMALL;
-    if is_large {
-        save.boundary()?;
-    }
-    let at = save.position();
     let mut reader = DigestingReader::new(reader);
-    save.copy_from(&mut reader, size)?;
-    if is_large {
-        save.boundary()?;
-    }
+    let at = copy(&mut reader, size, save)?;
     if reader.digest() != digest {
         return Err(SaveImageError::Unusable("a layer does not match its digest in the config".to_owned()));
     }

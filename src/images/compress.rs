@@ -28,7 +28,6 @@ const ZSTD_LEVEL: i32 = 3;
 /// The header that Go writes: deflate, no name, no time, no operating system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// A block of uncompressed bytes.
 struct PlainBlock {
     bytes: Vec<u8>,
     dictionary: Vec<u8>,
@@ -42,7 +41,6 @@ struct CompressedBlock {
     checksum: Crc,
 }
 
-/// Returns the number of cores that compression may use.
 pub(crate) fn cores() -> NonZero<usize> {
     thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }

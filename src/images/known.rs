@@ -8,7 +8,6 @@ use super::save::SMALL;
 use crate::digest::Digest;
 use crate::store::{ChunkRef, Entry, EntryKind, Save, Store, StoreError};
 
-/// The number of earlier entries to search.
 pub(super) const MAX_ENTRIES: usize = 8;
 
 /// Layers that were added to the content before the archive is read, by their paths in the archive.

@@ -15,7 +15,6 @@ const MAX_LISTING_SIZE: u64 = 16 << 20;
 /// The maximum number of layers in one image, as in engines.
 const MAX_LAYERS: usize = 1000;
 
-/// The blobs of an image, and what they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ImageListing {
     schema: String,
@@ -23,15 +22,14 @@ pub(crate) struct ImageListing {
     pub(crate) id: Digest,
     /// `OS/ARCHITECTURE[/VARIANT]`.
     pub(crate) platform: String,
-    /// The digest of the config.
     pub(crate) config: Digest,
-    /// The digests of the layers, lowest first. A digest can occur several times.
+    /// Lowest first. A digest can occur several times.
     pub(crate) layers: Vec<Digest>,
     /// The digests of the uncompressed layers.
     pub(crate) diff_ids: Vec<String>,
     /// The index or manifest to which the index of the OCI layout refers, if the engine wrote one.
     pub(crate) root: Option<BlobDescriptor>,
-    /// The location of each blob, in the order of the content.
+    /// In the order of the content.
     pub(crate) blobs: Vec<Blob>,
     /// Layers by their paths in the engine's archive, if the paths do not contain the digests.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -47,7 +45,6 @@ pub(crate) struct BlobDescriptor {
     pub(crate) size: u64,
 }
 
-/// The location of a blob in the content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Blob {
     pub(crate) digest: Digest,
@@ -55,7 +52,6 @@ pub(crate) struct Blob {
     pub(crate) size: u64,
 }
 
-/// An error of reading the listing of an entry.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageListingError {
     #[error(transparent)]
@@ -77,7 +73,6 @@ pub(crate) fn read_listing(store: &Store, entry: &Entry) -> Result<ImageListing,
     Ok(listing)
 }
 
-/// Reads the config of the image.
 pub(crate) fn read_config(
     store: &Store,
     entry: &Entry,
@@ -95,9 +90,8 @@ impl ImageListing {
         entry: &Entry,
         digest: &Digest,
     ) -> Result<Vec<u8>, ImageListingError> {
-        let blob = self.blob(digest).filter(|blob| blob.size <= LARGEST_JSON);
-        let blob = blob
-            .ok_or_else(|| ImageListingError::Unusable(format!("blob {digest} is missing or too large")))?;
+        let unusable = || ImageListingError::Unusable(format!("blob {digest} is missing or too large"));
+        let blob = self.blob(digest).filter(|blob| blob.size <= LARGEST_JSON).ok_or_else(unusable)?;
         Ok(store.read(entry, ContentRange { at: blob.at, size: blob.size })?)
     }
 
@@ -119,7 +113,12 @@ impl ImageListing {
         self.blobs.iter().find(|blob| blob.digest == *digest)
     }
 
-    pub(crate) fn bytes(&self) -> u64 {
+    pub(super) fn set_blobs(&mut self, blobs: impl IntoIterator<Item = Blob>) {
+        self.blobs = blobs.into_iter().collect();
+        self.blobs.sort_unstable_by_key(|blob| (blob.at, blob.size));
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
         self.blobs.iter().map(|blob| blob.size).sum()
     }
 

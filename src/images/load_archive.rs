@@ -3,7 +3,6 @@
 
 use std::io;
 use std::ops::Range;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::json;
@@ -11,7 +10,7 @@ use serde_json::json;
 use super::listing::{Blob, BlobDescriptor, ImageListing};
 use super::outline::blob_path;
 use crate::digest::Digest;
-use crate::store::{Entry, Store, StoreError};
+use crate::store::{ContentRange, Entry, Store, StoreError};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -20,7 +19,6 @@ const PLAIN_LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 /// The block size of tar.
 const BLOCK: usize = 512;
 
-/// The layout of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ArchiveLayout {
     /// Docker's layout, for engines with a graph driver. Layers that the engine already has may be missing.
@@ -30,9 +28,8 @@ pub(crate) enum ArchiveLayout {
 }
 
 /// An archive that is created while it is sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct LoadArchive {
-    listing: Arc<ImageListing>,
     segments: Vec<ArchiveSegment>,
     bytes: u64,
 }
@@ -40,11 +37,7 @@ pub(crate) struct LoadArchive {
 #[derive(Debug)]
 enum ArchiveSegment {
     Text(Bytes),
-    /// A range of the entry's content.
-    Content {
-        at: u64,
-        size: u64,
-    },
+    Content(ContentRange),
 }
 
 impl ImageListing {
@@ -96,18 +89,43 @@ impl ImageListing {
 
 impl LoadArchive {
     /// Creates an archive of these layers in Docker's layout, for an engine that already has the layers below. If the
-    /// range ends below the top layer, the archive is a different image, which consists of the lower layers.
-    pub(crate) fn docker(listing: Arc<ImageListing>, layers: Range<usize>) -> Self {
-        let mut parcel = Self { listing, segments: Vec::new(), bytes: 0 };
-        parcel.put_docker(layers);
-        parcel
+    /// range ends below the top layer, the archive is a different image, which consists of the lower layers. The image
+    /// gets no name.
+    pub(crate) fn docker(listing: &ImageListing, sent: Range<usize>) -> Self {
+        let mut archive = Self::default();
+        let ImageListing { config, layers, blobs, .. } = listing;
+        let is_whole = sent.end == layers.len();
+        let mut wanted: Vec<&Digest> = layers[sent.clone()].iter().collect();
+        wanted.extend(is_whole.then_some(config));
+        blobs.iter().filter(|blob| wanted.contains(&&blob.digest)).for_each(|blob| archive.put_blob(blob));
+        let config = if is_whole {
+            blob_path(config)
+        } else {
+            archive.put_text("config.json", listing.lower_config(sent.end));
+            "config.json".to_owned()
+        };
+        let layers: Vec<String> = layers[..sent.end].iter().map(blob_path).collect();
+        let image = json!([{ "Config": config, "RepoTags": null, "Layers": layers }]);
+        archive.put_text("manifest.json", image.to_string().into_bytes());
+        archive
     }
 
-    /// Creates an archive in the OCI layout without the content of the lowest `present` layers.
-    pub(crate) fn oci(listing: Arc<ImageListing>, present: usize) -> Self {
-        let mut parcel = Self { listing, segments: Vec::new(), bytes: 0 };
-        parcel.put_oci(present);
-        parcel
+    /// Creates an archive in the OCI layout without the content of the lowest `present` layers. The image gets no name.
+    pub(crate) fn oci(listing: &ImageListing, present: usize) -> Self {
+        let mut archive = Self::default();
+        let (left_out, sent) = listing.layers.split_at(present);
+        let is_left_out = |blob: &&Blob| left_out.contains(&blob.digest) && !sent.contains(&blob.digest);
+        listing.blobs.iter().filter(|blob| !is_left_out(blob)).for_each(|blob| archive.put_blob(blob));
+        let root = listing.root.clone().unwrap_or_else(|| {
+            let manifest = listing.manifest();
+            let (digest, size) = (Digest::of(&manifest), manifest.len() as u64);
+            archive.put_text(&blob_path(&digest), manifest);
+            BlobDescriptor { media_type: MANIFEST.to_owned(), digest, size }
+        });
+        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [root] });
+        archive.put_text("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
+        archive.put_text("index.json", index.to_string().into_bytes());
+        archive
     }
 
     /// Returns the end of the archive, which follows everything that [`Self::send`] sends.
@@ -129,7 +147,9 @@ impl LoadArchive {
         let starts = entry.chunk_offsets();
         let is_needed = |place: &usize| {
             self.segments.iter().any(|segment| match segment {
-                ArchiveSegment::Content { at, size } => starts[*place] < at + size && starts[place + 1] > *at,
+                ArchiveSegment::Content(ContentRange { at, size }) => {
+                    starts[*place] < at + size && starts[place + 1] > *at
+                }
                 ArchiveSegment::Text(_) => false,
             })
         };
@@ -141,7 +161,7 @@ impl LoadArchive {
             while let Some(segment) = left.peek() {
                 match segment {
                     ArchiveSegment::Text(text) => sink(text.clone())?,
-                    ArchiveSegment::Content { at, size } => {
+                    ArchiveSegment::Content(ContentRange { at, size }) => {
                         let from = at + sent;
                         let to = (at + size).min(starts[place + 1]);
                         if from < to {
@@ -166,73 +186,28 @@ impl LoadArchive {
         Ok(faults)
     }
 
-    /// Adds config and layers under their digests. The image gets no name.
-    fn put_docker(&mut self, sent: Range<usize>) {
-        let ImageListing { config, layers, blobs, .. } = &*Arc::clone(&self.listing);
-        let is_whole = sent.end == layers.len();
-        let mut wanted: Vec<&Digest> = layers[sent.clone()].iter().collect();
-        wanted.extend(is_whole.then_some(config));
-        for blob in blobs.iter().filter(|blob| wanted.contains(&&blob.digest)) {
-            self.put_blob(blob);
-        }
-        let config = if is_whole {
-            blob_path(config)
-        } else {
-            self.put_text("config.json", self.listing.lower_config(sent.end));
-            "config.json".to_owned()
-        };
-        let layers: Vec<String> = layers[..sent.end].iter().map(blob_path).collect();
-        let image = json!([{ "Config": config, "RepoTags": null, "Layers": layers }]);
-        self.put_text("manifest.json", image.to_string().into_bytes());
-    }
-
-    /// Adds all blobs under their digests, with an index. The image gets no name.
-    fn put_oci(&mut self, present: usize) {
-        let ImageListing { layers, blobs, .. } = &*Arc::clone(&self.listing);
-        let (left_out, sent) = layers.split_at(present);
-        let is_left_out = |blob: &&Blob| left_out.contains(&blob.digest) && !sent.contains(&blob.digest);
-        for blob in blobs.iter().filter(|blob| !is_left_out(blob)) {
-            self.put_blob(blob);
-        }
-        let root = self.listing.root.clone().unwrap_or_else(|| {
-            let manifest = self.listing.manifest();
-            let (digest, size) = (Digest::of(&manifest), manifest.len() as u64);
-            self.put_text(&blob_path(&digest), manifest);
-            BlobDescriptor { media_type: MANIFEST.to_owned(), digest, size }
-        });
-        let index = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [root] });
-        self.put_text("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#.to_vec());
-        self.put_text("index.json", index.to_string().into_bytes());
-    }
-
-    fn put_blob(&mut self, blob: &Blob) {
-        self.put_header(&blob_path(&blob.digest), blob.size);
-        self.segments.push(ArchiveSegment::Content { at: blob.at, size: blob.size });
-        self.pad(blob.size);
+    fn put_blob(&mut self, Blob { digest, at, size }: &Blob) {
+        let content = ContentRange { at: *at, size: *size };
+        self.put(&blob_path(digest), *size, ArchiveSegment::Content(content));
     }
 
     fn put_text(&mut self, path: &str, text: Vec<u8>) {
-        let size = text.len() as u64;
-        self.put_header(path, size);
-        self.segments.push(ArchiveSegment::Text(text.into()));
-        self.pad(size);
+        self.put(path, text.len() as u64, ArchiveSegment::Text(text.into()));
     }
 
-    fn put_header(&mut self, path: &str, size: u64) {
+    fn put(&mut self, path: &str, size: u64, content: ArchiveSegment) {
         let mut header = tar::Header::new_ustar();
         header.set_path(path).expect("a path of digits fits");
         header.set_size(size);
         header.set_mode(0o644);
         header.set_cksum();
         self.segments.push(ArchiveSegment::Text(Bytes::copy_from_slice(header.as_bytes())));
-        self.bytes += size;
-    }
-
-    fn pad(&mut self, size: u64) {
+        self.segments.push(content);
         let padding = vec![0; offset(size.next_multiple_of(BLOCK as u64) - size)];
         if !padding.is_empty() {
             self.segments.push(ArchiveSegment::Text(padding.into()));
         }
+        self.bytes += size;
     }
 }
 

@@ -6,7 +6,7 @@
 //!  entry  ─▶ blobs that the engine lacks ─▶ archive as `docker load` reads it ─▶ engine
 //! ```
 //!
-//! The content of an entry is its blobs, each identified by its digest, followed by a [`Listing`]. Layers are stored
+//! The content of an entry is its blobs, each identified by its digest, followed by an [`ImageListing`]. Layers are stored
 //! byte for byte, because the id of an image is the digest of a config or manifest that contains the digests of the
 //! layers. No temporary files are written. Every chunk is verified when it is read from the store, and every layer as a
 //! whole by the engine that loads it.

@@ -9,18 +9,16 @@ use super::listing::BlobDescriptor;
 use crate::digest::Digest;
 
 /// The maximum depth of nested indexes.
-const MAX_DEPTH: usize = 4;
+pub(super) const MAX_DEPTH: usize = 4;
 
-/// An image as its archive describes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct ArchiveOutline {
-    /// The path of the config in the archive.
+    /// The path in the archive.
     pub(super) config: String,
     /// The paths of the layers in the archive, lowest layer first.
     pub(super) layers: Vec<String>,
     /// The root of the OCI layout, if the archive has one.
     pub(super) root: Option<BlobDescriptor>,
-    /// The blobs that belong to the image in the OCI layout.
     pub(super) blobs: BTreeSet<Digest>,
 }
 
@@ -32,10 +30,10 @@ struct DockerImage {
 }
 
 #[derive(Deserialize)]
-struct IndexOrManifest {
+pub(super) struct IndexOrManifest {
     #[serde(default)]
-    manifests: Vec<BlobDescriptor>,
-    config: Option<BlobDescriptor>,
+    pub(super) manifests: Vec<BlobDescriptor>,
+    pub(super) config: Option<BlobDescriptor>,
     #[serde(default)]
     layers: Vec<BlobDescriptor>,
 }
@@ -82,7 +80,6 @@ impl ArchiveOutline {
     }
 }
 
-/// Returns the path of a blob in an OCI layout.
 pub(super) fn blob_path(digest: &Digest) -> String {
     format!("blobs/sha256/{}", digest.hex())
 }

@@ -4,19 +4,14 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry as Slot;
 
-use serde::Deserialize;
-
 use super::known::reuse_blob;
-use super::listing::{Blob, BlobDescriptor, ImageListing, ImageListingError, read_listing};
-use super::save::{SavedImage, finish};
+use super::listing::{BlobDescriptor, ImageListing, ImageListingError, read_listing};
+use super::outline::{IndexOrManifest, MAX_DEPTH};
+use super::save::{SavedImage, finish, write_document};
 use crate::digest::Digest;
 use crate::registry::{ImageConfig, PrefixDocuments, PrefixError};
-use crate::store::{Entry, EntryKind, Save, Store, StoreError, Subject};
+use crate::store::{Entry, EntryKind, Store, StoreError, Subject};
 
-/// The maximum depth of nested indexes.
-const MAX_DEPTH: usize = 4;
-
-/// An error of saving a prefix.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SavePrefixError {
     #[error(transparent)]
@@ -59,40 +54,26 @@ pub(crate) fn save_prefix(
     for digest in small {
         if let Slot::Vacant(slot) = blobs.entry(digest) {
             let bytes = image.document(store, entry, &digest)?;
-            slot.insert(append(&mut save, digest, &bytes)?);
+            slot.insert(write_document(&mut save, digest, &bytes)?);
         }
     }
     let id = Digest::of(&config);
     let mut listing = ImageListing::new(id, &image.platform);
-    blobs.insert(id, append(&mut save, id, &config)?);
+    blobs.insert(id, write_document(&mut save, id, &config)?);
     // An entry without a manifest comes from an engine with a graph driver.
     if image.root.is_some() {
         let (digest, size) = (Digest::of(&manifest), manifest.len() as u64);
-        blobs.insert(digest, append(&mut save, digest, &manifest)?);
+        blobs.insert(digest, write_document(&mut save, digest, &manifest)?);
         listing.root = Some(BlobDescriptor { media_type, digest, size });
     }
     listing.layers = layers;
     listing.diff_ids = diff_ids;
-    listing.blobs = blobs.into_values().collect();
-    listing.blobs.sort_unstable_by_key(|blob| (blob.at, blob.size));
+    listing.set_blobs(blobs.into_values());
     Ok(finish(save, &listing, subject)?)
-}
-
-fn append(save: &mut Save, digest: Digest, bytes: &[u8]) -> Result<Blob, StoreError> {
-    save.boundary()?;
-    let at = save.position();
-    save.write(bytes)?;
-    Ok(Blob { digest, at, size: bytes.len() as u64 })
 }
 
 /// Returns the manifest that contains the config of the image.
 fn manifest(store: &Store, entry: &Entry, image: &ImageListing) -> Result<Vec<u8>, SavePrefixError> {
-    #[derive(Deserialize)]
-    struct IndexOrManifest {
-        #[serde(default)]
-        manifests: Vec<BlobDescriptor>,
-        config: Option<BlobDescriptor>,
-    }
     let Some(root) = &image.root else { return Ok(image.manifest()) };
     let mut nodes = vec![root.digest];
     for _ in 0..MAX_DEPTH {

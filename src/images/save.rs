@@ -22,11 +22,9 @@ const MAX_IN_MEMORY: u64 = 32 << 20;
 /// last.
 pub(super) const LARGEST_JSON: u64 = 8 << 20;
 
-/// The key and description of a new entry.
 #[derive(Debug, Clone)]
 pub(crate) struct ImageDestination {
     pub(crate) key: Digest,
-    /// The id of the image in the engine.
     pub(crate) id: Digest,
     /// `OS/ARCHITECTURE[/VARIANT]`.
     pub(crate) platform: String,
@@ -48,10 +46,8 @@ pub(crate) struct SavedImage {
 pub(crate) enum SaveImageError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The archive ended early or cannot be read.
     #[error("the engine's archive of the image cannot be read")]
     Archive(#[from] io::Error),
-    /// The archive is not that of the image.
     #[error("the engine's archive of the image is unusable: {0}")]
     Unusable(String),
 }
@@ -81,7 +77,6 @@ pub(crate) fn save(
     Ok(finish(save, &listing, subject)?)
 }
 
-/// Appends the listing to the blobs and commits the entry.
 pub(super) fn finish(
     mut save: Save,
     listing: &ImageListing,
@@ -96,7 +91,6 @@ pub(super) fn finish(
     Ok(SavedImage { saved: save.commit(subject, span)?, bytes })
 }
 
-/// The files of an archive by path.
 #[derive(Default)]
 struct ArchiveFiles(BTreeMap<String, ArchiveFile>);
 
@@ -105,9 +99,9 @@ enum ArchiveFile {
     Written { at: u64, size: u64 },
     /// A layer that is in an earlier entry.
     Known(Blob),
-    /// A small file in memory.
+    /// A small file, which is not written yet.
     InMemory { digest: Digest, bytes: Vec<u8> },
-    /// A link to a file at this path.
+    /// The path in the archive that the link leads to.
     Link(String),
 }
 
@@ -133,7 +127,7 @@ impl ArchiveFiles {
                     } else if let Some(blob) = known.get(&path, size) {
                         ArchiveFile::Known(blob)
                     } else {
-                        write_large_file(&mut entry, size, save)?
+                        ArchiveFile::Written { at: copy(&mut entry, size, save)?, size }
                     }
                 }
                 kind @ (EntryType::Symlink | EntryType::Link) => {
@@ -223,20 +217,10 @@ impl ArchiveFiles {
         }
         listing.diff_ids = config.layers;
         listing.root = outline.root;
-        listing.blobs = self.locate_blobs(&files, save)?;
-        Ok(listing)
-    }
-
-    /// Returns the location of each of these files, and writes those that are still in memory.
-    fn locate_blobs(
-        &self,
-        files: &BTreeMap<Digest, String>,
-        save: &mut Save,
-    ) -> Result<Vec<Blob>, SaveImageError> {
         save.boundary()?;
         let mut blobs = Vec::new();
         for (digest, path) in files {
-            let (at, size) = match self.at(path) {
+            let (at, size) = match self.at(&path) {
                 Some(ArchiveFile::Written { at, size } | ArchiveFile::Known(Blob { at, size, .. })) => {
                     (*at, *size)
                 }
@@ -247,20 +231,33 @@ impl ArchiveFiles {
                 }
                 _ => continue,
             };
-            blobs.push(Blob { digest: *digest, at, size });
+            blobs.push(Blob { digest, at, size });
         }
-        blobs.sort_unstable_by_key(|blob| (blob.at, blob.size));
-        Ok(blobs)
+        listing.set_blobs(blobs);
+        Ok(listing)
     }
 }
 
-/// Writes a large file to separate chunks.
-fn write_large_file(mut file: impl Read, size: u64, save: &mut Save) -> Result<ArchiveFile, SaveImageError> {
+/// Appends a blob to the content, and returns its offset. A large one gets separate chunks, so that later entries can
+/// reuse them.
+pub(super) fn copy(reader: &mut dyn Read, size: u64, save: &mut Save) -> Result<u64, SaveImageError> {
+    if size > SMALL {
+        save.boundary()?;
+    }
+    let at = save.position();
+    save.copy_from(reader, size)?;
+    if size > SMALL {
+        save.boundary()?;
+    }
+    Ok(at)
+}
+
+/// Appends a document in a separate chunk.
+pub(super) fn write_document(save: &mut Save, digest: Digest, bytes: &[u8]) -> Result<Blob, StoreError> {
     save.boundary()?;
     let at = save.position();
-    save.copy_from(&mut file, size)?;
-    save.boundary()?;
-    Ok(ArchiveFile::Written { at, size })
+    save.write(bytes)?;
+    Ok(Blob { digest, at, size: bytes.len() as u64 })
 }
 
 /// Normalizes a path in an archive. Returns `None` if it leads out of the archive or is not UTF-8.

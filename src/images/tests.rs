@@ -166,13 +166,13 @@ fn destination(id: Digest, (diff_ids, plain): (&[String], bool)) -> ImageDestina
 }
 
 fn sent(store: &Store, entry: &Entry, form: ArchiveLayout, present: usize) -> BTreeMap<String, Vec<u8>> {
-    let listing = Arc::new(read_listing(store, entry).unwrap());
+    let listing = read_listing(store, entry).unwrap();
     let archive = Mutex::new(Vec::new());
     let layers = present..listing.layers.len();
     let parcel = if form == ArchiveLayout::Docker {
-        LoadArchive::docker(listing, layers)
+        LoadArchive::docker(&listing, layers)
     } else {
-        LoadArchive::oci(listing, present)
+        LoadArchive::oci(&listing, present)
     };
     let faults = parcel
         .send(store, entry, |part| {
@@ -250,7 +250,7 @@ fn a_large_image_is_split_into_two_large_parts() {
     let store = store(place.path());
     let (id, archive) = docker_archive();
     let entry = saved(&store, id, &tar(&archive)).unwrap();
-    let listing = Arc::new(read_listing(&store, &entry).unwrap());
+    let listing = read_listing(&store, &entry).unwrap();
     // The layers are large, small, large, and the first one again.
     assert_eq!(listing.split_index(0, 1), Some(2));
     assert_eq!(listing.split_index(1, 1), Some(3));
@@ -258,7 +258,7 @@ fn a_large_image_is_split_into_two_large_parts() {
     assert_eq!(listing.split_index(3, 1), None);
     assert_eq!(listing.split_index(4, 1), None);
     let archive = Mutex::new(Vec::new());
-    LoadArchive::docker(Arc::clone(&listing), 1..3)
+    LoadArchive::docker(&listing, 1..3)
         .send(&store, &entry, |part| {
             archive.lock().unwrap().extend_from_slice(&part);
             Ok(())

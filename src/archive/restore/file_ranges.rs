@@ -1,6 +1,6 @@
 //! Maps the chunks of an entry to ranges of its files. Pure.
 
-use crate::archive::listing::{Listing, NodeKind};
+use crate::archive::listing::Listing;
 
 /// A range of the content that belongs to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,6 @@ pub(crate) struct FileRanges {
     starts: Vec<u64>,
     /// The indices of the chunks that contain such ranges, ascending.
     pub(crate) chunks: Vec<usize>,
-    /// The total size of all ranges.
     pub(crate) bytes: u64,
 }
 
@@ -32,14 +31,14 @@ impl FileRanges {
     /// end of the last one.
     pub(crate) fn new(listing: &Listing, needed: &[bool], starts: &[u64]) -> Self {
         let mut pieces = Vec::new();
-        for (node, _) in listing.nodes.iter().enumerate().zip(needed).filter(|(_, needed)| **needed) {
-            let (place, node) = node;
-            if let NodeKind::File(file) = &node.kind {
-                let mut at = file.at;
-                for (offset, size) in file.segments() {
-                    pieces.push(FileRange { at, size, node: place, offset });
-                    at += size;
-                }
+        for (place, (node, _)) in
+            listing.nodes.iter().zip(needed).enumerate().filter(|(_, (_, needed))| **needed)
+        {
+            let Some(file) = node.file() else { continue };
+            let mut at = file.at;
+            for (offset, size) in file.segments() {
+                pieces.push(FileRange { at, size, node: place, offset });
+                at += size;
             }
         }
         pieces.sort_unstable_by_key(|piece| piece.at);

@@ -4,10 +4,9 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
-use cap_std::fs::{Dir, MetadataExt as _, PermissionsExt as _};
+use cap_std::fs::{MetadataExt as _, PermissionsExt as _};
 use rustix::fs::{Timespec, Timestamps, UTIME_OMIT};
 
-use super::compare::Comparison;
 use super::staging::{StagingDirectory, ignore_denied, modification_time};
 use crate::archive::base::PathError;
 use crate::archive::confined_root::{ConfinedRoot, open_as_file};
@@ -17,7 +16,7 @@ use crate::archive::{path, xattrs};
 /// Creates the directories, moves all other nodes into place, and sets the metadata of the directories last.
 pub(super) fn install(
     listing: &Listing,
-    present: &Comparison,
+    needed: &[bool],
     beneath: &mut ConfinedRoot,
     staging: Option<&StagingDirectory<'_>>,
 ) -> Result<(), PathError> {
@@ -26,8 +25,7 @@ pub(super) fn install(
         let path = path::escaped(&node.path);
         move |source| PathError { action, path, source }
     };
-    for (place, node) in listing.nodes.iter().enumerate() {
-        let needed = present.needed[place];
+    for (place, (node, needed)) in listing.nodes.iter().zip(needed.iter().copied()).enumerate() {
         match &node.kind {
             NodeKind::Directory if needed => {
                 make_directory(beneath, &node.path).map_err(failed("create", node))?;
@@ -81,13 +79,9 @@ fn make_writable(beneath: &mut ConfinedRoot, path: &OsStr) -> io::Result<()> {
     let directory = beneath.directory(path)?;
     let mode = directory.dir_metadata()?.mode() & 0o7777;
     if mode & 0o700 != 0o700 {
-        set_mode(directory, mode | 0o700)?;
+        directory.set_permissions(".", cap_std::fs::Permissions::from_mode(mode | 0o700))?;
     }
     Ok(())
-}
-
-fn set_mode(directory: &Dir, mode: u32) -> io::Result<()> {
-    directory.set_permissions(".", cap_std::fs::Permissions::from_mode(mode))
 }
 
 fn set_directory_metadata(beneath: &mut ConfinedRoot, node: &Node, root: bool) -> io::Result<()> {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Only the staging directory changes until all content has arrived and been verified. Files that are not in the entry
-//! are never removed. A missing or empty directory is restored separately and moved into place at once (`aside`).
+//! are never removed. A missing or empty directory is restored separately and moved into place at once (`temporary`).
 
 mod compare;
 mod file_ranges;
@@ -28,7 +28,7 @@ use super::confined_root::{ConfinedRoot, stamp};
 use super::index::DirectoryIndex;
 use super::listing::{Listing, NodeKind};
 use crate::store::{Entry, Meter, Store, StoreError};
-use compare::Comparison;
+use compare::compare;
 use staging::StagingDirectory;
 use temporary::TemporaryDestination;
 
@@ -37,7 +37,6 @@ pub(crate) use staging::remove_stale;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct RestoreOptions<'a> {
-    /// `true` if links may lead out of the directory.
     pub(crate) outside_links: bool,
     /// The files of the directory that are known to be in some entry.
     pub(crate) index: Option<&'a DirectoryIndex>,
@@ -47,9 +46,7 @@ pub(crate) struct RestoreOptions<'a> {
 pub(crate) struct RestoredDirectory {
     /// The number of files and links in the entry.
     pub(crate) files: u64,
-    /// The total size of the entry's files, in bytes.
     pub(crate) bytes: u64,
-    /// The number of files and links that were written.
     pub(crate) written_files: u64,
     /// The files that are now known to be in the entry, or `None` if the earlier index contains more files.
     pub(crate) index: Option<DirectoryIndex>,
@@ -65,14 +62,12 @@ pub(crate) enum RestoreError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Place(#[from] PathError),
-    /// A directory exists at the path of a file or link.
     #[error("{0} is a directory here, but not in the entry")]
     DirectoryInTheWay(String),
     #[error("the restore needs {}, but only {} are free on the file system", format_size(*needed, DECIMAL), format_size(*free, DECIMAL))]
     NoSpace { needed: u64, free: u64 },
     #[error("interrupted")]
     Interrupted,
-    /// Only some of the files could be moved into place.
     #[error("{path} was restored only partly")]
     Partial {
         path: String,
@@ -129,26 +124,19 @@ fn restore_into(
     remove_stale(&root).map_err(place("remove stale directories from"))?;
     let known = options.index.filter(|index| index.entry == entry.id);
     let mut beneath = ConfinedRoot::new(root.try_clone().map_err(place("open"))?);
-    let present = Comparison::compare(listing, &mut beneath, known)?;
-    let pieces = FileRanges::new(listing, &present.needed, &entry.chunk_offsets());
+    let needed = compare(listing, &mut beneath, known)?;
+    let pieces = FileRanges::new(listing, &needed, &entry.chunk_offsets());
     meter.set_total(pieces.bytes);
     check_free_space(&root, pieces.bytes)?;
 
-    let mut restored = RestoredDirectory {
-        files: listing.counts().0,
-        bytes: listing.counts().1,
-        written_files: 0,
-        index: None,
-        faults: Vec::new(),
-    };
-    restored.written_files = present.needed_files(listing);
-    let mut staging = (restored.written_files > 0)
-        .then(|| StagingDirectory::new(&root, listing, &pieces))
+    let written = listing.nodes.iter().zip(&needed);
+    let written = written.filter(|(node, needed)| **needed && node.kind != NodeKind::Directory).count();
+    let staging = (written > 0)
+        .then(|| StagingDirectory::new(&root, listing, &pieces, &needed))
         .transpose()
         .map_err(place("stage files in"))?;
-    if let Some(staging) = &mut staging {
-        staging.prepare(&present.needed).map_err(place("stage files in"))?;
-        let staging = &*staging;
+    let mut faults = Vec::new();
+    if let Some(staging) = &staging {
         let sink = |chunk: usize, bytes: &[u8]| -> io::Result<()> {
             meter.check()?;
             staging.write(chunk, bytes)?;
@@ -159,13 +147,14 @@ fn restore_into(
         if meter.is_stopped() {
             return Err(RestoreError::Interrupted);
         }
-        restored.faults = loaded?;
+        faults = loaded?;
         staging.check_complete().map_err(place("stage files in"))?;
     }
-    install::install(listing, &present, &mut beneath, staging.as_ref())
+    install::install(listing, &needed, &mut beneath, staging.as_ref())
         .map_err(|source| RestoreError::Partial { path: path.display().to_string(), source })?;
-    restored.index = index_restored(entry, listing, &present, &mut beneath, options.index);
-    Ok(restored)
+    let index = index_restored(entry, listing, &needed, &mut beneath, options.index);
+    let (files, bytes) = listing.counts();
+    Ok(RestoredDirectory { files, bytes, written_files: written as u64, index, faults })
 }
 
 /// Returns an index of the files that are now known to be in the entry, or `None` if the earlier index still covers
@@ -173,17 +162,14 @@ fn restore_into(
 fn index_restored(
     entry: &Entry,
     listing: &Listing,
-    present: &Comparison,
+    needed: &[bool],
     beneath: &mut ConfinedRoot,
     before: Option<&DirectoryIndex>,
 ) -> Option<DirectoryIndex> {
     let now = SystemTime::now();
     let same_entry = before.is_some_and(|before| before.entry == entry.id);
     let (mut index, mut still_known) = (DirectoryIndex::of(entry), 0);
-    for (node, needed) in listing.nodes.iter().zip(&present.needed) {
-        if !matches!(node.kind, NodeKind::File(_)) {
-            continue;
-        }
+    for (node, needed) in listing.nodes.iter().zip(needed).filter(|(node, _)| node.file().is_some()) {
         let Ok(Some(metadata)) = beneath.metadata(&node.path) else { continue };
         let stamp = stamp(&metadata);
         let known = before.and_then(|before| before.stamp(&node.path)) == Some(&stamp);

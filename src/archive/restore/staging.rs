@@ -24,13 +24,9 @@ use crate::archive::{STAGING, xattrs};
 /// The number of names to try, because a concurrent restore may remove a directory before it is locked.
 const ATTEMPTS: usize = 64;
 
-/// A staging directory, which is removed with its remaining content when dropped.
 #[derive(Debug)]
 pub(super) struct StagingDirectory<'a> {
-    root: Dir,
-    name: String,
-    directory: Dir,
-    _lock: File,
+    temporary: LockedDirectory,
     listing: &'a Listing,
     pieces: &'a FileRanges,
     /// The files that have content, by their index in the listing.
@@ -47,60 +43,50 @@ struct OpenFile {
 }
 
 impl<'a> StagingDirectory<'a> {
-    pub(super) fn new(root: &Dir, listing: &'a Listing, pieces: &'a FileRanges) -> io::Result<Self> {
-        let (name, directory, lock) = lock_new(root, 0o700)?;
-        let owner = rustix::process::geteuid().is_root();
-        let root = root.try_clone()?;
-        Ok(Self {
-            root,
-            name,
-            directory,
-            _lock: lock,
-            listing,
-            pieces,
-            open: HashMap::new(),
-            can_set_owner: owner,
-        })
-    }
-
-    pub(super) fn directory(&self) -> &Dir {
-        &self.directory
-    }
-
-    /// Creates all needed nodes that have no content, and all files that span several chunks.
-    pub(super) fn prepare(&mut self, needed: &[bool]) -> io::Result<()> {
+    /// Creates a staging directory with all needed nodes that have no content, and all files that span several chunks.
+    pub(super) fn new(
+        root: &Dir,
+        listing: &'a Listing,
+        pieces: &'a FileRanges,
+        needed: &[bool],
+    ) -> io::Result<Self> {
+        let can_set_owner = rustix::process::geteuid().is_root();
+        let temporary = LockedDirectory::new(root, 0o700)?;
+        let mut staging = Self { temporary, listing, pieces, open: HashMap::new(), can_set_owner };
         let mut chunks_of: HashMap<usize, usize> = HashMap::new();
-        for chunk in &self.pieces.chunks {
-            for (_, piece) in self.pieces.in_chunk(*chunk) {
+        for chunk in &pieces.chunks {
+            for (_, piece) in pieces.in_chunk(*chunk) {
                 *chunks_of.entry(piece.node).or_default() += 1;
             }
         }
-        for (place, node) in self.listing.nodes.iter().enumerate().filter(|(place, _)| needed[*place]) {
+        for (place, node) in listing.nodes.iter().enumerate().filter(|(place, _)| needed[*place]) {
             match &node.kind {
                 NodeKind::Directory | NodeKind::HardLink { .. } => {}
-                NodeKind::Symlink { target } => self.link(place, node, target)?,
+                NodeKind::Symlink { target } => staging.link(place, node, target)?,
                 NodeKind::File(file) => {
                     let stored = file.stored_bytes().unwrap_or_default();
                     if stored == 0 {
-                        let made = self.create(place)?;
-                        self.finish(&made, node, file)?;
+                        staging.finish(&staging.create(place)?, node, file)?;
                         continue;
                     }
                     let inode = if chunks_of.get(&place).is_some_and(|parts| *parts > 1) {
-                        self.create(place)?.metadata()?.ino()
+                        staging.create(place)?.metadata()?.ino()
                     } else {
                         0
                     };
                     let open =
                         OpenFile { remaining_bytes: AtomicU64::new(stored), inode: AtomicU64::new(inode) };
-                    self.open.insert(place, open);
+                    staging.open.insert(place, open);
                 }
             }
         }
-        Ok(())
+        Ok(staging)
     }
 
-    /// Writes the ranges of a chunk to their files.
+    pub(super) fn directory(&self) -> &Dir {
+        &self.temporary.directory
+    }
+
     pub(super) fn write(&self, chunk: usize, bytes: &[u8]) -> io::Result<()> {
         for (start, piece) in self.pieces.in_chunk(chunk) {
             let size = usize::try_from(piece.size).map_err(io::Error::other)?;
@@ -118,7 +104,7 @@ impl<'a> StagingDirectory<'a> {
             inode => {
                 let mut options = OpenOptions::new();
                 options.write(true).follow(FollowSymlinks::No);
-                let file = self.directory.open_with(piece.node.to_string(), &options)?.into_std();
+                let file = self.directory().open_with(piece.node.to_string(), &options)?.into_std();
                 if file.metadata()?.ino() != inode {
                     return Err(io::Error::other("a staged file was replaced by another process"));
                 }
@@ -129,9 +115,7 @@ impl<'a> StagingDirectory<'a> {
         // The thread that writes the last bytes must see all other writes.
         if open.remaining_bytes.fetch_sub(piece.size, Ordering::AcqRel) == piece.size {
             let node = &self.listing.nodes[piece.node];
-            if let NodeKind::File(data) = &node.kind {
-                self.finish(&file, node, data)?;
-            }
+            node.file().map_or(Ok(()), |data| self.finish(&file, node, data))?;
         }
         Ok(())
     }
@@ -145,7 +129,7 @@ impl<'a> StagingDirectory<'a> {
     fn create(&self, place: usize) -> io::Result<File> {
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        Ok(self.directory.open_with(place.to_string(), &options)?.into_std())
+        Ok(self.directory().open_with(place.to_string(), &options)?.into_std())
     }
 
     /// Sets size, owner, attributes, mode and times of a file whose content is complete.
@@ -153,7 +137,12 @@ impl<'a> StagingDirectory<'a> {
         if data.data.is_some() {
             file.set_len(data.size)?;
         }
-        set_metadata(file, node, self.can_set_owner)?;
+        // In this order, no step resets the result of an earlier one.
+        if self.can_set_owner {
+            ignore_denied(std::os::unix::fs::fchown(file, Some(node.uid), Some(node.gid)))?;
+        }
+        xattrs::set(file, &node.xattrs)?;
+        file.set_permissions(std::fs::Permissions::from_mode(node.mode))?;
         let times = Timestamps {
             last_access: Timespec { tv_sec: data.used, tv_nsec: 0 },
             last_modification: modification_time(node),
@@ -163,64 +152,64 @@ impl<'a> StagingDirectory<'a> {
 
     fn link(&self, place: usize, node: &Node, target: &OsStr) -> io::Result<()> {
         let name = place.to_string();
-        self.directory.symlink_contents(target, &name)?;
+        self.directory().symlink_contents(target, &name)?;
         if self.can_set_owner {
             let (uid, gid) = (rustix::fs::Uid::from_raw(node.uid), rustix::fs::Gid::from_raw(node.gid));
             let flags = AtFlags::SYMLINK_NOFOLLOW;
             ignore_denied(
-                rustix::fs::chownat(&self.directory, &name, Some(uid), Some(gid), flags).map_err(Into::into),
+                rustix::fs::chownat(self.directory(), &name, Some(uid), Some(gid), flags).map_err(Into::into),
             )?;
         }
-        let times =
-            Timestamps { last_access: modification_time(node), last_modification: modification_time(node) };
-        Ok(rustix::fs::utimensat(&self.directory, &name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
+        let time = modification_time(node);
+        let times = Timestamps { last_access: time, last_modification: time };
+        Ok(rustix::fs::utimensat(self.directory(), &name, &times, AtFlags::SYMLINK_NOFOLLOW)?)
     }
 }
 
-impl Drop for StagingDirectory<'_> {
+/// A directory in `root`, which is removed with its content when dropped. [`remove_stale`] does not remove it before.
+#[derive(Debug)]
+pub(super) struct LockedDirectory {
+    pub(super) root: Dir,
+    pub(super) name: String,
+    pub(super) directory: Dir,
+    _lock: File,
+}
+
+impl Drop for LockedDirectory {
     fn drop(&mut self) {
         // If this fails, the next save or restore removes the directory.
         let _ = self.root.remove_dir_all(&self.name);
     }
 }
 
-/// Creates a directory in `root` that [`remove_stale`] does not remove while the lock is held. Returns its name, the
-/// directory and the lock.
-pub(super) fn lock_new(root: &Dir, mode: u32) -> io::Result<(String, Dir, File)> {
-    for _ in 0..ATTEMPTS {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let name = format!("{STAGING}{:016x}", u64::from_le_bytes(random));
-        match root.create_dir_with(&name, DirBuilder::new().mode(mode)) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            created => created?,
+impl LockedDirectory {
+    pub(super) fn new(root: &Dir, mode: u32) -> io::Result<Self> {
+        for _ in 0..ATTEMPTS {
+            let mut random = [0; 8];
+            getrandom::fill(&mut random).map_err(io::Error::other)?;
+            let name = format!("{STAGING}{:016x}", u64::from_le_bytes(random));
+            match root.create_dir_with(&name, DirBuilder::new().mode(mode)) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                created => created?,
+            }
+            // Until the directory is locked, a concurrent restore may mistake it for a stale one.
+            let opened = root.open_dir_nofollow(&name).and_then(|made| Ok((open_as_file(&made)?, made)));
+            let (lock, directory) = match opened {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                opened => opened?,
+            };
+            // On a file system without locks, stale directories are never removed. If another process holds this lock, it
+            // is about to remove the directory.
+            if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+                continue;
+            }
+            let inode = directory.dir_metadata()?.ino();
+            if root.symlink_metadata(&name).is_ok_and(|metadata| metadata.ino() == inode) {
+                return Ok(Self { root: root.try_clone()?, name, directory, _lock: lock });
+            }
         }
-        // Until the directory is locked, a concurrent restore may mistake it for a stale one.
-        let opened = root.open_dir_nofollow(&name).and_then(|made| Ok((open_as_file(&made)?, made)));
-        let (lock, directory) = match opened {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            opened => opened?,
-        };
-        // On a file system without locks, stale directories are never removed. If another process holds this lock, it
-        // is about to remove the directory.
-        if flock(&lock, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
-            continue;
-        }
-        let inode = directory.dir_metadata()?.ino();
-        if root.symlink_metadata(&name).is_ok_and(|metadata| metadata.ino() == inode) {
-            return Ok((name, directory, lock));
-        }
+        Err(io::ErrorKind::ResourceBusy.into())
     }
-    Err(io::ErrorKind::ResourceBusy.into())
-}
-
-/// Sets owner (as root), attributes and mode, in an order in which no step resets the result of an earlier one.
-pub(super) fn set_metadata(file: &File, node: &Node, owner: bool) -> io::Result<()> {
-    if owner {
-        ignore_denied(std::os::unix::fs::fchown(file, Some(node.uid), Some(node.gid)))?;
-    }
-    xattrs::set(file, &node.xattrs)?;
-    file.set_permissions(std::fs::Permissions::from_mode(node.mode))
 }
 
 /// Ignores an error that occurs because the user may not change the owner.
@@ -279,7 +268,7 @@ mod tests {
                 });
             }
             while Instant::now() < end {
-                let staging = StagingDirectory::new(&root, &listing, &pieces).unwrap();
+                let staging = StagingDirectory::new(&root, &listing, &pieces, &[]).unwrap();
                 staging.create(0).unwrap();
             }
         });

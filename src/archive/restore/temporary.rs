@@ -7,27 +7,20 @@
 //!
 //! An interrupted restore leaves the directory missing or empty, so that it is not mistaken for a complete one.
 
-use std::ffi::OsStr;
-use std::fs::File;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use super::staging::{lock_new, remove_stale};
+use super::staging::{LockedDirectory, remove_stale};
 
 /// The permission bits of a created directory, before the umask is applied.
 const MODE: u32 = 0o777;
 
-/// A temporary directory, which is removed with its content when dropped.
 #[derive(Debug)]
 pub(super) struct TemporaryDestination {
-    /// The parent of the temporary directory.
-    root: Dir,
-    name: String,
-    directory: Dir,
-    _lock: File,
+    temporary: LockedDirectory,
     /// The path of the destination, if it does not exist yet.
     missing: Option<PathBuf>,
 }
@@ -38,7 +31,7 @@ impl TemporaryDestination {
     pub(super) fn of(path: &Path) -> io::Result<Option<Self>> {
         let is_missing = match path.symlink_metadata() {
             Ok(_) => false,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+            Err(error) if error.kind() == ErrorKind::NotFound => true,
             Err(error) => return Err(error),
         };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -48,57 +41,39 @@ impl TemporaryDestination {
         if !is_missing && root.entries()?.next().is_some() {
             return Ok(None);
         }
-        let (name, directory, lock) = lock_new(&root, MODE)?;
-        let missing = is_missing.then(|| path.to_owned());
-        Ok(Some(Self { root, name, directory, _lock: lock, missing }))
+        let temporary = LockedDirectory::new(&root, MODE)?;
+        Ok(Some(Self { temporary, missing: is_missing.then(|| path.to_owned()) }))
     }
 
     pub(super) fn directory(&self) -> io::Result<Dir> {
-        self.directory.try_clone()
+        self.temporary.directory.try_clone()
     }
 
     /// Moves the content into place. Returns `false` if another process has created a file or directory there
     /// meanwhile.
     pub(super) fn move_into_place(self) -> io::Result<bool> {
+        let LockedDirectory { root, name, directory, .. } = &self.temporary;
         if let Some(path) = &self.missing {
-            let Some(name) = path.file_name() else { return Ok(false) };
-            return is_moved(self.root.rename(&self.name, &self.root, name));
+            let Some(end) = path.file_name() else { return Ok(false) };
+            return is_moved(root.rename(name, root, end));
         }
-        for entry in self.directory.entries()? {
+        for entry in directory.entries()? {
             let name = entry?.file_name();
             // Renaming a file would replace one of the same name.
-            if self.root.symlink_metadata(&name).is_ok() || !self.move_entry(&name)? {
+            if root.symlink_metadata(&name).is_ok() || !is_moved(directory.rename(&name, root, &name))? {
                 return Ok(false);
             }
         }
         Ok(true)
-    }
-
-    fn move_entry(&self, name: &OsStr) -> io::Result<bool> {
-        is_moved(self.directory.rename(name, &self.root, name))
     }
 }
 
 fn is_moved(renamed: io::Result<()>) -> io::Result<bool> {
     match renamed {
         Ok(()) => Ok(true),
-        Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::DirectoryNotEmpty
-                    | io::ErrorKind::AlreadyExists
-                    | io::ErrorKind::NotADirectory
-            ) =>
-        {
-            Ok(false)
-        }
-        Err(error) => Err(error),
-    }
-}
-
-impl Drop for TemporaryDestination {
-    fn drop(&mut self) {
-        // If this fails, the next save or restore removes the directory.
-        let _ = self.root.remove_dir_all(&self.name);
+        Err(error) => match error.kind() {
+            ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists | ErrorKind::NotADirectory => Ok(false),
+            _ => Err(error),
+        },
     }
 }

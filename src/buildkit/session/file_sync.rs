@@ -185,7 +185,8 @@ fn stat(entry: context::ContextEntry) -> Stat {
     };
     match entry.kind {
         ContextEntryKind::Symlink(name) | ContextEntryKind::HardLink(name) => stat.linkname = name,
-        ContextEntryKind::CharDevice { major, minor } | ContextEntryKind::BlockDevice { major, minor } => {
+        ContextEntryKind::CharDevice | ContextEntryKind::BlockDevice => {
+            let (major, minor) = context::device(metadata);
             (stat.devmajor, stat.devminor) = (i64::from(major), i64::from(minor));
         }
         ContextEntryKind::File

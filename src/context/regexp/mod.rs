@@ -27,9 +27,7 @@ pub(super) struct Regexp {
 
 #[derive(Debug, Clone)]
 enum Instruction {
-    /// Consumes one character.
     Consume(CharacterSet),
-    /// Checks a condition at the current position.
     Assert(Assertion),
     /// Continues at both instructions.
     Split(usize, usize),

@@ -62,7 +62,7 @@ impl ImageLoad<'_> {
             let transferred = if let Some(middle) = middle {
                 self.send_in_two(present, middle).await
             } else {
-                let parcel = LoadArchive::docker(Arc::clone(&self.listing), present..layers);
+                let parcel = LoadArchive::docker(&self.listing, present..layers);
                 self.send(parcel, PartSync::default()).await
             };
             match transferred {
@@ -91,7 +91,7 @@ impl ImageLoad<'_> {
             0
         };
         if present > 0 {
-            let parcel = LoadArchive::oci(Arc::clone(&self.listing), present);
+            let parcel = LoadArchive::oci(&self.listing, present);
             if let Ok((id, faults)) = self.send(parcel, PartSync::default()).await {
                 if engine.has_all_content(&id).await.unwrap_or_default() {
                     return Ok((id, faults));
@@ -99,15 +99,15 @@ impl ImageLoad<'_> {
                 let _ = engine.remove_image(&id).await;
             }
         }
-        self.send(LoadArchive::oci(Arc::clone(&self.listing), 0), PartSync::default()).await
+        self.send(LoadArchive::oci(&self.listing, 0), PartSync::default()).await
     }
 
     /// Sends the layers from `present` on in two parts. Those below `middle` become a separate image, which is removed
     /// afterwards.
     async fn send_in_two(&mut self, present: usize, middle: usize) -> Result<TransferResult, LoadError> {
         let layers = self.listing.layers.len();
-        let lower = LoadArchive::docker(Arc::clone(&self.listing), present..middle);
-        let upper = LoadArchive::docker(Arc::clone(&self.listing), middle..layers);
+        let lower = LoadArchive::docker(&self.listing, present..middle);
+        let upper = LoadArchive::docker(&self.listing, middle..layers);
         self.bytes += lower.bytes() + upper.bytes();
         let ((sent, is_sent), (unpacked, is_unpacked)) = (oneshot::channel(), oneshot::channel());
         let this = &*self;
