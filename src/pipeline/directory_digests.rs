@@ -11,7 +11,6 @@ use crate::context::{self, ContextError, FileDigest, Filter, StatIndex, WalkedCo
 use crate::dockerfile::ContextPaths;
 use crate::notes::{Notes, NotesError};
 
-/// Digests directories and records their state.
 pub(crate) struct DirectoryDigester<'a> {
     notes: &'a Notes,
     pub(crate) witness: InputSnapshot,
@@ -22,7 +21,6 @@ pub(crate) struct DirectoryDigester<'a> {
     pub(crate) undetected: UndetectedState,
 }
 
-/// The digests of the files in a directory that a build can see.
 #[derive(Debug)]
 pub(crate) struct DigestedDirectory {
     walked: WalkedContext,
@@ -53,7 +51,6 @@ impl<'a> DirectoryDigester<'a> {
         }
     }
 
-    /// Digests the files of `directory` that `paths` select.
     pub(crate) async fn digest(
         &mut self,
         directory: &Path,

@@ -29,7 +29,6 @@ struct DirectoryState {
 }
 
 impl InputSnapshot {
-    /// Records the stamps of a directory's selected entries.
     pub(crate) fn record_directory(
         &mut self,
         directory: &Path,
@@ -47,7 +46,6 @@ impl InputSnapshot {
         self.files.entry(path).or_insert_with(|| content.map(Digest::of));
     }
 
-    /// Returns the names of the inputs that have changed since they were recorded.
     pub(crate) fn changed_inputs(&self) -> Vec<String> {
         let digest = |path: &Path| std::fs::read(path).ok().map(|content| Digest::of(&content));
         let files = self.files.iter().filter(|(path, before)| digest(path) != **before);

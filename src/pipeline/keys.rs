@@ -22,7 +22,6 @@ use crate::key::{
 use crate::notes::{Notes, NotesError};
 use crate::plan::{BuildSettings, SourceSettings};
 
-/// The keys of a build, and what the build reports about them.
 #[derive(Debug)]
 pub(crate) struct BuildKeys {
     pub(crate) keys: Keys,
@@ -47,7 +46,6 @@ pub(crate) struct BuildKeys {
 }
 
 impl BuildKeys {
-    /// Returns the names of the inputs that have changed since the keys were computed.
     pub(crate) async fn changed_inputs(&self) -> Vec<String> {
         let witness = Arc::clone(&self.witness);
         blocking(move || witness.changed_inputs()).await
@@ -63,7 +61,6 @@ impl BuildKeys {
         if let [platform] = &*self.platforms { Some(platform) } else { None }
     }
 
-    /// Returns the digest that identifies the layers that the dependency key covers.
     pub(crate) fn layers_digest(&self) -> Digest {
         self.keys.layers.digest(self.keys.dependency)
     }
@@ -327,7 +324,6 @@ async fn pin_bases(
     pins.collect()
 }
 
-/// Returns the path of the Dockerfile in an archived context.
 fn dockerfile_in_archive(dockerfile: &DockerfileInput) -> &str {
     match dockerfile {
         DockerfileInput::InContext(name) => name.trim_start_matches("./"),
@@ -353,10 +349,8 @@ fn run_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {
 
 /// Returns the options that affect only the image.
 fn image_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {
-    let mut options = BTreeMap::new();
-    for (name, value) in &settings.annotations {
-        options.insert(name.clone(), vec![value.clone()]);
-    }
+    let annotations = settings.annotations.iter().map(|(name, value)| (name.clone(), vec![value.clone()]));
+    let mut options: BTreeMap<String, Vec<String>> = annotations.collect();
     for (kind, attributes) in &settings.attestations {
         options.insert(format!("attest:{kind}"), attributes.iter().cloned().collect());
     }

@@ -17,7 +17,7 @@ use crate::registry::Login;
 /// The name in the session of a tar archive that was read from stdin.
 const UPLOAD: &str = "context.tar";
 
-/// The conditions, besides the settings, that a request depends on.
+#[derive(Default)]
 pub(crate) struct RequestConditions {
     /// The digest of the files whose changes BuildKit cannot detect. An earlier upload of the context is only reused if
     /// it has the same digest.
@@ -34,7 +34,6 @@ pub(crate) struct RequestConditions {
     pub(crate) dockerfile: Option<PathBuf>,
 }
 
-/// Returns the solve request for a build, and what the session attaches to it.
 pub(crate) fn request(
     settings: &BuildSettings,
     inputs: &Inputs,
@@ -135,7 +134,6 @@ fn context(
     }
 }
 
-/// Returns `directory` without the files that larder writes.
 fn shared_directory(inputs: &Inputs, directory: &Path) -> SharedDirectory {
     SharedDirectory { withheld: inputs.withheld(directory), ..directory.into() }
 }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::session::Session;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::reporter::Reporter;
 use crate::store::Meter;
 
@@ -18,7 +18,7 @@ pub(crate) async fn transfer<T>(
     meter: &Meter,
     session: &Session<'_>,
     reporter: &dyn Reporter,
-) -> Result<T, PipelineError> {
+) -> Result<T> {
     transfer_until_interrupts(1, what, work, meter, session, reporter).await
 }
 
@@ -29,7 +29,7 @@ pub(crate) async fn transfer_to_its_end<T>(
     meter: &Meter,
     session: &Session<'_>,
     reporter: &dyn Reporter,
-) -> Result<T, PipelineError> {
+) -> Result<T> {
     transfer_until_interrupts(2, what, work, meter, session, reporter).await
 }
 
@@ -40,7 +40,7 @@ async fn transfer_until_interrupts<T>(
     meter: &Meter,
     session: &Session<'_>,
     reporter: &dyn Reporter,
-) -> Result<T, PipelineError> {
+) -> Result<T> {
     let mut progress = reporter.transfer(what);
     let (mut interrupts, mut ticks) = (session.interrupts(), tokio::time::interval(TICK));
     tokio::pin!(work);

@@ -16,7 +16,6 @@ use crate::dockerfile::{ContextPaths, Dockerfile, Resolution};
 use crate::key::{ContextFile, NamedContext as NamedInput, reads_docker_syntax};
 use crate::plan::{BuildSettings, NamedContextSource, SourceSettings};
 
-/// The paths of each context that the reached steps can see.
 pub(super) struct VisiblePaths {
     pub(super) context: ContextPaths,
     named: BTreeMap<String, ContextPaths>,

@@ -128,6 +128,6 @@ async fn connected(command: &CommandContext<'_>) -> Result<(Arc<EngineConnection
 }
 
 async fn credentials_for(registries: &Registries, name: &ImageRef) -> Result<Credentials, CommandError> {
-    let found = registries.credentials(name.host()).await;
+    let found = registries.login().credentials(name.host()).await;
     found.map_err(|error| CommandError::config(&error).hint(error.remedy()))
 }

@@ -2,7 +2,7 @@
 
 use super::CommandError;
 use crate::error_chain::chain;
-use crate::pipeline::dir::error::DirError;
+use crate::pipeline::dir::DirError;
 
 impl From<DirError> for CommandError {
     fn from(error: DirError) -> Self {

@@ -1,16 +1,16 @@
 //! Saves and restores a directory, such as a package manager's cache, between runs. No engine is needed.
 
-pub(crate) mod error;
 mod key_files;
 pub(crate) mod report;
 mod restore;
 mod save;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::error::DirError;
+use self::key_files::KeyFileError;
 use self::report::{DirAction, DirReport};
 use super::changes;
 use super::error::PipelineError;
@@ -27,6 +27,21 @@ use crate::ledger::millis;
 use crate::notes::Notes;
 use crate::plan::{DirRestoreSettings, DirSaveSettings, DirSettings, StoreSettings};
 use crate::store::{Entry, FaultRecord, Meter, Store, StoreError};
+
+/// An error that ends the save or restore of a directory without a report.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DirError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{} {relation} the cache directory {}", path.display(), cache.display())]
+    ContainsCache { path: PathBuf, relation: &'static str, cache: PathBuf },
+    #[error(transparent)]
+    KeyFiles(#[from] KeyFileError),
+    #[error("interrupted; nothing was {0}")]
+    Interrupted(&'static str),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
 
 pub(crate) async fn save(
     settings: DirSaveSettings,
@@ -145,7 +160,6 @@ impl DirJob {
         true
     }
 
-    /// Sends the entries that the remote did not receive during an outage, then evicts entries beyond the limits.
     fn maintain_store(&mut self) {
         let mut faults = send_unsent(&self.store, &*self.reporter);
         faults.extend(evict_beyond_limits(&self.store, &self.terms, &*self.reporter));

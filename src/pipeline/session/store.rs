@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::amounts::{count, size};
 use crate::error_chain::chain;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::reporter::Reporter;
 use crate::plan::{JobSettings, StoreSettings};
 use crate::store::backend::{Backend, DirectoryBackend, FaultReason, FusedBackend};
@@ -20,7 +20,7 @@ pub(super) struct OpenStore {
 }
 
 impl OpenStore {
-    pub(super) fn open(settings: &JobSettings) -> Result<Self, PipelineError> {
+    pub(super) fn open(settings: &JobSettings) -> Result<Self> {
         let local = Arc::new(DirectoryBackend::new(&settings.cache_dir.join(LAYOUT)));
         let remote = settings.store.remote.as_ref().map(|(url, how)| url.join(LAYOUT).open(how)).transpose();
         let remote = remote.map_err(|error| PipelineError::Remote(Arc::new(error)))?;
@@ -31,7 +31,6 @@ impl OpenStore {
         Ok(Self { store, remote })
     }
 
-    /// Returns the location of the remote and its first fault, if there is one.
     pub(super) fn remote_fault(&self) -> Option<(String, String)> {
         let remote = self.remote.as_ref()?;
         Some((remote.place(), remote.first_fault()?))
@@ -78,7 +77,6 @@ pub(crate) fn evict_beyond_limits(
     faults
 }
 
-/// Warns of the faults that should be reported, and returns the records of all faults.
 pub(crate) fn report_faults<'f>(
     faults: impl IntoIterator<Item = &'f StoreError>,
     reporter: &dyn Reporter,

@@ -31,7 +31,6 @@ use crate::tiers::PushTarget;
 /// Layers with files below this size in bytes are uploaded in a single request.
 const SMALL_LAYER: u64 = 4 << 20;
 
-/// The outcome of a push.
 pub(super) struct PushedGraft {
     pub(super) config: Digest,
     pub(super) manifest: Digest,
@@ -39,17 +38,14 @@ pub(super) struct PushedGraft {
     pub(super) bytes: u64,
 }
 
-/// The content that was uploaded to the first target.
 struct UploadedGraft {
     target: PushTarget,
     manifest: StoredManifest,
     config: Digest,
     layers: Vec<(Digest, LayerBlob)>,
-    /// The number of bytes that were uploaded.
     bytes: u64,
 }
 
-/// A layer that is being compressed.
 struct CompressingLayer {
     blob: GrowingBlob,
     is_small: bool,

@@ -8,7 +8,7 @@ use super::job::Job;
 use super::registry::LOGIN_DEADLINE;
 use super::{BuildPurpose, Deadline};
 use crate::error_chain::chain;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::inputs::Inputs;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::reporter::Reporter;
@@ -42,14 +42,14 @@ pub(crate) async fn predict(
     connection: &EngineConnection,
     keys: &BuildKeys,
     reporter: &dyn Reporter,
-) -> Result<CachePrediction, PipelineError> {
+) -> Result<CachePrediction> {
     let (purpose, deadline) = (BuildPurpose::default(), Deadline::after(build.timeout));
     let job = Job::new(build, &purpose, session, inputs, connection, reporter, deadline);
     Box::pin(job.predict_hit(keys)).await
 }
 
 impl Job<'_> {
-    async fn predict_hit(&self, keys: &BuildKeys) -> Result<CachePrediction, PipelineError> {
+    async fn predict_hit(&self, keys: &BuildKeys) -> Result<CachePrediction> {
         let is_off = self.image_tiers_disabled_reason().is_some();
         let mut foreseen = CachePrediction::default();
         if let Some(engine) = self.engine().filter(|_| self.build.tiers.engine && !is_off) {
@@ -76,7 +76,7 @@ impl Job<'_> {
         keys: &BuildKeys,
         is_off: bool,
         foreseen: &mut CachePrediction,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<()> {
         let is_queried = |tag: &&ImageRef| self.wants_push() || tag.host() != DOCKER_HUB;
         let names: Vec<ImageRef> = self.build.tags.iter().filter(is_queried).cloned().collect();
         let host = names.iter().chain(&self.build.tiers.cache_repo).map(ImageRef::host).next();

@@ -22,7 +22,6 @@ use crate::pipeline::transfers::TICK;
 /// The number of status messages that are buffered.
 pub(crate) const STATUS_BUFFER: usize = 256;
 
-/// The reason why a solve has no result.
 pub(super) enum SolveFailure {
     /// The solve failed, lost its connection or was interrupted.
     Solve(SolveError),
@@ -30,7 +29,6 @@ pub(super) enum SolveFailure {
     Import(ImportError),
 }
 
-/// The conditions that end a solve early.
 pub(super) struct SolveLimits {
     pub(super) deadline: Deadline,
     pub(super) watch: Option<ImportWatch>,
