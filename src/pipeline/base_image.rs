@@ -155,8 +155,7 @@ struct BaseImageBuild<'a> {
 }
 
 impl BaseImageBuild<'_> {
-    /// Builds the image as `name`, or as `unkeyed` if the inputs change during the build. Returns the name that was
-    /// used.
+    /// Returns the name that was used: `unkeyed` if the inputs have changed during the build, otherwise `name`.
     async fn build_as(self, (name, unkeyed): (&ImageRef, &ImageRef), push: bool) -> Result<ImageRef> {
         let output = BuildOutput { kind: OutputKind::Image { push }, attributes: [].into() };
         let build = BuildSettings {

@@ -207,7 +207,7 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let host = silent.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let registries = Registries::with_login(Login::new(directory.path()));
+        let registries = Registries::new(Login::new(directory.path()), Vec::new(), None);
         let lookup =
             BaseLookup { engine: None, registries: &registries, pull: false, known: KnownBases::default() };
         let wanted = |name: &str| (format!("{host}/{name}"), "linux/amd64".to_owned());

@@ -13,7 +13,7 @@ use crate::notes::{Notes, NotesError};
 
 pub(crate) struct DirectoryDigester<'a> {
     notes: &'a Notes,
-    pub(crate) witness: InputSnapshot,
+    pub(crate) snapshot: InputSnapshot,
     pub(crate) faults: Vec<NotesError>,
     /// Paths that would be inputs if they were not withheld.
     pub(crate) withheld: BTreeSet<String>,
@@ -44,7 +44,7 @@ impl<'a> DirectoryDigester<'a> {
     pub(crate) fn new(notes: &'a Notes) -> Self {
         Self {
             notes,
-            witness: InputSnapshot::default(),
+            snapshot: InputSnapshot::default(),
             faults: Vec::new(),
             withheld: BTreeSet::new(),
             undetected: UndetectedState::default(),
@@ -76,7 +76,7 @@ impl<'a> DirectoryDigester<'a> {
         self.faults.extend(fault);
         let WalkedContext { entries, selected, .. } = &walked;
         self.withheld.extend(selected.withheld.iter().cloned());
-        self.witness.record_directory(directory, filter, paths, entries, selected);
+        self.snapshot.record_directory(directory, filter, paths, entries, selected);
         self.undetected.add(entries, &digests);
         Ok(DigestedDirectory { walked, digests })
     }

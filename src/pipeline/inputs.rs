@@ -143,8 +143,7 @@ impl Inputs {
         self.withheld.get(directory).cloned().unwrap_or_default()
     }
 
-    /// Returns the text that is built, including larder's additions, or `None` if the Dockerfile is not on this
-    /// machine.
+    /// Returns the text that is built, with larder's additions, or `None` if the Dockerfile is not on this machine.
     pub(crate) fn built_text(&self) -> Option<&DockerfileText> {
         let DockerfileInput::Local { text, changed, .. } = &self.dockerfile else { return None };
         Some(changed.as_ref().map_or(text, |changed| &changed.text))
@@ -172,8 +171,7 @@ impl Inputs {
         }
     }
 
-    /// Returns the Dockerfile's name for messages and its text as the user wrote it, or `None` if it is not on this
-    /// machine.
+    /// Returns the name and the user's text, or `None` if the Dockerfile is not on this machine.
     pub(crate) fn user_text(&self) -> Option<(&str, &DockerfileText)> {
         let DockerfileInput::Local { name, text, .. } = &self.dockerfile else { return None };
         Some((name, text))

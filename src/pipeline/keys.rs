@@ -42,13 +42,13 @@ pub(crate) struct BuildKeys {
     /// Writes to the cache that failed. They cost time, but do not affect the keys.
     pub(crate) faults: Vec<NotesError>,
     pub(crate) withheld: BTreeSet<String>,
-    witness: Arc<InputSnapshot>,
+    snapshot: Arc<InputSnapshot>,
 }
 
 impl BuildKeys {
     pub(crate) async fn changed_inputs(&self) -> Vec<String> {
-        let witness = Arc::clone(&self.witness);
-        blocking(move || witness.changed_inputs()).await
+        let snapshot = Arc::clone(&self.snapshot);
+        blocking(move || snapshot.changed_inputs()).await
     }
 
     /// Returns the inputs in the form that may be stored, with sealed digests.
@@ -131,7 +131,7 @@ pub(crate) async fn compute_keys(
     };
     let mut reader = DirectoryDigester::new(notes);
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
-        reader.witness.record_file(directory.join(name), Some(text.as_str().as_bytes()));
+        reader.snapshot.record_file(directory.join(name), Some(text.as_str().as_bytes()));
     }
     let build_platform = build_platform.map_err(|error| KeysError::Platform(Box::new(error)))?;
     let options = resolve_options(&settings.source, build_platform);
@@ -170,7 +170,7 @@ pub(crate) async fn compute_keys(
         undetected_digest: reader.undetected.digest(&text),
         faults: reader.faults,
         withheld: reader.withheld,
-        witness: Arc::new(reader.witness),
+        snapshot: Arc::new(reader.snapshot),
     })
 }
 
@@ -300,8 +300,7 @@ pub(crate) fn resolve_options(source: &SourceSettings, build_platform: String) -
     }
 }
 
-/// Looks up the digests of the base images and of the syntax frontend, and adds the triggers of the base images to
-/// `options`.
+/// Also adds the triggers of the base images to `options`.
 async fn pin_bases(
     dockerfile: &Dockerfile,
     resolution: &Resolution,

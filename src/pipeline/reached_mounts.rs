@@ -79,7 +79,7 @@ fn variable_handling(syntax: Option<&str>, engine: &EngineProduct) -> Variables 
     if is_old { Variables::AsWritten } else { Variables::Expanded }
 }
 
-/// Returns `true` if a `syntax` directive (`docker/dockerfile:1.2.1-labs@sha256:…`) names one of these versions (`1.2`).
+/// Returns `true` if a directive (`docker/dockerfile:1.2.1-labs@sha256:…`) names one of these versions (`1.2`).
 pub(crate) fn has_version(syntax: &str, versions: &[&str]) -> bool {
     let image = syntax
         .trim_start()

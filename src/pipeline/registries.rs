@@ -35,17 +35,8 @@ pub(crate) enum PushError {
 
 impl Registries {
     pub(crate) fn new(login: Login, certificates: Vec<PathBuf>, engine: Option<&Engine>) -> Self {
-        Self { certificates, engine: engine.cloned(), ..Self::with_login(login) }
-    }
-
-    pub(crate) fn with_login(login: Login) -> Self {
-        Self {
-            login,
-            certificates: Vec::new(),
-            engine: None,
-            reach: OnceCell::new(),
-            clients: Mutex::default(),
-        }
+        let (reach, clients) = (OnceCell::new(), Mutex::default());
+        Self { login, certificates, engine: engine.cloned(), reach, clients }
     }
 
     pub(crate) fn login(&self) -> &Login {

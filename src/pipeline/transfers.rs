@@ -22,18 +22,8 @@ pub(crate) async fn transfer<T>(
     transfer_until_interrupts(1, what, work, meter, session, reporter).await
 }
 
-/// Waits for `work`. After an interrupt, waits until the work has stopped; a second interrupt returns immediately.
-pub(crate) async fn transfer_to_its_end<T>(
-    what: &str,
-    work: impl Future<Output = T>,
-    meter: &Meter,
-    session: &Session<'_>,
-    reporter: &dyn Reporter,
-) -> Result<T> {
-    transfer_until_interrupts(2, what, work, meter, session, reporter).await
-}
-
-async fn transfer_until_interrupts<T>(
+/// Waits for `work`. The first interrupt stops the work; interrupt number `count` returns without waiting for it.
+pub(crate) async fn transfer_until_interrupts<T>(
     mut count: u32,
     what: &str,
     work: impl Future<Output = T>,

@@ -39,7 +39,6 @@ pub(crate) struct WithheldFileError {
     what: &'static str,
 }
 
-/// Determines the files of larder that are left out of each directory that a build reads.
 pub(crate) fn withhold_larder_files(
     inputs: &mut Inputs,
     build: &BuildSettings,

@@ -18,7 +18,7 @@ use super::explain::inputs_of;
 use super::reporter::Reporter;
 use super::session::Session;
 use super::session::store::{evict_beyond_limits, report_faults, send_unsent};
-use super::transfers::transfer_to_its_end;
+use super::transfers::transfer_until_interrupts;
 use crate::archive::DirectoryIndex;
 use crate::digest::Digest;
 use crate::error_chain::chain;
@@ -49,8 +49,7 @@ pub(crate) async fn save(
     reporter: Arc<dyn Reporter>,
 ) -> Result<DirReport, DirError> {
     let job = DirJob::new(DirAction::Save, &settings.dir, session, reporter)?;
-    let what = format!("saving {}", job.path());
-    run(&what, job, session, move |job| save::run(&settings, job)).await
+    run("saving", job, session, move |job| save::run(&settings, job)).await
 }
 
 pub(crate) async fn restore(
@@ -59,8 +58,7 @@ pub(crate) async fn restore(
     reporter: Arc<dyn Reporter>,
 ) -> Result<DirReport, DirError> {
     let job = DirJob::new(DirAction::Restore, &settings.dir, session, reporter)?;
-    let what = format!("restoring {}", job.path());
-    run(&what, job, session, move |job| restore::run(&settings, job)).await
+    run("restoring", job, session, move |job| restore::run(&settings, job)).await
 }
 
 async fn run(
@@ -69,13 +67,15 @@ async fn run(
     session: &Session<'_>,
     work: impl FnOnce(&mut DirJob) -> Result<(), DirError> + Send + 'static,
 ) -> Result<DirReport, DirError> {
+    let what = format!("{what} {}", job.path());
     let (meter, reporter) = (Arc::clone(&job.meter), Arc::clone(&job.reporter));
     let working = tokio::task::spawn_blocking(move || {
         work(&mut job)?;
         job.report.millis = millis(job.started.elapsed());
         Ok(job.report)
     });
-    transfer_to_its_end(what, working, &meter, session, &*reporter).await?.map_err(PipelineError::from)?
+    let done = transfer_until_interrupts(2, &what, working, &meter, session, &*reporter).await?;
+    done.map_err(PipelineError::from)?
 }
 
 struct DirKey {

@@ -17,9 +17,9 @@ const MIN_IMAGE_SIZE: u64 = 32_000_000;
 /// `docker save` writes all layers of an image about four times as fast as Docker 20.10 compresses some of them.
 const SAVE_SPEEDUP: u64 = 4;
 
-/// Returns `true` if larder is expected to push the image faster than the engine does. `image` and `missing` are sizes of
-/// uncompressed layers in bytes: of all, and of those that have to be compressed (`None` if unknown). `is_readable` is
-/// `true` if larder can read single layers, and `may_save` if `docker save` may be faster than the engine's push.
+/// Returns `true` if larder is expected to push the image faster than the engine does. `image` and `missing` are sizes
+/// of uncompressed layers in bytes: of all, and of those that have to be compressed (`None` if unknown). `is_readable`
+/// is `true` if larder can read single layers, and `may_save` if `docker save` may be faster than the engine's push.
 pub(super) fn is_larder_faster(image: u64, missing: Option<u64>, is_readable: bool, may_save: bool) -> bool {
     if image < MIN_IMAGE_SIZE {
         false

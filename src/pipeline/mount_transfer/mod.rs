@@ -26,7 +26,6 @@ use crate::pipeline::reporter::Reporter;
 use crate::plan::{JobSettings, MountSettings};
 use crate::store::{Entry, EntryKind, FaultRecord, FoundEntry, Store, StoreError, Subject};
 
-/// Returns the record of a mount that has not been saved or restored yet.
 fn record(mount: &TargetMount) -> MountReportEntry {
     let mut targets: Vec<String> = mount.uses.iter().map(|used| used.target.clone()).collect();
     targets.dedup();
@@ -178,7 +177,7 @@ impl<'a> MountTransfer<'a> {
             Some(Ok(restored)) => {
                 let touch_fault = self.store.touch(entry).err();
                 self.report_faults(restored.faults.iter().chain(&touch_fault));
-                self.report_notes("not read", &restored.notes);
+                self.report_failure_notes("not read", &restored.notes);
                 self.warn_of_misfits(mount, restored.root);
                 record.outcome = MountOutcome::Hit;
                 record.moved = Tally { files: restored.sent_files, bytes: restored.sent_bytes };
@@ -238,7 +237,7 @@ impl<'a> MountTransfer<'a> {
 
     fn report_saved(&mut self, record: &mut MountReportEntry, before: Option<&Entry>, saved: SavedMount) {
         if !matches!(saved.outcome, SaveOutcome::Incomplete(_)) {
-            self.report_notes("left out", &saved.notes);
+            self.report_failure_notes("left out", &saved.notes);
         }
         record.used = saved.records_access_times.then_some(saved.used);
         record.added = Some(saved.added);
@@ -356,7 +355,7 @@ impl<'a> MountTransfer<'a> {
         self.report.warnings.extend(misfits);
     }
 
-    fn report_notes(&mut self, what: &str, notes: &FailureNotes) {
+    fn report_failure_notes(&mut self, what: &str, notes: &FailureNotes) {
         if notes.count == 0 {
             return;
         }

@@ -52,7 +52,6 @@ impl Interrupts {
         Self { count, returned: 0, handled: Arc::default() }
     }
 
-    /// Returns `true` if there was an interrupt that [`next`](Self::next) has not returned.
     pub(crate) fn is_pending(&self) -> bool {
         let count = *self.count.borrow();
         if count > self.returned {

@@ -85,7 +85,6 @@ impl<'a> Session<'a> {
         self.shared.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the connection to the engine of the settings. Reports when larder has to wait for the engine.
     pub(crate) async fn connection(&self, reporter: Option<&dyn Reporter>) -> Result<Arc<EngineConnection>> {
         self.connection_to(&self.settings.endpoint, reporter).await
     }
@@ -128,7 +127,6 @@ impl<'a> Session<'a> {
 
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Connects to an engine. If it cannot be reached, retries for the duration of `wait`.
 async fn connect(
     endpoint: &Endpoint,
     wait: Option<Duration>,

@@ -49,7 +49,6 @@ pub(crate) fn should_report(fault: &StoreError) -> bool {
     fault.reason() != FaultReason::GivenUp && reported.insert(what)
 }
 
-/// Sends the entries that earlier saves could not send to the remote, and reports them. Returns the faults.
 pub(crate) fn send_unsent(store: &Store, reporter: &dyn Reporter) -> Vec<StoreError> {
     let SendReport { carried, faults } = store.send_unsent();
     if let (1.., Some(place)) = (carried.entries, store.place(StoreLocation::Remote)) {
@@ -59,7 +58,6 @@ pub(crate) fn send_unsent(store: &Store, reporter: &dyn Reporter) -> Vec<StoreEr
     faults
 }
 
-/// Evicts entries beyond the limits after a save, and reports them. Returns the faults.
 pub(crate) fn evict_beyond_limits(
     store: &Store,
     settings: &StoreSettings,

@@ -101,10 +101,7 @@ impl Job<'_> {
             Ok(Some(image)) => self.start_archiving(image, keys, lookup).await,
             // The image was removed immediately after the build.
             Ok(None) => Ok(None),
-            Err(error) => {
-                self.faults.report(&error)?;
-                Ok(None)
-            }
+            Err(error) => self.faults.report(&error).map(|()| None),
         }
     }
 
@@ -136,8 +133,7 @@ impl Job<'_> {
         Ok(Some(ArchiveTask { key, task: tokio::spawn(saving), meter, started: Instant::now() }))
     }
 
-    /// Returns `true` if the image should be archived. Reports an image that is not archived because earlier archived
-    /// images were not used.
+    /// Reports an image that is not archived because earlier archived images were not used.
     pub(super) fn should_archive(&self, policy: ArchivePolicy) -> bool {
         // A fault of the ledger is reported when the build is written to it.
         let builds = || ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
@@ -157,7 +153,6 @@ impl Job<'_> {
         faults.iter().try_for_each(|fault| self.faults.report(fault))
     }
 
-    /// Returns the title of the image in the store.
     pub(super) fn title(&self) -> String {
         self.build.tags.first().map_or_else(|| "an image without a name".to_owned(), ImageRef::familiar)
     }

@@ -25,7 +25,6 @@ pub(super) enum CutImageError {
     NotLocal,
 }
 
-/// A prefix that was not published or archived.
 #[derive(Debug, thiserror::Error)]
 #[error("the layers up to {place} are not {action}")]
 pub(super) struct UnsavedPrefix {
@@ -88,7 +87,6 @@ impl Job<'_> {
         Ok((truncate_to_prefix(text.as_str(), dockerfile, cut), cut.stage))
     }
 
-    /// Returns the builder's description of the image of the Dockerfile up to the cut.
     pub(super) async fn cut_image(
         &self,
         (keys, key): (&BuildKeys, &PrefixKey),

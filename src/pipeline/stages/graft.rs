@@ -95,7 +95,6 @@ impl GraftError {
 }
 
 pub(super) struct GraftPlan {
-    /// A client of the repository of prefixes.
     pub(super) repository: Repository,
     pub(super) key: PrefixKey,
     pub(super) base: GraftBase,

@@ -9,7 +9,6 @@ use super::mounts::{Restored, SavedMounts};
 use super::prefix::{PrefixLookup, UnusablePrefix};
 use super::solved::Solved;
 use crate::notes::ImageAge;
-use crate::pipeline::changes;
 use crate::pipeline::error::{PipelineError, Result};
 use crate::registry::ImageRef;
 
@@ -113,12 +112,7 @@ impl ImageBuild {
         else {
             return Ok(RecordedImage::default());
         };
-        let changed = keys.changed_inputs().await;
-        if !changed.is_empty() {
-            let names = changes::first_names(&changed);
-            job.reporter.warn(&format!(
-                "files of the context changed while the image was built ({names}): it is not recorded under its key"
-            ));
+        if job.have_inputs_changed(keys, "built").await {
             return Ok(RecordedImage::default());
         }
         job.note_inputs(keys, lookup).await?;

@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::error_chain::chain;
 use crate::ledger::{TierOutcome, TierRecord};
 use crate::notes::{Notes, NotesError};
+use crate::pipeline::changes;
 use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::explain::ImageIdentity;
 use crate::pipeline::inputs::Inputs;
@@ -103,7 +104,6 @@ impl<'a> Job<'a> {
         self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true })
     }
 
-    /// Returns `true` if the registry that the image is pushed to will have it under its key.
     pub(super) fn will_be_in_registry(&self) -> bool {
         self.wants_push() && self.build.tiers.registry && !self.settings.store.terms.read_only
     }
@@ -121,6 +121,18 @@ impl<'a> Job<'a> {
         let inputs = keys.published(&self.settings.seal).await;
         let noted = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now());
         noted.or_else(|fault| self.faults.report_notes(&fault))
+    }
+
+    /// Warns if the inputs have changed since the keys were computed, and returns `true` then.
+    pub(super) async fn have_inputs_changed(&self, keys: &BuildKeys, action: &str) -> bool {
+        let changed = keys.changed_inputs().await;
+        if !changed.is_empty() {
+            let names = changes::first_names(&changed);
+            self.reporter.warn(&format!(
+                "files of the context changed while the image was {action} ({names}): it is not recorded under its key"
+            ));
+        }
+        !changed.is_empty()
     }
 
     /// Returns `true` if the builder has built the image and, as far as is known, still has its layers.

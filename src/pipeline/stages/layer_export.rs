@@ -42,7 +42,6 @@ use crate::tiers::MARK_LABEL;
 static EXPORT_LOCK: Mutex<()> = Mutex::const_new(());
 /// The pause before layers are pushed again after a different job replaced the name. It doubles each time.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The time limit for an engine to stop exporting.
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 /// Phrases in an engine's errors when a different job gives the same name to its image, or removes it.
 const NAME_CONFLICT_PHRASES: [&str; 4] =

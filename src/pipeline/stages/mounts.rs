@@ -68,12 +68,12 @@ impl Restored {
         if let Some(keys) = keyed.keys() {
             self.skipped = skip_cached(mounts, job, keys, layers).await?;
         }
-        let restoring = job.carrier(MountAction::Restore, keyed)?.before_build();
+        let restoring = job.mount_transfer(MountAction::Restore, keyed)?.before_build();
         let (report, prepared) = restoring.restore(&self.mounts).await?;
         self.prepared = prepared;
         job.report_mounts(&report);
-        let is_carried = |mount: &&MountReportEntry| mount.outcome != MountOutcome::Passed;
-        self.carried = report.mounts.iter().filter(is_carried).cloned().collect();
+        let is_restored = |mount: &&MountReportEntry| mount.outcome != MountOutcome::Passed;
+        self.carried = report.mounts.iter().filter(is_restored).cloned().collect();
         let hits = self.carried.iter().filter(|mount| mount.outcome == MountOutcome::Hit).count();
         let count = self.carried.len();
         self.tier = Some(job.report_answer(TierRecord {
@@ -129,7 +129,7 @@ impl SavedMounts {
         {
             return Ok(());
         }
-        let report = job.carrier(MountAction::Save, keyed)?.save(&mounts).await?;
+        let report = job.mount_transfer(MountAction::Save, keyed)?.save(&mounts).await?;
         job.report_mounts(&report);
         self.saved.clone_from(&report.mounts);
         self.millis = report.millis;
@@ -164,7 +164,7 @@ impl SavedMounts {
 }
 
 impl Job<'_> {
-    pub(super) fn carrier(&self, action: MountAction, keyed: &Keyed) -> Result<MountTransfer<'_>> {
+    pub(super) fn mount_transfer(&self, action: MountAction, keyed: &Keyed) -> Result<MountTransfer<'_>> {
         let deadline = match action {
             // The build's own time limit no longer applies.
             MountAction::Save => Deadline::after(Some(self.build.mounts.timeout)),

@@ -300,7 +300,6 @@ impl PrefixLookup {
         job.faults.report(fault)
     }
 
-    /// Records the layers that the builder has after the build.
     pub(super) async fn note_built(&self, job: &Job<'_>, keys: &BuildKeys, lookup: &Lookup) -> Result<()> {
         if keys.keys.prefixes.is_err() || job.faults.is_cache_unusable() {
             return Ok(());
@@ -330,7 +329,6 @@ impl Job<'_> {
         self.build.tiers.cache_repo.as_ref().or_else(first).filter(|_| self.build.tiers.prefix).cloned()
     }
 
-    /// Returns the reason why the build does not continue from a prefix, if there is one.
     pub(super) fn no_continuation_reason(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
         let every_step = || lookup.runs_every_step(self).map(str::to_owned);
         let filter = || (!self.build.no_cache_filter.is_empty()).then(|| "--no-cache-filter".to_owned());

@@ -28,7 +28,6 @@ const LOADED_REPOSITORY: &str = "larder-prefix";
 const DEADLINE: Duration = Duration::from_mins(1);
 
 impl PrefixLookup {
-    /// Loads the deepest prefix that the store has into the engine.
     pub(super) async fn look_in_store(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<PrefixAnswer> {
         let none = PrefixAnswer::miss("the store has no prefix of this image");
         // With --pull, BuildKit would look for the loaded image in a registry.

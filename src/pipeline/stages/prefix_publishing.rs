@@ -27,7 +27,6 @@ use crate::registry::{ImageRef, PrefixDocuments, PrefixError, PrefixMark, Reposi
 const DEADLINE: Duration = Duration::from_mins(1);
 
 impl PrefixLookup {
-    /// Publishes the prefixes of the image, which was pushed under the names of the build.
     pub(super) async fn publish(&mut self, job: &Job<'_>, keys: &BuildKeys, lookup: &Lookup) -> Result<()> {
         let (Some(place), None) = (job.prefix_repository(), job.no_prefixes_reason(keys, lookup)) else {
             return Ok(());

@@ -43,8 +43,7 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Pushes the image under all its names. `base` is the prefix in a registry that the build has continued from; the
-    /// registry has its layers.
+    /// `base` is the prefix in a registry that the build has continued from; the registry has its layers.
     pub(super) async fn push(&self, base: Option<&ImageRef>) -> Result<()> {
         let Some(engine) = self.engine() else { return Ok(()) };
         for tag in &self.build.tags {

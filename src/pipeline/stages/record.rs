@@ -76,7 +76,7 @@ impl FinishedBuild {
     pub(super) fn take_entry(&mut self) -> Option<Entry> {
         match &mut self.origin {
             ImageOrigin::None | ImageOrigin::Grafted(_) => None,
-            ImageOrigin::CacheHit(served) => served.archived.entry.take(),
+            ImageOrigin::CacheHit(hit) => hit.archived.entry.take(),
             ImageOrigin::Built(made) => made.archived.entry.take(),
         }
     }
@@ -94,8 +94,8 @@ impl FinishedBuild {
         record.dependency_key = keys.map(|keys| keys.keys.dependency);
         match &self.origin {
             ImageOrigin::None => {}
-            ImageOrigin::CacheHit(served) => {
-                let CacheHit { hit, archived, exported_layers } = &**served;
+            ImageOrigin::CacheHit(hit) => {
+                let CacheHit { hit, archived, exported_layers } = &**hit;
                 let total = keys.map_or(0, |keys| keys.steps);
                 record.steps = StepCountsRecord { total, cached: total, imported: 0 };
                 record.outcome = BuildOutcome::ImageHit;

@@ -45,14 +45,12 @@ impl Job<'_> {
         self.engine().is_some() && is_loaded
     }
 
-    /// Returns the reason why registries are not queried for whole images, if there is one.
     pub(super) fn registries_disabled_reason(&self) -> Option<&'static str> {
         let is_used = self.wants_push() || self.build.tiers.cache_repo.is_some();
         (!is_used).then_some("nothing is pushed, and no --cache-repo is given")
     }
 
-    /// Returns the registry tags of this job for its platforms. The platforms are those of the keys, or those of the
-    /// flags or the builder if the keys are unknown.
+    /// The platforms are those of the keys, or those of the flags or the builder if the keys are unknown.
     pub(super) async fn registry_tags(&self, keys: Option<&BuildKeys>) -> Tags {
         let builder =
             self.connection.platform().await.unwrap_or_else(|_| platform::local_container_platform());
@@ -87,8 +85,7 @@ impl Job<'_> {
         Ok(targets)
     }
 
-    /// Returns the repositories that the image is pushed to, or the repository of `--cache-repo`. Fails if the user
-    /// interrupts or if logins take too long.
+    /// Returns the targets of pushes. Fails if the user interrupts or if logins take too long.
     async fn targets_before_deadline(&self) -> Result<Result<Vec<PushTarget>, RegistryError>> {
         let names = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
         let host = names.map(ImageRef::host).next().unwrap_or_default();

@@ -132,7 +132,7 @@ impl Job<'_> {
         }
         if !unused.is_empty() {
             let unused: Vec<TargetMount> = unused.into_iter().map(|(mount, _)| mount.clone()).collect();
-            let report = self.carrier(MountAction::Restore, keyed)?.touch(&unused).await?;
+            let report = self.mount_transfer(MountAction::Restore, keyed)?.touch(&unused).await?;
             self.check_faults(report)?;
         }
         Ok(())

@@ -19,7 +19,6 @@ use crate::pipeline::reporter::{BuildEvent, Reporter, StepProgress};
 use crate::pipeline::session::interrupts::Interrupts;
 use crate::pipeline::transfers::TICK;
 
-/// The number of status messages that are buffered.
 pub(crate) const STATUS_BUFFER: usize = 256;
 
 pub(super) enum SolveFailure {
@@ -35,10 +34,8 @@ pub(super) struct SolveLimits {
     pub(super) interrupts: Interrupts,
 }
 
-/// Runs the solve to its end. Also returns the trace of the status stream.
-///
-/// The first interrupt, or a limit, cancels the build and waits until the engine has stopped its steps. A second
-/// interrupt returns immediately.
+/// Runs the solve to its end. The first interrupt, or a limit, cancels the build and waits until the engine has stopped
+/// its steps. A second interrupt returns immediately.
 pub(super) async fn solve(
     client: &Client,
     request: SolveRequest,
@@ -90,8 +87,7 @@ pub(super) async fn solve(
     (result, trace)
 }
 
-/// Shows updates until the channel closes. Calls `check` with the trace at every update and tick. Returns the complete
-/// trace.
+/// Shows updates until the channel closes. Calls `check` with the trace at every update and tick.
 pub(crate) async fn show(
     mut display: Box<dyn StepProgress>,
     mut updates: mpsc::Receiver<StatusUpdate>,

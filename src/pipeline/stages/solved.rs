@@ -28,7 +28,7 @@ use crate::pipeline::failed_build::{FailedBuild, FailureContext};
 use crate::pipeline::import_watch::ImportWatch;
 use crate::pipeline::withheld_files::is_own_directory;
 use crate::pipeline::{inputs, request};
-use crate::plan::OutputKind;
+use crate::plan::{BuildOutput, OutputKind};
 use crate::registry::ImageRef;
 use crate::tiers::LayerCaches;
 
@@ -81,14 +81,13 @@ impl Solved {
         };
         let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
             && job.build.outputs.iter().any(|output| output.kind.is_stdout());
-        let own_directories: Vec<PathBuf> = (job.build.outputs.iter())
-            .filter_map(|output| match &output.kind {
-                OutputKind::Local(directory) => Some(directory),
-                _ => None,
-            })
-            .filter(|directory| is_own_directory(directory, &job.notes))
-            .cloned()
-            .collect();
+        let own_directory = |output: &BuildOutput| match &output.kind {
+            OutputKind::Local(directory) => {
+                Some(directory.clone()).filter(|own| is_own_directory(own, &job.notes))
+            }
+            _ => None,
+        };
+        let own_directories: Vec<PathBuf> = job.build.outputs.iter().filter_map(own_directory).collect();
         let builds = || ledger::last_builds(&job.notes.ledger_path()).unwrap_or_default();
         let names: Vec<String> = job.build.tags.iter().map(ImageRef::familiar).collect();
         let base = continued.map(Continuation::base);
@@ -129,13 +128,8 @@ impl Solved {
     }
 
     async fn record_steps(&mut self, job: &Job<'_>, trace: &Trace, ignored: Option<&str>) -> Result<()> {
-        let secret = match job.notes.secret() {
-            Ok(secret) => Some(secret),
-            Err(error) => {
-                job.faults.report(&error)?;
-                None
-            }
-        };
+        let secret = job.notes.secret().map(Some);
+        let secret = secret.or_else(|error| job.faults.report(&error).map(|()| None))?;
         let counts = trace.counted_steps();
         self.steps = StepCountsRecord { total: counts.total, cached: counts.cached, imported: 0 };
         let repositories = job.identity().repositories();
@@ -202,7 +196,7 @@ impl Job<'_> {
         solve::report_failure(failure, failed, self.inputs, self.reporter);
         let output: Vec<&str> =
             failed.iter().flat_map(|vertex| vertex.last_lines()).map(|line| line.text.as_str()).collect();
-        let circumstances = FailureContext {
+        let context = FailureContext {
             vertex: failed.map(VertexTrace::name),
             output: output.join("\n"),
             context: match &self.inputs.context {
@@ -212,6 +206,6 @@ impl Job<'_> {
             stages: self.inputs.stage_names(),
             input_error: finding,
         };
-        PipelineError::Build(FailedBuild::explained(failure, &circumstances))
+        PipelineError::Build(FailedBuild::explained(failure, &context))
     }
 }

@@ -62,8 +62,7 @@ impl<'a> VisitRequest<'a> {
         self.deadline.remaining().map_or(limit, |remaining| limit.min(remaining))
     }
 
-    /// Returns the build up to a visit of `mounts`, and the temporary directory of its Dockerfile. The build needs the
-    /// directory until it ends.
+    /// The build needs the temporary directory of its Dockerfile until it ends.
     pub(crate) fn request(
         &self,
         mounts: &[TargetMount],
