@@ -9,7 +9,7 @@ use crate::error_chain::chain;
 use crate::mounts::{MountAction, Mounts};
 use crate::output::Printer;
 use crate::pipeline::error::PipelineError;
-use crate::pipeline::inputs::Inputs;
+use crate::pipeline::inputs::{Inputs, NOT_LOCAL};
 use crate::pipeline::mount_transfer::MountTransfer;
 use crate::pipeline::reached_mounts::{ReachedMountsError, reached_mounts};
 use crate::pipeline::stages::{Deadline, VisitRequest, connect, read_inputs};
@@ -62,10 +62,7 @@ async fn target_mounts(
     printer: Printer,
 ) -> Result<Mounts, CommandError> {
     let (Some((name, written)), Some(text)) = (inputs.user_text(), inputs.built_text()) else {
-        return Err(CommandError::config_line(
-            "the Dockerfile is in a context that only the engine can read",
-        )
-        .hint("use --file with a Dockerfile on this machine"));
+        return Err(CommandError::config_line(NOT_LOCAL).hint("use --file with a Dockerfile on this machine"));
     };
     reached_mounts(client, source, text).await.map_err(|error| match error {
         ReachedMountsError::Builder(error) => (&*error).into(),

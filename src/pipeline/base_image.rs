@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::error::PipelineError;
+use super::error::{PipelineError, Result};
 use super::keyed_build::KeyedBuild;
 use super::keys::BuildKeys;
 use super::reporter::Reporter;
@@ -42,16 +42,15 @@ pub(crate) async fn ensure_base(
     BaseImageRequest { build, repository, requirements }: BaseImageRequest<'_>,
     session: &Session<'_>,
     reporter: &dyn Reporter,
-) -> Result<(BaseRecord, Option<PipelineError>), PipelineError> {
+) -> Result<(BaseRecord, Option<PipelineError>)> {
     let (clock, settings) = (Instant::now(), session.settings);
     let KeyedBuild { keys, connection, .. } = KeyedBuild::compute(build, session, reporter).await?;
     let files = if requirements.is_empty() { None } else { named_files(requirements, build, reporter)? };
-    let input = |file: &NamedFile| Input::with_digest(InputKind::File, &file.name, file.digest);
-    let inputs = files.as_ref().map(|files| files.iter().map(input).collect());
+    let inputs = files.as_ref().map(|files| files.iter().map(|(input, _)| input.clone()).collect());
     let key = keys.keys.base(inputs, &settings.seal);
     let key = key.map_err(|error| PipelineError::KeysUnknown(Arc::new(error.into())))?;
     let platform = keys.platforms[0].clone();
-    let files = files.into_iter().flatten().map(|file| (file.place, file.digest)).collect();
+    let files = files.into_iter().flatten().map(|(input, path)| (path, input.digest)).collect();
     let base =
         BaseImageBuild { build, keys, files, has_images: connection.engine.is_some(), session, reporter };
     let record = |reference, outcome| BaseRecord { reference, outcome, key, millis: millis(clock.elapsed()) };
@@ -114,8 +113,7 @@ pub(crate) async fn ensure_base(
     Ok(done(pinned.unwrap_or(name).familiar(), BaseOutcome::Built))
 }
 
-/// Returns `true` if a base that was built at `built` is newer than the newest one so far. A rebuild on the trunk
-/// therefore replaces the job's own base.
+/// A rebuild on the trunk replaces the job's own base.
 fn is_newer<T>(built: Option<Timestamp>, newest: Option<&(Option<Timestamp>, T)>) -> bool {
     newest.is_none_or(|(newest, _)| *newest < built)
 }
@@ -142,10 +140,7 @@ async fn find_in_registry(
     with_timeout(repository.host(), DEADLINE, Box::pin(look)).await
 }
 
-async fn engine_image(
-    name: &ImageRef,
-    connection: &EngineConnection,
-) -> Result<Option<Image>, PipelineError> {
+async fn engine_image(name: &ImageRef, connection: &EngineConnection) -> Result<Option<Image>> {
     let engine = connection.engine.as_ref().ok_or(PipelineError::NoEngineForBase)?;
     Ok(engine.image(&name.familiar()).await?)
 }
@@ -160,13 +155,8 @@ struct BaseImageBuild<'a> {
 }
 
 impl BaseImageBuild<'_> {
-    /// Builds the image as `name`, or as `unkeyed` if the inputs change during the build. Returns the name that was
-    /// used.
-    async fn build_as(
-        self,
-        (name, unkeyed): (&ImageRef, &ImageRef),
-        push: bool,
-    ) -> Result<ImageRef, PipelineError> {
+    /// Returns the name that was used: `unkeyed` if the inputs have changed during the build, otherwise `name`.
+    async fn build_as(self, (name, unkeyed): (&ImageRef, &ImageRef), push: bool) -> Result<ImageRef> {
         let output = BuildOutput { kind: OutputKind::Image { push }, attributes: [].into() };
         let build = BuildSettings {
             tags: vec![name.clone()],
@@ -184,21 +174,13 @@ impl BaseImageBuild<'_> {
     }
 }
 
-/// Returns a unique name that contains no key.
-fn unkeyed(repository: &ImageRef) -> Result<ImageRef, PipelineError> {
+fn unkeyed(repository: &ImageRef) -> Result<ImageRef> {
     let id = new_id().map_err(|error| PipelineError::Resource(chain(&error)))?;
     with_tag(repository, &format!("unkeyed-{}", &id[..16]))
 }
 
-fn with_tag(repository: &ImageRef, tag: &str) -> Result<ImageRef, PipelineError> {
+fn with_tag(repository: &ImageRef, tag: &str) -> Result<ImageRef> {
     repository.with_tag(tag).ok_or_else(|| PipelineError::InvalidTag(tag.to_owned()))
-}
-
-/// A file of `--requirements`.
-struct NamedFile {
-    name: String,
-    place: PathBuf,
-    digest: Digest,
 }
 
 /// Reads the files that the key is computed from. Warns and returns `None` if one of them cannot be read.
@@ -206,7 +188,7 @@ fn named_files(
     paths: &[String],
     build: &BuildSettings,
     reporter: &dyn Reporter,
-) -> Result<Option<Vec<NamedFile>>, PipelineError> {
+) -> Result<Option<Vec<(Input, PathBuf)>>> {
     let BuildContextSource::Directory(directory) = &build.source.context else {
         return Err(PipelineError::RequirementsContext);
     };
@@ -215,7 +197,7 @@ fn named_files(
         let file = Path::new(directory).join(path);
         match std::fs::read(&file) {
             Ok(bytes) => {
-                files.push(NamedFile { name: path.clone(), place: file, digest: Digest::of(&bytes) });
+                files.push((Input::with_digest(InputKind::File, path, Digest::of(&bytes)), file));
             }
             Err(error)
                 if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) =>

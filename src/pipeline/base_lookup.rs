@@ -69,12 +69,10 @@ impl KnownBases {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).get(base).cloned()
     }
 
-    /// Returns the number of layers of a base, or `None` if it is unknown.
     pub(crate) fn layers(&self, base: &BaseImage) -> Option<usize> {
         self.get(&(base.reference.clone(), base.platform.to_string()))?.layers
     }
 
-    /// Returns the known initial settings of steps on the bases for a platform, by reference.
     pub(crate) fn starts(&self, platform: &str) -> BTreeMap<String, BaseSettings> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let of_platform = known.iter().filter(|((_, of), _)| of == platform);
@@ -83,7 +81,6 @@ impl KnownBases {
             .collect()
     }
 
-    /// Returns the references of all bases.
     pub(crate) fn names(&self) -> Vec<ImageRef> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.keys().filter_map(|(reference, _)| reference.parse().ok()).collect()
@@ -210,7 +207,7 @@ mod tests {
         let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let host = silent.local_addr().unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let registries = Registries::with_login(Login::new(directory.path()));
+        let registries = Registries::new(Login::new(directory.path()), Vec::new(), None);
         let lookup =
             BaseLookup { engine: None, registries: &registries, pull: false, known: KnownBases::default() };
         let wanted = |name: &str| (format!("{host}/{name}"), "linux/amd64".to_owned());

@@ -23,7 +23,6 @@ pub(crate) struct BorrowedName {
     engine: Engine,
     name: ImageRef,
     aside: ImageRef,
-    /// The id of the user's image of that name, if there is one.
     users_image: Option<String>,
     is_borrowed: bool,
 }

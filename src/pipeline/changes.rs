@@ -10,7 +10,6 @@ use crate::screen_text::screen_text;
 const MAX_SHOWN: usize = 40;
 const MAX_PINS: usize = 20;
 
-/// Renders the changes, one per line.
 pub(crate) fn render(changes: &[InputChange]) -> String {
     let shown: Vec<(String, String)> = changes
         .iter()
@@ -34,7 +33,6 @@ pub(crate) fn render(changes: &[InputChange]) -> String {
     text
 }
 
-/// Returns the first change and the number of other changes, on one line.
 pub(crate) fn summary(changes: &[InputChange]) -> Option<String> {
     let first = changes.first()?;
     let more = match changes.len() {
@@ -46,15 +44,18 @@ pub(crate) fn summary(changes: &[InputChange]) -> Option<String> {
     Some(screen_text(&format!("{} {outcome}{more}", subject(first))))
 }
 
-/// Returns the first few names and the number of the others, on one line.
 pub(crate) fn first_names(names: &[String]) -> String {
-    const MAX_SHOWN: usize = 3;
-    let shown: Vec<String> = names.iter().take(MAX_SHOWN).map(|name| screen_text(name)).collect();
-    let more = match names.len().saturating_sub(MAX_SHOWN) {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    shown.join(", ") + &more
+    let shown: Vec<String> = names.iter().map(|name| screen_text(name)).collect();
+    abridged(&shown, 3, names.len() as u64, " and")
+}
+
+/// Returns up to `max` of the names and, after `and`, how many of `total` are left.
+pub(crate) fn abridged(names: &[impl ToString], max: usize, total: u64, and: &str) -> String {
+    let shown: Vec<String> = names.iter().take(max).map(ToString::to_string).collect();
+    match total.saturating_sub(shown.len() as u64) {
+        0 => shown.join(", "),
+        more => format!("{}{and} {more} more", shown.join(", ")),
+    }
 }
 
 fn subject(change: &InputChange) -> String {

@@ -47,7 +47,6 @@ impl ContainerOutput {
     }
 }
 
-/// Creates and runs a container. Removes it afterwards, unless `keep` is `true`.
 pub(crate) async fn run_container(
     engine: &Engine,
     spec: &ContainerSpec,

@@ -11,10 +11,9 @@ use crate::context::{self, ContextError, FileDigest, Filter, StatIndex, WalkedCo
 use crate::dockerfile::ContextPaths;
 use crate::notes::{IndexKind, Notes, NotesError};
 
-/// Digests directories and records their state.
 pub(crate) struct DirectoryDigester<'a> {
     notes: &'a Notes,
-    pub(crate) witness: InputSnapshot,
+    pub(crate) snapshot: InputSnapshot,
     pub(crate) faults: Vec<NotesError>,
     /// Paths that would be inputs if they were not withheld.
     pub(crate) withheld: BTreeSet<String>,
@@ -22,7 +21,6 @@ pub(crate) struct DirectoryDigester<'a> {
     pub(crate) undetected: UndetectedState,
 }
 
-/// The digests of the files in a directory that a build can see.
 #[derive(Debug)]
 pub(crate) struct DigestedDirectory {
     walked: WalkedContext,
@@ -46,14 +44,13 @@ impl<'a> DirectoryDigester<'a> {
     pub(crate) fn new(notes: &'a Notes) -> Self {
         Self {
             notes,
-            witness: InputSnapshot::default(),
+            snapshot: InputSnapshot::default(),
             faults: Vec::new(),
             withheld: BTreeSet::new(),
             undetected: UndetectedState::default(),
         }
     }
 
-    /// Digests the files of `directory` that `paths` select.
     pub(crate) async fn digest(
         &mut self,
         directory: &Path,
@@ -81,7 +78,7 @@ impl<'a> DirectoryDigester<'a> {
         self.faults.extend(fault);
         let WalkedContext { entries, selected, .. } = &walked;
         self.withheld.extend(selected.withheld.iter().cloned());
-        self.witness.record_directory(directory, filter, paths, entries, selected);
+        self.snapshot.record_directory(directory, filter, paths, entries, selected);
         self.undetected.add(entries, &digests);
         Ok(DigestedDirectory { walked, digests })
     }

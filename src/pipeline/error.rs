@@ -17,6 +17,8 @@ use crate::error_chain::chain;
 use crate::registry::ecr::EcrError;
 use crate::store::backend::remote::OpenRemoteError;
 
+pub(crate) type Result<T, E = PipelineError> = std::result::Result<T, E>;
+
 /// An error of the pipeline. It is `Clone` because several builds may wait for the same connection.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum PipelineError {
@@ -28,8 +30,7 @@ pub(crate) enum PipelineError {
     #[error("the build took longer than {0:?} and was cancelled")]
     TimedOut(Duration),
     #[error(transparent)]
-    Connect(Arc<ConnectError>),
-    /// The connection to the engine broke during a solve.
+    Connect(#[from] Arc<ConnectError>),
     #[error(transparent)]
     ConnectionLost(Arc<SolveError>),
     #[error("{}", .0.cause)]
@@ -86,7 +87,6 @@ pub(crate) enum PipelineError {
 }
 
 impl PipelineError {
-    /// Returns the error for a fault of a cache under `--strict`.
     pub(crate) fn cache(fault: &(dyn std::error::Error + 'static)) -> Self {
         Self::Cache(chain(fault))
     }
@@ -97,37 +97,26 @@ impl PipelineError {
 
     /// Returns `true` if the build could not start. Such a build is not counted in the ledger.
     pub(crate) fn is_before_build(&self) -> bool {
-        match self {
+        matches!(
+            self,
             Self::Connect(_)
-            | Self::Inputs(_)
-            | Self::WithheldFile(_)
-            | Self::NoBaseImageArg
-            | Self::AutoMounts(_)
-            | Self::NoEngine
-            | Self::KeysUnknown(_)
-            | Self::NoEngineForBase
-            | Self::InvalidTag(_)
-            | Self::RequirementsContext
-            | Self::Requirements { .. }
-            | Self::Export(_)
-            | Self::ResultIsDockerfile { .. }
-            | Self::ResultFile { .. }
-            | Self::Repository(_)
-            | Self::Remote(_)
-            | Self::Resource(_) => true,
-            Self::Interrupted
-            | Self::Cancelled
-            | Self::TimedOut(_)
-            | Self::ConnectionLost(_)
-            | Self::Build(_)
-            | Self::NoImage
-            | Self::CannotLoad(_)
-            | Self::Engine(_)
-            | Self::Result { .. }
-            | Self::Push { .. }
-            | Self::Cache(_)
-            | Self::Mounts(_) => false,
-        }
+                | Self::Inputs(_)
+                | Self::WithheldFile(_)
+                | Self::NoBaseImageArg
+                | Self::AutoMounts(_)
+                | Self::NoEngine
+                | Self::KeysUnknown(_)
+                | Self::NoEngineForBase
+                | Self::InvalidTag(_)
+                | Self::RequirementsContext
+                | Self::Requirements { .. }
+                | Self::Export(_)
+                | Self::ResultIsDockerfile { .. }
+                | Self::ResultFile { .. }
+                | Self::Repository(_)
+                | Self::Remote(_)
+                | Self::Resource(_)
+        )
     }
 
     /// Returns `true` if the message may quote the engine, and so the values of build arguments.
@@ -139,12 +128,6 @@ impl PipelineError {
 impl From<ConnectError> for PipelineError {
     fn from(error: ConnectError) -> Self {
         Self::Connect(Arc::new(error))
-    }
-}
-
-impl From<Arc<ConnectError>> for PipelineError {
-    fn from(error: Arc<ConnectError>) -> Self {
-        Self::Connect(error)
     }
 }
 

@@ -9,7 +9,6 @@ use crate::notes::{Notes, NotesError, PrefixNote, RecordHead};
 use crate::registry::ImageRef;
 use crate::store::{Entry, EntryKind, EntryManifest, KeyInput, Lane, Store, Subject};
 
-/// The maximum number of archived images that are searched.
 const MAX_ENTRIES: usize = 64;
 
 #[derive(Debug)]
@@ -20,7 +19,6 @@ pub(crate) struct Explanation {
     pub(crate) prefixes: Vec<PrefixState>,
 }
 
-/// The result of comparing a prefix with an earlier build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum PrefixState {
     Unchanged,
@@ -51,7 +49,6 @@ impl From<&RecordHead> for EarlierBuild {
     }
 }
 
-/// Returns the inputs of a key in the form that an entry stores.
 pub(crate) fn key_inputs(inputs: &[Input]) -> Vec<KeyInput> {
     let stored = |input: &Input| KeyInput {
         kind: input.kind.name().to_owned(),
@@ -194,7 +191,6 @@ impl ImageIdentity<'_> {
     }
 }
 
-/// Returns the prefixes in the form that is stored with the inputs of the keys.
 fn prefix_notes(keys: &Keys) -> Vec<PrefixNote> {
     let note = |prefix: &PrefixKey| {
         let own = keys.shown_inputs().enumerate().filter(|(_, input)| prefix.depends_on(input));

@@ -7,7 +7,7 @@ use crate::buildkit::session::{FileTarget, OutputFile};
 use crate::buildkit::solve::Exporter;
 use crate::buildkit::{Ability, EngineProduct};
 use crate::engine::ImageStore;
-use crate::plan::{BuildOutput, BuildSettings, OutputDestination, OutputKind};
+use crate::plan::{BuildSettings, OutputDestination, OutputKind};
 use crate::registry::Compression;
 
 pub(crate) struct Exports {
@@ -18,7 +18,6 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
-    /// Returns no exporters. The result is only stored in the build cache.
     pub(crate) fn none() -> Self {
         Self { exporters: Vec::new(), target: None, has_engine_image: false, pushes_afterwards: false }
     }
@@ -66,7 +65,6 @@ impl ExportAbilities<'_> {
     }
 }
 
-/// Returns the exporters for the outputs of `settings`. `stdout` opens standard output.
 pub(crate) fn plan_exports(
     settings: &BuildSettings,
     can: &ExportAbilities<'_>,
@@ -100,7 +98,7 @@ pub(crate) fn plan_exports(
                 } else if *push {
                     attributes.insert("push".to_owned(), "true".to_owned());
                     "image"
-                } else if is_default_output(settings, output) {
+                } else if settings.has_default_output && output.attributes.is_empty() {
                     continue;
                 } else {
                     return Err(ExportError::NoImageStore { engine: engine() });
@@ -136,11 +134,6 @@ pub(crate) fn plan_exports(
         return Err(ExportError::SeveralOutputs { engine: engine(), count: exports.exporters.len() });
     }
     Ok(exports)
-}
-
-/// Returns `true` for the output of a build without `--output` and `--load`.
-fn is_default_output(settings: &BuildSettings, output: &BuildOutput) -> bool {
-    settings.has_default_output && output.attributes.is_empty()
 }
 
 fn set_name(attributes: &mut BTreeMap<String, String>, settings: &BuildSettings) {

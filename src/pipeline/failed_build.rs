@@ -6,16 +6,13 @@ use crate::buildkit::BuildFailure;
 use crate::dockerfile::nearest_name;
 use crate::error_chain::one_line;
 
-/// Facts about a failed build that help to explain it.
 #[derive(Debug, Default)]
 pub(crate) struct FailureContext<'a> {
     /// The name of the vertex that failed: `[builder 2/3] COPY app /app`.
     pub(crate) vertex: Option<&'a str>,
-    /// The last lines of the vertex's output.
     pub(crate) output: String,
     pub(crate) context: Option<&'a Path>,
     pub(crate) stages: Vec<&'a str>,
-    /// The error that larder itself found in the inputs.
     pub(crate) input_error: Option<String>,
 }
 
@@ -39,24 +36,24 @@ impl FailedBuild {
         Self::explained(failure, &FailureContext::default())
     }
 
-    pub(crate) fn explained(failure: &BuildFailure, circumstances: &FailureContext<'_>) -> Self {
+    pub(crate) fn explained(failure: &BuildFailure, context: &FailureContext<'_>) -> Self {
         let message = one_line(plain_message(&failure.message));
         let explanations =
             [missing_file, unavailable_image, bad_name, missing_credential, full_disk, exit_code];
-        let explained = explanations.iter().find_map(|explain| explain(&message, circumstances));
-        let finding = circumstances.input_error.as_ref().filter(|finding| !message.contains(*finding));
+        let explained = explanations.iter().find_map(|explain| explain(&message, context));
+        let finding = context.input_error.as_ref().filter(|finding| !message.contains(*finding));
         let mut failed = explained.unwrap_or_else(|| Self::new(message.clone()));
         failed.hints.extend(finding.cloned().or_else(|| newer_frontend(&message)));
         failed
     }
 }
 
-fn missing_file(message: &str, circumstances: &FailureContext<'_>) -> Option<FailedBuild> {
+fn missing_file(message: &str, context: &FailureContext<'_>) -> Option<FailedBuild> {
     if !message.contains("not found") || !(message.contains("cache key") || message.contains("checksum")) {
         return None;
     }
     let path = message.split('"').nth(1)?.trim_start_matches('/');
-    let instruction = instruction(circumstances.vertex.unwrap_or_default());
+    let instruction = instruction(context.vertex.unwrap_or_default());
     let from = instruction.split_whitespace().find_map(|word| word.strip_prefix("--from="));
     let place = from.unwrap_or("the build context");
     let cause = if instruction.is_empty() {
@@ -64,7 +61,7 @@ fn missing_file(message: &str, circumstances: &FailureContext<'_>) -> Option<Fai
     } else {
         format!("{instruction}: there is no {path} in {place}")
     };
-    let hint = match (from, circumstances.context) {
+    let hint = match (from, context.context) {
         (Some(from), _) => format!("check the path, and that the file system of `{from}` contains it"),
         (None, Some(context)) if context.join(path).symlink_metadata().is_ok() => {
             format!("{} exists, but .dockerignore excludes it", context.join(path).display())
@@ -80,8 +77,8 @@ fn missing_file(message: &str, circumstances: &FailureContext<'_>) -> Option<Fai
     Some(FailedBuild::new(cause).hint(hint))
 }
 
-fn unavailable_image(message: &str, circumstances: &FailureContext<'_>) -> Option<FailedBuild> {
-    let vertex = circumstances.vertex.unwrap_or_default();
+fn unavailable_image(message: &str, context: &FailureContext<'_>) -> Option<FailedBuild> {
+    let vertex = context.vertex.unwrap_or_default();
     let image = vertex
         .strip_prefix("[internal] load metadata for ")
         .or_else(|| instruction(vertex).strip_prefix("FROM "))
@@ -103,14 +100,11 @@ fn unavailable_image(message: &str, circumstances: &FailureContext<'_>) -> Optio
     let error = FailedBuild::new(format!("the engine cannot get {image}: {reason}"));
     // BuildKit treats an unknown stage name as an image on Docker Hub.
     let name = image.strip_prefix("docker.io/library/").and_then(|name| name.split([':', '@']).next());
-    Some(
-        match name.and_then(|name| Some((name, nearest_name(name, circumstances.stages.iter().copied())?))) {
-            Some((name, stage)) => {
-                error.hint(format!("no stage is called `{name}`; did you mean `{stage}`?"))
-            }
-            None => error.hint(hint),
-        },
-    )
+    let similar = name.and_then(|name| Some((name, nearest_name(name, context.stages.iter().copied())?)));
+    Some(match similar {
+        Some((name, stage)) => error.hint(format!("no stage is called `{name}`; did you mean `{stage}`?")),
+        None => error.hint(hint),
+    })
 }
 
 /// Explains a file name in the context that cannot be sent to an engine.
@@ -132,12 +126,11 @@ fn missing_credential(message: &str, _: &FailureContext<'_>) -> Option<FailedBui
     Some(FailedBuild::new(message).hint(hint))
 }
 
-/// Explains a full disk, which BuildKit or the program of a step reports.
-fn full_disk(message: &str, circumstances: &FailureContext<'_>) -> Option<FailedBuild> {
+fn full_disk(message: &str, context: &FailureContext<'_>) -> Option<FailedBuild> {
     const FULL: &str = "no space left on device";
     let cause = if message.contains(FULL) {
         message.to_owned()
-    } else if circumstances.output.to_lowercase().contains(FULL) {
+    } else if context.output.to_lowercase().contains(FULL) {
         format!("{message}: {FULL}")
     } else {
         return None;
@@ -169,30 +162,23 @@ fn newer_frontend(message: &str) -> Option<String> {
 
 /// Returns the instruction in a vertex name: `COPY app /app` for `[builder 2/3] COPY app /app`.
 fn instruction(vertex: &str) -> &str {
-    vertex
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once("] "))
-        .map_or(vertex, |(_, instruction)| instruction)
+    let rest = vertex.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    rest.map_or(vertex, |(_, instruction)| instruction)
 }
 
-/// Returns BuildKit's message without its wrapping prefixes.
 fn plain_message(message: &str) -> &str {
+    const PREFIXES: [&str; 5] = [
+        "failed to solve: ",
+        "failed to solve with frontend dockerfile.v0: ",
+        "rpc error: code = Unknown desc = ",
+        "failed to create LLB definition: ",
+        "failed to read dockerfile: ",
+    ];
     let mut message = message.trim();
-    loop {
-        let stripped = [
-            "failed to solve: ",
-            "failed to solve with frontend dockerfile.v0: ",
-            "rpc error: code = Unknown desc = ",
-            "failed to create LLB definition: ",
-            "failed to read dockerfile: ",
-        ]
-        .iter()
-        .find_map(|prefix| message.strip_prefix(prefix));
-        match stripped {
-            Some(rest) => message = rest,
-            None => return message,
-        }
+    while let Some(rest) = PREFIXES.iter().find_map(|prefix| message.strip_prefix(prefix)) {
+        message = rest;
     }
+    message
 }
 
 #[cfg(test)]

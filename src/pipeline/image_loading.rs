@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::error::PipelineError;
+use super::error::{PipelineError, Result};
 use super::reporter::{BuildEvent, Reporter};
 use super::session::{EngineConnection, Session};
 use super::transfers::transfer;
@@ -33,7 +33,7 @@ pub(crate) async fn load_into_engine(
     (store, deadline): (&Store, Duration),
     (connection, reporter): (&EngineConnection, &dyn Reporter),
     session: &Session<'_>,
-) -> Result<LoadedImage, PipelineError> {
+) -> Result<LoadedImage> {
     let clock = Instant::now();
     let engine = connection.engine.as_ref().ok_or(PipelineError::NoEngine)?;
     let images = connection.image_store().await.map_err(|error| unloadable(&error))?;
@@ -48,15 +48,11 @@ pub(crate) async fn load_into_engine(
         return Ok(handed(image.id, EngineTier::NAME));
     }
     let meter = Arc::new(Meter::default());
-    let free;
     let names = match names {
-        LoadNames::Given(names) => names,
-        LoadNames::IfFree(name) => {
-            free = free_name(name, engine).await;
-            &free[..]
-        }
+        LoadNames::Given(names) => names.to_vec(),
+        LoadNames::IfFree(name) => free_name(name, engine).await,
     };
-    let loading = tier.load(entry, names, &meter);
+    let loading = tier.load(entry, &names, &meter);
     let loaded = transfer("loading the image", loading, &meter, session, reporter);
     let loaded = loaded.await?.map_err(|error| unloadable(&error))?;
     loaded.faults.iter().for_each(|fault| reporter.warn(&chain(fault)));

@@ -26,7 +26,6 @@ pub(crate) struct ImportWatch {
     limit: Duration,
     /// The time spent on fetching layers so far.
     spent: Duration,
-    /// The last time at which a layer was being fetched.
     last_fetching: Option<Instant>,
     /// The image that the build continues from, if there is one.
     base: Option<String>,

@@ -29,7 +29,6 @@ struct DirectoryState {
 }
 
 impl InputSnapshot {
-    /// Records the stamps of a directory's selected entries.
     pub(crate) fn record_directory(
         &mut self,
         directory: &Path,
@@ -47,7 +46,6 @@ impl InputSnapshot {
         self.files.entry(path).or_insert_with(|| content.map(Digest::of));
     }
 
-    /// Returns the names of the inputs that have changed since they were recorded.
     pub(crate) fn changed_inputs(&self) -> Vec<String> {
         let digest = |path: &Path| std::fs::read(path).ok().map(|content| Digest::of(&content));
         let files = self.files.iter().filter(|(path, before)| digest(path) != **before);
@@ -98,19 +96,19 @@ mod tests {
             std::fs::write(at(name), name).unwrap();
         }
         let none: [&str; 0] = [];
-        let witness = |source: &str| {
+        let snapshot = |source: &str| {
             let text = format!("FROM scratch\nCOPY {source} /\n");
             let resolution = crate::dockerfile::Dockerfile::parse(&text).unwrap();
             let paths = resolution.resolve(&crate::dockerfile::Options::default()).unwrap().context;
             let WalkedContext { entries, selected, .. } =
                 context::walk_selected(base.path(), &Filter::default(), &paths).unwrap();
-            let mut witness = InputSnapshot::default();
-            witness.record_directory(base.path(), Filter::default(), paths, &entries, &selected);
-            witness
+            let mut snapshot = InputSnapshot::default();
+            snapshot.record_directory(base.path(), Filter::default(), paths, &entries, &selected);
+            snapshot
         };
         for (source, counted) in [("real", "real"), ("link", "link"), ("l*k", "link"), ("real/* log", "real")]
         {
-            let mut seen = witness(source);
+            let mut seen = snapshot(source);
             assert_eq!(seen.changed_inputs(), none, "{source}");
             std::fs::write(at("other.log"), "new").unwrap();
             assert_eq!(seen.changed_inputs(), none, "what the build cannot see does not count: {source}");
@@ -121,7 +119,7 @@ mod tests {
                 "{source}"
             );
             std::fs::remove_file(at("real/c")).unwrap();
-            seen = witness(source);
+            seen = snapshot(source);
             std::fs::write(at("real/b"), source).unwrap();
             assert_eq!(
                 seen.changed_inputs(),
@@ -129,7 +127,7 @@ mod tests {
                 "{source}"
             );
         }
-        let removed = witness("link/a");
+        let removed = snapshot("link/a");
         std::fs::remove_file(at("real/a")).unwrap();
         assert_eq!(removed.changed_inputs(), ["link/a"]);
     }

@@ -41,7 +41,6 @@ pub(crate) enum DockerfileInput {
         text: DockerfileText,
         /// The version that is built instead, if larder has added to the Dockerfile.
         changed: Option<ChangedDockerfile>,
-        /// The directory of a Dockerfile from stdin.
         _temporary: Option<TempDir>,
     },
     /// The path of a file in the remote or archived context.
@@ -97,12 +96,13 @@ pub(crate) enum InputError {
 
 const DEFAULT_NAME: &str = "Dockerfile";
 
+pub(crate) const NOT_LOCAL: &str = "the Dockerfile is in a context that only the engine can read";
+
 impl Inputs {
     fn new(context: BuildContext, dockerfile: DockerfileInput) -> Self {
         Self { context, dockerfile, withheld: BTreeMap::new(), known_bases: KnownBases::default() }
     }
 
-    /// Finds and reads the inputs. Reads stdin if the settings name it.
     pub(crate) fn read(source: &SourceSettings) -> Result<Self, InputError> {
         match &source.context {
             BuildContextSource::Directory(directory) => {
@@ -130,10 +130,8 @@ impl Inputs {
     }
 
     pub(crate) fn dockerfile_path(&self) -> Option<PathBuf> {
-        match &self.dockerfile {
-            DockerfileInput::Local { directory, name, .. } => Some(directory.join(name)),
-            DockerfileInput::InContext(_) => None,
-        }
+        let DockerfileInput::Local { directory, name, .. } = &self.dockerfile else { return None };
+        Some(directory.join(name))
     }
 
     pub(crate) fn stage_names(&self) -> Vec<&str> {
@@ -145,46 +143,38 @@ impl Inputs {
         self.withheld.get(directory).cloned().unwrap_or_default()
     }
 
-    /// Returns the text that is built, including larder's additions, or `None` if the Dockerfile is not on this
-    /// machine.
+    /// Returns the text that is built, with larder's additions, or `None` if the Dockerfile is not on this machine.
     pub(crate) fn built_text(&self) -> Option<&DockerfileText> {
-        match &self.dockerfile {
-            DockerfileInput::Local { text, changed, .. } => {
-                Some(changed.as_ref().map_or(text, |changed| &changed.text))
-            }
-            DockerfileInput::InContext(_) => None,
-        }
+        let DockerfileInput::Local { text, changed, .. } = &self.dockerfile else { return None };
+        Some(changed.as_ref().map_or(text, |changed| &changed.text))
     }
 
-    /// Sets the text that is built instead of the user's Dockerfile.
     pub(crate) fn replace_dockerfile(&mut self, text: String) -> io::Result<()> {
-        let written = self.write_dockerfile(&text)?;
-        if let (DockerfileInput::Local { changed, .. }, Some(directory)) = (&mut self.dockerfile, written) {
+        let directory = self.write_dockerfile(&text)?;
+        if let DockerfileInput::Local { changed, .. } = &mut self.dockerfile {
             *changed = Some(ChangedDockerfile { directory, text: DockerfileText::new(text) });
         }
         Ok(())
     }
 
-    /// Writes `text` to a new directory, under the name of the Dockerfile. Returns `None` if the Dockerfile is not on
-    /// this machine.
-    pub(crate) fn write_dockerfile(&self, text: &str) -> io::Result<Option<TempDir>> {
-        let DockerfileInput::Local { directory, name, .. } = &self.dockerfile else { return Ok(None) };
+    /// Writes `text` to a new directory, under the name of the Dockerfile.
+    pub(crate) fn write_dockerfile(&self, text: &str) -> io::Result<TempDir> {
+        let DockerfileInput::Local { directory, name, .. } = &self.dockerfile else {
+            return Err(io::Error::other(NOT_LOCAL));
+        };
         let own = TempDir::new()?;
         std::fs::write(own.path().join(name), text)?;
         let ignored = format!("{name}.dockerignore");
         match std::fs::copy(directory.join(&ignored), own.path().join(&ignored)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(Some(own)),
+            _ => Ok(own),
         }
     }
 
-    /// Returns the Dockerfile's name for messages and its text as the user wrote it, or `None` if it is not on this
-    /// machine.
+    /// Returns the name and the user's text, or `None` if the Dockerfile is not on this machine.
     pub(crate) fn user_text(&self) -> Option<(&str, &DockerfileText)> {
-        match &self.dockerfile {
-            DockerfileInput::Local { name, text, .. } => Some((name, text)),
-            DockerfileInput::InContext(_) => None,
-        }
+        let DockerfileInput::Local { name, text, .. } = &self.dockerfile else { return None };
+        Some((name, text))
     }
 }
 

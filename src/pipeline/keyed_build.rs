@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::error::PipelineError;
+use super::error::{PipelineError, Result};
 use super::inputs::Inputs;
 use super::keys::{BuildKeys, KeysError, compute_keys};
 use super::reporter::Reporter;
@@ -25,7 +25,7 @@ impl KeyedBuild {
         build: &BuildSettings,
         session: &Session<'_>,
         reporter: &dyn Reporter,
-    ) -> Result<Self, PipelineError> {
+    ) -> Result<Self> {
         let settings = session.settings;
         let mut inputs = read_inputs(build, settings).await?;
         let connection = connect(&mut inputs, build, session, reporter).await?;
@@ -46,7 +46,6 @@ impl KeyedBuild {
     }
 }
 
-/// Reports the place in the Dockerfile that prevents computing the keys, if there is one.
 fn report_place(error: &KeysError, inputs: &Inputs, reporter: &dyn Reporter) {
     let Some((name, text)) = inputs.user_text() else { return };
     let mistake = match error {

@@ -22,7 +22,6 @@ use crate::key::{
 use crate::notes::{Notes, NotesError};
 use crate::plan::{BuildSettings, SourceSettings};
 
-/// The keys of a build, and what the build reports about them.
 #[derive(Debug)]
 pub(crate) struct BuildKeys {
     pub(crate) keys: Keys,
@@ -43,14 +42,13 @@ pub(crate) struct BuildKeys {
     /// Writes to the cache that failed. They cost time, but do not affect the keys.
     pub(crate) faults: Vec<NotesError>,
     pub(crate) withheld: BTreeSet<String>,
-    witness: Arc<InputSnapshot>,
+    snapshot: Arc<InputSnapshot>,
 }
 
 impl BuildKeys {
-    /// Returns the names of the inputs that have changed since the keys were computed.
     pub(crate) async fn changed_inputs(&self) -> Vec<String> {
-        let witness = Arc::clone(&self.witness);
-        blocking(move || witness.changed_inputs()).await
+        let snapshot = Arc::clone(&self.snapshot);
+        blocking(move || snapshot.changed_inputs()).await
     }
 
     /// Returns the inputs in the form that may be stored, with sealed digests.
@@ -63,7 +61,6 @@ impl BuildKeys {
         if let [platform] = &*self.platforms { Some(platform) } else { None }
     }
 
-    /// Returns the digest that identifies the layers that the dependency key covers.
     pub(crate) fn layers_digest(&self) -> Digest {
         self.keys.layers.digest(self.keys.dependency)
     }
@@ -134,7 +131,7 @@ pub(crate) async fn compute_keys(
     };
     let mut reader = DirectoryDigester::new(notes);
     if let DockerfileInput::Local { directory, name, text, .. } = &inputs.dockerfile {
-        reader.witness.record_file(directory.join(name), Some(text.as_str().as_bytes()));
+        reader.snapshot.record_file(directory.join(name), Some(text.as_str().as_bytes()));
     }
     let build_platform = build_platform.map_err(|error| KeysError::Platform(Box::new(error)))?;
     let options = resolve_options(&settings.source, build_platform);
@@ -173,7 +170,7 @@ pub(crate) async fn compute_keys(
         undetected_digest: reader.undetected.digest(&text),
         faults: reader.faults,
         withheld: reader.withheld,
-        witness: Arc::new(reader.witness),
+        snapshot: Arc::new(reader.snapshot),
     })
 }
 
@@ -303,8 +300,7 @@ pub(crate) fn resolve_options(source: &SourceSettings, build_platform: String) -
     }
 }
 
-/// Looks up the digests of the base images and of the syntax frontend, and adds the triggers of the base images to
-/// `options`.
+/// Also adds the triggers of the base images to `options`.
 async fn pin_bases(
     dockerfile: &Dockerfile,
     resolution: &Resolution,
@@ -327,7 +323,6 @@ async fn pin_bases(
     pins.collect()
 }
 
-/// Returns the path of the Dockerfile in an archived context.
 fn dockerfile_in_archive(dockerfile: &DockerfileInput) -> &str {
     match dockerfile {
         DockerfileInput::InContext(name) => name.trim_start_matches("./"),
@@ -353,10 +348,8 @@ fn run_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {
 
 /// Returns the options that affect only the image.
 fn image_options(settings: &BuildSettings) -> BTreeMap<String, Vec<String>> {
-    let mut options = BTreeMap::new();
-    for (name, value) in &settings.annotations {
-        options.insert(name.clone(), vec![value.clone()]);
-    }
+    let annotations = settings.annotations.iter().map(|(name, value)| (name.clone(), vec![value.clone()]));
+    let mut options: BTreeMap<String, Vec<String>> = annotations.collect();
     for (kind, attributes) in &settings.attestations {
         options.insert(format!("attest:{kind}"), attributes.iter().cloned().collect());
     }

@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
-
 use crate::buildkit::{Client, ConnectError};
 use crate::digest::Digest;
 use crate::engine::{Engine, EngineError};
@@ -59,7 +57,6 @@ impl<'a> KnownBuilder<'a> {
         Ok(engine.image(image).await?.is_some())
     }
 
-    /// Changes the notes about the builder.
     pub(crate) fn note(&mut self, change: impl FnOnce(&mut BuilderEntry)) -> Result<(), NotesError> {
         change(&mut self.entry);
         self.notes.note_builder(&self.entry)
@@ -72,13 +69,5 @@ impl<'a> KnownBuilder<'a> {
             self.notes.note_builder(&self.entry)?;
         }
         Ok(is_first)
-    }
-
-    pub(crate) fn has_had_step(&self, mark: Digest) -> bool {
-        self.entry.has_step(mark)
-    }
-
-    pub(crate) fn note_steps(&mut self, marks: impl IntoIterator<Item = Digest>) -> Result<(), NotesError> {
-        self.note(|entry| entry.note_steps(marks, Timestamp::now()))
     }
 }

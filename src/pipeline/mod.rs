@@ -1,8 +1,9 @@
 //! The flow of a build as stages that return outcomes, and the parts that the stages use.
 //!
 //! ```text
-//!  JobSettings ─▶ Session ─▶ Inputs ─▶ Keyed ─▶ Lookup ─┬─ Served ─────────────────────────┬─▶ BuildRecord ─▶ ledger
-//!  BuildSettings ──────────────┘                        └─ Made: Restored ─▶ Solved ─▶ … ──┘
+//!  JobSettings ─▶ Session ─▶ Inputs ─▶ Keyed ─▶ Lookup ─┬─ CacheHit ─────────────────────────────┬─▶ BuildRecord
+//!  BuildSettings ────────────┘                          ├─ GraftedImage ─────────────────────────┤
+//!                                                       └─ ImageBuild: Restored ─▶ Solved ─▶ … ──┘
 //! ```
 //!
 //! Nothing here prints, or reads flags or the environment. Events go to a [`reporter`].

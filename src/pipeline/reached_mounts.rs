@@ -73,17 +73,22 @@ fn resolve_mounts(
 /// names, or else the one built into the engine.
 fn variable_handling(syntax: Option<&str>, engine: &EngineProduct) -> Variables {
     let is_old = match (syntax, engine) {
-        (Some(image), _) => {
-            let tag =
-                image.split_whitespace().next().unwrap_or_default().split('@').next().unwrap_or_default();
-            let tag = tag.rsplit_once(':').map_or("", |(_, tag)| tag);
-            ["1.0", "1.1", "1.2"].iter().any(|old| {
-                tag.strip_prefix(old).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '-']))
-            })
-        }
+        (Some(image), _) => has_version(image, &["1.0", "1.1", "1.2"]),
         (None, engine) => !engine.supports(Ability::ExpandedMounts),
     };
     if is_old { Variables::AsWritten } else { Variables::Expanded }
+}
+
+/// Returns `true` if a directive (`docker/dockerfile:1.2.1-labs@sha256:…`) names one of these versions (`1.2`).
+pub(crate) fn has_version(syntax: &str, versions: &[&str]) -> bool {
+    let image = syntax
+        .trim_start()
+        .split(|char: char| char.is_whitespace() || char == '@')
+        .next()
+        .unwrap_or_default();
+    let tag = image.rsplit_once(':').map_or("", |(_, tag)| tag);
+    let is_tagged = |rest: &str| rest.is_empty() || rest.starts_with(['.', '-']);
+    versions.iter().any(|version| tag.strip_prefix(version).is_some_and(is_tagged))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use crate::engine::{Engine, EngineError, PushProgress};
 use crate::registry::ecr::EcrError;
-use crate::registry::{Credentials, ImageRef, Login, RegistryAccess, RegistryError, Repository};
+use crate::registry::{ImageRef, Login, RegistryAccess, RegistryError, Repository};
 use crate::store::Meter;
 
 pub(crate) struct Registries {
@@ -34,20 +34,9 @@ pub(crate) enum PushError {
 }
 
 impl Registries {
-    /// Creates the registries with the rules of `engine` and the certificates in these directories.
     pub(crate) fn new(login: Login, certificates: Vec<PathBuf>, engine: Option<&Engine>) -> Self {
-        Self { certificates, engine: engine.cloned(), ..Self::with_login(login) }
-    }
-
-    /// Creates registries with these logins and default rules.
-    pub(crate) fn with_login(login: Login) -> Self {
-        Self {
-            login,
-            certificates: Vec::new(),
-            engine: None,
-            reach: OnceCell::new(),
-            clients: Mutex::default(),
-        }
+        let (reach, clients) = (OnceCell::new(), Mutex::default());
+        Self { login, certificates, engine: engine.cloned(), reach, clients }
     }
 
     pub(crate) fn login(&self) -> &Login {
@@ -66,10 +55,6 @@ impl Registries {
         self.reach.get_or_init(query).await
     }
 
-    pub(crate) async fn credentials(&self, host: &str) -> Result<Credentials, EcrError> {
-        self.login.credentials(host).await
-    }
-
     /// Pushes an image of the engine. If ECR rejects a saved token, retries with a new one.
     pub(crate) async fn push(
         &self,
@@ -79,12 +64,12 @@ impl Registries {
     ) -> Result<PushProgress, PushError> {
         let host = name.host();
         let progress = |done, total| meter.set(done, total);
-        let pushed = engine.push(name, &self.credentials(host).await?, progress).await;
+        let pushed = engine.push(name, &self.login.credentials(host).await?, progress).await;
         if !(self.login.is_ecr(host) && pushed.as_ref().is_err_and(EngineError::is_login_error)) {
             return Ok(pushed?);
         }
         self.login.forget(host);
-        Ok(engine.push(name, &self.credentials(host).await?, progress).await?)
+        Ok(engine.push(name, &self.login.credentials(host).await?, progress).await?)
     }
 
     /// Returns a client for a repository. Credentials are looked up when the registry requests them.

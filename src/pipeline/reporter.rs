@@ -54,7 +54,6 @@ pub(crate) trait StepProgress: Send {
 
     fn trace(&self) -> &Trace;
 
-    /// Shows the end of the solve, and returns the complete trace.
     fn finish(self: Box<Self>, now: Timestamp) -> Trace;
 }
 
@@ -66,9 +65,7 @@ pub(crate) enum BuildEvent<'a> {
     },
     Tier(&'a TierRecord),
     AutoMounts {
-        /// The lines of the RUN instructions that get cache mounts.
         lines: &'a [usize],
-        /// The reasons why other RUN instructions do not get cache mounts.
         skipped: &'a [String],
     },
     Mount(MountAction, &'a MountReportEntry),

@@ -17,24 +17,21 @@ use crate::registry::Login;
 /// The name in the session of a tar archive that was read from stdin.
 const UPLOAD: &str = "context.tar";
 
-/// The conditions, besides the settings, that a request depends on.
+#[derive(Default)]
 pub(crate) struct RequestConditions {
     /// The digest of the files whose changes BuildKit cannot detect. An earlier upload of the context is only reused if
     /// it has the same digest.
     pub(crate) undetected_digest: Option<Digest>,
-    /// `true` if the builder's cached layers must not be used.
     pub(crate) runs_every_step: bool,
     /// `true` if base images are looked up in the engine first.
     pub(crate) uses_engine_images: bool,
     /// `true` if the engine supports attestations, so that `docker build` would attach a provenance.
     pub(crate) has_attestations: bool,
-    /// Caches to import layers from, besides those of the settings.
     pub(crate) cache_imports: Vec<CacheEntry>,
     /// The directory of the Dockerfile to build instead of the one in the inputs. It has the same name.
     pub(crate) dockerfile: Option<PathBuf>,
 }
 
-/// Returns the solve request for a build, and what the session attaches to it.
 pub(crate) fn request(
     settings: &BuildSettings,
     inputs: &Inputs,
@@ -135,7 +132,6 @@ fn context(
     }
 }
 
-/// Returns `directory` without the files that larder writes.
 fn shared_directory(inputs: &Inputs, directory: &Path) -> SharedDirectory {
     SharedDirectory { withheld: inputs.withheld(directory), ..directory.into() }
 }

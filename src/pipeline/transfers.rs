@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::session::Session;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::reporter::Reporter;
 use crate::store::Meter;
 
@@ -18,29 +18,19 @@ pub(crate) async fn transfer<T>(
     meter: &Meter,
     session: &Session<'_>,
     reporter: &dyn Reporter,
-) -> Result<T, PipelineError> {
+) -> Result<T> {
     transfer_until_interrupts(1, what, work, meter, session, reporter).await
 }
 
-/// Waits for `work`. After an interrupt, waits until the work has stopped; a second interrupt returns immediately.
-pub(crate) async fn transfer_to_its_end<T>(
-    what: &str,
-    work: impl Future<Output = T>,
-    meter: &Meter,
-    session: &Session<'_>,
-    reporter: &dyn Reporter,
-) -> Result<T, PipelineError> {
-    transfer_until_interrupts(2, what, work, meter, session, reporter).await
-}
-
-async fn transfer_until_interrupts<T>(
+/// Waits for `work`. The first interrupt stops the work; interrupt number `count` returns without waiting for it.
+pub(crate) async fn transfer_until_interrupts<T>(
     mut count: u32,
     what: &str,
     work: impl Future<Output = T>,
     meter: &Meter,
     session: &Session<'_>,
     reporter: &dyn Reporter,
-) -> Result<T, PipelineError> {
+) -> Result<T> {
     let mut progress = reporter.transfer(what);
     let (mut interrupts, mut ticks) = (session.interrupts(), tokio::time::interval(TICK));
     tokio::pin!(work);

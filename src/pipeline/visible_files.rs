@@ -16,7 +16,6 @@ use crate::dockerfile::{ContextPaths, Dockerfile, Resolution};
 use crate::key::{ContextFile, NamedContext as NamedInput, reads_docker_syntax};
 use crate::plan::{BuildSettings, NamedContextSource, SourceSettings};
 
-/// The paths of each context that the reached steps can see.
 pub(super) struct VisiblePaths {
     pub(super) context: ContextPaths,
     named: BTreeMap<String, ContextPaths>,
@@ -48,19 +47,19 @@ pub(super) async fn visible_files(
     if seen.is_empty() {
         return Ok(None);
     }
-    let exclude = ignore_patterns(ignore_files(directory, &inputs.dockerfile), &mut files.witness)?;
+    let exclude = ignore_patterns(ignore_files(directory, &inputs.dockerfile), &mut files.snapshot)?;
     let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };
     Ok(Some(files.digest(directory, filter, seen.clone()).await?))
 }
 
-/// Returns the patterns of the first ignore file that exists. `witness` records the content of the files.
+/// Returns the patterns of the first ignore file that exists. `snapshot` records the content of the files.
 pub(crate) fn ignore_patterns(
     candidates: impl IntoIterator<Item = PathBuf>,
-    witness: &mut InputSnapshot,
+    snapshot: &mut InputSnapshot,
 ) -> Result<Vec<String>, ContextError> {
     for path in candidates {
         let read = std::fs::read(&path);
-        witness.record_file(path.clone(), read.as_deref().ok());
+        snapshot.record_file(path.clone(), read.as_deref().ok());
         match read {
             Ok(text) => return Ok(ignorefile::parse(&text)),
             // Without the patterns, ignored files would become inputs and be sent.
@@ -107,7 +106,7 @@ pub(super) async fn named_contexts(
             NamedContextSource::Directory(directory) => {
                 let ignore_file = directory.join(ignorefile::FILE_NAME);
                 let filter = Filter {
-                    exclude: ignore_patterns([ignore_file], &mut files.witness)?,
+                    exclude: ignore_patterns([ignore_file], &mut files.snapshot)?,
                     withheld: inputs.withheld(directory),
                     ..Filter::default()
                 };
@@ -156,10 +155,10 @@ mod tests {
         let [specific, common] = &candidates;
         let changed = |change: &dyn Fn()| {
             std::fs::write(common, "*.log\n").unwrap();
-            let mut witness = InputSnapshot::default();
-            assert_eq!(ignore_patterns(candidates.clone(), &mut witness).unwrap(), ["*.log"]);
+            let mut snapshot = InputSnapshot::default();
+            assert_eq!(ignore_patterns(candidates.clone(), &mut snapshot).unwrap(), ["*.log"]);
             change();
-            witness.changed_inputs()
+            snapshot.changed_inputs()
         };
         assert!(changed(&|| ()).is_empty());
         let name = |path: &Path| [path.display().to_string()];

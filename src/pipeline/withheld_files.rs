@@ -22,7 +22,7 @@ use crate::platform;
 struct LarderPath {
     /// The path without symbolic links, as far as it exists.
     path: PathBuf,
-    description: &'static str,
+    what: &'static str,
     /// `true` if a build may use it when an instruction names it.
     can_be_named: bool,
     /// `true` if larder also creates missing parent directories.
@@ -32,7 +32,6 @@ struct LarderPath {
 #[derive(Debug, Clone, Default)]
 struct LarderPaths(Vec<LarderPath>);
 
-/// An instruction names a file that must not be an input of a build.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("the Dockerfile reads `{path}` from the build context, but that is {what}")]
 pub(crate) struct WithheldFileError {
@@ -40,7 +39,6 @@ pub(crate) struct WithheldFileError {
     what: &'static str,
 }
 
-/// Determines the files of larder that are left out of each directory that a build reads.
 pub(crate) fn withhold_larder_files(
     inputs: &mut Inputs,
     build: &BuildSettings,
@@ -73,15 +71,9 @@ pub(crate) fn withhold_larder_files(
 impl LarderPaths {
     fn of(build: &BuildSettings, cache_dir: &Path, notes: &Notes) -> Self {
         let mut places = Vec::new();
-        let mut add = |path: &Path, what, can_be_named, makes_parents| {
-            if let Some(path) = resolved(path) {
-                places.push(LarderPath {
-                    path,
-                    description: what,
-                    can_be_named,
-                    creates_parents: makes_parents,
-                });
-            }
+        let mut add = |path: &Path, what, can_be_named, creates_parents| {
+            let path = resolved(path);
+            places.extend(path.map(|path| LarderPath { path, what, can_be_named, creates_parents }));
         };
         add(cache_dir, "larder's cache", false, true);
         // The context may be the cache directory itself.
@@ -125,7 +117,7 @@ impl LarderPaths {
                 if place.can_be_named {
                     continue;
                 }
-                return Err(WithheldFileError { path: own, what: place.description });
+                return Err(WithheldFileError { path: own, what: place.what });
             }
             let outermost = if place.creates_parents { outermost(&root, &place.path) } else { &place.path };
             below.extend(path_below(&root, outermost));

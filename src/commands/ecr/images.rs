@@ -48,7 +48,7 @@ pub(super) async fn pull(
             printer.note(&format!("{missing} yet\n"));
             continue;
         }
-        let credentials = registries.credentials(name.host()).await?;
+        let credentials = registries.login().credentials(name.host()).await?;
         let platform = engine.platform().await.map_err(|error| CommandError::build(chain(&error)))?;
         let (clock, meter) = (Instant::now(), Arc::new(Meter::default()));
         let pulling = engine.pull(&name, &platform, &credentials, |done, total| meter.set(done, total));

@@ -2,7 +2,7 @@
 
 use super::{CommandError, ErrorKind};
 use crate::error_chain::chain;
-use crate::pipeline::dir::error::DirError;
+use crate::pipeline::dir::DirError;
 use crate::pipeline::error::PipelineError;
 use crate::pipeline::failed_build::FailedBuild;
 use crate::pipeline::inputs::InputError;

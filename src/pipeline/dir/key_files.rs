@@ -24,14 +24,11 @@ pub(crate) enum KeyFileError {
     Pattern(String),
 }
 
-/// A name or pattern for which there is no readable file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct MissingKeyFile {
     /// The name as typed, or the path of the file.
     pub(super) name: String,
-    /// The reason why an existing file cannot be read.
     reason: Option<String>,
-    /// A file in the same directory with a similar name.
     similar: Option<String>,
 }
 
@@ -79,7 +76,6 @@ pub(super) fn read(
     Ok(missing)
 }
 
-/// The working directory, against which requirement files are resolved.
 struct WorkingDirectory;
 
 impl ProjectView for WorkingDirectory {
@@ -94,7 +90,6 @@ impl ProjectView for WorkingDirectory {
     }
 }
 
-/// Returns the sorted files without duplicates, and the names that match no file.
 fn expand(names: &[String], saved: &Path) -> Result<(BTreeSet<String>, Vec<MissingKeyFile>), KeyFileError> {
     let saved = clean_path(&saved.to_string_lossy());
     let mut files = BTreeSet::new();
@@ -139,7 +134,6 @@ fn expand(names: &[String], saved: &Path) -> Result<(BTreeSet<String>, Vec<Missi
     Ok((files, missing))
 }
 
-/// Returns a file in the directory of `path` with a similar name.
 fn similar(path: &str) -> Option<String> {
     let path = Path::new(path);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
@@ -151,7 +145,6 @@ fn similar(path: &str) -> Option<String> {
     Some(directory.unwrap_or(Path::new("")).join(nearest).to_string_lossy().into_owned())
 }
 
-/// Adds the files below `directory` that match the parts of a pattern.
 fn add_matching(
     directory: &Path,
     parts: &[&str],

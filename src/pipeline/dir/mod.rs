@@ -1,16 +1,16 @@
 //! Saves and restores a directory, such as a package manager's cache, between runs. No engine is needed.
 
-pub(crate) mod error;
 mod key_files;
 pub(crate) mod report;
 mod restore;
 mod save;
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use self::error::DirError;
+use self::key_files::KeyFileError;
 use self::report::{DirAction, DirReport};
 use super::changes;
 use super::error::PipelineError;
@@ -18,7 +18,7 @@ use super::explain::inputs_of;
 use super::reporter::Reporter;
 use super::session::Session;
 use super::session::store::{evict_beyond_limits, report_faults, send_unsent};
-use super::transfers::transfer_to_its_end;
+use super::transfers::transfer_until_interrupts;
 use crate::archive::DirectoryIndex;
 use crate::digest::Digest;
 use crate::error_chain::chain;
@@ -28,14 +28,28 @@ use crate::notes::{IndexKind, Notes};
 use crate::plan::{DirRestoreSettings, DirSaveSettings, DirSettings, StoreSettings};
 use crate::store::{Entry, FaultRecord, Meter, Store, StoreError};
 
+/// An error that ends the save or restore of a directory without a report.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DirError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("{} {relation} the cache directory {}", path.display(), cache.display())]
+    ContainsCache { path: PathBuf, relation: &'static str, cache: PathBuf },
+    #[error(transparent)]
+    KeyFiles(#[from] KeyFileError),
+    #[error("interrupted; nothing was {0}")]
+    Interrupted(&'static str),
+    #[error(transparent)]
+    Pipeline(#[from] PipelineError),
+}
+
 pub(crate) async fn save(
     settings: DirSaveSettings,
     session: &Session<'_>,
     reporter: Arc<dyn Reporter>,
 ) -> Result<DirReport, DirError> {
     let job = DirJob::new(DirAction::Save, &settings.dir, session, reporter)?;
-    let what = format!("saving {}", job.path());
-    run(&what, job, session, move |job| save::run(&settings, job)).await
+    run("saving", job, session, move |job| save::run(&settings, job)).await
 }
 
 pub(crate) async fn restore(
@@ -44,8 +58,7 @@ pub(crate) async fn restore(
     reporter: Arc<dyn Reporter>,
 ) -> Result<DirReport, DirError> {
     let job = DirJob::new(DirAction::Restore, &settings.dir, session, reporter)?;
-    let what = format!("restoring {}", job.path());
-    run(&what, job, session, move |job| restore::run(&settings, job)).await
+    run("restoring", job, session, move |job| restore::run(&settings, job)).await
 }
 
 async fn run(
@@ -54,13 +67,15 @@ async fn run(
     session: &Session<'_>,
     work: impl FnOnce(&mut DirJob) -> Result<(), DirError> + Send + 'static,
 ) -> Result<DirReport, DirError> {
+    let what = format!("{what} {}", job.path());
     let (meter, reporter) = (Arc::clone(&job.meter), Arc::clone(&job.reporter));
     let working = tokio::task::spawn_blocking(move || {
         work(&mut job)?;
         job.report.millis = millis(job.started.elapsed());
         Ok(job.report)
     });
-    transfer_to_its_end(what, working, &meter, session, &*reporter).await?.map_err(PipelineError::from)?
+    let done = transfer_until_interrupts(2, &what, working, &meter, session, &*reporter).await?;
+    done.map_err(PipelineError::from)?
 }
 
 struct DirKey {
@@ -145,7 +160,6 @@ impl DirJob {
         true
     }
 
-    /// Sends the entries that the remote did not receive during an outage, then evicts entries beyond the limits.
     fn maintain_store(&mut self) {
         let mut faults = send_unsent(&self.store, &*self.reporter);
         faults.extend(evict_beyond_limits(&self.store, &self.terms, &*self.reporter));

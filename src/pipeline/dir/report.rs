@@ -15,7 +15,6 @@ pub(crate) enum DirAction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum DirOutcome {
-    /// The entry of the key was restored.
     Hit,
     /// The newest entry of the directory was restored.
     Fallback,
@@ -28,7 +27,6 @@ pub(crate) enum DirOutcome {
     Refused,
 }
 
-/// The result of a save or restore. It is serialized to the JSON output.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct DirReport {
     schema: &'static str,
@@ -50,13 +48,9 @@ pub(crate) struct DirReport {
 pub(crate) struct DirAmounts {
     /// The number of files and links in the entry.
     pub(crate) files: u64,
-    /// The size of the entry's files in bytes.
     pub(crate) bytes: u64,
-    /// The number of files that were written to the entry or the directory.
     pub(crate) written: u64,
-    /// The number of files that were unchanged.
     pub(crate) unchanged: u64,
-    /// The number of files in the directory that were left out of the entry.
     pub(crate) skipped: u64,
     pub(crate) added_bytes: u64,
 }

@@ -1,8 +1,7 @@
 //! Restores a directory from the store.
 
-use super::DirJob;
-use super::error::DirError;
 use super::report::{DirAmounts, DirOutcome};
+use super::{DirError, DirJob};
 use crate::archive::{ListingError, ListingFault, RestoreError, RestoreOptions, restore};
 use crate::error_chain::chain;
 use crate::plan::DirRestoreSettings;

@@ -5,20 +5,18 @@ use std::io;
 use cap_std::ambient_authority;
 use cap_std::fs::Dir;
 
-use super::DirJob;
-use super::error::DirError;
 use super::report::DirOutcome;
+use super::{DirError, DirJob};
 use crate::amounts::{count, size};
 use crate::archive::{
     BaseEntry, DirectoryDestination, LeftOutReason, SaveError, ShrinkReason, WalkedDirectory, check_shrink,
     read_listing, remove_stale, save, trim, walk,
 };
 use crate::error_chain::chain;
+use crate::pipeline::changes::abridged;
 use crate::pipeline::explain::key_inputs;
 use crate::plan::DirSaveSettings;
 use crate::store::{Entry, EntryKind, Subject};
-
-const MAX_NAMES: usize = 5;
 
 pub(super) fn run(settings: &DirSaveSettings, job: &mut DirJob) -> Result<(), DirError> {
     if let Some(reason) = job.save_disabled {
@@ -112,7 +110,6 @@ pub(super) fn run(settings: &DirSaveSettings, job: &mut DirJob) -> Result<(), Di
     Ok(())
 }
 
-/// Reports that the entry is not replaced because the directory has become much smaller.
 fn refuse_shrunk(job: &mut DirJob, shrunk: &ShrinkReason) {
     let hint = if *shrunk == ShrinkReason::Missing { "" } else { "; --allow-shrink saves it anyway" };
     refuse_save(job, &shrunk.to_string(), hint);
@@ -131,7 +128,6 @@ fn refuse_incomplete(job: &mut DirJob, reason: &str) {
     job.report_problem("other", format!("{} is not saved: {reason}", job.path()));
 }
 
-/// Returns the directory and its content, or `None` if it does not exist.
 fn open(job: &DirJob) -> io::Result<Option<(Dir, WalkedDirectory)>> {
     let root = match Dir::open_ambient_dir(&job.dir.path, ambient_authority()) {
         Ok(root) => root,
@@ -148,8 +144,8 @@ fn open(job: &DirJob) -> io::Result<Option<(Dir, WalkedDirectory)>> {
 fn leave_out(settings: &DirSaveSettings, job: &mut DirJob, root: &Dir, walked: &mut WalkedDirectory) -> bool {
     let mut is_trimmed = false;
     job.report.amounts.skipped += walked.left_out.len() as u64;
-    if let Some((named, more)) = first_names(&walked.left_out) {
-        job.reporter.note(&format!("not saved: {named}{more}\n"));
+    if let Some(named) = first_names(&walked.left_out) {
+        job.reporter.note(&format!("not saved: {named}\n"));
     }
     if let Some(limit) = settings.max_size {
         let by_use = rustix::fs::fstatvfs(root)
@@ -166,9 +162,9 @@ fn leave_out(settings: &DirSaveSettings, job: &mut DirJob, root: &Dir, walked: &
         }
     }
     let outside = walked.outside_links();
-    if let Some((named, more)) = first_names(&outside) {
+    if let Some(named) = first_names(&outside) {
         job.reporter.note(&format!(
-            "links that lead out of the directory: {named}{more}; restoring the entry requires --outside-links\n"
+            "links that lead out of the directory: {named}; restoring the entry requires --outside-links\n"
         ));
     }
     is_trimmed
@@ -176,17 +172,14 @@ fn leave_out(settings: &DirSaveSettings, job: &mut DirJob, root: &Dir, walked: &
 
 fn warn_of_left_out(job: &mut DirJob, left_out: &[impl ToString]) {
     job.report.amounts.skipped += left_out.len() as u64;
-    if let Some((named, more)) = first_names(left_out) {
-        job.report_problem("other", format!("left out of the entry: {named}{more}"));
+    if let Some(named) = first_names(left_out) {
+        job.report_problem("other", format!("left out of the entry: {named}"));
     }
 }
 
-/// Returns the first few names and the number of others.
-fn first_names(all: &[impl ToString]) -> Option<(String, String)> {
-    let first: Vec<String> = all.iter().take(MAX_NAMES).map(ToString::to_string).collect();
-    let more = all.len() - first.len();
-    let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-    (!first.is_empty()).then(|| (first.join(", "), more))
+/// Returns the first few names and the number of the others, or `None` if there are no names.
+fn first_names(all: &[impl ToString]) -> Option<String> {
+    (!all.is_empty()).then(|| abridged(all, 5, all.len() as u64, ", and"))
 }
 
 /// Returns the entry that the directory was last saved to or restored from, if the entry still exists.

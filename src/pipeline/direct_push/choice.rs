@@ -17,22 +17,10 @@ const MIN_IMAGE_SIZE: u64 = 32_000_000;
 /// `docker save` writes all layers of an image about four times as fast as Docker 20.10 compresses some of them.
 const SAVE_SPEEDUP: u64 = 4;
 
-/// Sizes of an image that are known before the push. They are of uncompressed layers, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct PushEstimate {
-    pub(super) image: u64,
-    /// The size of the layers that have to be compressed; `None` if it is unknown.
-    pub(super) missing: Option<u64>,
-    /// `true` if larder can read single layers.
-    pub(super) is_readable: bool,
-    /// `true` if `docker save` of the image may be faster than the engine's push.
-    pub(super) may_use_save: bool,
-}
-
-/// Returns `true` if larder is expected to push the image faster than the engine does.
-pub(super) fn is_larder_faster(
-    PushEstimate { image, missing, is_readable, may_use_save: may_save }: PushEstimate,
-) -> bool {
+/// Returns `true` if larder is expected to push the image faster than the engine does. `image` and `missing` are sizes
+/// of uncompressed layers in bytes: of all, and of those that have to be compressed (`None` if unknown). `is_readable`
+/// is `true` if larder can read single layers, and `may_save` if `docker save` may be faster than the engine's push.
+pub(super) fn is_larder_faster(image: u64, missing: Option<u64>, is_readable: bool, may_save: bool) -> bool {
     if image < MIN_IMAGE_SIZE {
         false
     } else if is_readable {
@@ -58,8 +46,8 @@ mod tests {
             (600 * MB, Some(400 * MB), false, false, false),
             (600 * MB, None, false, true, false),
         ] {
-            let estimate = PushEstimate { image, missing, is_readable, may_use_save: may_save };
-            assert_eq!(is_larder_faster(estimate), expected, "{estimate:?}");
+            let found = is_larder_faster(image, missing, is_readable, may_save);
+            assert_eq!(found, expected, "{missing:?} of {image}, {is_readable}, {may_save}");
         }
     }
 }

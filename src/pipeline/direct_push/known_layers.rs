@@ -12,15 +12,10 @@ use crate::registry::{ImageRef, LayerBlob, RegistryError, Repository, with_timeo
 
 /// The time limit for the registry that is pushed to, for returning the layers of an image.
 const OWN_DEADLINE: Duration = Duration::from_secs(20);
-/// The time limit for other registries.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Looks for the layers of an image: first in the image that has its name, then in related images, and in the base
-/// images only if the lowest layer was not found in any of these.
-///
-/// # Errors
-///
-/// Fails if the registry that is pushed to fails; other registries that fail are skipped.
+/// images only if the lowest layer was not found in any of these. Other registries that fail are skipped.
 pub(super) async fn find_layers(
     push: &DirectPush<'_>,
     name: &ImageRef,
@@ -42,10 +37,10 @@ pub(super) async fn find_layers(
         } else if unreachable.contains(related.host()) {
             continue;
         } else {
-            let found = match push.registries.repository(related).await {
-                Ok(mut other) => layers_of(related, &mut other, platform, DEADLINE).await,
-                Err(error) => Err(error),
+            let looking = async {
+                layers_of(related, &mut push.registries.repository(related).await?, platform, DEADLINE).await
             };
+            let found = looking.await;
             if found.as_ref().is_err_and(RegistryError::is_unreachable) {
                 unreachable.insert(related.host());
             }

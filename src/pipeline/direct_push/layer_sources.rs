@@ -16,7 +16,6 @@ pub(super) struct KnownImage {
 pub(super) enum LayerSource {
     /// A manifest of the repository already names this blob.
     Present(LayerBlob),
-    /// The blob is mounted or copied from the repository of this image.
     CopyFrom(ImageRef, LayerBlob),
     /// No usable blob was found.
     Compress,

@@ -11,17 +11,16 @@ use crate::digest::Digest;
 use crate::engine::{ArchiveReader, DataRoot};
 use crate::images::chain_ids;
 
-/// The largest config that is read, in bytes.
 const MAX_CONFIG_SIZE: u64 = 8 << 20;
 
 /// A callback that receives a layer, and its diff id if that is known before the layer is read. Returns the actual diff
 /// id.
 pub(super) type LayerSink<'a> = dyn FnMut(Option<Digest>, &mut dyn Read) -> io::Result<Digest> + 'a;
 
-/// The layers of an image in a data root.
 pub(super) struct RootLayers {
     root: DataRoot,
-    config: Vec<u8>,
+    /// The original bytes of the config.
+    pub(super) config: Vec<u8>,
     /// Chain ids and sizes by diff id. The sizes are those of the files alone, in bytes.
     layers: BTreeMap<Digest, (Digest, u64)>,
 }
@@ -35,11 +34,6 @@ impl RootLayers {
             layers.insert(diff_id.parse().ok()?, (chain, root.layer_size(&chain.hex()).ok()?));
         }
         Some(Self { root, config, layers })
-    }
-
-    /// Returns the original bytes of the config.
-    pub(super) fn config(&self) -> &[u8] {
-        &self.config
     }
 
     pub(super) fn size(&self, diff_id: &Digest) -> u64 {

@@ -25,7 +25,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
-use self::choice::{PushEstimate, is_larder_faster};
+use self::choice::is_larder_faster;
 use self::layer_sources::LayerSource;
 use self::layers::{RootLayers, read_saved};
 use super::blocking::blocking;
@@ -44,7 +44,6 @@ use crate::store::Meter;
 /// The number of blobs that are uploaded, mounted or copied at the same time. The same number as in Docker.
 const MAX_TRANSFERS: usize = 5;
 
-/// An image that can be pushed without the engine.
 pub(crate) struct DirectPush<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) registries: &'a Registries,
@@ -77,7 +76,6 @@ pub(crate) enum DirectPushError {
 }
 
 impl DirectPushError {
-    /// Returns `true` if the registry cannot be reached.
     pub(crate) fn is_unreachable(&self) -> bool {
         let (Self::Registry(error) | Self::Upload(UploadError::Registry(error))) = self else { return false };
         error.is_unreachable()
@@ -100,13 +98,12 @@ impl DirectPush<'_> {
         let root = self.engine.data_root().await?;
         let layers = self.image.config.layers.clone();
         let found = blocking(move || root.and_then(|root| RootLayers::find(root, id, &layers))).await;
-        let estimate = PushEstimate {
-            image: self.image.size,
-            missing: Some(self.image.size),
-            is_readable: found.is_some(),
-            may_use_save: self.may_save,
+        let (size, is_readable) = (self.image.size, found.is_some());
+        let is_left_to_engine = |missing| {
+            self.settings.may_leave_to_engine()
+                && !is_larder_faster(size, missing, is_readable, self.may_save)
         };
-        if self.settings.may_leave_to_engine() && !is_larder_faster(estimate) {
+        if is_left_to_engine(Some(size)) {
             return Ok(None);
         }
         let mut repository = self.registries.repository(name).await?;
@@ -117,7 +114,7 @@ impl DirectPush<'_> {
             Some(found) => Some(to_compress(&ways).iter().map(|layer| found.size(layer)).sum()),
             None => self.missing_bytes(&diff_ids, &ways).await,
         };
-        if self.settings.may_leave_to_engine() && !is_larder_faster(PushEstimate { missing, ..estimate }) {
+        if is_left_to_engine(missing) {
             return Ok(None);
         }
         let mut blobs = self.mount_or_copy(&repository, &mut ways).await;
@@ -127,7 +124,7 @@ impl DirectPush<'_> {
             Some(found) => {
                 check_space(&std::env::temp_dir(), missing.unwrap_or_default())?;
                 let found = Arc::new(found);
-                let (config, plain) = (found.config().to_vec(), missing.unwrap_or_default());
+                let (config, plain) = (found.config.clone(), missing.unwrap_or_default());
                 let read = move |take: &mut layers::LayerSink<'_>| found.read(&wanted, take);
                 (config, self.upload(&repository, read, plain, meter).await?.1)
             }
@@ -179,7 +176,6 @@ impl DirectPush<'_> {
         taken.into_iter().filter_map(|(diff_id, blob)| Some((diff_id, blob?))).collect()
     }
 
-    /// Uploads layers from `docker save`. Also returns the config.
     async fn upload_saved(
         &self,
         repository: &Repository,
@@ -257,7 +253,7 @@ impl DirectPush<'_> {
     /// layers, so it only fetches a manifest.
     async fn record_digest(&self, name: &ImageRef) {
         // A failure is ignored: the image is pushed, and only the engine's `RepoDigests` is incomplete.
-        if let Ok(credentials) = self.registries.credentials(name.host()).await {
+        if let Ok(credentials) = self.registries.login().credentials(name.host()).await {
             let _ = self.engine.pull(name, &self.image.platform, &credentials, |_, _| {}).await;
         }
     }
@@ -304,7 +300,6 @@ fn compress_layer(
 struct InterruptibleReader<'a> {
     inner: &'a mut dyn Read,
     meter: &'a Meter,
-    /// The bytes that were read.
     read: &'a mut u64,
 }
 
@@ -317,7 +312,6 @@ impl Read for InterruptibleReader<'_> {
     }
 }
 
-/// Fails if the file system of a directory has less than `bytes` bytes left.
 fn check_space(directory: &Path, bytes: u64) -> Result<(), DirectPushError> {
     // The directory may be on a different machine.
     let Ok(disk) = rustix::fs::statvfs(directory) else { return Ok(()) };

@@ -8,7 +8,6 @@ use crate::error_chain::chain;
 use crate::mounts::TargetMount;
 
 pub(super) struct VisitedMount {
-    /// The name for messages.
     id: String,
     key: Digest,
     /// `true` if it was empty before larder accessed it.

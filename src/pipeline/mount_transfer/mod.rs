@@ -1,36 +1,67 @@
 //! Saves the cache mounts of a build to the store, and restores them in the builder.
 
 mod deleted_mounts;
-mod record;
 mod visits;
 
 use std::time::{Duration, Instant};
 
 use self::deleted_mounts::VisitedMount;
-use self::record::{record, set_entry, skipped_record};
 use super::session::store::{evict_beyond_limits, report_faults, send_unsent};
 use super::session::{EngineConnection, Session};
 use super::stages::VisitRequest;
 use crate::archive::ListingError;
 use crate::buildkit::trace::Trace;
-use crate::courier::protocol::{FailureNotes as Remarks, Owner};
+use crate::courier::protocol::{FailureNotes, Owner};
 use crate::error_chain::chain;
 use crate::ledger::millis;
 use crate::mounts::{
-    ExistingFiles, MountAction, MountError, MountOutcome, MountReportEntry, Mounts, MountsReport,
-    RestoredMount, SaveOutcome, SaveTerms, SavedMount, Tally, TargetMount, access_problem, restore, save,
+    CacheKind, ExistingFiles, MountAction, MountError, MountOutcome, MountReportEntry, Mounts, MountsReport,
+    RestoredMount, SaveOutcome, SaveTerms, SavedMount, SkippedMount, Tally, TargetMount, access_problem,
+    restore, save,
 };
 use crate::notes::Notes;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::changes::abridged;
+use crate::pipeline::error::Result;
 use crate::pipeline::reporter::Reporter;
 use crate::plan::{JobSettings, MountSettings};
 use crate::store::{Entry, EntryKind, FaultRecord, FoundEntry, Store, StoreError, Subject};
+
+fn record(mount: &TargetMount) -> MountReportEntry {
+    let mut targets: Vec<String> = mount.uses.iter().map(|used| used.target.clone()).collect();
+    targets.dedup();
+    MountReportEntry {
+        id: mount.id.to_string(),
+        kind: mount.kind.to_string(),
+        targets,
+        lines: mount.uses.iter().map(|used| used.line).collect(),
+        ..MountReportEntry::default()
+    }
+}
+
+fn skipped_record(passed: &SkippedMount) -> MountReportEntry {
+    let target = passed.used.target.clone();
+    MountReportEntry {
+        id: target.clone(),
+        kind: CacheKind::Other.to_string(),
+        targets: vec![target],
+        lines: vec![passed.used.line],
+        outcome: MountOutcome::Passed,
+        reason: Some(passed.reason.to_owned()),
+        ..MountReportEntry::default()
+    }
+}
+
+fn set_entry(record: &mut MountReportEntry, entry: &Entry) {
+    record.entry = Some(entry.id.hex());
+    record.lane = Some(entry.manifest.address.lane.to_string());
+    record.created = Some(entry.manifest.created);
+    record.kept = Tally { files: entry.manifest.subject.files, bytes: entry.manifest.subject.bytes };
+}
 
 fn present(mount: &TargetMount) -> ExistingFiles {
     if mount.id.origin.is_some() { ExistingFiles::Keep } else { ExistingFiles::Replace }
 }
 
-/// The reason why a mount with an empty entry is not restored.
 const TOO_LARGE: &str = "it was larger than --max-mount-size when it was saved last";
 
 /// Returns `true` if this is the empty entry that is stored for a mount that was too large.
@@ -49,7 +80,6 @@ pub(crate) struct MountTransfer<'a> {
     report: MountsReport,
     /// The build steps that had to run before the mounts could be accessed.
     prepared: Trace,
-    /// The time that these steps took.
     preparing: Duration,
     notes: Notes,
     /// `true` if a build follows. The build itself reports steps that fail.
@@ -63,7 +93,7 @@ impl<'a> MountTransfer<'a> {
         session: &'a Session<'a>,
         build: VisitRequest<'a>,
         reporter: &'a dyn Reporter,
-    ) -> Result<Self, PipelineError> {
+    ) -> Result<Self> {
         let (store, settings) = (session.store()?, session.settings);
         let report = MountsReport::new(action);
         Ok(Self {
@@ -86,18 +116,14 @@ impl<'a> MountTransfer<'a> {
         Self { is_before_build: true, ..self }
     }
 
-    pub(crate) async fn list(mut self, mounts: &Mounts) -> Result<MountsReport, PipelineError> {
+    pub(crate) async fn list(mut self, mounts: &Mounts) -> Result<MountsReport> {
         self.report.warnings.clone_from(&mounts.warnings);
         let found = self.find(&mounts.supported).await?;
         for (mount, entry) in mounts.supported.iter().zip(found) {
             let mut record = record(mount);
-            match entry {
-                Some(entry) if is_too_large_entry(&entry) => record.reason = Some(TOO_LARGE.to_owned()),
-                Some(entry) => {
-                    set_entry(&mut record, &entry);
-                    record.outcome = MountOutcome::Hit;
-                }
-                None => record.reason = Some(self.no_entry()),
+            if let Some(entry) = self.usable_entry(&mut record, entry) {
+                set_entry(&mut record, &entry);
+                record.outcome = MountOutcome::Hit;
             }
             self.report.mounts.push(record);
         }
@@ -105,7 +131,7 @@ impl<'a> MountTransfer<'a> {
     }
 
     /// Restores the mounts in the builder. Also returns the trace of the build steps that this required.
-    pub(crate) async fn restore(mut self, mounts: &Mounts) -> Result<(MountsReport, Trace), PipelineError> {
+    pub(crate) async fn restore(mut self, mounts: &Mounts) -> Result<(MountsReport, Trace)> {
         self.report.warnings.clone_from(&mounts.warnings);
         let found = self.find(&mounts.supported).await?;
         let (mut wanted, mut entries) = (Vec::new(), Vec::new());
@@ -125,19 +151,15 @@ impl<'a> MountTransfer<'a> {
         let (mut done, mut seen) = (done.into_iter(), Vec::new());
         for (mount, entry) in mounts.supported.iter().zip(found) {
             let mut record = record(mount);
-            match entry {
-                None => record.reason = Some(self.no_entry()),
-                Some(entry) if is_too_large_entry(&entry) => record.reason = Some(TOO_LARGE.to_owned()),
-                Some(entry) => {
-                    set_entry(&mut record, &entry);
-                    let done = done.next().flatten();
-                    if let Some(Ok(restored)) = &done
-                        && restored.sent_files > 0
-                    {
-                        seen.push(VisitedMount::of(mount, restored.was_empty));
-                    }
-                    self.report_restored(&mut record, mount, &entry, done);
+            if let Some(entry) = self.usable_entry(&mut record, entry) {
+                set_entry(&mut record, &entry);
+                let done = done.next().flatten();
+                if let Some(Ok(restored)) = &done
+                    && restored.sent_files > 0
+                {
+                    seen.push(VisitedMount::of(mount, restored.was_empty));
                 }
+                self.report_restored(&mut record, mount, &entry, done);
             }
             self.report.mounts.push(record);
         }
@@ -159,7 +181,7 @@ impl<'a> MountTransfer<'a> {
             Some(Ok(restored)) => {
                 let touch_fault = self.store.touch(entry).err();
                 self.report_faults(restored.faults.iter().chain(&touch_fault));
-                self.report_remarks("not read", &restored.notes);
+                self.report_failure_notes("not read", &restored.notes);
                 self.warn_of_misfits(mount, restored.root);
                 record.outcome = MountOutcome::Hit;
                 record.moved = Tally { files: restored.sent_files, bytes: restored.sent_bytes };
@@ -168,13 +190,10 @@ impl<'a> MountTransfer<'a> {
         }
     }
 
-    pub(crate) async fn save(mut self, mounts: &Mounts) -> Result<MountsReport, PipelineError> {
+    pub(crate) async fn save(mut self, mounts: &Mounts) -> Result<MountsReport> {
         if let Some(reason) = self.settings.reason_nothing_is_saved() {
-            let records = mounts
-                .supported
-                .iter()
-                .map(|mount| MountReportEntry { reason: Some(reason.to_owned()), ..record(mount) });
-            self.report.mounts.extend(records);
+            let skipped = |mount| MountReportEntry { reason: Some(reason.to_owned()), ..record(mount) };
+            self.report.mounts.extend(mounts.supported.iter().map(skipped));
             return Ok(self.finish(mounts));
         }
         let found = self.find(&mounts.supported).await?;
@@ -213,7 +232,7 @@ impl<'a> MountTransfer<'a> {
     }
 
     /// Marks the entries of these mounts as used, so that they are not evicted first.
-    pub(crate) async fn touch(mut self, mounts: &[TargetMount]) -> Result<MountsReport, PipelineError> {
+    pub(crate) async fn touch(mut self, mounts: &[TargetMount]) -> Result<MountsReport> {
         for entry in self.find(mounts).await?.into_iter().flatten() {
             self.report_faults(&self.store.touch(&entry).err());
         }
@@ -222,7 +241,7 @@ impl<'a> MountTransfer<'a> {
 
     fn report_saved(&mut self, record: &mut MountReportEntry, before: Option<&Entry>, saved: SavedMount) {
         if !matches!(saved.outcome, SaveOutcome::Incomplete(_)) {
-            self.report_remarks("left out", &saved.notes);
+            self.report_failure_notes("left out", &saved.notes);
         }
         record.used = saved.records_access_times.then_some(saved.used);
         record.added = Some(saved.added);
@@ -294,11 +313,17 @@ impl<'a> MountTransfer<'a> {
         format!("{}: {}", self.mount_settings().scope, mount.id)
     }
 
-    fn no_entry(&self) -> String {
-        format!("no entry for {} in {}", self.mount_settings().scope, self.store.lanes())
+    /// Returns the entry that can be restored, or else sets the reason why there is none.
+    fn usable_entry(&self, record: &mut MountReportEntry, entry: Option<Entry>) -> Option<Entry> {
+        let has_entry = entry.is_some();
+        let usable = entry.filter(|entry| !is_too_large_entry(entry));
+        let no_entry = || format!("no entry for {} in {}", self.mount_settings().scope, self.store.lanes());
+        let reason = || if has_entry { TOO_LARGE.to_owned() } else { no_entry() };
+        record.reason = usable.is_none().then(reason);
+        usable
     }
 
-    async fn find(&mut self, mounts: &[TargetMount]) -> Result<Vec<Option<Entry>>, PipelineError> {
+    async fn find(&mut self, mounts: &[TargetMount]) -> Result<Vec<Option<Entry>>> {
         let wanted: Vec<_> = mounts.iter().map(|mount| (self.family(mount), mount.id.key())).collect();
         let store = self.store.clone();
         let look = move || -> Vec<FoundEntry> {
@@ -334,13 +359,11 @@ impl<'a> MountTransfer<'a> {
         self.report.warnings.extend(misfits);
     }
 
-    fn report_remarks(&mut self, what: &str, notes: &Remarks) {
+    fn report_failure_notes(&mut self, what: &str, notes: &FailureNotes) {
         if notes.count == 0 {
             return;
         }
-        let (first, more) = (&notes.first, notes.count.saturating_sub(notes.first.len() as u64));
-        let more = if more > 0 { format!(", and {more} more") } else { String::new() };
-        self.report_problem(format!("{what}: {}{more}", first.join(", ")));
+        self.report_problem(format!("{what}: {}", abridged(&notes.first, usize::MAX, notes.count, ", and")));
     }
 
     fn finish(mut self, mounts: &Mounts) -> MountsReport {

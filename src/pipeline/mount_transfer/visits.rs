@@ -11,7 +11,7 @@ use super::MountTransfer;
 use crate::buildkit::trace::Trace;
 use crate::error_chain::chain;
 use crate::mounts::{Conversation, TargetMount, VisitError, VisitSolve, VisitTerms, visit};
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::reporter::TransferProgress;
 use crate::pipeline::stages::{STATUS_BUFFER, is_visit_step, show};
 use crate::pipeline::transfers::TICK;
@@ -33,7 +33,7 @@ impl MountTransfer<'_> {
         what: &str,
         mounts: &[TargetMount],
         work: impl Fn(usize, Conversation, &Meter) -> T + Send + Sync + 'static,
-    ) -> Result<Vec<Option<T>>, PipelineError> {
+    ) -> Result<Vec<Option<T>>> {
         let work: Arc<MountWork<T>> = Arc::new(work);
         let mut done: Vec<Option<T>> = mounts.iter().map(|_| None).collect();
         let (own, of_build): (Vec<usize>, Vec<usize>) =
@@ -55,7 +55,7 @@ impl MountTransfer<'_> {
         mounts: &[TargetMount],
         places: &[usize],
         work: Arc<MountWork<T>>,
-    ) -> Result<Vec<T>, PipelineError> {
+    ) -> Result<Vec<T>> {
         let visited: Vec<TargetMount> = places.iter().map(|place| mounts[*place].clone()).collect();
         let meters: Arc<Vec<Meter>> = Arc::new(places.iter().map(|_| Meter::default()).collect());
         let terms = VisitTerms {

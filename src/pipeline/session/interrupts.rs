@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 
 /// A receiver of the SIGINT and SIGTERM signals of the process. Each clone receives all of them, including those before
 /// the clone was made, so that an interrupt between two stages ends the second stage.
@@ -44,7 +44,6 @@ impl Interrupts {
         Self { count, returned: 0, handled: Arc::default() }
     }
 
-    /// Returns a receiver of this many interrupts and no further ones.
     #[cfg(test)]
     pub(super) fn after(interrupts: u32) -> Self {
         let (counter, count) = watch::channel(interrupts);
@@ -53,7 +52,6 @@ impl Interrupts {
         Self { count, returned: 0, handled: Arc::default() }
     }
 
-    /// Returns `true` if there was an interrupt that [`next`](Self::next) has not returned.
     pub(crate) fn is_pending(&self) -> bool {
         let count = *self.count.borrow();
         if count > self.returned {
@@ -87,11 +85,7 @@ impl Interrupts {
         }
     }
 
-    /// Runs `work` until the first interrupt.
-    pub(crate) async fn run_until_interrupt<T>(
-        mut self,
-        work: impl Future<Output = T>,
-    ) -> Result<T, PipelineError> {
+    pub(crate) async fn run_until_interrupt<T>(mut self, work: impl Future<Output = T>) -> Result<T> {
         tokio::select! {
             // Work that handles the interrupt itself can also clean up.
             biased;

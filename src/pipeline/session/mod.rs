@@ -1,18 +1,17 @@
 //! The resources of one run of larder, each opened once: engines, the store, and the user's interrupts.
 
-mod connect;
 pub(crate) mod interrupts;
 pub(crate) mod store;
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use self::connect::connect;
 use self::interrupts::Interrupts;
 use self::store::OpenStore;
 use super::base_lookup::BaseLookup;
-use super::error::PipelineError;
+use super::error::{PipelineError, Result};
 use super::inputs::Inputs;
 use super::known_builder::{KnownBuilder, KnownBuilderError};
 use super::registries::Registries;
@@ -26,7 +25,7 @@ use crate::plan::{BuildSettings, JobSettings};
 use crate::platform;
 use crate::store::Store;
 
-/// The state that the commands of a process share. [`Session::on`] creates a copy for a different engine.
+/// The state that the commands of a process share. [`Session::with_settings`] creates a copy for a different engine.
 #[derive(Clone)]
 pub(crate) struct Session<'a> {
     pub(crate) settings: &'a JobSettings,
@@ -41,14 +40,13 @@ struct SharedState {
 }
 
 /// A connection that the first caller opens and other callers wait for.
-type PendingConnection = Arc<OnceCell<Result<Arc<EngineConnection>, PipelineError>>>;
+type PendingConnection = Arc<OnceCell<Result<Arc<EngineConnection>>>>;
 
 impl<'a> Session<'a> {
     pub(crate) fn new(settings: &'a JobSettings) -> Self {
         Self { settings, shared: Arc::default() }
     }
 
-    /// Returns a session that the user has already interrupted.
     #[cfg(test)]
     pub(super) fn interrupted(settings: &'a JobSettings) -> Self {
         let session = Self::new(settings);
@@ -56,7 +54,6 @@ impl<'a> Session<'a> {
         session
     }
 
-    /// Returns the same session with different settings, for example those of a different engine.
     pub(crate) fn with_settings<'b>(&self, settings: &'b JobSettings) -> Session<'b>
     where
         'a: 'b,
@@ -70,7 +67,7 @@ impl<'a> Session<'a> {
     }
 
     /// Returns the store, without reading from it. Fails if the remote's address is invalid.
-    pub(crate) fn store(&self) -> Result<Store, PipelineError> {
+    pub(crate) fn store(&self) -> Result<Store> {
         let mut opened = self.opened();
         if let Some(opened) = &*opened {
             return Ok(opened.store.clone());
@@ -88,11 +85,7 @@ impl<'a> Session<'a> {
         self.shared.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns the connection to the engine of the settings. Reports when larder has to wait for the engine.
-    pub(crate) async fn connection(
-        &self,
-        reporter: Option<&dyn Reporter>,
-    ) -> Result<Arc<EngineConnection>, PipelineError> {
+    pub(crate) async fn connection(&self, reporter: Option<&dyn Reporter>) -> Result<Arc<EngineConnection>> {
         self.connection_to(&self.settings.endpoint, reporter).await
     }
 
@@ -101,7 +94,7 @@ impl<'a> Session<'a> {
         &self,
         endpoint: &Endpoint,
         reporter: Option<&dyn Reporter>,
-    ) -> Result<Arc<EngineConnection>, PipelineError> {
+    ) -> Result<Arc<EngineConnection>> {
         let known = self.connecting(endpoint).get().and_then(|made| made.as_ref().ok()).map(Arc::clone);
         if let Some(known) = known {
             if known.client()?.is_alive().await {
@@ -132,7 +125,28 @@ impl<'a> Session<'a> {
     }
 }
 
-/// A connected engine: its builder, its API, and the registries with the engine's rules.
+const PAUSE: Duration = Duration::from_millis(500);
+
+async fn connect(
+    endpoint: &Endpoint,
+    wait: Option<Duration>,
+    reporter: Option<&dyn Reporter>,
+) -> Result<Client, ConnectError> {
+    let begin = Instant::now();
+    let mut is_reported = false;
+    loop {
+        match (Client::connect(endpoint).await, wait) {
+            (Err(error), Some(wait)) if error.is_unreachable() && begin.elapsed() < wait => {
+                if let Some(reporter) = reporter.filter(|_| !std::mem::replace(&mut is_reported, true)) {
+                    reporter.note(&format!("waiting up to {wait:?} for the engine: {}\n", chain(&error)));
+                }
+                tokio::time::sleep(PAUSE.min(wait.saturating_sub(begin.elapsed()))).await;
+            }
+            (result, _) => return result,
+        }
+    }
+}
+
 pub(crate) struct EngineConnection {
     /// The builder, or the reason why it cannot be reached.
     client: Result<Client, Arc<ConnectError>>,
@@ -140,12 +154,11 @@ pub(crate) struct EngineConnection {
     pub(crate) engine: Option<Engine>,
     pub(crate) registries: Registries,
     image_store: OnceCell<ImageStore>,
-    /// The id of the builder.
     builder: OnceCell<String>,
 }
 
 impl EngineConnection {
-    pub(super) fn new(client: Client, settings: &JobSettings) -> Result<Self, PipelineError> {
+    pub(super) fn new(client: Client, settings: &JobSettings) -> Result<Self> {
         let engine = match client.product() {
             EngineProduct::Docker { api, .. } => {
                 let engine = Engine::new(client.endpoint(), (api.major, api.minor));
@@ -171,17 +184,13 @@ impl EngineConnection {
         Self { client, engine, registries, image_store: OnceCell::new(), builder: OnceCell::new() }
     }
 
-    /// Returns the builder.
-    ///
-    /// # Errors
-    ///
-    /// Fails with the reason why there is no connection to the engine.
+    /// Returns the builder, or the reason why there is no connection to the engine.
     pub(crate) fn client(&self) -> Result<&Client, Arc<ConnectError>> {
         self.client.as_ref().map_err(Arc::clone)
     }
 
-    /// Returns the default platform of the builder, or the platform of this machine if there is no builder. A local
-    /// socket does not imply the local platform, because it may be forwarded.
+    /// Returns the default platform of the builder, or of this machine if there is no builder. A local socket does
+    /// not imply the local platform, because it may be forwarded.
     pub(crate) async fn platform(&self) -> Result<String, ConnectError> {
         match &self.client {
             Ok(client) => client.worker().await.map(Worker::platform),
@@ -198,7 +207,6 @@ impl EngineConnection {
         }
     }
 
-    /// Returns the builder with the notes of earlier builds about it.
     pub(crate) async fn known_builder<'a>(
         &'a self,
         notes: &'a Notes,
@@ -209,7 +217,7 @@ impl EngineConnection {
     }
 
     /// Returns the engine's image store; `GraphDriver` for buildkitd.
-    pub(crate) async fn image_store(&self) -> Result<ImageStore, PipelineError> {
+    pub(crate) async fn image_store(&self) -> Result<ImageStore> {
         let query = || async {
             match &self.engine {
                 // Engines that do not support attestations only have graph drivers.

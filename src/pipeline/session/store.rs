@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::amounts::{count, size};
 use crate::error_chain::chain;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::reporter::Reporter;
 use crate::plan::{JobSettings, StoreSettings};
 use crate::store::backend::{Backend, DirectoryBackend, FaultReason, FusedBackend};
@@ -20,7 +20,7 @@ pub(super) struct OpenStore {
 }
 
 impl OpenStore {
-    pub(super) fn open(settings: &JobSettings) -> Result<Self, PipelineError> {
+    pub(super) fn open(settings: &JobSettings) -> Result<Self> {
         let local = Arc::new(DirectoryBackend::new(&settings.cache_dir.join(LAYOUT)));
         let remote = settings.store.remote.as_ref().map(|(url, how)| url.join(LAYOUT).open(how)).transpose();
         let remote = remote.map_err(|error| PipelineError::Remote(Arc::new(error)))?;
@@ -31,7 +31,6 @@ impl OpenStore {
         Ok(Self { store, remote })
     }
 
-    /// Returns the location of the remote and its first fault, if there is one.
     pub(super) fn remote_fault(&self) -> Option<(String, String)> {
         let remote = self.remote.as_ref()?;
         Some((remote.place(), remote.first_fault()?))
@@ -50,7 +49,6 @@ pub(crate) fn should_report(fault: &StoreError) -> bool {
     fault.reason() != FaultReason::GivenUp && reported.insert(what)
 }
 
-/// Sends the entries that earlier saves could not send to the remote, and reports them. Returns the faults.
 pub(crate) fn send_unsent(store: &Store, reporter: &dyn Reporter) -> Vec<StoreError> {
     let SendReport { carried, faults } = store.send_unsent();
     if let (1.., Some(place)) = (carried.entries, store.place(StoreLocation::Remote)) {
@@ -60,7 +58,6 @@ pub(crate) fn send_unsent(store: &Store, reporter: &dyn Reporter) -> Vec<StoreEr
     faults
 }
 
-/// Evicts entries beyond the limits after a save, and reports them. Returns the faults.
 pub(crate) fn evict_beyond_limits(
     store: &Store,
     settings: &StoreSettings,
@@ -78,7 +75,6 @@ pub(crate) fn evict_beyond_limits(
     faults
 }
 
-/// Warns of the faults that should be reported, and returns the records of all faults.
 pub(crate) fn report_faults<'f>(
     faults: impl IntoIterator<Item = &'f StoreError>,
     reporter: &dyn Reporter,

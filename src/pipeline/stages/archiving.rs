@@ -12,7 +12,7 @@ use crate::engine::Image;
 use crate::images::SavedImage;
 use crate::key::{CacheKey, Input, InputKind};
 use crate::ledger::{self, ArchivedImageRecord, millis};
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::explain::key_inputs;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::reporter::BuildEvent;
@@ -42,7 +42,7 @@ impl Drop for ArchiveTask {
 
 impl Job<'_> {
     /// Returns the tier of archived images, or `None` if the engine stores no images.
-    pub(super) async fn archive_tier(&self) -> Result<Option<ArchiveTier>, PipelineError> {
+    pub(super) async fn archive_tier(&self) -> Result<Option<ArchiveTier>> {
         let Some(engine) = self.engine().cloned() else { return Ok(None) };
         let (images, deadline) = (self.connection.image_store().await?, self.build.tiers.archive_timeout);
         Ok(Some(ArchiveTier::new(self.session.store()?, engine, images, deadline)))
@@ -55,7 +55,7 @@ impl Job<'_> {
     }
 
     /// Returns `true` if `--enable-cache` was given on the command line and the store has no image of these keys.
-    pub(super) async fn lacks_archive(&self, keys: &BuildKeys) -> Result<bool, PipelineError> {
+    pub(super) async fn lacks_archive(&self, keys: &BuildKeys) -> Result<bool> {
         if self.build.tiers.archive_request != ArchiveRequest::CommandLine
             || !self.build.tiers.archive
             || self.faults.is_cache_unusable()
@@ -68,7 +68,6 @@ impl Job<'_> {
         Ok(!tier.contains(keys.keys.image, platform).await)
     }
 
-    /// Returns the archive policy for an image that is, or is not, in a registry under its key.
     pub(super) fn archive_policy(&self, is_in_registry: bool) -> ArchivePolicy {
         ArchivePolicy {
             request: self.build.tiers.archive_request,
@@ -80,13 +79,12 @@ impl Job<'_> {
         }
     }
 
-    /// Starts to archive the image `id` of these keys, if the policy requires it.
     pub(super) async fn archive_built(
         &self,
         (keys, id): (&BuildKeys, &str),
         lookup: &Lookup,
         is_in_registry: bool,
-    ) -> Result<Option<ArchiveTask>, PipelineError> {
+    ) -> Result<Option<ArchiveTask>> {
         let (Some(engine), Some(platform)) = (self.engine(), keys.sole_platform()) else { return Ok(None) };
         if !self.build.tiers.archive || self.faults.is_cache_unusable() {
             return Ok(None);
@@ -103,10 +101,7 @@ impl Job<'_> {
             Ok(Some(image)) => self.start_archiving(image, keys, lookup).await,
             // The image was removed immediately after the build.
             Ok(None) => Ok(None),
-            Err(error) => {
-                self.faults.report(&error)?;
-                Ok(None)
-            }
+            Err(error) => self.faults.report(&error).map(|()| None),
         }
     }
 
@@ -115,7 +110,7 @@ impl Job<'_> {
         image: Image,
         keys: &BuildKeys,
         lookup: &Lookup,
-    ) -> Result<Option<ArchiveTask>, PipelineError> {
+    ) -> Result<Option<ArchiveTask>> {
         let Some(platform) = keys.sole_platform().map(str::to_owned) else { return Ok(None) };
         if self.settings.reason_nothing_is_saved().is_some() {
             return Ok(None);
@@ -138,8 +133,7 @@ impl Job<'_> {
         Ok(Some(ArchiveTask { key, task: tokio::spawn(saving), meter, started: Instant::now() }))
     }
 
-    /// Returns `true` if the image should be archived. Reports an image that is not archived because earlier archived
-    /// images were not used.
+    /// Reports an image that is not archived because earlier archived images were not used.
     pub(super) fn should_archive(&self, policy: ArchivePolicy) -> bool {
         // A fault of the ledger is reported when the build is written to it.
         let builds = || ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
@@ -152,17 +146,19 @@ impl Job<'_> {
         decision == ArchiveDecision::Archive
     }
 
-    /// Sends missing entries to the remote, and evicts entries beyond the store's limits.
-    pub(super) fn maintain_store(&self) -> Result<(), PipelineError> {
+    pub(super) fn maintain_store(&self) -> Result<()> {
         let store = self.session.store()?;
         let mut faults = send_unsent(&store, self.reporter);
         faults.extend(evict_beyond_limits(&store, &self.settings.store, self.reporter));
         faults.iter().try_for_each(|fault| self.faults.report(fault))
     }
 
+    pub(super) fn title(&self) -> String {
+        self.build.tags.first().map_or_else(|| "an image without a name".to_owned(), ImageRef::familiar)
+    }
+
     pub(super) fn subject(&self, inputs: &[Input]) -> Subject {
-        let mut names = self.build.tags.iter().map(ImageRef::familiar);
-        let title = names.next().unwrap_or_else(|| "an image without a name".to_owned());
+        let names = self.build.tags.iter().skip(1).map(ImageRef::familiar);
         let tags = names.chain(self.build.source.key_tags.iter().cloned()).collect();
         let mut inputs = key_inputs(inputs);
         if inputs.len() > MAX_INPUTS {
@@ -171,7 +167,7 @@ impl Job<'_> {
         }
         let BuildPurpose { run, nodes, .. } = self.purpose.clone();
         let run = run.filter(|run| !run.flags.is_empty() || !run.command.is_empty());
-        Subject { title, tags, nodes, run, inputs, ..Subject::default() }
+        Subject { title: self.title(), tags, nodes, run, inputs, ..Subject::default() }
     }
 }
 
@@ -189,7 +185,7 @@ impl ArchiveOutcome {
         image: &Image,
         keys: &BuildKeys,
         lookup: &Lookup,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<()> {
         let (Some(tier), Some(platform)) = (job.archive_tier().await?, keys.sole_platform()) else {
             return Ok(());
         };
@@ -201,11 +197,7 @@ impl ArchiveOutcome {
         Ok(())
     }
 
-    pub(super) async fn finish(
-        &mut self,
-        job: &Job<'_>,
-        archiving: Option<ArchiveTask>,
-    ) -> Result<(), PipelineError> {
+    pub(super) async fn finish(&mut self, job: &Job<'_>, archiving: Option<ArchiveTask>) -> Result<()> {
         let Some(mut archiving) = archiving else { return Ok(()) };
         let meter = Arc::clone(&archiving.meter);
         let saved =

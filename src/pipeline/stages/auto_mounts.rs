@@ -4,18 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::buildkit::ConnectError;
 use crate::context::{ContextEntry, ContextEntryKind, Filter, WalkedContext, walk_selected};
 use crate::dockerfile::{Dockerfile, Options, Resolution, insert_flags};
 use crate::key::reads_docker_syntax;
 use crate::mounts::{AutoMountInputs, AutoMounts, auto_mounts, has_candidates};
 use crate::pipeline::base_lookup::BaseLookup;
 use crate::pipeline::blocking::blocking;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::input_snapshot::InputSnapshot;
-use crate::pipeline::inputs::{BuildContext, Inputs, ignore_files};
+use crate::pipeline::inputs::{BuildContext, Inputs, NOT_LOCAL, ignore_files};
 use crate::pipeline::keys::resolve_options;
+use crate::pipeline::reached_mounts::has_version;
 use crate::pipeline::reporter::{BuildEvent, Reporter};
+use crate::pipeline::session::EngineConnection;
 use crate::pipeline::visible_files::ignore_patterns;
 use crate::plan::BuildSettings;
 use crate::platform;
@@ -27,15 +28,14 @@ const MAX_READ_BYTES: u64 = 1 << 20;
 pub(crate) async fn add_auto_mounts(
     inputs: &mut Inputs,
     build: &BuildSettings,
-    lookup: &BaseLookup<'_>,
-    build_platform: Result<String, ConnectError>,
+    connection: &EngineConnection,
     reporter: &dyn Reporter,
-) -> Result<(), PipelineError> {
+) -> Result<()> {
     if !build.mounts.auto {
         return Ok(());
     }
     let Some((_, text)) = inputs.user_text() else {
-        reporter.warn("--auto-mounts: the Dockerfile is in a context that only the engine can read; nothing is added to it");
+        reporter.warn(&format!("--auto-mounts: {NOT_LOCAL}; nothing is added to it"));
         return Ok(());
     };
     let Ok(dockerfile) = text.parsed().cloned() else { return Ok(()) };
@@ -52,23 +52,23 @@ pub(crate) async fn add_auto_mounts(
         reporter.warn(&format!("--auto-mounts: {reason}; no cache mounts are added"));
         return Ok(());
     }
-    let own = build_platform.unwrap_or_else(|_| platform::local_container_platform());
-    let mut platforms: BTreeSet<Option<&String>> = source.platforms.iter().map(Some).collect();
-    if platforms.is_empty() {
-        platforms.insert(None);
-    }
+    let own = connection.platform().await.unwrap_or_else(|_| platform::local_container_platform());
+    let lookup = connection.base_lookup(build, inputs);
+    let requested: BTreeSet<&String> = source.platforms.iter().collect();
+    // `None` is the default platform of the engine.
+    let requested = if requested.is_empty() { vec![None] } else { requested.into_iter().map(Some).collect() };
     let mut found: Option<AutoMounts> = None;
-    for platform in platforms {
+    for platform in requested {
         let options = Options { platform: platform.cloned(), ..resolve_options(source, own.clone()) };
-        let Some(here) = mounts_on(&dockerfile, options, inputs, lookup).await else { return Ok(()) };
+        let Some(here) = mounts_on(&dockerfile, options, inputs, &lookup).await else { return Ok(()) };
         found = Some(match found {
             Some(others) => intersection(others, here),
             None => here,
         });
     }
-    let AutoMounts { flags, skipped: left } = found.unwrap_or_default();
+    let AutoMounts { flags, skipped } = found.unwrap_or_default();
     let lines: Vec<usize> = flags.keys().copied().collect();
-    reporter.report(&BuildEvent::AutoMounts { lines: &lines, skipped: &left });
+    reporter.report(&BuildEvent::AutoMounts { lines: &lines, skipped: &skipped });
     if flags.is_empty() {
         return Ok(());
     }
@@ -78,12 +78,7 @@ pub(crate) async fn add_auto_mounts(
 
 /// Returns `true` if the frontend of a Dockerfile supports `--mount`, which 1.0 and 1.1 do not.
 fn supports_mounts(dockerfile: &Dockerfile) -> bool {
-    let syntax = dockerfile.directives.syntax.as_deref().unwrap_or_default();
-    let version = syntax.split_once("dockerfile:").map_or("", |(_, version)| version);
-    !["1.0", "1.1"].iter().any(|old| {
-        let rest = version.strip_prefix(old);
-        rest.is_some_and(|rest| !rest.starts_with(|char: char| char.is_ascii_digit()))
-    })
+    !dockerfile.directives.syntax.as_ref().is_some_and(|syntax| has_version(syntax, &["1.0", "1.1"]))
 }
 
 /// Returns the mounts for one platform, or `None` if the build itself will fail.
@@ -127,7 +122,7 @@ async fn visible_entries(inputs: &Inputs, resolution: &Resolution) -> Option<BTr
         BuildContext::Archive(_) | BuildContext::Remote(_) => return None,
         BuildContext::Directory(directory) => directory,
     };
-    // The witness of the keys detects changes of these files.
+    // The snapshot of the keys detects changes of these files.
     let exclude =
         ignore_patterns(ignore_files(directory, &inputs.dockerfile), &mut InputSnapshot::default()).ok()?;
     let filter = Filter { exclude, withheld: inputs.withheld(directory), ..Filter::default() };

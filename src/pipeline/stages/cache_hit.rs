@@ -7,7 +7,7 @@ use super::job::Job;
 use super::keyed::Keyed;
 use super::layer_export::{ExportedLayers, LayerExport};
 use super::lookup::Lookup;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::keys::BuildKeys;
 use crate::store::EntryKind;
 use crate::tiers::{ArchiveTier, EngineTier, Hit, ImageTier, RegistryTier};
@@ -25,13 +25,8 @@ impl CacheHit {
     }
 
     /// Records the hit. Pushes the image to registries and archives it where it is missing.
-    pub(super) async fn finish(
-        &mut self,
-        job: &Job<'_>,
-        keyed: &Keyed,
-        keys: &BuildKeys,
-        lookup: &Lookup,
-    ) -> Result<(), PipelineError> {
+    pub(super) async fn finish(&mut self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<()> {
+        let Some(keys) = keyed.keys() else { return Ok(()) };
         let noted = job.identity().record_hit(
             &job.notes,
             &keys.keys,
@@ -63,13 +58,7 @@ impl CacheHit {
         self.archived.finish(job, archiving).await
     }
 
-    async fn push(
-        &mut self,
-        job: &Job<'_>,
-        keyed: &Keyed,
-        keys: &BuildKeys,
-        lookup: &Lookup,
-    ) -> Result<(), PipelineError> {
+    async fn push(&mut self, job: &Job<'_>, keyed: &Keyed, keys: &BuildKeys, lookup: &Lookup) -> Result<()> {
         let Hit { id, tier, is_named, .. } = &self.hit;
         if *tier == RegistryTier::NAME || !job.wants_push() {
             return Ok(());

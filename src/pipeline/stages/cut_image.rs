@@ -1,14 +1,17 @@
 //! Describes the image of a Dockerfile that ends at a cut, with the help of the builder. No steps are run.
 
 use std::io;
+use std::time::Duration;
 
 use super::job::Job;
 use super::prefix::PrefixLookup;
 use crate::buildkit::SolveError;
 use crate::dockerfile::{Cut, Dockerfile, InstructionKind, Resolution, Source, truncate_to_prefix};
+use crate::images::SavePrefixError;
 use crate::key::PrefixKey;
+use crate::pipeline::inputs::NOT_LOCAL;
 use crate::pipeline::keys::BuildKeys;
-use crate::registry::{CutBase, CutImage, PrefixError};
+use crate::registry::{CutBase, CutImage, PrefixError, RegistryError, UploadError};
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CutImageError {
@@ -18,8 +21,50 @@ pub(super) enum CutImageError {
     Prefix(#[from] PrefixError),
     #[error("the Dockerfile cannot be written")]
     Write(#[source] io::Error),
-    #[error("the Dockerfile is in a context that only the engine can read")]
+    #[error("{}", NOT_LOCAL)]
     NotLocal,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the layers up to {place} are not {action}")]
+pub(super) struct UnsavedPrefix {
+    place: String,
+    action: &'static str,
+    #[source]
+    reason: Box<UnsavedReason>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum UnsavedReason {
+    #[error(transparent)]
+    Cut(#[from] CutImageError),
+    #[error(transparent)]
+    Prefix(#[from] PrefixError),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    #[error(transparent)]
+    Archive(#[from] SavePrefixError),
+    #[error("that took longer than {0:?}")]
+    TimedOut(Duration),
+}
+
+impl UnsavedPrefix {
+    /// `action` is what was not done: `published`, `archived`.
+    pub(super) fn new(prefix: &PrefixKey, action: &'static str, reason: UnsavedReason) -> Self {
+        Self { place: prefix.describe_end(), action, reason: Box::new(reason) }
+    }
+
+    /// Returns `true` if no build on this base image can save prefixes.
+    pub(super) fn is_base_unsupported(&self) -> bool {
+        let (UnsavedReason::Prefix(error) | UnsavedReason::Archive(SavePrefixError::Prefix(error))) =
+            &*self.reason
+        else {
+            return false;
+        };
+        error.is_base_unsupported()
+    }
 }
 
 impl From<SolveError> for CutImageError {
@@ -42,7 +87,6 @@ impl Job<'_> {
         Ok((truncate_to_prefix(text.as_str(), dockerfile, cut), cut.stage))
     }
 
-    /// Returns the builder's description of the image of the Dockerfile up to the cut.
     pub(super) async fn cut_image(
         &self,
         (keys, key): (&BuildKeys, &PrefixKey),
@@ -50,7 +94,6 @@ impl Job<'_> {
     ) -> Result<CutImage, CutImageError> {
         let (cut_text, _) = self.cut_text(key, prefixes)?;
         let directory = self.inputs.write_dockerfile(&cut_text).map_err(CutImageError::Write)?;
-        let directory = directory.ok_or(CutImageError::NotLocal)?;
         let config = self.describe(keys, directory.path()).await?.ok_or(PrefixError::MalformedCutConfig)?;
         let base = CutBase {
             own_entries: history_length(&keys.resolution, key.cut),

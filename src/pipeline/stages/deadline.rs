@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline {
@@ -32,7 +32,7 @@ impl Deadline {
     }
 
     /// Runs `work` until the deadline. Does not start it after the deadline.
-    pub(super) async fn run<T>(self, work: impl Future<Output = T>) -> Result<T, PipelineError> {
+    pub(super) async fn run<T>(self, work: impl Future<Output = T>) -> Result<T> {
         if self.remaining().is_some_and(|remaining| remaining.is_zero()) {
             return Err(PipelineError::TimedOut(self.limit));
         }

@@ -16,7 +16,6 @@ const LAYER_PHRASES: [&str; 8] = [
 const CACHE_PHRASES: [&str; 2] = ["failed to load cache key", "failed to fetch"];
 const IMAGE_PHRASES: [&str; 2] = ["failed to do request", "failed to resolve source metadata"];
 
-/// Returns `true` if a layer could not be fetched.
 pub(super) fn is_layer_error(message: &str) -> bool {
     contains_any(message, &LAYER_PHRASES)
 }

@@ -30,7 +30,7 @@ use crate::graft::{
 use crate::key::PrefixKey;
 use crate::ledger::{StepCountsRecord, TierOutcome, TierRecord, millis};
 use crate::pipeline::blocking::blocking;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::input_snapshot::InputSnapshot;
 use crate::pipeline::inputs::{BuildContext, ignore_files};
 use crate::pipeline::keys::BuildKeys;
@@ -41,16 +41,11 @@ use crate::registry::{Compression, GraftBase, RegistryError, Repository, UploadE
 use crate::store::Meter;
 use crate::tiers::ArchiveDecision;
 
-/// The tier's name in records and summaries.
 const NAME: &str = "graft";
-/// The time limit for finding the prefix in the registry.
 const DEADLINE: Duration = Duration::from_secs(20);
-/// The placeholder for a config that is not known yet.
 const PLACEHOLDER_CONFIG: &[u8] = br#"{"history":[],"rootfs":{"diff_ids":[]}}"#;
-/// The prefixes of the attributes that annotate a manifest.
 const ANNOTATION_PREFIXES: [&str; 2] = ["annotation.", "annotation-manifest."];
 
-/// An image that was made and pushed.
 pub(super) struct GraftedImage {
     pub(super) tier: TierRecord,
     /// The id that the image will have in the engine when it is pulled.
@@ -60,20 +55,17 @@ pub(super) struct GraftedImage {
     pub(super) steps: StepCountsRecord,
 }
 
-/// The outcome of trying to make an image without a builder.
 pub(super) enum GraftOutcome {
     Made(Box<GraftedImage>),
     /// The image has to be built. The reason was reported.
     Declined {
         tier: TierRecord,
-        /// `true` if a registry caused this.
         is_registry_error: bool,
     },
     /// Grafting does not apply to this build. Nothing was reported.
     NotApplicable,
 }
 
-/// The reason why an image is not made without a builder.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum GraftError {
     #[error(transparent)]
@@ -97,15 +89,12 @@ impl GraftError {
         Self::Unsupported(reason.into())
     }
 
-    /// Returns `true` if a registry caused the error.
     fn is_registry_error(&self) -> bool {
         matches!(self, Self::Registry(_) | Self::Upload(UploadError::Registry(_)))
     }
 }
 
-/// An image that is ready to be pushed.
 pub(super) struct GraftPlan {
-    /// A client of the repository of prefixes.
     pub(super) repository: Repository,
     pub(super) key: PrefixKey,
     pub(super) base: GraftBase,
@@ -115,7 +104,6 @@ pub(super) struct GraftPlan {
     created: Timestamp,
 }
 
-/// The layers of a graft.
 pub(super) struct GraftLayers {
     pub(super) layers: Vec<FinishedLayer>,
     /// The prefixes that end after one of the layers, with the layer's index and the encoded index of the prefix.
@@ -123,12 +111,9 @@ pub(super) struct GraftLayers {
 }
 
 impl Job<'_> {
-    /// Makes the image on its deepest prefix and pushes it, if that is possible.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a registry fails under `--strict`, if the user interrupts, and at the deadline.
-    pub(super) async fn graft(&self, keyed: &Keyed, lookup: &Lookup) -> Result<GraftOutcome, PipelineError> {
+    /// Makes the image on its deepest prefix and pushes it, if that is possible. Fails if a registry fails under
+    /// `--strict`, if the user interrupts, and at the deadline.
+    pub(super) async fn graft(&self, keyed: &Keyed, lookup: &Lookup) -> Result<GraftOutcome> {
         let clock = Instant::now();
         let Some(keys) = keyed.keys().filter(|keys| self.can_graft(keys, lookup)) else {
             return Ok(GraftOutcome::NotApplicable);
@@ -172,12 +157,12 @@ impl Job<'_> {
             Ok(None) => Ok(GraftOutcome::NotApplicable),
             Err(GraftError::Pipeline(error)) => Err(error),
             Err(error) => {
-                let is_of_registry = error.is_registry_error();
-                if is_of_registry {
+                let is_registry_error = error.is_registry_error();
+                if is_registry_error {
                     self.faults.report(&error)?;
                 }
                 let tier = self.report_answer(record(TierOutcome::Skipped, chain(&error), 0));
-                Ok(GraftOutcome::Declined { tier, is_registry_error: is_of_registry })
+                Ok(GraftOutcome::Declined { tier, is_registry_error })
             }
         }
     }
@@ -237,7 +222,6 @@ impl Job<'_> {
         }
     }
 
-    /// Returns the effect of the instructions after a prefix on its config.
     fn resolve_tail(
         &self,
         keys: &BuildKeys,
@@ -297,7 +281,6 @@ impl Job<'_> {
         Ok(None)
     }
 
-    /// Returns the compression of the new layers.
     async fn graft_compression(&self, keys: &BuildKeys, base: &GraftBase) -> Result<Compression, GraftError> {
         let compression = self.build.push.effective();
         let wanted = self.registry_terms(keys).await?.compression;
@@ -312,7 +295,6 @@ impl Job<'_> {
         Ok(compression)
     }
 
-    /// Returns the annotations for the manifest.
     fn graft_annotations(&self, base: &GraftBase) -> Result<BTreeMap<String, String>, GraftError> {
         // Engines with a graph driver push images without annotations.
         let wanted = self.build.annotations.iter().filter(|_| !base.is_docker());
@@ -324,7 +306,6 @@ impl Job<'_> {
             .ok_or_else(|| GraftError::unsupported("an annotation does not apply to the manifest"))
     }
 
-    /// Makes the layers from the files of the context.
     async fn make_layers(&self, keys: &BuildKeys, planned: &GraftPlan) -> Result<GraftLayers, GraftError> {
         let directory = match &self.inputs.context {
             BuildContext::Directory(directory) => directory.clone(),

@@ -18,7 +18,6 @@ use crate::graft::{FinishedLayer, LayerTarReader, Refusal};
 use crate::images::{compress, cores};
 use crate::key::PrefixKey;
 use crate::pipeline::blocking::blocking;
-use crate::pipeline::changes;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::reporter::BuildEvent;
 use crate::registry::{
@@ -31,7 +30,6 @@ use crate::tiers::PushTarget;
 /// Layers with files below this size in bytes are uploaded in a single request.
 const SMALL_LAYER: u64 = 4 << 20;
 
-/// The outcome of a push.
 pub(super) struct PushedGraft {
     pub(super) config: Digest,
     pub(super) manifest: Digest,
@@ -39,24 +37,20 @@ pub(super) struct PushedGraft {
     pub(super) bytes: u64,
 }
 
-/// The content that was uploaded to the first target.
 struct UploadedGraft {
     target: PushTarget,
     manifest: StoredManifest,
     config: Digest,
     layers: Vec<(Digest, LayerBlob)>,
-    /// The number of bytes that were uploaded.
     bytes: u64,
 }
 
-/// A layer that is being compressed.
 struct CompressingLayer {
     blob: GrowingBlob,
     is_small: bool,
 }
 
 impl Job<'_> {
-    /// Uploads the image, tags it with its names and its key, and publishes the prefixes that it contains.
     pub(super) async fn push_graft(
         &self,
         (keys, lookup): (&BuildKeys, &Lookup),
@@ -75,14 +69,8 @@ impl Job<'_> {
         let sent = layers.len();
         let uploaded = self.upload_graft(first, repository, planned, layers, meter).await?;
         let UploadedGraft { target: mut first, manifest, config, layers, mut bytes } = uploaded;
-        let changed = keys.changed_inputs().await;
-        if !changed.is_empty() {
-            let names = changes::first_names(&changed);
-            self.reporter.warn(&format!(
-                "files of the context changed while the image was made ({names}): it is not recorded under its key"
-            ));
-        }
-        let is_kept = changed.is_empty() && self.build.tiers.registry && !self.settings.store.terms.read_only;
+        let is_of_key = !self.have_inputs_changed(keys, "made").await;
+        let is_kept = is_of_key && self.build.tiers.registry && !self.settings.store.terms.read_only;
         let key_tag = self.registry_tags(Some(keys)).await.of_image(keys.keys.image).swap_remove(0);
         let key_tag = is_kept.then_some(key_tag.as_str());
         let mut others: Vec<PushTarget> = targets.collect();
@@ -97,7 +85,7 @@ impl Job<'_> {
         for name in &self.build.tags {
             self.reporter.report(&BuildEvent::Pushed { name, pushed, elapsed: clock.elapsed() });
         }
-        if changed.is_empty() {
+        if is_of_key {
             self.note_inputs(keys, lookup).await?;
         }
         if is_kept && !prefixes.is_empty() {

@@ -9,8 +9,7 @@ use super::mounts::{Restored, SavedMounts};
 use super::prefix::{PrefixLookup, UnusablePrefix};
 use super::solved::Solved;
 use crate::notes::ImageAge;
-use crate::pipeline::changes;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::registry::ImageRef;
 
 #[derive(Default)]
@@ -25,7 +24,6 @@ pub(super) struct ImageBuild {
     pub(super) names: Option<Vec<ImageRef>>,
 }
 
-/// The outcome of recording the image that was built.
 #[derive(Default)]
 struct RecordedImage {
     /// `true` if the inputs did not change during the build, so that the image belongs to its keys.
@@ -34,18 +32,9 @@ struct RecordedImage {
 }
 
 impl ImageBuild {
-    /// Restores what the builder lacks, builds the image, and saves the result.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the build or a push fails, if the user interrupts, and if a cache fails under `--strict`. `self` then
-    /// contains the outcomes of the stages before.
-    pub(super) async fn run(
-        &mut self,
-        job: &Job<'_>,
-        keyed: &Keyed,
-        lookup: &Lookup,
-    ) -> Result<(), PipelineError> {
+    /// Restores what the builder lacks, builds the image, and saves the result. If this fails, `self` contains the
+    /// outcomes of the stages before.
+    pub(super) async fn run(&mut self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<()> {
         self.prefixes = PrefixLookup::look(job, keyed, lookup).await?;
         let expired = self.prefixes.has_expired.then(|| lookup.expired());
         let lookup = expired.as_ref().unwrap_or(lookup);
@@ -104,7 +93,7 @@ impl ImageBuild {
         job: &Job<'_>,
         keyed: &Keyed,
         lookup: &Lookup,
-    ) -> Result<Option<UnusablePrefix>, PipelineError> {
+    ) -> Result<Option<UnusablePrefix>> {
         let continued = self.prefixes.continuation.as_ref();
         // The deadline does not apply to this future: visits of mounts respect it themselves, so that they can clean
         // up.
@@ -116,24 +105,14 @@ impl ImageBuild {
     }
 
     /// Records the image under its keys if its inputs did not change, and starts to archive it.
-    async fn record_image(
-        &self,
-        job: &Job<'_>,
-        keyed: &Keyed,
-        lookup: &Lookup,
-    ) -> Result<RecordedImage, PipelineError> {
+    async fn record_image(&self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<RecordedImage> {
         let has_image = job.build.outputs.iter().any(|output| output.kind.is_image());
         let (Some(keys), Some(id), true) =
             (keyed.keys(), self.solved.image_id(), has_image && job.build.tiers.has_any())
         else {
             return Ok(RecordedImage::default());
         };
-        let changed = keys.changed_inputs().await;
-        if !changed.is_empty() {
-            let names = changes::first_names(&changed);
-            job.reporter.warn(&format!(
-                "files of the context changed while the image was built ({names}): it is not recorded under its key"
-            ));
+        if job.have_inputs_changed(keys, "built").await {
             return Ok(RecordedImage::default());
         }
         job.note_inputs(keys, lookup).await?;
@@ -149,15 +128,14 @@ impl ImageBuild {
         Ok(RecordedImage { is_of_key: true, archiving })
     }
 
-    /// Pushes the image, tags it with its key, and exports its layers. The first value is `true` if the image was
-    /// tagged with its key, even if a later step fails.
+    /// Pushes the image, tags it with its key, and exports its layers. The first value is `true` if it was tagged.
     async fn push(
         &mut self,
         job: &Job<'_>,
         keyed: &Keyed,
         lookup: &Lookup,
         is_of_key: bool,
-    ) -> (bool, Result<(), PipelineError>) {
+    ) -> (bool, Result<()>) {
         let mut is_published = false;
         let pushing = async {
             if self.solved.should_push {
@@ -197,7 +175,7 @@ impl ImageBuild {
         lookup: &Lookup,
         RecordedImage { is_of_key, mut archiving }: RecordedImage,
         is_published: bool,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<()> {
         if let (false, None, true, true, Some(keys), Some(id)) = (
             is_published,
             &archiving,

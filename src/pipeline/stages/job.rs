@@ -16,7 +16,8 @@ use crate::engine::Engine;
 use crate::error_chain::chain;
 use crate::ledger::{TierOutcome, TierRecord};
 use crate::notes::{Notes, NotesError};
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::changes;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::explain::ImageIdentity;
 use crate::pipeline::inputs::Inputs;
 use crate::pipeline::keys::BuildKeys;
@@ -53,21 +54,20 @@ impl<'a> Job<'a> {
         reporter: &'a dyn Reporter,
         deadline: Deadline,
     ) -> Self {
-        let (settings, strict) = (session.settings, build.strict);
         let faults = FaultReporter {
-            is_strict: strict,
+            is_strict: build.strict,
             reporter,
             reported: Mutex::default(),
             are_notes_unusable: AtomicBool::new(false),
         };
         Self {
             session,
-            settings,
+            settings: session.settings,
             build,
             purpose,
             inputs,
             connection,
-            notes: settings.notes(),
+            notes: session.settings.notes(),
             reporter,
             deadline,
             started: Timestamp::now(),
@@ -75,7 +75,6 @@ impl<'a> Job<'a> {
         }
     }
 
-    /// Returns the builder. Fails if the engine cannot be reached.
     pub(super) fn client(&self) -> Result<&'a Client, Arc<ConnectError>> {
         self.connection.client()
     }
@@ -105,7 +104,6 @@ impl<'a> Job<'a> {
         self.build.outputs.iter().any(|output| output.kind == OutputKind::Image { push: true })
     }
 
-    /// Returns `true` if the registry that the image is pushed to will have it under its key.
     pub(super) fn will_be_in_registry(&self) -> bool {
         self.wants_push() && self.build.tiers.registry && !self.settings.store.terms.read_only
     }
@@ -115,8 +113,7 @@ impl<'a> Job<'a> {
         !self.build.source.build_args.is_empty()
     }
 
-    /// Records the inputs of the keys of an image that was built, and the images that it replaces.
-    pub(super) async fn note_inputs(&self, keys: &BuildKeys, lookup: &Lookup) -> Result<(), PipelineError> {
+    pub(super) async fn note_inputs(&self, keys: &BuildKeys, lookup: &Lookup) -> Result<()> {
         if lookup.replaces_images(self) {
             let noted = self.notes.note_rebuild(keys.keys.image, keys.keys.dependency, self.started);
             noted.or_else(|fault| self.faults.report_notes(&fault))?;
@@ -124,6 +121,18 @@ impl<'a> Job<'a> {
         let inputs = keys.published(&self.settings.seal).await;
         let noted = self.identity().record(&self.notes, &keys.keys, &inputs, Timestamp::now());
         noted.or_else(|fault| self.faults.report_notes(&fault))
+    }
+
+    /// Warns if the inputs have changed since the keys were computed, and returns `true` then.
+    pub(super) async fn have_inputs_changed(&self, keys: &BuildKeys, action: &str) -> bool {
+        let changed = keys.changed_inputs().await;
+        if !changed.is_empty() {
+            let names = changes::first_names(&changed);
+            self.reporter.warn(&format!(
+                "files of the context changed while the image was {action} ({names}): it is not recorded under its key"
+            ));
+        }
+        !changed.is_empty()
     }
 
     /// Returns `true` if the builder has built the image and, as far as is known, still has its layers.
@@ -135,17 +144,17 @@ impl<'a> Job<'a> {
         has_built && self.builder_has_layers().await.unwrap_or(false)
     }
 
-    /// Records that larder has written this file or directory.
-    pub(super) fn note_result(&self, path: &Path) -> Result<(), PipelineError> {
+    pub(super) fn note_result(&self, path: &Path) -> Result<()> {
         self.notes.note_result(path).or_else(|fault| self.faults.report(&fault))
     }
 
-    /// Runs `work` until the deadline or the user's first interrupt.
-    pub(super) async fn run_within_limits<T>(
-        &self,
-        work: impl Future<Output = Result<T, PipelineError>>,
-    ) -> Result<T, PipelineError> {
-        self.deadline.run(self.session.interrupts().run_until_interrupt(work)).await??
+    pub(super) async fn run_until_interrupt<T>(&self, work: impl Future<Output = T>) -> Result<T> {
+        self.session.interrupts().run_until_interrupt(work).await
+    }
+
+    /// Runs `work` until the deadline or the first interrupt.
+    pub(super) async fn run_within_limits<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.deadline.run(self.run_until_interrupt(work)).await??
     }
 
     /// Reports the answer of a tier, and returns the answer.
@@ -155,13 +164,8 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn report_skipped(&self, tier: &str, reason: &str) -> TierRecord {
-        self.report_answer(TierRecord {
-            tier: tier.to_owned(),
-            outcome: TierOutcome::Skipped,
-            reason: reason.to_owned(),
-            bytes: 0,
-            millis: 0,
-        })
+        let (tier, reason) = (tier.to_owned(), reason.to_owned());
+        self.report_answer(TierRecord { tier, outcome: TierOutcome::Skipped, reason, bytes: 0, millis: 0 })
     }
 }
 
@@ -174,7 +178,7 @@ pub(super) struct FaultReporter<'a> {
 
 impl FaultReporter<'_> {
     /// Warns of a fault of a cache. Under `--strict`, returns it as an error instead.
-    pub(super) fn report(&self, fault: &(dyn Error + 'static)) -> Result<(), PipelineError> {
+    pub(super) fn report(&self, fault: &(dyn Error + 'static)) -> Result<()> {
         if self.is_strict {
             return Err(PipelineError::cache(fault));
         }
@@ -192,14 +196,13 @@ impl FaultReporter<'_> {
 
     /// Reports a fault of the notes. If the notes cannot be read or written, the cache directory is not used for
     /// anything else.
-    pub(super) fn report_notes(&self, fault: &NotesError) -> Result<(), PipelineError> {
+    pub(super) fn report_notes(&self, fault: &NotesError) -> Result<()> {
         if !matches!(fault, NotesError::Damaged { .. }) {
             self.are_notes_unusable.store(true, Ordering::Relaxed);
         }
         self.report(fault)
     }
 
-    /// Returns `true` if the cache directory cannot be used.
     pub(super) fn is_cache_unusable(&self) -> bool {
         self.are_notes_unusable.load(Ordering::Relaxed)
     }

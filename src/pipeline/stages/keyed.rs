@@ -4,27 +4,21 @@ use super::job::Job;
 use crate::context::ContextError;
 use crate::dockerfile::ResolveError;
 use crate::error_chain::chain;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::keys::{BuildKeys, KeysError, compute_keys};
 use crate::pipeline::reporter::BuildEvent;
 
-pub(super) enum Keyed {
-    Known(Box<BuildKeys>),
-    /// The keys cannot be computed. The build itself may still succeed.
-    Unknown(KeysError),
-}
+/// The keys, or the reason why they cannot be computed. The build itself may still succeed then.
+pub(super) struct Keyed(Result<Box<BuildKeys>, KeysError>);
 
 impl Keyed {
-    pub(super) async fn compute(job: &Job<'_>) -> Result<Self, PipelineError> {
+    pub(super) async fn compute(job: &Job<'_>) -> Result<Self> {
         let computing = async {
             let lookup = job.connection.base_lookup(job.build, job.inputs);
             let platform = job.connection.platform().await;
             Ok(compute_keys(job.build, job.inputs, &lookup, platform, &job.notes, &job.settings.seal).await)
         };
-        let keyed = match job.run_within_limits(Box::pin(computing)).await? {
-            Ok(keys) => Self::Known(Box::new(keys)),
-            Err(error) => Self::Unknown(error),
-        };
+        let keyed = Self(job.run_within_limits(Box::pin(computing)).await?.map(Box::new));
         let keys = keyed.keys().map(|keys| &keys.keys);
         job.reporter.report(&BuildEvent::Keys {
             image: keys.map(|keys| keys.image),
@@ -35,15 +29,15 @@ impl Keyed {
     }
 
     /// Warns of inputs that the keys do not cover. Fails with a fault of the cache under `--strict`.
-    pub(super) fn report(&self, job: &Job<'_>) -> Result<(), PipelineError> {
-        let keys = match self {
-            Self::Known(keys) => keys,
+    pub(super) fn report(&self, job: &Job<'_>) -> Result<()> {
+        let keys = match &self.0 {
+            Ok(keys) => keys,
             // The build itself reports this error.
-            Self::Unknown(KeysError::Context(ContextError::NotUtf8 { .. })) => return Ok(()),
-            Self::Unknown(error @ KeysError::Context(_)) if job.build.strict => {
+            Err(KeysError::Context(ContextError::NotUtf8 { .. })) => return Ok(()),
+            Err(error @ KeysError::Context(_)) if job.build.strict => {
                 return Err(PipelineError::cache(error));
             }
-            Self::Unknown(_) => return Ok(()),
+            Err(_) => return Ok(()),
         };
         if !keys.unpinned.is_empty() {
             job.reporter.warn(&format!(
@@ -64,28 +58,20 @@ impl Keyed {
     }
 
     pub(super) fn keys(&self) -> Option<&BuildKeys> {
-        match self {
-            Self::Known(keys) => Some(keys),
-            Self::Unknown(_) => None,
-        }
+        self.0.as_deref().ok()
     }
 
     pub(super) fn unknown_reason(&self) -> Option<String> {
-        match self {
-            Self::Known(_) => None,
-            Self::Unknown(error) => Some(chain(error)),
-        }
+        self.0.as_ref().err().map(|error| chain(error))
     }
 
     /// Returns the error in the inputs that may explain a failed build.
     pub(super) fn input_error(&self) -> Option<String> {
-        match self {
-            Self::Unknown(KeysError::Context(ContextError::NotUtf8 { .. })) => None,
-            Self::Unknown(KeysError::Resolve(error @ ResolveError::UnknownTarget { .. })) => {
-                Some(chain(error))
-            }
-            Self::Unknown(KeysError::Syntax(error)) => Some(chain(error)),
-            Self::Unknown(KeysError::Context(error)) => Some(chain(error)),
+        match self.0.as_ref().err()? {
+            KeysError::Context(ContextError::NotUtf8 { .. }) => None,
+            KeysError::Resolve(error @ ResolveError::UnknownTarget { .. }) => Some(chain(error)),
+            KeysError::Syntax(error) => Some(chain(error)),
+            KeysError::Context(error) => Some(chain(error)),
             _ => None,
         }
     }

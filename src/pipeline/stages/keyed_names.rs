@@ -10,7 +10,7 @@ use super::BuildPurpose;
 use super::job::Job;
 use crate::digest::Digest;
 use crate::pipeline::changes;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::registries::PushError;
 use crate::plan::{BuildSettings, OutputKind};
@@ -22,15 +22,12 @@ pub(crate) struct KeyedNames {
     keys: BuildKeys,
     /// Further inputs of the key, with their digests.
     files: Vec<(PathBuf, Digest)>,
-    /// The settings of the build without a name.
     nameless: BuildSettings,
-    /// The settings of the build with a name that does not contain a key.
     unkeyed: BuildSettings,
 }
 
 impl KeyedNames {
-    /// Returns the names of `build`, which contain the key computed from `keys` and `files`. `unkeyed` is the fallback.
-    /// `has_images` is `true` if the engine stores images.
+    /// `unkeyed` is the fallback. `has_images` is `true` if the engine stores images.
     pub(crate) fn new(
         build: &BuildSettings,
         unkeyed: ImageRef,
@@ -84,8 +81,7 @@ impl<'a> Job<'a> {
         Some(Self { build: &keyed.unkeyed, ..self.clone() })
     }
 
-    /// Gives the image `id` its names, if the build left them out.
-    pub(super) async fn give_names(&self, id: Option<&str>) -> Result<(), PipelineError> {
+    pub(super) async fn give_names(&self, id: Option<&str>) -> Result<()> {
         let (Some(_), Some(id)) = (&self.purpose.keyed, id) else { return Ok(()) };
         if let Some(engine) = self.engine() {
             return Ok(engine.add_names(id, &[], &self.build.tags).await?);
@@ -101,8 +97,7 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Tags an image that was pushed to a registry by its digest. Returns `false` if the registry does not have the
-    /// image.
+    /// Tags an image that was pushed by its digest. Returns `false` if the registry does not have the image.
     async fn tag_pushed(&self, digest: &str, tag: &ImageRef) -> Result<bool, RegistryError> {
         let mut repository = self.registries().repository(tag).await?;
         let Some(manifest) = repository.manifest(digest).await? else { return Ok(false) };

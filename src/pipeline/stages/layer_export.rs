@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Mutex;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::job::Job;
@@ -22,16 +23,17 @@ use super::repeated_solve::RepeatedSolve;
 use crate::buildkit::SolveError;
 use crate::buildkit::solve::{CacheEntry, Exporter};
 use crate::buildkit::trace::StepKind;
-use crate::engine::{EngineError, ImageStore};
+use crate::engine::ImageStore;
 use crate::error_chain::chain;
 use crate::ledger::{ExportedLayersRecord, StepEntry, millis};
 use crate::pipeline::borrowed_name::BorrowedName;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::exports::Exports;
 use crate::pipeline::keys::BuildKeys;
+use crate::pipeline::known_builder::KnownBuilderError;
 use crate::pipeline::registries::PushError;
 use crate::pipeline::reporter::BuildEvent;
-use crate::registry::{ImageRef, RegistryError};
+use crate::registry::ImageRef;
 use crate::store::Meter;
 use crate::tiers::LayerCaches;
 use crate::tiers::MARK_LABEL;
@@ -40,7 +42,6 @@ use crate::tiers::MARK_LABEL;
 static EXPORT_LOCK: Mutex<()> = Mutex::const_new(());
 /// The pause before layers are pushed again after a different job replaced the name. It doubles each time.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The time limit for an engine to stop exporting.
 const CANCEL_LIMIT: Duration = Duration::from_secs(10);
 /// Phrases in an engine's errors when a different job gives the same name to its image, or removes it.
 const NAME_CONFLICT_PHRASES: [&str; 4] =
@@ -51,11 +52,7 @@ enum ExportLayersError {
     #[error("the layers were not exported to the registry")]
     Solve(#[from] SolveError),
     #[error("the layers were not exported to the registry")]
-    Engine(#[from] EngineError),
-    #[error("the layers were not exported to the registry")]
     Push(#[from] PushError),
-    #[error("the layers were not exported to the registry")]
-    Registry(#[from] RegistryError),
     #[error("the layers were not exported to the registry: that took longer than {0:?}")]
     TimedOut(Duration),
 }
@@ -64,18 +61,17 @@ impl ExportLayersError {
     /// Returns `true` if a different job on this engine interfered.
     fn is_name_conflict(&self) -> bool {
         let message = chain(self);
-        matches!(self, Self::Solve(_) | Self::Engine(_) | Self::Push(_))
+        !matches!(self, Self::Push(PushError::Registry(_)) | Self::TimedOut(_))
             && NAME_CONFLICT_PHRASES.iter().any(|words| message.contains(words))
     }
 
-    /// Returns a remedy in one line. `place` is the repository.
     fn remedy(&self, place: &ImageRef) -> String {
         let place = place.repository();
         match self {
-            Self::Registry(error) => error.remedy(),
             Self::TimedOut(_) => "--archive-timeout sets how long that may take".to_owned(),
             Self::Push(PushError::Login(error)) => error.remedy(),
-            Self::Solve(_) | Self::Engine(_) | Self::Push(_) => {
+            Self::Push(PushError::Registry(error)) => error.remedy(),
+            Self::Solve(_) | Self::Push(_) => {
                 let message = chain(self);
                 if message.contains("immutable") {
                     format!("allow tags of {place} that begin with `cache` and `buildcache` to be replaced")
@@ -92,17 +88,14 @@ impl ExportLayersError {
     }
 }
 
-/// An image whose layers are exported.
 pub(super) struct LayerExport<'a> {
     /// The id; `None` if the build produced no image.
     pub(super) image: Option<&'a str>,
     /// The steps that ran or were cached; empty for an image that was found in a cache.
     pub(super) steps: &'a [StepEntry],
-    /// The caches that were in the registry before.
     pub(super) layers: &'a LayerCaches,
 }
 
-/// The outcome of exporting layers.
 #[derive(Default)]
 pub(super) struct ExportedLayers {
     pub(super) record: Option<ExportedLayersRecord>,
@@ -111,17 +104,8 @@ pub(super) struct ExportedLayers {
 }
 
 impl ExportedLayers {
-    /// Exports the layers of an image.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the registry fails under `--strict`, or if the user interrupts.
-    pub(super) async fn export(
-        &mut self,
-        job: &Job<'_>,
-        keyed: &Keyed,
-        of: LayerExport<'_>,
-    ) -> Result<(), PipelineError> {
+    /// Exports the layers of an image. Fails if the registry fails under `--strict`, or if the user interrupts.
+    pub(super) async fn export(&mut self, job: &Job<'_>, keyed: &Keyed, of: LayerExport<'_>) -> Result<()> {
         let has_own = job.build.cache_to.iter().any(|cache| cache.kind != "inline");
         let (false, false, Some(place)) =
             (has_own, job.settings.store.terms.read_only, of.layers.place.clone())
@@ -150,7 +134,7 @@ impl ExportedLayers {
         };
         // Hold the lock until the name is restored: builds of several images may share a repository, and the next one
         // would treat the image of that name as the user's.
-        let alone = job.session.interrupts().run_until_interrupt(EXPORT_LOCK.lock()).await?;
+        let alone = job.run_until_interrupt(EXPORT_LOCK.lock()).await?;
         let (mut borrowed, cancel) = (None, CancellationToken::new());
         let kept = {
             let mut keeping = Box::pin(async {
@@ -161,7 +145,8 @@ impl ExportedLayers {
                     job.export_cache(full, keys, of.layers, &cancel).await?;
                 }
                 if let Some(engine) = job.engine().filter(|_| is_named) {
-                    borrowed.insert(BorrowedName::new(engine, &inline)).borrow().await?;
+                    let borrowed = borrowed.insert(BorrowedName::new(engine, &inline));
+                    borrowed.borrow().await.map_err(PushError::from)?;
                 }
                 let mut pause = PAUSE;
                 while let Err(error) =
@@ -175,15 +160,11 @@ impl ExportedLayers {
                 }
                 Ok(true)
             });
-            let kept = job
-                .session
-                .interrupts()
-                .run_until_interrupt(tokio::time::timeout(deadline, &mut keeping))
-                .await;
+            let kept = job.run_until_interrupt(timeout(deadline, &mut keeping)).await;
             if !matches!(kept, Ok(Ok(_))) {
                 // Wait for it, because an engine that still exports would use the name again.
                 cancel.cancel();
-                drop(tokio::time::timeout(CANCEL_LIMIT, keeping).await);
+                drop(timeout(CANCEL_LIMIT, keeping).await);
             }
             kept
         };
@@ -222,7 +203,7 @@ impl LayerExport<'_> {
         inline: &ImageRef,
         full: Option<&ImageRef>,
         place: &ImageRef,
-    ) -> Result<bool, ExportLayersError> {
+    ) -> Result<bool, PushError> {
         let ran: Vec<_> = self.steps.iter().filter(|step| !step.cached).collect();
         let is_copied = ran.iter().all(|step| StepKind::of(&step.name) == StepKind::Copy);
         let has = |wanted: &ImageRef| self.layers.found.iter().any(|cache| cache.name == *wanted);
@@ -245,29 +226,25 @@ impl LayerExport<'_> {
 }
 
 impl Job<'_> {
-    /// Returns `true` if the engine can export registry caches.
-    async fn can_export_registry_caches(&self) -> Result<bool, PipelineError> {
+    async fn can_export_registry_caches(&self) -> Result<bool> {
         let is_able =
             self.engine().is_none() || self.connection.image_store().await? == ImageStore::Containerd;
         Ok(is_able && self.can_import_registry_caches())
     }
 
     /// Reports, once for each builder, that it exports only the layers of the last stage.
-    async fn report_omitted_layers(&self) -> Result<(), PipelineError> {
+    async fn report_omitted_layers(&self) -> Result<()> {
         if !self.reporter.shows_notes() {
             return Ok(());
         }
-        let is_first = match self.known_builder().await {
-            Ok(mut builder) => builder.note_limits_reported().map_err(Into::into),
-            Err(error) => Err(error),
-        };
-        match is_first {
+        let is_first = async { Ok(self.known_builder().await?.note_limits_reported()?) };
+        match is_first.await {
             Ok(true) => self.reporter.note(
                 "only the layers of the last stage were exported: Docker 25.0 and newer with containerd's image store \
                  (\"features\": {\"containerd-snapshotter\": true} in daemon.json) exports those of all stages\n",
             ),
             Ok(false) => {}
-            Err(error) => return self.faults.report(&error),
+            Err::<_, KnownBuilderError>(error) => self.faults.report(&error)?,
         }
         Ok(())
     }

@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use jiff::Timestamp;
+
 use super::fetch_errors;
 use super::job::Job;
 use super::keyed::Keyed;
@@ -11,13 +13,12 @@ use crate::buildkit::solve::{CacheEntry, ExporterResponse};
 use crate::buildkit::{Ability, SolveError};
 use crate::digest::Digest;
 use crate::ledger::StepEntry;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::import_watch::ImportError;
 use crate::pipeline::keys::BuildKeys;
 use crate::registry::ImageRef;
 use crate::tiers::{LayerCaches, LayersTier, Stages};
 
-/// Returns the fault of imported layers, if it ended the build.
 pub(super) fn import_fault(
     imports: &[CacheEntry],
     result: &Result<ExporterResponse, SolveFailure>,
@@ -32,20 +33,13 @@ pub(super) fn import_fault(
 }
 
 impl Job<'_> {
-    /// Looks for caches of layers, unless the build must not import any.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a registry fails under `--strict`, if the user interrupts, and at the deadline.
-    pub(super) async fn find_layer_caches(
-        &self,
-        keyed: &Keyed,
-        lookup: &Lookup,
-    ) -> Result<LayerCaches, PipelineError> {
+    /// Looks for caches of layers, unless the build must not import any. Fails if a registry fails under `--strict`, if
+    /// the user interrupts, and at the deadline.
+    pub(super) async fn find_layer_caches(&self, keyed: &Keyed, lookup: &Lookup) -> Result<LayerCaches> {
         self.run_within_limits(Box::pin(self.query_layer_caches(keyed, lookup))).await
     }
 
-    async fn query_layer_caches(&self, keyed: &Keyed, lookup: &Lookup) -> Result<LayerCaches, PipelineError> {
+    async fn query_layer_caches(&self, keyed: &Keyed, lookup: &Lookup) -> Result<LayerCaches> {
         let is_unreachable = lookup.is_registry_unreachable;
         let Some(place) = self.layer_cache_repository() else { return Ok(LayerCaches::default()) };
         let none =
@@ -90,7 +84,7 @@ impl Job<'_> {
         &self,
         caches: &LayerCaches,
         keys: &BuildKeys,
-    ) -> Result<Option<Stages>, PipelineError> {
+    ) -> Result<Option<Stages>> {
         for (is_full, stages) in [(true, Stages::All), (false, Stages::Last)] {
             if caches.has_mark(&self.layers_mark(keys, is_full).await?, is_full) {
                 return Ok(Some(stages));
@@ -100,15 +94,7 @@ impl Job<'_> {
     }
 
     /// Marks the cached steps that were imported, which are those that the builder is not known to have had before.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a cache fails under `--strict`.
-    pub(super) async fn mark_imported(
-        &self,
-        caches: &LayerCaches,
-        steps: &mut [StepEntry],
-    ) -> Result<(), PipelineError> {
+    pub(super) async fn mark_imported(&self, caches: &LayerCaches, steps: &mut [StepEntry]) -> Result<()> {
         if caches.place.is_none() {
             return Ok(());
         }
@@ -119,9 +105,9 @@ impl Job<'_> {
         let mark = |step: &StepEntry| step.digest.parse().ok();
         for step in steps.iter_mut().filter(|step| step.cached && !caches.found.is_empty()) {
             step.imported =
-                caches.is_only_source || !mark(step).is_some_and(|mark| builder.has_had_step(mark));
+                caches.is_only_source || !mark(step).is_some_and(|mark| builder.entry.has_step(mark));
         }
-        let noted = builder.note_steps(steps.iter().filter_map(mark));
+        let noted = builder.note(|entry| entry.note_steps(steps.iter().filter_map(mark), Timestamp::now()));
         noted.or_else(|fault| self.faults.report_notes(&fault))
     }
 
@@ -138,7 +124,7 @@ impl Job<'_> {
     /// Returns the mark of the layers that the dependency key covers, for a registry cache of all stages or an inline
     /// cache of the last one. The mark depends on the builder, because other builders identify the layers by other
     /// keys.
-    pub(super) async fn layers_mark(&self, keys: &BuildKeys, is_full: bool) -> Result<String, PipelineError> {
+    pub(super) async fn layers_mark(&self, keys: &BuildKeys, is_full: bool) -> Result<String> {
         let store = self.connection.image_store().await?;
         let text = format!("{}\n{}\n{store:?}\n{is_full}", keys.layers_digest(), self.client()?.product());
         Ok(Digest::of(text.as_bytes()).hex())

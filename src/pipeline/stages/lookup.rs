@@ -13,7 +13,7 @@ use crate::dockerfile::Source;
 use crate::ledger::TierRecord;
 use crate::notes::ImageAge;
 use crate::pipeline::changes;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::transfers::transfer;
 use crate::plan::OutputKind;
@@ -41,13 +41,9 @@ pub(super) struct Lookup {
 }
 
 impl Lookup {
-    /// Looks for the image of these keys in the tiers, and gives it its names.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a cache fails under `--strict`, if the user interrupts, and at the deadline. The outcome then contains
-    /// the answers so far.
-    pub(super) async fn run(&mut self, job: &Job<'_>, keyed: &Keyed) -> Result<(), PipelineError> {
+    /// Looks for the image of these keys in the tiers, and gives it its names. If this fails, `self` contains the
+    /// answers so far.
+    pub(super) async fn run(&mut self, job: &Job<'_>, keyed: &Keyed) -> Result<()> {
         let off = job.image_tiers_disabled_reason().map(str::to_owned).or_else(|| keyed.unknown_reason());
         let tiers = &job.build.tiers;
         let no_images = match (job.engine(), job.client()) {
@@ -112,17 +108,9 @@ impl Lookup {
 
     /// Returns the same lookup for an image whose layers are too old, so that every step runs.
     pub(super) fn expired(&self) -> Self {
-        let Self { is_unloadable, has_registry_failed, is_registry_unreachable, .. } = *self;
-        Self {
-            is_expired: true,
-            is_unloadable,
-            has_registry_failed,
-            is_registry_unreachable,
-            ..Self::default()
-        }
+        Self { tiers: Vec::new(), hit: None, is_expired: true, ..*self }
     }
 
-    /// Returns the flag that makes BuildKit run every step, if there is one.
     pub(super) fn runs_every_step(&self, job: &Job<'_>) -> Option<&'static str> {
         // The cached layers of an image that is too old would result in the same image.
         job.build.every_step_flag().or(self.is_expired.then_some("--max-age"))
@@ -134,13 +122,12 @@ impl Lookup {
         self.runs_every_step(job).is_some() || !job.build.no_cache_filter.is_empty()
     }
 
-    /// Records and reports the answer of a tier.
     fn record_answer(&mut self, job: &Job<'_>, tier: &str, answer: &TierAnswer<Hit>, clock: Instant) {
         self.is_expired |= answer.is_too_old;
         self.tiers.push(job.report_answer(answer.record(tier, clock.elapsed())));
     }
 
-    async fn look_in_engine(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+    async fn look_in_engine(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<()> {
         let Some(engine) = job.engine() else { return Ok(()) };
         let clock = Instant::now();
         let mut tier = EngineTier::new(&job.notes, engine);
@@ -176,12 +163,7 @@ impl Lookup {
     }
 
     /// Queries a registry and the remote store for a newer image of the key, which a different machine may have built.
-    async fn find_newer_image(
-        &mut self,
-        job: &Job<'_>,
-        keys: &BuildKeys,
-        hit: &Hit,
-    ) -> Result<NewerImage, PipelineError> {
+    async fn find_newer_image(&mut self, job: &Job<'_>, keys: &BuildKeys, hit: &Hit) -> Result<NewerImage> {
         let built = hit.age.map_or(Timestamp::UNIX_EPOCH, |age| age.built);
         let late = |what: &str| {
             format!(
@@ -226,12 +208,12 @@ impl Lookup {
 
     /// Looks for the image in the registries that it is pushed to and names it there. Pulls it if the engine should
     /// have it.
-    async fn look_in_registry(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+    async fn look_in_registry(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<()> {
         let clock = Instant::now();
         let request = async {
             let is_wanted = job.should_be_in_engine() || job.has_images_in_engine().await;
-            let wanted_in = job.engine().cloned().filter(|_| is_wanted);
-            let terms = RegistryTerms { pull_into: wanted_in, ..job.registry_terms(keys).await? };
+            let pull_into = job.engine().cloned().filter(|_| is_wanted);
+            let terms = RegistryTerms { pull_into, ..job.registry_terms(keys).await? };
             let meter = Arc::new(Meter::default());
             let answer = job.query_registries(&terms, keys, &meter).await?;
             if job.forget_rejected_logins(&answer) {
@@ -251,7 +233,7 @@ impl Lookup {
     }
 
     /// Reports faults of registries, and records them so that these registries are not used again.
-    fn report_registry_faults(&mut self, job: &Job<'_>, faults: &[BoxedError]) -> Result<(), PipelineError> {
+    fn report_registry_faults(&mut self, job: &Job<'_>, faults: &[BoxedError]) -> Result<()> {
         for fault in faults {
             self.has_registry_failed = true;
             self.is_registry_unreachable |= fault.downcast_ref().is_some_and(TransferError::is_unreachable);
@@ -260,7 +242,7 @@ impl Lookup {
         Ok(())
     }
 
-    async fn look_in_store(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<(), PipelineError> {
+    async fn look_in_store(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<()> {
         let clock = Instant::now();
         let Some(mut tier) = job.archive_tier().await? else { return Ok(()) };
         let (meter, accepted) = (Arc::new(Meter::default()), job.accepted(keys));
@@ -328,13 +310,7 @@ impl Job<'_> {
         }
     }
 
-    /// Records the image under its key, with its build time if that is known.
-    pub(super) fn note_image(
-        &self,
-        keys: &BuildKeys,
-        id: &str,
-        age: Option<ImageAge>,
-    ) -> Result<(), PipelineError> {
+    pub(super) fn note_image(&self, keys: &BuildKeys, id: &str, age: Option<ImageAge>) -> Result<()> {
         let Some(engine) = self.engine() else { return Ok(()) };
         let noted = EngineTier::new(&self.notes, engine).save(keys.keys.image, keys.keys.dependency, id, age);
         noted.or_else(|fault| self.faults.report_notes(&fault))

@@ -1,6 +1,6 @@
 //! The stages of a build: inputs → keys → tiers → BuildKit → ledger.
 //!
-//! Each stage takes the outcomes of earlier stages and returns its own. [`flow`] runs them in order.
+//! Each stage takes the outcomes of earlier stages and returns its own. [`run_stages`] runs them in order.
 
 mod archiving;
 mod auto_mounts;
@@ -40,6 +40,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::auto_mounts::add_auto_mounts;
 use self::cache_hit::CacheHit;
 use self::graft::GraftOutcome;
 use self::image_build::ImageBuild;
@@ -48,7 +49,7 @@ use self::keyed::Keyed;
 use self::lookup::Lookup;
 use self::record::{FinishedBuild, ImageOrigin};
 use super::blocking::blocking;
-use super::error::PipelineError;
+use super::error::{PipelineError, Result};
 use super::inputs::Inputs;
 use super::reporter::Reporter;
 use super::session::{EngineConnection, Session};
@@ -70,7 +71,6 @@ pub(crate) use visit_request::{VisitRequest, is_visit_step};
 /// The build argument that passes a base image to a Dockerfile.
 pub(crate) const BASE_IMAGE_ARG: &str = "BASE_IMAGE";
 
-/// The purpose of a build, besides its settings.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct BuildPurpose {
     pub(crate) base: Option<BaseRecord>,
@@ -89,18 +89,13 @@ pub(crate) struct BuildResult {
     pub(crate) names: Vec<ImageRef>,
 }
 
-/// Builds an image, unless a cache has it.
-///
-/// # Errors
-///
-/// Fails if the build or a push fails, if the user interrupts, and if a cache fails under `--strict`. The record is
-/// written in each of these cases, unless the build could not start.
+/// Builds an image, unless a cache has it. The record is written even if this fails, unless the build could not start.
 pub(crate) async fn build_image(
     build: &BuildSettings,
     purpose: &BuildPurpose,
     session: &Session<'_>,
     reporter: &dyn Reporter,
-) -> Result<BuildResult, PipelineError> {
+) -> Result<BuildResult> {
     let (clock, deadline) = (Instant::now(), Deadline::after(build.timeout));
     let mut inputs = read_inputs(build, session.settings).await?;
     if purpose.base.is_some() && !declares_base_image(&inputs) {
@@ -129,19 +124,19 @@ pub(crate) async fn connect(
     build: &BuildSettings,
     session: &Session<'_>,
     reporter: &dyn Reporter,
-) -> Result<Arc<EngineConnection>, PipelineError> {
+) -> Result<Arc<EngineConnection>> {
     let connection = session.connection(Some(reporter)).await?;
-    add_mounts(inputs, build, &connection, reporter).await?;
+    add_auto_mounts(inputs, build, &connection, reporter).await?;
     Ok(connection)
 }
 
-/// Returns the connection like [`connected`], but allows a missing engine if the image is only pushed.
+/// Returns the connection like [`connect`], but allows a missing engine if the image is only pushed.
 async fn connect_if_needed(
     inputs: &mut Inputs,
     build: &BuildSettings,
     session: &Session<'_>,
     reporter: &dyn Reporter,
-) -> Result<Arc<EngineConnection>, PipelineError> {
+) -> Result<Arc<EngineConnection>> {
     let is_pushed = |output: &BuildOutput| output.kind == OutputKind::Image { push: true };
     let may_need_none = build.outputs.iter().all(is_pushed) && !build.load && build.tiers.registry;
     let connection = match session.connection(Some(reporter)).await {
@@ -151,22 +146,11 @@ async fn connect_if_needed(
         }
         connection => connection?,
     };
-    add_mounts(inputs, build, &connection, reporter).await?;
+    add_auto_mounts(inputs, build, &connection, reporter).await?;
     Ok(connection)
 }
 
-async fn add_mounts(
-    inputs: &mut Inputs,
-    build: &BuildSettings,
-    connection: &EngineConnection,
-    reporter: &dyn Reporter,
-) -> Result<(), PipelineError> {
-    let lookup = connection.base_lookup(build, inputs);
-    auto_mounts::add_auto_mounts(inputs, build, &lookup, connection.platform().await, reporter).await
-}
-
-/// Returns `true` if the Dockerfile declares an argument for a base image before its first `FROM`, or if larder cannot
-/// read the Dockerfile.
+/// Returns `true` if the Dockerfile declares an argument for a base image, or if larder cannot read it.
 fn declares_base_image(inputs: &Inputs) -> bool {
     // The build itself reports syntax errors.
     let Some(Ok(dockerfile)) = inputs.user_text().map(|(_, text)| text.parsed()) else { return true };
@@ -178,10 +162,7 @@ fn declares_base_image(inputs: &Inputs) -> bool {
 
 /// Reads the inputs of a build, without the files that larder writes. Fails if the Dockerfile explicitly uses one of
 /// these files.
-pub(crate) async fn read_inputs(
-    build: &BuildSettings,
-    settings: &JobSettings,
-) -> Result<Inputs, PipelineError> {
+pub(crate) async fn read_inputs(build: &BuildSettings, settings: &JobSettings) -> Result<Inputs> {
     // Reading standard input may block.
     let source = build.source.clone();
     let inputs = blocking(move || Inputs::read(&source)).await;
@@ -193,67 +174,55 @@ pub(crate) async fn read_inputs(
 
 /// Runs the stages of a build. Also returns the job, whose names may have changed.
 async fn run_stages(job: Job<'_>) -> (Job<'_>, FinishedBuild) {
-    if let Some(fault) = &job.settings.cache_fault
-        && let Err(error) = job.faults.report(&**fault)
-    {
-        return (job, FinishedBuild::failed_early(error));
-    }
-    let keyed = match Keyed::compute(&job).await {
-        Ok(keyed) => keyed,
-        Err(error) => return (job, FinishedBuild::failed_early(error)),
-    };
-    let mut lookup = Lookup::default();
-    let job = match job.run_within_limits(async { Ok(job.with_unkeyed_name().await) }).await {
-        Ok(renamed) => renamed.unwrap_or(job),
-        Err(error) => {
-            return (
-                job,
-                FinishedBuild { keyed: Some(keyed), lookup, origin: ImageOrigin::None, end: Err(error) },
-            );
+    let (mut keyed, mut lookup) = (None, Lookup::default());
+    let starting = async {
+        if let Some(fault) = &job.settings.cache_fault {
+            job.faults.report(&**fault)?;
         }
+        keyed = Some(Keyed::compute(&job).await?);
+        job.run_within_limits(async { Ok(job.with_unkeyed_name().await) }).await
     };
-    let looked = async {
-        keyed.report(&job)?;
-        job.run_within_limits(Box::pin(job.create_repositories())).await?;
-        lookup.run(&job, &keyed).await
+    let (job, started) = match Box::pin(starting).await {
+        Ok(renamed) => (renamed.unwrap_or(job), Ok(())),
+        Err(error) => (job, Err(error)),
     };
-    let looked = Box::pin(looked).await;
-    let (way, end) = match (looked, lookup.hit.take(), keyed.keys()) {
-        (Err(error), ..) => (ImageOrigin::None, Err(error)),
-        (Ok(()), Some(hit), Some(keys)) => {
-            let mut served = Box::new(CacheHit::new(hit));
-            // `--timeout` only limits the time until there is an image.
-            let in_time = Job { deadline: Deadline::after(None), ..job.clone() };
-            let end = Box::pin(served.finish(&in_time, &keyed, keys, &lookup)).await;
-            (ImageOrigin::CacheHit(served), end)
-        }
-        (Ok(()), ..) => match Box::pin(made(&job, &keyed, &mut lookup)).await {
-            Ok((way, end)) => (way, end),
-            Err(error) => (ImageOrigin::None, Err(error)),
-        },
+    let ended = match (&keyed, started) {
+        (Some(keyed), Ok(())) => Box::pin(find_or_make(&job, keyed, &mut lookup)).await,
+        (_, started) => started.map(|()| (ImageOrigin::None, Ok(()))),
     };
-    (job, FinishedBuild { keyed: Some(keyed), lookup, origin: way, end })
+    let (origin, end) = ended.unwrap_or_else(|error| (ImageOrigin::None, Err(error)));
+    (job, FinishedBuild { keyed, lookup, origin, end })
 }
 
-/// Makes the image that no tier has, on a prefix or with a build. Fails if neither could start.
-async fn made(
+/// Finds the image in a tier, or makes it on a prefix or with a build. Fails if that could not start.
+async fn find_or_make(
     job: &Job<'_>,
     keyed: &Keyed,
     lookup: &mut Lookup,
-) -> Result<(ImageOrigin, Result<(), PipelineError>), PipelineError> {
+) -> Result<(ImageOrigin, Result<()>)> {
+    keyed.report(job)?;
+    job.run_within_limits(Box::pin(job.create_repositories())).await?;
+    Box::pin(lookup.run(job, keyed)).await?;
+    if let Some(hit) = lookup.hit.take() {
+        let mut hit = Box::new(CacheHit::new(hit));
+        // `--timeout` only limits the time until there is an image.
+        let in_time = Job { deadline: Deadline::after(None), ..job.clone() };
+        let end = Box::pin(hit.finish(&in_time, keyed, lookup)).await;
+        return Ok((ImageOrigin::CacheHit(hit), end));
+    }
     match Box::pin(job.graft(keyed, lookup)).await? {
         GraftOutcome::Made(grafted) => return Ok((ImageOrigin::Grafted(grafted), Ok(()))),
-        GraftOutcome::Declined { tier, is_registry_error: is_of_registry } => {
+        GraftOutcome::Declined { tier, is_registry_error } => {
             lookup.tiers.push(tier);
-            lookup.has_registry_failed |= is_of_registry;
+            lookup.has_registry_failed |= is_registry_error;
         }
         GraftOutcome::NotApplicable => {}
     }
     // No earlier stage has needed an engine.
     job.client()?;
-    let mut made = Box::<ImageBuild>::default();
-    let end = Box::pin(made.run(job, keyed, lookup)).await;
-    Ok((ImageOrigin::Built(made), end))
+    let mut build = Box::<ImageBuild>::default();
+    let end = Box::pin(build.run(job, keyed, lookup)).await;
+    Ok((ImageOrigin::Built(build), end))
 }
 
 #[cfg(test)]

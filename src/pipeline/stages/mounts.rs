@@ -12,13 +12,12 @@ use crate::ledger::{MountRecord, TierOutcome, TierRecord};
 use crate::mounts::{
     MountAction, MountOutcome, MountReportEntry, Mounts, MountsReport, SkippedMount, Tally, TargetMount,
 };
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::mount_transfer::MountTransfer;
 use crate::pipeline::reached_mounts::reached_mounts;
 use crate::pipeline::reporter::BuildEvent;
 use crate::tiers::LayerCaches;
 
-/// The name of this tier in records and summaries.
 const TIER_NAME: &str = "mounts";
 
 #[derive(Default)]
@@ -27,7 +26,6 @@ pub(super) struct Restored {
     mounts: Mounts,
     /// The mounts that are not restored because their steps are expected to be cached.
     skipped: Vec<TargetMount>,
-    /// The steps that ran before the build because mounts depend on them.
     pub(super) prepared: Trace,
     /// The records of the mounts that were restored or attempted.
     pub(super) carried: Vec<MountReportEntry>,
@@ -42,7 +40,7 @@ impl Restored {
         lookup: &Lookup,
         layers: &LayerCaches,
         continued: Option<&Continuation>,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<()> {
         if !job.build.tiers.mounts {
             self.tier = Some(job.report_skipped(TIER_NAME, job.build.tiers.switch));
             return Ok(());
@@ -70,12 +68,12 @@ impl Restored {
         if let Some(keys) = keyed.keys() {
             self.skipped = skip_cached(mounts, job, keys, layers).await?;
         }
-        let restoring = job.carrier(MountAction::Restore, keyed)?.before_build();
+        let restoring = job.mount_transfer(MountAction::Restore, keyed)?.before_build();
         let (report, prepared) = restoring.restore(&self.mounts).await?;
         self.prepared = prepared;
         job.report_mounts(&report);
-        let is_carried = |mount: &&MountReportEntry| mount.outcome != MountOutcome::Passed;
-        self.carried = report.mounts.iter().filter(is_carried).cloned().collect();
+        let is_restored = |mount: &&MountReportEntry| mount.outcome != MountOutcome::Passed;
+        self.carried = report.mounts.iter().filter(is_restored).cloned().collect();
         let hits = self.carried.iter().filter(|mount| mount.outcome == MountOutcome::Hit).count();
         let count = self.carried.len();
         self.tier = Some(job.report_answer(TierRecord {
@@ -115,7 +113,7 @@ impl SavedMounts {
         restored: &Restored,
         steps: &MountingSteps,
         has_failed: bool,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<()> {
         self.skipped = judge_predictions(&restored.skipped, steps, has_failed);
         job.record_predictions(&self.skipped, keyed).await?;
         let mut mounts = restored.mounts.clone();
@@ -131,7 +129,7 @@ impl SavedMounts {
         {
             return Ok(());
         }
-        let report = job.carrier(MountAction::Save, keyed)?.save(&mounts).await?;
+        let report = job.mount_transfer(MountAction::Save, keyed)?.save(&mounts).await?;
         job.report_mounts(&report);
         self.saved.clone_from(&report.mounts);
         self.millis = report.millis;
@@ -166,18 +164,13 @@ impl SavedMounts {
 }
 
 impl Job<'_> {
-    pub(super) fn carrier(
-        &self,
-        action: MountAction,
-        keyed: &Keyed,
-    ) -> Result<MountTransfer<'_>, PipelineError> {
-        let ambiguous = keyed.keys().and_then(|keys| keys.undetected_digest);
+    pub(super) fn mount_transfer(&self, action: MountAction, keyed: &Keyed) -> Result<MountTransfer<'_>> {
         let deadline = match action {
             // The build's own time limit no longer applies.
             MountAction::Save => Deadline::after(Some(self.build.mounts.timeout)),
             MountAction::Restore | MountAction::List => self.deadline,
         };
-        let conditions = (ambiguous, deadline);
+        let conditions = (keyed.keys().and_then(|keys| keys.undetected_digest), deadline);
         let build = VisitRequest::new(self.build, self.inputs, self.client()?, self.settings, conditions);
         MountTransfer::new(action, self.connection, self.session, build, self.reporter)
     }
@@ -188,7 +181,7 @@ impl Job<'_> {
     }
 
     /// Fails under `--strict` if there was a fault. The faults were reported as they occurred.
-    pub(super) fn check_faults(&self, report: MountsReport) -> Result<(), PipelineError> {
+    pub(super) fn check_faults(&self, report: MountsReport) -> Result<()> {
         match report.faults.into_iter().next() {
             Some(fault) if self.build.strict => Err(PipelineError::Mounts(fault.message)),
             _ => Ok(()),

@@ -8,7 +8,7 @@ use super::job::Job;
 use super::registry::LOGIN_DEADLINE;
 use super::{BuildPurpose, Deadline};
 use crate::error_chain::chain;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::inputs::Inputs;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::reporter::Reporter;
@@ -42,32 +42,32 @@ pub(crate) async fn predict(
     connection: &EngineConnection,
     keys: &BuildKeys,
     reporter: &dyn Reporter,
-) -> Result<CachePrediction, PipelineError> {
+) -> Result<CachePrediction> {
     let (purpose, deadline) = (BuildPurpose::default(), Deadline::after(build.timeout));
     let job = Job::new(build, &purpose, session, inputs, connection, reporter, deadline);
     Box::pin(job.predict_hit(keys)).await
 }
 
 impl Job<'_> {
-    async fn predict_hit(&self, keys: &BuildKeys) -> Result<CachePrediction, PipelineError> {
+    async fn predict_hit(&self, keys: &BuildKeys) -> Result<CachePrediction> {
         let is_off = self.image_tiers_disabled_reason().is_some();
-        let mut foreseen = CachePrediction::default();
+        let mut prediction = CachePrediction::default();
         if let Some(engine) = self.engine().filter(|_| self.build.tiers.engine && !is_off) {
             let accepted = HitConditions { since: self.earliest_accepted(), ..HitConditions::default() };
-            foreseen.hit =
+            prediction.hit =
                 self.predict_in(&mut EngineTier::new(&self.notes, engine), keys, &accepted).await.0;
         }
-        if foreseen.hit.is_none() && self.build.tiers.registry {
-            self.predict_in_registries(keys, is_off, &mut foreseen).await?;
+        if prediction.hit.is_none() && self.build.tiers.registry {
+            self.predict_in_registries(keys, is_off, &mut prediction).await?;
         }
-        if foreseen.hit.is_none()
+        if prediction.hit.is_none()
             && self.build.tiers.archive
             && !is_off
             && let Some(mut tier) = self.archive_tier().await?
         {
-            foreseen.hit = self.predict_in(&mut tier, keys, &self.accepted(keys)).await.0;
+            prediction.hit = self.predict_in(&mut tier, keys, &self.accepted(keys)).await.0;
         }
-        Ok(foreseen)
+        Ok(prediction)
     }
 
     /// Queries the registries of the names, even those that the build does not use.
@@ -75,8 +75,8 @@ impl Job<'_> {
         &self,
         keys: &BuildKeys,
         is_off: bool,
-        foreseen: &mut CachePrediction,
-    ) -> Result<(), PipelineError> {
+        prediction: &mut CachePrediction,
+    ) -> Result<()> {
         let is_queried = |tag: &&ImageRef| self.wants_push() || tag.host() != DOCKER_HUB;
         let names: Vec<ImageRef> = self.build.tags.iter().filter(is_queried).cloned().collect();
         let host = names.iter().chain(&self.build.tiers.cache_repo).map(ImageRef::host).next();
@@ -92,13 +92,13 @@ impl Job<'_> {
         let mut tier = RegistryTier::new(self.registry_terms(keys).await?, targets);
         let (hit, is_sound) = self.predict_in(&mut tier, keys, &self.accepted(keys)).await;
         if is_off || self.registries_disabled_reason().is_some() {
-            foreseen.elsewhere = hit;
+            prediction.elsewhere = hit;
         } else {
-            foreseen.hit = hit;
+            prediction.hit = hit;
         }
         if let (true, Some(platform)) = (is_sound, keys.platforms.first()) {
             match tier.last_built(platform).await {
-                Ok(last) => foreseen.last = last,
+                Ok(last) => prediction.last = last,
                 Err(error) => self.warn_of(&[error.into()]),
             }
         }

@@ -28,18 +28,16 @@ use crate::dockerfile::{
 use crate::key::{CacheKey, PrefixKey};
 use crate::ledger::{TierOutcome, TierRecord, millis};
 use crate::notes::PrefixBase;
-use crate::pipeline::error::PipelineError;
-use crate::pipeline::inputs::DockerfileText;
+use crate::pipeline::error::Result;
+use crate::pipeline::inputs::{DockerfileText, NOT_LOCAL};
 use crate::pipeline::keys::BuildKeys;
 use crate::plan::{BuildOutput, OutputKind};
 use crate::registry::{ImageRef, ImageSettings};
 use crate::tiers::PrefixTier;
 
-/// The outcome of looking for prefixes.
 #[derive(Default)]
 pub(super) struct PrefixLookup {
     pub(super) tier: Option<TierRecord>,
-    /// The prefix that the build continues from.
     pub(super) continuation: Option<Continuation>,
     /// The keys of the prefixes that are known to have a tag in the job's own lane.
     pub(super) published: BTreeSet<CacheKey>,
@@ -49,7 +47,6 @@ pub(super) struct PrefixLookup {
     pub(super) has_expired: bool,
 }
 
-/// A build that continues from a prefix.
 pub(super) struct Continuation {
     pub(super) key: PrefixKey,
     base: PrefixBase,
@@ -62,7 +59,6 @@ pub(super) struct Continuation {
     pub(super) is_imported: bool,
 }
 
-/// The reason why a build cannot continue from a prefix.
 #[derive(Debug, thiserror::Error)]
 #[error("the build cannot continue from {base}: {reason}")]
 pub(super) struct UnusablePrefix {
@@ -72,7 +68,6 @@ pub(super) struct UnusablePrefix {
     pub(super) is_layer_fault: bool,
 }
 
-/// The answer of the lookup.
 pub(super) struct PrefixAnswer {
     pub(super) outcome: TierOutcome,
     pub(super) reason: String,
@@ -110,7 +105,6 @@ pub(super) fn base(
 }
 
 impl Continuation {
-    /// Returns the name of the prefix.
     pub(super) fn base(&self) -> &str {
         &self.base.name
     }
@@ -123,7 +117,6 @@ impl Continuation {
         repeated.skip(1).any(|at| !matches!(at.kind, InstructionKind::Onbuild(_)))
     }
 
-    /// Returns the fault of the prefix, if it ended the build.
     pub(super) fn fault(&self, result: &Result<ExporterResponse, SolveFailure>) -> Option<UnusablePrefix> {
         let (reason, is_of_layer) = match result {
             Err(SolveFailure::Import(error)) => (error.0.clone(), true),
@@ -148,18 +141,14 @@ impl PrefixLookup {
         base.filter(|base| base.id.is_none())?.name.parse().ok()
     }
 
-    /// Returns the time of the oldest RUN step in the prefix that the build has continued from, if the prefix contains
-    /// it.
+    /// Returns the time of the oldest RUN step in the prefix that the build has continued from, if it has one.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         self.continuation.as_ref()?.base.oldest
     }
 
-    /// Looks for a prefix to continue from.
-    ///
-    /// # Errors
-    ///
-    /// Fails if a registry or the store fails under `--strict`, if the user interrupts, and at the deadline.
-    pub(super) async fn look(job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<Self, PipelineError> {
+    /// Looks for a prefix to continue from. Fails if a registry or the store fails under `--strict`, if the user
+    /// interrupts, and at the deadline.
+    pub(super) async fn look(job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<Self> {
         let clock = Instant::now();
         let mut prefixes = Self::default();
         let Some(keys) = keyed.keys().filter(|_| job.build.tiers.prefix) else { return Ok(prefixes) };
@@ -186,7 +175,7 @@ impl PrefixLookup {
         job: &Job<'_>,
         keys: &BuildKeys,
         place: Option<&ImageRef>,
-    ) -> Result<PrefixAnswer, PipelineError> {
+    ) -> Result<PrefixAnswer> {
         // Querying the builder takes longer than looking into the store.
         if place.is_none() && job.earliest_accepted().is_none() && !job.may_have_stored_prefix(keys).await? {
             return Ok(PrefixAnswer::miss("the store has no prefix of this image"));
@@ -206,16 +195,13 @@ impl PrefixLookup {
         job: &Job<'_>,
         keys: &BuildKeys,
         place: &ImageRef,
-    ) -> Result<PrefixAnswer, PipelineError> {
+    ) -> Result<PrefixAnswer> {
         let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();
         let tags = job.registry_tags(Some(keys)).await;
         let platform = keys.sole_platform().unwrap_or_default();
         let tier = PrefixTier { place, tags: &tags, platform, since: job.earliest_accepted() };
-        let looked = match job.registries().repository(place).await {
-            Ok(mut repository) => tier.look(&mut repository, prefixes).await,
-            Err(error) => Err(error),
-        };
-        let mut answer = match looked {
+        let looking = async { tier.look(&mut job.registries().repository(place).await?, prefixes).await };
+        let mut answer = match looking.await {
             Ok(answer) => answer,
             Err(error) => {
                 job.faults.report(&error)?;
@@ -234,14 +220,13 @@ impl PrefixLookup {
         Ok(PrefixAnswer::of(self.continue_from(job, keys, &prefix.key, base, true), answer.reason))
     }
 
-    /// Returns the answer for the deepest of these prefixes that the builder is known to have, or `None` if it has
-    /// none.
+    /// Returns the answer for the deepest of these prefixes that the builder has, or `None` if it has none.
     async fn known_to_builder(
         &mut self,
         job: &Job<'_>,
         keys: &BuildKeys,
         prefixes: &[PrefixKey],
-    ) -> Result<Option<PrefixAnswer>, PipelineError> {
+    ) -> Result<Option<PrefixAnswer>> {
         let builder = match job.known_builder().await {
             Ok(builder) => builder,
             Err(error) => return job.faults.report(&error).map(|()| None),
@@ -289,27 +274,20 @@ impl PrefixLookup {
         base: PrefixBase,
         is_imported: bool,
     ) -> Result<(), String> {
-        let text =
-            job.inputs.built_text().ok_or("the Dockerfile is in a context that only the engine can read")?;
+        let text = job.inputs.built_text().ok_or(NOT_LOCAL)?;
         let dockerfile = text.parsed().map_err(ToString::to_string)?;
         let resolution = &keys.resolution;
         let image = PrefixImage { reference: &base.name, variables: &base.variables, command: &base.command };
         let changed = continue_from_prefix(text.as_str(), dockerfile, resolution, key.cut, image);
         let changed = changed.map_err(|error| format!("cannot continue from a prefix: {error}"))?;
         let directory = job.inputs.write_dockerfile(&changed).map_err(|error| error.to_string())?;
-        let directory = directory.ok_or("the Dockerfile is in a context that only the engine can read")?;
         let reaches_stages = reaches_stages(resolution, key);
         let (key, text) = (key.clone(), DockerfileText::new(changed));
         self.continuation = Some(Continuation { key, base, text, directory, reaches_stages, is_imported });
         Ok(())
     }
 
-    /// Stops continuing from the prefix because of this fault.
-    pub(super) async fn give_up(
-        &mut self,
-        job: &Job<'_>,
-        fault: &UnusablePrefix,
-    ) -> Result<(), PipelineError> {
+    pub(super) async fn give_up(&mut self, job: &Job<'_>, fault: &UnusablePrefix) -> Result<()> {
         if let Some(continued) = self.continuation.take() {
             self.published.remove(&continued.key.key);
             self.unusable.insert(continued.key.key);
@@ -322,13 +300,7 @@ impl PrefixLookup {
         job.faults.report(fault)
     }
 
-    /// Records the layers that the builder has after the build.
-    pub(super) async fn note_built(
-        &self,
-        job: &Job<'_>,
-        keys: &BuildKeys,
-        lookup: &Lookup,
-    ) -> Result<(), PipelineError> {
+    pub(super) async fn note_built(&self, job: &Job<'_>, keys: &BuildKeys, lookup: &Lookup) -> Result<()> {
         if keys.keys.prefixes.is_err() || job.faults.is_cache_unusable() {
             return Ok(());
         }
@@ -357,7 +329,6 @@ impl Job<'_> {
         self.build.tiers.cache_repo.as_ref().or_else(first).filter(|_| self.build.tiers.prefix).cloned()
     }
 
-    /// Returns the reason why the build does not continue from a prefix, if there is one.
     pub(super) fn no_continuation_reason(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {
         let every_step = || lookup.runs_every_step(self).map(str::to_owned);
         let filter = || (!self.build.no_cache_filter.is_empty()).then(|| "--no-cache-filter".to_owned());
@@ -402,7 +373,6 @@ pub(super) fn is_prefix_too_old(job: &Job<'_>, made: Option<Timestamp>) -> bool 
     job.earliest_accepted().is_some_and(|since| made.is_none_or(|made| made < since))
 }
 
-/// Returns `true` if an instruction after the prefix copies from or mounts a different stage.
 fn reaches_stages(resolution: &Resolution, prefix: &PrefixKey) -> bool {
     let stage = resolution.stages.iter().find(|stage| stage.index == prefix.cut.stage);
     let after = stage.into_iter().flat_map(|stage| &stage.instructions);

@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::time::timeout;
 
-use super::cut_image::CutImageError;
+use super::cut_image::{UnsavedPrefix, UnsavedReason};
 use super::job::Job;
 use super::lookup::Lookup;
 use super::prefix::{PrefixAnswer, PrefixLookup, base};
 use crate::error_chain::chain;
-use crate::images::SavePrefixError;
 use crate::key::PrefixKey;
 use crate::notes::PrefixBase;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::transfers::transfer;
 use crate::registry::{ImageRef, PrefixDocuments, PrefixMark};
@@ -25,41 +25,10 @@ use crate::tiers::{ArchiveTier, HitConditions, ImageRequest, ImageTier, LoadErro
 
 /// The repository name that loaded prefixes have in the engine.
 const LOADED_REPOSITORY: &str = "larder-prefix";
-/// The time limit for archiving one prefix of an image.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-#[derive(Debug, thiserror::Error)]
-#[error("the layers up to {place} are not archived")]
-struct UnarchivedPrefix {
-    place: String,
-    #[source]
-    error: ArchivePrefixError,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ArchivePrefixError {
-    #[error(transparent)]
-    Cut(#[from] CutImageError),
-    #[error(transparent)]
-    Save(#[from] SavePrefixError),
-    #[error("that took longer than {0:?}")]
-    TimedOut(Duration),
-}
-
-impl ArchivePrefixError {
-    /// Returns `true` if no build on this base image can archive prefixes.
-    fn is_base_unsupported(&self) -> bool {
-        matches!(self, Self::Save(SavePrefixError::Prefix(error)) if error.is_base_unsupported())
-    }
-}
-
 impl PrefixLookup {
-    /// Loads the deepest prefix that the store has into the engine.
-    pub(super) async fn look_in_store(
-        &mut self,
-        job: &Job<'_>,
-        keys: &BuildKeys,
-    ) -> Result<PrefixAnswer, PipelineError> {
+    pub(super) async fn look_in_store(&mut self, job: &Job<'_>, keys: &BuildKeys) -> Result<PrefixAnswer> {
         let none = PrefixAnswer::miss("the store has no prefix of this image");
         // With --pull, BuildKit would look for the loaded image in a registry.
         if !job.build.tiers.archive || job.build.source.pull || job.faults.is_cache_unusable() {
@@ -80,7 +49,7 @@ impl PrefixLookup {
                 names: std::slice::from_ref(&name),
                 accepted: &accepted,
             };
-            let mut answer = job.session.interrupts().run_until_interrupt(tier.look(&wanted)).await?;
+            let mut answer = job.run_until_interrupt(tier.look(&wanted)).await?;
             answer.faults.iter().try_for_each(|fault| job.faults.report(fault.as_ref()))?;
             self.has_expired |= answer.is_too_old;
             let Some(entry) = answer.found.take().and_then(|hit| hit.entry) else { continue };
@@ -127,17 +96,13 @@ impl PrefixLookup {
 
     /// Archives the prefixes of the image in `entry` that the store lacks, unless the build uses a registry for
     /// prefixes.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the builder or the store fails under `--strict`, or if the user interrupts.
     pub(super) async fn archive(
         &self,
         job: &Job<'_>,
         keys: &BuildKeys,
         lookup: &Lookup,
         entry: &Entry,
-    ) -> Result<(), PipelineError> {
+    ) -> Result<()> {
         if !job.build.tiers.prefix
             || job.prefix_repository().is_some()
             || job.no_prefixes_reason(keys, lookup).is_some()
@@ -154,22 +119,16 @@ impl PrefixLookup {
                 continue;
             }
             let archiving = Box::pin(self.archive_one(job, (keys, key), &tier, entry));
-            let archived = job
-                .session
-                .interrupts()
-                .run_until_interrupt(tokio::time::timeout(DEADLINE, archiving))
-                .await?;
-            match archived.unwrap_or(Err(ArchivePrefixError::TimedOut(DEADLINE))) {
+            let archived = job.run_until_interrupt(timeout(DEADLINE, archiving)).await?;
+            let archived = archived.unwrap_or(Err(UnsavedReason::TimedOut(DEADLINE)));
+            match archived.map_err(|reason| UnsavedPrefix::new(key, "archived", reason)) {
                 Ok(faults) => faults.iter().try_for_each(|fault| job.faults.report(fault))?,
                 Err(error) if error.is_base_unsupported() => {
-                    job.reporter.note(&format!(
-                        "{}\n",
-                        chain(&UnarchivedPrefix { place: key.describe_end(), error })
-                    ));
+                    job.reporter.note(&format!("{}\n", chain(&error)));
                     break;
                 }
                 Err(error) => {
-                    job.faults.report(&UnarchivedPrefix { place: key.describe_end(), error })?;
+                    job.faults.report(&error)?;
                     break;
                 }
             }
@@ -185,12 +144,10 @@ impl PrefixLookup {
         (keys, key): (&BuildKeys, &PrefixKey),
         tier: &ArchiveTier,
         entry: &Entry,
-    ) -> Result<Vec<StoreError>, ArchivePrefixError> {
+    ) -> Result<Vec<StoreError>, UnsavedReason> {
         let cut = job.cut_image((keys, key), self).await?;
         let mark = PrefixMark::new(key.key.digest(), Timestamp::now());
-        let name =
-            job.build.tags.first().map_or_else(|| "an image without a name".to_owned(), ImageRef::familiar);
-        let subject = Subject { title: format!("prefix of {name}"), ..Subject::default() };
+        let subject = Subject { title: format!("prefix of {}", job.title()), ..Subject::default() };
         let compose =
             move |manifest: &[u8], config: &[u8]| PrefixDocuments::compose(manifest, config, cut, mark);
         Ok(tier.save_prefix(key.key, entry, subject, compose).await?.saved.faults)
@@ -199,7 +156,7 @@ impl PrefixLookup {
 
 impl Job<'_> {
     /// Returns `false` if the store has no prefix of the image. A remote is not queried.
-    pub(super) async fn may_have_stored_prefix(&self, keys: &BuildKeys) -> Result<bool, PipelineError> {
+    pub(super) async fn may_have_stored_prefix(&self, keys: &BuildKeys) -> Result<bool> {
         if !self.build.tiers.archive || self.faults.is_cache_unusable() {
             return Ok(false);
         }
@@ -232,8 +189,7 @@ impl Job<'_> {
     }
 
     /// Records that a loaded prefix is used, and removes the names of prefixes that have not been used for a long time.
-    /// If that fails, the engine keeps them.
-    async fn note_loaded(&self, name: &str) -> Result<(), PipelineError> {
+    async fn note_loaded(&self, name: &str) -> Result<()> {
         let mut forgotten = Vec::new();
         self.note_builder(|entry| forgotten = entry.note_loaded(name, Timestamp::now())).await?;
         let Some(engine) = self.engine() else { return Ok(()) };

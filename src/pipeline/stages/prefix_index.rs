@@ -26,7 +26,6 @@ use crate::pipeline::blocking::blocking;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::request::request_of_stage;
 
-/// The time limit for the courier.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The reason why a prefix has no index. Images cannot be grafted on it then.
@@ -61,7 +60,6 @@ impl From<VisitError> for PrefixIndexError {
 }
 
 impl Job<'_> {
-    /// Returns the encoded index of a prefix whose layers the builder has.
     pub(super) async fn prefix_index(
         &self,
         (keys, key): (&BuildKeys, &PrefixKey),
@@ -71,10 +69,7 @@ impl Job<'_> {
         let visit = format!("{VISIT_STAGE_PREFIX}{}", new_id()?);
         let (named, name) =
             with_stage_name(&cut_text, stage, &format!("{visit}-of")).ok_or(PrefixIndexError::Stage)?;
-        let directory = self
-            .inputs
-            .write_dockerfile(&with_scan(&named, &visit, &name))?
-            .ok_or(PrefixIndexError::Stage)?;
+        let directory = self.inputs.write_dockerfile(&with_scan(&named, &visit, &name))?;
         let (request, attachments) = request_of_stage(
             self.build,
             self.inputs,

@@ -11,71 +11,23 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use tokio::time::timeout;
 
-use super::cut_image::CutImageError;
+use super::cut_image::{UnsavedPrefix, UnsavedReason};
 use super::job::Job;
 use super::lookup::Lookup;
 use super::prefix::PrefixLookup;
 use crate::error_chain::chain;
 use crate::key::PrefixKey;
 use crate::ledger::millis;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::keys::BuildKeys;
-use crate::registry::{
-    ImageRef, PrefixDocuments, PrefixError, PrefixMark, RegistryError, Repository, StoredManifest,
-    UploadError,
-};
+use crate::registry::{ImageRef, PrefixDocuments, PrefixError, PrefixMark, Repository, StoredManifest};
 
-/// The time limit for publishing.
 const DEADLINE: Duration = Duration::from_mins(1);
 
-#[derive(Debug, thiserror::Error)]
-#[error("the layers up to {place} are not published")]
-struct UnpublishedPrefix {
-    place: String,
-    #[source]
-    error: Box<PublishError>,
-}
-
-impl PublishError {
-    /// Returns `true` if no build on this base image can publish prefixes.
-    fn is_base_unsupported(&self) -> bool {
-        matches!(self, Self::Prefix(error) if error.is_base_unsupported())
-    }
-}
-
-impl UnpublishedPrefix {
-    fn new(prefix: &PrefixKey, error: PublishError) -> Self {
-        Self { place: prefix.describe_end(), error: Box::new(error) }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-enum PublishError {
-    #[error(transparent)]
-    Registry(#[from] RegistryError),
-    #[error(transparent)]
-    Upload(#[from] UploadError),
-    #[error(transparent)]
-    Prefix(#[from] PrefixError),
-    #[error(transparent)]
-    Cut(#[from] CutImageError),
-    #[error("that took longer than {0:?}")]
-    TimedOut(Duration),
-}
-
 impl PrefixLookup {
-    /// Publishes the prefixes of the image, which was pushed under the names of the build.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the registry or the builder fails under `--strict`, or if the user interrupts.
-    pub(super) async fn publish(
-        &mut self,
-        job: &Job<'_>,
-        keys: &BuildKeys,
-        lookup: &Lookup,
-    ) -> Result<(), PipelineError> {
+    pub(super) async fn publish(&mut self, job: &Job<'_>, keys: &BuildKeys, lookup: &Lookup) -> Result<()> {
         let (Some(place), None) = (job.prefix_repository(), job.no_prefixes_reason(keys, lookup)) else {
             return Ok(());
         };
@@ -85,14 +37,15 @@ impl PrefixLookup {
         let missing = prefixes.iter().filter(|key| replaces || !self.published.contains(&key.key));
         let missing: Vec<PrefixKey> = missing.filter(|key| self.has_made(key)).cloned().collect();
         let Some(first) = missing.first() else { return Ok(()) };
+        let unpublished = |key: &PrefixKey, reason| UnsavedPrefix::new(key, "published", reason);
         let publishing = Box::pin(async {
             let mut published = Vec::new();
             for key in &missing {
                 let replaces = replaces || self.unusable.contains(&key.key);
                 let name = job.publish_prefix((keys, key), &place, self, replaces).await;
-                match name.map_err(|error| UnpublishedPrefix::new(key, error)) {
+                match name.map_err(|reason| unpublished(key, reason)) {
                     Ok(name) => published.push((key.key.digest(), name)),
-                    Err(error) if error.error.is_base_unsupported() => {
+                    Err(error) if error.is_base_unsupported() => {
                         job.reporter.note(&format!("{}\n", chain(&error)));
                         break;
                     }
@@ -100,16 +53,15 @@ impl PrefixLookup {
                 }
             }
             let undeleted = job.prune_prefixes(keys, &place).await;
-            let undeleted = undeleted.map_err(|error| UnpublishedPrefix::new(first, error.into()))?;
+            let undeleted = undeleted.map_err(|error| unpublished(first, error.into()))?;
             Ok((published, undeleted))
         });
-        let published =
-            job.session.interrupts().run_until_interrupt(tokio::time::timeout(DEADLINE, publishing)).await;
+        let published = job.run_until_interrupt(timeout(DEADLINE, publishing)).await;
         if let Some(tier) = &mut self.tier {
             // The time for publishing is part of the tier's cost.
             tier.millis += millis(clock.elapsed());
         }
-        let late = |_| Err(UnpublishedPrefix::new(first, PublishError::TimedOut(DEADLINE)));
+        let late = |_| Err(unpublished(first, UnsavedReason::TimedOut(DEADLINE)));
         let (names, undeleted) = match published?.unwrap_or_else(late) {
             Ok(published) => published,
             Err(error) => return job.faults.report(&error),
@@ -145,7 +97,7 @@ impl Job<'_> {
         place: &ImageRef,
         prefixes: &PrefixLookup,
         replaces: bool,
-    ) -> Result<String, PublishError> {
+    ) -> Result<String, UnsavedReason> {
         let tags = self.registry_tags(Some(keys)).await;
         let tag = tags.of_prefix(key.key).swap_remove(0);
         let name = place.with_tag(&tag).map(|name| name.to_string()).unwrap_or_default();
@@ -162,7 +114,14 @@ impl Job<'_> {
         let mut pushed = self.registries().repository(pushed_name).await?;
         let mut cut = self.cut_image((keys, key), prefixes).await?;
         if self.wants_index(keys, key) {
-            cut.index = self.index_or_report((keys, key), prefixes).await;
+            match Box::pin(self.prefix_index((keys, key), prefixes)).await {
+                Ok(index) => cut.index = Some(index),
+                Err(error) => self.reporter.note(&format!(
+                    "the files up to {} are not listed: {}\n",
+                    key.describe_end(),
+                    chain(&error)
+                )),
+            }
         }
         // Use the tag of the key: another job may have pushed its image under the names of the build in the meantime.
         let reference = tags.of_image(keys.keys.image).swap_remove(0);
@@ -178,34 +137,19 @@ impl Job<'_> {
         repository.put_manifest(&tag, &manifest).await?;
         Ok(name)
     }
-}
 
-impl Job<'_> {
     /// Returns `true` if an image could be grafted on the prefix.
     pub(super) fn wants_index(&self, keys: &BuildKeys, key: &PrefixKey) -> bool {
         let deepest = keys.keys.prefixes.iter().flatten().next();
         self.build.tiers.graft && deepest.is_some_and(|deepest| deepest.key == key.key)
     }
-
-    /// Returns the index of a prefix, or reports the reason why it has none.
-    async fn index_or_report(&self, of: (&BuildKeys, &PrefixKey), prefixes: &PrefixLookup) -> Option<String> {
-        match Box::pin(self.prefix_index(of, prefixes)).await {
-            Ok(index) => Some(index),
-            Err(error) => {
-                let place = of.1.describe_end();
-                self.reporter.note(&format!("the files up to {place} are not listed: {}\n", chain(&error)));
-                None
-            }
-        }
-    }
 }
 
-/// Returns the manifest and the config of an image as JSON.
 async fn manifest_and_config(
     repository: &mut Repository,
     reference: &str,
     platform: &str,
-) -> Result<(Vec<u8>, Vec<u8>), PublishError> {
+) -> Result<(Vec<u8>, Vec<u8>), UnsavedReason> {
     let stored = repository.manifest(reference).await?.ok_or(PrefixError::MalformedImage)?;
     let image = repository.image(&stored, platform).await?.ok_or(PrefixError::MalformedImage)?;
     Ok(repository.documents(&image).await?.ok_or(PrefixError::MalformedImage)?)

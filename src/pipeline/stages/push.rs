@@ -8,7 +8,7 @@ use crate::buildkit::Ability;
 use crate::engine::{Engine, ImageStore, PushProgress};
 use crate::error_chain::chain;
 use crate::pipeline::direct_push::{DirectPush, DirectPushError};
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::registries::PushError;
 use crate::pipeline::reporter::BuildEvent;
 use crate::pipeline::transfers::transfer;
@@ -18,8 +18,7 @@ use crate::registry::ecr::{EcrError, NewRepository};
 use crate::store::Meter;
 
 impl Job<'_> {
-    /// Creates missing repositories for pushes, if that is requested.
-    pub(super) async fn create_repositories(&self) -> Result<(), PipelineError> {
+    pub(super) async fn create_repositories(&self) -> Result<()> {
         if !self.build.create_repository {
             return Ok(());
         }
@@ -44,9 +43,8 @@ impl Job<'_> {
         Ok(())
     }
 
-    /// Pushes the image under all its names. `base` is the prefix in a registry that the build has continued from; the
-    /// registry has its layers.
-    pub(super) async fn push(&self, base: Option<&ImageRef>) -> Result<(), PipelineError> {
+    /// `base` is the prefix in a registry that the build has continued from; the registry has its layers.
+    pub(super) async fn push(&self, base: Option<&ImageRef>) -> Result<()> {
         let Some(engine) = self.engine() else { return Ok(()) };
         for tag in &self.build.tags {
             let (clock, meter) = (Instant::now(), Arc::default());
@@ -83,7 +81,6 @@ impl Job<'_> {
         self.registries().push(engine, name, meter).await
     }
 
-    /// Pushes the image without the engine. Returns `None` if the engine should push it.
     async fn push_without_engine(
         &self,
         engine: &Engine,
@@ -116,10 +113,8 @@ impl Job<'_> {
         Box::pin(push.push(name, meter)).await
     }
 
-    /// Returns `true` if `docker save` of an image may be faster than the engine's push of it.
-    ///
-    /// Newer engines compress faster. A persistent engine records the blobs of layers that it has pushed, but it would not
-    /// learn those of layers that larder pushes.
+    /// Returns `true` if `docker save` may be faster than the engine's push. Newer engines compress faster. A
+    /// persistent engine records the blobs of layers that it has pushed, but would not learn those that larder pushes.
     async fn may_use_save(&self) -> bool {
         self.client().is_ok_and(|client| !client.product().supports(Ability::Attestations))
             && self.known_builder().await.is_ok_and(|builder| !builder.entry.has_built_several_images())

@@ -14,14 +14,14 @@ use super::result_file;
 use crate::error_chain::chain;
 use crate::ledger::{self, BuildOutcome, BuildRecord, LanesRecord, RemoteRecord, StepCountsRecord};
 use crate::pipeline::confidential::storable_message;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::reporter::BuildEvent;
 use crate::plan::JobLanes;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Lane};
 
 /// Writes the record of a build whose base image failed, unless the build could not start.
-pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<(), PipelineError> {
+pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<()> {
     if error.is_before_build() {
         return Ok(());
     }
@@ -31,7 +31,7 @@ pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<(
     write_json(path, &record)
 }
 
-fn write_json(path: &Path, record: &BuildRecord) -> Result<(), PipelineError> {
+fn write_json(path: &Path, record: &BuildRecord) -> Result<()> {
     let json = serde_json::to_vec_pretty(record).map_err(|error| PipelineError::Resource(chain(&error)))?;
     result_file::write(path, &json)
 }
@@ -49,7 +49,6 @@ fn lanes_record(job: &JobLanes) -> LanesRecord {
     }
 }
 
-/// How the build got its image.
 pub(super) enum ImageOrigin {
     /// The build ended without an image.
     None,
@@ -63,14 +62,10 @@ pub(super) struct FinishedBuild {
     pub(super) keyed: Option<Keyed>,
     pub(super) lookup: Lookup,
     pub(super) origin: ImageOrigin,
-    pub(super) end: Result<(), PipelineError>,
+    pub(super) end: Result<()>,
 }
 
 impl FinishedBuild {
-    pub(super) fn failed_early(error: PipelineError) -> Self {
-        Self { keyed: None, lookup: Lookup::default(), origin: ImageOrigin::None, end: Err(error) }
-    }
-
     pub(super) fn names(&self, job: &Job<'_>) -> Vec<ImageRef> {
         match &self.origin {
             ImageOrigin::Built(made) => made.names.clone().unwrap_or_else(|| job.build.tags.clone()),
@@ -81,7 +76,7 @@ impl FinishedBuild {
     pub(super) fn take_entry(&mut self) -> Option<Entry> {
         match &mut self.origin {
             ImageOrigin::None | ImageOrigin::Grafted(_) => None,
-            ImageOrigin::CacheHit(served) => served.archived.entry.take(),
+            ImageOrigin::CacheHit(hit) => hit.archived.entry.take(),
             ImageOrigin::Built(made) => made.archived.entry.take(),
         }
     }
@@ -99,8 +94,8 @@ impl FinishedBuild {
         record.dependency_key = keys.map(|keys| keys.keys.dependency);
         match &self.origin {
             ImageOrigin::None => {}
-            ImageOrigin::CacheHit(served) => {
-                let CacheHit { hit, archived, exported_layers } = &**served;
+            ImageOrigin::CacheHit(hit) => {
+                let CacheHit { hit, archived, exported_layers } = &**hit;
                 let total = keys.map_or(0, |keys| keys.steps);
                 record.steps = StepCountsRecord { total, cached: total, imported: 0 };
                 record.outcome = BuildOutcome::ImageHit;
@@ -151,12 +146,7 @@ impl FinishedBuild {
     }
 }
 
-/// Writes the record to the ledger and the requested files, and reports the summary.
-pub(super) fn write(
-    record: &BuildRecord,
-    job: &Job<'_>,
-    end: &Result<(), PipelineError>,
-) -> Result<(), PipelineError> {
+pub(super) fn write(record: &BuildRecord, job: &Job<'_>, end: &Result<()>) -> Result<()> {
     if end.as_ref().is_err_and(PipelineError::is_before_build) {
         // Such a build is not counted.
         return Ok(());

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::job::Job;
 use crate::engine::ImageStore;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::reporter::BuildEvent;
 use crate::pipeline::transfers::transfer;
@@ -45,14 +45,12 @@ impl Job<'_> {
         self.engine().is_some() && is_loaded
     }
 
-    /// Returns the reason why registries are not queried for whole images, if there is one.
     pub(super) fn registries_disabled_reason(&self) -> Option<&'static str> {
         let is_used = self.wants_push() || self.build.tiers.cache_repo.is_some();
         (!is_used).then_some("nothing is pushed, and no --cache-repo is given")
     }
 
-    /// Returns the registry tags of this job for its platforms. The platforms are those of the keys, or those of the
-    /// flags or the builder if the keys are unknown.
+    /// The platforms are those of the keys, or those of the flags or the builder if the keys are unknown.
     pub(super) async fn registry_tags(&self, keys: Option<&BuildKeys>) -> Tags {
         let builder =
             self.connection.platform().await.unwrap_or_else(|_| platform::local_container_platform());
@@ -87,26 +85,22 @@ impl Job<'_> {
         Ok(targets)
     }
 
-    /// Returns the repositories that the image is pushed to, or the repository of `--cache-repo`. Fails if the user
-    /// interrupts or if logins take too long.
-    async fn targets_before_deadline(&self) -> Result<Result<Vec<PushTarget>, RegistryError>, PipelineError> {
+    /// Returns the targets of pushes. Fails if the user interrupts or if logins take too long.
+    async fn targets_before_deadline(&self) -> Result<Result<Vec<PushTarget>, RegistryError>> {
         let names = self.build.tags.iter().chain(&self.build.tiers.cache_repo);
         let host = names.map(ImageRef::host).next().unwrap_or_default();
         let targets = self.targets_of(self.build.tags.iter().filter(|_| self.wants_push()));
-        self.session
-            .interrupts()
-            .run_until_interrupt(with_timeout(host, LOGIN_DEADLINE, Box::pin(targets)))
-            .await
+        self.run_until_interrupt(with_timeout(host, LOGIN_DEADLINE, Box::pin(targets))).await
     }
 
     async fn target(&self, place: &ImageRef, names: Vec<ImageRef>) -> Result<PushTarget, RegistryError> {
-        let credentials = self.registries().credentials(place.host()).await?;
+        let credentials = self.registries().login().credentials(place.host()).await?;
         Ok(PushTarget { repository: self.registries().repository(place).await?, credentials, names })
     }
 
     /// Returns the conditions for registry hits of this image, without an engine to pull it into.
-    pub(super) async fn registry_terms(&self, keys: &BuildKeys) -> Result<RegistryTerms, PipelineError> {
-        let vouched_by =
+    pub(super) async fn registry_terms(&self, keys: &BuildKeys) -> Result<RegistryTerms> {
+        let trusted_store =
             if self.settings.store.terms.trust.is_strict() { Some(self.session.store()?) } else { None };
         // buildkitd identifies images by their manifests.
         let images = match self.engine() {
@@ -123,7 +117,7 @@ impl Job<'_> {
             pull_into: None,
             deadline: self.build.tiers.archive_timeout,
             is_read_only: self.settings.store.terms.read_only,
-            trusted_store: vouched_by,
+            trusted_store,
         })
     }
 
@@ -144,12 +138,12 @@ impl Job<'_> {
         keys: &BuildKeys,
         id: &str,
         built: Timestamp,
-    ) -> Result<(NewerImage, Vec<BoxedError>), PipelineError> {
+    ) -> Result<(NewerImage, Vec<BoxedError>)> {
         if !self.build.tiers.registry {
             return Ok((NewerImage::No { is_named: false }, Vec::new()));
         }
-        let only = Some((id.to_owned(), built));
-        let terms = RegistryTerms { only_image: only, ..self.registry_terms(keys).await? };
+        let only_image = Some((id.to_owned(), built));
+        let terms = RegistryTerms { only_image, ..self.registry_terms(keys).await? };
         let answer = self.query_registries(&terms, keys, &Arc::default()).await?;
         let is_named = answer.found.is_some();
         if is_named {
@@ -168,7 +162,7 @@ impl Job<'_> {
         terms: &RegistryTerms,
         keys: &BuildKeys,
         meter: &Arc<Meter>,
-    ) -> Result<TierAnswer<Hit>, PipelineError> {
+    ) -> Result<TierAnswer<Hit>> {
         match self.targets_before_deadline().await? {
             Ok(targets) => {
                 let (mut tier, accepted) = (RegistryTier::new(terms.clone(), targets), self.accepted(keys));
@@ -193,7 +187,7 @@ impl Job<'_> {
     }
 
     /// Tags the image `id`, which was pushed, with its key. Returns `true` if it was tagged.
-    pub(super) async fn publish(&self, keys: &BuildKeys, id: &str) -> Result<bool, PipelineError> {
+    pub(super) async fn publish(&self, keys: &BuildKeys, id: &str) -> Result<bool> {
         if !self.build.tiers.registry || self.settings.store.terms.read_only {
             return Ok(false);
         }
@@ -207,7 +201,7 @@ impl Job<'_> {
                 let (mut tier, accepted) = (RegistryTier::new(terms, targets), HitConditions::default());
                 let wanted = self.wanted(keys, &accepted);
                 let saving = Box::pin(tier.save(&wanted, id, layers.as_deref()));
-                self.session.interrupts().run_until_interrupt(saving).await?
+                self.run_until_interrupt(saving).await?
             }
             Err(error) => Err(error),
         };

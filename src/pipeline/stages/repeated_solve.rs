@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::STATUS_BUFFER;
 use super::job::Job;
 use crate::buildkit::SolveError;
 use crate::buildkit::session::Attachments;
@@ -14,20 +15,14 @@ use crate::pipeline::exports::Exports;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::request::{self, RequestConditions};
 
-/// The number of status messages that are buffered before they are dropped.
-const STATUS_BUFFER: usize = 256;
-
-/// The differences between a repeated solve and the build.
 pub(super) struct RepeatedSolve {
     pub(super) exports: Exports,
-    /// A label in addition to those of the build.
     pub(super) label: Option<(&'static str, String)>,
     pub(super) cache_imports: Vec<CacheEntry>,
     pub(super) cache_exports: Vec<CacheEntry>,
 }
 
 impl Job<'_> {
-    /// Repeats the build with other exports, and waits for the result.
     pub(super) async fn repeat(
         &self,
         keys: Option<&BuildKeys>,
@@ -78,11 +73,8 @@ impl Job<'_> {
         RequestConditions {
             // The same as in the build. Otherwise the context would be sent again, or an older upload would be used.
             undetected_digest: keys.and_then(|keys| keys.undetected_digest),
-            runs_every_step: false,
             uses_engine_images: self.engine().is_some(),
-            has_attestations: false,
-            cache_imports: Vec::new(),
-            dockerfile: None,
+            ..RequestConditions::default()
         }
     }
 }

@@ -7,14 +7,10 @@ use std::fs::OpenOptions;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 
 /// Checks that a file can be written later, and removes the file of an earlier run. Fails if it is the Dockerfile.
-pub(super) fn prepare(
-    flag: &'static str,
-    path: &Path,
-    dockerfile: Option<&Path>,
-) -> Result<(), PipelineError> {
+pub(super) fn prepare(flag: &'static str, path: &Path, dockerfile: Option<&Path>) -> Result<()> {
     let place = |path: &Path| path.canonicalize().ok();
     if dockerfile.and_then(place).is_some_and(|dockerfile| place(path) == Some(dockerfile)) {
         return Err(PipelineError::ResultIsDockerfile { flag, path: path.to_owned() });
@@ -29,7 +25,7 @@ pub(super) fn prepare(
     })
 }
 
-pub(super) fn write(path: &Path, content: &[u8]) -> Result<(), PipelineError> {
+pub(super) fn write(path: &Path, content: &[u8]) -> Result<()> {
     std::fs::write(path, content)
         .map_err(|error| PipelineError::Result { path: path.to_owned(), source: Arc::new(error) })
 }

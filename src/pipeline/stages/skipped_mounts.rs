@@ -13,12 +13,11 @@ use crate::context::clean_path;
 use crate::ledger::Prediction;
 use crate::mounts::{MountAction, Mounts, TargetMount};
 use crate::notes::BuilderEntry;
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::Result;
 use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::known_builder::{KnownBuilder, KnownBuilderError};
 use crate::tiers::{LayerCaches, Stages};
 
-/// Returns `true` if the text of a step contains this mount.
 fn has_mount(step: &str, mount: &TargetMount) -> bool {
     // Compare whole words: one path may be a prefix of a different path.
     let contains = |word: &str| {
@@ -35,7 +34,6 @@ fn has_mount(step: &str, mount: &TargetMount) -> bool {
 pub(super) struct MountingSteps {
     /// The names of all steps with mounts that ran.
     ran: Vec<String>,
-    /// The names of those steps that were killed.
     killed: Vec<String>,
 }
 
@@ -71,18 +69,15 @@ pub(super) async fn skip_cached(
     job: &Job<'_>,
     keys: &BuildKeys,
     layers: &LayerCaches,
-) -> Result<Vec<TargetMount>, PipelineError> {
+) -> Result<Vec<TargetMount>> {
     let decided = &keys.keys.layers.runs;
     let is_decided =
         |mount: &TargetMount| mount.uses.iter().all(|used| decided.contains(&(used.stage, used.line)));
     if !mounts.supported.iter().any(is_decided) || !job.build.no_cache_filter.is_empty() {
         return Ok(Vec::new());
     }
-    let has_layers = match job.known_builder().await {
-        Ok(builder) => builder.has_layers(keys.layers_digest()).await,
-        Err(error) => Err(error),
-    };
-    let of_builder = match has_layers {
+    let has_layers = async { job.known_builder().await?.has_layers(keys.layers_digest()).await };
+    let of_builder = match has_layers.await {
         Ok(has_layers) => has_layers.then_some(Stages::All),
         Err(error) => {
             job.faults.report(&error)?;
@@ -104,7 +99,6 @@ pub(super) async fn skip_cached(
 /// A skipped mount, and whether skipping it was right; `None` if the build failed before its steps.
 pub(super) type JudgedMount = (TargetMount, Option<Prediction>);
 
-/// Determines from the steps that ran whether skipping the mounts was right.
 pub(super) fn judge_predictions(
     skipped: &[TargetMount],
     steps: &MountingSteps,
@@ -124,11 +118,7 @@ pub(super) fn judge_predictions(
 impl Job<'_> {
     /// Warns of mounts that were needed, and marks the entries of the other mounts as used. The entries of needed
     /// mounts are not replaced, because these mounts contain only what their steps have fetched since.
-    pub(super) async fn record_predictions(
-        &self,
-        judged: &[JudgedMount],
-        keyed: &Keyed,
-    ) -> Result<(), PipelineError> {
+    pub(super) async fn record_predictions(&self, judged: &[JudgedMount], keyed: &Keyed) -> Result<()> {
         let is_needed = |judged: &&JudgedMount| judged.1 == Some(Prediction::Wrong);
         let (needed, unused): (Vec<&JudgedMount>, Vec<&JudgedMount>) = judged.iter().partition(is_needed);
         for (mount, _) in &needed {
@@ -142,19 +132,14 @@ impl Job<'_> {
         }
         if !unused.is_empty() {
             let unused: Vec<TargetMount> = unused.into_iter().map(|(mount, _)| mount.clone()).collect();
-            let report = self.carrier(MountAction::Restore, keyed)?.touch(&unused).await?;
+            let report = self.mount_transfer(MountAction::Restore, keyed)?.touch(&unused).await?;
             self.check_faults(report)?;
         }
         Ok(())
     }
 
     /// Records that the builder has made the image and, if `has_mounts`, the layers of these dependencies.
-    pub(super) async fn note_layers(
-        &self,
-        keys: &BuildKeys,
-        image: &str,
-        has_mounts: bool,
-    ) -> Result<(), PipelineError> {
+    pub(super) async fn note_layers(&self, keys: &BuildKeys, image: &str, has_mounts: bool) -> Result<()> {
         if self.faults.is_cache_unusable() {
             return Ok(());
         }
@@ -171,15 +156,9 @@ impl Job<'_> {
         self.connection.known_builder(&self.notes).await
     }
 
-    pub(super) async fn note_builder(
-        &self,
-        change: impl FnOnce(&mut BuilderEntry),
-    ) -> Result<(), PipelineError> {
-        let noted = match self.known_builder().await {
-            Ok(mut builder) => builder.note(change).map_err(Into::into),
-            Err(error) => Err(error),
-        };
-        noted.or_else(|error: KnownBuilderError| self.faults.report(&error))
+    pub(super) async fn note_builder(&self, change: impl FnOnce(&mut BuilderEntry)) -> Result<()> {
+        let noting = async { Ok(self.known_builder().await?.note(change)?) };
+        noting.await.or_else(|error: KnownBuilderError| self.faults.report(&error))
     }
 }
 

@@ -19,10 +19,8 @@ use crate::pipeline::reporter::{BuildEvent, Reporter, StepProgress};
 use crate::pipeline::session::interrupts::Interrupts;
 use crate::pipeline::transfers::TICK;
 
-/// The number of status messages that are buffered.
 pub(crate) const STATUS_BUFFER: usize = 256;
 
-/// The reason why a solve has no result.
 pub(super) enum SolveFailure {
     /// The solve failed, lost its connection or was interrupted.
     Solve(SolveError),
@@ -30,17 +28,14 @@ pub(super) enum SolveFailure {
     Import(ImportError),
 }
 
-/// The conditions that end a solve early.
 pub(super) struct SolveLimits {
     pub(super) deadline: Deadline,
     pub(super) watch: Option<ImportWatch>,
     pub(super) interrupts: Interrupts,
 }
 
-/// Runs the solve to its end. Also returns the trace of the status stream.
-///
-/// The first interrupt, or a limit, cancels the build and waits until the engine has stopped its steps. A second
-/// interrupt returns immediately.
+/// Runs the solve to its end. The first interrupt, or a limit, cancels the build and waits until the engine has stopped
+/// its steps. A second interrupt returns immediately.
 pub(super) async fn solve(
     client: &Client,
     request: SolveRequest,
@@ -92,8 +87,7 @@ pub(super) async fn solve(
     (result, trace)
 }
 
-/// Shows updates until the channel closes. Calls `check` with the trace at every update and tick. Returns the complete
-/// trace.
+/// Shows updates until the channel closes. Calls `check` with the trace at every update and tick.
 pub(crate) async fn show(
     mut display: Box<dyn StepProgress>,
     mut updates: mpsc::Receiver<StatusUpdate>,

@@ -22,13 +22,13 @@ use crate::buildkit::trace::{Trace, VertexTrace};
 use crate::buildkit::{Ability, SolveError};
 use crate::engine::ImageStore;
 use crate::ledger::{self, StepCountsRecord, StepEntry, TierRecord};
-use crate::pipeline::error::PipelineError;
+use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::exports::{self, ExportAbilities, Exports};
 use crate::pipeline::failed_build::{FailedBuild, FailureContext};
 use crate::pipeline::import_watch::ImportWatch;
 use crate::pipeline::withheld_files::is_own_directory;
 use crate::pipeline::{inputs, request};
-use crate::plan::OutputKind;
+use crate::plan::{BuildOutput, OutputKind};
 use crate::registry::ImageRef;
 use crate::tiers::LayerCaches;
 
@@ -39,19 +39,13 @@ pub(super) struct Solved {
     /// The record of the layers that the builder or a registry already had.
     pub(super) tier: Option<TierRecord>,
     pub(super) mounting_steps: MountingSteps,
-    /// The caches that layers were imported from.
     pub(super) layers: LayerCaches,
     response: ExporterResponse,
-    /// `true` if the image should be pushed from the engine.
     pub(super) should_push: bool,
 }
 
 impl Solved {
     /// Runs the build. Returns the fault of the prefix if the build could not continue from it.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the build fails, if the user interrupts, at the deadline, and if a cache fails under `--strict`.
     pub(super) async fn solve(
         &mut self,
         job: &Job<'_>,
@@ -59,7 +53,7 @@ impl Solved {
         lookup: &Lookup,
         restored: &Restored,
         continued: Option<&Continuation>,
-    ) -> Result<Option<UnusablePrefix>, PipelineError> {
+    ) -> Result<Option<UnusablePrefix>> {
         let product = job.client()?.product();
         let has_attestations = product.supports(Ability::Attestations);
         let store = job.connection.image_store().await?;
@@ -75,7 +69,7 @@ impl Solved {
                 "buildkitd stores no images: the result stays in its build cache (use --push or --output to store it)",
             );
         }
-        let Exports { pushes_afterwards: push_after, has_engine_image: engine_image, .. } = exports;
+        let Exports { pushes_afterwards, has_engine_image, .. } = exports;
         let ignored = lookup.runs_every_step(job);
         let mut conditions = request::RequestConditions {
             undetected_digest: keyed.keys().and_then(|keys| keys.undetected_digest),
@@ -87,14 +81,13 @@ impl Solved {
         };
         let to_stdout = matches!(exports.target, Some(FileTarget::File(_)))
             && job.build.outputs.iter().any(|output| output.kind.is_stdout());
-        let own_directories: Vec<PathBuf> = (job.build.outputs.iter())
-            .filter_map(|output| match &output.kind {
-                OutputKind::Local(directory) => Some(directory),
-                _ => None,
-            })
-            .filter(|directory| is_own_directory(directory, &job.notes))
-            .cloned()
-            .collect();
+        let own_directory = |output: &BuildOutput| match &output.kind {
+            OutputKind::Local(directory) => {
+                Some(directory.clone()).filter(|own| is_own_directory(own, &job.notes))
+            }
+            _ => None,
+        };
+        let own_directories: Vec<PathBuf> = job.build.outputs.iter().filter_map(own_directory).collect();
         let builds = || ledger::last_builds(&job.notes.ledger_path()).unwrap_or_default();
         let names: Vec<String> = job.build.tags.iter().map(ImageRef::familiar).collect();
         let base = continued.map(Continuation::base);
@@ -126,28 +119,19 @@ impl Solved {
         }
         self.mounting_steps = MountingSteps::of(&trace);
         self.response = result.map_err(|error| job.explain(error, &trace, keyed.input_error()))?;
-        if engine_image && self.image_id().is_none() {
+        if has_engine_image && self.image_id().is_none() {
             return Err(PipelineError::NoImage);
         }
         own_directories.iter().try_for_each(|directory| job.note_result(directory))?;
-        self.should_push = push_after;
+        self.should_push = pushes_afterwards;
         Ok(None)
     }
 
-    async fn record_steps(
-        &mut self,
-        job: &Job<'_>,
-        trace: &Trace,
-        ignored: Option<&str>,
-    ) -> Result<(), PipelineError> {
-        let secret = match job.notes.secret() {
-            Ok(secret) => Some(secret),
-            Err(error) => {
-                job.faults.report(&error)?;
-                None
-            }
-        };
-        self.steps = steps::step_counts(trace);
+    async fn record_steps(&mut self, job: &Job<'_>, trace: &Trace, ignored: Option<&str>) -> Result<()> {
+        let secret = job.notes.secret().map(Some);
+        let secret = secret.or_else(|error| job.faults.report(&error).map(|()| None))?;
+        let counts = trace.counted_steps();
+        self.steps = StepCountsRecord { total: counts.total, cached: counts.cached, imported: 0 };
         let repositories = job.identity().repositories();
         self.step_list = steps::step_entries(trace, secret, &repositories, job.has_build_args());
         let noted = job.mark_imported(&self.layers, &mut self.step_list).await;
@@ -159,8 +143,7 @@ impl Solved {
         Ok(())
     }
 
-    /// Counts the steps of a prefix as cached, because the trace does not contain them. `total` is the number of steps
-    /// of the image.
+    /// Counts the steps of a prefix as cached, because the trace does not contain them.
     fn add_prefix_steps(&mut self, total: usize, continued: &Continuation) {
         let of_prefix = total.saturating_sub(self.steps.total);
         self.steps.total += of_prefix;
@@ -213,7 +196,7 @@ impl Job<'_> {
         solve::report_failure(failure, failed, self.inputs, self.reporter);
         let output: Vec<&str> =
             failed.iter().flat_map(|vertex| vertex.last_lines()).map(|line| line.text.as_str()).collect();
-        let circumstances = FailureContext {
+        let context = FailureContext {
             vertex: failed.map(VertexTrace::name),
             output: output.join("\n"),
             context: match &self.inputs.context {
@@ -223,6 +206,6 @@ impl Job<'_> {
             stages: self.inputs.stage_names(),
             input_error: finding,
         };
-        PipelineError::Build(FailedBuild::explained(failure, &circumstances))
+        PipelineError::Build(FailedBuild::explained(failure, &context))
     }
 }

@@ -9,13 +9,7 @@ use crate::pipeline::confidential::step_mark;
 use crate::requirements::without_secrets;
 use crate::tiers::LayerCaches;
 
-/// The name of this tier in records and summaries.
 pub(super) const LAYERS: &str = "layers";
-
-pub(super) fn step_counts(trace: &Trace) -> StepCountsRecord {
-    let counts = trace.counted_steps();
-    StepCountsRecord { total: counts.total, cached: counts.cached, imported: 0 }
-}
 
 /// Returns the steps, with marks under the cache's `secret`. Their commands are omitted if they could contain values of
 /// build arguments.
@@ -41,8 +35,7 @@ pub(super) fn step_entries(
     entries.collect()
 }
 
-/// Returns the record of the builder's own cache and of the `caches` in a registry. `ignored` is the flag that disabled
-/// both.
+/// `ignored` is the flag that disabled the builder's own cache and the `caches` in a registry.
 pub(super) fn layers_record(
     trace: &Trace,
     counts: StepCountsRecord,

@@ -13,12 +13,11 @@ use crate::buildkit::session::new_id;
 use crate::buildkit::status::StatusUpdate;
 use crate::digest::Digest;
 use crate::mounts::{TargetMount, VisitBuild, VisitSolve, with_visit};
-use crate::pipeline::inputs::Inputs;
+use crate::pipeline::inputs::{Inputs, NOT_LOCAL};
 use crate::pipeline::request::{RequestConditions, request_of_stage};
 use crate::plan::{BuildSettings, JobSettings};
 use crate::registry::Login;
 
-/// The prefix of the names of the stages that larder adds.
 pub(super) const VISIT_STAGE_PREFIX: &str = "larder-visit-";
 
 /// Returns `true` if the name of a step shows that it is in a stage that larder added.
@@ -35,27 +34,24 @@ pub(crate) struct VisitRequest<'a> {
 }
 
 impl<'a> VisitRequest<'a> {
-    /// Creates the build for visits until `deadline`. `ambiguous` is as in [`Conditions`].
+    /// Creates the build for visits until `deadline`. `undetected_digest` is as in [`RequestConditions`].
     pub(crate) fn new(
         build: &'a BuildSettings,
         inputs: &'a Inputs,
         client: &Client,
         settings: &JobSettings,
-        (ambiguous, deadline): (Option<Digest>, Deadline),
+        (undetected_digest, deadline): (Option<Digest>, Deadline),
     ) -> Self {
-        let engine_images = client.product().is_docker();
         Self {
             settings: build,
             inputs,
             login: settings.login.clone(),
             deadline,
             conditions: RequestConditions {
-                undetected_digest: ambiguous,
+                undetected_digest,
                 runs_every_step: build.every_step_flag().is_some(),
-                uses_engine_images: engine_images,
-                has_attestations: false,
-                cache_imports: Vec::new(),
-                dockerfile: None,
+                uses_engine_images: client.product().is_docker(),
+                ..RequestConditions::default()
             },
         }
     }
@@ -66,17 +62,15 @@ impl<'a> VisitRequest<'a> {
         self.deadline.remaining().map_or(limit, |remaining| limit.min(remaining))
     }
 
-    /// Returns the build up to a visit of `mounts`, and the temporary directory of its Dockerfile. The build needs the
-    /// directory until it ends.
+    /// The build needs the temporary directory of its Dockerfile until it ends.
     pub(crate) fn request(
         &self,
         mounts: &[TargetMount],
         status: mpsc::Sender<StatusUpdate>,
     ) -> io::Result<(VisitSolve, TempDir)> {
-        let missing = || io::Error::other("the Dockerfile is in a context that only the engine can read");
         let stage = format!("{VISIT_STAGE_PREFIX}{}", new_id()?);
-        let text = with_visit(self.inputs.built_text().ok_or_else(missing)?.as_str(), &stage, mounts);
-        let directory = self.inputs.write_dockerfile(&text)?.ok_or_else(missing)?;
+        let text = self.inputs.built_text().ok_or_else(|| io::Error::other(NOT_LOCAL))?;
+        let directory = self.inputs.write_dockerfile(&with_visit(text.as_str(), &stage, mounts))?;
         let (request, attachments) = request_of_stage(
             self.settings,
             self.inputs,
