@@ -127,8 +127,8 @@ impl Connection {
         }
         let client = self.streaming.get().expect("it was set above");
         let scheme = self.lock_state().schemes[0];
-        let sending = self.request(client, scheme, call).body(body).send().await;
-        let response = sending.map_err(|source| self.http_error(source))?;
+        let response = self.request(client, scheme, call).body(body).send().await;
+        let response = response.map_err(|source| self.http_error(source))?;
         self.read(response).await
     }
 
@@ -211,7 +211,7 @@ impl Connection {
         let mut failed = None;
         let schemes = self.lock_state().schemes.clone();
         for scheme in schemes {
-            match self.send_with(scheme, call).await {
+            match self.request(&self.client, scheme, call).body(call.body.clone()).send().await {
                 Ok(response) => {
                     self.lock_state().schemes = vec![scheme];
                     return Ok(response);
@@ -220,10 +220,6 @@ impl Connection {
             }
         }
         Err(self.http_error(failed.expect("at least one protocol is allowed")))
-    }
-
-    async fn send_with(&self, scheme: &str, call: &RegistryRequest) -> Result<Response, reqwest::Error> {
-        self.request(&self.client, scheme, call).body(call.body.clone()).send().await
     }
 
     /// Returns the request of a call without its body.
@@ -252,7 +248,7 @@ impl Connection {
         let host = self.authority();
         match path.split_once("://") {
             // A registry behind a proxy that terminates TLS may not know the outer protocol.
-            Some((_, rest)) if authority_of(rest) == host => format!("{scheme}://{rest}"),
+            Some((_, rest)) if authority_of(path) == host => format!("{scheme}://{rest}"),
             Some(_) => path.to_owned(),
             None if path.starts_with('/') => format!("{scheme}://{host}{path}"),
             None => format!("{scheme}://{host}/v2/{}/{path}", self.name.path()),
@@ -261,8 +257,8 @@ impl Connection {
 
     /// Returns `true` if a call goes to the registry itself.
     fn is_own_address(&self, path: &str) -> bool {
-        let Some((_, rest)) = path.split_once("://") else { return true };
-        authority_of(rest) == self.authority()
+        !path.contains("://")
+            || authority_of(path) == self.authority()
             || self.lock_state().schemes.iter().any(|scheme| {
                 is_same_origin(path, &format!("{scheme}://{}", self.authority())).unwrap_or(false)
             })
@@ -293,8 +289,9 @@ impl Connection {
     }
 }
 
-/// Returns the host and port of an address without its protocol, as they are written.
-fn authority_of(address: &str) -> &str {
+/// Returns the host and port of an address, with or without a protocol, as they are written.
+pub(super) fn authority_of(address: &str) -> &str {
+    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
     address.split(['/', '?']).next().unwrap_or(address)
 }
 

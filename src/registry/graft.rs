@@ -8,13 +8,11 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::config::creation_time;
-use super::manifest::Descriptor;
+use super::manifest::{DOCKER_MANIFEST, Descriptor};
 use super::prefix::{INDEX_FIELD, MARK_FIELD, PrefixMark, prefix_index, prefix_mark};
 use super::upload::UploadContent;
 use super::{Compression, LayerBlob, RegistryError, Repository, StoredManifest, UploadError};
 use crate::digest::Digest;
-
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
 
 /// A prefix of an image in a registry, with its index.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::manifest::Descriptor;
+use super::manifest::{DOCKER_MANIFEST, Descriptor, OCI_MANIFEST};
 use super::{RegistryError, Repository, StoredManifest};
 use crate::digest::Digest;
 
@@ -38,8 +38,8 @@ impl Compression {
 
     fn manifest_media_type(self) -> &'static str {
         match self {
-            Self::Gzip => "application/vnd.docker.distribution.manifest.v2+json",
-            Self::Zstd => "application/vnd.oci.image.manifest.v1+json",
+            Self::Gzip => DOCKER_MANIFEST,
+            Self::Zstd => OCI_MANIFEST,
         }
     }
 

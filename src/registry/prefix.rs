@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::config::is_time_dependent;
+use super::config::{HistoryEntry, is_time_dependent};
+use super::manifest::OCI_MANIFEST;
 use crate::digest::Digest;
 
 /// The comment of the entries that BuildKit appends to the history if the history of the base image describes too few
@@ -18,8 +19,6 @@ const APPENDED_COMMENT: &str = "buildkit.exporter.image.v0";
 pub(super) const MARK_FIELD: &str = "larder.prefix";
 /// The field of a prefix's config that contains the index of its files, as base64.
 pub(super) const INDEX_FIELD: &str = "larder.index";
-/// The media type of a manifest that does not state one; only OCI manifests may omit it.
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// An image that ends at a cut in the Dockerfile, as reported by the builder.
 #[derive(Debug, Clone, Deserialize)]
@@ -46,15 +45,6 @@ pub(crate) struct CutBase {
     pub(crate) is_prefix: bool,
     /// `true` if the build keeps the times of the base image's history.
     pub(crate) has_times: bool,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct HistoryEntry {
-    created: Option<String>,
-    #[serde(default)]
-    created_by: String,
-    #[serde(default)]
-    empty_layer: bool,
 }
 
 /// The mark that larder writes into the config of a prefix.
@@ -236,6 +226,7 @@ impl PrefixDocuments {
             manifest.get_mut("config").and_then(Value::as_object_mut).ok_or(PrefixError::MalformedImage)?;
         described.insert("digest".to_owned(), Digest::of(&config).to_string().into());
         described.insert("size".to_owned(), config.len().into());
+        // Only OCI manifests may omit their media type.
         let media_type = manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST).to_owned();
         let manifest = serde_json::to_vec(&manifest).map_err(|_| PrefixError::MalformedImage)?;
         Ok(Self { config, manifest, media_type, oldest })

@@ -124,10 +124,8 @@ impl<'a> BlobSource<'a> {
         }
         self.rest = part.split_off(part.len().min(PART_SIZE)).freeze();
         if self.received == self.size && self.received_digest() != self.digest {
-            return Err(self
-                .from
-                .connection
-                .invalid_response("the content does not have the requested digest"));
+            let reason = "the content does not have the requested digest";
+            return Err(self.from.connection.invalid_response(reason));
         }
         Ok(part.freeze())
     }

@@ -50,13 +50,8 @@ pub(super) enum UploadContent<'a> {
 
 impl Repository {
     pub(crate) async fn has_blob(&mut self, blob: Digest) -> Result<bool, RegistryError> {
-        let answer =
-            self.connection.call(&RegistryRequest::new(Method::HEAD, format!("blobs/{blob}"))).await?;
-        match answer.status {
-            StatusCode::NOT_FOUND => Ok(false),
-            status if status.is_success() => Ok(true),
-            _ => Err(self.connection.status_error(&answer)),
-        }
+        let call = RegistryRequest::new(Method::HEAD, format!("blobs/{blob}"));
+        Ok(self.get_if_exists(&call).await?.is_some())
     }
 
     /// Uploads a blob that fits into one request, unless the repository already contains it. Returns the digest.

@@ -95,12 +95,10 @@ impl ConfigFile {
                     serde_yaml::from_str(&text).map_err(|error| failed(with_line(&error, &text)))?;
                 Ok(Self { options, path: path.to_owned(), text })
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && requested.is_none() => {
-                Ok(Self::default())
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(failed("there is no such file".to_owned()))
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match requested {
+                Some(_) => Err(failed("there is no such file".to_owned())),
+                None => Ok(Self::default()),
+            },
             Err(error) => Err(failed(error.to_string())),
         }
     }

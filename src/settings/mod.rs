@@ -51,7 +51,7 @@ use self::config_file::ConfigFile;
 use self::docker_config::DockerConfig;
 use self::options::OptionLayer;
 use self::origin::Origin;
-use crate::cli::GlobalArgs;
+use crate::cli::{GlobalArgs, UnsupportedOption};
 use crate::endpoint::{DockerContextError, EndpointError};
 use crate::key::Seal;
 use crate::registry::Login;
@@ -183,6 +183,12 @@ impl SettingsError {
         let Some(keys) = keys(flag) else { return self };
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         file.origin(name, &keys).error(reason)
+    }
+
+    fn unsupported(option: Option<&'static UnsupportedOption>) -> Result<(), Self> {
+        option.map_or(Ok(()), |&UnsupportedOption { name: flag, reason, alternative: instead, .. }| {
+            Err(Self::Unsupported { flag, reason, instead })
+        })
     }
 
     fn flag(flag: &'static str, reason: impl Into<String>) -> Self {

@@ -119,6 +119,13 @@ impl<'de, T: FromText> Deserialize<'de> for Written<T> {
 
 struct WrittenVisitor<T>(PhantomData<T>);
 
+impl<T: FromText> WrittenVisitor<T> {
+    fn visit_number<E: Error>(self, number: f64, found: Unexpected<'_>) -> Result<T, E> {
+        let invalid = |reason: Option<_>| reason.map_or_else(|| E::invalid_type(found, &self), E::custom);
+        T::from_number(number).map_err(invalid)
+    }
+}
+
 impl<T: FromText> Visitor<'_> for WrittenVisitor<T> {
     type Value = T;
 
@@ -132,10 +139,7 @@ impl<T: FromText> Visitor<'_> for WrittenVisitor<T> {
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
         #[expect(clippy::cast_precision_loss, reason = "larger numbers are invalid anyway")]
-        let inexact = number as f64;
-        T::from_number(inexact).map_err(|reason| {
-            reason.map_or_else(|| E::invalid_type(Unexpected::Unsigned(number), &self), E::custom)
-        })
+        self.visit_number(number as f64, Unexpected::Unsigned(number))
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
@@ -143,9 +147,7 @@ impl<T: FromText> Visitor<'_> for WrittenVisitor<T> {
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
-        T::from_number(number).map_err(|reason| {
-            reason.map_or_else(|| E::invalid_type(Unexpected::Float(number), &self), E::custom)
-        })
+        self.visit_number(number, Unexpected::Float(number))
     }
 }
 

@@ -6,8 +6,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::options::OptionLayer;
 use super::origin::{FromText, Origin, Written, parse_flag};
+use super::source::parse_reference;
 use super::{Settings, SettingsError, TierSettings};
-use crate::registry::{ImageRef, InvalidImageRef};
+use crate::registry::ImageRef;
 use crate::tiers::ArchiveRequest;
 
 const DEFAULT_ARCHIVE_TIMEOUT: Duration = Duration::from_mins(10);
@@ -108,7 +109,7 @@ pub(crate) fn base_repository(
 
 /// Parses the name of a repository, `[HOST/]PATH`, and rejects the name of an image.
 pub(crate) fn parse_repository(text: &str) -> Result<ImageRef, String> {
-    let name: ImageRef = text.parse().map_err(|error: InvalidImageRef| error.to_string())?;
+    let name = parse_reference(text)?;
     let has_tag = text.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
     if has_tag { Err(format!("`{text}` names an image: leave the tag out")) } else { Ok(name) }
 }

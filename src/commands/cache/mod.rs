@@ -14,7 +14,7 @@ mod verify;
 use transfer::file_error;
 
 use super::error::CommandError;
-use crate::cli::{CacheArgs, CacheCommand, PlaceArg};
+use crate::cli::{CacheCommand, PlaceArg};
 use crate::commands::CommandContext;
 use crate::output::Printer;
 use crate::pipeline::session::store::warn_of_faults;
@@ -35,12 +35,12 @@ pub(super) struct Cache<'a> {
 }
 
 pub(super) fn run(
-    args: &CacheArgs,
+    action: &CacheCommand,
     command: &CommandContext<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     let open = |at| Cache::open(at, command, printer);
-    match &args.command {
+    match action {
         CacheCommand::List(args) => list::run(args.format, &open(args.at)?),
         CacheCommand::Info(args) => info::run(args, &open(args.read.at)?),
         CacheCommand::Load(args) => command.block_on(load::run(args, &open(PlaceArg::Local)?)),
