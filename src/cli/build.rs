@@ -7,7 +7,6 @@ use clap::{Args, ValueEnum};
 use super::unsupported::UnsupportedArgs;
 use super::{CacheMountArgs, SourceArgs, StepArgs};
 
-/// The help heading of the flags for base images.
 pub(super) const BASE_HEADING: &str = "Base image";
 
 #[derive(Debug, Clone, Args)]
@@ -140,7 +139,6 @@ pub(crate) struct TierArgs {
     pub(crate) cache_repo: Option<String>,
 }
 
-/// The format of the progress output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressArg {
     /// tty on a terminal, plain otherwise

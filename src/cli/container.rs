@@ -10,7 +10,6 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use super::unsupported::{UNSUPPORTED_RUN_OPTIONS, UnsupportedOption};
 
-/// The number of values that an option accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arity {
     /// On or off: `--init`, `--init=false`.
@@ -21,7 +20,6 @@ pub(crate) enum Arity {
     Many,
 }
 
-/// An option of `docker run` that `larder run` supports.
 #[derive(Debug)]
 pub(crate) struct ContainerOption {
     /// Without dashes.
@@ -87,7 +85,6 @@ const fn many(name: &'static str, value: &'static str, help: &'static str) -> Co
     ContainerOption::new(name, Arity::Many, value, help)
 }
 
-/// The options of `docker run` that describe a container.
 pub(crate) static CONTAINER_OPTIONS: &[ContainerOption] = &[
     many("env-file", "FILE", "Set environment variables from a file, one per line"),
     many("env", "NAME[=VALUE]", "Set an environment variable; without a value, it is taken from the environment").short('e'),
@@ -217,7 +214,6 @@ impl ContainerOptions {
         both
     }
 
-    /// Returns the first rejected option that was given.
     pub(crate) fn refused(&self) -> Option<&'static UnsupportedOption> {
         UNSUPPORTED_RUN_OPTIONS.iter().find(|option| Some(option.name) == self.refused)
     }

@@ -87,7 +87,6 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Returns `true` if the command uses an engine.
     pub(crate) fn needs_engine(&self) -> bool {
         match self {
             Self::Cache(command) => matches!(command, CacheCommand::Load(_) | CacheCommand::Export(_)),

@@ -11,9 +11,7 @@ use super::{Credentials, ImageRef, TokenError, TokenRequest};
 /// The authentication that a registry requires. The order is that of preference: the preferred scheme is the greatest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Challenge {
-    /// Basic authentication with the credentials themselves.
     Basic,
-    /// A token from a token server.
     Bearer { realm: String, service: String, scope: String },
 }
 

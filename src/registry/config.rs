@@ -27,7 +27,6 @@ use crate::digest::Digest;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct ImageConfig {
     pub(crate) os: String,
-    /// The version of the operating system; Windows only.
     pub(crate) os_version: String,
     /// The architecture as the config spells it.
     pub(crate) architecture: String,
@@ -38,7 +37,6 @@ pub(crate) struct ImageConfig {
     pub(crate) settings: ImageSettings,
 }
 
-/// The initial settings of containers of an image, and of steps based on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct ImageSettings {
@@ -60,7 +58,6 @@ pub(crate) struct ImageSettings {
     pub(crate) args_escaped: bool,
     #[serde(deserialize_with = "without_nulls")]
     pub(crate) healthcheck: Healthcheck,
-    /// Instructions to run in a build based on this image.
     pub(crate) on_build: Vec<String>,
     pub(crate) shell: Vec<String>,
 }
@@ -73,9 +70,7 @@ pub(crate) struct Healthcheck {
     pub(crate) interval: i64,
     pub(crate) timeout: i64,
     pub(crate) start_period: i64,
-    /// The interval during the start period.
     pub(crate) start_interval: i64,
-    /// The number of failures after which the container is unhealthy.
     pub(crate) retries: i64,
 }
 
@@ -110,7 +105,6 @@ pub(super) struct HistoryEntry {
     pub(super) empty_layer: bool,
 }
 
-/// Returns the build time that a config file states, if it is valid.
 pub(super) fn creation_time(json: &[u8]) -> Option<Timestamp> {
     #[derive(Deserialize)]
     struct Times {
@@ -160,7 +154,6 @@ impl ImageConfig {
         Ok(Self { os, os_version, architecture, variant, author, layers, settings: config })
     }
 
-    /// Returns the digest that identifies this as a base image.
     pub(crate) fn identity(&self) -> Digest {
         let mut bytes = b"larder-base-v1\n".to_vec();
         // Includes every field, in the order of declaration.

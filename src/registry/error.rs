@@ -38,7 +38,6 @@ pub(crate) enum RegistryError {
         #[source]
         source: TokenError,
     },
-    /// The ECR credentials cannot be obtained.
     #[error(transparent)]
     Login(#[from] EcrError),
     #[error("the registry's response for {repository} is unusable: {reason}")]
@@ -113,7 +112,6 @@ impl RegistryError {
         }
     }
 
-    /// Returns `true` if the call may succeed a little later.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Http { source, .. } => !source.is_connect(),
@@ -134,7 +132,6 @@ impl RegistryError {
     }
 }
 
-/// Runs a call to a registry with a time limit.
 pub(crate) async fn with_timeout<T>(
     host: &str,
     patience: Duration,

@@ -14,7 +14,6 @@ use super::upload::UploadContent;
 use super::{Compression, LayerBlob, RegistryError, Repository, StoredManifest, UploadError};
 use crate::digest::Digest;
 
-/// A prefix of an image in a registry, with its index.
 #[derive(Debug, Clone)]
 pub(crate) struct GraftBase {
     pub(crate) manifest: StoredManifest,
@@ -105,7 +104,6 @@ impl Repository {
         Ok(Some(GraftBase { manifest, config, index, created, layers, document }))
     }
 
-    /// Returns `true` if the repository has all layers of a prefix.
     pub(crate) async fn has_layers(&self, base: &GraftBase) -> Result<bool, RegistryError> {
         let checks = base.layers.iter().map(|layer| {
             let mut repository = self.clone();

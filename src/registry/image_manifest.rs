@@ -57,7 +57,6 @@ impl Compression {
         manifest.layer_media_type(self)
     }
 
-    /// Returns the media type of a layer in a manifest for this compression.
     fn layer_media_type(self, layer: Self) -> &'static str {
         match (self, layer) {
             (Self::Gzip, _) => DOCKER_GZIP,
@@ -67,11 +66,9 @@ impl Compression {
     }
 }
 
-/// A compressed layer in a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LayerBlob {
     pub(crate) digest: Digest,
-    /// Size of the compressed layer in bytes.
     pub(crate) size: u64,
     pub(crate) compression: Compression,
 }

@@ -15,15 +15,13 @@ use super::config::{creation_time, layer_times};
 use super::connection::{Connection, RegistryRequest, RegistryResponse};
 use super::platform::compatibility_rank;
 use super::prefix::{PrefixMark, prefix_mark};
+use super::reference::HUB;
 use super::{
     Compression, CredentialSource, Credentials, ImageConfig, ImageRef, RegistryAccess, RegistryError,
 };
 use crate::digest::Digest;
 use crate::http_retry::pause_after;
 
-/// Docker Hub as the host of an image reference.
-const HUB: &str = "docker.io";
-/// The maximum nesting of indexes.
 const MAX_DEPTH: usize = 3;
 /// The maximum number of index entries without a platform whose configs are read.
 const MAX_INSPECTED: usize = 4;
@@ -42,7 +40,6 @@ pub(crate) struct RemoteImage {
     /// The digest of the config, by which engines with a graph driver identify the image.
     pub(crate) id: Digest,
     pub(crate) config: ImageConfig,
-    /// The build time, if the image states it.
     pub(crate) created: Option<Timestamp>,
     /// See [`layer_times`].
     layer_times: Vec<Option<Timestamp>>,
@@ -68,16 +65,13 @@ impl RemoteImage {
     }
 }
 
-/// The exact bytes of a manifest or index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredManifest {
     pub(crate) digest: Digest,
-    /// The `Content-Type` of the response.
     content_type: Option<String>,
     pub(super) bytes: Bytes,
 }
 
-/// Returns `true` for the media type of an index.
 pub(super) fn is_index(media_type: &str) -> bool {
     matches!(media_type, OCI_INDEX | DOCKER_INDEX)
 }
@@ -115,7 +109,6 @@ struct ManifestDocument {
     manifests: Vec<Descriptor>,
 }
 
-/// An entry of a manifest or index.
 #[derive(Debug, Deserialize, Clone)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
@@ -177,7 +170,6 @@ pub(crate) async fn remote_image(
     Repository::new(name, identity, reach)?.image_by_name(name, platform).await
 }
 
-/// A client of a repository.
 #[derive(Clone)]
 pub(crate) struct Repository {
     pub(super) connection: Connection,
@@ -204,7 +196,6 @@ impl Repository {
         Some(Self { connection })
     }
 
-    /// Returns a copy of this client with a different name for the repository.
     pub(crate) fn with_name(&self, name: &ImageRef) -> Self {
         Self { connection: self.connection.with_name(name) }
     }
@@ -214,7 +205,6 @@ impl Repository {
         self.connection.name.repository()
     }
 
-    /// Returns the name that the client was created with.
     pub(crate) fn image_name(&self) -> &ImageRef {
         &self.connection.name
     }
@@ -246,7 +236,6 @@ impl Repository {
         Ok(Some(StoredManifest { digest, content_type, bytes: body.into() }))
     }
 
-    /// Uploads a manifest under several tags at once.
     pub(crate) async fn put_all(
         &self,
         tags: impl Iterator<Item = &str>,

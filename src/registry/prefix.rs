@@ -34,7 +34,6 @@ pub(crate) struct CutImage {
     pub(crate) index: Option<String>,
 }
 
-/// The known properties of the base image of a [`CutImage`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CutBase {
     /// The number of history entries, counted from the end, that are not inherited from the base image.
@@ -64,12 +63,10 @@ impl PrefixMark {
     }
 }
 
-/// The config and the manifest of a prefix.
 #[derive(Debug)]
 pub(crate) struct PrefixDocuments {
     pub(crate) config: Vec<u8>,
     pub(crate) manifest: Vec<u8>,
-    /// The media type of the manifest.
     pub(crate) media_type: String,
     /// The creation time of the prefix, see [`Self::compose`]; `None` if unknown.
     pub(crate) oldest: Option<Timestamp>,
@@ -142,7 +139,6 @@ impl CutImage {
     }
 }
 
-/// Returns the index in the config of a prefix.
 pub(super) fn prefix_index(config: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Config {
@@ -152,7 +148,6 @@ pub(super) fn prefix_index(config: &[u8]) -> Option<String> {
     serde_json::from_slice::<Config>(config).ok()?.index
 }
 
-/// Returns the mark in the config of a prefix.
 pub(super) fn prefix_mark(config: &[u8]) -> Option<PrefixMark> {
     let mut config: Value = serde_json::from_slice(config).ok()?;
     let mark: PrefixMark = serde_json::from_value(config.get_mut(MARK_FIELD)?.take()).ok()?;
@@ -241,7 +236,6 @@ fn has_layer(entry: &Value) -> bool {
     entry.get("empty_layer").and_then(Value::as_bool) != Some(true)
 }
 
-/// Returns the number of layers that a history describes.
 fn count_layers(history: &[Value]) -> usize {
     history.iter().filter(|entry| has_layer(entry)).count()
 }

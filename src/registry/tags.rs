@@ -7,9 +7,7 @@ use serde::Deserialize;
 use super::connection::RegistryRequest;
 use super::{RegistryError, Repository, StoredManifest};
 
-/// The number of tags per request.
 const PAGE_SIZE: usize = 1000;
-/// The maximum number of pages that are read.
 const MAX_PAGES: usize = 20;
 
 #[derive(Deserialize)]

@@ -30,7 +30,6 @@ pub(crate) struct TokenRequest {
 #[derive(Clone)]
 pub(crate) struct Token {
     pub(crate) value: String,
-    /// Lifetime in seconds, from the time of issue.
     pub(crate) expires_in: i64,
     /// The time of issue, if the server states it.
     pub(crate) issued_at: Option<Timestamp>,
@@ -62,7 +61,6 @@ struct TokenResponse {
 }
 
 impl TokenRequest {
-    /// Fetches a token with `credentials`, or anonymously.
     pub(crate) async fn fetch(&self, credentials: &Credentials) -> Result<Token, TokenError> {
         install_provider();
         let client = Client::builder()

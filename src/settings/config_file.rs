@@ -52,7 +52,6 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Returns the image with this name.
     pub(super) fn image(&self, name: &str) -> Option<&NamedImage> {
         self.options.images.get(name)
     }
@@ -78,7 +77,6 @@ impl ConfigFile {
         path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
-    /// Returns an empty file at this path.
     #[cfg(test)]
     pub(super) fn at(path: &str) -> Self {
         Self { path: PathBuf::from(path), ..Self::default() }

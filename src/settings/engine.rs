@@ -13,12 +13,10 @@ use crate::cli::GlobalArgs;
 use crate::endpoint::{DockerContexts, Endpoint, EndpointError, TlsFiles};
 use crate::error_chain::chain;
 
-/// The interval between checks for certificates.
 const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The longest wait for `ca.pem` after `cert.pem` exists.
 const CA_FILE_TIMEOUT: Duration = Duration::from_secs(2);
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
-/// The name of the context for the default socket.
 const DEFAULT_CONTEXT: &str = "default";
 
 pub(super) fn resolve(

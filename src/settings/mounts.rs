@@ -33,7 +33,6 @@ impl MountSettings {
     }
 }
 
-/// Returns the name of the project in the CI system.
 fn scope_from_ci(environment: &Environment) -> Option<String> {
     let get = |name| environment.get(name).map(str::to_owned);
     let of_jenkins = || {

@@ -173,7 +173,6 @@ impl NamedImage {
         })
     }
 
-    /// Returns the settings that override those for all images.
     pub(super) fn options(&self) -> OptionLayer {
         OptionLayer {
             tiers: self.tiers.clone(),

@@ -146,7 +146,6 @@ impl OptionLayer {
         }
     }
 
-    /// Returns the settings of the flags that all commands share.
     pub(super) fn from_global_flags(args: &GlobalArgs) -> Result<Self, SettingsError> {
         let StoreArgs { remote, remote_timeout, trunk, trusted_keys, max_age, .. } = &args.store;
         let lane = |name, text| -> Result<Option<Sourced<Lane>>, SettingsError> {
@@ -171,7 +170,6 @@ impl OptionLayer {
         })
     }
 
-    /// Returns the settings of the flags of a build.
     pub(super) fn from_build_flags(args: &BuildArgs) -> Result<Self, SettingsError> {
         let TierArgs { enable_cache, tiers, archive_timeout, cache_repo } = &args.tiers;
         let CacheMountArgs {
@@ -201,7 +199,6 @@ impl OptionLayer {
         })
     }
 
-    /// Returns the settings of the environment.
     pub(super) fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         let lane = |variable| -> Result<Option<Sourced<Lane>>, SettingsError> {
             Ok(environment.parsed_value(variable)?.map(|lane| Sourced::new(lane, Origin::Variable(variable))))

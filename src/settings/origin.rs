@@ -9,7 +9,6 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Environment, SettingsError};
 
-/// The place where a value was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
     /// A flag, without dashes.
@@ -26,7 +25,6 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// Returns the error for a value that was set here.
     pub(super) fn error(&self, reason: impl Into<String>) -> SettingsError {
         let reason = reason.into();
         match self {
@@ -42,7 +40,6 @@ impl Origin {
         }
     }
 
-    /// Parses values that were set here.
     pub(super) fn parse<T>(
         &self,
         values: &[String],
@@ -64,7 +61,6 @@ impl<T> Sourced<T> {
         Self { value, origin }
     }
 
-    /// Returns the value of a flag.
     pub(super) fn flag(name: &'static str, value: T) -> Self {
         Self::new(value, Origin::Flag(name))
     }
@@ -87,7 +83,6 @@ pub(super) trait FromText: Sized {
     }
 }
 
-/// Parses the value of a flag, if it was given.
 pub(super) fn parse_flag<T: FromText>(
     name: &'static str,
     text: Option<&String>,
@@ -151,7 +146,6 @@ impl<T: FromText> Visitor<'_> for WrittenVisitor<T> {
     }
 }
 
-/// Deserializes a value that is written as text or as a number.
 pub(super) fn text<'de, D: Deserializer<'de>, T: FromText>(deserializer: D) -> Result<Option<T>, D::Error> {
     Ok(Option::<Written<T>>::deserialize(deserializer)?.map(|written| written.0))
 }

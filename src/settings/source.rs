@@ -73,7 +73,6 @@ impl SourceLayer {
         })
     }
 
-    /// Returns the inputs that variables set.
     pub(super) fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         let variable = env_vars::DOCKER_DEFAULT_PLATFORM;
         let platforms: Vec<String> = environment.get(variable).map(str::to_owned).into_iter().collect();
@@ -243,7 +242,6 @@ fn parse_context(text: &str) -> BuildContextSource {
     }
 }
 
-/// Checks that a directory exists.
 fn check_context(context: Sourced<BuildContextSource>) -> Result<BuildContextSource, SettingsError> {
     let Sourced { value, origin } = context;
     let BuildContextSource::Directory(path) = &value else { return Ok(value) };

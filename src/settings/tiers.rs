@@ -42,13 +42,11 @@ impl TierSettings {
         }
     }
 
-    /// Returns the tiers of commands that have no flags for them.
     pub(crate) fn from_settings(settings: &Settings) -> Self {
         Self::resolve(&settings.options)
     }
 }
 
-/// The names of the tiers that a build may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TierNames(Vec<&'static str>);
 
@@ -88,7 +86,6 @@ impl FromText for RepositoryName {
     }
 }
 
-/// Returns the time limit for loading an image from the store.
 pub(crate) fn archive_timeout(
     typed: Option<&String>,
     settings: &Settings,

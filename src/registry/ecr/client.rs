@@ -22,14 +22,12 @@ use crate::registry::manifest::is_index;
 
 /// Timeout of one call, including the lookup of an identity.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The maximum number of images in one `BatchDeleteImage` call.
 const MAX_BATCH: usize = 100;
 /// The region that issues the public registry's tokens.
 const PUBLIC_REGION: &str = "us-east-1";
 /// Patterns of the tags that larder must be able to replace in a repository with immutable tags.
 const MUTABLE_TAGS: [&str; 3] = ["cache*", "buildcache*", "larder-*"];
 
-/// A client of an ECR registry.
 #[derive(Debug, Clone)]
 pub(crate) struct EcrClient {
     config: SdkConfig,
@@ -45,7 +43,6 @@ pub(crate) struct EcrImage {
     pub(crate) digest: String,
     pub(crate) tags: Vec<String>,
     pub(crate) is_index: bool,
-    /// Size of the compressed layers in bytes.
     pub(crate) bytes: u64,
     pub(crate) pushed: Option<Timestamp>,
     /// The last pull, with a resolution of one day.
@@ -62,7 +59,6 @@ pub(crate) struct NewRepository {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ImageRemoval {
     pub(crate) removed: Vec<ImageToRemove>,
-    /// Images that were not removed, with AWS's reason.
     pub(crate) failed: Vec<(ImageToRemove, String)>,
 }
 

@@ -23,7 +23,6 @@ const SCHEMA: &str = "larder.ecr-token.v1";
 /// The minimum remaining lifetime of a token that is used. A build followed by a push may take this long.
 const MIN_LIFETIME: SignedDuration = SignedDuration::from_hours(2);
 
-/// A source of credentials for ECR registries.
 #[derive(Debug, Clone)]
 pub(crate) struct EcrLogin {
     directory: PathBuf,
@@ -121,7 +120,6 @@ impl EcrLogin {
         Ok(Some(EcrClient::new(&kind, host).await))
     }
 
-    /// Returns `true` if the registry is at the address of the server that replaces AWS.
     fn is_endpoint(&self, host: &str) -> bool {
         self.endpoint.as_deref().is_some_and(|endpoint| authority_of(endpoint) == host)
     }

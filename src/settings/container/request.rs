@@ -19,7 +19,6 @@ use crate::settings::{Environment, SettingsError, duration};
 #[derive(Debug)]
 enum OptionConversion {
     Text(&'static str),
-    /// One element of a list.
     TextList(&'static str),
     /// A namespace: one of these names, or `container:…` if [`OF_CONTAINER`] is listed.
     Namespace(&'static str, &'static [&'static str]),
