@@ -5,12 +5,6 @@ use clap::{Args, Subcommand};
 use super::build::BASE_HEADING;
 use super::{BuildArgs, OutputFormat};
 
-#[derive(Debug, Args)]
-pub(crate) struct BaseArgs {
-    #[command(subcommand)]
-    pub(crate) command: BaseCommand,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum BaseCommand {
     /// Build a base image unless it already exists, and print its reference

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use super::unsupported::UnsupportedArgs;
 use super::{CacheMountArgs, SourceArgs, StepArgs};
 
-/// The help heading of the flags for base images.
 pub(super) const BASE_HEADING: &str = "Base image";
 
 #[derive(Debug, Clone, Args)]
@@ -40,9 +40,8 @@ pub(crate) struct BuildArgs {
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) steps: StepArgs,
-    /// Name the image, optionally with a tag
-    #[arg(long, short, value_name = "NAME[:TAG]")]
-    pub(crate) tag: Vec<String>,
+    #[command(flatten)]
+    pub(crate) image: ImageArgs,
     /// Output destination: type=image|local|tar|oci|docker|registry|cacheonly,…, a directory, or - for a tar archive on stdout
     #[arg(long, short, value_name = "OUTPUT")]
     pub(crate) output: Vec<String>,
@@ -67,18 +66,9 @@ pub(crate) struct BuildArgs {
     /// Export layers to an external cache: type=inline or type=registry,ref=REF,mode=max
     #[arg(long, value_name = "CACHE")]
     pub(crate) cache_to: Vec<String>,
-    /// Run every step, without the build cache
-    #[arg(long)]
-    pub(crate) no_cache: bool,
     /// Run every step of these stages, without the build cache
     #[arg(long, value_name = "STAGE", value_delimiter = ',')]
     pub(crate) no_cache_filter: Vec<String>,
-    /// Ignore all cache hits, run every step, and save the result
-    #[arg(long)]
-    pub(crate) force_rebuild: bool,
-    /// Format of the progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
-    #[arg(long, value_enum, value_name = "FORM")]
-    pub(crate) progress: Option<ProgressArg>,
     /// Print only the image ID, warnings and errors
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -102,18 +92,35 @@ pub(crate) struct BuildArgs {
     #[arg(long, value_name = "BOOL | ATTRIBUTES", num_args = 0..=1, default_missing_value = "true",
           require_equals = true)]
     pub(crate) sbom: Option<String>,
-    /// Time limit for building an image, e.g. 30m; includes cache lookups, but not pushing and saving [env: LARDER_TIMEOUT]
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) timeout: Option<String>,
-    /// Fail with exit code 3 if a cache fails, instead of building without it [env: LARDER_STRICT]
-    #[arg(long)]
-    pub(crate) strict: bool,
     #[command(flatten)]
     pub(crate) tiers: TierArgs,
     #[command(flatten)]
     pub(crate) cache_mounts: CacheMountArgs,
     #[command(flatten)]
     pub(crate) unsupported: UnsupportedArgs,
+}
+
+/// The options of an image that `larder build` and `larder run` share.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct ImageArgs {
+    /// Name the image, optionally with a tag
+    #[arg(long, short, value_name = "NAME[:TAG]")]
+    pub(crate) tag: Vec<String>,
+    /// Ignore all cache hits, run every step, and save the result
+    #[arg(long)]
+    pub(crate) force_rebuild: bool,
+    /// Run every step, without the build cache
+    #[arg(long)]
+    pub(crate) no_cache: bool,
+    /// Format of the progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
+    #[arg(long, value_enum, value_name = "FORM")]
+    pub(crate) progress: Option<ProgressArg>,
+    /// Time limit for building an image, e.g. 30m; includes cache lookups, but not pushing and saving [env: LARDER_TIMEOUT]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<String>,
+    /// Fail with exit code 3 if a cache fails, instead of building without it [env: LARDER_STRICT]
+    #[arg(long)]
+    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -132,7 +139,6 @@ pub(crate) struct TierArgs {
     pub(crate) cache_repo: Option<String>,
 }
 
-/// The format of the progress output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressArg {
     /// tty on a terminal, plain otherwise
@@ -146,63 +152,4 @@ pub(crate) enum ProgressArg {
     /// One JSON object per line
     #[value(alias = "rawjson")]
     Json,
-}
-
-/// Flags of docker build that are accepted without effect or rejected.
-#[derive(Debug, Clone, Default, Args)]
-pub(crate) struct UnsupportedArgs {
-    /// No effect: always the case with BuildKit
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) rm: Option<String>,
-    /// No effect: always the case with BuildKit
-    #[arg(long, hide = true)]
-    pub(crate) force_rm: bool,
-    /// No effect: always the case with BuildKit
-    #[arg(long, hide = true, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
-    pub(crate) disable_content_trust: Option<String>,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) squash: bool,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) compress: bool,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) isolation: Option<String>,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) security_opt: Vec<String>,
-    /// Not supported
-    #[arg(long, short, hide = true)]
-    pub(crate) memory: Option<String>,
-    /// Not supported
-    #[arg(long, hide = true, allow_hyphen_values = true)]
-    pub(crate) memory_swap: Option<String>,
-    /// Not supported
-    #[arg(long, short, hide = true)]
-    pub(crate) cpu_shares: Option<String>,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) cpu_period: Option<String>,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) cpu_quota: Option<String>,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) cpuset_cpus: Option<String>,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) cpuset_mems: Option<String>,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) builder: Option<String>,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) call: Option<String>,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) check: bool,
-    /// Not supported
-    #[arg(long, hide = true)]
-    pub(crate) policy: Vec<String>,
 }

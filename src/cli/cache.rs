@@ -6,12 +6,6 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::OutputFormat;
 
-#[derive(Debug, Args)]
-pub(crate) struct CacheArgs {
-    #[command(subcommand)]
-    pub(crate) command: CacheCommand,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum CacheCommand {
     /// List the entries, most recently used first

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
-/// The number of values that an option accepts.
+use super::unsupported::{UNSUPPORTED_RUN_OPTIONS, UnsupportedOption};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Arity {
     /// On or off: `--init`, `--init=false`.
@@ -19,7 +20,6 @@ pub(crate) enum Arity {
     Many,
 }
 
-/// An option of `docker run` that `larder run` supports.
 #[derive(Debug)]
 pub(crate) struct ContainerOption {
     /// Without dashes.
@@ -85,7 +85,6 @@ const fn many(name: &'static str, value: &'static str, help: &'static str) -> Co
     ContainerOption::new(name, Arity::Many, value, help)
 }
 
-/// The options of `docker run` that describe a container.
 pub(crate) static CONTAINER_OPTIONS: &[ContainerOption] = &[
     many("env-file", "FILE", "Set environment variables from a file, one per line"),
     many("env", "NAME[=VALUE]", "Set an environment variable; without a value, it is taken from the environment").short('e'),
@@ -176,73 +175,6 @@ pub(crate) static CONTAINER_OPTIONS: &[ContainerOption] = &[
     switch("no-healthcheck", "Disable the image's health check"),
 ];
 
-/// An option of `docker run` that `larder run` rejects.
-#[derive(Debug)]
-pub(crate) struct UnsupportedOption {
-    /// Without dashes.
-    pub(crate) name: &'static str,
-    short: Option<char>,
-    pub(crate) reason: &'static str,
-    pub(crate) alternative: &'static str,
-}
-
-const fn refused(name: &'static str, reason: &'static str, instead: &'static str) -> UnsupportedOption {
-    UnsupportedOption { name, short: None, reason, alternative: instead }
-}
-
-const LEAVE_IT_OUT: &str = "leave it out";
-const NO_TERMINAL: &str = "containers of larder run have no terminal and no input";
-const WINDOWS: &str = "it only applies to Windows containers";
-
-/// The options of `docker run` that `larder run` rejects, with the reasons.
-pub(crate) static UNSUPPORTED_OPTIONS: &[UnsupportedOption] = &[
-    UnsupportedOption {
-        short: Some('a'),
-        ..refused("attach", "standard output and error are always attached", LEAVE_IT_OUT)
-    },
-    UnsupportedOption {
-        short: Some('d'),
-        ..refused(
-            "detach",
-            "larder run waits for the container and exits with its status",
-            "name the image with --tag and use docker run --detach",
-        )
-    },
-    UnsupportedOption {
-        short: Some('i'),
-        ..refused("interactive", NO_TERMINAL, "name the image with --tag and use docker run -it")
-    },
-    refused("tty", NO_TERMINAL, "name the image with --tag and use docker run -it"),
-    refused("detach-keys", NO_TERMINAL, LEAVE_IT_OUT),
-    refused("sig-proxy", "an interrupt always stops the container", LEAVE_IT_OUT),
-    refused("cidfile", "the container can be named in advance instead", "--name NAME"),
-    refused("restart", "the container runs once, and larder run exits with its status", LEAVE_IT_OUT),
-    UnsupportedOption {
-        short: Some('q'),
-        ..refused("quiet", "there is no pull progress to hide", "--progress quiet hides the build")
-    },
-    refused(
-        "disable-content-trust",
-        "images are built or taken from a cache, so Docker Content Trust does not apply",
-        LEAVE_IT_OUT,
-    ),
-    refused(
-        "kernel-memory",
-        "kernels and engines no longer support it",
-        "--memory also limits the kernel's memory",
-    ),
-    refused(
-        "use-api-socket",
-        "access to the engine's socket is root access to its host",
-        "--volume /var/run/docker.sock:/var/run/docker.sock",
-    ),
-    refused("isolation", WINDOWS, LEAVE_IT_OUT),
-    refused("cpu-count", WINDOWS, "--cpus"),
-    refused("cpu-percent", WINDOWS, "--cpus"),
-    refused("io-maxbandwidth", WINDOWS, "--device-read-bps, --device-write-bps"),
-    refused("io-maxiops", WINDOWS, "--device-read-iops, --device-write-iops"),
-];
-
 /// The options that were given, with their values as typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ContainerOptions {
@@ -282,22 +214,14 @@ impl ContainerOptions {
         both
     }
 
-    /// Returns the first rejected option that was given.
     pub(crate) fn refused(&self) -> Option<&'static UnsupportedOption> {
-        UNSUPPORTED_OPTIONS.iter().find(|option| Some(option.name) == self.refused)
+        UNSUPPORTED_RUN_OPTIONS.iter().find(|option| Some(option.name) == self.refused)
     }
 }
 
 impl Args for ContainerOptions {
     fn augment_args(command: Command) -> Command {
-        let hidden = UNSUPPORTED_OPTIONS.iter().map(|option| {
-            let arg = Arg::new(option.name).long(option.name).hide(true).num_args(0..=1);
-            // Without `=`, the next argument is the context, not a value.
-            let arg =
-                if option.short.is_some() || option.name == "tty" { arg.require_equals(true) } else { arg };
-            let arg = arg.default_missing_value("true").action(ArgAction::Append);
-            option.short.into_iter().fold(arg, Arg::short)
-        });
+        let hidden = UNSUPPORTED_RUN_OPTIONS.iter().map(UnsupportedOption::arg);
         command.args(CONTAINER_OPTIONS.iter().map(ContainerOption::arg)).args(hidden)
     }
 
@@ -318,8 +242,8 @@ impl FromArgMatches for ContainerOptions {
             let typed = matches.get_many::<String>(option.name).unwrap_or_default();
             typed.for_each(|value| self.add(option.name, value.clone()));
         }
-        self.refused =
-            UNSUPPORTED_OPTIONS.iter().map(|option| option.name).find(|name| matches.contains_id(name));
+        let refused = UNSUPPORTED_RUN_OPTIONS.iter().find(|option| option.is_refused(matches));
+        self.refused = refused.map(|option| option.name);
         Ok(())
     }
 }

@@ -6,13 +6,6 @@ use clap::{Args, Subcommand};
 
 use super::OutputFormat;
 
-#[derive(Debug, Args)]
-#[command(disable_help_subcommand = true)]
-pub(crate) struct DirArgs {
-    #[command(subcommand)]
-    pub(crate) command: DirCommand,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum DirCommand {
     /// Save a directory under a key

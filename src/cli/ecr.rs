@@ -5,12 +5,6 @@ use clap::{Args, Subcommand};
 
 use super::OutputFormat;
 
-#[derive(Debug, Args)]
-pub(crate) struct EcrArgs {
-    #[command(subcommand)]
-    pub(crate) command: EcrCommand,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum EcrCommand {
     /// Get a token for a registry; other commands log in by themselves

@@ -15,29 +15,28 @@ mod run;
 mod source;
 mod stats;
 mod store;
+mod unsupported;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-pub(crate) use base::{BaseArgs, BaseBuildArgs, BaseCommand};
-pub(crate) use build::{BuildArgs, BuildCommandArgs, ProgressArg, TierArgs, UnsupportedArgs};
+pub(crate) use base::{BaseBuildArgs, BaseCommand};
+pub(crate) use build::{BuildArgs, BuildCommandArgs, ImageArgs, ProgressArg, TierArgs};
 pub(crate) use cache::{
-    CacheArgs, CacheCommand, ClearArgs, EvictArgs, ExportArgs, ImportArgs, InfoArgs, LoadArgs, PlaceArg,
-    VerifyArgs,
+    CacheCommand, ClearArgs, EvictArgs, ExportArgs, ImportArgs, InfoArgs, LoadArgs, PlaceArg, VerifyArgs,
 };
-#[cfg(test)]
-pub(crate) use container::UNSUPPORTED_OPTIONS;
 pub(crate) use container::{Arity, CONTAINER_OPTIONS, ContainerOption, ContainerOptions};
-pub(crate) use dir::{DirArgs, DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
-pub(crate) use ecr::{
-    EcrArgs, EcrCleanArgs, EcrCommand, EcrLifecycleArgs, EcrLoginArgs, EcrPullArgs, EcrPushArgs,
-};
-pub(crate) use mount::{CacheMountArgs, MountArgs, MountBuildArgs, MountCommand};
+pub(crate) use dir::{DirCommand, DirKeyArgs, DirRestoreArgs, DirSaveArgs};
+pub(crate) use ecr::{EcrCleanArgs, EcrCommand, EcrLifecycleArgs, EcrLoginArgs, EcrPullArgs, EcrPushArgs};
+pub(crate) use mount::{CacheMountArgs, MountCommand};
 pub(crate) use run::{ContainerArgs, RENAMED_BUILD_OPTIONS, RunArgs};
 pub(crate) use source::{SourceArgs, StepArgs};
 pub(crate) use stats::StatsArgs;
 pub(crate) use store::StoreArgs;
+#[cfg(test)]
+pub(crate) use unsupported::UNSUPPORTED_RUN_OPTIONS;
+pub(crate) use unsupported::UnsupportedOption;
 
 /// Build Docker images fast on CI agents
 ///
@@ -67,26 +66,30 @@ pub(crate) enum Command {
     /// Print the cache keys of a build
     Key(Box<KeyArgs>),
     /// Show what changed since the last build of this image
-    Why(Box<WhyArgs>),
+    Why(Box<ReportArgs>),
     /// List, remove, verify and transfer cached entries
-    Cache(CacheArgs),
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// Show the cache hits and durations of recent builds
     Stats(StatsArgs),
     /// Restore and save cache mounts around a build by any command
-    Mount(MountArgs),
+    #[command(subcommand, disable_help_subcommand = true)]
+    Mount(MountCommand),
     /// Build base images
-    Base(BaseArgs),
+    #[command(subcommand)]
+    Base(BaseCommand),
     /// Log in to, pull from, push to and clean up Amazon ECR
-    Ecr(EcrArgs),
+    #[command(subcommand)]
+    Ecr(EcrCommand),
     /// Save and restore directories, such as a package manager's cache
-    Dir(DirArgs),
+    #[command(subcommand, disable_help_subcommand = true)]
+    Dir(DirCommand),
 }
 
 impl Command {
-    /// Returns `true` if the command uses an engine.
     pub(crate) fn needs_engine(&self) -> bool {
         match self {
-            Self::Cache(args) => matches!(args.command, CacheCommand::Load(_) | CacheCommand::Export(_)),
+            Self::Cache(command) => matches!(command, CacheCommand::Load(_) | CacheCommand::Export(_)),
             Self::Stats(_) | Self::Dir(_) => false,
             _ => true,
         }
@@ -130,8 +133,9 @@ pub(crate) struct KeyArgs {
     pub(crate) format: OutputFormat,
 }
 
+/// A build that a command reports on without running it.
 #[derive(Debug, Args)]
-pub(crate) struct WhyArgs {
+pub(crate) struct ReportArgs {
     #[command(flatten)]
     pub(crate) build: BuildArgs,
     /// Output format

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{BuildArgs, OutputFormat};
+use super::ReportArgs;
 
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Cache mounts")]
@@ -27,29 +27,12 @@ pub(crate) struct CacheMountArgs {
     pub(crate) allow_shrink: bool,
 }
 
-#[derive(Debug, Args)]
-#[command(disable_help_subcommand = true)]
-pub(crate) struct MountArgs {
-    #[command(subcommand)]
-    pub(crate) command: MountCommand,
-}
-
 #[derive(Debug, Subcommand)]
 pub(crate) enum MountCommand {
     /// List the cache mounts that a build uses, and what is stored of each
-    List(Box<MountBuildArgs>),
+    List(Box<ReportArgs>),
     /// Restore stored mounts into the builder, before a build by any command
-    Restore(Box<MountBuildArgs>),
+    Restore(Box<ReportArgs>),
     /// Save the builder's mounts, after a build by any command
-    Save(Box<MountBuildArgs>),
-}
-
-/// A build whose mounts are listed, restored or saved.
-#[derive(Debug, Args)]
-pub(crate) struct MountBuildArgs {
-    #[command(flatten)]
-    pub(crate) build: BuildArgs,
-    /// Output format
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
-    pub(crate) format: OutputFormat,
+    Save(Box<ReportArgs>),
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser};
 
-use super::{BuildArgs, CacheMountArgs, ContainerOptions, ProgressArg, SourceArgs, StepArgs, TierArgs};
+use super::{BuildArgs, CacheMountArgs, ContainerOptions, ImageArgs, SourceArgs, StepArgs, TierArgs};
 
 /// Build options with the same name as an option of `docker run`, and their names in `larder run`, where the name of
 /// `docker run` belongs to the container's option.
@@ -48,36 +48,12 @@ pub(crate) struct RunArgs {
     pub(crate) source: SourceArgs,
     #[command(flatten)]
     pub(crate) steps: StepArgs,
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Image")]
     pub(crate) image: ImageArgs,
     #[command(flatten)]
     pub(crate) tiers: TierArgs,
     #[command(flatten)]
     pub(crate) cache_mounts: CacheMountArgs,
-}
-
-/// The options of the image that `larder run` builds.
-#[derive(Debug, Clone, Args)]
-#[command(next_help_heading = "Image")]
-pub(crate) struct ImageArgs {
-    /// Name the image, optionally with a tag
-    #[arg(long, short, value_name = "NAME[:TAG]")]
-    pub(crate) tag: Vec<String>,
-    /// Ignore all cache hits, run every step, and save the result
-    #[arg(long)]
-    pub(crate) force_rebuild: bool,
-    /// Run every step, without the build cache
-    #[arg(long)]
-    pub(crate) no_cache: bool,
-    /// Format of the build's progress on stderr [env: LARDER_PROGRESS, BUILDKIT_PROGRESS]
-    #[arg(long, value_enum, value_name = "FORM")]
-    pub(crate) progress: Option<ProgressArg>,
-    /// Time limit for building an image, e.g. 30m; includes cache lookups, but not pushing and saving [env: LARDER_TIMEOUT]
-    #[arg(long, value_name = "DURATION")]
-    pub(crate) timeout: Option<String>,
-    /// Fail with exit code 3 if a cache fails, instead of building without it [env: LARDER_STRICT]
-    #[arg(long)]
-    pub(crate) strict: bool,
 }
 
 #[derive(Debug, Clone, Default, Args)]
@@ -118,7 +94,6 @@ impl ContainerArgs {
 impl RunArgs {
     /// Returns the arguments of the build of the image from `context`.
     pub(crate) fn build(&self, context: &str) -> BuildArgs {
-        let Self { source, image: how, tiers, cache_mounts: carry, .. } = self;
         let mut steps = self.steps.clone();
         // The same flags as in `larder build` must produce the same image.
         let network = self.container.options.get("network").first();
@@ -126,16 +101,11 @@ impl RunArgs {
         steps.network = steps.network.or_else(|| of_both.cloned());
         BuildArgs {
             context: context.to_owned(),
-            source: source.clone(),
+            source: self.source.clone(),
             steps,
-            tag: how.tag.clone(),
-            force_rebuild: how.force_rebuild,
-            no_cache: how.no_cache,
-            progress: how.progress,
-            timeout: how.timeout.clone(),
-            strict: how.strict,
-            tiers: tiers.clone(),
-            cache_mounts: carry.clone(),
+            image: self.image.clone(),
+            tiers: self.tiers.clone(),
+            cache_mounts: self.cache_mounts.clone(),
             ..BuildArgs::default()
         }
     }

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::error::CommandError;
 use super::{CommandContext, print_result, warn_of_unknown_branch};
-use crate::cli::{BaseArgs, BaseBuildArgs, BaseCommand, BuildArgs, ProgressArg};
+use crate::cli::{BaseBuildArgs, BaseCommand, BuildArgs, ProgressArg};
 use crate::ledger::{BaseOutcome, BaseRecord};
 use crate::output::Printer;
 use crate::pipeline::base_image::{BaseImageRequest, ensure_base};
@@ -19,12 +19,11 @@ struct BaseOutput<'a> {
 }
 
 pub(super) async fn run(
-    args: &BaseArgs,
+    BaseCommand::Build(args): &BaseCommand,
     command: &CommandContext<'_>,
     printer: &mut Printer,
 ) -> Result<(), CommandError> {
     let (settings, environment) = (command.settings, command.environment);
-    let BaseCommand::Build(args) = &args.command;
     let BaseBuildArgs { build, repo, requirements, format } = &**args;
     refuse_result_flags(build)?;
     let repository = base_repository(("repo", repo.as_ref()), settings)?;
@@ -62,7 +61,7 @@ pub(super) fn resolve(
 /// Refuses flags for results: a base is stored in the engine or a repository and is named by its key.
 fn refuse_result_flags(build: &BuildArgs) -> Result<(), CommandError> {
     let ends = [
-        ("--tag", !build.tag.is_empty()),
+        ("--tag", !build.image.tag.is_empty()),
         ("--output", !build.output.is_empty()),
         ("--push", build.push),
         ("--load", build.load),
@@ -82,12 +81,7 @@ pub(super) fn base_args(dockerfile: &str, args: &BuildArgs) -> BuildArgs {
         context: args.context.clone(),
         source: args.source.clone(),
         steps: args.steps.clone(),
-        no_cache: args.no_cache,
-        force_rebuild: args.force_rebuild,
-        // Standard output is reserved for the id of the image that is built on the base.
-        progress: if args.quiet { Some(ProgressArg::Quiet) } else { args.progress },
-        timeout: args.timeout.clone(),
-        strict: args.strict,
+        image: args.image.clone(),
         tiers: args.tiers.clone(),
         cache_mounts: args.cache_mounts.clone(),
         create_repository: args.create_repository,
@@ -97,5 +91,10 @@ pub(super) fn base_args(dockerfile: &str, args: &BuildArgs) -> BuildArgs {
     };
     base.source.file = Some(dockerfile.to_owned());
     base.source.target = None;
+    base.image.tag.clear();
+    if args.quiet {
+        // Standard output is reserved for the id of the image that is built on the base.
+        base.image.progress = Some(ProgressArg::Quiet);
+    }
     base
 }

@@ -79,7 +79,7 @@ pub(super) fn check_names_and_flags(
         .hint(known_images_hint(settings)));
     }
     let for_one_only = [
-        ("--tag", !args.tag.is_empty()),
+        ("--tag", !args.image.tag.is_empty()),
         ("--file", args.source.file.is_some()),
         ("--output", !args.output.is_empty()),
         ("--iidfile", args.iidfile.is_some()),

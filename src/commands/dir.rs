@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::{CommandError, ErrorKind};
 use super::{check_faults, print_json, warn_of_unknown_branch};
-use crate::cli::{DirArgs, DirCommand, OutputFormat};
+use crate::cli::{DirCommand, OutputFormat};
 use crate::commands::CommandContext;
 use crate::output::Printer;
 use crate::pipeline::dir::report::DirOutcome;
@@ -12,12 +12,12 @@ use crate::pipeline::dir::{restore, save};
 use crate::settings::{DirRestoreSettings, DirSaveSettings};
 
 pub(super) async fn run(
-    args: &DirArgs,
+    action: &DirCommand,
     command: &CommandContext<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     let settings = command.settings;
-    let (report, format, is_strict) = match &args.command {
+    let (report, format, is_strict) = match action {
         DirCommand::Save(args) => {
             let settings = DirSaveSettings::resolve(args, settings)?;
             warn_of_unknown_branch(command.session, printer);

@@ -75,7 +75,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
     let _temporary = if is_about_cache { None } else { settings.replace_unusable_directories() };
     let takes_several = match &cli.command {
         Command::Run(_) => true,
-        Command::Cache(args) => matches!(args.command, CacheCommand::Load(_)),
+        Command::Cache(action) => matches!(action, CacheCommand::Load(_)),
         _ => false,
     };
     if settings.job.endpoints.len() > 1 && !takes_several {

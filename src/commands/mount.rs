@@ -3,7 +3,7 @@
 use super::error::CommandError;
 use super::{check_faults, print_json, print_text, warn_of_unknown_branch};
 use crate::buildkit::Client;
-use crate::cli::{MountArgs, MountBuildArgs, MountCommand, OutputFormat};
+use crate::cli::{MountCommand, OutputFormat, ReportArgs};
 use crate::commands::CommandContext;
 use crate::error_chain::chain;
 use crate::mounts::{MountAction, Mounts};
@@ -16,17 +16,17 @@ use crate::pipeline::stages::{Deadline, VisitRequest, connect, read_inputs};
 use crate::settings::{BuildSettings, SourceSettings};
 
 pub(super) async fn run(
-    args: &MountArgs,
+    action: &MountCommand,
     command: &CommandContext<'_>,
     mut printer: Printer,
 ) -> Result<(), CommandError> {
     let (settings, environment) = (command.settings, command.environment);
-    let (action, args) = match &args.command {
+    let (action, args) = match action {
         MountCommand::List(args) => (MountAction::List, args),
         MountCommand::Restore(args) => (MountAction::Restore, args),
         MountCommand::Save(args) => (MountAction::Save, args),
     };
-    let MountBuildArgs { build, format } = &**args;
+    let ReportArgs { build, format } = &**args;
     let build = BuildSettings::resolve(build, settings, environment)?;
     warn_of_unknown_branch(command.session, printer);
     printer.set_progress(build.progress);

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::error::CommandError;
 use super::key::PrefixLine;
 use super::print_result;
-use crate::cli::WhyArgs;
+use crate::cli::ReportArgs;
 use crate::commands::CommandContext;
 use crate::error_chain::chain;
 use crate::key::{CacheKey, InputChange, PrefixKey};
@@ -59,7 +59,7 @@ struct LastImage {
 }
 
 pub(super) async fn run(
-    args: &WhyArgs,
+    args: &ReportArgs,
     command: &CommandContext<'_>,
     mut printer: Printer,
 ) -> Result<(), CommandError> {

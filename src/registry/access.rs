@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use reqwest::{Client, ClientBuilder};
 
 use super::RegistryError;
 use super::certificates::Certificates;
-use super::connection::{CONNECT_TIMEOUT, with_timeouts};
 use crate::tls::install_provider;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The settings of this machine for access to registries, as in Docker's daemon configuration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,17 +45,18 @@ impl RegistryAccess {
     }
 
     pub(super) fn client(&self, host: &str) -> Result<Client, RegistryError> {
-        self.build_client(host, with_timeouts(Client::builder()))
+        self.build_client(host, Client::builder().read_timeout(READ_TIMEOUT))
     }
 
     /// Creates a client for requests whose bodies take longer than [`Self::client`] waits for a response.
     pub(super) fn streaming_client(&self, host: &str) -> Result<Client, RegistryError> {
-        self.build_client(host, Client::builder().connect_timeout(CONNECT_TIMEOUT))
+        self.build_client(host, Client::builder())
     }
 
     fn build_client(&self, host: &str, client: ClientBuilder) -> Result<Client, RegistryError> {
         install_provider();
         let mut client = client
+            .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
             .tls_danger_accept_invalid_certs(self.is_insecure(host));
         if is_loopback(host) {
@@ -70,7 +74,6 @@ impl RegistryAccess {
     }
 }
 
-/// Returns the IP address in the name of a registry, or `None` if it has a host name.
 fn address(host: &str) -> Option<IpAddr> {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -91,7 +94,6 @@ fn is_within(address: IpAddr, network: &str) -> bool {
     width == other && length <= width && (base ^ address).leading_zeros() >= length
 }
 
-/// Returns `true` if the name of a registry refers to this machine.
 fn is_loopback(host: &str) -> bool {
     let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
     name == "localhost" || address(host).is_some_and(|address| address.is_loopback())

@@ -36,7 +36,6 @@ impl Certificates {
         self.authorities.is_empty() && self.client.is_none()
     }
 
-    /// Returns a TLS configuration with these certificates and the system's authorities.
     pub(super) fn config(self, host: &str) -> Result<ClientConfig, RegistryError> {
         let failed = |error: rustls::Error| RegistryError::InvalidCertificate {
             path: host.to_owned(),

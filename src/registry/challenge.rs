@@ -5,14 +5,13 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::Client;
 use reqwest::header::HeaderValue;
 
+use super::connection::authority_of;
 use super::{Credentials, ImageRef, TokenError, TokenRequest};
 
 /// The authentication that a registry requires. The order is that of preference: the preferred scheme is the greatest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Challenge {
-    /// Basic authentication with the credentials themselves.
     Basic,
-    /// A token from a token server.
     Bearer { realm: String, service: String, scope: String },
 }
 
@@ -58,13 +57,18 @@ impl Challenge {
                 if scopes.is_empty() {
                     scopes.push(pull(name.path()));
                 }
-                let missing = further.iter().map(|path| pull(path)).filter(|scope| !scopes.contains(scope));
-                let missing: Vec<String> = missing.collect();
-                scopes.extend(missing);
+                for scope in further.iter().map(|path| pull(path)) {
+                    if !scopes.contains(&scope) {
+                        scopes.push(scope);
+                    }
+                }
                 let request = TokenRequest { realm, service, scopes };
                 // A registry that is its own token server uses the same certificates for it.
-                let own = request.is_served_by(name.host()).then_some(client);
-                let token = request.fetch_with(own, credentials).await?;
+                let token = if authority_of(&request.realm) == name.host() {
+                    request.fetch_with(client, credentials).await?
+                } else {
+                    request.fetch(credentials).await?
+                };
                 format!("Bearer {}", token.value)
             }
         };

@@ -17,7 +17,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use serde::de::{DeserializeOwned, Error};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
 use crate::digest::Digest;
 
@@ -25,7 +27,6 @@ use crate::digest::Digest;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct ImageConfig {
     pub(crate) os: String,
-    /// The version of the operating system; Windows only.
     pub(crate) os_version: String,
     /// The architecture as the config spells it.
     pub(crate) architecture: String,
@@ -36,40 +37,28 @@ pub(crate) struct ImageConfig {
     pub(crate) settings: ImageSettings,
 }
 
-/// The initial settings of containers of an image, and of steps based on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct ImageSettings {
     /// `USER[:GROUP]`.
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) user: String,
     /// `NAME=VALUE`, in order.
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) env: Vec<String>,
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) entrypoint: Vec<String>,
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) cmd: Vec<String>,
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) working_dir: String,
     /// `PORT/PROTOCOL`.
     #[serde(deserialize_with = "names")]
     pub(crate) exposed_ports: BTreeSet<String>,
     #[serde(deserialize_with = "names")]
     pub(crate) volumes: BTreeSet<String>,
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) labels: BTreeMap<String, String>,
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) stop_signal: String,
     /// `true` if the command is already escaped; Windows only.
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) args_escaped: bool,
-    #[serde(deserialize_with = "or_empty")]
+    #[serde(deserialize_with = "without_nulls")]
     pub(crate) healthcheck: Healthcheck,
-    /// Instructions to run in a build based on this image.
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) on_build: Vec<String>,
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) shell: Vec<String>,
 }
 
@@ -77,14 +66,11 @@ pub(crate) struct ImageSettings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Healthcheck {
-    #[serde(deserialize_with = "or_empty")]
     pub(crate) test: Vec<String>,
     pub(crate) interval: i64,
     pub(crate) timeout: i64,
     pub(crate) start_period: i64,
-    /// The interval during the start period.
     pub(crate) start_interval: i64,
-    /// The number of failures after which the container is unhealthy.
     pub(crate) retries: i64,
 }
 
@@ -92,30 +78,33 @@ pub(crate) struct Healthcheck {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct ImageConfigFile {
-    #[serde(deserialize_with = "or_empty")]
     os: String,
-    #[serde(rename = "os.version", deserialize_with = "or_empty")]
+    #[serde(rename = "os.version")]
     os_version: String,
-    #[serde(deserialize_with = "or_empty")]
     architecture: String,
-    #[serde(deserialize_with = "or_empty")]
     variant: String,
-    #[serde(deserialize_with = "or_empty")]
     author: String,
-    #[serde(deserialize_with = "or_empty")]
+    #[serde(deserialize_with = "without_nulls")]
     config: ImageSettings,
-    #[serde(deserialize_with = "or_empty")]
+    #[serde(deserialize_with = "without_nulls")]
     rootfs: RootFs,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct RootFs {
-    #[serde(deserialize_with = "or_empty")]
     diff_ids: Vec<String>,
 }
 
-/// Returns the build time that a config file states, if it is valid.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct HistoryEntry {
+    pub(super) created: Option<String>,
+    #[serde(default)]
+    pub(super) created_by: String,
+    #[serde(default)]
+    pub(super) empty_layer: bool,
+}
+
 pub(super) fn creation_time(json: &[u8]) -> Option<Timestamp> {
     #[derive(Deserialize)]
     struct Times {
@@ -130,21 +119,12 @@ pub(super) fn layer_times(json: &[u8]) -> Vec<Option<Timestamp>> {
     #[derive(Deserialize)]
     struct File {
         #[serde(default)]
-        history: Vec<LayerHistoryEntry>,
-    }
-    #[derive(Deserialize)]
-    struct LayerHistoryEntry {
-        created: Option<String>,
-        #[serde(default)]
-        created_by: String,
-        #[serde(default)]
-        empty_layer: bool,
+        history: Vec<HistoryEntry>,
     }
     let history = serde_json::from_slice(json).map_or_else(|_| Vec::new(), |File { history }| history);
     let layers = history.into_iter().filter(|entry| !entry.empty_layer);
-    let time = |entry: LayerHistoryEntry| {
-        entry.created.filter(|_| is_time_dependent(&entry.created_by))?.parse().ok()
-    };
+    let time =
+        |entry: HistoryEntry| entry.created.filter(|_| is_time_dependent(&entry.created_by))?.parse().ok();
     layers.map(time).collect()
 }
 
@@ -154,26 +134,26 @@ pub(super) fn is_time_dependent(created_by: &str) -> bool {
     ["RUN ", "ADD http", "ADD git"].iter().any(|start| created_by.starts_with(start))
 }
 
-/// Deserializes a value; `null` counts as absent.
-fn or_empty<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
+/// Deserializes an object; fields that are `null` count as absent.
+fn without_nulls<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<T, D::Error> {
+    let mut fields = Map::<String, Value>::deserialize(from)?;
+    fields.retain(|_, value| !value.is_null());
+    serde_json::from_value(fields.into()).map_err(D::Error::custom)
 }
 
 /// Deserializes the keys of an object whose values are meaningless.
 fn names<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeSet<String>, D::Error> {
-    let object: BTreeMap<String, serde_json::Value> = or_empty(from)?;
-    Ok(object.into_keys().collect())
+    Ok(Map::<String, Value>::deserialize(from)?.into_iter().map(|(name, _)| name).collect())
 }
 
 impl ImageConfig {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         let ImageConfigFile { os, os_version, architecture, variant, author, config, rootfs } =
-            serde_json::from_slice(json)?;
+            without_nulls(serde_json::from_slice::<Value>(json)?)?;
         let layers = rootfs.diff_ids;
         Ok(Self { os, os_version, architecture, variant, author, layers, settings: config })
     }
 
-    /// Returns the digest that identifies this as a base image.
     pub(crate) fn identity(&self) -> Digest {
         let mut bytes = b"larder-base-v1\n".to_vec();
         // Includes every field, in the order of declaration.

@@ -4,7 +4,6 @@
 //! opened counts as down and is not retried.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -17,8 +16,6 @@ use crate::http_retry::{Attempts, is_temporary, requested_pause};
 
 /// Maximum size of a response body in bytes: that of a manifest or a config.
 pub(super) const MAX_BODY_SIZE: usize = 8 << 20;
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 #[derive(Clone)]
 pub(super) struct Connection {
@@ -36,7 +33,6 @@ pub(super) struct Connection {
 struct ConnectionState {
     /// The protocols to try, preferred first; only one once it is known.
     schemes: Vec<&'static str>,
-    /// The header that answers the registry's challenge.
     authorization: Option<HeaderValue>,
     /// The paths of other repositories that tokens must also allow reading.
     other_repositories: Vec<String>,
@@ -50,7 +46,6 @@ pub(super) struct RegistryRequest {
     body: Bytes,
 }
 
-/// A response with any status.
 pub(super) struct RegistryResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
@@ -82,7 +77,6 @@ impl Connection {
         Self::with_schemes(name, schemes, identity, reach)
     }
 
-    /// Creates a connection that uses only the protocols `schemes`.
     pub(super) fn with_schemes(
         name: &ImageRef,
         schemes: Vec<&'static str>,
@@ -95,7 +89,6 @@ impl Connection {
         Ok(Self { name: name.clone(), identity, client, state: negotiated, reach, streaming })
     }
 
-    /// Returns a copy of this connection with a different name for the repository.
     pub(super) fn with_name(&self, name: &ImageRef) -> Self {
         Self { name: name.clone(), ..self.clone() }
     }
@@ -127,8 +120,8 @@ impl Connection {
         }
         let client = self.streaming.get().expect("it was set above");
         let scheme = self.lock_state().schemes[0];
-        let sending = self.request(client, scheme, call).body(body).send().await;
-        let response = sending.map_err(|source| self.http_error(source))?;
+        let response = self.request(client, scheme, call).body(body).send().await;
+        let response = response.map_err(|source| self.http_error(source))?;
         self.read(response).await
     }
 
@@ -179,12 +172,10 @@ impl Connection {
         Ok(response)
     }
 
-    /// Returns the next bytes of a response, or `None` at its end.
     pub(super) async fn chunk(&self, response: &mut Response) -> Result<Option<Bytes>, RegistryError> {
         response.chunk().await.map_err(|source| self.http_error(source))
     }
 
-    /// Converts a response to the error it represents.
     pub(super) fn status_error(&self, answer: &RegistryResponse) -> RegistryError {
         let (repository, status) = (self.name.repository(), answer.status);
         let (codes, message) = codes_and_message(&answer.body);
@@ -211,7 +202,7 @@ impl Connection {
         let mut failed = None;
         let schemes = self.lock_state().schemes.clone();
         for scheme in schemes {
-            match self.send_with(scheme, call).await {
+            match self.request(&self.client, scheme, call).body(call.body.clone()).send().await {
                 Ok(response) => {
                     self.lock_state().schemes = vec![scheme];
                     return Ok(response);
@@ -222,11 +213,6 @@ impl Connection {
         Err(self.http_error(failed.expect("at least one protocol is allowed")))
     }
 
-    async fn send_with(&self, scheme: &str, call: &RegistryRequest) -> Result<Response, reqwest::Error> {
-        self.request(&self.client, scheme, call).body(call.body.clone()).send().await
-    }
-
-    /// Returns the request of a call without its body.
     fn request(&self, client: &Client, scheme: &str, call: &RegistryRequest) -> RequestBuilder {
         let mut request = client.request(call.method.clone(), self.address(scheme, &call.path));
         for (name, value) in &call.headers {
@@ -239,7 +225,6 @@ impl Connection {
         request
     }
 
-    /// Returns the host and port to connect to.
     fn authority(&self) -> &str {
         match self.name.host() {
             "docker.io" => "registry-1.docker.io",
@@ -252,17 +237,16 @@ impl Connection {
         let host = self.authority();
         match path.split_once("://") {
             // A registry behind a proxy that terminates TLS may not know the outer protocol.
-            Some((_, rest)) if authority_of(rest) == host => format!("{scheme}://{rest}"),
+            Some((_, rest)) if authority_of(path) == host => format!("{scheme}://{rest}"),
             Some(_) => path.to_owned(),
             None if path.starts_with('/') => format!("{scheme}://{host}{path}"),
             None => format!("{scheme}://{host}/v2/{}/{path}", self.name.path()),
         }
     }
 
-    /// Returns `true` if a call goes to the registry itself.
     fn is_own_address(&self, path: &str) -> bool {
-        let Some((_, rest)) = path.split_once("://") else { return true };
-        authority_of(rest) == self.authority()
+        !path.contains("://")
+            || authority_of(path) == self.authority()
             || self.lock_state().schemes.iter().any(|scheme| {
                 is_same_origin(path, &format!("{scheme}://{}", self.authority())).unwrap_or(false)
             })
@@ -293,8 +277,9 @@ impl Connection {
     }
 }
 
-/// Returns the host and port of an address without its protocol, as they are written.
-fn authority_of(address: &str) -> &str {
+/// Returns the host and port of an address, with or without a protocol, as they are written.
+pub(super) fn authority_of(address: &str) -> &str {
+    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
     address.split(['/', '?']).next().unwrap_or(address)
 }
 
@@ -305,11 +290,6 @@ fn is_same_origin(one: &str, other: &str) -> Option<bool> {
     // An address with a user name contains its own credentials.
     let has_login = !one.username().is_empty() || one.password().is_some();
     Some(!has_login && one.origin() == other.origin())
-}
-
-/// Sets the timeouts that every registry client uses.
-pub(super) fn with_timeouts(client: reqwest::ClientBuilder) -> reqwest::ClientBuilder {
-    client.connect_timeout(CONNECT_TIMEOUT).read_timeout(READ_TIMEOUT)
 }
 
 #[cfg(test)]

@@ -10,13 +10,13 @@ use tokio::time::timeout;
 
 use super::Credentials;
 use super::docker_config::DockerConfigFile;
+use super::error::MAX_MESSAGE_LENGTH;
+use crate::error_chain::one_line;
 
 /// The user name that marks an identity token.
 const TOKEN_USER: &str = "<token>";
 /// What every helper prints if it has no credentials for a registry.
 const NOT_FOUND: &str = "credentials not found";
-/// Maximum length of a helper's message, in characters.
-const MAX_MESSAGE_LENGTH: usize = 300;
 
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HelperError {
@@ -67,8 +67,7 @@ pub(super) async fn get_credentials(
             return Ok(None);
         }
         let message = if stderr.trim().is_empty() { stdout } else { stderr };
-        let message: Vec<&str> = message.split_whitespace().collect();
-        let message = if message.is_empty() { output.status.to_string() } else { message.join(" ") };
+        let message = if message.trim().is_empty() { output.status.to_string() } else { one_line(&message) };
         return Err(HelperError::Failed(name(), message.chars().take(MAX_MESSAGE_LENGTH).collect()));
     }
     let answer = DockerConfigFile::parse(&output.stdout).map_err(|_| HelperError::Malformed(name()))?;

@@ -15,7 +15,6 @@ use serde_json::{Deserializer, Value};
 #[derive(Default, Clone)]
 pub(crate) struct DockerConfigFile(BTreeMap<String, Value>);
 
-/// A configuration that cannot be read at all.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DockerConfigError {
     #[error("cannot be read")]
@@ -36,7 +35,6 @@ impl DockerConfigFile {
         }
     }
 
-    /// Parses the text of a configuration file.
     pub(crate) fn parse(text: &[u8]) -> Result<Self, DockerConfigError> {
         match Deserializer::from_slice(text).into_iter().next() {
             None => Ok(Self::default()),
@@ -65,7 +63,6 @@ impl DockerConfigFile {
         self.field(name).unwrap_or_default()
     }
 
-    /// Returns the objects in a field by name.
     pub(crate) fn objects(&self, name: &str) -> BTreeMap<String, Self> {
         let values: BTreeMap<String, Value> = self.field(name).unwrap_or_default();
         values.into_iter().filter_map(|(name, value)| Some((name, Self::from_value(value)?))).collect()

@@ -7,10 +7,11 @@ use serde::Deserialize;
 
 use super::TokenError;
 use super::ecr::EcrError;
+use crate::error_chain::{chain, one_line};
 use crate::http_retry::is_temporary;
 
-/// Maximum length of a registry's message, in characters.
-const MAX_MESSAGE_LENGTH: usize = 300;
+/// Maximum length of the message of a registry or a credential helper, in characters.
+pub(super) const MAX_MESSAGE_LENGTH: usize = 300;
 
 /// A failed call to a registry. It never contains credentials or tokens.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +24,7 @@ pub(crate) enum RegistryError {
     },
     #[error("the registry {host} did not answer in {patience:?}")]
     TimedOut { host: String, patience: Duration },
-    #[error("the registry answered {status} for {repository}{}", said(message))]
+    #[error("the registry answered {status} for {repository}{}{message}", if message.is_empty() { "" } else { ": " })]
     Refused {
         repository: String,
         status: StatusCode,
@@ -37,7 +38,6 @@ pub(crate) enum RegistryError {
         #[source]
         source: TokenError,
     },
-    /// The ECR credentials cannot be obtained.
     #[error(transparent)]
     Login(#[from] EcrError),
     #[error("the registry's response for {repository} is unusable: {reason}")]
@@ -64,10 +64,6 @@ struct ErrorEntry {
     message: String,
 }
 
-fn said(message: &str) -> String {
-    if message.is_empty() { String::new() } else { format!(": {message}") }
-}
-
 /// Returns the codes in the body of an error response, and its messages on one line.
 pub(super) fn codes_and_message(body: &[u8]) -> (Vec<String>, String) {
     let ErrorBody { errors, message } = serde_json::from_slice(body).unwrap_or_default();
@@ -78,7 +74,7 @@ pub(super) fn codes_and_message(body: &[u8]) -> (Vec<String>, String) {
         .chain([message])
         .filter(|words| !words.is_empty())
         .collect();
-    let line = messages.join("; ").split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = one_line(&messages.join("; "));
     (codes, line.chars().filter(|char| !char.is_control()).take(MAX_MESSAGE_LENGTH).collect())
 }
 
@@ -93,7 +89,7 @@ impl RegistryError {
         match self {
             Self::TimedOut { host, .. } => timeout_remedy(host),
             Self::Http { host, source } if source.is_timeout() => timeout_remedy(host),
-            Self::Http { host, source } if is_certificate(source) => format!(
+            Self::Http { host, source } if chain(source).contains("certificate") => format!(
                 "put the CA of {host} into /etc/docker/certs.d/{host}/ca.crt, for the engine and for larder"
             ),
             Self::Http { host, .. } => format!("check that {host} is up and can be reached from here"),
@@ -116,7 +112,6 @@ impl RegistryError {
         }
     }
 
-    /// Returns `true` if the call may succeed a little later.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Http { source, .. } => !source.is_connect(),
@@ -137,7 +132,6 @@ impl RegistryError {
     }
 }
 
-/// Runs a call to a registry with a time limit.
 pub(crate) async fn with_timeout<T>(
     host: &str,
     patience: Duration,
@@ -149,17 +143,6 @@ pub(crate) async fn with_timeout<T>(
 
 fn timeout_remedy(host: &str) -> String {
     format!("{host} is slow or unreachable: try again, or check proxies and firewalls")
-}
-
-fn is_certificate(error: &reqwest::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if error.to_string().contains("certificate") {
-            return true;
-        }
-        source = error.source();
-    }
-    false
 }
 
 fn login_remedy(repository: &str) -> String {
@@ -176,8 +159,7 @@ fn status_remedy(repository: &str, status: StatusCode, codes: &[String], message
         );
     }
     match status {
-        _ if is_token_expired(message) => login_remedy(repository),
-        StatusCode::UNAUTHORIZED => login_remedy(repository),
+        status if status == StatusCode::UNAUTHORIZED || is_token_expired(message) => login_remedy(repository),
         StatusCode::FORBIDDEN => {
             format!("give this login read and write access to {repository}, or use --read-only")
         }

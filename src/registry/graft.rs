@@ -8,15 +8,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::config::creation_time;
-use super::manifest::Descriptor;
+use super::manifest::{DOCKER_MANIFEST, Descriptor};
 use super::prefix::{INDEX_FIELD, MARK_FIELD, PrefixMark, prefix_index, prefix_mark};
 use super::upload::UploadContent;
 use super::{Compression, LayerBlob, RegistryError, Repository, StoredManifest, UploadError};
 use crate::digest::Digest;
 
-const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
-
-/// A prefix of an image in a registry, with its index.
 #[derive(Debug, Clone)]
 pub(crate) struct GraftBase {
     pub(crate) manifest: StoredManifest,
@@ -107,7 +104,6 @@ impl Repository {
         Ok(Some(GraftBase { manifest, config, index, created, layers, document }))
     }
 
-    /// Returns `true` if the repository has all layers of a prefix.
     pub(crate) async fn has_layers(&self, base: &GraftBase) -> Result<bool, RegistryError> {
         let checks = base.layers.iter().map(|layer| {
             let mut repository = self.clone();

@@ -23,7 +23,6 @@ pub(crate) struct BlobWriter {
     state: watch::Sender<BlobState>,
 }
 
-/// The reading end.
 #[derive(Debug, Clone)]
 pub(crate) struct GrowingBlob {
     file: Arc<File>,
@@ -42,7 +41,6 @@ struct BlobState {
 #[error("the blob was not completed")]
 pub(crate) struct AbandonedBlob;
 
-/// Creates a blob in a temporary file.
 pub(crate) fn growing_blob() -> io::Result<(BlobWriter, GrowingBlob)> {
     let file = Arc::new(tempfile::tempfile()?);
     let (sender, state) = watch::channel(BlobState::default());
@@ -51,7 +49,6 @@ pub(crate) fn growing_blob() -> io::Result<(BlobWriter, GrowingBlob)> {
 }
 
 impl BlobWriter {
-    /// Completes the blob and returns its digest and its size in bytes.
     pub(crate) fn finish(self) -> (Digest, u64) {
         let digest = Digest::from(<[u8; 32]>::from(self.hash.finalize()));
         self.state.send_modify(|state| state.digest = Some(digest));

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::manifest::Descriptor;
+use super::manifest::{DOCKER_MANIFEST, Descriptor, OCI_MANIFEST};
 use super::{RegistryError, Repository, StoredManifest};
 use crate::digest::Digest;
 
@@ -38,8 +38,8 @@ impl Compression {
 
     fn manifest_media_type(self) -> &'static str {
         match self {
-            Self::Gzip => "application/vnd.docker.distribution.manifest.v2+json",
-            Self::Zstd => "application/vnd.oci.image.manifest.v1+json",
+            Self::Gzip => DOCKER_MANIFEST,
+            Self::Zstd => OCI_MANIFEST,
         }
     }
 
@@ -57,7 +57,6 @@ impl Compression {
         manifest.layer_media_type(self)
     }
 
-    /// Returns the media type of a layer in a manifest for this compression.
     fn layer_media_type(self, layer: Self) -> &'static str {
         match (self, layer) {
             (Self::Gzip, _) => DOCKER_GZIP,
@@ -67,11 +66,9 @@ impl Compression {
     }
 }
 
-/// A compressed layer in a registry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LayerBlob {
     pub(crate) digest: Digest,
-    /// Size of the compressed layer in bytes.
     pub(crate) size: u64,
     pub(crate) compression: Compression,
 }

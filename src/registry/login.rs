@@ -41,7 +41,6 @@ pub(crate) struct Login {
     ecr: Option<EcrLogin>,
     /// The lookups that were started, by the key of the registry.
     lookups: Arc<Mutex<BTreeMap<String, Shared<BoxFuture<'static, Credentials>>>>>,
-    /// The reasons why lookups failed.
     lookup_errors: Arc<Mutex<Vec<String>>>,
 }
 
@@ -84,7 +83,6 @@ impl Login {
         }
     }
 
-    /// Adds a configuration that takes precedence over the file.
     #[must_use]
     pub(crate) fn with_environment(self, given: DockerConfigFile) -> Self {
         Self { from_environment: given, ..self }
@@ -113,7 +111,6 @@ impl Login {
         }
     }
 
-    /// Returns `true` if the registry is an ECR registry.
     pub(crate) fn is_ecr(&self, host: &str) -> bool {
         self.ecr.as_ref().and_then(|ecr| ecr.host_kind(host)).is_some()
     }
@@ -199,12 +196,10 @@ impl Login {
     }
 }
 
-/// Returns the key of a registry in Docker's configuration.
 fn key_of(host: &str) -> &str {
     if HUB_HOSTS.contains(&host) { HUB_KEY } else { host }
 }
 
-/// An `auth` field that cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 #[error("its auth in {0} is not the base64 of USER:PASSWORD")]
 struct InvalidAuthField(String);

@@ -15,30 +15,22 @@ use super::config::{creation_time, layer_times};
 use super::connection::{Connection, RegistryRequest, RegistryResponse};
 use super::platform::compatibility_rank;
 use super::prefix::{PrefixMark, prefix_mark};
+use super::reference::HUB;
 use super::{
     Compression, CredentialSource, Credentials, ImageConfig, ImageRef, RegistryAccess, RegistryError,
 };
 use crate::digest::Digest;
 use crate::http_retry::pause_after;
 
-/// Docker Hub as the host of an image reference.
-const HUB: &str = "docker.io";
-/// The maximum nesting of indexes.
 const MAX_DEPTH: usize = 3;
 /// The maximum number of index entries without a platform whose configs are read.
 const MAX_INSPECTED: usize = 4;
 
-const INDEX_TYPES: [&str; 2] =
-    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
-const MANIFEST_TYPES: [&str; 2] =
-    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
-/// The `Accept` header for the manifests and indexes above.
-const ACCEPTED_TYPES: HeaderValue = HeaderValue::from_static(
-    "application/vnd.oci.image.index.v1+json, application/vnd.docker.distribution.manifest.list.v2+json, \
-     application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json",
-);
-/// The annotation of an index entry that is an attestation and not an image.
-const ATTESTATION_ANNOTATION: &str = "vnd.docker.reference.type";
+const OCI_INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const DOCKER_INDEX: &str = "application/vnd.docker.distribution.manifest.list.v2+json";
+pub(super) const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const MEDIA_TYPES: [&str; 4] = [OCI_INDEX, DOCKER_INDEX, OCI_MANIFEST, DOCKER_MANIFEST];
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteImage {
@@ -48,7 +40,6 @@ pub(crate) struct RemoteImage {
     /// The digest of the config, by which engines with a graph driver identify the image.
     pub(crate) id: Digest,
     pub(crate) config: ImageConfig,
-    /// The build time, if the image states it.
     pub(crate) created: Option<Timestamp>,
     /// See [`layer_times`].
     layer_times: Vec<Option<Timestamp>>,
@@ -74,18 +65,15 @@ impl RemoteImage {
     }
 }
 
-/// The exact bytes of a manifest or index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StoredManifest {
     pub(crate) digest: Digest,
-    /// The `Content-Type` of the response.
     content_type: Option<String>,
     pub(super) bytes: Bytes,
 }
 
-/// Returns `true` for the media type of an index.
 pub(super) fn is_index(media_type: &str) -> bool {
-    INDEX_TYPES.contains(&media_type)
+    matches!(media_type, OCI_INDEX | DOCKER_INDEX)
 }
 
 impl StoredManifest {
@@ -102,13 +90,10 @@ impl StoredManifest {
     /// Returns the media type: the one in the manifest, else the one that the registry reported, else one that fits the
     /// fields.
     fn media_type(&self, parsed: &ManifestDocument) -> String {
-        let reported = self
-            .content_type
-            .clone()
-            .filter(|told| INDEX_TYPES.iter().chain(&MANIFEST_TYPES).any(|known| known == told));
-        let fitting = if parsed.config.is_some() { MANIFEST_TYPES[0] } else { INDEX_TYPES[0] };
-        let stated = Some(parsed.media_type.clone()).filter(|stated| !stated.is_empty());
-        stated.or(reported).unwrap_or_else(|| fitting.to_owned())
+        let reported = self.content_type.as_deref().filter(|reported| MEDIA_TYPES.contains(reported));
+        let fitting = if parsed.config.is_some() { OCI_MANIFEST } else { OCI_INDEX };
+        let stated = Some(parsed.media_type.as_str()).filter(|stated| !stated.is_empty());
+        stated.or(reported).unwrap_or(fitting).to_owned()
     }
 }
 
@@ -124,7 +109,6 @@ struct ManifestDocument {
     manifests: Vec<Descriptor>,
 }
 
-/// An entry of a manifest or index.
 #[derive(Debug, Deserialize, Clone)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Descriptor {
@@ -137,6 +121,12 @@ pub(super) struct Descriptor {
     #[serde(default)]
     annotations: std::collections::BTreeMap<String, String>,
     platform: Option<ManifestPlatform>,
+}
+
+impl Descriptor {
+    fn is_attestation(&self) -> bool {
+        self.annotations.contains_key("vnd.docker.reference.type")
+    }
 }
 
 #[derive(Debug, Deserialize, Clone)]
@@ -180,7 +170,6 @@ pub(crate) async fn remote_image(
     Repository::new(name, identity, reach)?.image_by_name(name, platform).await
 }
 
-/// A client of a repository.
 #[derive(Clone)]
 pub(crate) struct Repository {
     pub(super) connection: Connection,
@@ -207,7 +196,6 @@ impl Repository {
         Some(Self { connection })
     }
 
-    /// Returns a copy of this client with a different name for the repository.
     pub(crate) fn with_name(&self, name: &ImageRef) -> Self {
         Self { connection: self.connection.with_name(name) }
     }
@@ -217,7 +205,6 @@ impl Repository {
         self.connection.name.repository()
     }
 
-    /// Returns the name that the client was created with.
     pub(crate) fn image_name(&self) -> &ImageRef {
         &self.connection.name
     }
@@ -237,11 +224,8 @@ impl Repository {
         &mut self,
         reference: &str,
     ) -> Result<Option<StoredManifest>, RegistryError> {
-        let call = RegistryRequest::new(Method::GET, format!("manifests/{reference}"))
-            .header(ACCEPT, ACCEPTED_TYPES);
-        let Some(RegistryResponse { headers, body, .. }) = self.get_if_exists(&call).await? else {
-            return Ok(None);
-        };
+        let answer = self.get_if_exists(&document_request("manifests", reference)).await?;
+        let Some(RegistryResponse { headers, body, .. }) = answer else { return Ok(None) };
         let digest = Digest::of(&body);
         if reference.contains(':') && reference != digest.to_string() {
             return Err(self.connection.invalid_response("the manifest does not have the requested digest"));
@@ -252,7 +236,6 @@ impl Repository {
         Ok(Some(StoredManifest { digest, content_type, bytes: body.into() }))
     }
 
-    /// Uploads a manifest under several tags at once.
     pub(crate) async fn put_all(
         &self,
         tags: impl Iterator<Item = &str>,
@@ -353,32 +336,26 @@ impl Repository {
     ) -> Result<Option<RemoteImage>, RegistryError> {
         if let Some(config) = manifest.config {
             let bytes = self.verified_content("blobs", &config.digest).await?;
-            let bytes = bytes
-                .ok_or_else(|| self.connection.invalid_response("the config of the image is missing"))?;
-            let parsed = ImageConfig::parse(&bytes);
-            let parsed = parsed
-                .map_err(|_| self.connection.invalid_response("the config of the image is malformed"))?;
-            let (created, prefix) = (creation_time(&bytes), prefix_mark(&bytes));
+            let invalid = |reason| self.connection.invalid_response(reason);
+            let bytes = bytes.ok_or_else(|| invalid("the config of the image is missing"))?;
             return Ok(Some(RemoteImage {
                 target,
                 manifest: digest,
                 id: config.digest,
-                config: parsed,
-                created,
+                config: ImageConfig::parse(&bytes)
+                    .map_err(|_| invalid("the config of the image is malformed"))?,
+                created: creation_time(&bytes),
                 layer_times: layer_times(&bytes),
                 layer_types: manifest.layers.into_iter().map(|layer| layer.media_type).collect(),
-                prefix,
+                prefix: prefix_mark(&bytes),
                 is_only_image: true,
             }));
         }
         let (Some(depth), false) = (depth.checked_sub(1), manifest.manifests.is_empty()) else {
-            return Err(self
-                .connection
-                .invalid_response("it is neither the manifest of an image nor an index"));
+            let reason = "it is neither the manifest of an image nor an index";
+            return Err(self.connection.invalid_response(reason));
         };
-        let images =
-            manifest.manifests.iter().filter(|entry| !entry.annotations.contains_key(ATTESTATION_ANNOTATION));
-        let is_alone = images.count() == 1;
+        let is_alone = manifest.manifests.iter().filter(|entry| !entry.is_attestation()).count() == 1;
         for entry in candidates(&manifest.manifests, platform) {
             let Some(manifest) = self.verified_content("manifests", &entry.digest).await? else { continue };
             let manifest = self.parse_manifest(&manifest)?;
@@ -394,9 +371,8 @@ impl Repository {
     fn parse_manifest(&self, bytes: &[u8]) -> Result<ManifestDocument, RegistryError> {
         let manifest: ManifestDocument = serde_json::from_slice(bytes)
             .map_err(|_| self.connection.invalid_response("the manifest is malformed"))?;
-        let known = INDEX_TYPES.iter().chain(&MANIFEST_TYPES).any(|known| *known == manifest.media_type);
         // OCI manifests may omit their media type; Docker's first format has neither config nor entries.
-        if known || manifest.media_type.is_empty() {
+        if manifest.media_type.is_empty() || MEDIA_TYPES.contains(&manifest.media_type.as_str()) {
             Ok(manifest)
         } else {
             Err(self.connection.invalid_response("its media type is not that of an image or index"))
@@ -409,8 +385,7 @@ impl Repository {
         kind: &str,
         digest: &Digest,
     ) -> Result<Option<Vec<u8>>, RegistryError> {
-        let call =
-            RegistryRequest::new(Method::GET, format!("{kind}/{digest}")).header(ACCEPT, ACCEPTED_TYPES);
+        let call = document_request(kind, &digest.to_string());
         let Some(answer) = self.get_if_exists(&call).await? else { return Ok(None) };
         if Digest::of(&answer.body) != *digest {
             return Err(self.connection.invalid_response("the content does not have the requested digest"));
@@ -419,7 +394,7 @@ impl Repository {
     }
 
     /// Returns a successful response, or `None` for 404.
-    async fn get_if_exists(
+    pub(super) async fn get_if_exists(
         &mut self,
         call: &RegistryRequest,
     ) -> Result<Option<RegistryResponse>, RegistryError> {
@@ -432,14 +407,17 @@ impl Repository {
     }
 }
 
+/// Returns the request for a manifest or blob that is small enough to be read as a whole.
+fn document_request(kind: &str, reference: &str) -> RegistryRequest {
+    let accepted = HeaderValue::try_from(MEDIA_TYPES.join(", ")).expect("media types are ASCII");
+    RegistryRequest::new(Method::GET, format!("{kind}/{reference}")).header(ACCEPT, accepted)
+}
+
 /// Returns the index entries that may be the image of the platform, best first, followed by some without a platform.
 fn candidates(entries: &[Descriptor], platform: &str) -> Vec<Descriptor> {
-    let images = || entries.iter().filter(|entry| !entry.annotations.contains_key(ATTESTATION_ANNOTATION));
-    let ranked = images().filter_map(|entry| {
-        let rank = compatibility_rank(&entry.platform.as_ref()?.text(), platform)?;
-        Some((rank, entry))
-    });
-    let mut ranked: Vec<_> = ranked.collect();
+    let images = || entries.iter().filter(|entry| !entry.is_attestation());
+    let rank = |entry: &Descriptor| compatibility_rank(&entry.platform.as_ref()?.text(), platform);
+    let mut ranked: Vec<_> = images().filter_map(|entry| Some((rank(entry)?, entry))).collect();
     ranked.sort_by_key(|(rank, _)| *rank);
     let unspecified = images().filter(|entry| entry.platform.is_none()).take(MAX_INSPECTED);
     ranked.into_iter().map(|(_, entry)| entry).chain(unspecified).cloned().collect()

@@ -48,26 +48,18 @@ fn compatible_platforms(wanted: &Platform) -> Vec<Platform> {
             let (major, minor) = variant.split_once('.').unwrap_or((variant, "0"));
             let minor: u8 = minor.parse().unwrap_or_default();
             // ARMv9.N includes ARMv8.(N+5).
-            let eighth = match major {
-                "v8" => {
-                    served.extend((1..minor).rev().map(|minor| of("arm64", format!("v8.{minor}"))));
-                    None
-                }
+            let highest_v8 = match major {
+                "v8" => minor.saturating_sub(1),
                 "v9" => {
                     let ninth = (0..minor).rev().map(|minor| {
                         of("arm64", if minor == 0 { "v9".to_owned() } else { format!("v9.{minor}") })
                     });
                     served.extend(ninth);
-                    Some(minor.saturating_add(5).min(9))
+                    minor.saturating_add(5).min(9)
                 }
                 _ => return served,
             };
-            served.extend(
-                eighth
-                    .into_iter()
-                    .flat_map(|minor| (1..=minor).rev())
-                    .map(|minor| of("arm64", format!("v8.{minor}"))),
-            );
+            served.extend((1..=highest_v8).rev().map(|minor| of("arm64", format!("v8.{minor}"))));
             if !wanted.variant.is_empty() {
                 served.push(of("arm64", String::new()));
             }

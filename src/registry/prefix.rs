@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::config::is_time_dependent;
+use super::config::{HistoryEntry, is_time_dependent};
+use super::manifest::OCI_MANIFEST;
 use crate::digest::Digest;
 
 /// The comment of the entries that BuildKit appends to the history if the history of the base image describes too few
@@ -18,8 +19,6 @@ const APPENDED_COMMENT: &str = "buildkit.exporter.image.v0";
 pub(super) const MARK_FIELD: &str = "larder.prefix";
 /// The field of a prefix's config that contains the index of its files, as base64.
 pub(super) const INDEX_FIELD: &str = "larder.index";
-/// The media type of a manifest that does not state one; only OCI manifests may omit it.
-const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 /// An image that ends at a cut in the Dockerfile, as reported by the builder.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,7 +34,6 @@ pub(crate) struct CutImage {
     pub(crate) index: Option<String>,
 }
 
-/// The known properties of the base image of a [`CutImage`].
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CutBase {
     /// The number of history entries, counted from the end, that are not inherited from the base image.
@@ -46,15 +44,6 @@ pub(crate) struct CutBase {
     pub(crate) is_prefix: bool,
     /// `true` if the build keeps the times of the base image's history.
     pub(crate) has_times: bool,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct HistoryEntry {
-    created: Option<String>,
-    #[serde(default)]
-    created_by: String,
-    #[serde(default)]
-    empty_layer: bool,
 }
 
 /// The mark that larder writes into the config of a prefix.
@@ -74,12 +63,10 @@ impl PrefixMark {
     }
 }
 
-/// The config and the manifest of a prefix.
 #[derive(Debug)]
 pub(crate) struct PrefixDocuments {
     pub(crate) config: Vec<u8>,
     pub(crate) manifest: Vec<u8>,
-    /// The media type of the manifest.
     pub(crate) media_type: String,
     /// The creation time of the prefix, see [`Self::compose`]; `None` if unknown.
     pub(crate) oldest: Option<Timestamp>,
@@ -152,7 +139,6 @@ impl CutImage {
     }
 }
 
-/// Returns the index in the config of a prefix.
 pub(super) fn prefix_index(config: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     struct Config {
@@ -162,7 +148,6 @@ pub(super) fn prefix_index(config: &[u8]) -> Option<String> {
     serde_json::from_slice::<Config>(config).ok()?.index
 }
 
-/// Returns the mark in the config of a prefix.
 pub(super) fn prefix_mark(config: &[u8]) -> Option<PrefixMark> {
     let mut config: Value = serde_json::from_slice(config).ok()?;
     let mark: PrefixMark = serde_json::from_value(config.get_mut(MARK_FIELD)?.take()).ok()?;
@@ -236,6 +221,7 @@ impl PrefixDocuments {
             manifest.get_mut("config").and_then(Value::as_object_mut).ok_or(PrefixError::MalformedImage)?;
         described.insert("digest".to_owned(), Digest::of(&config).to_string().into());
         described.insert("size".to_owned(), config.len().into());
+        // Only OCI manifests may omit their media type.
         let media_type = manifest.get("mediaType").and_then(Value::as_str).unwrap_or(OCI_MANIFEST).to_owned();
         let manifest = serde_json::to_vec(&manifest).map_err(|_| PrefixError::MalformedImage)?;
         Ok(Self { config, manifest, media_type, oldest })
@@ -250,7 +236,6 @@ fn has_layer(entry: &Value) -> bool {
     entry.get("empty_layer").and_then(Value::as_bool) != Some(true)
 }
 
-/// Returns the number of layers that a history describes.
 fn count_layers(history: &[Value]) -> usize {
     history.iter().filter(|entry| has_layer(entry)).count()
 }

@@ -25,7 +25,8 @@ pub struct InvalidImageRef {
     reason: &'static str,
 }
 
-const HUB: &str = "docker.io";
+/// Docker Hub as the host of an image reference.
+pub(super) const HUB: &str = "docker.io";
 const MAX_TAG: usize = 128;
 const MAX_NAME: usize = 255;
 const TAG_RULE: &str = "a tag has letters, digits, `_`, `.` and `-`, at most 128 of them";
@@ -51,12 +52,10 @@ impl ImageRef {
         self.tag.as_deref().unwrap_or("latest")
     }
 
-    /// Returns the digest, or else the tag.
     pub(crate) fn digest_or_tag(&self) -> &str {
         self.digest.as_deref().unwrap_or_else(|| self.tag_or_latest())
     }
 
-    /// Returns the digest that the reference is pinned to.
     pub(crate) fn digest(&self) -> Option<&str> {
         self.digest.as_deref()
     }
@@ -71,7 +70,6 @@ impl ImageRef {
         is_tag(tag).then(|| Self { tag: Some(tag.to_owned()), digest: None, ..self.clone() })
     }
 
-    /// Returns the reference pinned to a digest.
     #[must_use]
     pub(crate) fn pinned(&self, digest: Digest) -> Self {
         Self { digest: Some(digest.to_string()), ..self.clone() }

@@ -7,9 +7,7 @@ use serde::Deserialize;
 use super::connection::RegistryRequest;
 use super::{RegistryError, Repository, StoredManifest};
 
-/// The number of tags per request.
 const PAGE_SIZE: usize = 1000;
-/// The maximum number of pages that are read.
 const MAX_PAGES: usize = 20;
 
 #[derive(Deserialize)]
@@ -24,12 +22,8 @@ impl Repository {
         let mut next = Some(format!("tags/list?n={PAGE_SIZE}"));
         for _ in 0..MAX_PAGES {
             let Some(path) = next.take() else { break };
-            let answer = self.connection.call(&RegistryRequest::new(Method::GET, path)).await?;
-            match answer.status {
-                StatusCode::NOT_FOUND => break,
-                status if status.is_success() => {}
-                _ => return Err(self.connection.status_error(&answer)),
-            }
+            let call = RegistryRequest::new(Method::GET, path);
+            let Some(answer) = self.get_if_exists(&call).await? else { break };
             let page: TagPage = serde_json::from_slice(&answer.body)
                 .map_err(|_| self.connection.invalid_response("the list of tags is malformed"))?;
             tags.extend(page.tags.unwrap_or_default());
@@ -53,8 +47,7 @@ impl Repository {
             let call = RegistryRequest::new(Method::DELETE, format!("manifests/{reference}"));
             let answer = self.connection.call(&call).await?;
             match answer.status {
-                status if status.is_success() => return Ok(true),
-                StatusCode::NOT_FOUND => return Ok(true),
+                status if status.is_success() || status == StatusCode::NOT_FOUND => return Ok(true),
                 status if status.is_client_error() => {}
                 _ => return Err(self.connection.status_error(&answer)),
             }

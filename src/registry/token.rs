@@ -30,7 +30,6 @@ pub(crate) struct TokenRequest {
 #[derive(Clone)]
 pub(crate) struct Token {
     pub(crate) value: String,
-    /// Lifetime in seconds, from the time of issue.
     pub(crate) expires_in: i64,
     /// The time of issue, if the server states it.
     pub(crate) issued_at: Option<Timestamp>,
@@ -62,36 +61,21 @@ struct TokenResponse {
 }
 
 impl TokenRequest {
-    /// Fetches a token with `credentials`, or anonymously.
     pub(crate) async fn fetch(&self, credentials: &Credentials) -> Result<Token, TokenError> {
-        self.fetch_with(None, credentials).await
-    }
-
-    /// Returns `true` if the token server is the registry `host` itself.
-    pub(super) fn is_served_by(&self, host: &str) -> bool {
-        let address = self.realm.split_once("://").map_or("", |(_, rest)| rest);
-        address.split('/').next() == Some(host)
-    }
-
-    /// Fetches a token with `client` if given, otherwise with a default client.
-    pub(super) async fn fetch_with(
-        &self,
-        client: Option<&Client>,
-        credentials: &Credentials,
-    ) -> Result<Token, TokenError> {
-        if let Some(client) = client {
-            return self.fetch_using(client, credentials).await;
-        }
         install_provider();
         let client = Client::builder()
             .timeout(TIMEOUT)
             .user_agent(concat!("larder/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|source| self.http_error(source))?;
-        self.fetch_using(&client, credentials).await
+        self.fetch_with(&client, credentials).await
     }
 
-    async fn fetch_using(&self, client: &Client, credentials: &Credentials) -> Result<Token, TokenError> {
+    pub(super) async fn fetch_with(
+        &self,
+        client: &Client,
+        credentials: &Credentials,
+    ) -> Result<Token, TokenError> {
         if credentials.is_anonymous() {
             return self.send(self.get(client)).await;
         }

@@ -74,13 +74,11 @@ impl Repository {
     }
 }
 
-/// A blob that is being downloaded from a repository.
 pub(super) struct BlobSource<'a> {
     from: &'a mut Repository,
     pub(super) digest: Digest,
     /// Size in bytes.
     size: u64,
-    /// The number of bytes received.
     received: u64,
     /// The number of bytes to discard because they are received a second time.
     skip: u64,
@@ -91,13 +89,11 @@ pub(super) struct BlobSource<'a> {
 }
 
 impl<'a> BlobSource<'a> {
-    /// Creates the source of a blob with this digest and this size in bytes.
     fn of(from: &'a mut Repository, (digest, size): (Digest, u64)) -> Self {
         let (response, rest, hash) = (None, Bytes::new(), Sha256::new());
         Self { from, digest, size, received: 0, skip: 0, response, rest, hash }
     }
 
-    /// Goes back to the beginning of the blob.
     pub(super) fn restart(&mut self) {
         (self.received, self.skip, self.response) = (0, 0, None);
         (self.rest, self.hash) = (Bytes::new(), Sha256::new());
@@ -124,10 +120,8 @@ impl<'a> BlobSource<'a> {
         }
         self.rest = part.split_off(part.len().min(PART_SIZE)).freeze();
         if self.received == self.size && self.received_digest() != self.digest {
-            return Err(self
-                .from
-                .connection
-                .invalid_response("the content does not have the requested digest"));
+            let reason = "the content does not have the requested digest";
+            return Err(self.from.connection.invalid_response(reason));
         }
         Ok(part.freeze())
     }
@@ -157,7 +151,6 @@ impl<'a> BlobSource<'a> {
         Ok(chunk)
     }
 
-    /// Requests the bytes that are still missing.
     async fn open(&mut self) -> Result<Response, RegistryError> {
         let mut call = RegistryRequest::new(Method::GET, format!("blobs/{}", self.digest));
         if self.received > 0 {

@@ -41,7 +41,6 @@ pub(crate) enum UploadError {
     Abandoned(#[from] AbandonedBlob),
 }
 
-/// The content of an upload.
 pub(super) enum UploadContent<'a> {
     Complete(&'a Bytes),
     Growing(&'a GrowingBlob),
@@ -50,13 +49,8 @@ pub(super) enum UploadContent<'a> {
 
 impl Repository {
     pub(crate) async fn has_blob(&mut self, blob: Digest) -> Result<bool, RegistryError> {
-        let answer =
-            self.connection.call(&RegistryRequest::new(Method::HEAD, format!("blobs/{blob}"))).await?;
-        match answer.status {
-            StatusCode::NOT_FOUND => Ok(false),
-            status if status.is_success() => Ok(true),
-            _ => Err(self.connection.status_error(&answer)),
-        }
+        let call = RegistryRequest::new(Method::HEAD, format!("blobs/{blob}"));
+        Ok(self.get_if_exists(&call).await?.is_some())
     }
 
     /// Uploads a blob that fits into one request, unless the repository already contains it. Returns the digest.
@@ -113,17 +107,14 @@ impl Repository {
     }
 }
 
-/// A blob that is being uploaded to a repository.
 struct BlobUpload<'a> {
     to: &'a mut Repository,
-    /// The address for the next request.
     location: String,
     /// The number of bytes that the registry has received.
     sent: u64,
 }
 
 impl<'a> BlobUpload<'a> {
-    /// Creates an upload from the response that opened it.
     fn from_response(to: &'a mut Repository, answer: &RegistryResponse) -> Result<Self, RegistryError> {
         let location = location(answer)
             .ok_or_else(|| to.connection.invalid_response("the new upload has no `Location` header"))?;
@@ -149,7 +140,6 @@ impl<'a> BlobUpload<'a> {
         }
     }
 
-    /// Sends a blob of a different repository in parts.
     async fn copy(
         mut self,
         source: &mut BlobSource<'_>,
@@ -172,7 +162,6 @@ impl<'a> BlobUpload<'a> {
         }
     }
 
-    /// Sends a complete blob in one request while it is being made.
     async fn stream(
         &mut self,
         blob: &GrowingBlob,
@@ -292,7 +281,6 @@ impl<'a> BlobUpload<'a> {
         Ok(last.and_then(|last| last.parse().ok()).map(|last: u64| if last == 0 { 0 } else { last + 1 }))
     }
 
-    /// Completes the upload with the remaining bytes.
     async fn close(self, digest: Digest, rest: Bytes) -> Result<(), RegistryError> {
         let mark = if self.location.contains('?') { '&' } else { '?' };
         let address = format!("{}{mark}digest={digest}", self.location);
@@ -310,7 +298,6 @@ fn should_restart(error: &RegistryError) -> bool {
     error.is_temporary() || matches!(error, RegistryError::Refused { status, .. } if unknown.contains(status))
 }
 
-/// Returns the address in the `Location` header.
 fn location(answer: &RegistryResponse) -> Option<String> {
     answer.headers.get(LOCATION).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }

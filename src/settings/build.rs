@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use super::options::OptionLayer;
 use super::origin::{FromText, Origin};
-use super::source::{SourceLayer, parse_image_name};
+use super::source::{SourceLayer, parse_image_name, parse_reference};
 use super::{
     BuildSettings, Environment, MountSettings, OutputKind, ProgressMode, PushSettings, Settings,
     SettingsError, TierSettings, fields, output,
 };
 use crate::buildkit::solve::CacheEntry;
-use crate::cli::{BuildArgs, ProgressArg, UnsupportedArgs};
-use crate::registry::{ImageRef, InvalidImageRef};
+use crate::cli::{BuildArgs, ProgressArg};
+use crate::registry::ImageRef;
 
 impl FromText for ProgressMode {
     fn from_text(text: &str) -> Result<Self, String> {
@@ -39,10 +39,13 @@ impl From<ProgressArg> for ProgressMode {
 }
 
 impl ProgressMode {
+    pub(super) fn from_flags(args: &BuildArgs) -> Option<Self> {
+        if args.quiet { Some(Self::Quiet) } else { args.image.progress.map(Into::into) }
+    }
+
     /// Resolves the progress mode. This comes before other flags, because their errors are printed in this mode.
     pub(crate) fn resolve(args: &BuildArgs, settings: &Settings) -> Self {
-        let typed = if args.quiet { Some(Self::Quiet) } else { args.progress.map(Into::into) };
-        typed.or(settings.options.progress).unwrap_or(Self::Auto)
+        Self::from_flags(args).or(settings.options.progress).unwrap_or(Self::Auto)
     }
 }
 
@@ -54,7 +57,7 @@ impl BuildSettings {
         settings: &Settings,
         environment: &Environment,
     ) -> Result<Self, SettingsError> {
-        check_supported(&args.unsupported)?;
+        SettingsError::unsupported(args.unsupported.0)?;
         let (file, name) = (&settings.file, &args.context);
         let image = file.image(name);
         let mut layer = SourceLayer::from_flags(args, image.is_some())?
@@ -79,10 +82,9 @@ impl BuildSettings {
         })?;
         let mut outputs = output::resolve(&args.output, args.push, args.load)?;
         // `--output …,name=NAME` is equivalent to `--tag NAME`.
+        let by_output = outputs.iter_mut().filter_map(|output| output.attributes.remove("name"));
         let by_output: Vec<String> =
-            outputs.iter_mut().filter_map(|output| output.attributes.remove("name")).collect();
-        let by_output: Vec<String> =
-            by_output.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
+            by_output.flat_map(|names| names.split(',').map(str::to_owned).collect::<Vec<_>>()).collect();
         names.extend(Origin::Flag("output").parse(&by_output, parse_image_name)?);
         let tags = without_duplicates(names);
         if outputs.iter().any(|output| output.kind == (OutputKind::Image { push: true })) && tags.is_empty() {
@@ -113,9 +115,9 @@ impl BuildSettings {
             has_default_output: args.output.is_empty() && !args.push && !args.load,
             cache_from: parse_caches("cache-from", &args.cache_from)?,
             cache_to,
-            no_cache: args.no_cache,
+            no_cache: args.image.no_cache,
             no_cache_filter: args.no_cache_filter.clone(),
-            force_rebuild: args.force_rebuild,
+            force_rebuild: args.image.force_rebuild,
             progress: options.progress.unwrap_or(ProgressMode::Auto),
             quiet: args.quiet,
             iid_file: args.iidfile.clone(),
@@ -130,74 +132,6 @@ impl BuildSettings {
     }
 }
 
-/// Returns an error for the first unsupported flag. Flags that request the default behaviour (`--rm`) are accepted.
-fn check_supported(args: &UnsupportedArgs) -> Result<(), SettingsError> {
-    const LEAVE_IT_OUT: &str = "leave it out";
-    let is_false = |value: &Option<String>| value.as_deref() == Some("false");
-    let refuse = |given: bool, flag, reason, instead| {
-        if given { Err(SettingsError::Unsupported { flag, reason, instead }) } else { Ok(()) }
-    };
-    refuse(
-        is_false(&args.rm),
-        "rm=false",
-        "BuildKit creates no intermediate containers",
-        "leave it out; the steps before a failed one stay in the build cache",
-    )?;
-    refuse(
-        is_false(&args.disable_content_trust),
-        "disable-content-trust=false",
-        "BuildKit does not check Docker Content Trust",
-        "pin base images by digest instead: FROM name:tag@sha256:…",
-    )?;
-    refuse(
-        args.squash,
-        "squash",
-        "BuildKit cannot squash layers",
-        "use a multi-stage build: COPY --from copies only the result",
-    )?;
-    refuse(
-        args.compress,
-        "compress",
-        "BuildKit requests only changed files, so there is nothing to compress",
-        LEAVE_IT_OUT,
-    )?;
-    let isolation = args.isolation.as_deref().is_some_and(|mode| !matches!(mode, "" | "default"));
-    refuse(isolation, "isolation", "it only applies to Windows containers", LEAVE_IT_OUT)?;
-    refuse(
-        !args.security_opt.is_empty(),
-        "security-opt",
-        "BuildKit has no such option for builds",
-        "leave it out; RUN --security=insecure with --allow security.insecure disables the sandbox if the engine allows it",
-    )?;
-    for (given, flag) in [
-        (args.memory.is_some(), "memory"),
-        (args.memory_swap.is_some(), "memory-swap"),
-        (args.cpu_shares.is_some(), "cpu-shares"),
-        (args.cpu_period.is_some(), "cpu-period"),
-        (args.cpu_quota.is_some(), "cpu-quota"),
-        (args.cpuset_cpus.is_some(), "cpuset-cpus"),
-        (args.cpuset_mems.is_some(), "cpuset-mems"),
-    ] {
-        refuse(
-            given,
-            flag,
-            "BuildKit does not limit the resources of steps",
-            "limit a cgroup and pass it with --cgroup-parent, or limit the engine",
-        )?;
-    }
-    refuse(
-        args.builder.is_some(),
-        "builder",
-        "larder does not use buildx builders",
-        "pass the address of the engine or buildkitd with --host",
-    )?;
-    let lint = "larder only runs builds";
-    let elsewhere = "use docker buildx build";
-    refuse(args.check, "check", lint, elsewhere)?;
-    refuse(args.call.as_deref().is_some_and(|call| call != "build"), "call", lint, elsewhere)?;
-    refuse(!args.policy.is_empty(), "policy", "source policies are not evaluated", elsewhere)
-}
-
 fn without_duplicates(names: Vec<ImageRef>) -> Vec<ImageRef> {
     let mut distinct = Vec::new();
     for name in names {
@@ -206,10 +140,6 @@ fn without_duplicates(names: Vec<ImageRef>) -> Vec<ImageRef> {
         }
     }
     distinct
-}
-
-fn parse_reference(text: &str) -> Result<ImageRef, String> {
-    text.parse().map_err(|error: InvalidImageRef| error.to_string())
 }
 
 /// Parses cache entries: `type=…,key=value` or a bare image reference.
@@ -240,8 +170,8 @@ fn parse_cache(value: &str) -> Result<CacheEntry, String> {
         "registry" if !attributes.contains_key("ref") => Err("type=registry needs ref=REFERENCE".to_owned()),
         "registry" | "inline" | "gha" | "s3" | "azblob" => Ok(CacheEntry { kind, attributes }),
         "local" => {
-            Err("type=local needs a directory on the engine's host; use a registry or inline cache"
-                .to_owned())
+            let reason = "type=local needs a directory on the engine's host; use a registry or inline cache";
+            Err(reason.to_owned())
         }
         other => Err(format!("type `{other}` is not one of registry, inline, gha, s3, azblob")),
     }
@@ -267,51 +197,46 @@ fn parse_annotations(flags: &[String]) -> Result<BTreeMap<String, String>, Setti
 }
 
 fn parse_attestations(args: &BuildArgs) -> Result<BTreeMap<String, Option<String>>, SettingsError> {
-    let mut attestations = BTreeMap::new();
-    let mut add = |flag: &'static str, kind: &str, attributes: &str| match kind {
-        "sbom" | "provenance" => {
-            let attributes = match attributes {
-                "false" | "disabled=true" => None,
-                "" | "true" => Some(String::new()),
-                attributes => {
-                    let fields =
-                        fields::parse(attributes).map_err(|reason| SettingsError::flag(flag, reason))?;
-                    for (key, value) in fields {
-                        match (key.as_str(), value.as_deref()) {
-                            (_, None) => {
-                                let reason = format!("`{key}` is neither true, false nor ATTRIBUTE=VALUE");
-                                return Err(SettingsError::flag(flag, reason));
-                            }
-                            ("mode", Some(mode)) if !matches!(mode, "min" | "max") => {
-                                let reason = format!("mode `{mode}` is neither min nor max");
-                                return Err(SettingsError::flag(flag, reason));
-                            }
-                            _ => {}
-                        }
-                    }
-                    Some(attributes.to_owned())
-                }
-            };
-            attestations.insert(kind.to_owned(), attributes);
-            Ok(())
+    let attestations = Origin::Flag("attest").parse(&args.attest, |text| {
+        let (kinds, rest): (Vec<_>, Vec<_>) =
+            fields::parse(text)?.into_iter().partition(|(key, _)| key == "type");
+        let kind = kinds.into_iter().next().and_then(|(_, value)| value);
+        let kind = kind.ok_or_else(|| format!("`{text}` has no type"))?;
+        if !matches!(kind.as_str(), "sbom" | "provenance") {
+            return Err(format!("type `{kind}` is neither sbom nor provenance"));
         }
-        other => Err(SettingsError::flag(flag, format!("type `{other}` is neither sbom nor provenance"))),
-    };
-    for flag in &args.attest {
-        let fields = fields::parse(flag).map_err(|reason| SettingsError::flag("attest", reason))?;
-        let kind = fields.iter().find(|(key, _)| key == "type").and_then(|(_, value)| value.clone());
-        let kind = kind.ok_or_else(|| SettingsError::flag("attest", format!("`{flag}` has no type")))?;
-        let rest: Vec<String> = (fields.into_iter().filter(|(key, _)| key != "type"))
-            .map(|(key, value)| value.map_or_else(|| key.clone(), |value| format!("{key}={value}")))
-            .collect();
-        add("attest", &kind, &rest.join(","))?;
-    }
+        let rest = rest
+            .into_iter()
+            .map(|(key, value)| value.map_or_else(|| key.clone(), |value| format!("{key}={value}")));
+        Ok((kind, parse_attestation(&rest.collect::<Vec<_>>().join(","))?))
+    })?;
+    let mut attestations: BTreeMap<_, _> = attestations.into_iter().collect();
     for (kind, value) in [("provenance", &args.provenance), ("sbom", &args.sbom)] {
         if let Some(value) = value {
-            add(kind, kind, value)?;
+            let attributes = parse_attestation(value).map_err(|reason| SettingsError::flag(kind, reason))?;
+            attestations.insert(kind.to_owned(), attributes);
         }
     }
     Ok(attestations)
+}
+
+/// Returns the attributes of an attestation, or `None` if it is disabled.
+fn parse_attestation(text: &str) -> Result<Option<String>, String> {
+    match text {
+        "false" | "disabled=true" => return Ok(None),
+        "" | "true" => return Ok(Some(String::new())),
+        _ => {}
+    }
+    for (key, value) in fields::parse(text)? {
+        match (key.as_str(), value.as_deref()) {
+            (_, None) => return Err(format!("`{key}` is neither true, false nor ATTRIBUTE=VALUE")),
+            ("mode", Some(mode)) if !matches!(mode, "min" | "max") => {
+                return Err(format!("mode `{mode}` is neither min nor max"));
+            }
+            _ => {}
+        }
+    }
+    Ok(Some(text.to_owned()))
 }
 
 #[cfg(test)]

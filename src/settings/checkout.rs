@@ -5,7 +5,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Usual names of default branches.
 pub(super) const USUAL_DEFAULT_BRANCHES: [&str; 2] = ["main", "master"];
 const REMOTE_REFERENCES: &str = "refs/remotes/origin/";
 
@@ -21,7 +20,6 @@ pub(super) struct Checkout {
 }
 
 impl Checkout {
-    /// Reads the checkout that contains `directory`.
     pub(super) fn containing(directory: &Path) -> Self {
         directory.ancestors().find_map(git_directory).map(|git| Self::read(&git)).unwrap_or_default()
     }

@@ -11,7 +11,6 @@ use super::{Environment, env_vars};
 /// TeamCity's name of the default branch.
 const TEAMCITY_DEFAULT_BRANCH: &str = "<default>";
 
-/// What a CI job builds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum BuiltReference {
     Branch(String),
@@ -22,10 +21,8 @@ pub(super) enum BuiltReference {
     Unknown,
 }
 
-/// A value and the name of the variable that it comes from.
 pub(super) type FromVariable<T> = (T, &'static str);
 
-/// The properties of a CI job.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct CiJob {
     pub(super) built: Option<FromVariable<BuiltReference>>,
@@ -34,7 +31,6 @@ pub(super) struct CiJob {
     pub(super) default_branch: Option<FromVariable<String>>,
 }
 
-/// The variables and files of a CI system.
 pub(super) struct CiVariables<'a> {
     pub(super) environment: &'a Environment,
     /// TeamCity's configuration parameters.
@@ -109,7 +105,6 @@ impl CiVariables<'_> {
     }
 }
 
-/// Parses the number or address of a pull request.
 fn parse_pull_request(value: &str) -> BuiltReference {
     let number = value.rsplit('/').next().unwrap_or_default();
     if !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_alphanumeric()) {

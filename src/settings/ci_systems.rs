@@ -13,7 +13,7 @@ pub(super) const IS_DEFAULT_BRANCH: &[&str] = &["BRANCH_IS_PRIMARY", "teamcity.b
 pub(super) struct CiSystem {
     /// At least one of these is set in every job.
     pub(super) markers: &'static [&'static str],
-    /// The event that started the job, see [`is_request_event`].
+    /// The event that started the job, see `ci::is_pull_request_event`.
     pub(super) events: &'static [&'static str],
     /// The number or address of the pull request; empty or `false` if there is none.
     pub(super) pull_request: &'static [&'static str],
@@ -38,7 +38,7 @@ const NO_VARIABLES: CiSystem = CiSystem {
 
 /// All supported CI systems. TeamCity's configuration parameters, which are in a file, are listed like variables.
 pub(super) const CI_SYSTEMS: &[CiSystem] = &[
-    // GitHub, Gitea, Forgejo. The event file contains more, see `of_event`.
+    // GitHub, Gitea, Forgejo. The event file contains more, see `ci::job_from_event`.
     CiSystem {
         markers: &["GITHUB_ACTIONS", env_vars::GITHUB_REF],
         events: &["GITHUB_EVENT_NAME"],

@@ -52,7 +52,6 @@ pub(super) struct ConfigFile {
 }
 
 impl ConfigFile {
-    /// Returns the image with this name.
     pub(super) fn image(&self, name: &str) -> Option<&NamedImage> {
         self.options.images.get(name)
     }
@@ -78,7 +77,6 @@ impl ConfigFile {
         path.parent().map(Path::to_owned).unwrap_or_default()
     }
 
-    /// Returns an empty file at this path.
     #[cfg(test)]
     pub(super) fn at(path: &str) -> Self {
         Self { path: PathBuf::from(path), ..Self::default() }
@@ -95,12 +93,10 @@ impl ConfigFile {
                     serde_yaml::from_str(&text).map_err(|error| failed(with_line(&error, &text)))?;
                 Ok(Self { options, path: path.to_owned(), text })
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound && requested.is_none() => {
-                Ok(Self::default())
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Err(failed("there is no such file".to_owned()))
-            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => match requested {
+                Some(_) => Err(failed("there is no such file".to_owned())),
+                None => Ok(Self::default()),
+            },
             Err(error) => Err(failed(error.to_string())),
         }
     }

@@ -15,7 +15,6 @@ pub(super) struct DockerConfig {
     file: DockerConfigFile,
 }
 
-/// Keys in `config.json`, and the build arguments that they set.
 const PROXY_ARGS: [(&str, &str); 5] = [
     ("httpProxy", "http_proxy"),
     ("httpsProxy", "https_proxy"),
@@ -63,7 +62,6 @@ impl DockerConfig {
         (Self { file }, warnings)
     }
 
-    /// Returns the context that `docker context use` selected.
     pub(super) fn current_context(&self) -> Option<String> {
         Some(self.file.text("currentContext")).filter(|name| !name.is_empty())
     }

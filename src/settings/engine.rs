@@ -7,17 +7,16 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::docker_config::DockerConfig;
+use super::origin::Origin;
 use super::{Environment, SettingsError, env_vars};
 use crate::cli::GlobalArgs;
-use crate::endpoint::{DockerContexts, Endpoint, TlsFiles};
+use crate::endpoint::{DockerContexts, Endpoint, EndpointError, TlsFiles};
 use crate::error_chain::chain;
 
-/// The interval between checks for certificates.
 const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// The longest wait for `ca.pem` after `cert.pem` exists.
 const CA_FILE_TIMEOUT: Duration = Duration::from_secs(2);
 const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
-/// The name of the context for the default socket.
 const DEFAULT_CONTEXT: &str = "default";
 
 pub(super) fn resolve(
@@ -48,15 +47,12 @@ pub(super) fn resolve(
         return by_context(name).map_err(|error| SettingsError::flag("context", chain(&error)));
     }
     if let Some(host) = environment.get(env_vars::DOCKER_HOST) {
-        let endpoint = Endpoint::parse(host, tls()?).map_err(|error| SettingsError::Variable {
-            variable: env_vars::DOCKER_HOST,
-            reason: error.to_string(),
-        });
-        return Ok(vec![endpoint?]);
+        let failed = |error: EndpointError| Origin::Variable(env_vars::DOCKER_HOST).error(error.to_string());
+        return Ok(vec![Endpoint::parse(host, tls()?).map_err(failed)?]);
     }
     if let Some(name) = environment.get(env_vars::DOCKER_CONTEXT) {
-        let variable = env_vars::DOCKER_CONTEXT;
-        return by_context(name).map_err(|error| SettingsError::Variable { variable, reason: chain(&error) });
+        let origin = Origin::Variable(env_vars::DOCKER_CONTEXT);
+        return by_context(name).map_err(|error| origin.error(chain(&error)));
     }
     by_context(docker.current_context().as_deref().unwrap_or(DEFAULT_CONTEXT))
 }
@@ -83,7 +79,7 @@ fn tls_files(
     }
     if let Some(missing) = directory.as_ref().filter(|directory| !directory.is_dir()) {
         let reason = format!("{} is not a directory", missing.display());
-        return Err(SettingsError::Variable { variable: env_vars::DOCKER_CERT_PATH, reason });
+        return Err(Origin::Variable(env_vars::DOCKER_CERT_PATH).error(reason));
     }
     Ok(Some(TlsFiles::in_directory(&directory.unwrap_or_else(|| docker_config.to_owned()), !verify)))
 }

@@ -4,43 +4,86 @@ use super::Environment;
 use crate::dockerfile::nearest_name;
 
 const PREFIX: &str = "LARDER_";
-const KNOWN_VARIABLES: [&str; 35] = [
+/// Defines a constant for each variable, and the list of all of them.
+macro_rules! larder_variables {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        const KNOWN_VARIABLES: &[&str] = &[$($name),*];
+        $($(#[$doc])* pub(crate) const $name: &str = stringify!($name);)*
+    };
+}
+
+larder_variables! {
+    /// Directory of the cache; default `$XDG_CACHE_HOME/larder`, else `~/.cache/larder`.
     LARDER_CACHE_DIR,
+    /// Configuration file; default `larder.yaml` in the working directory, if it exists.
     LARDER_CONFIG,
+    /// Format of the progress: `auto`, `plain`, `tty`, `quiet` or `json`.
     LARDER_PROGRESS,
+    /// `1` fails the build if a cache fails.
     LARDER_STRICT,
     LARDER_TIMEOUT,
+    /// `1` archives images in the store, `0` builds without any cache of larder.
     LARDER_ENABLED,
+    /// Tiers to use: any of `engine`, `registry`, `prefix`, `graft`, `archive`, `layers` and `mounts`, separated by commas.
     LARDER_TIERS,
+    /// Time limit for moving a whole image into or out of the store, e.g. `10m`.
     LARDER_ARCHIVE_TIMEOUT,
+    /// Lane of this job; by default derived from the branch, tag or pull request that the CI system reports.
     LARDER_LANE,
+    /// Secret that prevents guessing build arguments from keys; must be the same on all machines that share keys.
     LARDER_KEY_SECRET,
+    /// Address of the shared store, e.g. `s3://bucket/prefix`.
     LARDER_REMOTE,
+    /// User for the shared store: a WebDAV user, the id of an access key, or a storage account.
     LARDER_REMOTE_USER,
+    /// Password, secret access key or account key of [`LARDER_REMOTE_USER`].
     LARDER_REMOTE_PASSWORD,
+    /// Time limit of a request to the shared store, e.g. `30s`; default one minute.
     LARDER_REMOTE_TIMEOUT,
+    /// Lane of the default branch, which all jobs read; by default derived from the CI system or the checkout.
     LARDER_TRUNK,
+    /// `1` saves nothing and removes nothing.
     LARDER_READ_ONLY,
+    /// Ed25519 seed that entries are signed with, in base64.
     LARDER_SIGNING_KEY,
+    /// Public keys whose signatures are trusted, in base64, separated by commas.
     LARDER_TRUSTED_KEYS,
+    /// `1` uses only entries signed by a trusted key.
     LARDER_REQUIRE_SIGNATURE,
+    /// Maximum size of the cache in gigabytes; 0 for no limit.
     LARDER_MAX_SIZE_GB,
+    /// Gigabytes to keep free on the cache's disk; 0 fills it.
     LARDER_MIN_FREE_GB,
+    /// Maximum size of the shared store in gigabytes; 0 for no limit.
     LARDER_REMOTE_MAX_SIZE_GB,
+    /// Maximum number of entries in the cache; 0 for no limit.
     LARDER_MAX_ENTRIES,
+    /// Age after which images are built again, and time without use after which entries are evicted, e.g. `30d`.
     LARDER_MAX_AGE,
+    /// `1` adds cache mounts to RUN steps that install packages without one.
     LARDER_AUTO_MOUNTS,
+    /// Name of the project that shares cache mounts.
     LARDER_MOUNT_SCOPE,
+    /// Maximum size of a cache mount's entry, e.g. `2GB`.
     LARDER_MAX_MOUNT_SIZE,
+    /// Number of builds in a row without a read after which a file of a cache mount is dropped; 0 keeps it.
     LARDER_MOUNT_UNUSED_BUILDS,
+    /// Time limit for restoring or saving cache mounts, e.g. `5m`.
     LARDER_MOUNT_TIMEOUT,
+    /// Repository for cached images and layers, e.g. `registry.example/app`.
     LARDER_CACHE_REPO,
+    /// What pushes images of Docker engines with a graph driver: `auto`, `engine` or `larder`.
     LARDER_PUSH_WITH,
+    /// Compression of pushed layers: `gzip` or `zstd`.
     LARDER_PUSH_COMPRESSION,
+    /// Repository for base images, e.g. `registry.example/app-base`.
     LARDER_BASE_REPO,
+    /// Directory with the layout of Docker's `certs.d`; default Docker's directories.
     LARDER_CERTS_DIR,
+    /// Time to wait for an engine that does not respond yet, e.g. `60s`.
     LARDER_WAIT_FOR_ENGINE,
-];
+}
+
 /// Prefixes, after [`PREFIX`], of variables that this repository's scripts and tests read.
 const DEVELOPMENT_PREFIXES: [&str; 5] = ["TEST_", "DEV_DIR", "RUN_DIR", "COURIERS", "KEEP_LOGS"];
 
@@ -60,76 +103,6 @@ pub(super) fn unknown_variables(environment: &Environment) -> Vec<String> {
     });
     warnings.collect()
 }
-
-/// Directory of the cache; default `$XDG_CACHE_HOME/larder`, else `~/.cache/larder`.
-pub(crate) const LARDER_CACHE_DIR: &str = "LARDER_CACHE_DIR";
-/// Configuration file; default `larder.yaml` in the working directory, if it exists.
-pub(crate) const LARDER_CONFIG: &str = "LARDER_CONFIG";
-/// Format of the progress: `auto`, `plain`, `tty`, `quiet` or `json`.
-pub(crate) const LARDER_PROGRESS: &str = "LARDER_PROGRESS";
-/// `1` fails the build if a cache fails.
-pub(crate) const LARDER_STRICT: &str = "LARDER_STRICT";
-pub(crate) const LARDER_TIMEOUT: &str = "LARDER_TIMEOUT";
-/// `1` archives images in the store, `0` builds without any cache of larder.
-pub(crate) const LARDER_ENABLED: &str = "LARDER_ENABLED";
-/// Tiers to use: any of `engine`, `registry`, `prefix`, `graft`, `archive`, `layers` and `mounts`, separated by commas.
-pub(crate) const LARDER_TIERS: &str = "LARDER_TIERS";
-/// Time limit for moving a whole image into or out of the store, e.g. `10m`.
-pub(crate) const LARDER_ARCHIVE_TIMEOUT: &str = "LARDER_ARCHIVE_TIMEOUT";
-/// Lane of this job; by default derived from the branch, tag or pull request that the CI system reports.
-pub(crate) const LARDER_LANE: &str = "LARDER_LANE";
-/// Secret that prevents guessing build arguments from keys; must be the same on all machines that share keys.
-pub(crate) const LARDER_KEY_SECRET: &str = "LARDER_KEY_SECRET";
-/// Address of the shared store, e.g. `s3://bucket/prefix`.
-pub(crate) const LARDER_REMOTE: &str = "LARDER_REMOTE";
-/// User for the shared store: a WebDAV user, the id of an access key, or a storage account.
-pub(crate) const LARDER_REMOTE_USER: &str = "LARDER_REMOTE_USER";
-/// Password, secret access key or account key of [`LARDER_REMOTE_USER`].
-pub(crate) const LARDER_REMOTE_PASSWORD: &str = "LARDER_REMOTE_PASSWORD";
-/// Time limit of a request to the shared store, e.g. `30s`; default one minute.
-pub(crate) const LARDER_REMOTE_TIMEOUT: &str = "LARDER_REMOTE_TIMEOUT";
-/// Lane of the default branch, which all jobs read; by default derived from the CI system or the checkout.
-pub(crate) const LARDER_TRUNK: &str = "LARDER_TRUNK";
-/// `1` saves nothing and removes nothing.
-pub(crate) const LARDER_READ_ONLY: &str = "LARDER_READ_ONLY";
-/// Ed25519 seed that entries are signed with, in base64.
-pub(crate) const LARDER_SIGNING_KEY: &str = "LARDER_SIGNING_KEY";
-/// Public keys whose signatures are trusted, in base64, separated by commas.
-pub(crate) const LARDER_TRUSTED_KEYS: &str = "LARDER_TRUSTED_KEYS";
-/// `1` uses only entries signed by a trusted key.
-pub(crate) const LARDER_REQUIRE_SIGNATURE: &str = "LARDER_REQUIRE_SIGNATURE";
-/// Maximum size of the cache in gigabytes; 0 for no limit.
-pub(crate) const LARDER_MAX_SIZE_GB: &str = "LARDER_MAX_SIZE_GB";
-/// Gigabytes to keep free on the cache's disk; 0 fills it.
-pub(crate) const LARDER_MIN_FREE_GB: &str = "LARDER_MIN_FREE_GB";
-/// Maximum size of the shared store in gigabytes; 0 for no limit.
-pub(crate) const LARDER_REMOTE_MAX_SIZE_GB: &str = "LARDER_REMOTE_MAX_SIZE_GB";
-/// Maximum number of entries in the cache; 0 for no limit.
-pub(crate) const LARDER_MAX_ENTRIES: &str = "LARDER_MAX_ENTRIES";
-/// Age after which images are built again, and time without use after which entries are evicted, e.g. `30d`.
-pub(crate) const LARDER_MAX_AGE: &str = "LARDER_MAX_AGE";
-/// `1` adds cache mounts to RUN steps that install packages without one.
-pub(crate) const LARDER_AUTO_MOUNTS: &str = "LARDER_AUTO_MOUNTS";
-/// Name of the project that shares cache mounts.
-pub(crate) const LARDER_MOUNT_SCOPE: &str = "LARDER_MOUNT_SCOPE";
-/// Maximum size of a cache mount's entry, e.g. `2GB`.
-pub(crate) const LARDER_MAX_MOUNT_SIZE: &str = "LARDER_MAX_MOUNT_SIZE";
-/// Number of builds in a row without a read after which a file of a cache mount is dropped; 0 keeps it.
-pub(crate) const LARDER_MOUNT_UNUSED_BUILDS: &str = "LARDER_MOUNT_UNUSED_BUILDS";
-/// Time limit for restoring or saving cache mounts, e.g. `5m`.
-pub(crate) const LARDER_MOUNT_TIMEOUT: &str = "LARDER_MOUNT_TIMEOUT";
-/// Repository for cached images and layers, e.g. `registry.example/app`.
-pub(crate) const LARDER_CACHE_REPO: &str = "LARDER_CACHE_REPO";
-/// What pushes images of Docker engines with a graph driver: `auto`, `engine` or `larder`.
-pub(crate) const LARDER_PUSH_WITH: &str = "LARDER_PUSH_WITH";
-/// Compression of pushed layers: `gzip` or `zstd`.
-pub(crate) const LARDER_PUSH_COMPRESSION: &str = "LARDER_PUSH_COMPRESSION";
-/// Repository for base images, e.g. `registry.example/app-base`.
-pub(crate) const LARDER_BASE_REPO: &str = "LARDER_BASE_REPO";
-/// Directory with the layout of Docker's `certs.d`; default Docker's directories.
-pub(crate) const LARDER_CERTS_DIR: &str = "LARDER_CERTS_DIR";
-/// Time to wait for an engine that does not respond yet, e.g. `60s`.
-pub(crate) const LARDER_WAIT_FOR_ENGINE: &str = "LARDER_WAIT_FOR_ENGINE";
 
 /// Jenkins: full name of the job, including folders; its last component is the branch in multibranch jobs.
 pub(crate) const JOB_NAME: &str = "JOB_NAME";
@@ -234,14 +207,5 @@ mod tests {
         for name in ["LARDER_CACHE_DIR", "LARDER", "LARDERS_OWN", "MY_LARDER_X", "LARDER_TEST_ENGINES"] {
             assert_eq!(warning(name), "", "{name}");
         }
-    }
-
-    #[test]
-    fn every_variable_of_this_file_is_listed() {
-        let file = include_str!("env_vars.rs").split("#[cfg(test)]").next().unwrap_or_default();
-        let named = file.split("pub(crate) const LARDER_").skip(1);
-        let named: Vec<String> =
-            named.filter_map(|rest| Some(format!("LARDER_{}", rest.split_once(": &str")?.0))).collect();
-        assert_eq!(named, KNOWN_VARIABLES);
     }
 }

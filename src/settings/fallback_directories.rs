@@ -53,7 +53,6 @@ fn replace_temporary_directory(cache: &Path) -> Option<String> {
     Some(warning)
 }
 
-/// Checks that a directory is writable or, if it does not exist, can be created.
 fn check_writable(directory: &Path) -> Result<(), Errno> {
     for place in directory.ancestors() {
         let place = if place.as_os_str().is_empty() { Path::new(".") } else { place };

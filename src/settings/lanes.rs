@@ -26,7 +26,6 @@ const LOCAL_LANE: &str = "local";
 const RESERVED_PREFIXES: [&str; 3] = ["pr-", "tag-", "branch-"];
 
 impl JobLanes {
-    /// Returns a warning for a CI job whose branch is not known.
     pub(crate) fn warning(&self) -> Option<String> {
         let trunk: Vec<String> = self.lanes.trunk().iter().map(Lane::to_string).collect();
         let warning = || {
@@ -43,7 +42,6 @@ impl JobLanes {
     }
 }
 
-/// The sources of lanes other than flags.
 #[derive(Debug, Default)]
 pub(super) struct LaneSources {
     parameters: BTreeMap<String, String>,
@@ -67,7 +65,6 @@ impl LaneSources {
     }
 }
 
-/// Resolves the lanes of this job.
 pub(super) fn resolve(options: &OptionLayer, environment: &Environment, facts: &LaneSources) -> JobLanes {
     let named = |lane: &Option<Sourced<Lane>>| {
         let Sourced { value, origin } = lane.clone()?;

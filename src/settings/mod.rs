@@ -51,7 +51,7 @@ use self::config_file::ConfigFile;
 use self::docker_config::DockerConfig;
 use self::options::OptionLayer;
 use self::origin::Origin;
-use crate::cli::GlobalArgs;
+use crate::cli::{GlobalArgs, UnsupportedOption};
 use crate::endpoint::{DockerContextError, EndpointError};
 use crate::key::Seal;
 use crate::registry::Login;
@@ -60,11 +60,9 @@ use crate::registry::ecr::EcrLogin;
 /// The directories in which Docker and containers/image search for the certificates of registries.
 const CERTIFICATE_DIRECTORIES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d"];
 
-/// The environment, captured once.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Environment {
     values: BTreeMap<String, String>,
-    /// The values that are not UTF-8.
     bytes: BTreeMap<String, Vec<u8>>,
 }
 
@@ -150,7 +148,6 @@ fn parse_switch(value: &str) -> Option<bool> {
     }
 }
 
-/// Invalid flags, variables or configuration.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SettingsError {
     #[error("--{flag}: {reason}")]
@@ -185,6 +182,12 @@ impl SettingsError {
         file.origin(name, &keys).error(reason)
     }
 
+    fn unsupported(option: Option<&'static UnsupportedOption>) -> Result<(), Self> {
+        option.map_or(Ok(()), |&UnsupportedOption { name: flag, reason, alternative: instead, .. }| {
+            Err(Self::Unsupported { flag, reason, instead })
+        })
+    }
+
     fn flag(flag: &'static str, reason: impl Into<String>) -> Self {
         Self::Flag { flag, reason: reason.into() }
     }
@@ -193,7 +196,6 @@ impl SettingsError {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) job: JobSettings,
-    /// Docker's configuration directory.
     pub(crate) docker_config: PathBuf,
     /// The contents of Docker's `config.json`, except for logins.
     docker: DockerConfig,
@@ -221,7 +223,6 @@ fn ecr_login(docker_config: &Path, environment: &Environment) -> EcrLogin {
 }
 
 impl Settings {
-    /// Returns the names of the images in `larder.yaml`.
     pub(crate) fn image_names(&self) -> impl Iterator<Item = &str> {
         self.options.images.keys().map(String::as_str)
     }

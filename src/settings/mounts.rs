@@ -10,7 +10,8 @@ const DEFAULT_UNUSED_BUILDS: u32 = 5;
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(5);
 
 impl MountSettings {
-    /// Resolves the settings. For an image of `larder.yaml`, `directory` is the directory of this file.
+    /// Resolves the settings. For an image of `larder.yaml`, `directory` is the directory of this file; its name is the
+    /// scope, so that the images share downloads.
     pub(super) fn resolve(
         options: &OptionLayer,
         allow_shrink: bool,
@@ -19,7 +20,7 @@ impl MountSettings {
         environment: &Environment,
     ) -> Self {
         let scope = options.mount_scope.clone();
-        let scope = scope.or_else(|| scope_from_ci(environment)).or_else(|| scope_from_file(directory?));
+        let scope = scope.or_else(|| scope_from_ci(environment)).or_else(|| directory_name(directory?));
         let unused_builds = options.mount_unused_builds.unwrap_or(DEFAULT_UNUSED_BUILDS);
         Self {
             auto: options.auto_mounts.unwrap_or_default(),
@@ -32,7 +33,6 @@ impl MountSettings {
     }
 }
 
-/// Returns the name of the project in the CI system.
 fn scope_from_ci(environment: &Environment) -> Option<String> {
     let get = |name| environment.get(name).map(str::to_owned);
     let of_jenkins = || {
@@ -47,28 +47,19 @@ fn scope_from_ci(environment: &Environment) -> Option<String> {
     get(env_vars::CI_PROJECT_PATH).or_else(|| get(env_vars::GITHUB_REPOSITORY)).or_else(of_jenkins)
 }
 
-/// Returns the name of the directory of `larder.yaml`, so that its images share downloads.
-fn scope_from_file(directory: &Path) -> Option<String> {
-    Some(directory.file_name()?.to_string_lossy().into_owned())
+fn directory_name(directory: &Path) -> Option<String> {
+    Some(std::path::absolute(directory).ok()?.file_name()?.to_string_lossy().into_owned())
 }
 
 /// Returns the name of the context's directory, or of the remote repository.
 fn scope_from_context(context: &BuildContextSource) -> String {
-    let name = |directory: &Path| {
-        let absolute = std::path::absolute(directory).ok()?;
-        Some(absolute.file_name()?.to_string_lossy().into_owned())
-    };
     match context {
-        BuildContextSource::Directory(directory) => name(directory).unwrap_or_else(|| "/".to_owned()),
+        BuildContextSource::Directory(directory) => {
+            directory_name(directory).unwrap_or_else(|| "/".to_owned())
+        }
         BuildContextSource::Remote(address) => {
-            let plain = address.split(['#', '?']).next().unwrap_or_default();
-            plain
-                .trim_end_matches('/')
-                .rsplit('/')
-                .next()
-                .unwrap_or_default()
-                .trim_end_matches(".git")
-                .to_owned()
+            let plain = address.split(['#', '?']).next().unwrap_or_default().trim_end_matches('/');
+            plain.rsplit('/').next().unwrap_or_default().trim_end_matches(".git").to_owned()
         }
         BuildContextSource::Stdin => "stdin".to_owned(),
     }

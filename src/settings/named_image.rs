@@ -173,7 +173,6 @@ impl NamedImage {
         })
     }
 
-    /// Returns the settings that override those for all images.
     pub(super) fn options(&self) -> OptionLayer {
         OptionLayer {
             tiers: self.tiers.clone(),
@@ -215,7 +214,7 @@ pub(super) fn unique<'de, D: Deserializer<'de>>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::{BuildArgs, SourceArgs};
+    use crate::cli::{BuildArgs, ImageArgs, SourceArgs};
     use crate::registry::ImageRef;
     use crate::settings::NamedContextSource;
 
@@ -253,7 +252,7 @@ mod tests {
         assert_eq!(layer.additional_context.unwrap().values["batch"], "32");
 
         let typed = BuildArgs {
-            tag: vec!["mine".to_owned()],
+            image: ImageArgs { tag: vec!["mine".to_owned()], ..ImageArgs::default() },
             source: SourceArgs {
                 file: Some("Other".to_owned()),
                 build_arg: vec!["PYTHON=3.9".to_owned()],

@@ -130,41 +130,22 @@ pub(super) struct OptionLayer {
 impl OptionLayer {
     /// Returns the settings of both sources; those of `self` have precedence.
     pub(super) fn combine(self, lower: Self) -> Self {
-        Self {
-            cache_dir: self.cache_dir.or(lower.cache_dir),
-            progress: self.progress.or(lower.progress),
-            strict: self.strict.or(lower.strict),
-            timeout: self.timeout.or(lower.timeout),
-            enabled: self.enabled.or(lower.enabled),
-            tiers: self.tiers.or(lower.tiers),
-            archive_timeout: self.archive_timeout.or(lower.archive_timeout),
-            cache_repo: self.cache_repo.or(lower.cache_repo),
-            push_with: self.push_with.or(lower.push_with),
-            push_compression: self.push_compression.or(lower.push_compression),
-            base_repo: self.base_repo.or(lower.base_repo),
-            remote: self.remote.or(lower.remote),
-            remote_timeout: self.remote_timeout.or(lower.remote_timeout),
-            trunk: self.trunk.or(lower.trunk),
-            read_only: self.read_only.or(lower.read_only),
-            require_signature: self.require_signature.or(lower.require_signature),
-            trusted_keys: self.trusted_keys.or(lower.trusted_keys),
-            cache_max_size_gb: self.cache_max_size_gb.or(lower.cache_max_size_gb),
-            cache_min_free_gb: self.cache_min_free_gb.or(lower.cache_min_free_gb),
-            remote_max_size_gb: self.remote_max_size_gb.or(lower.remote_max_size_gb),
-            cache_max_entries: self.cache_max_entries.or(lower.cache_max_entries),
-            max_age: self.max_age.or(lower.max_age),
-            auto_mounts: self.auto_mounts.or(lower.auto_mounts),
-            mount_scope: self.mount_scope.or(lower.mount_scope),
-            max_mount_size: self.max_mount_size.or(lower.max_mount_size),
-            mount_unused_builds: self.mount_unused_builds.or(lower.mount_unused_builds),
-            mount_timeout: self.mount_timeout.or(lower.mount_timeout),
-            images: if self.images.is_empty() { lower.images } else { self.images },
-            engine_wait: self.engine_wait.or(lower.engine_wait),
-            lane: self.lane.or(lower.lane),
+        macro_rules! first_set {
+            ($($field:ident)*) => {
+                Self {
+                    images: if self.images.is_empty() { lower.images } else { self.images },
+                    $($field: self.$field.or(lower.$field),)*
+                }
+            };
+        }
+        first_set! {
+            cache_dir progress strict timeout enabled tiers archive_timeout cache_repo push_with push_compression
+            base_repo remote remote_timeout trunk read_only require_signature trusted_keys cache_max_size_gb
+            cache_min_free_gb remote_max_size_gb cache_max_entries max_age auto_mounts mount_scope max_mount_size
+            mount_unused_builds mount_timeout engine_wait lane
         }
     }
 
-    /// Returns the settings of the flags that all commands share.
     pub(super) fn from_global_flags(args: &GlobalArgs) -> Result<Self, SettingsError> {
         let StoreArgs { remote, remote_timeout, trunk, trusted_keys, max_age, .. } = &args.store;
         let lane = |name, text| -> Result<Option<Sourced<Lane>>, SettingsError> {
@@ -189,7 +170,6 @@ impl OptionLayer {
         })
     }
 
-    /// Returns the settings of the flags of a build.
     pub(super) fn from_build_flags(args: &BuildArgs) -> Result<Self, SettingsError> {
         let TierArgs { enable_cache, tiers, archive_timeout, cache_repo } = &args.tiers;
         let CacheMountArgs {
@@ -200,11 +180,10 @@ impl OptionLayer {
             mount_timeout,
             ..
         } = &args.cache_mounts;
-        let progress = if args.quiet { Some(ProgressMode::Quiet) } else { args.progress.map(Into::into) };
         Ok(Self {
-            progress,
-            strict: args.strict.then_some(true),
-            timeout: parse_flag("timeout", args.timeout.as_ref())?,
+            progress: ProgressMode::from_flags(args),
+            strict: args.image.strict.then_some(true),
+            timeout: parse_flag("timeout", args.image.timeout.as_ref())?,
             enabled: enable_cache.map(|enabled| Sourced::flag("enable-cache", enabled)),
             tiers: TierNames::from_flags(tiers)?,
             archive_timeout: parse_flag("archive-timeout", archive_timeout.as_ref())?,
@@ -220,7 +199,6 @@ impl OptionLayer {
         })
     }
 
-    /// Returns the settings of the environment.
     pub(super) fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         let lane = |variable| -> Result<Option<Sourced<Lane>>, SettingsError> {
             Ok(environment.parsed_value(variable)?.map(|lane| Sourced::new(lane, Origin::Variable(variable))))

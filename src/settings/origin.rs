@@ -9,7 +9,6 @@ use serde::{Deserialize, Deserializer};
 
 use super::{Environment, SettingsError};
 
-/// The place where a value was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
     /// A flag, without dashes.
@@ -26,7 +25,6 @@ pub(super) enum Origin {
 }
 
 impl Origin {
-    /// Returns the error for a value that was set here.
     pub(super) fn error(&self, reason: impl Into<String>) -> SettingsError {
         let reason = reason.into();
         match self {
@@ -42,7 +40,6 @@ impl Origin {
         }
     }
 
-    /// Parses values that were set here.
     pub(super) fn parse<T>(
         &self,
         values: &[String],
@@ -64,7 +61,6 @@ impl<T> Sourced<T> {
         Self { value, origin }
     }
 
-    /// Returns the value of a flag.
     pub(super) fn flag(name: &'static str, value: T) -> Self {
         Self::new(value, Origin::Flag(name))
     }
@@ -87,7 +83,6 @@ pub(super) trait FromText: Sized {
     }
 }
 
-/// Parses the value of a flag, if it was given.
 pub(super) fn parse_flag<T: FromText>(
     name: &'static str,
     text: Option<&String>,
@@ -119,6 +114,13 @@ impl<'de, T: FromText> Deserialize<'de> for Written<T> {
 
 struct WrittenVisitor<T>(PhantomData<T>);
 
+impl<T: FromText> WrittenVisitor<T> {
+    fn visit_number<E: Error>(self, number: f64, found: Unexpected<'_>) -> Result<T, E> {
+        let invalid = |reason: Option<_>| reason.map_or_else(|| E::invalid_type(found, &self), E::custom);
+        T::from_number(number).map_err(invalid)
+    }
+}
+
 impl<T: FromText> Visitor<'_> for WrittenVisitor<T> {
     type Value = T;
 
@@ -132,10 +134,7 @@ impl<T: FromText> Visitor<'_> for WrittenVisitor<T> {
 
     fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
         #[expect(clippy::cast_precision_loss, reason = "larger numbers are invalid anyway")]
-        let inexact = number as f64;
-        T::from_number(inexact).map_err(|reason| {
-            reason.map_or_else(|| E::invalid_type(Unexpected::Unsigned(number), &self), E::custom)
-        })
+        self.visit_number(number as f64, Unexpected::Unsigned(number))
     }
 
     fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
@@ -143,13 +142,10 @@ impl<T: FromText> Visitor<'_> for WrittenVisitor<T> {
     }
 
     fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
-        T::from_number(number).map_err(|reason| {
-            reason.map_or_else(|| E::invalid_type(Unexpected::Float(number), &self), E::custom)
-        })
+        self.visit_number(number, Unexpected::Float(number))
     }
 }
 
-/// Deserializes a value that is written as text or as a number.
 pub(super) fn text<'de, D: Deserializer<'de>, T: FromText>(deserializer: D) -> Result<Option<T>, D::Error> {
     Ok(Option::<Written<T>>::deserialize(deserializer)?.map(|written| written.0))
 }

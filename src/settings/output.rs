@@ -27,19 +27,13 @@ fn parse_output(flag: &str) -> Result<BuildOutput, SettingsError> {
     if flag.is_empty() {
         return Err(failed("it is empty".to_owned()));
     }
-    if flag == "-" {
-        return Ok(BuildOutput {
-            kind: OutputKind::Tar(OutputDestination::Stdout),
-            attributes: BTreeMap::new(),
-        });
-    }
-    if !flag.contains('=') && !flag.contains(',') {
-        return Ok(BuildOutput {
-            kind: OutputKind::Local(check_directory(flag)?),
-            attributes: BTreeMap::new(),
-        });
-    }
     let mut attributes = BTreeMap::new();
+    if flag == "-" {
+        return Ok(BuildOutput { kind: OutputKind::Tar(OutputDestination::Stdout), attributes });
+    }
+    if !flag.contains(['=', ',']) {
+        return Ok(BuildOutput { kind: OutputKind::Local(check_directory(flag)?), attributes });
+    }
     for (key, value) in fields::parse(flag).map_err(failed)? {
         let value = value.ok_or_else(|| failed(format!("`{key}` has no value")))?;
         attributes.insert(key, value);
@@ -93,10 +87,10 @@ fn archive_destination(destination: Option<&str>) -> Result<OutputDestination, S
 fn check_directory(path: &str) -> Result<PathBuf, SettingsError> {
     let existing = Path::new(path).ancestors().find(|ancestor| ancestor.exists());
     match existing.filter(|existing| !existing.is_dir()) {
-        Some(file) => Err(SettingsError::flag(
-            "output",
-            format!("dest=`{}` is a file, not a directory", file.display()),
-        )),
+        Some(file) => {
+            let reason = format!("dest=`{}` is a file, not a directory", file.display());
+            Err(SettingsError::flag("output", reason))
+        }
         None => Ok(PathBuf::from(path)),
     }
 }

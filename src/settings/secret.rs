@@ -5,19 +5,16 @@ use std::path::{Path, PathBuf};
 use super::{Environment, fields};
 use crate::buildkit::session::SecretSource;
 
-/// The place that contains the value of a secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Secret {
     Variable(String),
     File(PathBuf),
     /// The variable with the secret's id, if it is set, or else the file with that name.
     VariableOrFile,
-    /// The file with the secret's id as its name.
     FileNamedById,
 }
 
 impl Secret {
-    /// Parses a secret and returns its id and place.
     pub(super) fn parse(text: &str) -> Result<(String, Self), String> {
         let (mut id, mut src, mut env, mut kind) = (None, None, None, None);
         for (key, value) in fields::parse(text)? {

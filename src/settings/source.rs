@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::additional_context::AdditionalContext;
-use super::origin::{FromText, Origin, Sourced};
+use super::origin::{FromText, Origin, Sourced, parse_flag};
 use super::secret::Secret;
 use super::step_options::StepLayer;
 use super::{
@@ -15,6 +15,9 @@ use crate::buildkit::session::SshAgent;
 use crate::cli::BuildArgs;
 use crate::platform::Platform;
 use crate::registry::{ImageRef, InvalidImageRef};
+
+const NO_SSH_AGENT: &str =
+    "no agent is running (SSH_AUTH_SOCK is not set): start one, or pass a key: --ssh default=KEY";
 
 /// The inputs of a build that one source sets: flags, the environment, or an image of `larder.yaml`.
 #[derive(Debug, Default)]
@@ -39,8 +42,7 @@ impl SourceLayer {
     /// Returns the inputs that flags set. `context` is not set if the flag names an image of `larder.yaml`.
     pub(super) fn from_flags(build: &BuildArgs, is_image: bool) -> Result<Self, SettingsError> {
         let args = &build.source;
-        let build_arg = Origin::Flag("build-arg");
-        let build_args = build_arg.parse(&args.build_arg, parse_variable)?.into_iter();
+        let build_args = Origin::Flag("build-arg").parse(&args.build_arg, parse_variable)?;
         let contexts = Origin::Flag("build-context").parse(&args.build_context, |text| {
             let pair = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
             let (name, value) = pair.ok_or_else(|| format!("`{text}` is not NAME=CONTEXT"))?;
@@ -55,27 +57,22 @@ impl SourceLayer {
             Ok((name.to_owned(), value.to_owned()))
         })?;
         let context = (!is_image).then(|| Sourced::flag("context", parse_context(&build.context)));
-        let additional_context =
-            super::origin::parse_flag("additional-context", args.additional_context.as_ref())?;
         Ok(Self {
             context,
             dockerfile: args.file.as_ref().map(|file| Sourced::flag("file", PathBuf::from(file))),
-            build_args: build_args
-                .map(|(name, value)| (name, Sourced::new(value, build_arg.clone())))
-                .collect(),
+            build_args: with_origin(build_args, &Origin::Flag("build-arg")),
             target: args.target.clone(),
             platforms: Origin::Flag("platform").parse(&args.platform, check_platform)?,
             named_contexts: with_origin(contexts, &Origin::Flag("build-context")),
             secrets: with_origin(secrets, &Origin::Flag("secret")),
             labels: labels.into_iter().collect(),
-            names: Origin::Flag("tag").parse(&build.tag, parse_image_name)?,
+            names: Origin::Flag("tag").parse(&build.image.tag, parse_image_name)?,
             key_tags: normalize_key_tags(&args.tags),
-            additional_context,
+            additional_context: parse_flag("additional-context", args.additional_context.as_ref())?,
             steps: StepLayer::parse(&build.steps, Origin::Flag)?,
         })
     }
 
-    /// Returns the inputs that variables set.
     pub(super) fn from_environment(environment: &Environment) -> Result<Self, SettingsError> {
         let variable = env_vars::DOCKER_DEFAULT_PLATFORM;
         let platforms: Vec<String> = environment.get(variable).map(str::to_owned).into_iter().collect();
@@ -204,9 +201,13 @@ pub(super) fn check_platform(text: &str) -> Result<String, String> {
     Platform::parse(text, Some(&any)).map(|_| text.to_owned()).map_err(|error| error.to_string())
 }
 
+pub(super) fn parse_reference(text: &str) -> Result<ImageRef, String> {
+    text.parse().map_err(|error: InvalidImageRef| error.to_string())
+}
+
 /// Parses the name of an image; a digest is an error.
 pub(super) fn parse_image_name(text: &str) -> Result<ImageRef, String> {
-    let name: ImageRef = text.parse().map_err(|error: InvalidImageRef| error.to_string())?;
+    let name = parse_reference(text)?;
     match name.digest() {
         Some(_) => Err(format!("`{text}`: an image cannot be named by a digest")),
         None => Ok(name),
@@ -241,7 +242,6 @@ fn parse_context(text: &str) -> BuildContextSource {
     }
 }
 
-/// Checks that a directory exists.
 fn check_context(context: Sourced<BuildContextSource>) -> Result<BuildContextSource, SettingsError> {
     let Sourced { value, origin } = context;
     let BuildContextSource::Directory(path) = &value else { return Ok(value) };
@@ -278,13 +278,11 @@ pub(super) fn parse_named_context(
     value: &str,
     directory: &Path,
 ) -> Result<(String, NamedContextSource), String> {
-    let parse = |text: &str| text.parse::<ImageRef>().map_err(|error: InvalidImageRef| error.to_string());
     let context = if value.starts_with("oci-layout://") {
-        return Err(
-            "an OCI layout is not supported: load it into the engine and use docker-image://".to_owned()
-        );
+        let reason = "an OCI layout is not supported: load it into the engine and use docker-image://";
+        return Err(reason.to_owned());
     } else if let Some(image) = value.strip_prefix("docker-image://") {
-        parse(image)?;
+        parse_reference(image)?;
         NamedContextSource::Reference(value.to_owned())
     } else if is_remote(value) || value.starts_with("target:") {
         NamedContextSource::Reference(value.to_owned())
@@ -292,7 +290,7 @@ pub(super) fn parse_named_context(
         NamedContextSource::Directory(directory.join(value))
     };
     // Like Docker's client, normalizes the name of an image to its shortest form.
-    let name = parse(name)?.familiar();
+    let name = parse_reference(name)?.familiar();
     Ok((name.strip_suffix(":latest").unwrap_or(&name).to_owned(), context))
 }
 
@@ -300,26 +298,22 @@ fn parse_ssh_agents(
     flags: &[String],
     environment: &Environment,
 ) -> Result<BTreeMap<String, SshAgent>, SettingsError> {
+    let failed = |reason: String| SettingsError::flag("ssh", reason);
     let mut agents = BTreeMap::new();
     for flag in flags {
         let (id, paths) = flag.split_once('=').unwrap_or((flag, ""));
         let paths: Vec<PathBuf> =
             paths.split(',').filter(|path| !path.is_empty()).map(PathBuf::from).collect();
         let agent = match paths.as_slice() {
-            [] => match environment.get(env_vars::SSH_AUTH_SOCK) {
-                Some(socket) => SshAgent::Socket(PathBuf::from(socket)),
-                None => {
-                    return Err(SettingsError::flag(
-                        "ssh",
-                        "no agent is running (SSH_AUTH_SOCK is not set): start one, or pass a key: --ssh default=KEY",
-                    ));
-                }
-            },
+            [] => {
+                let socket = environment.get(env_vars::SSH_AUTH_SOCK).map(PathBuf::from);
+                SshAgent::Socket(socket.ok_or_else(|| failed(NO_SSH_AGENT.to_owned()))?)
+            }
             [socket] if is_socket(socket) => SshAgent::Socket(socket.clone()),
             keys => match keys.iter().find(|key| !key.is_file()) {
                 Some(missing) => {
-                    let reason = format!("`{}` is neither an agent's socket nor a key", missing.display());
-                    return Err(SettingsError::flag("ssh", reason));
+                    let missing = missing.display();
+                    return Err(failed(format!("`{missing}` is neither an agent's socket nor a key")));
                 }
                 None => SshAgent::Keys(paths),
             },

@@ -7,7 +7,6 @@ use super::origin::{FromText, Origin};
 use super::size::ByteSize;
 use crate::cli::StepArgs;
 
-/// The options of RUN steps that one source sets.
 #[derive(Debug, Default)]
 pub(super) struct StepLayer {
     network: Option<Network>,

@@ -13,7 +13,6 @@ use crate::plan::StoreSettings;
 use crate::store::backend::remote::{ActionsJob, RemoteSettings, RemoteUrl};
 use crate::store::{FreeSpaceLimit, Lane, Lanes, StoreLimits, StoreOptions, Trust};
 
-/// The default limit of the cache, in bytes.
 const DEFAULT_MAX_BYTES: u64 = 100_000_000_000;
 const INVALID_KEY: &str = "not a key (32 bytes in base64, such as the output of `openssl rand -base64 32`)";
 
@@ -143,7 +142,6 @@ impl FromText for String {
     }
 }
 
-/// Returns the properties of a GitHub Actions job from its variables.
 fn actions_job(environment: &Environment) -> ActionsJob {
     let text = |variable| environment.get(variable).map(str::to_owned);
     ActionsJob {

@@ -6,8 +6,9 @@ use serde::{Deserialize, Deserializer};
 
 use super::options::OptionLayer;
 use super::origin::{FromText, Origin, Written, parse_flag};
+use super::source::parse_reference;
 use super::{Settings, SettingsError, TierSettings};
-use crate::registry::{ImageRef, InvalidImageRef};
+use crate::registry::ImageRef;
 use crate::tiers::ArchiveRequest;
 
 const DEFAULT_ARCHIVE_TIMEOUT: Duration = Duration::from_mins(10);
@@ -41,13 +42,11 @@ impl TierSettings {
         }
     }
 
-    /// Returns the tiers of commands that have no flags for them.
     pub(crate) fn from_settings(settings: &Settings) -> Self {
         Self::resolve(&settings.options)
     }
 }
 
-/// The names of the tiers that a build may use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct TierNames(Vec<&'static str>);
 
@@ -87,7 +86,6 @@ impl FromText for RepositoryName {
     }
 }
 
-/// Returns the time limit for loading an image from the store.
 pub(crate) fn archive_timeout(
     typed: Option<&String>,
     settings: &Settings,
@@ -108,7 +106,7 @@ pub(crate) fn base_repository(
 
 /// Parses the name of a repository, `[HOST/]PATH`, and rejects the name of an image.
 pub(crate) fn parse_repository(text: &str) -> Result<ImageRef, String> {
-    let name: ImageRef = text.parse().map_err(|error: InvalidImageRef| error.to_string())?;
+    let name = parse_reference(text)?;
     let has_tag = text.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
     if has_tag { Err(format!("`{text}` names an image: leave the tag out")) } else { Ok(name) }
 }

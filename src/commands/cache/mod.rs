@@ -8,7 +8,7 @@ mod transfer;
 
 use super::error::CommandError;
 use super::print_result;
-use crate::cli::{CacheArgs, CacheCommand, InfoArgs, OutputFormat, PlaceArg};
+use crate::cli::{CacheCommand, InfoArgs, OutputFormat, PlaceArg};
 use crate::commands::CommandContext;
 use crate::output::Printer;
 use crate::output::entries::{EntryInfo, EntryList};
@@ -31,12 +31,12 @@ pub(super) struct Cache<'a> {
 }
 
 pub(super) fn run(
-    args: &CacheArgs,
+    action: &CacheCommand,
     command: &CommandContext<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     let open = |at| Cache::open(at, command, printer);
-    match &args.command {
+    match action {
         CacheCommand::List(args) => list(args.format, &open(args.at)?),
         CacheCommand::Info(args) => info(args, &open(args.read.at)?),
         CacheCommand::Load(args) => command.block_on(image::load(args, &open(PlaceArg::Local)?)),

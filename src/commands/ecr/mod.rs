@@ -7,7 +7,7 @@ mod lifecycle;
 
 use super::error::CommandError;
 use super::print_text;
-use crate::cli::{EcrArgs, EcrCommand, EcrLoginArgs};
+use crate::cli::{EcrCommand, EcrLoginArgs};
 use crate::commands::CommandContext;
 use crate::output::Printer;
 use crate::registry::ecr::{EcrClient, EcrError, NewRepository};
@@ -15,12 +15,12 @@ use crate::registry::{ImageRef, InvalidImageRef};
 use crate::settings::{Settings, parse_repository};
 
 pub(super) async fn run(
-    args: &EcrArgs,
+    action: &EcrCommand,
     command: &CommandContext<'_>,
     printer: Printer,
 ) -> Result<(), CommandError> {
     let settings = command.settings;
-    match &args.command {
+    match action {
         EcrCommand::Login(args) => login(args, settings, printer).await,
         EcrCommand::Pull(args) => images::pull(args, command, printer).await,
         EcrCommand::Push(args) => images::push(args, command, printer).await,

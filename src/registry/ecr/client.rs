@@ -17,18 +17,17 @@ use jiff::Timestamp;
 
 use super::token::EcrToken;
 use super::{EcrError, EcrHost, ImageToRemove, LifecyclePolicy};
+use crate::registry::connection::authority_of;
 use crate::registry::manifest::is_index;
 
 /// Timeout of one call, including the lookup of an identity.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// The maximum number of images in one `BatchDeleteImage` call.
 const MAX_BATCH: usize = 100;
 /// The region that issues the public registry's tokens.
 const PUBLIC_REGION: &str = "us-east-1";
 /// Patterns of the tags that larder must be able to replace in a repository with immutable tags.
 const MUTABLE_TAGS: [&str; 3] = ["cache*", "buildcache*", "larder-*"];
 
-/// A client of an ECR registry.
 #[derive(Debug, Clone)]
 pub(crate) struct EcrClient {
     config: SdkConfig,
@@ -44,7 +43,6 @@ pub(crate) struct EcrImage {
     pub(crate) digest: String,
     pub(crate) tags: Vec<String>,
     pub(crate) is_index: bool,
-    /// Size of the compressed layers in bytes.
     pub(crate) bytes: u64,
     pub(crate) pushed: Option<Timestamp>,
     /// The last pull, with a resolution of one day.
@@ -61,7 +59,6 @@ pub(crate) struct NewRepository {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ImageRemoval {
     pub(crate) removed: Vec<ImageToRemove>,
-    /// Images that were not removed, with AWS's reason.
     pub(crate) failed: Vec<(ImageToRemove, String)>,
 }
 
@@ -90,40 +87,34 @@ impl EcrClient {
 
     /// Requests a token for the registry. `endpoint` is the address of the server that replaces AWS, if any.
     pub(super) async fn token(&self, host: &str, endpoint: Option<&str>) -> Result<EcrToken, EcrError> {
-        const UNUSABLE: &str = "the response contains no token";
-        let (action, place) = ("ecr:GetAuthorizationToken", self.host.clone());
-        let refused = || EcrError::Refused {
-            action,
-            place: place.clone(),
-            code: String::new(),
-            message: UNUSABLE.to_owned(),
-        };
-        if self.is_public {
-            let action = "ecr-public:GetAuthorizationToken";
+        let public = "ecr-public:GetAuthorizationToken";
+        let action = if self.is_public { public } else { "ecr:GetAuthorizationToken" };
+        let found = if self.is_public {
             let call = aws_sdk_ecrpublic::Client::new(&self.config).get_authorization_token().send();
-            let found = with_timeout(action, &place, call).await?.authorization_data;
-            let found = found.ok_or_else(refused)?;
-            let (Some(token), Some(expires)) = (&found.authorization_token, &found.expires_at) else {
-                return Err(refused());
-            };
-            return EcrToken::decode(host, token, to_timestamp(expires).ok_or_else(refused)?)
-                .ok_or_else(refused);
-        }
-        let found = with_timeout(action, &place, self.client.get_authorization_token().send()).await?;
-        let found = found.authorization_data().first().ok_or_else(refused)?;
-        let issued_for = found.proxy_endpoint().unwrap_or_default();
-        if let Some(endpoint) = endpoint
-            && ![issued_for, endpoint].iter().any(|address| host_and_port(address) == host_and_port(host))
-        {
-            return Err(EcrError::WrongRegistry {
-                host: host.to_owned(),
-                told: host_and_port(issued_for).to_owned(),
-            });
-        }
-        let (Some(token), Some(expires)) = (found.authorization_token(), found.expires_at()) else {
-            return Err(refused());
+            let found = with_timeout(action, &self.host, call).await?.authorization_data;
+            found.map(|found| (found.authorization_token, found.expires_at, None))
+        } else {
+            let call = self.client.get_authorization_token().send();
+            let found = with_timeout(action, &self.host, call).await?.authorization_data.unwrap_or_default();
+            let first = found.into_iter().next();
+            first.map(|found| (found.authorization_token, found.expires_at, found.proxy_endpoint))
         };
-        EcrToken::decode(host, token, to_timestamp(expires).ok_or_else(refused)?).ok_or_else(refused)
+        let unusable = || EcrError::Refused {
+            action,
+            place: self.host.clone(),
+            code: String::new(),
+            message: "the response contains no token".to_owned(),
+        };
+        let (token, expires, issued_for) = found.ok_or_else(unusable)?;
+        let issued_for = authority_of(issued_for.as_deref().unwrap_or_default());
+        if let Some(endpoint) = endpoint.filter(|_| !self.is_public)
+            && ![issued_for, authority_of(endpoint)].contains(&host)
+        {
+            return Err(EcrError::WrongRegistry { host: host.to_owned(), told: issued_for.to_owned() });
+        }
+        let expires = expires.as_ref().and_then(to_timestamp);
+        let token = token.zip(expires).and_then(|(token, expires)| EcrToken::decode(host, &token, expires));
+        token.ok_or_else(unusable)
     }
 
     /// Creates a repository. Returns `true` if it was created, `false` if it already existed.
@@ -304,10 +295,4 @@ fn convert_error<E: ProvideErrorMetadata + std::error::Error + 'static>(
 
 fn to_timestamp(time: &aws_sdk_ecr::primitives::DateTime) -> Option<Timestamp> {
     Timestamp::from_second(time.secs()).ok()
-}
-
-/// Returns `HOST[:PORT]` of an address.
-pub(super) fn host_and_port(address: &str) -> &str {
-    let address = address.split_once("://").map_or(address, |(_, rest)| rest);
-    address.split('/').next().unwrap_or(address)
 }

@@ -27,7 +27,6 @@ pub(crate) enum EcrError {
     InvalidEndpoint(String),
     #[error("cannot read the lifecycle policy of {0}: {1}")]
     InvalidPolicy(String, String),
-    /// The public registry does not support an operation.
     #[error("the public registry has no {0}")]
     UnsupportedByPublic(&'static str),
 }

@@ -11,16 +11,13 @@ use serde_json::{Value, json};
 use super::EcrImage;
 use super::selection::matches_pattern;
 
-/// Marks rules written by larder.
 const DESCRIPTION_PREFIX: &str = "larder: ";
-/// The pattern of tags that contain a cache key.
 const KEY_TAG_PATTERN: &str = "larder-*";
 /// An image count that no repository can reach.
 const UNREACHABLE_COUNT: u32 = 100_000;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LifecycleRules {
-    /// The number of days after which untagged images are removed.
     pub(crate) untagged_days: u32,
     /// The number of images with a key's tag to keep; `None` keeps all.
     pub(crate) keep: Option<u32>,
@@ -78,7 +75,6 @@ impl LifecyclePolicy {
         Self { rules }
     }
 
-    /// Returns the policy in the JSON format of AWS.
     pub(crate) fn to_json(&self) -> String {
         json!({ "rules": self.rules }).to_string()
     }
@@ -98,31 +94,29 @@ impl LifecyclePolicy {
 }
 
 fn own_rules(wanted: &LifecycleRules) -> Vec<Value> {
+    let rule = |text: String, selection: Value| {
+        json!({
+            "description": format!("{DESCRIPTION_PREFIX}{text}"),
+            "selection": selection,
+            "action": { "type": "expire" },
+        })
+    };
+    let tagged = |pattern: &str, count: u32| {
+        json!({ "tagStatus": "tagged", "tagPatternList": [pattern],
+                "countType": "imageCountMoreThan", "countNumber": count })
+    };
     let mut rules = Vec::new();
-    let expire = json!({ "type": "expire" });
     if let Some(keep) = wanted.keep {
         // A rule has at most four patterns, and an image must match all of them; so each pattern gets its own rule.
         for pattern in &wanted.protected {
-            rules.push(json!({
-                "description": format!("{DESCRIPTION_PREFIX}keep images tagged {pattern}"),
-                "selection": { "tagStatus": "tagged", "tagPatternList": [pattern],
-                               "countType": "imageCountMoreThan", "countNumber": UNREACHABLE_COUNT },
-                "action": expire,
-            }));
+            rules.push(rule(format!("keep images tagged {pattern}"), tagged(pattern, UNREACHABLE_COUNT)));
         }
-        rules.push(json!({
-            "description": format!("{DESCRIPTION_PREFIX}keep the newest {keep} images with a key"),
-            "selection": { "tagStatus": "tagged", "tagPatternList": [KEY_TAG_PATTERN],
-                           "countType": "imageCountMoreThan", "countNumber": keep },
-            "action": expire,
-        }));
+        rules.push(rule(format!("keep the newest {keep} images with a key"), tagged(KEY_TAG_PATTERN, keep)));
     }
-    rules.push(json!({
-        "description": format!("{DESCRIPTION_PREFIX}remove untagged images after {} days", wanted.untagged_days),
-        "selection": { "tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days",
-                       "countNumber": wanted.untagged_days },
-        "action": expire,
-    }));
+    let days = wanted.untagged_days;
+    let untagged = json!({ "tagStatus": "untagged", "countType": "sinceImagePushed", "countUnit": "days",
+                           "countNumber": days });
+    rules.push(rule(format!("remove untagged images after {days} days"), untagged));
     rules
 }
 

@@ -48,13 +48,9 @@ impl EcrHost {
             return Some(Self::Public);
         }
         let (account, rest) = host.split_once('.')?;
-        let (rest, fips) = if let Some(rest) = rest.strip_prefix("dkr.ecr-fips.") {
-            (rest, true)
-        } else if let Some(rest) = rest.strip_prefix("dkr.ecr.") {
-            (rest, false)
-        } else {
-            (rest.strip_prefix("dkr-ecr.")?, false)
-        };
+        let prefixes = [("dkr.ecr-fips.", true), ("dkr.ecr.", false), ("dkr-ecr.", false)];
+        let (rest, is_fips) =
+            prefixes.iter().find_map(|(prefix, is_fips)| Some((rest.strip_prefix(prefix)?, *is_fips)))?;
         let domains = [".amazonaws.com", ".amazonaws.com.cn", ".on.aws", ".on.amazonwebservices.com.cn"];
         let region = domains.iter().find_map(|domain| rest.strip_suffix(domain))?;
         let is_account = account.len() == 12 && account.bytes().all(|byte| byte.is_ascii_digit());
@@ -62,7 +58,7 @@ impl EcrHost {
         (is_account && is_region).then(|| Self::Private {
             account: account.to_owned(),
             region: region.to_owned(),
-            is_fips: fips,
+            is_fips,
         })
     }
 }

@@ -5,14 +5,11 @@ use serde::Serialize;
 
 use super::EcrImage;
 
-/// The criteria by which the images to remove are selected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ImageSelection {
     /// Patterns of the tags to remove; `*` matches any text.
     pub(crate) tags: Vec<String>,
-    /// `true` if untagged images are removed.
     pub(crate) include_untagged: bool,
-    /// Selects only images that were pushed before this time.
     pub(crate) before: Option<Timestamp>,
     /// The number of newest images with a matching tag to keep.
     pub(crate) keep: usize,

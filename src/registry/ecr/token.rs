@@ -13,17 +13,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
-use super::client::host_and_port;
 use super::{EcrClient, EcrError, EcrHost};
 use crate::digest::Digest;
 use crate::registry::Credentials;
+use crate::registry::connection::authority_of;
 use crate::regular_file::{self, PRIVATE};
 
 const SCHEMA: &str = "larder.ecr-token.v1";
 /// The minimum remaining lifetime of a token that is used. A build followed by a push may take this long.
 const MIN_LIFETIME: SignedDuration = SignedDuration::from_hours(2);
 
-/// A source of credentials for ECR registries.
 #[derive(Debug, Clone)]
 pub(crate) struct EcrLogin {
     directory: PathBuf,
@@ -121,9 +120,8 @@ impl EcrLogin {
         Ok(Some(EcrClient::new(&kind, host).await))
     }
 
-    /// Returns `true` if the registry is at the address of the server that replaces AWS.
     fn is_endpoint(&self, host: &str) -> bool {
-        self.endpoint.as_deref().is_some_and(|endpoint| host_and_port(endpoint) == host)
+        self.endpoint.as_deref().is_some_and(|endpoint| authority_of(endpoint) == host)
     }
 
     /// Removes the cached token for `host` after the registry rejected it.

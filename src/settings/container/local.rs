@@ -63,7 +63,6 @@ fn absolute_path(path: &str, directory: &Path) -> Result<String, String> {
         .ok_or_else(|| "the working directory's path is not UTF-8".to_owned())
 }
 
-/// Makes the source in a `--mount` absolute.
 fn mount_with_absolute_source(value: &str, directory: &Path) -> Result<String, String> {
     let located = |field: &str| match field.split_once('=') {
         Some((name @ ("source" | "src"), source)) if is_relative(source) => {

@@ -30,13 +30,7 @@ pub(crate) struct RunSettings {
 impl RunSettings {
     /// Returns an error for the first `docker run` option that `larder run` does not support.
     pub(crate) fn check_supported(args: &ContainerArgs) -> Result<(), SettingsError> {
-        match args.options.refused() {
-            Some(option) => {
-                let (flag, reason, instead) = (option.name, option.reason, option.alternative);
-                Err(SettingsError::Unsupported { flag, reason, instead })
-            }
-            None => Ok(()),
-        }
+        SettingsError::unsupported(args.options.refused())
     }
 
     /// Resolves the flags for an image of `larder.yaml` or of a context, built with `variables`.

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use serde_json::{Value, json};
 
 use super::mount;
-use super::values::{self, PortMapping};
+use super::values::{self, PortMapping, parse_billionths};
 use crate::cli::ContainerOptions;
 use crate::settings::origin::FromText;
 use crate::settings::size::ByteSize;
@@ -19,7 +19,6 @@ use crate::settings::{Environment, SettingsError, duration};
 #[derive(Debug)]
 enum OptionConversion {
     Text(&'static str),
-    /// One element of a list.
     TextList(&'static str),
     /// A namespace: one of these names, or `container:…` if [`OF_CONTAINER`] is listed.
     Namespace(&'static str, &'static [&'static str]),
@@ -31,15 +30,22 @@ enum OptionConversion {
     Time(&'static str),
     /// `NAME=VALUE`; the value is optional if the second element is `true`.
     Pair(&'static str, bool),
-    /// A custom conversion.
+    /// One element of a list, after a conversion.
+    Checked(&'static str, fn(&str) -> Result<String, String>),
+    /// `DEVICE:AMOUNT`; the second element is the field of the amount.
+    DeviceLimit(&'static str, &'static str, fn(&str) -> Result<Value, String>),
     Custom(fn(&mut RequestBuilder, &str) -> Result<(), String>),
 }
 
-use OptionConversion::{Custom, Namespace, Number, Pair, Size, Switch, Text, TextList, Time};
+use OptionConversion::{
+    Checked, Custom, DeviceLimit, Namespace, Number, Pair, Size, Switch, Text, TextList, Time,
+};
 
 const NON_NEGATIVE: RangeInclusive<i64> = 0..=i64::MAX;
 /// The namespace of a different container.
 const CONTAINER_NAMESPACE: &str = "container:NAME";
+const NO_ALIASES: &str =
+    "only networks created by docker network create have aliases: select one with --network";
 
 static OPTION_CONVERSIONS: &[(&str, OptionConversion)] = &[
     ("env", Custom(RequestBuilder::variable)),
@@ -53,12 +59,7 @@ static OPTION_CONVERSIONS: &[(&str, OptionConversion)] = &[
     ("expose", Custom(|request, text| request.ports(values::parse_exposed_ports(text)?, false))),
     ("gpus", Custom(|request, text| request.push("HostConfig.DeviceRequests", values::parse_gpus(text)?))),
     ("device", Custom(RequestBuilder::device)),
-    (
-        "device-cgroup-rule",
-        Custom(|request, text| {
-            request.push("HostConfig.DeviceCgroupRules", values::check_device_rule(text)?.into())
-        }),
-    ),
+    ("device-cgroup-rule", Checked("HostConfig.DeviceCgroupRules", values::check_device_rule)),
     ("user", Text("User")),
     ("group-add", TextList("HostConfig.GroupAdd")),
     ("workdir", Text("WorkingDir")),
@@ -92,11 +93,8 @@ static OPTION_CONVERSIONS: &[(&str, OptionConversion)] = &[
     ("link-local-ip", Custom(|request, text| request.set_endpoint_property("link-local-ip", text))),
     ("mac-address", Custom(|request, text| request.set_endpoint_property("mac-address", text))),
     ("link", Custom(RequestBuilder::link)),
-    (
-        "add-host",
-        Custom(|request, text| request.push("HostConfig.ExtraHosts", values::parse_host(text)?.into())),
-    ),
-    ("dns", Custom(|request, text| request.push("HostConfig.Dns", values::check_address(text)?.into()))),
+    ("add-host", Checked("HostConfig.ExtraHosts", values::parse_host)),
+    ("dns", Checked("HostConfig.Dns", values::check_address)),
     ("dns-option", TextList("HostConfig.DnsOptions")),
     ("dns-search", TextList("HostConfig.DnsSearch")),
     ("shm-size", Size("HostConfig.ShmSize")),
@@ -111,10 +109,7 @@ static OPTION_CONVERSIONS: &[(&str, OptionConversion)] = &[
     ("memory-swappiness", Number("HostConfig.MemorySwappiness", 0..=100)),
     ("oom-kill-disable", Switch("HostConfig.OomKillDisable")),
     ("oom-score-adj", Number("HostConfig.OomScoreAdj", -1000..=1000)),
-    (
-        "cpus",
-        Custom(|request, text| request.set("HostConfig.NanoCpus", values::parse_billionths(text)?.into())),
-    ),
+    ("cpus", Custom(|request, text| request.set("HostConfig.NanoCpus", parse_billionths(text)?.into()))),
     ("cpuset-cpus", Text("HostConfig.CpusetCpus")),
     ("cpuset-mems", Text("HostConfig.CpusetMems")),
     ("cpu-shares", Number("HostConfig.CpuShares", NON_NEGATIVE)),
@@ -125,36 +120,11 @@ static OPTION_CONVERSIONS: &[(&str, OptionConversion)] = &[
     ("pids-limit", Number("HostConfig.PidsLimit", -1..=i64::MAX)),
     ("ulimit", Custom(RequestBuilder::ulimit)),
     ("blkio-weight", Number("HostConfig.BlkioWeight", 0..=1000)),
-    (
-        "blkio-weight-device",
-        Custom(|request, text| {
-            request.device_limit("HostConfig.BlkioWeightDevice", "Weight", text, parse_number)
-        }),
-    ),
-    (
-        "device-read-bps",
-        Custom(|request, text| {
-            request.device_limit("HostConfig.BlkioDeviceReadBps", "Rate", text, parse_size)
-        }),
-    ),
-    (
-        "device-write-bps",
-        Custom(|request, text| {
-            request.device_limit("HostConfig.BlkioDeviceWriteBps", "Rate", text, parse_size)
-        }),
-    ),
-    (
-        "device-read-iops",
-        Custom(|request, text| {
-            request.device_limit("HostConfig.BlkioDeviceReadIOps", "Rate", text, parse_number)
-        }),
-    ),
-    (
-        "device-write-iops",
-        Custom(|request, text| {
-            request.device_limit("HostConfig.BlkioDeviceWriteIOps", "Rate", text, parse_number)
-        }),
-    ),
+    ("blkio-weight-device", DeviceLimit("HostConfig.BlkioWeightDevice", "Weight", parse_number)),
+    ("device-read-bps", DeviceLimit("HostConfig.BlkioDeviceReadBps", "Rate", parse_size)),
+    ("device-write-bps", DeviceLimit("HostConfig.BlkioDeviceWriteBps", "Rate", parse_size)),
+    ("device-read-iops", DeviceLimit("HostConfig.BlkioDeviceReadIOps", "Rate", parse_number)),
+    ("device-write-iops", DeviceLimit("HostConfig.BlkioDeviceWriteIOps", "Rate", parse_number)),
     ("storage-opt", Pair("HostConfig.StorageOpt", false)),
     ("log-driver", Text("HostConfig.LogConfig.Type")),
     ("log-opt", Pair("HostConfig.LogConfig.Config", true)),
@@ -235,6 +205,15 @@ impl OptionConversion {
                 request.field_mut(place)[name] = value.into();
                 Ok(())
             }
+            Checked(place, convert) => request.push(place, convert(text)?.into()),
+            DeviceLimit(place, field, amount) => {
+                let parts = text.split_once(':').filter(|(device, _)| device.starts_with("/dev/"));
+                let (device, limit) =
+                    parts.ok_or_else(|| format!("`{text}` is not DEVICE:{}", field.to_uppercase()))?;
+                let mut limits = json!({ "Path": device });
+                limits[*field] = amount(limit)?;
+                request.push(place, limits)
+            }
             Custom(apply) => apply(request, text),
         }
     }
@@ -254,10 +233,7 @@ impl RequestBuilder {
 
     #[expect(clippy::unnecessary_wraps, reason = "returned by functions in the table, which are fallible")]
     fn push(&mut self, place: &str, value: Value) -> Result<(), String> {
-        match self.field_mut(place) {
-            Value::Array(values) => values.push(value),
-            empty => *empty = json!([value]),
-        }
+        push(self.field_mut(place), value);
         Ok(())
     }
 
@@ -342,44 +318,29 @@ impl RequestBuilder {
         let is_of_users = self.is_user_defined_network();
         let network = if self.network.is_empty() { "default" } else { &self.network };
         let endpoint = &mut self.body["NetworkingConfig"]["EndpointsConfig"][network];
-        let list =
-            match field {
-                "alias" if !is_of_users => return Err(
-                    "only networks created by docker network create have aliases: select one with --network"
-                        .to_owned(),
-                ),
-                "alias" => &mut endpoint["Aliases"],
-                "link" => &mut endpoint["Links"],
-                "link-local-ip" => &mut endpoint["IPAMConfig"]["LinkLocalIPs"],
-                "ip" => {
-                    endpoint["IPAMConfig"]["IPv4Address"] =
-                        values::check_address_of_kind(text, "IPv4", IpAddr::is_ipv4)?.into();
-                    return Ok(());
-                }
-                "ip6" => {
-                    endpoint["IPAMConfig"]["IPv6Address"] =
-                        values::check_address_of_kind(text, "IPv6", IpAddr::is_ipv6)?.into();
-                    return Ok(());
-                }
-                "mac-address" => {
-                    endpoint["MacAddress"] = values::check_mac_address(text)?.into();
-                    return Ok(());
-                }
-                "driver-opt" => {
-                    let (name, value) =
-                        text.split_once('=').ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;
-                    endpoint["DriverOpts"][name] = value.into();
-                    return Ok(());
-                }
-                _ => {
-                    return Err(format!(
-                        "`{field}` is not one of name, alias, ip, ip6, link-local-ip, mac-address, driver-opt"
-                    ));
-                }
-            };
-        match list {
-            Value::Array(values) => values.push(text.into()),
-            empty => *empty = json!([text]),
+        match field {
+            "alias" if !is_of_users => return Err(NO_ALIASES.to_owned()),
+            "alias" => push(&mut endpoint["Aliases"], text.into()),
+            "link" => push(&mut endpoint["Links"], text.into()),
+            "link-local-ip" => push(&mut endpoint["IPAMConfig"]["LinkLocalIPs"], text.into()),
+            "ip" => {
+                let address = values::check_address_of_kind(text, "IPv4", IpAddr::is_ipv4)?;
+                endpoint["IPAMConfig"]["IPv4Address"] = address.into();
+            }
+            "ip6" => {
+                let address = values::check_address_of_kind(text, "IPv6", IpAddr::is_ipv6)?;
+                endpoint["IPAMConfig"]["IPv6Address"] = address.into();
+            }
+            "mac-address" => endpoint["MacAddress"] = values::check_mac_address(text)?.into(),
+            "driver-opt" => {
+                let pair = text.split_once('=');
+                let (name, value) = pair.ok_or_else(|| format!("`{text}` is not NAME=VALUE"))?;
+                endpoint["DriverOpts"][name] = value.into();
+            }
+            _ => {
+                let known = "name, alias, ip, ip6, link-local-ip, mac-address, driver-opt";
+                return Err(format!("`{field}` is not one of {known}"));
+            }
         }
         Ok(())
     }
@@ -402,22 +363,6 @@ impl RequestBuilder {
         self.push("HostConfig.Ulimits", json!({ "Name": name, "Soft": soft, "Hard": hard }))
     }
 
-    /// Parses `DEVICE:AMOUNT`.
-    fn device_limit(
-        &mut self,
-        place: &str,
-        field: &str,
-        text: &str,
-        amount: fn(&str) -> Result<Value, String>,
-    ) -> Result<(), String> {
-        let parts = text.split_once(':').filter(|(device, _)| device.starts_with("/dev/"));
-        let (device, limit) =
-            parts.ok_or_else(|| format!("`{text}` is not DEVICE:{}", field.to_uppercase()))?;
-        let mut limits = json!({ "Path": device });
-        limits[field] = amount(limit)?;
-        self.push(place, limits)
-    }
-
     fn no_healthcheck(&mut self, text: &str) -> Result<(), String> {
         if text == "false" {
             return Ok(());
@@ -426,6 +371,14 @@ impl RequestBuilder {
             return Err("it cannot be combined with --health-… options".to_owned());
         }
         self.set("Healthcheck.Test", json!(["NONE"]))
+    }
+}
+
+/// Adds a value to a list, which is created if the field is empty.
+fn push(list: &mut Value, value: Value) {
+    match list {
+        Value::Array(values) => values.push(value),
+        empty => *empty = json!([value]),
     }
 }
 

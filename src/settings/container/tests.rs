@@ -356,7 +356,7 @@ fn stored_flags_reproduce_the_run() {
 
 #[test]
 fn unsupported_options_are_rejected_with_the_reason() {
-    for refused in crate::cli::UNSUPPORTED_OPTIONS {
+    for refused in crate::cli::UNSUPPORTED_RUN_OPTIONS {
         let args = ContainerArgs::parse_flags(&[format!("--{}", refused.name)]).unwrap();
         let error = RunSettings::check_supported(&args).unwrap_err().to_string();
         assert!(error.contains(refused.name) && error.contains(refused.reason), "{error}");

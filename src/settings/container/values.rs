@@ -53,7 +53,7 @@ fn split_short_port(text: &str) -> (String, String, String, String) {
     (address.to_owned(), outside.to_owned(), inside.to_owned(), protocol.to_owned())
 }
 
-/// Returns the same as [`short_port`] of `published=PORT,target=PORT,protocol=PROTOCOL`.
+/// Returns the same as [`split_short_port`] of `published=PORT,target=PORT,protocol=PROTOCOL`.
 fn split_long_port(text: &str) -> Result<(String, String, String, String), String> {
     let (mut outside, mut inside, mut protocol) = (String::new(), None, "tcp".to_owned());
     for (name, value) in fields::parse(text)? {
