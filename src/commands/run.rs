@@ -260,7 +260,9 @@ impl RunOutcome {
         if self.status == 0 {
             return failure.map_or(Ok(()), Err);
         }
-        failure.into_iter().for_each(|error| error.print(printer));
+        if let Some(error) = failure {
+            error.print(printer);
+        }
         Err(CommandError::new(ErrorKind::Exit(u8::try_from(self.status).unwrap_or(u8::MAX)), ""))
     }
 }

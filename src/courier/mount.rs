@@ -52,8 +52,8 @@ pub fn serve(number: u32, root: &Path, from: &mut impl Read, to: &mut impl Write
                     walk.list_directory(root, OsStr::new(""));
                     listed = walk.found;
                     send_nodes(to, &listed)?;
-                    let (nodes, root, notes) = (listed.len() as u64, owner(root)?, walk.notes);
-                    send(to, &Message::Listed { nodes, records_access_times, root, notes })?;
+                    let (count, root, notes) = (listed.len() as u64, owner(root)?, walk.notes);
+                    send(to, &Message::Listed { nodes: count, records_access_times, root, notes })?;
                     to.flush()?;
                 }
                 Message::Read(numbers) => {

@@ -159,8 +159,8 @@ impl GraftedConfig {
     pub(super) fn healthcheck(&mut self, test: &[String], times: [i64; 4], retries: i64) {
         let quoted = times.map(|time| quote(&duration(time))).join(" ");
         let quoted_retries = quoted_char(u32::try_from(retries).unwrap_or_default());
-        let text = format!("HEALTHCHECK &{{{} {quoted} {quoted_retries}}}", quoted_list(test));
-        self.add_history_entry(&text, false);
+        let entry = format!("HEALTHCHECK &{{{} {quoted} {quoted_retries}}}", quoted_list(test));
+        self.add_history_entry(&entry, false);
         let mut written = json!({ "Test": test });
         let names = ["Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"];
         for (name, value) in names.into_iter().zip(times.into_iter().chain([retries])) {

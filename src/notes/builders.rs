@@ -194,7 +194,7 @@ impl Notes {
     /// Returns the notes about `builder`, which are empty if it is not known. Fails if the file cannot be read. A
     /// damaged file is moved aside first.
     pub(crate) fn builder(&self, builder: &str) -> Result<BuilderEntry, NotesError> {
-        let entry = self.entry(self.builder_path(builder), |entry: &BuilderEntry| {
+        let entry = self.entry(&self.builder_path(builder), |entry: &BuilderEntry| {
             let is_right = entry.schema == SCHEMA && entry.builder == builder;
             (!is_right).then(|| format!("it contains {} {}", entry.schema, entry.builder))
         })?;

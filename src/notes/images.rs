@@ -72,7 +72,7 @@ impl Notes {
     /// Returns the notes about `key`. Fails if the entry cannot be read. A damaged entry is moved aside first, so that
     /// it does not exist afterwards.
     pub(crate) fn image(&self, key: CacheKey) -> Result<Option<ImageEntry>, NotesError> {
-        self.entry(self.image_path(key), |entry: &ImageEntry| {
+        self.entry(&self.image_path(key), |entry: &ImageEntry| {
             let is_right = entry.schema == SCHEMA && entry.image_key == key;
             (!is_right).then(|| format!("it contains {} {}", entry.schema, entry.image_key))
         })

@@ -127,13 +127,13 @@ impl Notes {
     /// mistake is moved aside, so that it does not exist afterwards.
     fn entry<T: DeserializeOwned>(
         &self,
-        path: PathBuf,
+        path: &Path,
         mistake: impl FnOnce(&T) -> Option<String>,
     ) -> Result<Option<T>, NotesError> {
-        let Some(text) = self.existing(&path)? else { return Ok(None) };
+        let Some(text) = self.existing(path)? else { return Ok(None) };
         let entry = serde_json::from_slice::<T>(&text).map_err(|error| error.to_string());
         let entry = entry.and_then(|entry| mistake(&entry).map_or(Ok(entry), Err));
-        entry.map(Some).map_err(|reason| self.set_aside(&path, reason))
+        entry.map(Some).map_err(|reason| self.set_aside(path, reason))
     }
 
     /// Reads the file at `path`, if it exists. Anything but a regular file is moved aside.

@@ -18,7 +18,7 @@ struct UndeletedEntry {
 impl Notes {
     /// Returns the tags by repository. Fails if the file cannot be read. A damaged file is moved aside first.
     pub(crate) fn undeleted(&self) -> Result<BTreeMap<String, Vec<String>>, NotesError> {
-        let entry = self.entry(self.undeleted_path(), |entry: &UndeletedEntry| {
+        let entry = self.entry(&self.undeleted_path(), |entry: &UndeletedEntry| {
             (entry.schema != SCHEMA).then(|| format!("it contains {}", entry.schema))
         })?;
         Ok(entry.map(|entry| entry.repositories).unwrap_or_default())

@@ -234,7 +234,9 @@ impl CommandReader {
             "popd" => self.directory = self.previous_directories.pop().unwrap_or_default(),
             "eval" => self.script(&arguments.join(" ")),
             "export" | "declare" | "typeset" | "local" | "readonly" => {
-                arguments.iter().for_each(|argument| _ = self.record_assignment(argument));
+                for argument in arguments {
+                    self.record_assignment(argument);
+                }
             }
             "for" => {
                 if let [name, _, values @ ..] = arguments {

@@ -223,7 +223,9 @@ impl Renderer for PlainRenderer {
         self.changed(trace, changes, now, out);
         let left: Vec<_> =
             self.blocks.iter().filter(|(_, block)| block.has_news()).map(|(id, _)| *id).collect();
-        left.into_iter().for_each(|id| self.show(trace, id, now, out));
+        for id in left {
+            self.show(trace, id, now, out);
+        }
     }
 }
 

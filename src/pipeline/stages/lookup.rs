@@ -64,7 +64,7 @@ impl Lookup {
             self.keys_unless_skipped(job, keyed, EngineTier::NAME, wanted(tiers.engine, no_images))
             && !job.faults.is_cache_unusable()
         {
-            self.look_in_engine(job, keys).await?;
+            Box::pin(self.look_in_engine(job, keys)).await?;
         }
         // A build that uses no registries reports nothing about them.
         if self.hit.is_none()

@@ -57,8 +57,7 @@ fn blob(bytes: &[u8]) -> (String, Digest) {
 
 fn manifest(config: &Digest) -> Vec<u8> {
     format!(
-        "{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"config\":{{\"digest\":\"{config}\"}},\"layers\":[]}}",
-        OCI_MANIFEST
+        "{{\"schemaVersion\":2,\"mediaType\":\"{OCI_MANIFEST}\",\"config\":{{\"digest\":\"{config}\"}},\"layers\":[]}}"
     )
     .into_bytes()
 }
@@ -104,7 +103,7 @@ async fn an_index_resolves_to_the_image_of_the_platform_and_never_to_an_attestat
         (format!("{arm64},{attested}"), false),
     ] {
         let index =
-            format!("{{\"schemaVersion\":2,\"mediaType\":\"{}\",\"manifests\":[{entries}]}}", OCI_INDEX);
+            format!("{{\"schemaVersion\":2,\"mediaType\":\"{OCI_INDEX}\",\"manifests\":[{entries}]}}");
         let files = [(path.clone(), CONFIG.to_vec()), (at.clone(), ours.clone())];
         let image = query(index.as_bytes(), &files).await.unwrap();
         assert_eq!(image.as_ref().map(|image| image.manifest), found.then(|| Digest::of(&ours)), "{entries}");
