@@ -23,6 +23,7 @@ test-full: ## the same at full size, on every engine and image store, before a r
 check: ## format, lints and shell scripts, without tests
 	cargo fmt --check
 	cargo clippy --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 	@if command -v shellcheck >/dev/null; then shellcheck -x .ci/run $(wildcard scripts/*.sh scripts/lib/*.sh benches/*.sh); \
 	else echo "SKIPPED: shellcheck is not installed, the shell scripts were not checked" >&2; fi
 

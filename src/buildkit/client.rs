@@ -36,7 +36,7 @@ const SESSION_WRITE: usize = 64 << 10;
 
 /// How gRPC is carried, see the documentation of [`super`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Transport {
+enum SessionTransport {
     /// HTTP/1 requests that are upgraded to HTTP/2.
     Upgrade,
     Direct,
@@ -47,7 +47,7 @@ enum Transport {
 pub struct Client {
     endpoint: Endpoint,
     product: EngineProduct,
-    transport: Transport,
+    transport: SessionTransport,
     pub(super) channel: Channel,
     pub(super) control: ControlClient<Channel>,
     worker: Arc<OnceCell<Worker>>,
@@ -153,7 +153,7 @@ impl Client {
         }
         let stream = upgrade(endpoint, &product, "/grpc", HeaderMap::new()).await?;
         let channel = channel(endpoint, stream).await?;
-        Ok(Self::new(endpoint, product, Transport::Upgrade, channel))
+        Ok(Self::new(endpoint, product, SessionTransport::Upgrade, channel))
     }
 
     /// Handles a listener that does not speak HTTP/1: buildkitd, or no engine at all.
@@ -210,10 +210,15 @@ impl Client {
 
     async fn connect_direct(endpoint: &Endpoint, product: EngineProduct) -> Result<Self, ConnectError> {
         let channel = channel(endpoint, endpoint.dial(Protocol::Http2).await?).await?;
-        Ok(Self::new(endpoint, product, Transport::Direct, channel))
+        Ok(Self::new(endpoint, product, SessionTransport::Direct, channel))
     }
 
-    fn new(endpoint: &Endpoint, product: EngineProduct, transport: Transport, channel: Channel) -> Self {
+    fn new(
+        endpoint: &Endpoint,
+        product: EngineProduct,
+        transport: SessionTransport,
+        channel: Channel,
+    ) -> Self {
         let control = ControlClient::new(channel.clone())
             .max_decoding_message_size(MAX_MESSAGE)
             .max_encoding_message_size(MAX_MESSAGE);
@@ -228,8 +233,8 @@ impl Client {
     /// Opens the stream on which BuildKit calls the services that `headers` announce.
     pub(super) async fn open_session(&self, headers: HeaderMap) -> Result<Box<dyn Stream>, ConnectError> {
         match self.transport {
-            Transport::Upgrade => upgrade(&self.endpoint, &self.product, "/session", headers).await,
-            Transport::Direct => self.open_session_stream(headers).await,
+            SessionTransport::Upgrade => upgrade(&self.endpoint, &self.product, "/session", headers).await,
+            SessionTransport::Direct => self.open_session_stream(headers).await,
         }
     }
 
@@ -273,7 +278,7 @@ impl Client {
         let channel = channel.connect_with_connector_lazy(connector);
         let [id, os, architecture, variant] = ["moby", "linux", "amd64", ""].map(str::to_owned);
         let worker = OnceCell::new_with(Some(Worker { id, os, architecture, variant }));
-        Self { worker: Arc::new(worker), ..Self::new(endpoint, product, Transport::Upgrade, channel) }
+        Self { worker: Arc::new(worker), ..Self::new(endpoint, product, SessionTransport::Upgrade, channel) }
     }
 }
 

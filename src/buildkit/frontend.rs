@@ -13,7 +13,7 @@ use tonic::metadata::{Ascii, MetadataValue};
 use super::Client;
 use super::client::MAX_MESSAGE;
 use super::error::SolveError;
-use super::session::{Attachments, Session, new_id};
+use super::session::{Attachments, SolveSession, new_id};
 use super::solve::SolveRequest;
 
 /// The header that names the solve (moby/buildkit, `client/buildid/metadata.go`).
@@ -31,7 +31,7 @@ impl Client {
         request: SolveRequest,
         attachments: Attachments,
     ) -> Result<Option<Vec<u8>>, SolveError> {
-        let mut session = Session::open(self, attachments).await?;
+        let mut session = SolveSession::open(self, attachments).await?;
         let reference = new_id().map_err(|error| self.broken(error))?;
         let name: MetadataValue<Ascii> = reference.parse().expect("an id consists of digits and letters");
         let named = |mut request: Request<()>| {

@@ -38,7 +38,7 @@ pub(crate) struct Exec {
     pub(crate) arguments: Vec<String>,
     /// Variables in the form `NAME=value`.
     pub(crate) environment: Vec<String>,
-    pub(crate) caches: Vec<CacheMount>,
+    pub(crate) caches: Vec<CacheMountInput>,
     /// The id of a stream of the session, and the path of its socket.
     pub(crate) socket: Option<(String, String)>,
     pub(crate) name: String,
@@ -48,7 +48,7 @@ pub(crate) struct Exec {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CacheMount {
+pub(crate) struct CacheMountInput {
     /// BuildKit's id of the mount, including its namespace.
     pub(crate) id: String,
     /// The initial content: an output and a directory in it. Part of the mount's identity.

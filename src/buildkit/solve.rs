@@ -16,7 +16,7 @@ use tonic::{Response, Status};
 use super::Client;
 use super::error::SolveError;
 use super::llb::Definition;
-use super::session::{Attachments, Session, new_id};
+use super::session::{Attachments, SolveSession, new_id};
 use super::status::StatusUpdate;
 
 /// How long the status stream may be silent after the solve has ended.
@@ -73,7 +73,7 @@ impl Client {
         status: mpsc::Sender<StatusUpdate>,
         cancel: CancellationToken,
     ) -> Result<ExporterResponse, SolveError> {
-        let mut session = Session::open(self, attachments).await?;
+        let mut session = SolveSession::open(self, attachments).await?;
         let reference = new_id().map_err(|error| self.broken(error))?;
         let (end, ended) = watch::channel(None);
         let following = forward_status(self.clone(), reference.clone(), status, ended);

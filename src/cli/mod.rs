@@ -3,6 +3,7 @@
 //! Values are stored as typed. `settings` parses them, once.
 
 #![allow(clippy::doc_markdown, reason = "these doc comments are help texts, shown as they are")]
+#![allow(rustdoc::broken_intra_doc_links, reason = "these doc comments are help texts, shown as they are")]
 
 mod base;
 mod build;

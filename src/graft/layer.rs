@@ -26,7 +26,7 @@ impl FileContent {
 pub(super) enum LayerChange {
     Directory(Attributes),
     Link(String, Attributes),
-    /// A file by its number in [`Layer::contents`]; files with the same number are hard links.
+    /// A file by its number in [`LayerBuilder::contents`]; files with the same number are hard links.
     File(usize, Attributes),
 }
 

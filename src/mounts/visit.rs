@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::conversation::{Conversation, ConversationError, CourierReader, CourierWriter};
 use super::direct::DirectSocket;
 use super::identity::TargetMount;
-use crate::buildkit::llb::{CacheMount, Definition, Exec, Graph, Sharing};
+use crate::buildkit::llb::{CacheMountInput, Definition, Exec, Graph, Sharing};
 use crate::buildkit::session::{Attachments, SshAgent, StepStream, Upload, new_id};
 use crate::buildkit::solve::SolveRequest;
 use crate::buildkit::status::StatusUpdate;
@@ -343,7 +343,7 @@ fn definition(program: &[u8], mounts: &[TargetMount], name: &str, short_cut: Opt
     let root = graph.file(PROGRAM, 0o755, program);
     let mut arguments = vec![PROGRAM.to_owned(), SOCKET.to_owned()];
     arguments.extend((0..mounts.len()).map(target));
-    let caches = mounts.iter().enumerate().map(|(number, mount)| CacheMount {
+    let caches = mounts.iter().enumerate().map(|(number, mount)| CacheMountInput {
         id: mount.id.buildkit_id.clone(),
         parent: mount.id.directory.map(|directory| {
             (

@@ -27,7 +27,7 @@ pub(crate) struct Printer {
 enum MessageFormat {
     Text,
     Colored,
-    /// Objects with [`super::progress::json::SCHEMA`], so that all of standard error is JSON.
+    /// Objects with the schema of `--progress json`, so that all of standard error is JSON.
     Json,
 }
 

@@ -42,7 +42,7 @@ pub struct DependencyClosure {
     pub missing: BTreeSet<String>,
 }
 
-struct PendingFile {
+struct QueuedFile {
     /// The path as the command would name it.
     path: String,
     /// The path relative to the including file's location in the project.
@@ -56,7 +56,7 @@ impl DependencyClosure {
     ///
     /// An include is relative to the including file, a local project to the working directory. Cycles are detected.
     pub fn add(&mut self, uses: &[DependencyFile], view: &dyn ProjectView) {
-        let mut open: Vec<PendingFile> = uses.iter().rev().map(PendingFile::of).collect();
+        let mut open: Vec<QueuedFile> = uses.iter().rev().map(QueuedFile::of).collect();
         let mut seen = BTreeSet::new();
         while let Some(wanted) = open.pop() {
             let found = view.find(&wanted.path, wanted.beside.as_deref(), wanted.format);
@@ -86,7 +86,7 @@ impl DependencyClosure {
     }
 }
 
-impl PendingFile {
+impl QueuedFile {
     fn of(found: &DependencyFile) -> Self {
         let DependencyFile { path, format, directory } = found.clone();
         Self { path, beside: None, format, directory }

@@ -38,7 +38,7 @@ pub use command::{CommandDependencies, script_dependencies};
 pub(crate) use launcher::{PREFIX_WORDS, RUNNER_TOOLS, is_versioned, program_name, wrapper};
 pub use listing::{DependencyLine, listing};
 pub(crate) use script::{Script, ScriptLanguage};
-pub(crate) use shell::{Command, commands};
+pub(crate) use shell::{ShellCommand, commands};
 
 /// The format of a dependency file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -10,7 +10,7 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Command {
+pub(crate) struct ShellCommand {
     pub(crate) words: Vec<String>,
     /// Files of input redirections, which are also in `words`.
     pub(super) inputs: Vec<String>,
@@ -23,13 +23,13 @@ pub(crate) struct Command {
     pub(super) depth: usize,
 }
 
-impl Command {
+impl ShellCommand {
     pub(crate) fn of_words(words: &[String]) -> Self {
         Self { words: words.to_owned(), ..Self::default() }
     }
 }
 
-pub(crate) fn commands(script: &str) -> Vec<Command> {
+pub(crate) fn commands(script: &str) -> Vec<ShellCommand> {
     let mut splitter = Splitter::default();
     let mut chars = script.chars().peekable();
     while let Some(char) = chars.next() {
@@ -114,8 +114,8 @@ pub(crate) fn commands(script: &str) -> Vec<Command> {
 
 #[derive(Default)]
 struct Splitter {
-    commands: Vec<Command>,
-    command: Command,
+    commands: Vec<ShellCommand>,
+    command: ShellCommand,
     depth: usize,
     word: String,
     /// `true` while a word is being read, even an empty one in quotes.
@@ -156,7 +156,7 @@ impl Splitter {
             _ => return false,
         }
         let depth = self.depth + 1;
-        self.commands.extend(commands(&inner).into_iter().map(|command| Command {
+        self.commands.extend(commands(&inner).into_iter().map(|command| ShellCommand {
             feeds: true,
             depth: depth + command.depth,
             ..command
@@ -192,7 +192,7 @@ impl Splitter {
             command.words.push(":".to_owned());
         }
         if !command.words.is_empty() {
-            self.commands.push(Command { depth: self.depth, ..command });
+            self.commands.push(ShellCommand { depth: self.depth, ..command });
         }
     }
 }

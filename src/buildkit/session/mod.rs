@@ -62,12 +62,12 @@ pub(crate) struct Attachments {
 }
 
 /// An open session. Dropping it closes the connection.
-pub(super) struct Session {
+pub(super) struct SolveSession {
     id: String,
     serving: JoinHandle<()>,
 }
 
-impl Session {
+impl SolveSession {
     pub(super) async fn open(client: &Client, attachments: Attachments) -> Result<Self, ConnectError> {
         let broken = |error: io::Error| client.broken(error);
         let id = new_id().map_err(broken)?;
@@ -95,7 +95,7 @@ impl Session {
     }
 }
 
-impl Drop for Session {
+impl Drop for SolveSession {
     fn drop(&mut self) {
         self.serving.abort();
     }

@@ -31,7 +31,7 @@ impl KeyAgent {
         let listener = UnixListener::bind(directory.path().join("agent"))?;
         let serving = tokio::spawn(async move {
             // The task ends only when it is dropped; a broken listener fails the step that uses it.
-            drop(listen(listener, Keys(keys)).await);
+            drop(listen(listener, PrivateKeys(keys)).await);
         });
         Ok(Self { directory, serving })
     }
@@ -59,10 +59,10 @@ fn read(path: &PathBuf) -> io::Result<PrivateKey> {
 }
 
 #[derive(Clone)]
-struct Keys(Vec<PrivateKey>);
+struct PrivateKeys(Vec<PrivateKey>);
 
 #[tonic::async_trait]
-impl Session for Keys {
+impl Session for PrivateKeys {
     async fn request_identities(&mut self) -> Result<Vec<Identity>, AgentError> {
         let identity = |key: &PrivateKey| Identity {
             credential: key.public_key().key_data().clone().into(),

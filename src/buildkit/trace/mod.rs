@@ -185,7 +185,7 @@ impl Index<VertexId> for Trace {
 mod tests {
     use std::time::Duration;
 
-    use super::testing::{Script, at};
+    use super::testing::{TraceScript, at};
     use super::*;
 
     fn lines(trace: &Trace, digest: &str) -> Vec<String> {
@@ -195,16 +195,17 @@ mod tests {
     #[test]
     fn stdout_and_stderr_do_not_mix_within_a_line() {
         let mut trace = Trace::default();
-        trace.apply(Script::new().start("a", "RUN a", 0).update());
-        trace.apply(Script::new().log("a", 100, "out").log_on(2, "a", 200, "err\n").update());
-        trace.apply(Script::new().log("a", 300, "put\n").update());
+        trace.apply(TraceScript::new().start("a", "RUN a", 0).update());
+        trace.apply(TraceScript::new().log("a", 100, "out").log_on(2, "a", 200, "err\n").update());
+        trace.apply(TraceScript::new().log("a", 300, "put\n").update());
         assert_eq!(lines(&trace, "a"), ["0.200 err", "0.100 output"]);
     }
 
     #[test]
     fn the_last_twenty_lines_are_stored() {
         let mut trace = Trace::default();
-        let output = (0..50).fold(Script::new(), |script, number| script.log("a", 0, format!("{number}\n")));
+        let output =
+            (0..50).fold(TraceScript::new(), |script, number| script.log("a", 0, format!("{number}\n")));
         trace.apply(output.start("a", "RUN a", 0).update());
         let lines = lines(&trace, "a");
         assert_eq!(lines.len(), 20);
@@ -214,9 +215,10 @@ mod tests {
     #[test]
     fn an_unfinished_line_ends_with_its_vertex() {
         let mut trace = Trace::default();
-        trace.apply(Script::new().start("a", "RUN a", 0).log("a", 10, "half").update());
+        trace.apply(TraceScript::new().start("a", "RUN a", 0).log("a", 10, "half").update());
         assert_eq!(lines(&trace, "a"), [""; 0]);
-        let changes = trace.apply(Script::new().done("a", "RUN a", 0, 500).log("a", 20, " whole").update());
+        let changes =
+            trace.apply(TraceScript::new().done("a", "RUN a", 0, 500).log("a", 20, " whole").update());
         assert_eq!(lines(&trace, "a"), ["0.010 half whole"]);
         assert!(matches!(changes.as_slice(), [TraceChange::Vertex(_), TraceChange::Line(..)]), "{changes:?}");
     }
@@ -224,12 +226,12 @@ mod tests {
     #[test]
     fn a_group_is_one_step_that_lasts_from_its_first_vertex_to_its_last() {
         let mut trace = Trace::default();
-        let grouped = |script: Script| script.grouped("g", "[2/2] COPY --link . .");
-        trace.apply(grouped(Script::new().done("a", "copy", 0, 300)).update());
-        trace.apply(grouped(Script::new().start("b", "merge", 200)).update());
+        let grouped = |script: TraceScript| script.grouped("g", "[2/2] COPY --link . .");
+        trace.apply(grouped(TraceScript::new().done("a", "copy", 0, 300)).update());
+        trace.apply(grouped(TraceScript::new().start("b", "merge", 200)).update());
         let group = trace.vertex("b").unwrap();
         assert_eq!((group.name(), group.state()), ("[2/2] COPY --link . .", VertexState::Running));
-        trace.apply(grouped(Script::new().done("b", "merge", 200, 700)).update());
+        trace.apply(grouped(TraceScript::new().done("b", "merge", 200, 700)).update());
         let group = trace.vertex("a").unwrap();
         assert_eq!(
             (group.state(), group.duration(at(9_000))),
@@ -241,8 +243,10 @@ mod tests {
     #[test]
     fn a_step_that_ran_in_an_earlier_solve_counts_as_run() {
         let (mut before, mut trace) = (Trace::default(), Trace::default());
-        before.apply(Script::new().done("a", "[2/3] RUN a", 0, 500).cached("b", "[3/3] RUN b", 0).update());
-        let again = Script::new().cached("x", "[2/3] RUN a", 0).cached("y", "[3/3] RUN b", 0);
+        before.apply(
+            TraceScript::new().done("a", "[2/3] RUN a", 0, 500).cached("b", "[3/3] RUN b", 0).update(),
+        );
+        let again = TraceScript::new().cached("x", "[2/3] RUN a", 0).cached("y", "[3/3] RUN b", 0);
         trace.apply(again.update());
         trace.adopt_runs(&before);
         let steps: Vec<_> = trace.steps().into_iter().map(|step| (step.digest, step.is_cached)).collect();
@@ -254,21 +258,21 @@ mod tests {
     fn a_step_that_ran_because_its_layer_could_not_be_fetched_is_not_cached() {
         let mut trace = Trace::default();
         let name = "[2/2] RUN a";
-        trace.apply(Script::new().cached("a", name, 0).update());
-        trace.apply(Script::new().start("a", name, 10).pulling("a", 10, 20).update());
+        trace.apply(TraceScript::new().cached("a", name, 0).update());
+        trace.apply(TraceScript::new().start("a", name, 10).pulling("a", 10, 20).update());
         assert_eq!(trace.vertex("a").unwrap().pulled_again(), None);
-        trace.apply(Script::new().pulling("a", 5_000, 5_010).update());
+        trace.apply(TraceScript::new().pulling("a", 5_000, 5_010).update());
         assert_eq!(trace.vertex("a").unwrap().pulled_again(), Some("sha256:1"));
-        trace.apply(Script::new().failed("a", name, 10, 6_000, "failed to copy: not found").update());
-        trace.apply(Script::new().done("a", name, 6_000, 9_000).update());
+        trace.apply(TraceScript::new().failed("a", name, 10, 6_000, "failed to copy: not found").update());
+        trace.apply(TraceScript::new().done("a", name, 6_000, 9_000).update());
         assert_eq!(trace.counted_steps().cached, 0);
     }
 
     #[test]
     fn a_cancelled_vertex_is_not_a_failure() {
         let mut trace = Trace::default();
-        trace.apply(Script::new().failed("a", "RUN a", 0, 5, "solve: context canceled").update());
-        trace.apply(Script::new().failed("b", "RUN b", 0, 5, "exit code: 1").update());
+        trace.apply(TraceScript::new().failed("a", "RUN a", 0, 5, "solve: context canceled").update());
+        trace.apply(TraceScript::new().failed("b", "RUN b", 0, 5, "exit code: 1").update());
         let failed: Vec<_> = trace.failures().map(VertexTrace::digest).collect();
         assert_eq!(failed, ["b"]);
         assert_eq!(trace.vertex("a").unwrap().state(), VertexState::Cancelled);
@@ -277,15 +281,15 @@ mod tests {
     #[test]
     fn a_second_announcement_does_not_undo_a_start() {
         let mut trace = Trace::default();
-        trace.apply(Script::new().start("a", "RUN a", 0).update());
-        assert_eq!(trace.apply(Script::new().announce("a", "RUN a").update()), []);
+        trace.apply(TraceScript::new().start("a", "RUN a", 0).update());
+        assert_eq!(trace.apply(TraceScript::new().announce("a", "RUN a").update()), []);
         assert_eq!(trace.vertex("a").unwrap().state(), VertexState::Running);
     }
 
     #[test]
     fn output_of_a_vertex_that_was_never_announced_is_kept() {
         let mut trace = Trace::default();
-        trace.apply(Script::new().log("ghost", 0, "boo\n").update());
+        trace.apply(TraceScript::new().log("ghost", 0, "boo\n").update());
         assert_eq!(trace.vertex("ghost").unwrap().name(), "ghost");
         assert_eq!(lines(&trace, "ghost"), ["0.000 boo"]);
     }

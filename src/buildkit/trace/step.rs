@@ -157,7 +157,7 @@ impl Trace {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::Script;
+    use super::super::testing::TraceScript;
     use super::*;
 
     #[test]
@@ -196,7 +196,7 @@ mod tests {
         }
     }
 
-    fn trace(script: Script) -> Trace {
+    fn trace(script: TraceScript) -> Trace {
         let mut trace = Trace::default();
         trace.apply(script.update());
         trace
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn only_run_copy_and_add_count_towards_the_hit_rate() {
         let trace = trace(
-            Script::new()
+            TraceScript::new()
                 .done("i", "[internal] load build context", 0, 1)
                 .cached("f", "[1/5] FROM alpine", 1)
                 .cached("w", "[2/5] WORKDIR /srv", 1)
@@ -220,16 +220,16 @@ mod tests {
     #[test]
     fn an_instruction_of_two_vertexes_counts_once_and_is_cached_only_if_both_are() {
         let add = "[2/2] ADD https://example.org/a /a";
-        let half = trace(Script::new().cached("a", add, 0).done("b", add, 0, 1));
+        let half = trace(TraceScript::new().cached("a", add, 0).done("b", add, 0, 1));
         assert_eq!(half.counted_steps(), StepCounts { total: 1, cached: 0 });
-        let whole = trace(Script::new().cached("a", add, 0).cached("b", add, 0));
+        let whole = trace(TraceScript::new().cached("a", add, 0).cached("b", add, 0));
         assert_eq!(whole.counted_steps(), StepCounts { total: 1, cached: 1 });
     }
 
     #[test]
     fn the_duration_of_a_step_is_that_of_all_its_runs() {
-        let mut trace = trace(Script::new().done("a", "[2/2] RUN a", 0, 1_000));
-        trace.apply(Script::new().failed("a", "[2/2] RUN a", 5_000, 5_500, "exit code: 1").update());
+        let mut trace = trace(TraceScript::new().done("a", "[2/2] RUN a", 0, 1_000));
+        trace.apply(TraceScript::new().failed("a", "[2/2] RUN a", 5_000, 5_500, "exit code: 1").update());
         let [step] = trace.steps().try_into().unwrap();
         assert_eq!(step.duration, Duration::from_millis(1_500));
         assert_eq!((step.kind(), step.error.as_deref()), (StepKind::Run, Some("exit code: 1")));

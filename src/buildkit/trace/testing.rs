@@ -13,9 +13,9 @@ pub(crate) fn at(millis: i64) -> Timestamp {
 
 /// A status message under construction.
 #[derive(Default)]
-pub(crate) struct Script(StatusUpdate);
+pub(crate) struct TraceScript(StatusUpdate);
 
-impl Script {
+impl TraceScript {
     pub(crate) fn new() -> Self {
         Self::default()
     }

@@ -16,7 +16,7 @@ use parse::{Assertion, CharacterSet, SyntaxNode};
 /// A compiled expression. Like Go's `MatchString`, it may match any part of a text.
 #[derive(Debug, Clone)]
 pub(super) struct Regexp {
-    program: Vec<Instruction>,
+    program: Vec<RegexpOperation>,
     /// `true` if every alternative starts with `^`.
     is_anchored: bool,
     /// Literal texts that reject most paths quickly: the start, the end, and the longest part of any match.
@@ -26,7 +26,7 @@ pub(super) struct Regexp {
 }
 
 #[derive(Debug, Clone)]
-enum Instruction {
+enum RegexpOperation {
     Consume(CharacterSet),
     Assert(Assertion),
     /// Continues at both instructions.
@@ -56,7 +56,7 @@ impl Regexp {
         }
         let mut program = Vec::new();
         emit_alternatives(&alternatives, &mut program);
-        program.push(Instruction::Accept);
+        program.push(RegexpOperation::Accept);
         Ok(Self { program, is_anchored: anchored, prefix, suffix, infix: inside })
     }
 
@@ -80,7 +80,7 @@ impl Regexp {
             let Some(char) = here else { return false };
             let ahead = (here, rest.clone().next());
             for &at in &current.list {
-                if let Instruction::Consume(set) = &self.program[at]
+                if let RegexpOperation::Consume(set) = &self.program[at]
                     && set.contains(char)
                     && self.follow(at + 1, &mut next, ahead)
                 {
@@ -102,12 +102,12 @@ impl Regexp {
                 continue;
             }
             match &self.program[at] {
-                Instruction::Consume(_) => threads.list.push(at),
-                Instruction::Assert(assertion) if assertion.holds(around) => open.push(at + 1),
-                Instruction::Assert(_) => {}
-                Instruction::Split(first, second) => open.extend([*second, *first]),
-                Instruction::Jump(target) => open.push(*target),
-                Instruction::Accept => return true,
+                RegexpOperation::Consume(_) => threads.list.push(at),
+                RegexpOperation::Assert(assertion) if assertion.holds(around) => open.push(at + 1),
+                RegexpOperation::Assert(_) => {}
+                RegexpOperation::Split(first, second) => open.extend([*second, *first]),
+                RegexpOperation::Jump(target) => open.push(*target),
+                RegexpOperation::Accept => return true,
             }
         }
         false
@@ -147,33 +147,33 @@ fn text_of(nodes: &[SyntaxNode]) -> String {
     nodes.iter().filter_map(literal).collect()
 }
 
-fn emit_alternatives(alternatives: &[Vec<SyntaxNode>], program: &mut Vec<Instruction>) {
+fn emit_alternatives(alternatives: &[Vec<SyntaxNode>], program: &mut Vec<RegexpOperation>) {
     let mut ends = Vec::new();
     for (index, sequence) in alternatives.iter().enumerate() {
         let split = program.len();
         let last = index + 1 == alternatives.len();
         if !last {
-            program.push(Instruction::Split(split + 1, 0));
+            program.push(RegexpOperation::Split(split + 1, 0));
         }
         for node in sequence {
             emit(node, program);
         }
         if !last {
             ends.push(program.len());
-            program.push(Instruction::Jump(0));
-            program[split] = Instruction::Split(split + 1, program.len());
+            program.push(RegexpOperation::Jump(0));
+            program[split] = RegexpOperation::Split(split + 1, program.len());
         }
     }
     let end = program.len();
     for jump in ends {
-        program[jump] = Instruction::Jump(end);
+        program[jump] = RegexpOperation::Jump(end);
     }
 }
 
-fn emit(node: &SyntaxNode, program: &mut Vec<Instruction>) {
+fn emit(node: &SyntaxNode, program: &mut Vec<RegexpOperation>) {
     match node {
-        SyntaxNode::Set(set) => program.push(Instruction::Consume(set.clone())),
-        SyntaxNode::Assert(assertion) => program.push(Instruction::Assert(*assertion)),
+        SyntaxNode::Set(set) => program.push(RegexpOperation::Consume(set.clone())),
+        SyntaxNode::Assert(assertion) => program.push(RegexpOperation::Assert(*assertion)),
         SyntaxNode::Group(alternatives) => emit_alternatives(alternatives, program),
         SyntaxNode::Repeat { node, min, max } => {
             for _ in 0..*min {
@@ -181,21 +181,21 @@ fn emit(node: &SyntaxNode, program: &mut Vec<Instruction>) {
             }
             let Some(max) = max else {
                 let split = program.len();
-                program.push(Instruction::Jump(0));
+                program.push(RegexpOperation::Jump(0));
                 emit(node, program);
-                program.push(Instruction::Jump(split));
-                program[split] = Instruction::Split(split + 1, program.len());
+                program.push(RegexpOperation::Jump(split));
+                program[split] = RegexpOperation::Split(split + 1, program.len());
                 return;
             };
             let mut splits = Vec::new();
             for _ in *min..*max {
                 splits.push(program.len());
-                program.push(Instruction::Jump(0));
+                program.push(RegexpOperation::Jump(0));
                 emit(node, program);
             }
             let end = program.len();
             for split in splits {
-                program[split] = Instruction::Split(split + 1, end);
+                program[split] = RegexpOperation::Split(split + 1, end);
             }
         }
     }

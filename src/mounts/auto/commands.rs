@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::dockerfile::{Heredoc, RunCommand, RunInstruction, Scope};
 use crate::requirements::{
-    Command, PREFIX_WORDS, RUNNER_TOOLS, commands, is_versioned, program_name, wrapper,
+    PREFIX_WORDS, RUNNER_TOOLS, ShellCommand, commands, is_versioned, program_name, wrapper,
 };
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,9 +19,9 @@ pub(super) struct Invocation {
 }
 
 /// Returns the commands of a RUN in order, including those of a here-document that a shell reads.
-pub(super) fn run_commands(run: &RunInstruction) -> Vec<Command> {
+pub(super) fn run_commands(run: &RunInstruction) -> Vec<ShellCommand> {
     match &run.command {
-        RunCommand::Exec(words) => vec![Command::of_words(words)],
+        RunCommand::Exec(words) => vec![ShellCommand::of_words(words)],
         RunCommand::Shell(_) => commands(&run.script().unwrap_or_default()),
     }
 }
@@ -45,7 +45,7 @@ pub(super) fn invocations(run: &RunInstruction, scope: &Scope) -> Vec<Invocation
                 }
             } else {
                 reading.script(command);
-                let reads = |command: &Command| {
+                let reads = |command: &ShellCommand| {
                     command.words.first().is_some_and(|word| SHELLS.contains(&program_name(word)))
                 };
                 if commands(command).iter().any(reads) {

@@ -6,7 +6,7 @@ use super::commands::{assignment, expand, run_commands};
 use super::programs::Program;
 use crate::dockerfile::{InstructionKind, ResolvedInstruction, RunInstruction};
 use crate::requirements::program_name as name;
-use crate::requirements::{Command, commands};
+use crate::requirements::{ShellCommand, commands};
 
 /// The position of an instruction relative to the RUN that would have the mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub(super) fn shortened(text: &str) -> String {
 
 /// Returns the words of a command that may be paths on which it depends. The boolean is `true` if it also reads the
 /// directories below the path.
-fn path_words(program: &Program, command: &Command, when: InstructionPosition) -> Vec<(String, bool)> {
+fn path_words(program: &Program, command: &ShellCommand, when: InstructionPosition) -> Vec<(String, bool)> {
     let mut named: Vec<(String, bool)> = command.outputs.iter().map(|file| (file.clone(), false)).collect();
     let Some(start) = command.words.iter().position(|word| assignment(word).is_none()) else { return named };
     let words = &command.words[start..];
@@ -153,8 +153,8 @@ pub(super) fn offline_setting(program: &Program, at: &ResolvedInstruction) -> Op
         InstructionKind::Other(text) => commands(&text.replace(['[', ']', ','], " ")),
         _ => return None,
     };
-    let calls = |command: &&Command| command.words.iter().any(|word| program.is_named(word));
-    let calls: Vec<&Command> = commands.iter().filter(calls).collect();
+    let calls = |command: &&ShellCommand| command.words.iter().any(|word| program.is_named(word));
+    let calls: Vec<&ShellCommand> = commands.iter().filter(calls).collect();
     let option = |word: &&String| program.offline_options.contains(&word.as_str());
     if let Some(word) = calls.iter().flat_map(|command| &command.words).find(option) {
         return Some(word.clone());

@@ -60,7 +60,7 @@ fn push_line(text: &mut String, line: &str) {
 mod tests {
     use super::*;
     use crate::buildkit::trace::Trace;
-    use crate::buildkit::trace::testing::Script;
+    use crate::buildkit::trace::testing::TraceScript;
 
     const DOCKERFILE: &str =
         "FROM alpine\n\nWORKDIR /srv\nCOPY . .\nRUN one \\\n    && two\n\nUSER app\nCMD x\n";
@@ -68,7 +68,7 @@ mod tests {
     fn report_on(lines: (u32, u32)) -> String {
         let mut trace = Trace::default();
         let error = "exit code: 1";
-        let step = Script::new().failed("a", "[4/5] RUN one \\\n    && two", 0, 900, error);
+        let step = TraceScript::new().failed("a", "[4/5] RUN one \\\n    && two", 0, 900, error);
         trace.apply(step.log("a", 123, "one\u{1b}[31m!\u{1b}[0m\n\nno\tend").update());
         let source = SourceExcerpt { file: "app/Dockerfile", text: DOCKERFILE, lines };
         let vertex = trace.failures().next().unwrap();
@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn a_step_without_output_and_excerpt_is_named() {
         let mut trace = Trace::default();
-        trace.apply(Script::new().failed("a", "[2/3] RUN false", 0, 9, "exit code: 1").update());
+        trace.apply(TraceScript::new().failed("a", "[2/3] RUN false", 0, 9, "exit code: 1").update());
         let vertex = trace.failures().next().unwrap();
         assert_eq!(report(vertex, None), "------\n > [2/3] RUN false:\n------\n");
     }

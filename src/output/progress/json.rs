@@ -180,7 +180,7 @@ mod tests {
     use super::super::ProgressDisplay;
     use super::super::captured::CapturedOutput;
     use super::*;
-    use crate::buildkit::trace::testing::{Script, at};
+    use crate::buildkit::trace::testing::{TraceScript, at};
     use crate::pipeline::reporter::StepProgress as _;
     use proptest::prelude::*;
 
@@ -203,8 +203,8 @@ mod tests {
     #[test]
     fn every_event_is_one_object_with_stable_names() {
         let text = rendered([
-            Script::new().start("sha256:a", "[2/2] RUN make", 0).update(),
-            Script::new()
+            TraceScript::new().start("sha256:a", "[2/2] RUN make", 0).update(),
+            TraceScript::new()
                 .failed("sha256:a", "[2/2] RUN make", 0, 1_500, "exit code: 1")
                 .grouped("g", "[2/2] RUN")
                 .status("sha256:a", "transferring context:", (10, 20), (0, 40), false)
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn an_incomplete_character_at_the_end_is_replaced() {
         assert_eq!(
-            output(&rendered([Script::new().log("a", 0, b"\xff ok \xe2\x82").update()])),
+            output(&rendered([TraceScript::new().log("a", 0, b"\xff ok \xe2\x82").update()])),
             "\u{fffd} ok \u{fffd}"
         );
     }
@@ -235,7 +235,7 @@ mod tests {
         #[test]
         fn a_character_split_between_messages_is_output_once(text in "[a€🦀é]{0,20}", cut in 0usize..60) {
             let (before, after) = text.as_bytes().split_at(cut.min(text.len()));
-            let updates = [before, after].map(|bytes| Script::new().log("a", 0, bytes).update());
+            let updates = [before, after].map(|bytes| TraceScript::new().log("a", 0, bytes).update());
             prop_assert_eq!(output(&rendered(updates)), text);
         }
     }

@@ -100,13 +100,14 @@ impl Renderer for QuietRenderer {}
 mod tests {
     use super::captured::CapturedOutput;
     use super::*;
-    use crate::buildkit::trace::testing::{Script, at};
+    use crate::buildkit::trace::testing::{TraceScript, at};
 
     #[test]
     fn a_quiet_build_writes_nothing_but_returns_the_trace() {
         let captured = CapturedOutput::default();
         let mut display = Box::new(ProgressDisplay::new(Box::new(QuietRenderer), captured.boxed()));
-        let message = Script::new().failed("a", "[2/2] RUN false", 0, 9, "exit code: 1").log("a", 1, "boo\n");
+        let message =
+            TraceScript::new().failed("a", "[2/2] RUN false", 0, 9, "exit code: 1").log("a", 1, "boo\n");
         display.update(message.update(), at(9));
         display.tick(at(500));
         assert_eq!(display.finish(at(900)).failures().count(), 1);

@@ -96,7 +96,7 @@ mod tests {
     use super::super::ProgressDisplay;
     use super::super::captured::CapturedOutput;
     use super::*;
-    use crate::buildkit::trace::testing::{Script, at};
+    use crate::buildkit::trace::testing::{TraceScript, at};
     use crate::pipeline::reporter::StepProgress as _;
 
     fn display(
@@ -115,8 +115,9 @@ mod tests {
     #[test]
     fn each_frame_overwrites_the_previous_one() {
         let (mut display, captured) = display(true, || TerminalSize { cols: 40, rows: 24 });
-        display.update(Script::new().start("a", "[2/2] RUN false", 0).log("a", 5, "boo\n").update(), at(0));
-        let failed = Script::new().failed("a", "[2/2] RUN false", 0, 300, "exit code: 1");
+        display
+            .update(TraceScript::new().start("a", "[2/2] RUN false", 0).log("a", 5, "boo\n").update(), at(0));
+        let failed = TraceScript::new().failed("a", "[2/2] RUN false", 0, 300, "exit code: 1");
         display.update(failed.update(), at(300));
         display.finish(at(310));
         insta::assert_snapshot!(escaped(&captured.text()), @r#"
@@ -134,7 +135,7 @@ mod tests {
     #[test]
     fn without_colour_only_the_cursor_is_moved() {
         let (mut display, captured) = display(false, || TerminalSize { cols: 40, rows: 24 });
-        display.update(Script::new().failed("a", "RUN a", 0, 5, "exit code: 1").update(), at(5));
+        display.update(TraceScript::new().failed("a", "RUN a", 0, 5, "exit code: 1").update(), at(5));
         let final_bytes: Vec<char> = (captured.text().split("\u{1b}[").skip(1))
             .filter_map(|sequence| sequence.chars().find(char::is_ascii_alphabetic))
             .collect();
@@ -144,7 +145,7 @@ mod tests {
     #[test]
     fn the_table_is_redrawn_at_most_ten_times_a_second() {
         let (mut display, captured) = display(false, || TerminalSize { cols: 40, rows: 24 });
-        display.update(Script::new().start("a", "RUN a", 0).update(), at(0));
+        display.update(TraceScript::new().start("a", "RUN a", 0).update(), at(0));
         for millis in 1..=1_000 {
             display.tick(at(millis));
         }
@@ -154,7 +155,7 @@ mod tests {
     #[test]
     fn a_builder_with_a_wrong_clock_does_not_shift_the_times() {
         let (mut display, captured) = display(false, || TerminalSize { cols: 40, rows: 24 });
-        display.update(Script::new().start("a", "RUN a", 3_600_000).update(), at(0));
+        display.update(TraceScript::new().start("a", "RUN a", 3_600_000).update(), at(0));
         display.tick(at(2_500));
         assert!(captured.text().contains("[+] Building 2.5s (0/1)"), "{}", captured.text());
     }
@@ -165,7 +166,7 @@ mod tests {
         static COLS: AtomicUsize = AtomicUsize::new(60);
         let (mut display, captured) =
             display(false, || TerminalSize { cols: COLS.load(Ordering::Relaxed), rows: 24 });
-        display.update(Script::new().start("a", "RUN a", 0).update(), at(0));
+        display.update(TraceScript::new().start("a", "RUN a", 0).update(), at(0));
         COLS.store(30, Ordering::Relaxed);
         display.tick(at(100));
         // The header fits into 30 columns; the vertex's line of 60 now takes two rows.

@@ -20,7 +20,7 @@ use crate::settings::{Environment, SettingsError, duration};
 enum OptionConversion {
     Text(&'static str),
     TextList(&'static str),
-    /// A namespace: one of these names, or `container:…` if [`OF_CONTAINER`] is listed.
+    /// A namespace: one of these names, or `container:…` if [`CONTAINER_NAMESPACE`] is listed.
     Namespace(&'static str, &'static [&'static str]),
     Switch(&'static str),
     Number(&'static str, RangeInclusive<i64>),

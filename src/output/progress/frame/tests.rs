@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use unicode_width::UnicodeWidthStr;
 
 use super::*;
-use crate::buildkit::trace::testing::{Script, at};
+use crate::buildkit::trace::testing::{TraceScript, at};
 
-fn trace(scripts: impl IntoIterator<Item = Script>) -> Trace {
+fn trace(scripts: impl IntoIterator<Item = TraceScript>) -> Trace {
     let mut trace = Trace::default();
     for script in scripts {
         trace.apply(script.update());
@@ -33,16 +33,16 @@ fn busy_build() -> Trace {
     let output =
         (1..=9).map(|number| format!("\u{1b}[32mline {number}\u{1b}[0m")).collect::<Vec<_>>().join("\n");
     trace([
-        Script::new()
+        TraceScript::new()
             .announce("n", "[4/4] RUN never reached")
             .done("d", "[internal] load build definition from Dockerfile", 0, 100)
             .status("d", "transferring dockerfile:", (321, 0), (0, 90), true)
             .cached("w", "[2/4] WORKDIR /srv", 200),
-        Script::new()
+        TraceScript::new()
             .start("f", "[1/4] FROM docker.io/library/python:3.12", 150)
             .status("f", digest, (1_200_000, 3_400_000), (200, 3_000), false)
             .status("f", "resolve docker.io/library/python:3.12", (0, 0), (150, 200), true),
-        Script::new()
+        TraceScript::new()
             .start("r", "[builder 2/2] RUN make\t-j8", 1_000)
             .log("r", 1_500, output + "\n")
             .log("r", 1_600, "50%\r75%"),
@@ -70,7 +70,7 @@ fn a_narrow_terminal_cuts_lines_and_drops_times() {
 
 #[test]
 fn wide_characters_keep_the_times_aligned() {
-    let trace = trace([Script::new()
+    let trace = trace([TraceScript::new()
         .start("a", "[2/3] RUN echo 漢字漢字漢字漢字漢字漢字漢字", 0)
         .start("b", "[3/3] RUN echo café 🦀", 0)
         .log("b", 10, "進捗 ██████ 漢字漢字漢字漢字漢字漢字漢字\n")]);
@@ -85,10 +85,14 @@ fn wide_characters_keep_the_times_aligned() {
 #[test]
 fn the_final_table_lists_every_step_and_warning() {
     let trace = trace([
-        Script::new().cached("a", "[1/3] FROM alpine", 0).warning("a", "FromAsCasing: 'as' and 'FROM'"),
-        Script::new().failed("b", "[2/3] RUN false", 100, 400, "exit code: 1").log("b", 200, "not here\n"),
-        Script::new().failed("c", "[web 2/2] RUN npm ci", 100, 450, "context canceled"),
-        Script::new().done("d", "[3/3] COPY . .", 0, 12_345),
+        TraceScript::new().cached("a", "[1/3] FROM alpine", 0).warning("a", "FromAsCasing: 'as' and 'FROM'"),
+        TraceScript::new().failed("b", "[2/3] RUN false", 100, 400, "exit code: 1").log(
+            "b",
+            200,
+            "not here\n",
+        ),
+        TraceScript::new().failed("c", "[web 2/2] RUN npm ci", 100, 450, "context canceled"),
+        TraceScript::new().done("d", "[3/3] COPY . .", 0, 12_345),
     ]);
     insta::assert_snapshot!(drawn(&summary(&trace, at(12_400), 60), 60), @r#"
     |[+] Building 12.4s (4/4) FINISHED                           | Plain
@@ -115,8 +119,8 @@ fn anything() -> impl Strategy<Value = Trace> {
                 let digest = index.to_string();
                 let error = if fails { "exit code: 1" } else { "" };
                 let script = match stop {
-                    Some(stop) => Script::new().failed(&digest, &name, 0, stop, error),
-                    None => Script::new().start(&digest, &name, 0),
+                    Some(stop) => TraceScript::new().failed(&digest, &name, 0, stop, error),
+                    None => TraceScript::new().start(&digest, &name, 0),
                 };
                 script
                     .status(&digest, &output, (current, total), (0, 100), fails)
