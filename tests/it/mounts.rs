@@ -214,8 +214,8 @@ fn two_mounts_with_the_same_id_share_their_files() {
         let unique = writer.tag("twice").replace(['/', ':'], "-");
         let text = |first: &str, second: &str| {
             format!(
-                "FROM {BUSYBOX} AS work\nRUN mkdir /seen\nRUN --mount=type=cache,id={unique},target=/one {first}\n\
-                 RUN --mount=type=cache,id={unique},target=/two {second}\nFROM scratch AS out\nCOPY --from=work /seen /\n"
+                "FROM {BUSYBOX} AS work\nRUN mkdir /seen\nRUN --mount=type=cache,id={unique},target=/one : {unique}; {first}\n\
+                 RUN --mount=type=cache,id={unique},target=/two : {unique}; {second}\nFROM scratch AS out\nCOPY --from=work /seen /\n"
             )
         };
         writer.write("Dockerfile", text("echo 1 > /one/first", "echo 2 > /two/second"));
