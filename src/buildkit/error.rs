@@ -107,6 +107,7 @@ fn detail(status: &rpc::Status, name: &str) -> Option<Value> {
 }
 
 fn location(source: &Value) -> Option<SourceLocation> {
+    source["info"].as_object()?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let line = |position: &Value| u32::try_from(position["line"].as_u64().unwrap_or_default()).ok();
     // Go encodes bytes in base64.

@@ -132,8 +132,12 @@ fn digest_files(entries: &[ContextEntry], files: &[usize]) -> Result<Vec<(usize,
         }
         Ok::<_, ContextError>(own)
     };
+    let workers = cores.min(files.len());
+    if workers < 2 {
+        return work();
+    }
     thread::scope(|scope| {
-        let workers: Vec<_> = (0..cores.min(files.len())).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         let mut all = Vec::with_capacity(files.len());
         for worker in workers {
             all.extend(worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);

@@ -239,7 +239,7 @@ impl ArchiveFiles {
 }
 
 /// Appends a blob to the content, and returns its offset. A large one gets separate chunks, so that later entries can
-/// reuse them.
+/// reuse them; small ones share chunks.
 pub(super) fn copy(reader: &mut dyn Read, size: u64, save: &mut Save) -> Result<u64, SaveImageError> {
     if size > SMALL {
         save.boundary()?;

@@ -4,6 +4,7 @@
 //! opened counts as down and is not retried.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -16,6 +17,8 @@ use crate::http_retry::{Attempts, is_temporary, requested_pause};
 
 /// Maximum size of a response body in bytes: that of a manifest or a config.
 pub(super) const MAX_BODY_SIZE: usize = 8 << 20;
+/// If a registry requests a longer pause, the call fails: builds do not wait for a cache.
+const MAX_PAUSE: Duration = Duration::from_secs(20);
 
 #[derive(Clone)]
 pub(super) struct Connection {
@@ -137,7 +140,8 @@ impl Connection {
                 Err(error) if error.is_temporary() => None,
                 _ => return answer,
             };
-            let Some(pause) = attempts.next_pause(requested) else { return answer };
+            let pause = attempts.next_pause(requested).filter(|pause| *pause <= MAX_PAUSE);
+            let Some(pause) = pause else { return answer };
             tokio::time::sleep(pause).await;
         }
     }
@@ -235,7 +239,7 @@ impl Connection {
     /// Returns the address of a call, with this protocol unless the path is an address at a different host.
     fn address(&self, scheme: &str, path: &str) -> String {
         let host = self.authority();
-        match path.split_once("://") {
+        match path.split_once("://").filter(|_| !path.starts_with('/')) {
             // A registry behind a proxy that terminates TLS may not know the outer protocol.
             Some((_, rest)) if authority_of(path) == host => format!("{scheme}://{rest}"),
             Some(_) => path.to_owned(),
@@ -245,7 +249,8 @@ impl Connection {
     }
 
     fn is_own_address(&self, path: &str) -> bool {
-        !path.contains("://")
+        path.starts_with('/')
+            || !path.contains("://")
             || authority_of(path) == self.authority()
             || self.lock_state().schemes.iter().any(|scheme| {
                 is_same_origin(path, &format!("{scheme}://{}", self.authority())).unwrap_or(false)
@@ -323,6 +328,7 @@ mod tests {
             ),
             ("r.example", HTTPS, "https://user@r.example:443/", "https://user@r.example:443/", false),
             ("r.example", HTTPS, "/u/1", "https://r.example/u/1", true),
+            ("r.example", HTTPS, "/u?to=http://s3.example", "https://r.example/u?to=http://s3.example", true),
             ("r.example", HTTPS, "manifests/latest", "https://r.example/v2/app/manifests/latest", true),
         ] {
             let name = format!("{host}/app").parse().unwrap();

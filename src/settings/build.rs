@@ -60,11 +60,13 @@ impl BuildSettings {
         SettingsError::unsupported(args.unsupported.0)?;
         let (file, name) = (&settings.file, &args.context);
         let image = file.image(name);
-        let mut layer = SourceLayer::from_flags(args, image.is_some())?
-            .combine(SourceLayer::from_environment(environment)?);
+        let mut layer = SourceLayer::from_flags(args, image.is_some(), environment)?;
+        if layer.platforms.is_empty() {
+            layer = layer.combine(SourceLayer::from_environment(environment)?);
+        }
         let mut options = OptionLayer::from_build_flags(args)?;
         if let Some(image) = image {
-            layer = layer.combine(image.source(name, file, args.push)?);
+            layer = layer.combine(image.source(name, file, args.push, environment)?);
             options = options.combine(OptionLayer::from_environment(environment)?).combine(image.options());
         }
         let options = options.combine(settings.options.clone());

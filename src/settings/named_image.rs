@@ -35,12 +35,12 @@ use super::run_options::RunOptions;
 use super::secret::Secret;
 use super::size::ByteSize;
 use super::source::{
-    SourceLayer, check_platform, is_remote, normalize_key_tags, parse_image_name, parse_named_context,
-    with_origin,
+    SourceLayer, check_platform, inherited, is_remote, normalize_key_tags, parse_image_name,
+    parse_named_context, with_origin,
 };
 use super::step_options::StepLayer;
 use super::tiers::{RepositoryName, TierNames};
-use super::{BuildContextSource, SettingsError};
+use super::{BuildContextSource, Environment, SettingsError};
 use crate::cli::StepArgs;
 
 /// An image that is built and run by its name.
@@ -115,6 +115,7 @@ impl NamedImage {
         name: &str,
         file: &ConfigFile,
         is_pushed: bool,
+        environment: &Environment,
     ) -> Result<SourceLayer, SettingsError> {
         let directory = file.directory();
         let origin = |key: &str| file.origin(name, &[key]);
@@ -137,8 +138,13 @@ impl NamedImage {
             Some(place) if is_remote(place) => BuildContextSource::Remote(place.to_owned()),
             place => BuildContextSource::Directory(directory.join(place.unwrap_or_default())),
         };
-        let args = self.args.iter();
-        let args = args.map(|(name, value)| (name.clone(), Sourced::new(value.clone(), origin("args"))));
+        let mut build_args = BTreeMap::new();
+        for (name, value) in &self.args {
+            build_args.extend(match value {
+                Some(value) => Some((name.clone(), value.clone())),
+                None => inherited(name, environment).map_err(|reason| origin("args").error(reason))?,
+            });
+        }
         let steps = StepArgs {
             network: self.network.clone(),
             add_host: self.add_hosts.clone(),
@@ -160,7 +166,7 @@ impl NamedImage {
                 .dockerfile
                 .as_deref()
                 .map(|path| Sourced::new(directory.join(path), origin("dockerfile"))),
-            build_args: args.collect(),
+            build_args,
             target: self.target.clone(),
             platforms: origin("platforms").parse(&self.platforms, check_platform)?,
             named_contexts: with_origin(named_contexts, &origin("build_contexts")),
@@ -225,8 +231,9 @@ mod tests {
     /// Returns the inputs of an image of `/shop/larder.yaml`, overridden by `flags`.
     fn source(image: &NamedImage, flags: &BuildArgs) -> SourceLayer {
         let file = ConfigFile::at("/shop/larder.yaml");
-        let typed = SourceLayer::from_flags(flags, true).unwrap();
-        typed.combine(image.source("bert", &file, flags.push).unwrap())
+        let environment = [("TOKEN".to_owned(), "of-environment".to_owned())].into_iter().collect();
+        let typed = SourceLayer::from_flags(flags, true, &environment).unwrap();
+        typed.combine(image.source("bert", &file, flags.push, &environment).unwrap())
     }
 
     fn names(layer: &SourceLayer) -> Vec<String> {
@@ -237,15 +244,15 @@ mod tests {
     fn flags_override_the_file_and_its_paths_are_relative_to_it() {
         let image = image(
             "tags: [nlp]\ncontext: models/bert\ndockerfile: docker/bert.Dockerfile\ntarget: runtime\n\
-             args: {PYTHON: 3.10, TOKEN: null, guest_os: none}\nbuild_contexts: {data: data, base: 'docker-image://base'}\n\
+             args: {PYTHON: 3.10, TOKEN: null, UNSET: null, KEPT: a, guest_os: none}\nbuild_contexts: {data: data, base: 'docker-image://base'}\n\
              secrets: ['id=a,src=token']\nadditional_context: {batch: '32'}\n",
         );
         let layer = source(&image, &BuildArgs::default());
         assert_eq!(names(&layer), ["bert:latest"]);
         assert_eq!(layer.context.unwrap().value, BuildContextSource::Directory("/shop/models/bert".into()));
         assert_eq!(layer.dockerfile.unwrap().value, PathBuf::from("/shop/docker/bert.Dockerfile"));
-        let value = |name: &str| layer.build_args[name].value.clone();
-        assert_eq!((value("PYTHON"), value("TOKEN")), (Some("3.10".to_owned()), None));
+        assert_eq!((&*layer.build_args["PYTHON"], &*layer.build_args["TOKEN"]), ("3.10", "of-environment"));
+        assert!(!layer.build_args.contains_key("UNSET"));
         let directory = NamedContextSource::Directory("/shop/data".into());
         assert_eq!(layer.named_contexts["data"].value, directory);
         assert_eq!(layer.secrets["a"].value, Secret::File("/shop/token".into()));
@@ -255,7 +262,7 @@ mod tests {
             image: ImageArgs { tag: vec!["mine".to_owned()], ..ImageArgs::default() },
             source: SourceArgs {
                 file: Some("Other".to_owned()),
-                build_arg: vec!["PYTHON=3.9".to_owned()],
+                build_arg: ["PYTHON=3.9", "KEPT", "B=1", "B"].map(str::to_owned).to_vec(),
                 tags: vec!["mine".to_owned()],
                 additional_context: Some("{'guest_os': 'CENTOS'}".to_owned()),
                 ..SourceArgs::default()
@@ -266,7 +273,8 @@ mod tests {
         assert_eq!(names(&layer), ["mine:latest"]);
         assert_eq!(layer.dockerfile.unwrap().value, PathBuf::from("Other"));
         assert_eq!(layer.target.as_deref(), Some("runtime"));
-        assert_eq!(layer.build_args["PYTHON"].value.as_deref(), Some("3.9"));
+        assert_eq!(layer.build_args["PYTHON"], "3.9");
+        assert_eq!((&*layer.build_args["KEPT"], &*layer.build_args["B"]), ("a", "1"), "unset variables");
         assert!(!layer.build_args.contains_key("guest_os"), "the typed context sets it");
         assert_eq!(layer.key_tags.into_iter().collect::<Vec<_>>(), ["mine", "nlp"]);
     }
@@ -292,7 +300,8 @@ mod tests {
             ("build_contexts: {data: 'oci-layout://x'}", "images.bert.build_contexts: "),
             ("additional_context: {'a b': c}", "images.bert.additional_context: "),
         ] {
-            let error = image(text).source("bert", &file, false).unwrap_err().to_string();
+            let error =
+                image(text).source("bert", &file, false, &Environment::default()).unwrap_err().to_string();
             assert!(error.contains(key), "{error}");
         }
     }

@@ -25,8 +25,7 @@ pub(super) struct SourceLayer {
     pub(super) context: Option<Sourced<BuildContextSource>>,
     /// The Dockerfile; `-` for stdin, and empty for the default.
     pub(super) dockerfile: Option<Sourced<PathBuf>>,
-    /// Build arguments; an argument without a value is taken from the environment.
-    pub(super) build_args: BTreeMap<String, Sourced<Option<String>>>,
+    pub(super) build_args: BTreeMap<String, String>,
     pub(super) target: Option<String>,
     pub(super) platforms: Vec<String>,
     pub(super) named_contexts: BTreeMap<String, Sourced<NamedContextSource>>,
@@ -40,9 +39,18 @@ pub(super) struct SourceLayer {
 
 impl SourceLayer {
     /// Returns the inputs that flags set. `context` is not set if the flag names an image of `larder.yaml`.
-    pub(super) fn from_flags(build: &BuildArgs, is_image: bool) -> Result<Self, SettingsError> {
+    pub(super) fn from_flags(
+        build: &BuildArgs,
+        is_image: bool,
+        environment: &Environment,
+    ) -> Result<Self, SettingsError> {
         let args = &build.source;
-        let build_args = Origin::Flag("build-arg").parse(&args.build_arg, parse_variable)?;
+        let build_args =
+            Origin::Flag("build-arg").parse(&args.build_arg, |text| match text.split_once('=') {
+                Some(("", _)) => Err(format!("`{text}` has no name")),
+                Some((name, value)) => Ok(Some((name.to_owned(), value.to_owned()))),
+                None => inherited(text, environment),
+            })?;
         let contexts = Origin::Flag("build-context").parse(&args.build_context, |text| {
             let pair = text.split_once('=').filter(|(name, value)| !name.is_empty() && !value.is_empty());
             let (name, value) = pair.ok_or_else(|| format!("`{text}` is not NAME=CONTEXT"))?;
@@ -60,7 +68,7 @@ impl SourceLayer {
         Ok(Self {
             context,
             dockerfile: args.file.as_ref().map(|file| Sourced::flag("file", PathBuf::from(file))),
-            build_args: with_origin(build_args, &Origin::Flag("build-arg")),
+            build_args: build_args.into_iter().flatten().collect(),
             target: args.target.clone(),
             platforms: Origin::Flag("platform").parse(&args.platform, check_platform)?,
             named_contexts: with_origin(contexts, &Origin::Flag("build-context")),
@@ -113,14 +121,7 @@ impl SourceLayer {
         let context = self.context.unwrap_or_else(|| Sourced::flag("context", parse_context(&args.context)));
         let context = check_context(context)?;
         let dockerfile = resolve_dockerfile(self.dockerfile, &context)?;
-        let mut build_args = BTreeMap::new();
-        for (name, Sourced { value, origin }) in self.build_args {
-            let value = match value {
-                Some(value) => Some(value),
-                None => environment.text(&name).map_err(|reason| origin.error(reason))?.map(str::to_owned),
-            };
-            build_args.extend(value.map(|value| (name, value)));
-        }
+        let mut build_args = self.build_args;
         let additional_context = self.additional_context.unwrap_or_default();
         for (name, value) in &additional_context.values {
             build_args.entry(name.clone()).or_insert_with(|| value.clone());
@@ -181,13 +182,10 @@ pub(super) fn with_origin<T>(values: Vec<(String, T)>, origin: &Origin) -> BTree
     values.into_iter().map(|(name, value)| (name, Sourced::new(value, origin.clone()))).collect()
 }
 
-/// Parses `NAME[=VALUE]`.
-fn parse_variable(text: &str) -> Result<(String, Option<String>), String> {
-    match text.split_once('=') {
-        Some(("", _)) => Err(format!("`{text}` has no name")),
-        Some((name, value)) => Ok((name.to_owned(), Some(value.to_owned()))),
-        None => Ok((text.to_owned(), None)),
-    }
+/// Returns a build argument that is given without a value, and is then that of the environment. An unset variable sets
+/// no argument, so that a value with lower precedence applies.
+pub(super) fn inherited(name: &str, environment: &Environment) -> Result<Option<(String, String)>, String> {
+    Ok(environment.text(name)?.map(|value| (name.to_owned(), value.to_owned())))
 }
 
 /// Checks a platform. The engine fills in missing parts.

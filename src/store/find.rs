@@ -77,7 +77,8 @@ impl Store {
         })
     }
 
-    /// Checks that an entry that was not found by its key may be used. Fails if no trusted key has signed the entry, or if it cannot be read.
+    /// Checks that an entry that was not found by its key may be used. Fails if it cannot be read, or if signatures are
+    /// required, or new entries are signed, and no trusted key has signed it.
     pub(crate) fn check_trust(&self, entry: &Entry) -> Result<(), StoreError> {
         let mut result = Ok(());
         for repository in self.repositories() {
