@@ -22,6 +22,8 @@ use super::settings::RemoteSettings;
 use crate::http_retry::{Attempts, requested_pause};
 use crate::tls::install_provider;
 
+/// A request is not repeated if it would have less time than this: it would time out, which hides the fault before.
+const MIN_ATTEMPT: Duration = Duration::from_millis(100);
 /// The deadline of a request to a metadata service. On other machines, nothing responds at its address.
 const METADATA_DEADLINE: Duration = Duration::from_secs(2);
 /// The maximum number of attempts without a response; each takes half of the deadline.
@@ -142,7 +144,7 @@ impl HttpTransport for Transport {
                 && silences < MAX_TIMEOUTS
                 && !is_metadata_service(host);
             let pause = attempts.next_pause(answer.as_ref().ok().and_then(HttpResponse::requested_pause));
-            let pause = pause.filter(|pause| can_retry && Instant::now() + *pause < call.until);
+            let pause = pause.filter(|pause| can_retry && Instant::now() + *pause + MIN_ATTEMPT < call.until);
             if operation.is_some() {
                 call.record(fault);
             } else {
