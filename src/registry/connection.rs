@@ -18,7 +18,7 @@ use crate::http_retry::{Attempts, is_temporary, requested_pause};
 /// Maximum size of a response body in bytes: that of a manifest or a config.
 pub(super) const MAX_BODY_SIZE: usize = 8 << 20;
 /// If a registry requests a longer pause, the call fails: builds do not wait for a cache.
-const MAX_PAUSE: Duration = Duration::from_secs(20);
+const MAX_REQUESTED_PAUSE: Duration = Duration::from_secs(20);
 
 #[derive(Clone)]
 pub(super) struct Connection {
@@ -140,7 +140,7 @@ impl Connection {
                 Err(error) if error.is_temporary() => None,
                 _ => return answer,
             };
-            let pause = attempts.next_pause(requested).filter(|pause| *pause <= MAX_PAUSE);
+            let pause = attempts.next_pause(requested).filter(|pause| *pause <= MAX_REQUESTED_PAUSE);
             let Some(pause) = pause else { return answer };
             tokio::time::sleep(pause).await;
         }

@@ -110,7 +110,7 @@ impl EcrClient {
         if let Some(endpoint) = endpoint.filter(|_| !self.is_public)
             && ![issued_for, authority_of(endpoint)].contains(&host)
         {
-            return Err(EcrError::WrongRegistry { host: host.to_owned(), told: issued_for.to_owned() });
+            return Err(EcrError::WrongRegistry { host: host.to_owned(), issued_for: issued_for.to_owned() });
         }
         let expires = expires.as_ref().and_then(to_timestamp);
         let token = token.zip(expires).and_then(|(token, expires)| EcrToken::decode(host, &token, expires));

@@ -21,8 +21,8 @@ pub(crate) enum EcrError {
     #[error("AWS did not answer {action} on {place} in {patience:?}")]
     TimedOut { action: &'static str, place: String, patience: Duration },
     /// The server that replaces AWS issues tokens for a different registry.
-    #[error("the tokens of AWS_ENDPOINT_URL are for {told}, not for {host}")]
-    WrongRegistry { host: String, told: String },
+    #[error("the tokens of AWS_ENDPOINT_URL are for {issued_for}, not for {host}")]
+    WrongRegistry { host: String, issued_for: String },
     #[error("`{0}` is not the address of a server")]
     InvalidEndpoint(String),
     #[error("cannot read the lifecycle policy of {0}: {1}")]
@@ -49,8 +49,8 @@ impl EcrError {
             Self::Unreachable { .. } | Self::TimedOut { .. } => {
                 "check the region, proxies, firewalls and AWS_ENDPOINT_URL".to_owned()
             }
-            Self::WrongRegistry { told, .. } => {
-                format!("name images as {told}/NAME, or correct AWS_ENDPOINT_URL")
+            Self::WrongRegistry { issued_for, .. } => {
+                format!("name images as {issued_for}/NAME, or correct AWS_ENDPOINT_URL")
             }
             Self::InvalidEndpoint(_) => {
                 "AWS_ENDPOINT_URL_ECR and AWS_ENDPOINT_URL must begin with http:// or https://".to_owned()
