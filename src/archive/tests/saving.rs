@@ -193,9 +193,11 @@ fn a_file_that_keeps_changing_is_left_out_and_reported() {
     bench.write(&moving, &noise(1, 8_000_000));
     let path = bench.path("from").join(&moving);
     let done = std::sync::atomic::AtomicBool::new(false);
+    let started = std::sync::Barrier::new(2);
     let saved = std::thread::scope(|scope| {
         scope.spawn(|| {
             let file = fs::File::options().write(true).open(&path).unwrap();
+            started.wait();
             let mut length = 8_000_000;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
                 // The size changes each time, so that the resolution of time stamps does not matter.
@@ -204,6 +206,9 @@ fn a_file_that_keeps_changing_is_left_out_and_reported() {
                 std::thread::yield_now();
             }
         });
+        started.wait();
+        // On a busy machine, this thread must not read the whole file while the other one waits for a processor.
+        rustix::process::setpriority_process(None, 19).unwrap();
         let saved = bench.save(None);
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         saved
