@@ -1,5 +1,6 @@
 //! Tests of the parser with typical Dockerfiles.
 
+mod corpus;
 mod mistakes;
 
 use super::*;
