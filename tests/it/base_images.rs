@@ -5,7 +5,6 @@ use std::net::TcpListener;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use larder::digest::Digest;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -13,7 +12,7 @@ use tokio::runtime::Runtime;
 use crate::direct_server::{DirectServer, Product};
 use crate::engines::{Engine, any_engine, engines};
 use crate::registries::Registry;
-use crate::support::{TestContext, json as json_file};
+use crate::support::{TestContext, json as json_file, sha256};
 
 /// The media types of a manifest, an index, a config and a layer.
 const OCI: [&str; 4] = [
@@ -45,7 +44,7 @@ impl<'a> Pusher<'a> {
     }
 
     fn blob(&self, media_type: &str, bytes: Vec<u8>) -> Value {
-        let digest = Digest::of(&bytes);
+        let digest = format!("sha256:{}", sha256(&bytes));
         let size = bytes.len();
         self.runtime.block_on(async {
             let uploads = format!("http://{}/v2/base/blobs/uploads/", self.registry.host);
@@ -54,12 +53,12 @@ impl<'a> Pusher<'a> {
             let url = format!("{url}&digest={digest}");
             self.client.put(url).body(bytes).send().await.unwrap().error_for_status().unwrap();
         });
-        json!({ "mediaType": media_type, "digest": digest.to_string(), "size": size })
+        json!({ "mediaType": media_type, "digest": digest, "size": size })
     }
 
     fn manifest(&self, tag: &str, media_type: &str, manifest: &Value) -> Value {
         let bytes = manifest.to_string().into_bytes();
-        let (digest, size) = (Digest::of(&bytes).to_string(), bytes.len());
+        let (digest, size) = (format!("sha256:{}", sha256(&bytes)), bytes.len());
         let reference = if tag.is_empty() { &digest } else { tag };
         self.runtime.block_on(async {
             let url = format!("http://{}/v2/base/manifests/{reference}", self.registry.host);
@@ -86,7 +85,7 @@ impl<'a> Pusher<'a> {
             "config": { "Env": ["PATH=/bin"], "WorkingDir": "/", "Labels": { "a": "b" }, "OnBuild": triggers,
                 "Volumes": { "/data": {} }, "ExposedPorts": { "80/tcp": {} }, "Cmd": ["x"], "Entrypoint": null,
                 "Healthcheck": { "Test": ["CMD", "x"], "Interval": 1_000_000_000 } },
-            "rootfs": { "type": "layers", "diff_ids": [Digest::of(&layer).to_string()] },
+            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{}", sha256(&layer))] },
             "history": [{ "created": "2024-01-01T00:00:00Z", "created_by": "by hand" }],
         });
         let [manifest, _, config_type, layer_type] = self.types;

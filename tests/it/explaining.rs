@@ -8,7 +8,7 @@ use serde_json::Value;
 use walkdir::WalkDir;
 
 use crate::engines::any_engine;
-use crate::support::{BUSYBOX, TestContext, json};
+use crate::support::{BUSYBOX, TestContext, json, sha256};
 
 fn dockerfile(tail: &str) -> String {
     format!(
@@ -344,14 +344,14 @@ fn values_of_arguments_and_secrets_and_their_plain_digests_are_not_stored_or_sho
         + &why.stderr;
     for value in [ARGUMENT, SECRET, "gone-hunter2"] {
         assert!(!stored.contains(value), "{value} in {stored}");
-        assert!(!stored.contains(&larder::digest::Digest::of(value.as_bytes()).hex()), "digest of {value}");
+        assert!(!stored.contains(&sha256(value.as_bytes())), "digest of {value}");
     }
     // The digest of the argument as an input of a key would reveal the value, too.
     let field = |text: &str| [&text.len().to_le_bytes()[..], text.as_bytes()].concat();
     for kind in ["stage-arg", "build-arg"] {
         let count = 2_u64.to_le_bytes().to_vec();
         let fields = [field("larder-input-v1"), field(kind), count, field("set"), field(ARGUMENT)];
-        assert!(!stored.contains(&larder::digest::Digest::of(&fields.concat()).hex()));
+        assert!(!stored.contains(&sha256(&fields.concat())));
     }
     let error = json(&context.path("metadata.json"))["error"].clone();
     assert_eq!(error, Value::Null, "the metadata is of the successful build");

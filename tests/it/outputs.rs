@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::engines::{Engine, any_engine, engines, every_engine};
 use crate::image::{Archive, entries};
-use crate::support::{BUSYBOX, TestContext, is_full};
+use crate::support::{BUSYBOX, TestContext, is_full, sha256};
 
 /// Creates a project whose result has a script, a symbolic link, a hard link, an empty directory and a nested file.
 fn project(engine: &Engine) -> TestContext {
@@ -40,7 +40,7 @@ fn tree(root: &Path) -> BTreeMap<String, String> {
             let content = if metadata.is_symlink() {
                 std::fs::read_link(entry.path()).unwrap().to_string_lossy().into_owned()
             } else if metadata.is_file() {
-                larder::digest::Digest::of(&std::fs::read(entry.path()).unwrap()).to_string()
+                sha256(&std::fs::read(entry.path()).unwrap())
             } else {
                 String::new()
             };

@@ -21,8 +21,8 @@ use std::process::Stdio;
 use std::time::{Duration, SystemTime};
 
 use filetime::FileTime;
-use larder::digest::Digest;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use crate::engines::{Engine, engines};
 use crate::image::Image;
@@ -164,8 +164,8 @@ impl Bench {
 fn age(directory: &Path) {
     for entry in walkdir::WalkDir::new(directory).contents_first(true) {
         let entry = entry.expect("an entry");
-        let digest = Digest::of(entry.path().as_os_str().as_encoded_bytes());
-        let [_, a, b, c, d, ..] = *digest.as_bytes();
+        let digest: [u8; 32] = Sha256::digest(entry.path().as_os_str().as_encoded_bytes()).into();
+        let [_, a, b, c, d, ..] = digest;
         let number = u32::from_be_bytes([0, b, c, d]);
         let past = Duration::new(981_173_106 + u64::from(a) + u64::from(number), number);
         let time = FileTime::from_system_time(SystemTime::UNIX_EPOCH + past);

@@ -1,8 +1,7 @@
 //! Secrets: only the steps that mount a secret get it, and it does not change the key.
 
-use larder::digest::Digest;
-
 use super::{Bench, on_engines};
+use crate::support::sha256;
 
 /// The first engine version whose frontend supports `RUN --mount=type=secret,env=`.
 const SECRETS_AS_VARIABLES: u32 = 28;
@@ -25,7 +24,7 @@ fn a_step_gets_secrets_as_files() {
         let file = format!("id=token,src={}", path.display());
         let flags = ["--secret", &file, "--secret", "id=variable,env=OUR_TOKEN", &bench.directory];
         let image = bench.assert_same("secrets", &flags, None);
-        let digests = [SECRET, b"from the environment"].map(|secret| Digest::of(secret).hex());
+        let digests = [SECRET, b"from the environment"].map(sha256);
         for (path, expected) in [("/file", &*digests[0]), ("/variable", &digests[1]), ("/mode", "1000:444")] {
             let seen = String::from_utf8(engine.read(&image, path)).unwrap();
             assert!(seen.starts_with(expected), "{}: {path}: {seen}", engine.name);
@@ -43,7 +42,7 @@ fn a_step_gets_secrets_as_variables() {
         for flag in ["id=token", "id=token,type=env", "type=env,id=token,src=token"] {
             let image = bench.assert_same(flag, &["--secret", flag, &bench.directory], None);
             let seen = String::from_utf8(engine.read(&image, "/variable")).unwrap();
-            assert!(seen.starts_with(&Digest::of(b"named by its id").hex()), "{}: {seen}", engine.name);
+            assert!(seen.starts_with(&sha256(b"named by its id")), "{}: {seen}", engine.name);
         }
     });
 }

@@ -1,10 +1,9 @@
 //! Docker contexts: named addresses in Docker's configuration.
 
-use larder::digest::Digest;
 use serde_json::json;
 
 use crate::engines::{any_engine, special};
-use crate::support::{BUSYBOX, Run, TestContext, run_to_end};
+use crate::support::{BUSYBOX, Run, TestContext, run_to_end, sha256};
 
 /// Creates a project with an engine that is reachable only through Docker contexts.
 fn project() -> TestContext {
@@ -16,7 +15,7 @@ fn project() -> TestContext {
 }
 
 fn write_context(context: &TestContext, name: &str, host: &str) {
-    let id = Digest::of(name.as_bytes()).hex();
+    let id = sha256(name.as_bytes());
     let directory = context.path(&format!("docker/contexts/meta/{id}"));
     std::fs::create_dir_all(&directory).unwrap();
     let metadata = json!({ "Name": name, "Metadata": {}, "Endpoints": { "docker": { "Host": host, "SkipTLSVerify": false } } });
@@ -56,7 +55,7 @@ fn a_context_uses_its_own_certificates() {
     let context = TestContext::new(&engine);
     context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN true\n"));
     write_context(&context, "secured", &engine.host);
-    let tls = context.path(&format!("docker/contexts/tls/{}/docker", Digest::of(b"secured").hex()));
+    let tls = context.path(&format!("docker/contexts/tls/{}/docker", sha256(b"secured")));
     std::fs::create_dir_all(&tls).unwrap();
     for name in ["ca.pem", "cert.pem", "key.pem"] {
         std::fs::copy(engine.certificates().unwrap().join(name), tls.join(name)).unwrap();

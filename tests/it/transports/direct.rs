@@ -5,13 +5,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 
-use larder::digest::Digest;
 use serde_json::Value;
 
 use crate::direct_server::{DirectServer, Product};
 use crate::engines::{Engine, any_engine, engines, upgraded_engines};
 use crate::proxy::Proxy;
-use crate::support::{BUSYBOX, TestContext, run_to_end};
+use crate::support::{BUSYBOX, TestContext, run_to_end, sha256};
 
 /// An endpoint with the direct transport.
 struct DirectEndpoint {
@@ -96,7 +95,7 @@ impl DirectEndpoint {
 #[test]
 fn a_build_with_a_secret_works_over_the_direct_transport() {
     let big: Vec<u8> = (0..5_u32 << 20).map(|n| u8::try_from(n % 251).unwrap()).collect();
-    let sum = Digest::of(&big).hex();
+    let sum = sha256(&big);
     for direct in endpoints(Product::Docker) {
         let context = direct.project(
             "COPY big /big\n\
