@@ -21,7 +21,7 @@ pub struct InvalidDigest(String);
 
 impl Digest {
     /// Returns the digest of `bytes`, with no framing.
-    pub fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
@@ -39,13 +39,12 @@ impl Digest {
         }
     }
 
-    /// Returns the 32 bytes of the digest.
-    pub fn as_bytes(&self) -> &[u8; 32] {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 
     /// Returns the 64 lower-case hex digits, without the algorithm.
-    pub fn hex(&self) -> String {
+    pub(crate) fn hex(&self) -> String {
         use fmt::Write as _;
         self.0.iter().fold(String::with_capacity(64), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");

@@ -10,7 +10,7 @@
 //!   an image without a builder.
 //! - [`store`] stores content, [`archive`] converts directories to entries; `notes` and `ledger` record builds.
 //! - [`mounts`] transfers cache mounts between a builder and the store, with the program [`courier`] in a build step.
-//! - [`endpoint`], [`registry`], `platform` and [`digest`] are used by all of these.
+//! - [`endpoint`], `registry`, `platform` and `digest` are used by all of these.
 //!
 //! The binary consists of a call to [`commands::main`]. To open a store, list its entries, and load an image from it:
 //!
@@ -73,7 +73,7 @@ mod cli;
 pub mod commands;
 pub mod context;
 pub mod courier;
-pub mod digest;
+mod digest;
 pub mod dockerfile;
 pub mod endpoint;
 pub mod engine;
@@ -89,7 +89,7 @@ mod output;
 mod pipeline;
 mod plan;
 mod platform;
-pub mod registry;
+mod registry;
 mod regular_file;
 pub mod requirements;
 mod screen_text;

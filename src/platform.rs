@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 /// A platform, in its normalised spelling.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Platform {
+pub(crate) struct Platform {
     /// For example `linux`.
     pub(crate) os: String,
     /// For example `10.0.17763`; Windows only.

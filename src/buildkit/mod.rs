@@ -27,7 +27,8 @@ pub(crate) mod trace;
 
 pub use client::Client;
 pub(crate) use client::Worker;
-pub use error::ConnectError;
-pub(crate) use error::{BuildFailure, SolveError};
+pub(crate) use error::{BuildFailure, ConnectError, SolveError};
 pub(crate) use product::Ability;
-pub use product::{ApiVersion, EngineProduct};
+#[cfg(test)]
+pub(crate) use product::ApiVersion;
+pub use product::EngineProduct;

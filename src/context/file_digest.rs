@@ -3,7 +3,7 @@
 use crate::digest::Digest;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileDigest {
+pub(crate) struct FileDigest {
     /// The path below the context, separated by slashes.
     pub(crate) path: String,
     pub(crate) kind: FileKind,

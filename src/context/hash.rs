@@ -33,11 +33,9 @@ const LABELS: [&str; 2] = ["security.selinux", "security.SMACK64"];
 
 /// Sorts `entries` by path and digests them in that order. Files that `index` contains unchanged are not read.
 ///
-/// # Errors
-///
 /// Fails with the path of a file that cannot be read, or that was removed or changed since the walk (by inode, size and
 /// modification time).
-pub fn digest_entries(
+pub(crate) fn digest_entries(
     entries: &mut [ContextEntry],
     index: &StatIndex,
 ) -> Result<Vec<FileDigest>, ContextError> {

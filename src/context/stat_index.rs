@@ -28,7 +28,7 @@ const MAGIC: &[u8] = b"larder-stat-index-v1\n";
 
 /// The digests of a directory's files, by path below the directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct StatIndex {
+pub(crate) struct StatIndex {
     records: BTreeMap<String, StatRecord>,
 }
 
@@ -51,7 +51,7 @@ impl StatIndex {
     ///
     /// Records of other files are kept, because a different build of the same directory may see them, but only as many
     /// as there are files in `entries`.
-    pub fn updated(
+    pub(crate) fn updated(
         &self,
         entries: &[ContextEntry],
         digests: &[FileDigest],
@@ -82,7 +82,7 @@ impl StatIndex {
     }
 
     /// Encodes the index in the format described for this module.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut bytes = MAGIC.to_vec();
         bytes.extend((self.records.len() as u64).to_le_bytes());
         for (path, StatRecord { stamp, digest, xattrs }) in &self.records {
@@ -96,7 +96,7 @@ impl StatIndex {
     }
 
     /// Decodes an index. Returns `None` if the bytes are not a valid encoding.
-    pub fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut rest = unseal(bytes, MAGIC)?;
         let count = u64::from_le_bytes(take(&mut rest)?);
         let mut records = BTreeMap::new();

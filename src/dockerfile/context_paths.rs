@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 
 /// The sources that the reached stages copy, add or mount from one context.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ContextPaths {
+pub(crate) struct ContextPaths {
     includes_everything: bool,
     selectors: BTreeSet<ContextSelector>,
 }
 
 /// One source in a context: a path or a pattern, with what `--parents` and `--exclude` leave of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct ContextSelector {
+pub(crate) struct ContextSelector {
     /// The path from the context's root, cleaned; empty for the root.
     pub(crate) path: String,
     /// `true` if `path` is a pattern of Go's `path.Match`, `false` if it is a literal path.
@@ -58,12 +58,12 @@ impl ContextPaths {
     }
 
     /// Returns `true` if the build reads nothing from the context.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         !self.includes_everything && self.selectors.is_empty()
     }
 
     /// Returns `true` if the whole context is included.
-    pub fn is_everything(&self) -> bool {
+    pub(crate) fn is_everything(&self) -> bool {
         self.includes_everything || self.selectors.contains(&ContextSelector::default())
     }
 

@@ -7,13 +7,13 @@ use super::error::SyntaxError;
 
 /// The parser directives of a Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Directives {
+pub(crate) struct Directives {
     /// The frontend image of `# syntax=`, as written.
-    pub syntax: Option<String>,
+    pub(crate) syntax: Option<String>,
     /// The escape character: `\` or the backtick.
-    pub escape: char,
+    pub(crate) escape: char,
     /// The linter settings of `# check=`.
-    pub check: Option<String>,
+    pub(crate) check: Option<String>,
 }
 
 /// Names under which Docker publishes the frontend whose rules this module implements.

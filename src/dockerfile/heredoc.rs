@@ -4,15 +4,15 @@ use super::expand;
 
 /// A here-document of a RUN, COPY or ADD.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heredoc {
+pub(crate) struct Heredoc {
     /// The delimiter without quotes; for COPY and ADD also the name of the file.
-    pub name: String,
+    pub(crate) name: String,
     /// `true` if variables in it are expanded (the delimiter is not quoted).
-    pub expand: bool,
+    pub(crate) expand: bool,
     /// `true` if leading tabs are removed (`<<-`).
-    pub strip_tabs: bool,
+    pub(crate) strip_tabs: bool,
     /// The lines as written, including leading tabs.
-    pub content: String,
+    pub(crate) content: String,
 }
 
 /// Returns `command` followed by the here-documents that it opens.

@@ -16,7 +16,7 @@ use super::words::Flag;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Instruction {
     /// The keyword in upper case.
-    pub keyword: String,
+    pub(crate) keyword: String,
     /// The parsed arguments and flags.
     pub kind: InstructionKind,
     /// The source as written, including here-documents; lines end in `\n` only, except inside here-documents, where a
@@ -59,31 +59,29 @@ pub enum InstructionKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FromInstruction {
     /// The base as written.
-    pub base: String,
+    pub(crate) base: String,
     /// The stage's name in lower case.
-    pub name: Option<String>,
+    pub(crate) name: Option<String>,
     /// The value of `--platform`, as written.
-    pub platform: Option<String>,
+    pub(crate) platform: Option<String>,
 }
 
 /// The parts of a `RUN` instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RunInstruction {
     /// The `--mount` flags in order.
-    pub mounts: Vec<Mount>,
+    pub(crate) mounts: Vec<Mount>,
     /// The value of `--network`: `default`, `none` or `host`.
-    pub network: Option<String>,
+    pub(crate) network: Option<String>,
     /// The value of `--security`: `sandbox` or `insecure`.
-    pub security: Option<String>,
+    pub(crate) security: Option<String>,
     /// The command without flags.
-    pub command: RunCommand,
-    /// The here-documents in order.
-    pub heredocs: Vec<Heredoc>,
+    pub(crate) command: RunCommand,
+    pub(crate) heredocs: Vec<Heredoc>,
 }
 
-/// The command of a `RUN`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RunCommand {
+pub(crate) enum RunCommand {
     /// A command for the shell: the joined line without flags.
     Shell(String),
     /// A program and its arguments (JSON form).
@@ -94,13 +92,13 @@ pub enum RunCommand {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopyInstruction {
     /// All flags in order, including unknown ones.
-    pub flags: Vec<Flag>,
+    pub(crate) flags: Vec<Flag>,
     /// The sources that are paths or addresses, as written.
-    pub sources: Vec<String>,
+    pub(crate) sources: Vec<String>,
     /// The sources that are here-documents.
-    pub heredocs: Vec<Heredoc>,
+    pub(crate) heredocs: Vec<Heredoc>,
     /// The destination as written.
-    pub destination: String,
+    pub(crate) destination: String,
 }
 
 /// The parts of an `ONBUILD` instruction.
@@ -108,7 +106,7 @@ pub struct CopyInstruction {
 pub struct OnbuildInstruction {
     /// The deferred instruction. If it cannot be parsed, it is [`InstructionKind::Other`], because the engine accepts
     /// it until an image is based on this one.
-    pub instruction: Box<Instruction>,
+    pub(crate) instruction: Box<Instruction>,
     /// The instruction as it is stored in the config of the image.
     pub(crate) expression: String,
 }

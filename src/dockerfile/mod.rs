@@ -12,7 +12,7 @@
 //!
 //! Invariants: everything that the frontend accepts is accepted, including flags of newer versions. If only the engine
 //! can determine whether an input is used, because a base image may set a variable or have ONBUILD triggers,
-//! [`Resolution`] assumes that it is *used*: a key with too many inputs costs a miss, a key with too few inputs
+//! `Resolution` assumes that it is *used*: a key with too many inputs costs a miss, a key with too few inputs
 //! produces a stale image.
 
 mod canonical;
@@ -42,37 +42,31 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-pub use context_paths::{ContextPaths, ContextSelector};
-pub(crate) use context_paths::{clean_path, has_wildcards};
+pub(crate) use context_paths::{ContextPaths, ContextSelector, clean_path, has_wildcards};
 pub(crate) use continued::{PrefixImage, PrefixObstacle, SKIP_CHECKS, continue_from_prefix, enforces_checks};
-pub use directives::Directives;
+pub(crate) use directives::Directives;
 pub use error::SyntaxError;
-pub use expand::ExpandError;
-pub use heredoc::Heredoc;
+pub(crate) use expand::ExpandError;
+pub(crate) use heredoc::Heredoc;
 pub(crate) use insert::insert_flags;
-pub use instruction::{
-    CopyInstruction, FromInstruction, Instruction, InstructionKind, OnbuildInstruction, RunCommand,
-    RunInstruction,
-};
+pub use instruction::InstructionKind;
+pub(crate) use instruction::{CopyInstruction, Instruction, RunCommand, RunInstruction};
 pub(crate) use metadata::ConfigInstruction;
-pub use mount::Mount;
-pub(crate) use mount::MountKind;
+pub(crate) use mount::{Mount, MountKind};
 pub(crate) use prefix::{Cut, truncate_to_prefix};
 pub(crate) use reference::is_remote;
-pub use resolve::{
-    BaseImage, BaseSettings, CacheMount, ContextSource, Options, Resolution, ResolveError,
-    ResolvedInstruction, ResolvedStage, Source,
+pub use resolve::Options;
+pub(crate) use resolve::{
+    BaseImage, BaseSettings, CacheMount, ContextSource, PLATFORM_ARGS, Resolution, ResolveError,
+    ResolvedInstruction, ResolvedStage, Source, resolve_path,
 };
-pub(crate) use resolve::{PLATFORM_ARGS, resolve_path};
-pub use scope::Scope;
+pub(crate) use scope::Scope;
 pub(crate) use suggest::nearest_name;
-pub use words::Flag;
 
 /// A parsed Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dockerfile {
-    /// The parser directives at the top.
-    pub directives: Directives,
+    pub(crate) directives: Directives,
     /// The ARGs before the first FROM.
     pub global_args: Vec<Instruction>,
     /// The stages in file order; never empty.
@@ -87,13 +81,13 @@ pub struct Stage {
     /// The name in lower case.
     pub name: Option<String>,
     /// The base as written.
-    pub base: String,
+    pub(crate) base: String,
     /// The `--platform` of the FROM, as written.
-    pub platform: Option<String>,
+    pub(crate) platform: Option<String>,
     /// The instructions, starting with the FROM.
     pub instructions: Vec<Instruction>,
     /// The source lines from the FROM to the end of the last instruction, counted from 1.
-    pub lines: std::ops::RangeInclusive<usize>,
+    pub(crate) lines: std::ops::RangeInclusive<usize>,
 }
 
 impl Dockerfile {

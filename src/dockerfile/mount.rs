@@ -45,10 +45,10 @@ impl MountKind {
 
 /// One `--mount` flag.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Mount {
+pub(crate) struct Mount {
     /// The options in order, as written, but with normalised keys: in lower case and without aliases (`source` for
     /// `src`, `target` for `dst` and `destination`, `readonly` for `ro`, `readwrite` for `rw`).
-    pub options: Vec<(String, Option<String>)>,
+    pub(crate) options: Vec<(String, Option<String>)>,
 }
 
 #[rustfmt::skip]

@@ -13,7 +13,7 @@ use super::expand::{ExpandError, expand, expand_content};
 /// The variables with their values. `Debug` shows only names, because values may come from build arguments. Clones
 /// share their data, because every resolved instruction stores one.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Scope {
+pub(crate) struct Scope {
     variables: Arc<BTreeMap<Arc<str>, Arc<str>>>,
     is_open: bool,
 }

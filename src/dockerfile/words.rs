@@ -4,11 +4,11 @@
 
 /// A flag such as `--from=builder` or `--link`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Flag {
+pub(crate) struct Flag {
     /// The name without dashes.
-    pub name: String,
+    pub(crate) name: String,
     /// The part after `=`, without quotes.
-    pub value: Option<String>,
+    pub(crate) value: Option<String>,
 }
 
 #[derive(Debug, Clone)]

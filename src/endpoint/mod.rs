@@ -17,8 +17,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub(crate) use dial::{DialError, Protocol, Stream};
 pub(crate) use docker_context::{DockerContextError, DockerContexts};
-pub(crate) use tls::TlsError;
-pub use tls::TlsFiles;
+pub(crate) use tls::{TlsError, TlsFiles};
 
 /// An engine's address.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -20,7 +20,7 @@ use bollard::{ClientVersion, Docker};
 pub(crate) use archive::{ArchiveReader, archive_channel};
 pub(crate) use container::{Container, ContainerSpec, OutputStream};
 pub(crate) use data_root::DataRoot;
-pub use image::{Image, ImageStore};
+pub(crate) use image::{Image, ImageStore};
 pub(crate) use push::PushProgress;
 
 use crate::endpoint::Endpoint;

@@ -1,7 +1,7 @@
 //! Computes cache keys: 32 bytes that are derived from named, typed inputs. Does no input or output; the caller
 //! provides the content of files.
 //!
-//! Two builds with the same key are interchangeable, because everything that can change the result is an [`Input`]. The
+//! Two builds with the same key are interchangeable, because everything that can change the result is an `Input`. The
 //! encoding is `larder-key-v2`:
 //!
 //! ```text
@@ -51,7 +51,7 @@ pub(crate) use image::Keys;
 pub(crate) use image_inputs::{
     BasePin, ContextAccess, ContextFile, ImageInputs, NamedContext, ParsedDockerfile, reads_docker_syntax,
 };
-pub use input::Input;
+pub(crate) use input::Input;
 pub(crate) use input::InputKind;
 pub(crate) use prefix::{PrefixKey, PrefixKeys};
 pub(crate) use seal::Seal;

@@ -39,6 +39,6 @@ pub(crate) use login::{Credentials, Login};
 pub(crate) use manifest::{RemoteImage, Repository, StoredManifest, remote_image};
 pub(crate) use platform::compatibility_rank;
 pub(crate) use prefix::{CutBase, CutImage, PrefixDocuments, PrefixError, PrefixMark};
-pub use reference::{ImageRef, InvalidImageRef};
+pub(crate) use reference::{ImageRef, InvalidImageRef};
 pub(crate) use token::{TokenError, TokenRequest};
 pub(crate) use upload::UploadError;

@@ -39,7 +39,7 @@ pub struct DependencyClosure {
     pub files: BTreeMap<String, Vec<u8>>,
     /// The named paths that do not exist, as written. The path of an included file is prefixed with the directory of
     /// the including file.
-    pub missing: BTreeSet<String>,
+    pub(crate) missing: BTreeSet<String>,
 }
 
 struct QueuedFile {

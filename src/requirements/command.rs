@@ -20,7 +20,7 @@ pub struct CommandDependencies {
     pub(crate) words: BTreeSet<String>,
     variables: BTreeMap<String, Vec<String>>,
     /// `true` if the command line installs dependencies, from files or by name.
-    pub installs: bool,
+    pub(crate) installs: bool,
 }
 
 const MAX_EXPANSIONS: usize = 64;

@@ -31,12 +31,14 @@ mod text;
 mod properties;
 
 pub(crate) use catalogue::{FILE_VARIABLES, is_requirements_name};
-pub use change::{DependencyChange, dependency_changes};
+pub(crate) use change::DependencyChange;
+pub use change::dependency_changes;
 pub use closure::{DependencyClosure, ProjectFile, ProjectView};
-pub(crate) use command::argv_dependencies;
-pub use command::{CommandDependencies, script_dependencies};
+pub use command::script_dependencies;
+pub(crate) use command::{CommandDependencies, argv_dependencies};
 pub(crate) use launcher::{PREFIX_WORDS, RUNNER_TOOLS, is_versioned, program_name, wrapper};
-pub use listing::{DependencyLine, listing};
+pub(crate) use listing::DependencyLine;
+pub use listing::listing;
 pub(crate) use script::{Script, ScriptLanguage};
 pub(crate) use shell::{ShellCommand, commands};
 
@@ -53,12 +55,12 @@ pub enum DependencyFormat {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DependencyFile {
     /// The path, relative to the working directory unless it starts with `/`.
-    pub path: String,
+    pub(crate) path: String,
     /// The format in which it is read.
-    pub format: DependencyFormat,
+    pub(crate) format: DependencyFormat,
     /// The directory in which the command runs, relative like the path. Local projects in a requirement file are
     /// relative to it.
-    pub directory: String,
+    pub(crate) directory: String,
 }
 
 impl DependencyFile {

@@ -56,27 +56,25 @@ pub struct Subject {
     pub title: String,
     /// The names of an image, or labels given by the user.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<String>,
+    pub(crate) tags: Vec<String>,
     /// The number of machines of one run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub nodes: Option<NonZeroU32>,
+    pub(crate) nodes: Option<NonZeroU32>,
     /// The time at which the oldest layer above the base image was created, if known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub oldest: Option<Timestamp>,
+    pub(crate) oldest: Option<Timestamp>,
     /// The flags with which an image is run, if it was built for `larder run`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub run: Option<RunFlags>,
-    /// The inputs of the key.
+    pub(crate) run: Option<RunFlags>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub inputs: Vec<KeyInput>,
-    /// The number of files.
-    pub files: u64,
+    pub(crate) inputs: Vec<KeyInput>,
+    pub(crate) files: u64,
     /// Bytes of these files.
-    pub bytes: u64,
+    pub(crate) bytes: u64,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RunFlags {
+pub(crate) struct RunFlags {
     /// The flags. For environment variables, only the names are stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) flags: Vec<String>,
@@ -85,7 +83,7 @@ pub struct RunFlags {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyInput {
+pub(crate) struct KeyInput {
     pub(crate) kind: String,
     pub(crate) name: String,
     pub(crate) digest: Digest,
@@ -93,11 +91,11 @@ pub struct KeyInput {
 
 /// A range of the content of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ContentRange {
+pub(crate) struct ContentRange {
     /// The offset of the first byte.
-    pub at: u64,
+    pub(crate) at: u64,
     /// The length in bytes.
-    pub size: u64,
+    pub(crate) size: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

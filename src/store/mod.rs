@@ -56,8 +56,7 @@ pub(crate) use error::{FaultRecord, StoreError};
 pub(crate) use find::FoundEntry;
 pub use lane::Lane;
 pub(crate) use lane::Lanes;
-pub(crate) use manifest::{ChunkRef, Entry, EntryManifest, KeyInput, RunFlags};
-pub use manifest::{ContentRange, Subject};
+pub(crate) use manifest::{ChunkRef, ContentRange, Entry, EntryManifest, KeyInput, RunFlags, Subject};
 pub(crate) use meter::{Meter, MeteredReader};
 pub(crate) use portable::{PortableError, TransferAmounts};
 use repository::StoreRepository;
@@ -71,7 +70,7 @@ pub(crate) use verify::VerifyResult;
 use crate::digest::Digest;
 
 /// The version of the layout, the first component of every path.
-pub const LAYOUT: &str = "v1";
+pub(crate) const LAYOUT: &str = "v1";
 
 /// A local store, optionally backed by a remote that machines share.
 #[derive(Debug, Clone)]
@@ -117,12 +116,8 @@ impl Store {
         &self.lanes
     }
 
-    /// Starts to save an entry in this job's lane.
-    ///
-    /// # Errors
-    ///
-    /// Fails if the store is read-only or the backend fails.
-    pub fn save(&self, kind: EntryKind, family: &str, key: Digest) -> Result<Save, StoreError> {
+    /// Starts to save an entry in this job's lane. Fails if the store is read-only or the backend fails.
+    pub(crate) fn save(&self, kind: EntryKind, family: &str, key: Digest) -> Result<Save, StoreError> {
         Save::new(self, Address { lane: self.lanes.own().clone(), kind, family: family.to_owned(), key })
     }
 

@@ -32,7 +32,7 @@ const MAX_THREADS: usize = 10;
 const QUEUE_CAPACITY: usize = 2;
 /// An entry that is being saved. It becomes visible with [`Save::commit`] only.
 #[derive(Debug)]
-pub struct Save {
+pub(crate) struct Save {
     store: Store,
     address: Address,
     cutter: Cutter,
@@ -88,8 +88,8 @@ impl ChunkResults {
 }
 
 #[derive(Debug)]
-pub struct SavedEntry {
-    pub entry: Entry,
+pub(crate) struct SavedEntry {
+    pub(crate) entry: Entry,
     pub(crate) added_bytes: u64,
     /// Faults that did not prevent the save: failed uploads, and old versions that could not be removed.
     pub(crate) faults: Vec<StoreError>,
@@ -193,7 +193,7 @@ impl Save {
     }
 
     /// Appends bytes to the content. Fails if a chunk cannot be stored.
-    pub fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         match self.copy_from(&mut &*bytes, bytes.len() as u64) {
             Ok(()) => Ok(()),
             Err(CopyError::Store(error)) => Err(error),
@@ -219,7 +219,11 @@ impl Save {
     }
 
     /// Writes the manifest. After that the entry is visible and survives a crash. If it fails, the entry does not exist.
-    pub fn commit(mut self, subject: Subject, listing: ContentRange) -> Result<SavedEntry, StoreError> {
+    pub(crate) fn commit(
+        mut self,
+        subject: Subject,
+        listing: ContentRange,
+    ) -> Result<SavedEntry, StoreError> {
         self.boundary()?;
         let chunks = self.finish()?;
         let added_bytes = self.shared.added_bytes.load(Ordering::Relaxed);

@@ -24,8 +24,8 @@ use crate::notes::{ImageAge, ImageEntry};
 use crate::registry::ImageRef;
 use crate::store::{Entry, Meter};
 
-pub(crate) use archive::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest};
-pub use archive::{ArchiveTier, LoadError, LoadedEntry};
+pub use archive::ArchiveTier;
+pub(crate) use archive::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest, LoadError};
 pub(crate) use engine::EngineTier;
 pub(crate) use layers::{LayerCaches, LayersTier, MARK_LABEL, Stages};
 pub(crate) use prefix::PrefixTier;

@@ -1,7 +1,8 @@
 //! Tests of the rules for continued stages. The corpus contains more cases, which `tests/it/prefix_equality.rs` builds.
 
 use super::*;
-use crate::dockerfile::{BaseSettings, OnbuildInstruction, Options};
+use crate::dockerfile::instruction::OnbuildInstruction;
+use crate::dockerfile::{BaseSettings, Options};
 
 #[path = "../../../tests/corpus/prefixes/mod.rs"]
 mod corpus;

@@ -19,8 +19,9 @@ mod walk;
 mod tests;
 
 pub(crate) use globals::PLATFORM_ARGS;
-pub use options::{BaseSettings, Options, ResolveError};
-pub use resolution::{
+pub use options::Options;
+pub(crate) use options::{BaseSettings, ResolveError};
+pub(crate) use resolution::{
     BaseImage, CacheMount, ContextSource, Resolution, ResolvedInstruction, ResolvedStage, Source,
 };
 pub(crate) use walk::join as resolve_path;

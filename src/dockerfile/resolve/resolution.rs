@@ -12,7 +12,7 @@ pub struct Resolution {
     /// The index of the target among the stages of the Dockerfile.
     pub target: usize,
     /// The platform to build for.
-    pub platform: Platform,
+    pub(crate) platform: Platform,
     pub(crate) escape: char,
     /// `true` if the platform was requested, `false` if it is the builder's default.
     pub(crate) platform_is_explicit: bool,
@@ -22,25 +22,25 @@ pub struct Resolution {
     /// that a named context replaces and `scratch` are not included.
     pub bases: Vec<BaseImage>,
     /// The parts of the main context that the reached stages can see.
-    pub context: ContextPaths,
+    pub(crate) context: ContextPaths,
     /// The named contexts in use, as [`super::Options`] names them.
-    pub named_contexts: BTreeSet<String>,
+    pub(crate) named_contexts: BTreeSet<String>,
     /// The parts of each named context that the reached stages can see.
     pub(crate) named_paths: BTreeMap<String, ContextPaths>,
     /// The bases whose ONBUILD triggers are unknown. If there are any, all build arguments are assumed to be visible,
     /// and the whole context to be read.
-    pub unknown_triggers: BTreeSet<String>,
+    pub(crate) unknown_triggers: BTreeSet<String>,
     /// The ids of the secrets that RUN instructions mount.
-    pub secrets: BTreeSet<String>,
+    pub(crate) secrets: BTreeSet<String>,
     /// The ids of the SSH agents that RUN instructions mount.
-    pub ssh: BTreeSet<String>,
+    pub(crate) ssh: BTreeSet<String>,
     /// `true` if the type or id of a mount depends on a variable that a base image may set, so that any secret and any
     /// SSH agent may be used.
-    pub may_use_any_secret: bool,
+    pub(crate) may_use_any_secret: bool,
     /// `true` if an ADD fetches a remote source, which can change while all inputs stay the same.
-    pub has_remote_source: bool,
+    pub(crate) has_remote_source: bool,
     /// The cache mounts of the reached RUNs, in order.
-    pub cache_mounts: Vec<CacheMount>,
+    pub(crate) cache_mounts: Vec<CacheMount>,
     /// `true` if the name of an ARG contains a variable, which old frontends allow.
     pub(crate) has_variable_arg_name: bool,
 }
@@ -52,17 +52,17 @@ pub struct ResolvedStage {
     pub index: usize,
     pub(crate) name: Option<String>,
     /// The base. If it is a [`Source::Context`] and there are no instructions, a named context replaces the stage.
-    pub base: Source,
+    pub(crate) base: Source,
     /// The platform that the FROM of the stage requests, expanded.
-    pub platform: Option<Platform>,
+    pub(crate) platform: Option<Platform>,
     /// The FROM, the triggers of the base, and the other instructions of the stage, in this order. Empty if a named
     /// context replaces the stage.
-    pub instructions: Vec<ResolvedInstruction>,
+    pub(crate) instructions: Vec<ResolvedInstruction>,
 }
 
 /// A source of files.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Source {
+pub(crate) enum Source {
     /// A stage, by its index in the Dockerfile.
     Stage(usize),
     /// An image, by its index in [`Resolution::bases`].
@@ -75,15 +75,15 @@ pub enum Source {
 
 /// An instruction with the expanded values of its variables.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ResolvedInstruction {
+pub(crate) struct ResolvedInstruction {
     /// The instruction as written.
-    pub instruction: Instruction,
+    pub(crate) instruction: Instruction,
     /// `true` if it is a trigger of the stage's base.
-    pub is_trigger: bool,
+    pub(crate) is_trigger: bool,
     /// The sources other than the main context.
-    pub sources: Vec<Source>,
+    pub(crate) sources: Vec<Source>,
     /// The sources in the main context.
-    pub context: Vec<ContextSource>,
+    pub(crate) context: Vec<ContextSource>,
     /// The variables after the instruction.
     pub(crate) scope: Scope,
     /// The working directory after the instruction, cleaned and without a leading slash. If that of the base image is
@@ -93,11 +93,11 @@ pub struct ResolvedInstruction {
 
 /// A source in the main context and its destination.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ContextSource {
+pub(crate) struct ContextSource {
     /// The source, cleaned; empty for the whole context.
-    pub path: String,
+    pub(crate) path: String,
     /// The destination in the stage, cleaned and without a leading slash.
-    pub destination: String,
+    pub(crate) destination: String,
 }
 
 /// An image that is not built by the Dockerfile.
@@ -107,7 +107,7 @@ pub struct BaseImage {
     /// The expanded reference.
     pub reference: String,
     /// The requested platform.
-    pub platform: Platform,
+    pub(crate) platform: Platform,
 }
 
 impl fmt::Debug for BaseImage {
@@ -119,19 +119,19 @@ impl fmt::Debug for BaseImage {
 
 /// A cache mount of a reached RUN.
 #[derive(Clone, PartialEq, Eq)]
-pub struct CacheMount {
+pub(crate) struct CacheMount {
     /// The stage's index in the Dockerfile.
-    pub stage: usize,
+    pub(crate) stage: usize,
     /// The first source line of the RUN; for a trigger, of the FROM.
-    pub line: usize,
+    pub(crate) line: usize,
     /// All options, expanded, by normalised key.
-    pub options: BTreeMap<String, String>,
+    pub(crate) options: BTreeMap<String, String>,
     /// All options as written. Frontends before Dockerfile 1.3 do not expand them.
-    pub written: BTreeMap<String, String>,
+    pub(crate) written: BTreeMap<String, String>,
     /// The source of the initial content.
-    pub from: Option<Source>,
+    pub(crate) from: Option<Source>,
     /// `true` if no variable of a base image can change the options.
-    pub is_certain: bool,
+    pub(crate) is_certain: bool,
 }
 
 impl fmt::Debug for CacheMount {
@@ -227,7 +227,7 @@ impl Resolution {
     }
 
     /// Returns the number of RUN, COPY and ADD instructions of the reached stages.
-    pub fn step_count(&self) -> usize {
+    pub(crate) fn step_count(&self) -> usize {
         let instructions = self.stages.iter().flat_map(|stage| &stage.instructions);
         instructions.filter(|resolved| resolved.instruction.is_step()).count()
     }

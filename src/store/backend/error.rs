@@ -8,16 +8,16 @@ use std::{fmt, io};
 #[error("cannot {action} {path} in {place}")]
 pub struct BackendError {
     /// A verb: read, write, write to, list, remove.
-    pub action: &'static str,
+    pub(crate) action: &'static str,
     /// The path of the object, or a prefix.
-    pub path: String,
+    pub(crate) path: String,
     /// The location of the backend, without credentials.
-    pub place: String,
+    pub(crate) place: String,
     /// The kind of the error.
     pub reason: FaultReason,
     /// The cause.
     #[source]
-    pub source: Box<dyn Error + Send + Sync>,
+    pub(crate) source: Box<dyn Error + Send + Sync>,
 }
 
 /// The kind of an error, for statistics.

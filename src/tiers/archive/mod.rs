@@ -82,7 +82,7 @@ pub struct LoadedEntry {
     /// The bytes that were sent to the engine.
     pub bytes: u64,
     /// Faults that did not prevent the load.
-    pub faults: Vec<StoreError>,
+    pub(crate) faults: Vec<StoreError>,
 }
 
 impl ArchiveTier {
