@@ -8,6 +8,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 
 use crate::engines::{Engine, any_engine, every_engine};
+use crate::registries::Registry;
 use crate::support::{BUSYBOX, TestContext, run_to_end};
 
 /// Returns a Dockerfile with two prefixes: one ends with an install, one with the RUN after it.
@@ -114,6 +115,28 @@ fn an_engine_without_the_layers_continues_from_the_store() {
         let own = saving.build(&["-t", &tag, "."]);
         assert_eq!((prefix(&own).0, steps(&own)[1]), ("", 3), "{pair}: {}", prefix(&own).1);
     }
+}
+
+#[test]
+fn a_pushed_build_continues_from_the_store_if_the_registry_has_no_prefix() {
+    let all = every_engine();
+    let (from, to) = (&all[0], &all[1]);
+    let registry = Registry::open();
+    let saving = project(from);
+    let name = format!("{}/{}", registry.host, saving.tag("pushed"));
+    saving.build(&["-t", &name, "."]);
+
+    // An image from the store is pushed without a builder that could describe its prefixes.
+    let context = saving.on_engine(to);
+    let found = context.build(&["--push", "-t", &name, "."]);
+    assert_eq!(found["hit_tier"], "archive");
+
+    saving.write("app.py", "2\n");
+    let built = saving.on_engine(&all[2]).build(&["--push", "-t", &name, "."]);
+    let (outcome, reason, bytes) = prefix(&built);
+    assert_eq!(outcome, "hit", "{reason}");
+    assert!(reason.starts_with("the store has the layers up to line 6") && bytes > 0, "{reason}");
+    assert_eq!(steps(&built)[..2], [4, 3]);
 }
 
 #[test]

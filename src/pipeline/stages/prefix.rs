@@ -4,7 +4,7 @@
 //! |---|---|
 //! | has made the layers of the prefix | builds the unchanged Dockerfile; nothing is queried |
 //! | has continued from the prefix before | continues from it again; nothing is queried |
-//! | has done neither | continues from the deepest prefix in the registry or, without a registry, in the store |
+//! | has done neither | continues from the deepest prefix in the registry or, if there is none, in the store |
 //!
 //! The last case must be recorded, because BuildKit identifies the steps after `FROM prefix` by different keys than the
 //! same steps after the instructions that made the prefix.
@@ -184,10 +184,18 @@ impl PrefixLookup {
         if let Some(looked) = self.known_to_builder(job, keys, prefixes).await? {
             return Ok(looked);
         }
-        match place {
-            Some(place) => self.look_in_registry(job, keys, place).await,
-            None => self.look_in_store(job, keys).await,
+        let Some(place) = place else { return self.look_in_store(job, keys).await };
+        let of_registry = self.look_in_registry(job, keys, place).await?;
+        // An earlier build that was not pushed may have archived its prefixes.
+        if of_registry.outcome == TierOutcome::Miss
+            && !self.has_expired
+            && job.may_have_stored_prefix(keys).await?
+            && let stored = self.look_in_store(job, keys).await?
+            && stored.outcome == TierOutcome::Hit
+        {
+            return Ok(stored);
         }
+        Ok(of_registry)
     }
 
     async fn look_in_registry(
