@@ -53,7 +53,7 @@ const DOMAIN: [(&str, &[&str]); 28] = [
             "store",
         ],
     ),
-    ("plan", &["buildkit", "endpoint", "key", "notes", "registry", "store", "tiers"]),
+    ("plan", &["buildkit", "endpoint", "key", "ledger", "notes", "registry", "store", "tiers"]),
     (
         "pipeline",
         &[

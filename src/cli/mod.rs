@@ -33,7 +33,7 @@ pub(crate) use ecr::{EcrCleanArgs, EcrCommand, EcrLifecycleArgs, EcrLoginArgs, E
 pub(crate) use mount::{CacheMountArgs, MountCommand};
 pub(crate) use run::{ContainerArgs, RENAMED_BUILD_OPTIONS, RunArgs};
 pub(crate) use source::{SourceArgs, StepArgs};
-pub(crate) use stats::StatsArgs;
+pub(crate) use stats::{StatsArgs, StatsFormat, ThresholdArgs};
 pub(crate) use store::StoreArgs;
 #[cfg(test)]
 pub(crate) use unsupported::UNSUPPORTED_RUN_OPTIONS;
@@ -48,7 +48,7 @@ pub(crate) use unsupported::UnsupportedOption;
     version,
     disable_help_subcommand = true,
     after_help = "Exit codes: 0 success; 1 build failed; 2 invalid usage or configuration; 3 cache failure with \
-                  --strict, or found by cache verify; 5 engine unreachable; 130 interrupted; larder run \
+                  --strict, or found by cache verify; 4 threshold of stats not met; 5 engine unreachable; 130 interrupted; larder run \
                   exits with the container's code, or 125 to 127 if the container cannot be started"
 )]
 pub(crate) struct Cli {

@@ -22,6 +22,8 @@ pub(crate) enum ErrorKind {
     /// The cache failed, and `--strict` is set or the command is about the cache.
     Cache,
     Interrupted,
+    /// A figure of `larder stats` does not meet its threshold.
+    Threshold,
     /// A container cannot be started: 125, 126 or 127, as for docker run.
     Container(u8),
     /// The user's command exited with this status and has reported its error itself.
@@ -35,6 +37,7 @@ impl ErrorKind {
             Self::Build | Self::Push => 1,
             Self::Config => 2,
             Self::Cache => 3,
+            Self::Threshold => 4,
             Self::Engine => 5,
             Self::Interrupted => 130,
             Self::Container(status) | Self::Exit(status) => status,
@@ -96,11 +99,12 @@ mod tests {
 
     #[test]
     fn the_help_lists_all_exit_codes() {
-        use ErrorKind::{Build, Cache, Config, Container, Engine, Interrupted, Push};
+        use ErrorKind::{Build, Cache, Config, Container, Engine, Interrupted, Push, Threshold};
         let help = Cli::command().get_after_help().unwrap().to_string();
         let numbers = help.split(|letter: char| !letter.is_ascii_digit());
         let listed: BTreeSet<u8> = numbers.filter_map(|number| number.parse().ok()).collect();
-        let kinds = [Build, Push, Config, Cache, Engine, Interrupted, Container(125), Container(127)];
+        let kinds =
+            [Build, Push, Config, Cache, Threshold, Engine, Interrupted, Container(125), Container(127)];
         assert_eq!(listed, [0].into_iter().chain(kinds.map(ErrorKind::exit_code)).collect());
     }
 }

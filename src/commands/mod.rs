@@ -84,6 +84,11 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         )
         .hint("select one engine with --host"));
     }
+    if environment.switch(env_vars::LARDER_STEP_SUMMARY)?.unwrap_or(true)
+        && let Some(file) = environment.get(env_vars::GITHUB_STEP_SUMMARY)
+    {
+        printer.set_step_summary(file);
+    }
     if settings.cannot_redraw {
         printer.never_redraw();
     }

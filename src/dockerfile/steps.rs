@@ -11,6 +11,11 @@ use super::{Dockerfile, Instruction, InstructionKind, Stage};
 impl Dockerfile {
     /// Returns the source lines (from 1) of the step that BuildKit calls `name`, or `None` if they are not certain.
     pub fn step_lines(&self, name: &str) -> Option<RangeInclusive<usize>> {
+        self.step(name).map(|(_, step)| step.lines.clone())
+    }
+
+    /// Returns the step that BuildKit calls `name`, and its stage, or `None` if they are not certain.
+    pub(crate) fn step(&self, name: &str) -> Option<(&Stage, &Instruction)> {
         let (prefix, shown) = name.strip_prefix('[')?.split_once(']')?;
         let mut words = prefix.split_whitespace().rev();
         let (index, total) = words.next()?.split_once('/')?;
@@ -28,7 +33,7 @@ impl Dockerfile {
         // The engine also counts triggers of a base image, which are not in this file.
         let step = steps.get(index.checked_sub(1)?).filter(|_| steps.len() == total)?;
         let keyword = shown.split_whitespace().next()?;
-        step.keyword.eq_ignore_ascii_case(keyword).then(|| step.lines.clone())
+        step.keyword.eq_ignore_ascii_case(keyword).then_some((candidate, *step))
     }
 
     fn steps_of<'a>(&self, stage: &'a Stage) -> Vec<&'a Instruction> {

@@ -54,4 +54,5 @@ pub(crate) use image_inputs::{
 pub(crate) use input::Input;
 pub(crate) use input::InputKind;
 pub(crate) use prefix::{PrefixKey, PrefixKeys};
+pub(crate) use reached::shown_text;
 pub(crate) use seal::Seal;

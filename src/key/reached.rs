@@ -130,7 +130,7 @@ impl<'a> ReachedStages<'a> {
 }
 
 /// Returns an instruction's source for display: shortened, and without comments, continuations and credentials.
-pub(super) fn shown_text(source: &str) -> String {
+pub(crate) fn shown_text(source: &str) -> String {
     const MOST: usize = 2000;
     let lines = source.lines().filter(|line| !line.trim_start().starts_with('#'));
     let mut joined = String::new();

@@ -3,6 +3,7 @@
 //! Results go to standard output, everything else to standard error. A closed pipe (`larder stats | head`) is not an
 //! error.
 
+use std::fs::OpenOptions;
 use std::io::{self, IsTerminal, Write};
 
 use serde::Serialize;
@@ -21,6 +22,8 @@ pub(crate) struct Printer {
     progress: ProgressMode,
     /// The prefix of each line, if several parts run at once.
     part: Option<&'static str>,
+    /// The file to which the end of each build is appended as Markdown.
+    step_summary: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,7 @@ impl Printer {
             can_redraw: is_terminal,
             progress: ProgressMode::Auto,
             part: None,
+            step_summary: None,
         }
     }
 
@@ -70,6 +74,20 @@ impl Printer {
         match part {
             Some(name) => Box::new(PrefixedWriter::new(name, out)),
             None => Box::new(out),
+        }
+    }
+
+    pub(crate) fn set_step_summary(&mut self, path: &str) {
+        // The leak is small: this is called once.
+        self.step_summary = Some(Box::leak(path.to_owned().into_boxed_str()));
+    }
+
+    /// Appends Markdown to the summary of the CI job, if there is one.
+    pub(super) fn append_step_summary(self, markdown: impl FnOnce() -> String) {
+        let Some(path) = self.step_summary else { return };
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        if let Err(error) = file.and_then(|mut file| file.write_all(markdown().as_bytes())) {
+            self.warn(&format!("cannot write the summary of the job to {path}: {error}"));
         }
     }
 

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::Printer;
 use super::progress::failure;
+use super::stats::summary_in_markdown;
 use super::summary::{self, format_duration};
 use super::transfer::TransferDisplay;
 use crate::amounts::size;
@@ -73,6 +74,7 @@ impl Reporter for Printer {
             BuildEvent::Ended(record) => {
                 self.event("build", &json!({ "record": record }));
                 self.note(&summary::render(record));
+                self.append_step_summary(|| summary_in_markdown(record));
             }
         }
     }

@@ -9,6 +9,8 @@ use crate::screen_text::screen_text;
 
 const MAX_SHOWN: usize = 40;
 const MAX_PINS: usize = 20;
+/// The number of changes that the record of a build names.
+const MAX_LINES: usize = 5;
 
 pub(crate) fn render(changes: &[InputChange]) -> String {
     let shown: Vec<(String, String)> = changes
@@ -42,6 +44,19 @@ pub(crate) fn summary(changes: &[InputChange]) -> Option<String> {
     let outcome = first.pins.first().map_or_else(|| outcome(first), ToString::to_string);
     let outcome = if outcome.chars().count() <= 60 { outcome } else { "changed".to_owned() };
     Some(screen_text(&format!("{} {outcome}{more}", subject(first))))
+}
+
+/// Describes the first changes, one line each: for a file of requirements, the requirements that changed.
+pub(crate) fn lines(changes: &[InputChange]) -> Vec<String> {
+    let line = |change: &InputChange| {
+        let name = subject(change);
+        let text = match change.pins.as_slice() {
+            [] => format!("{name} {}", outcome(change)),
+            pins => format!("{name}: {}", abridged(pins, 3, pins.len() as u64, " and")),
+        };
+        screen_text(&text)
+    };
+    changes.iter().take(MAX_LINES).map(line).collect()
 }
 
 pub(crate) fn first_names(names: &[String]) -> String {

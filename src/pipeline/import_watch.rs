@@ -104,7 +104,7 @@ mod tests {
     use crate::ledger::StepEntry;
 
     fn step(cached: bool, millis: u64) -> StepEntry {
-        StepEntry { name: String::new(), digest: String::new(), cached, imported: false, millis }
+        StepEntry { cached, millis, ..StepEntry::default() }
     }
 
     /// Returns the record of a build of `app` whose steps ran for these times in milliseconds.

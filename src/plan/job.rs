@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::key::Seal;
+use crate::ledger::CiJobRecord;
 use crate::notes::{Notes, NotesError};
 use crate::registry::Login;
 use crate::registry::ecr::EcrLogin;
@@ -30,6 +31,8 @@ pub(crate) struct JobSettings {
     pub(crate) cache_fault: Option<Arc<NotesError>>,
     /// The lanes of this job, the same as in the store's terms.
     pub(crate) lanes: JobLanes,
+    /// The CI job, for the ledger.
+    pub(crate) ci: Option<CiJobRecord>,
     pub(crate) store: StoreSettings,
     /// The secret for values of build arguments in keys.
     pub(crate) seal: Seal,

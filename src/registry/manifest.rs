@@ -82,6 +82,22 @@ impl StoredManifest {
         Self { digest: Digest::of(&bytes), content_type: Some(media_type.to_owned()), bytes: bytes.into() }
     }
 
+    /// Returns the digests and sizes of the layers of an image, or of the blobs of an index.
+    pub(crate) fn blob_sizes(&self) -> Vec<(String, u64)> {
+        #[derive(serde::Deserialize)]
+        struct Blob {
+            digest: String,
+            size: u64,
+        }
+        #[derive(serde::Deserialize)]
+        struct Blobs {
+            #[serde(default, alias = "manifests")]
+            layers: Vec<Blob>,
+        }
+        let blobs: Option<Blobs> = serde_json::from_slice(&self.bytes).ok();
+        blobs.into_iter().flat_map(|blobs| blobs.layers).map(|blob| (blob.digest, blob.size)).collect()
+    }
+
     /// Creates a manifest of the same media type, which is not in a registry yet.
     pub(super) fn with_bytes(&self, bytes: Vec<u8>) -> Self {
         Self { digest: Digest::of(&bytes), content_type: self.content_type.clone(), bytes: bytes.into() }

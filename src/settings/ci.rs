@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::ci_systems::{CI_SYSTEMS, CiSystem, GIT_BRANCH, IS_DEFAULT_BRANCH, TAG_NAME};
 use super::{Environment, env_vars};
+use crate::ledger::CiJobRecord;
 
 /// TeamCity's name of the default branch.
 const TEAMCITY_DEFAULT_BRANCH: &str = "<default>";
@@ -25,6 +26,7 @@ pub(super) type FromVariable<T> = (T, &'static str);
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct CiJob {
+    pub(super) record: CiJobRecord,
     pub(super) built: Option<FromVariable<BuiltReference>>,
     /// The branch that the pull request would be merged into.
     pub(super) target: Option<String>,
@@ -74,7 +76,36 @@ impl CiVariables<'_> {
         let is_request = matches!(built, Some((BuiltReference::PullRequest(_) | BuiltReference::Unknown, _)));
         let target = self.first_set(system.target).filter(|_| is_request);
         let target = target.map(|(name, _)| branch_name(name).to_owned()).or(of_event.target);
-        Some(CiJob { built, target, default_branch })
+        Some(CiJob { record: self.record(system, built.as_ref()), built, target, default_branch })
+    }
+
+    fn record(&self, system: &CiSystem, built: Option<&FromVariable<BuiltReference>>) -> CiJobRecord {
+        let value = |names| self.first_set(names).map(|(value, _)| value.to_owned());
+        CiJobRecord {
+            system: system.name.to_owned(),
+            job: value(system.job),
+            number: value(system.number),
+            url: self.expand(system.url),
+            branch: match built {
+                Some((BuiltReference::Branch(name), _)) => Some(name.clone()),
+                _ => None,
+            },
+            revision: value(system.revision),
+        }
+    }
+
+    /// Replaces the names of variables in braces. Returns `None` if one of them is not set, or if there are none.
+    fn expand(&self, template: &str) -> Option<String> {
+        let mut parts = template.split('{');
+        let mut text = parts.next()?.to_owned();
+        let mut has_variable = false;
+        for part in parts {
+            let (name, after) = part.split_once('}')?;
+            text.push_str(self.get(name)?);
+            text.push_str(after);
+            has_variable = true;
+        }
+        has_variable.then_some(text)
     }
 
     fn built(&self, system: &CiSystem) -> Option<FromVariable<BuiltReference>> {
@@ -193,6 +224,7 @@ fn job_from_event(event: &Value) -> CiJob {
         .or_else(|| text("/workflow_run/pull_requests/0/base/ref"));
     let default_branch = text("/repository/default_branch");
     CiJob {
+        record: CiJobRecord::default(),
         built,
         target: target.map(|name| branch_name(name).to_owned()),
         default_branch: default_branch.map(|name| (name.to_owned(), env_vars::GITHUB_EVENT_PATH)),

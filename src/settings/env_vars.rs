@@ -80,6 +80,8 @@ larder_variables! {
     LARDER_BASE_REPO,
     /// Directory with the layout of Docker's `certs.d`; default Docker's directories.
     LARDER_CERTS_DIR,
+    /// `0` does not add the end of a build to the summary of a GitHub job.
+    LARDER_STEP_SUMMARY,
     /// Time to wait for an engine that does not respond yet, e.g. `60s`.
     LARDER_WAIT_FOR_ENGINE,
 }
@@ -119,6 +121,8 @@ pub(crate) const GITHUB_REF: &str = "GITHUB_REF";
 pub(crate) const GITHUB_REPOSITORY: &str = "GITHUB_REPOSITORY";
 /// GitHub: address of the REST API; default that of github.com.
 pub(crate) const GITHUB_API_URL: &str = "GITHUB_API_URL";
+/// GitHub: file with the summary of the job, in Markdown.
+pub(crate) const GITHUB_STEP_SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 /// GitHub: file with the event that started the job.
 pub(crate) const GITHUB_EVENT_PATH: &str = "GITHUB_EVENT_PATH";
 /// TeamCity: file that contains the path of the configuration parameters.

@@ -17,6 +17,7 @@ use super::config_file::DEFAULT_NAME;
 use super::options::OptionLayer;
 use super::origin::{Origin, Sourced};
 use super::{Environment, env_vars};
+use crate::ledger::CiJobRecord;
 use crate::plan::JobLanes;
 use crate::store::{Lane, Lanes};
 
@@ -63,6 +64,15 @@ impl LaneSources {
             checkout: Checkout::containing(directory),
         }
     }
+
+    fn variables<'a>(&'a self, environment: &'a Environment) -> CiVariables<'a> {
+        CiVariables { environment, parameters: &self.parameters, event: self.event.as_ref() }
+    }
+}
+
+/// Returns what the CI system says about this job, or `None` outside CI.
+pub(super) fn ci_job(environment: &Environment, facts: &LaneSources) -> Option<CiJobRecord> {
+    Some(facts.variables(environment).detect_job()?.record)
 }
 
 pub(super) fn resolve(options: &OptionLayer, environment: &Environment, facts: &LaneSources) -> JobLanes {
@@ -86,9 +96,8 @@ fn lanes_of_job(
     environment: &Environment,
     facts: &LaneSources,
 ) -> JobLanes {
-    let texts = CiVariables { environment, parameters: &facts.parameters, event: facts.event.as_ref() };
     let checkout = &facts.checkout;
-    let job = texts.detect_job();
+    let job = facts.variables(environment).detect_job();
     let is_ci = job.is_some() || environment.is_enabled(env_vars::CI);
     let job = job.unwrap_or_default();
     let of_head = || Some((BuiltReference::Branch(checkout.head.clone()?), "HEAD")).filter(|_| is_ci);

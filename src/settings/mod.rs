@@ -295,6 +295,7 @@ impl Settings {
             cache_fault: None,
             store: store::resolve(&options, &lanes.lanes, environment)?,
             lanes,
+            ci: lanes::ci_job(environment, &facts),
             seal: Seal::new(environment.get(env_vars::LARDER_KEY_SECRET).unwrap_or_default().as_bytes()),
         };
         Ok(Self {

@@ -112,6 +112,11 @@ impl LayerCaches {
         imports.collect()
     }
 
+    /// Returns the digests and sizes of the blobs of the caches, as far as their manifests list them.
+    pub(crate) fn blob_sizes(&self) -> impl Iterator<Item = (String, u64)> {
+        self.imported().flat_map(|cache| cache.manifest.blob_sizes())
+    }
+
     /// Discards the caches that were found, because their layers cannot be fetched.
     pub(crate) fn discard(&mut self) {
         self.found.clear();

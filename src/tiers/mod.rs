@@ -157,11 +157,9 @@ impl<T> TierAnswer<T> {
     pub(crate) fn record(&self, tier: &str, duration: Duration) -> TierRecord {
         let outcome = if self.found.is_some() { TierOutcome::Hit } else { TierOutcome::Miss };
         TierRecord {
-            tier: tier.to_owned(),
-            outcome,
-            reason: self.reason.clone(),
             bytes: self.bytes,
             millis: millis(duration),
+            ..TierRecord::new(tier, outcome, self.reason.clone())
         }
     }
 }

@@ -9,7 +9,10 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::Trace;
+use super::runs::{covered, elapsed};
 use super::vertex::{VertexState, VertexTrace, is_cancellation};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +93,10 @@ pub(crate) struct StepRecord {
     pub(crate) duration: Duration,
     /// The reason for a failure or cancellation.
     pub(crate) error: Option<String>,
+    /// The first start, by the builder's clock.
+    pub(crate) started: Option<Timestamp>,
+    /// The layers that were fetched, with the number of bytes that were reported; graph drivers report none.
+    pub(crate) fetched: Vec<(String, u64)>,
 }
 
 impl StepRecord {
@@ -106,6 +113,20 @@ impl StepRecord {
     pub(crate) fn kind(&self) -> StepKind {
         StepKind::of(&self.name)
     }
+}
+
+/// How long BuildKit spent on what. The parts may overlap; `other` is the time without any of them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SolveTimes {
+    pub(crate) all: Duration,
+    /// RUN, COPY and ADD steps that were not cached.
+    pub(crate) steps: Duration,
+    /// Base images, except those that a tier has provided.
+    pub(crate) base: Duration,
+    /// Caches in a registry, their layers, and base images that a tier has provided.
+    pub(crate) import: Duration,
+    pub(crate) export: Duration,
+    pub(crate) other: Duration,
 }
 
 /// Counts of the RUN, COPY and ADD instructions that were reached.
@@ -127,8 +148,41 @@ impl Trace {
                 is_cached: vertex.is_cached(),
                 duration: self.latest().map(|latest| vertex.duration(latest)).unwrap_or_default(),
                 error: vertex.error().map(str::to_owned),
+                started: vertex.first_start(),
+                fetched: vertex.fetched_layers(),
             })
             .collect()
+    }
+
+    /// Returns how long BuildKit spent on what. `is_import` is `true` for the name of a FROM step whose image a tier
+    /// has provided.
+    pub(crate) fn times(&self, is_import: impl Fn(&str) -> bool) -> SolveTimes {
+        let (Some(start), Some(end)) = (self.started(), self.latest()) else { return SolveTimes::default() };
+        let spans = |wanted: &dyn Fn(StepKind, &VertexTrace) -> bool| {
+            let vertexes = self.reached_vertexes();
+            let wanted = vertexes.filter(|vertex| wanted(StepKind::of(vertex.name()), vertex));
+            wanted.flat_map(|vertex| vertex.spans(end)).collect::<Vec<_>>()
+        };
+        let is_base = |kind, vertex: &VertexTrace| kind == StepKind::From && !is_import(vertex.name());
+        let is_imported = |kind: StepKind, vertex: &VertexTrace| match kind {
+            StepKind::CacheImport => true,
+            StepKind::From => is_import(vertex.name()),
+            // A cached step runs only while its layer is fetched.
+            _ => kind.is_counted() && vertex.is_cached(),
+        };
+        let steps = spans(&|kind, vertex| kind.is_counted() && !vertex.is_cached());
+        let (base, import) = (spans(&is_base), spans(&is_imported));
+        let export = spans(&|kind, _| matches!(kind, StepKind::Export | StepKind::CacheExport));
+        let known = covered([&steps[..], &base, &import, &export].concat());
+        let all = elapsed(start, end);
+        SolveTimes {
+            all,
+            steps: covered(steps),
+            base: covered(base),
+            import: covered(import),
+            export: covered(export),
+            other: all.saturating_sub(known),
+        }
     }
 
     /// Counts the RUN, COPY and ADD instructions that were reached.
@@ -224,6 +278,27 @@ mod tests {
         assert_eq!(half.counted_steps(), StepCounts { total: 1, cached: 0 });
         let whole = trace(TraceScript::new().cached("a", add, 0).cached("b", add, 0));
         assert_eq!(whole.counted_steps(), StepCounts { total: 1, cached: 1 });
+    }
+
+    #[test]
+    fn the_time_of_a_solve_is_divided_by_what_it_was_spent_on() {
+        let trace = trace(
+            TraceScript::new()
+                .done("i", "[internal] load build context", 0, 500)
+                .done("m", "importing cache manifest from app:cache", 500, 700)
+                .done("f", "[1/4] FROM base", 700, 1_700)
+                .cached("a", "[2/4] RUN a", 1_700)
+                .done("b", "[3/4] RUN b", 1_700, 3_700)
+                .done("c", "[4/4] COPY . .", 3_000, 4_000)
+                .done("e", "exporting to image", 4_000, 4_250),
+        );
+        let millis = |imported: bool| {
+            let times = trace.times(|_| imported);
+            [times.all, times.steps, times.base, times.import, times.export, times.other]
+                .map(|time| time.as_millis())
+        };
+        assert_eq!(millis(false), [4_250, 2_300, 1_000, 200, 250, 500]);
+        assert_eq!(millis(true), [4_250, 2_300, 0, 1_200, 250, 500]);
     }
 
     #[test]

@@ -117,7 +117,12 @@ impl VertexTrace {
 
     /// Returns the time that the vertex was running up to `at`; overlapping runs count once.
     pub(crate) fn duration(&self, at: Timestamp) -> Duration {
-        covered(self.members.iter().flat_map(|member| member.runs.spans(at)))
+        covered(self.spans(at))
+    }
+
+    /// Returns the runs as (start, stop) pairs; an open one ends at `at`.
+    pub(super) fn spans(&self, at: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        self.members.iter().flat_map(move |member| member.runs.spans(at))
     }
 
     pub(crate) fn statuses(&self) -> &[VertexStatus] {
@@ -132,6 +137,16 @@ impl VertexTrace {
 
     pub(crate) fn is_fetching(&self) -> bool {
         self.statuses.iter().any(|status| status.completed.is_none() && is_fetched_layer(&status.id))
+    }
+
+    /// Returns the digests of the layers that were fetched, each with the number of bytes that were reported.
+    pub(super) fn fetched_layers(&self) -> Vec<(String, u64)> {
+        let layer = |status: &VertexStatus| {
+            let id = status.id.strip_prefix(PULLING).unwrap_or(&status.id);
+            id.starts_with("sha256:")
+                .then(|| (id.to_owned(), u64::try_from(status.current).unwrap_or_default()))
+        };
+        self.statuses.iter().filter_map(layer).collect()
     }
 
     /// Returns the number of bytes of layers downloaded so far, if the vertex is waiting for more and is not unpacking

@@ -11,7 +11,7 @@ use super::lookup::Lookup;
 use crate::engine::Image;
 use crate::images::SavedImage;
 use crate::key::{CacheKey, Input, InputKind};
-use crate::ledger::{self, ArchivedImageRecord, millis};
+use crate::ledger::{ArchivedImageRecord, Phase, millis};
 use crate::pipeline::error::Result;
 use crate::pipeline::explain::key_inputs;
 use crate::pipeline::keys::BuildKeys;
@@ -28,7 +28,8 @@ const MAX_INPUTS: usize = 500;
 
 pub(super) struct ArchiveTask {
     key: CacheKey,
-    task: JoinHandle<Result<SavedImage, ArchiveError>>,
+    /// Returns the result and when it was ready, because no one may wait for it at that time.
+    task: JoinHandle<(Result<SavedImage, ArchiveError>, Instant)>,
     meter: Arc<Meter>,
     started: Instant,
 }
@@ -129,15 +130,16 @@ impl Job<'_> {
         self.notes.note_archiving(key, true).or_else(|fault| self.faults.report_notes(&fault))?;
         let meter = Arc::new(Meter::default());
         let counter = Arc::clone(&meter);
-        let saving = async move { tier.save(key, &platform, &image, subject, without_reuse, &counter).await };
+        let saving = async move {
+            let saved = tier.save(key, &platform, &image, subject, without_reuse, &counter).await;
+            (saved, Instant::now())
+        };
         Ok(Some(ArchiveTask { key, task: tokio::spawn(saving), meter, started: Instant::now() }))
     }
 
     /// Reports an image that is not archived because earlier archived images were not used.
     pub(super) fn should_archive(&self, policy: ArchivePolicy) -> bool {
-        // A fault of the ledger is reported when the build is written to it.
-        let builds = || ledger::last_builds(&self.notes.ledger_path()).unwrap_or_default();
-        let decision = policy.decide(builds);
+        let decision = policy.decide(|| self.earlier_builds());
         if decision == ArchiveDecision::SkipUnused {
             self.reporter.note(
                 "the image is not archived: none of the last images archived here was used again (--enable-cache archives it)\n",
@@ -203,16 +205,17 @@ impl ArchiveOutcome {
         let saved =
             transfer("archiving the image", &mut archiving.task, &meter, job.session, job.reporter).await?;
         job.notes.note_archiving(archiving.key, false).or_else(|fault| job.faults.report_notes(&fault))?;
-        let saved = match saved {
-            Ok(Ok(saved)) => saved,
-            Ok(Err(error)) => return job.faults.report(&error),
+        let (saved, ended) = match saved {
+            Ok((Ok(saved), ended)) => (saved, ended),
+            Ok((Err(error), _)) => return job.faults.report(&error),
             Err(error) => return job.faults.report(&error),
         };
+        job.phases.record(Phase::Archive, archiving.started, ended);
         let record = ArchivedImageRecord {
             entry: saved.saved.entry.short_id(),
             bytes: saved.bytes,
             added_bytes: saved.saved.added_bytes,
-            millis: millis(archiving.started.elapsed()),
+            millis: millis(ended - archiving.started),
         };
         job.reporter.report(&BuildEvent::Archived(&record));
         self.record = Some(record);

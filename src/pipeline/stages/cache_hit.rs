@@ -7,6 +7,7 @@ use super::job::Job;
 use super::keyed::Keyed;
 use super::layer_export::{ExportedLayers, LayerExport};
 use super::lookup::Lookup;
+use crate::ledger::Phase;
 use crate::pipeline::error::Result;
 use crate::pipeline::keys::BuildKeys;
 use crate::store::EntryKind;
@@ -73,6 +74,7 @@ impl CacheHit {
             let layers = job.find_layer_caches(keyed, lookup).await?;
             if !layers.is_unreachable {
                 let of = LayerExport { image: Some(id), steps: &[], layers: &layers };
+                let _exporting = job.phases.enter(Phase::Export);
                 self.exported_layers.export(job, keyed, of).await?;
             }
         }

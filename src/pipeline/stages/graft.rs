@@ -19,6 +19,7 @@ use jiff::Timestamp;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
+use super::steps::unneeded_steps;
 use crate::context::Filter;
 use crate::digest::Digest;
 use crate::dockerfile::Source;
@@ -28,7 +29,7 @@ use crate::graft::{
     Accounts, CopySources, DamagedIndex, FinishedLayer, PrefixIndex, Refusal, Tail, TailOptions, make_layer,
 };
 use crate::key::PrefixKey;
-use crate::ledger::{StepCountsRecord, TierOutcome, TierRecord, millis};
+use crate::ledger::{StepCountsRecord, StepEntry, TierOutcome, TierRecord, millis};
 use crate::pipeline::blocking::blocking;
 use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::input_snapshot::InputSnapshot;
@@ -53,6 +54,7 @@ pub(super) struct GraftedImage {
     pub(super) config: Digest,
     pub(super) manifest: Digest,
     pub(super) steps: StepCountsRecord,
+    pub(super) step_list: Vec<StepEntry>,
 }
 
 pub(super) enum GraftOutcome {
@@ -128,12 +130,10 @@ impl Job<'_> {
                 transfer("pushing the image", pushing, &meter, self.session, self.reporter).await??;
             Ok(Some((planned, pushed)))
         };
-        let record = |outcome, reason, bytes| TierRecord {
-            tier: NAME.to_owned(),
-            outcome,
-            reason,
+        let record = |outcome, reason: String, bytes| TierRecord {
             bytes,
             millis: millis(clock.elapsed()),
+            ..TierRecord::new(NAME, outcome, reason)
         };
         match grafting.await {
             Ok(Some((planned, pushed))) => {
@@ -150,7 +150,8 @@ impl Job<'_> {
                     ..StepCountsRecord::default()
                 };
                 let (config, manifest) = (pushed.config, pushed.manifest);
-                let grafted = GraftedImage { tier, id: id.to_string(), config, manifest, steps };
+                let step_list = unneeded_steps(&keys.resolution, Some(NAME), |_, _| true);
+                let grafted = GraftedImage { tier, id: id.to_string(), config, manifest, steps, step_list };
                 Ok(GraftOutcome::Made(Box::new(grafted)))
             }
             // The tier of prefixes reports this case.

@@ -8,6 +8,7 @@ use super::lookup::Lookup;
 use super::mounts::{Restored, SavedMounts};
 use super::prefix::{PrefixLookup, UnusablePrefix};
 use super::solved::Solved;
+use crate::ledger::Phase;
 use crate::notes::ImageAge;
 use crate::pipeline::error::{PipelineError, Result};
 use crate::registry::ImageRef;
@@ -35,6 +36,7 @@ impl ImageBuild {
     /// Restores what the builder lacks, builds the image, and saves the result. If this fails, `self` contains the
     /// outcomes of the stages before.
     pub(super) async fn run(&mut self, job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Result<()> {
+        let looking = job.phases.enter(Phase::Layers);
         self.prefixes = PrefixLookup::look(job, keyed, lookup).await?;
         let expired = self.prefixes.has_expired.then(|| lookup.expired());
         let lookup = expired.as_ref().unwrap_or(lookup);
@@ -44,6 +46,7 @@ impl ImageBuild {
         if needs_layers {
             self.solved.layers = job.find_layer_caches(keyed, lookup).await?;
         }
+        drop(looking);
         let mut built = self.restore_and_solve(job, keyed, lookup).await;
         if let Ok(Some(fault)) = &built {
             self.prefixes.give_up(job, fault).await?;
@@ -72,6 +75,7 @@ impl ImageBuild {
             Err(error) if error.is_interrupt() => Ok(()),
             built => {
                 let (restored, steps) = (&self.restored, &self.solved.mounting_steps);
+                let _saving = job.phases.enter(Phase::Save);
                 self.saved_mounts.save(job, keyed, restored, steps, built.is_err()).await
             }
         };
@@ -97,7 +101,9 @@ impl ImageBuild {
         let continued = self.prefixes.continuation.as_ref();
         // The deadline does not apply to this future: visits of mounts respect it themselves, so that they can clean
         // up.
+        let restoring = job.phases.enter(Phase::Restore);
         self.restored.restore(job, keyed, lookup, &self.solved.layers, continued).await?;
+        drop(restoring);
         if job.session.interrupts().is_pending() {
             return Err(PipelineError::Interrupted);
         }
@@ -149,6 +155,7 @@ impl ImageBuild {
             {
                 is_published = job.publish(keys, id).await?;
                 if is_published {
+                    let _exporting = job.phases.enter(Phase::Export);
                     self.prefixes.publish(job, keys, lookup).await?;
                 }
             }
@@ -158,6 +165,7 @@ impl ImageBuild {
             if !is_unreachable && has_all {
                 let Solved { step_list: steps, layers, .. } = &self.solved;
                 let of = LayerExport { image: self.solved.image_id(), steps, layers };
+                let _exporting = job.phases.enter(Phase::Export);
                 self.exported_layers.export(job, keyed, of).await?;
             }
             Ok(())
@@ -188,7 +196,10 @@ impl ImageBuild {
         }
         self.archived.finish(job, archiving).await?;
         match (keyed.keys(), &self.archived.entry) {
-            (Some(keys), Some(entry)) => self.prefixes.archive(job, keys, lookup, entry).await,
+            (Some(keys), Some(entry)) => {
+                let _exporting = job.phases.enter(Phase::Export);
+                self.prefixes.archive(job, keys, lookup, entry).await
+            }
             _ => Ok(()),
         }
     }

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::lookup::Lookup;
+use super::phases::PhaseClock;
 use super::{BuildPurpose, Deadline};
 use crate::buildkit::{Client, ConnectError};
 use crate::engine::Engine;
 use crate::error_chain::chain;
-use crate::ledger::{TierOutcome, TierRecord};
+use crate::ledger::{self, BuildRecord, TierOutcome, TierRecord};
 use crate::notes::{Notes, NotesError};
 use crate::pipeline::changes;
 use crate::pipeline::error::{PipelineError, Result};
@@ -28,6 +29,9 @@ use crate::pipeline::session::{EngineConnection, Session};
 use crate::plan::{BuildSettings, JobSettings, OutputKind};
 use crate::store::StoreError;
 
+/// The number of earlier builds from which durations and decisions are derived.
+const MAX_EARLIER_BUILDS: usize = 100;
+
 #[derive(Clone)]
 pub(super) struct Job<'a> {
     pub(super) session: &'a Session<'a>,
@@ -40,7 +44,7 @@ pub(super) struct Job<'a> {
     pub(super) reporter: &'a dyn Reporter,
     /// The time limit for producing the image. It does not apply to later stages.
     pub(super) deadline: Deadline,
-    pub(super) started: Timestamp,
+    pub(super) phases: &'a PhaseClock,
     pub(super) faults: Arc<FaultReporter<'a>>,
 }
 
@@ -52,7 +56,7 @@ impl<'a> Job<'a> {
         inputs: &'a Inputs,
         connection: &'a EngineConnection,
         reporter: &'a dyn Reporter,
-        deadline: Deadline,
+        (deadline, phases): (Deadline, &'a PhaseClock),
     ) -> Self {
         let faults = FaultReporter {
             is_strict: build.strict,
@@ -70,7 +74,7 @@ impl<'a> Job<'a> {
             notes: session.settings.notes(),
             reporter,
             deadline,
-            started: Timestamp::now(),
+            phases,
             faults: Arc::new(faults),
         }
     }
@@ -115,7 +119,7 @@ impl<'a> Job<'a> {
 
     pub(super) async fn note_inputs(&self, keys: &BuildKeys, lookup: &Lookup) -> Result<()> {
         if lookup.replaces_images(self) {
-            let noted = self.notes.note_rebuild(keys.keys.image, keys.keys.dependency, self.started);
+            let noted = self.notes.note_rebuild(keys.keys.image, keys.keys.dependency, self.phases.started);
             noted.or_else(|fault| self.faults.report_notes(&fault))?;
         }
         let inputs = keys.published(&self.settings.seal).await;
@@ -144,6 +148,13 @@ impl<'a> Job<'a> {
         has_built && self.builder_has_layers().await.unwrap_or(false)
     }
 
+    /// Returns the last builds in the ledger, the latest one last.
+    pub(super) fn earlier_builds(&self) -> Vec<BuildRecord> {
+        // A fault of the ledger is reported when the build is written to it.
+        let read = ledger::read(&self.notes.ledger_path(), MAX_EARLIER_BUILDS, |_| true);
+        read.map(|ledger| ledger.builds).unwrap_or_default()
+    }
+
     pub(super) fn note_result(&self, path: &Path) -> Result<()> {
         self.notes.note_result(path).or_else(|fault| self.faults.report(&fault))
     }
@@ -164,8 +175,7 @@ impl<'a> Job<'a> {
     }
 
     pub(super) fn report_skipped(&self, tier: &str, reason: &str) -> TierRecord {
-        let (tier, reason) = (tier.to_owned(), reason.to_owned());
-        self.report_answer(TierRecord { tier, outcome: TierOutcome::Skipped, reason, bytes: 0, millis: 0 })
+        self.report_answer(TierRecord::new(tier, TierOutcome::Skipped, reason))
     }
 }
 

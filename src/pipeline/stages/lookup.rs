@@ -38,6 +38,10 @@ pub(super) struct Lookup {
     pub(super) has_registry_failed: bool,
     /// `true` if a registry cannot be reached. Nothing is pushed to it then.
     pub(super) is_registry_unreachable: bool,
+    /// `true` if the builder had no layers; `None` if it was not asked.
+    pub(super) was_builder_empty: Option<bool>,
+    /// The changes since the last build of the image, in words.
+    pub(super) changes: Vec<String>,
 }
 
 impl Lookup {
@@ -108,7 +112,7 @@ impl Lookup {
 
     /// Returns the same lookup for an image whose layers are too old, so that every step runs.
     pub(super) fn expired(&self) -> Self {
-        Self { tiers: Vec::new(), hit: None, is_expired: true, ..*self }
+        Self { tiers: Vec::new(), hit: None, changes: Vec::new(), is_expired: true, ..*self }
     }
 
     pub(super) fn runs_every_step(&self, job: &Job<'_>) -> Option<&'static str> {
@@ -145,8 +149,9 @@ impl Lookup {
         if answer.is_unknown_key {
             match job.identity().explain(&job.notes, &keys.keys) {
                 Ok(explanation) => {
-                    let changes = explanation.and_then(|found| changes::summary(&found.changes));
-                    answer.reason.extend(changes.map(|changes| format!(": {changes}")));
+                    let changes = explanation.map(|found| found.changes).unwrap_or_default();
+                    answer.reason.extend(changes::summary(&changes).map(|changes| format!(": {changes}")));
+                    self.changes = changes::lines(&changes);
                 }
                 Err(error) => job.faults.report(&error)?,
             }
@@ -222,7 +227,11 @@ impl Lookup {
                 Ok(answer)
             }
         };
-        let answer = job.run_within_limits(Box::pin(request)).await?;
+        // What a hit is worth depends on the state of the builder, which is asked at the same time.
+        let both = async { Ok(tokio::join!(request, job.builder_has_layers())) };
+        let (answer, has_layers) = job.run_within_limits(Box::pin(both)).await?;
+        let answer = answer?;
+        self.was_builder_empty = has_layers.map(|has| !has);
         self.record_answer(job, RegistryTier::NAME, &answer, clock);
         self.report_registry_faults(job, &answer.faults)?;
         if answer.found.is_some() {
@@ -250,6 +259,10 @@ impl Lookup {
         let taking = tier.look_and_fetch(&wanted, &meter);
         let loading = Box::pin(transfer("loading the image", taking, &meter, job.session, job.reporter));
         let answer = job.run_within_limits(loading).await?;
+        if answer.found.is_some() && self.was_builder_empty.is_none() {
+            // Loading an image adds no layers to the builder.
+            self.was_builder_empty = job.builder_has_layers().await.map(|has| !has);
+        }
         self.is_unloadable = answer.found.is_none() && !answer.faults.is_empty();
         // If archiving was not requested, the lookup is only reported if it found something.
         let is_news = answer.found.is_some() || !answer.faults.is_empty() || answer.is_too_old;

@@ -19,6 +19,7 @@ mod layer_export;
 mod layer_import;
 mod lookup;
 mod mounts;
+mod phases;
 mod prediction;
 mod prefix;
 mod prefix_archiving;
@@ -38,7 +39,6 @@ mod visit_request;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
 
 use self::auto_mounts::add_auto_mounts;
 use self::cache_hit::CacheHit;
@@ -47,6 +47,7 @@ use self::image_build::ImageBuild;
 use self::job::Job;
 use self::keyed::Keyed;
 use self::lookup::Lookup;
+use self::phases::PhaseClock;
 use self::record::{FinishedBuild, ImageOrigin};
 use super::blocking::blocking;
 use super::error::{PipelineError, Result};
@@ -56,7 +57,7 @@ use super::session::{EngineConnection, Session};
 use super::withheld_files::withhold_larder_files;
 use crate::dockerfile::InstructionKind;
 use crate::error_chain::chain;
-use crate::ledger::{BaseRecord, BuildRecord, millis};
+use crate::ledger::{BaseRecord, BuildRecord, Phase};
 use crate::plan::{BuildOutput, BuildSettings, JobSettings, OutputKind};
 use crate::registry::ImageRef;
 use crate::store::{Entry, RunFlags};
@@ -96,7 +97,7 @@ pub(crate) async fn build_image(
     session: &Session<'_>,
     reporter: &dyn Reporter,
 ) -> Result<BuildResult> {
-    let (clock, deadline) = (Instant::now(), Deadline::after(build.timeout));
+    let (phases, deadline) = (PhaseClock::start(), Deadline::after(build.timeout));
     let mut inputs = read_inputs(build, session.settings).await?;
     if purpose.base.is_some() && !declares_base_image(&inputs) {
         return Err(PipelineError::NoBaseImageArg);
@@ -109,9 +110,10 @@ pub(crate) async fn build_image(
     }
     let connecting = Box::pin(connect_if_needed(&mut inputs, build, session, reporter));
     let connection = deadline.run(connecting).await??;
-    let job = Job::new(build, purpose, session, &inputs, &connection, reporter, deadline);
+    phases.end_preparation();
+    let job = Job::new(build, purpose, session, &inputs, &connection, reporter, (deadline, &phases));
     let (job, mut finished) = Box::pin(run_stages(job)).await;
-    let record = finished.record(&job, millis(clock.elapsed()));
+    let record = finished.record(&job);
     let written = record::write(&record, &job, &finished.end);
     let (entry, names) = (finished.take_entry(), finished.names(&job));
     finished.end.and(written)?;
@@ -179,7 +181,9 @@ async fn run_stages(job: Job<'_>) -> (Job<'_>, FinishedBuild) {
         if let Some(fault) = &job.settings.cache_fault {
             job.faults.report(&**fault)?;
         }
+        let computing = job.phases.enter(Phase::Keys);
         keyed = Some(Keyed::compute(&job).await?);
+        drop(computing);
         job.run_within_limits(async { Ok(job.with_unkeyed_name().await) }).await
     };
     let (job, started) = match Box::pin(starting).await {
@@ -202,7 +206,9 @@ async fn find_or_make(
 ) -> Result<(ImageOrigin, Result<()>)> {
     keyed.report(job)?;
     job.run_within_limits(Box::pin(job.create_repositories())).await?;
+    let looking = job.phases.enter(Phase::Lookup);
     Box::pin(lookup.run(job, keyed)).await?;
+    drop(looking);
     if let Some(hit) = lookup.hit.take() {
         let mut hit = Box::new(CacheHit::new(hit));
         // `--timeout` only limits the time until there is an image.
@@ -210,7 +216,10 @@ async fn find_or_make(
         let end = Box::pin(hit.finish(&in_time, keyed, lookup)).await;
         return Ok((ImageOrigin::CacheHit(hit), end));
     }
-    match Box::pin(job.graft(keyed, lookup)).await? {
+    let grafting = job.phases.enter(Phase::Graft);
+    let grafted = Box::pin(job.graft(keyed, lookup)).await?;
+    drop(grafting);
+    match grafted {
         GraftOutcome::Made(grafted) => return Ok((ImageOrigin::Grafted(grafted), Ok(()))),
         GraftOutcome::Declined { tier, is_registry_error } => {
             lookup.tiers.push(tier);

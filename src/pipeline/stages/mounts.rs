@@ -5,10 +5,10 @@ use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
 use super::prefix::Continuation;
-use super::skipped_mounts::{JudgedMount, MountingSteps, judge_predictions, skip_cached};
+use super::skipped_mounts::{JudgedMount, MountingSteps, has_mount, judge_predictions, skip_cached};
 use super::visit_request::VisitRequest;
 use crate::buildkit::trace::Trace;
-use crate::ledger::{MountRecord, TierOutcome, TierRecord};
+use crate::ledger::{MountRecord, MountState, StepEntry, TierOutcome, TierRecord};
 use crate::mounts::{
     MountAction, MountOutcome, MountReportEntry, Mounts, MountsReport, SkippedMount, Tally, TargetMount,
 };
@@ -76,22 +76,24 @@ impl Restored {
         self.carried = report.mounts.iter().filter(is_restored).cloned().collect();
         let hits = self.carried.iter().filter(|mount| mount.outcome == MountOutcome::Hit).count();
         let count = self.carried.len();
+        let outcome = match (hits, count) {
+            (0, 0) => TierOutcome::Skipped,
+            (0, _) => TierOutcome::Miss,
+            _ => TierOutcome::Hit,
+        };
+        let reason = match self.skipped.len() {
+            0 => format!("{hits} of {count} restored"),
+            skipped => {
+                let all = count + skipped;
+                format!(
+                    "{hits} of {all} restored, {skipped} not needed: their steps are expected to be cached"
+                )
+            }
+        };
         self.tier = Some(job.report_answer(TierRecord {
-            tier: TIER_NAME.to_owned(),
-            outcome: match (hits, count) {
-                (0, 0) => TierOutcome::Skipped,
-                (0, _) => TierOutcome::Miss,
-                _ => TierOutcome::Hit,
-            },
-            reason: match self.skipped.len() {
-                0 => format!("{hits} of {count} restored"),
-                skipped => {
-                    let all = count + skipped;
-                    format!("{hits} of {all} restored, {skipped} not needed: their steps are expected to be cached")
-                }
-            },
             bytes: self.carried.iter().map(|mount| mount.moved.bytes).sum(),
             millis: report.millis,
+            ..TierRecord::new(TIER_NAME, outcome, reason)
         }));
         job.check_faults(report)
     }
@@ -148,6 +150,8 @@ impl SavedMounts {
                 restored_bytes: mount.moved.bytes,
                 used_files: saved.map_or(0, |saved| files(saved.used)),
                 added_files: saved.map_or(0, |saved| files(saved.added)),
+                used_packages: saved.and_then(|saved| Some(saved.packages_used?.files)),
+                added_packages: saved.and_then(|saved| Some(saved.packages_added?.files)),
                 saved_files: stored.files,
                 saved_bytes: stored.bytes,
                 ..MountRecord::of(mount.id.clone(), target, &mount.kind)
@@ -157,9 +161,33 @@ impl SavedMounts {
             prediction: *prediction,
             ..MountRecord::of(mount.id.to_string(), &mount.uses[0].target, &mount.kind.to_string())
         });
+        let saved_bytes = self.saved.iter().map(|mount| mount.added_bytes).sum();
         let tier = restored.tier.clone();
-        let tier = tier.map(|tier| TierRecord { millis: tier.millis + self.millis, ..tier });
+        let tier = tier.map(|tier| TierRecord { saved_bytes, saving_millis: self.millis, ..tier });
         (carried.chain(skipped).collect(), tier)
+    }
+
+    /// Records for each step that ran what its cache mounts contained.
+    pub(super) fn mark_steps(&self, restored: &Restored, steps: &mut [StepEntry]) {
+        for step in steps.iter_mut().filter(|step| !step.cached) {
+            let text = step.source.as_deref().unwrap_or(&step.name);
+            let used = restored.mounts.supported.iter().filter(|mount| has_mount(text, mount));
+            let state = used.map(|mount| self.state_of(restored, &mount.id.to_string())).max();
+            step.mounts = state.or_else(|| text.contains("type=cache").then_some(MountState::Unknown));
+        }
+    }
+
+    fn state_of(&self, restored: &Restored, id: &str) -> MountState {
+        let before = restored.carried.iter().find(|mount| mount.id == id);
+        let after = self.saved.iter().find(|mount| mount.id == id);
+        let was_used = after.and_then(|mount| mount.used).map(|used| used.files > 0);
+        match (before, was_used) {
+            (Some(before), _) if before.moved.files > 0 => MountState::Restored,
+            (Some(before), _) if before.outcome == MountOutcome::Hit => MountState::Kept,
+            (_, Some(true)) => MountState::Kept,
+            (Some(_), Some(false)) => MountState::Empty,
+            _ => MountState::Unknown,
+        }
     }
 }
 
@@ -206,13 +234,7 @@ mod tests {
             moved,
             ..MountReportEntry::default()
         };
-        let tier = TierRecord {
-            tier: TIER_NAME.to_owned(),
-            outcome: TierOutcome::Hit,
-            reason: String::new(),
-            bytes: 7,
-            millis: 5,
-        };
+        let tier = TierRecord { bytes: 7, millis: 5, ..TierRecord::new(TIER_NAME, TierOutcome::Hit, "") };
         let before = mount("a", MountOutcome::Hit, amount(2, 7), amount(2, 7));
         let restored = Restored {
             carried: vec![before, mount("b", MountOutcome::Miss, none, none)],
@@ -235,6 +257,6 @@ mod tests {
             [record.restored_files, record.used_files, record.added_files, record.saved_files]
         };
         assert_eq!(records.iter().map(counts).collect::<Vec<_>>(), [[2, 1, 1, 3], [0; 4]]);
-        assert_eq!(tier.unwrap().millis, 8, "the time for saving is included");
+        assert_eq!(tier.map(|tier| (tier.millis, tier.saving_millis)), Some((5, 3)));
     }
 }

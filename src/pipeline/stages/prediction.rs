@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::job::Job;
+use super::phases::PhaseClock;
 use super::registry::LOGIN_DEADLINE;
 use super::{BuildPurpose, Deadline};
 use crate::error_chain::chain;
@@ -44,7 +45,8 @@ pub(crate) async fn predict(
     reporter: &dyn Reporter,
 ) -> Result<CachePrediction> {
     let (purpose, deadline) = (BuildPurpose::default(), Deadline::after(build.timeout));
-    let job = Job::new(build, &purpose, session, inputs, connection, reporter, deadline);
+    let phases = PhaseClock::start();
+    let job = Job::new(build, &purpose, session, inputs, connection, reporter, (deadline, &phases));
     Box::pin(job.predict_hit(keys)).await
 }
 

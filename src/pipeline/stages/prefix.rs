@@ -160,11 +160,9 @@ impl PrefixLookup {
         // If the build uses no registry, a miss in the store is not reported.
         if place.is_some() || outcome == TierOutcome::Hit {
             prefixes.tier = Some(job.report_answer(TierRecord {
-                tier: PrefixTier::NAME.to_owned(),
-                outcome,
-                reason,
                 bytes,
                 millis: millis(clock.elapsed()),
+                ..TierRecord::new(PrefixTier::NAME, outcome, reason)
             }));
         }
         Ok(prefixes)

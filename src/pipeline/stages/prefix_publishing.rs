@@ -58,8 +58,7 @@ impl PrefixLookup {
         });
         let published = job.run_until_interrupt(timeout(DEADLINE, publishing)).await;
         if let Some(tier) = &mut self.tier {
-            // The time for publishing is part of the tier's cost.
-            tier.millis += millis(clock.elapsed());
+            tier.saving_millis += millis(clock.elapsed());
         }
         let late = |_| Err(unpublished(first, UnsavedReason::TimedOut(DEADLINE)));
         let (names, undeleted) = match published?.unwrap_or_else(late) {

@@ -7,6 +7,7 @@ use super::job::Job;
 use crate::buildkit::Ability;
 use crate::engine::{Engine, ImageStore, PushProgress};
 use crate::error_chain::chain;
+use crate::ledger::Phase;
 use crate::pipeline::direct_push::{DirectPush, DirectPushError};
 use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::registries::PushError;
@@ -46,6 +47,7 @@ impl Job<'_> {
     /// `base` is the prefix in a registry that the build has continued from; the registry has its layers.
     pub(super) async fn push(&self, base: Option<&ImageRef>) -> Result<()> {
         let Some(engine) = self.engine() else { return Ok(()) };
+        let _pushing = self.phases.enter(Phase::Push);
         for tag in &self.build.tags {
             let (clock, meter) = (Instant::now(), Arc::default());
             let pushing = Box::pin(self.push_image(engine, tag, base, &meter));

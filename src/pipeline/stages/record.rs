@@ -11,8 +11,12 @@ use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
 use super::result_file;
+use super::steps::unneeded_steps;
 use crate::error_chain::chain;
-use crate::ledger::{self, BuildOutcome, BuildRecord, LanesRecord, RemoteRecord, StepCountsRecord};
+use crate::ledger::{
+    self, BuildOutcome, BuildRecord, History, LanesRecord, RemoteRecord, StepCountsRecord, StepEntry,
+    appraise,
+};
 use crate::pipeline::confidential::storable_message;
 use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::reporter::BuildEvent;
@@ -81,12 +85,16 @@ impl FinishedBuild {
         }
     }
 
-    pub(super) fn record(&self, job: &Job<'_>, millis: u64) -> BuildRecord {
-        let mut record = BuildRecord::started(job.started);
+    /// Assembles the record of the build, including its worth according to the ledger.
+    pub(super) fn record(&self, job: &Job<'_>) -> BuildRecord {
+        let mut record = BuildRecord::started(job.phases.started);
+        record.job.clone_from(&job.settings.ci);
+        record.changes.clone_from(&self.lookup.changes);
+        record.was_builder_empty = self.lookup.was_builder_empty;
         record.base.clone_from(&job.purpose.base);
         record.lanes = Some(lanes_record(&job.settings.lanes));
+        record.repositories = job.identity().repositories();
         record.names = self.names(job).iter().map(ImageRef::familiar).collect();
-        record.millis = millis;
         record.remote = job.session.remote_fault().map(|(place, fault)| RemoteRecord { place, fault });
         record.tiers.clone_from(&self.lookup.tiers);
         let keys = self.keyed.as_ref().and_then(Keyed::keys);
@@ -98,6 +106,9 @@ impl FinishedBuild {
                 let CacheHit { hit, archived, exported_layers } = &**hit;
                 let total = keys.map_or(0, |keys| keys.steps);
                 record.steps = StepCountsRecord { total, cached: total, imported: 0 };
+                record.step_list = keys.map_or_else(Vec::new, |keys| {
+                    unneeded_steps(&keys.resolution, Some(hit.tier), |_, _| true)
+                });
                 record.outcome = BuildOutcome::ImageHit;
                 record.hit_tier = Some(hit.tier.to_owned());
                 record.image_id = Some(hit.id.clone());
@@ -108,7 +119,8 @@ impl FinishedBuild {
                 record.kept_layers.clone_from(&exported_layers.record);
             }
             ImageOrigin::Grafted(grafted) => {
-                let GraftedImage { tier, id, config, manifest, steps } = &**grafted;
+                let GraftedImage { tier, id, config, manifest, steps, step_list } = &**grafted;
+                record.step_list.clone_from(step_list);
                 record.tiers.push(tier.clone());
                 record.steps = *steps;
                 record.outcome = BuildOutcome::Built;
@@ -124,12 +136,15 @@ impl FinishedBuild {
                 let (mounts, of_mounts) = saved_mounts.records(restored);
                 let of_layers = solved.tier.clone().map(|mut tier| {
                     tier.reason.extend(exported_layers.fault.iter().map(|fault| format!("; {fault}")));
+                    tier.saving_millis = exported_layers.record.as_ref().map_or(0, |record| record.millis);
                     tier
                 });
                 record.tiers.extend(prefixes.tier.clone().into_iter().chain(of_mounts).chain(of_layers));
                 record.mounts = mounts;
                 record.steps = solved.steps;
                 record.step_list.clone_from(&solved.step_list);
+                saved_mounts.mark_steps(restored, &mut record.step_list);
+                record.solve = solved.times;
                 record.outcome = BuildOutcome::Built;
                 record.image_id = solved.image_id().map(str::to_owned);
                 record.more = solved.exporter_answers();
@@ -142,6 +157,17 @@ impl FinishedBuild {
             let may_quote_args = error.quotes_engine() && job.has_build_args();
             record.error = Some(storable_message(&chain(error), may_quote_args));
         }
+        record.phases = job.phases.records();
+        record.millis = job.phases.millis();
+        if record.outcome == BuildOutcome::Built && record.was_builder_empty.is_none() {
+            // If the builder had layers, none of which were used, this makes no difference.
+            let is_own = |step: &StepEntry| step.cached && !step.imported && step.tier.is_none();
+            record.was_builder_empty = Some(!record.step_list.iter().any(is_own));
+        }
+        let is_of_image = |build: &&BuildRecord| build.repositories == record.repositories;
+        let builds = job.earlier_builds();
+        let history = History::of(builds.iter().filter(is_of_image));
+        appraise(&mut record, &history, job.wants_push());
         record
     }
 }

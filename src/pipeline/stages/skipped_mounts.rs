@@ -18,7 +18,7 @@ use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::known_builder::{KnownBuilder, KnownBuilderError};
 use crate::tiers::{LayerCaches, Stages};
 
-fn has_mount(step: &str, mount: &TargetMount) -> bool {
+pub(super) fn has_mount(step: &str, mount: &TargetMount) -> bool {
     // Compare whole words: one path may be a prefix of a different path.
     let contains = |word: &str| {
         step.match_indices(word).any(|(at, _)| {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -12,29 +13,54 @@ use super::keyed::Keyed;
 use super::layer_import::import_fault;
 use super::lookup::Lookup;
 use super::mounts::Restored;
+use super::phases::{PhaseClock, RunningPhase};
 use super::prefix::{Continuation, UnusablePrefix};
 use super::skipped_mounts::MountingSteps;
 use super::solve::{self, SolveFailure};
-use super::steps;
+use super::steps::{self, StepContext};
 use crate::buildkit::session::FileTarget;
 use crate::buildkit::solve::ExporterResponse;
 use crate::buildkit::trace::{Trace, VertexTrace};
 use crate::buildkit::{Ability, SolveError};
+use crate::dockerfile::Dockerfile;
 use crate::engine::ImageStore;
-use crate::ledger::{self, StepCountsRecord, StepEntry, TierRecord};
+use crate::ledger::{Phase, SolveRecord, StepCountsRecord, StepEntry, TierRecord};
 use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::exports::{self, ExportAbilities, Exports};
 use crate::pipeline::failed_build::{FailedBuild, FailureContext};
 use crate::pipeline::import_watch::ImportWatch;
+use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::withheld_files::is_own_directory;
 use crate::pipeline::{inputs, request};
 use crate::plan::{BuildOutput, OutputKind};
 use crate::registry::ImageRef;
-use crate::tiers::LayerCaches;
+use crate::tiers::{LayerCaches, PrefixTier};
+
+/// When a solve ran.
+struct SolvePeriod<'c> {
+    phase: Option<RunningPhase<'c>>,
+    clock: Instant,
+    /// In milliseconds from the start of the build.
+    start_millis: u64,
+    duration: Duration,
+}
+
+impl<'c> SolvePeriod<'c> {
+    fn start(phases: &'c PhaseClock) -> Self {
+        let (phase, start_millis) = (Some(phases.enter(Phase::Solve)), phases.millis());
+        Self { phase, clock: Instant::now(), start_millis, duration: Duration::ZERO }
+    }
+
+    fn end(&mut self) {
+        self.phase = None;
+        self.duration = self.clock.elapsed();
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Solved {
     pub(super) steps: StepCountsRecord,
+    pub(super) times: Option<SolveRecord>,
     pub(super) step_list: Vec<StepEntry>,
     /// The record of the layers that the builder or a registry already had.
     pub(super) tier: Option<TierRecord>,
@@ -88,11 +114,13 @@ impl Solved {
             _ => None,
         };
         let own_directories: Vec<PathBuf> = job.build.outputs.iter().filter_map(own_directory).collect();
-        let builds = || ledger::last_builds(&job.notes.ledger_path()).unwrap_or_default();
+        let builds = || job.earlier_builds();
         let names: Vec<String> = job.build.tags.iter().map(ImageRef::familiar).collect();
         let base = continued.map(Continuation::base);
         let watch = ImportWatch::new(&conditions.cache_imports, base, builds, &names);
+        let mut solving = SolvePeriod::start(job.phases);
         let (mut result, mut trace) = job.solve(exports, &conditions, to_stdout, watch).await;
+        solving.end();
         if let Some(fault) = continued.and_then(|continued| continued.fault(&result)) {
             return Ok(Some(fault));
         }
@@ -100,7 +128,9 @@ impl Solved {
             job.faults.report(&fault)?;
             conditions.cache_imports.clear();
             self.layers.discard();
+            solving = SolvePeriod::start(job.phases);
             (result, trace) = job.solve(plan()?, &conditions, to_stdout, None).await;
+            solving.end();
         }
         if let Err(SolveFailure::Solve(SolveError::Build(failure))) = &result
             && fetch_errors::is_removal_error(&failure.message)
@@ -112,10 +142,13 @@ impl Solved {
             conditions.runs_every_step = false;
             (result, _) = job.solve(plan()?, &conditions, to_stdout, None).await;
         }
+        self.times = Some(steps::solve_record(&trace, base, solving.duration));
         trace.adopt_runs(&restored.prepared);
-        self.record_steps(job, &trace, ignored).await?;
+        let text = continued.map(|continued| &continued.text).or_else(|| job.inputs.built_text());
+        let dockerfile = text.and_then(|text| text.parsed().ok()).map(AsRef::as_ref);
+        self.record_steps(job, &trace, ignored, (dockerfile, solving.start_millis)).await?;
         if let (Some(continued), Some(keys)) = (continued, keyed.keys()) {
-            self.add_prefix_steps(keys.steps, continued);
+            self.add_prefix_steps(keys, continued);
         }
         self.mounting_steps = MountingSteps::of(&trace);
         self.response = result.map_err(|error| job.explain(error, &trace, keyed.input_error()))?;
@@ -127,13 +160,26 @@ impl Solved {
         Ok(None)
     }
 
-    async fn record_steps(&mut self, job: &Job<'_>, trace: &Trace, ignored: Option<&str>) -> Result<()> {
+    async fn record_steps(
+        &mut self,
+        job: &Job<'_>,
+        trace: &Trace,
+        ignored: Option<&str>,
+        (dockerfile, start_millis): (Option<&Dockerfile>, u64),
+    ) -> Result<()> {
         let secret = job.notes.secret().map(Some);
         let secret = secret.or_else(|error| job.faults.report(&error).map(|()| None))?;
         let counts = trace.counted_steps();
         self.steps = StepCountsRecord { total: counts.total, cached: counts.cached, imported: 0 };
         let repositories = job.identity().repositories();
-        self.step_list = steps::step_entries(trace, secret, &repositories, job.has_build_args());
+        let context = StepContext {
+            secret,
+            images: &repositories,
+            has_build_args: job.has_build_args(),
+            dockerfile,
+            start_millis,
+        };
+        self.step_list = context.entries(trace);
         let noted = job.mark_imported(&self.layers, &mut self.step_list).await;
         // Images that are built at the same time may share a step.
         let imported = self.step_list.iter().filter(|step| step.imported).count();
@@ -144,13 +190,23 @@ impl Solved {
     }
 
     /// Counts the steps of a prefix as cached, because the trace does not contain them.
-    fn add_prefix_steps(&mut self, total: usize, continued: &Continuation) {
-        let of_prefix = total.saturating_sub(self.steps.total);
+    fn add_prefix_steps(&mut self, keys: &BuildKeys, continued: &Continuation) {
+        let of_prefix = keys.steps.saturating_sub(self.steps.total);
         self.steps.total += of_prefix;
         self.steps.cached += of_prefix;
         if continued.is_imported {
             self.steps.imported += of_prefix;
         }
+        // If the builder has continued from the prefix before, its own cache has these steps.
+        let tier = continued.is_imported.then_some(PrefixTier::NAME);
+        let is_in_prefix = |stage, line| stage != continued.key.cut.stage || line <= continued.key.line;
+        let spared = steps::unneeded_steps(&keys.resolution, tier, is_in_prefix);
+        let is_new = |step: &StepEntry| {
+            let known = self.step_list.iter();
+            !known.clone().any(|known| (&known.stage, &known.source) == (&step.stage, &step.source))
+        };
+        let spared: Vec<StepEntry> = spared.into_iter().filter(is_new).collect();
+        self.step_list.splice(..0, spared);
     }
 
     pub(super) fn image_id(&self) -> Option<&str> {

@@ -13,6 +13,7 @@ use tempfile::TempDir;
 use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
+use super::phases::PhaseClock;
 use super::record::{FinishedBuild, ImageOrigin};
 use super::{BuildPurpose, Deadline, read_inputs, record, run_stages};
 use crate::buildkit::status::StatusUpdate;
@@ -118,6 +119,7 @@ struct Project {
     purpose: BuildPurpose,
     reporter: Recorder,
     requests: Arc<Mutex<Vec<String>>>,
+    phases: PhaseClock,
 }
 
 impl Project {
@@ -137,7 +139,7 @@ impl Project {
         let requests = Arc::default();
         serve(&directory.path().join("docker.sock"), answers, Arc::clone(&requests));
         let (settings, purpose, reporter) = (settings.job, BuildPurpose::default(), Recorder::default());
-        Self { directory, settings, build, purpose, reporter, requests }
+        Self { directory, settings, build, purpose, reporter, requests, phases: PhaseClock::start() }
     }
 
     async fn inputs(&self) -> Inputs {
@@ -158,7 +160,8 @@ impl Project {
         connection: &'a EngineConnection,
     ) -> Job<'a> {
         let deadline = Deadline::after(None);
-        Job::new(&self.build, &self.purpose, session, inputs, connection, &self.reporter, deadline)
+        let Self { build, purpose, reporter, phases, .. } = self;
+        Job::new(build, purpose, session, inputs, connection, reporter, (deadline, phases))
     }
 
     /// Runs the stages up to the lookup of whole images.
@@ -180,7 +183,7 @@ impl Project {
     async fn run_in(&self, session: &Session<'_>) -> (BuildRecord, Result<(), String>) {
         let (inputs, connection) = (self.inputs().await, self.connection());
         let (job, finished) = Box::pin(run_stages(self.job(session, &inputs, &connection))).await;
-        let record = finished.record(&job, 7);
+        let record = finished.record(&job);
         record::write(&record, &job, &finished.end).unwrap();
         (record, finished.end.map_err(|error| error.to_string()))
     }
@@ -200,7 +203,7 @@ impl Project {
     }
 
     fn ledger(&self) -> Vec<BuildRecord> {
-        ledger::last_builds(&self.settings.notes().ledger_path()).unwrap_or_default()
+        ledger::read(&self.settings.notes().ledger_path(), usize::MAX, |_| true).unwrap().builds
     }
 }
 
@@ -358,7 +361,7 @@ async fn a_build_that_times_out_ends_between_two_stages_and_is_recorded() {
     let late = Deadline::after(Some(std::time::Duration::ZERO));
     let job = Job { deadline: late, ..project.job(&session, &inputs, &connection) };
     let (job, finished) = Box::pin(run_stages(job)).await;
-    let record = finished.record(&job, 7);
+    let record = finished.record(&job);
     assert_eq!((record.outcome, record.tiers.len()), (BuildOutcome::Failed, 0));
     assert!(record.error.unwrap().starts_with("the build took longer than"));
 }
@@ -391,12 +394,12 @@ async fn a_record_depends_only_on_the_outcomes_of_the_stages() {
     };
     let origin = ImageOrigin::CacheHit(Box::new(super::cache_hit::CacheHit::new(hit)));
     let finished = FinishedBuild { keyed: Some(keyed), lookup: Lookup::default(), origin, end: Ok(()) };
-    let record = finished.record(&job, 7);
+    let record = finished.record(&job);
     assert_eq!((record.outcome, record.hit_tier.as_deref()), (BuildOutcome::ImageHit, Some("registry")));
     assert_eq!(record.more["containerimage.digest"], "sha256:2");
     let end = Err(super::PipelineError::Cancelled);
     let interrupted = FinishedBuild { end, ..finished };
-    let record = interrupted.record(&job, 7);
-    assert_eq!((record.outcome, record.millis), (BuildOutcome::Interrupted, 7));
+    let record = interrupted.record(&job);
+    assert_eq!(record.outcome, BuildOutcome::Interrupted);
     assert_eq!(record.error.as_deref(), Some("interrupted; the build was cancelled"));
 }

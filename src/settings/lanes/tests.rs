@@ -293,3 +293,51 @@ fn flags_override_variables_and_the_file_and_invalid_names_are_errors() {
     let wrong = OptionLayer::from_environment(&environment("LARDER_LANE=a\nb")).unwrap_err();
     assert!(matches!(wrong, SettingsError::Variable { variable: "LARDER_LANE", .. }), "{wrong}");
 }
+
+#[test]
+fn a_ci_job_is_recorded_with_its_build_and_revision() {
+    let record = |variables: &str| ci_job(&environment(variables), &LaneSources::default());
+    let shown = |variables: &str| {
+        let CiJobRecord { system, job, number, url, branch, revision } = record(variables).unwrap();
+        let texts = [job, number, url, branch, revision].map(Option::unwrap_or_default);
+        format!("{system}|{}", texts.join("|"))
+    };
+    for (variables, expected) in [
+        (
+            "JENKINS_URL=http://ci JOB_NAME=shop/main BUILD_NUMBER=812 BUILD_URL=http://ci/job/shop/812/ \
+             BRANCH_NAME=main GIT_COMMIT=abc",
+            "jenkins|shop/main|812|http://ci/job/shop/812/|main|abc",
+        ),
+        (
+            "GITLAB_CI=true CI_JOB_NAME=image CI_PIPELINE_ID=9 CI_JOB_URL=http://lab/-/jobs/7 CI_COMMIT_BRANCH=dev \
+             CI_COMMIT_SHA=abc",
+            "gitlab|image|9|http://lab/-/jobs/7|dev|abc",
+        ),
+        (
+            "GITHUB_ACTIONS=true GITHUB_WORKFLOW=ci GITHUB_RUN_NUMBER=5 GITHUB_SERVER_URL=http://hub \
+             GITHUB_REPOSITORY=a/b GITHUB_RUN_ID=77 GITHUB_REF=refs/heads/dev GITHUB_SHA=abc",
+            "github|ci|5|http://hub/a/b/actions/runs/77|dev|abc",
+        ),
+        (
+            "BUILDKITE=true BUILDKITE_PIPELINE_SLUG=shop BUILDKITE_BUILD_NUMBER=3 BUILDKITE_BUILD_URL=http://kite/3 \
+             BUILDKITE_BRANCH=dev BUILDKITE_COMMIT=abc BUILDKITE_PULL_REQUEST=false",
+            "buildkite|shop|3|http://kite/3|dev|abc",
+        ),
+        (
+            "CIRCLECI=true CIRCLE_JOB=image CIRCLE_BUILD_NUM=4 CIRCLE_BUILD_URL=http://circle/4 CIRCLE_BRANCH=dev \
+             CIRCLE_SHA1=abc",
+            "circleci|image|4|http://circle/4|dev|abc",
+        ),
+        (
+            "TF_BUILD=True BUILD_DEFINITIONNAME=shop BUILD_BUILDNUMBER=20261130.1 SYSTEM_COLLECTIONURI=http://az/ \
+             SYSTEM_TEAMPROJECT=team BUILD_BUILDID=31 BUILD_SOURCEBRANCH=refs/heads/dev BUILD_SOURCEVERSION=abc",
+            "azure|shop|20261130.1|http://az/team/_build/results?buildId=31|dev|abc",
+        ),
+        // A pull request has no branch of its own, and an address with a missing variable is left out.
+        ("GITHUB_ACTIONS=true GITHUB_REF=refs/pull/7/merge GITHUB_SERVER_URL=http://hub", "github|||||"),
+        ("DRONE=true DRONE_BRANCH=dev", "drone||||dev|"),
+    ] {
+        assert_eq!(shown(variables), expected);
+    }
+    assert_eq!(record("CI=true"), None);
+}
