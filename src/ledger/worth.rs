@@ -6,7 +6,7 @@
 //! | BuildKit built the image | its time without the import of caches, plus the steps that a tier made unnecessary, plus what restored mounts spared |
 //! | the engine had the image | the time that BuildKit needs if every step is cached |
 //! | it was found elsewhere or grafted, and the builder was empty | a build from nothing |
-//! | the same, and the builder had layers | unknown, because it was not asked which steps it has |
+//! | the same, and the builder had layers | the same as in the engine, plus the steps that the builder is not known to have |
 //!
 //! The duration of a step that did not run is the last known one. An estimate that depends on an unknown duration is
 //! unknown.
@@ -28,7 +28,10 @@ pub(crate) struct History {
     base: Option<u64>,
     /// The time for exporting the image when every step had run.
     export: Option<u64>,
+    /// The time for pushing all layers.
     push: Option<u64>,
+    /// The time for pushing when some steps were cached.
+    small_push: Option<u64>,
     /// The steps' time on the clock, and the sum of their durations, in the build that ran most.
     parallel: (u64, u64),
 }
@@ -79,7 +82,8 @@ impl History {
                 self.parallel = (solve.steps_millis, sum);
             }
         }
-        self.push = phase(build, Phase::Push).or(self.push);
+        let push = if build.steps.cached == 0 { &mut self.push } else { &mut self.small_push };
+        *push = phase(build, Phase::Push).or(*push);
     }
 
     /// Returns the last known duration of a step, if possible without content in its cache mounts.
@@ -114,6 +118,12 @@ impl History {
     fn build_from_nothing(&self, steps: &[StepEntry]) -> Option<u64> {
         let steps = self.on_the_clock(sum_known(steps.iter())?);
         Some(self.overhead()? + self.base? + steps + self.export?)
+    }
+
+    /// Returns the duration of a build of these steps in a builder that has those without a tier.
+    fn build_on_kept_layers(&self, steps: &[StepEntry]) -> Option<u64> {
+        let spared = steps.iter().filter(|step| step.tier.is_some());
+        Some(self.overhead()? + self.on_the_clock(sum_known(spared)?))
     }
 }
 
@@ -158,13 +168,18 @@ pub(crate) fn appraise(record: &mut BuildRecord, history: &History, is_pushed: b
             Some(solve.millis.saturating_sub(solve.import_millis) + spared)
         })(),
         (_, None) if record.hit_tier.as_deref() == Some("engine") => history.overhead(),
-        (_, None) if record.was_builder_empty == Some(true) => history.build_from_nothing(&record.step_list),
-        (_, None) => None,
+        (_, None) => match record.was_builder_empty {
+            Some(true) => history.build_from_nothing(&record.step_list),
+            Some(false) => history.build_on_kept_layers(&record.step_list),
+            None => None,
+        },
     };
     let pushing = match phase(record, Phase::Push) {
         Some(millis) => Some(millis),
-        None if is_pushed => history.push,
-        None => Some(0),
+        None if !is_pushed => Some(0),
+        None if record.was_builder_empty == Some(true) => history.push,
+        // Only the changed layers would be sent. If no such push is known, it counts as nothing.
+        None => Some(history.small_push.unwrap_or_default()),
     };
     let without = without.zip(pushing).map(|(building, pushing)| building + pushing);
     let spared: Vec<Option<u64>> = (record.tiers.iter())
@@ -305,7 +320,10 @@ mod tests {
 
     #[test]
     fn an_image_hit_is_worth_a_build_on_the_state_of_the_engine() {
-        let steps = || vec![step("RUN pip", true, 0), step("COPY . .", true, 0)];
+        let steps = || {
+            let copy = StepEntry { tier: Some("registry".to_owned()), ..step("COPY . .", true, 0) };
+            vec![step("RUN pip", true, 0), copy]
+        };
         let hit = |tier_name: &str, was_builder_empty| BuildRecord {
             outcome: BuildOutcome::ImageHit,
             hit_tier: Some(tier_name.to_owned()),
@@ -319,7 +337,7 @@ mod tests {
             (hit("engine", None), false, Some(2_000)),
             (hit("registry", Some(true)), true, Some(30_000 + 6_000)),
             (hit("archive", Some(true)), false, Some(30_000)),
-            (hit("registry", Some(false)), true, None),
+            (hit("registry", Some(false)), true, Some(2_000 + 1_000)),
             (hit("registry", None), true, None),
         ] {
             let appraised = appraised(record.clone(), &[cold()], is_pushed);

@@ -93,6 +93,8 @@ pub(crate) fn rows(record: &BuildRecord) -> Vec<(String, String)> {
         "layers" => record.steps.imported > 0,
         // An image that was in the engine was not transferred.
         "engine" => false,
+        // The builder had what the mounts need.
+        "mounts" => tier.bytes > 0,
         _ => true,
     };
     rows.extend(record.tiers.iter().filter(is_shown).map(|tier| (tier.tier.clone(), tier_row(record, tier))));
@@ -118,7 +120,8 @@ fn tier_row(record: &BuildRecord, tier: &TierRecord) -> String {
     }
     let time = format_duration(tier.millis);
     parts.push(if tier.bytes > 0 { format!("{} in {time}", size(tier.bytes)) } else { format!("in {time}") });
-    parts.extend(tier.spared_millis.map(|spared| format!("spared {}", format_duration(spared))));
+    let spared = tier.spared_millis.filter(|spared| *spared > 0);
+    parts.extend(spared.map(|spared| format!("spared {}", format_duration(spared))));
     parts.join(", ")
 }
 

@@ -38,10 +38,26 @@ pub(super) struct Lookup {
     pub(super) has_registry_failed: bool,
     /// `true` if a registry cannot be reached. Nothing is pushed to it then.
     pub(super) is_registry_unreachable: bool,
-    /// `true` if the builder had no layers; `None` if it was not asked.
-    pub(super) was_builder_empty: Option<bool>,
+    /// What the builder had; `None` if it was not asked.
+    pub(super) builder: Option<BuilderState>,
     /// The changes since the last build of the image, in words.
     pub(super) changes: Vec<String>,
+}
+
+/// What a builder would not have to do in a build without larder.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum BuilderState {
+    Empty,
+    /// It has layers. If it is known to have made or used a prefix of the image, the stage and the last line of that.
+    Kept(Option<(usize, usize)>),
+}
+
+impl BuilderState {
+    /// Returns `true` if the builder is known to have the step at this line.
+    pub(super) fn has_step(self, stage: usize, line: usize) -> bool {
+        let Self::Kept(Some((prefix_stage, end))) = self else { return false };
+        stage != prefix_stage || line <= end
+    }
 }
 
 impl Lookup {
@@ -228,10 +244,10 @@ impl Lookup {
             }
         };
         // What a hit is worth depends on the state of the builder, which is asked at the same time.
-        let both = async { Ok(tokio::join!(request, job.builder_has_layers())) };
-        let (answer, has_layers) = job.run_within_limits(Box::pin(both)).await?;
+        let both = async { Ok(tokio::join!(request, job.builder_state(keys))) };
+        let (answer, builder) = job.run_within_limits(Box::pin(both)).await?;
         let answer = answer?;
-        self.was_builder_empty = has_layers.map(|has| !has);
+        self.builder = builder;
         self.record_answer(job, RegistryTier::NAME, &answer, clock);
         self.report_registry_faults(job, &answer.faults)?;
         if answer.found.is_some() {
@@ -259,9 +275,9 @@ impl Lookup {
         let taking = tier.look_and_fetch(&wanted, &meter);
         let loading = Box::pin(transfer("loading the image", taking, &meter, job.session, job.reporter));
         let answer = job.run_within_limits(loading).await?;
-        if answer.found.is_some() && self.was_builder_empty.is_none() {
+        if answer.found.is_some() && self.builder.is_none() {
             // Loading an image adds no layers to the builder.
-            self.was_builder_empty = job.builder_has_layers().await.map(|has| !has);
+            self.builder = job.builder_state(keys).await;
         }
         self.is_unloadable = answer.found.is_none() && !answer.faults.is_empty();
         // If archiving was not requested, the lookup is only reported if it found something.
@@ -276,6 +292,17 @@ impl Lookup {
 }
 
 impl Job<'_> {
+    /// Returns what the builder has, or `None` if it cannot be queried.
+    async fn builder_state(&self, keys: &BuildKeys) -> Option<BuilderState> {
+        if !self.builder_has_layers().await? {
+            return Some(BuilderState::Empty);
+        }
+        let builder = self.known_builder().await.ok()?;
+        let mut prefixes = keys.keys.prefixes.iter().flatten();
+        let known = prefixes.find(|key| builder.entry.prefix(key.key.digest()).is_some());
+        Some(BuilderState::Kept(known.map(|key| (key.cut.stage, key.line))))
+    }
+
     /// Returns the reason why whole images are not looked for, if there is one.
     pub(super) fn image_tiers_disabled_reason(&self) -> Option<&'static str> {
         let images = self.build.outputs.iter().all(|output| matches!(output.kind, OutputKind::Image { .. }));

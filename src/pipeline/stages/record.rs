@@ -9,7 +9,7 @@ use super::graft::GraftedImage;
 use super::image_build::ImageBuild;
 use super::job::Job;
 use super::keyed::Keyed;
-use super::lookup::Lookup;
+use super::lookup::{BuilderState, Lookup};
 use super::result_file;
 use super::steps::unneeded_steps;
 use crate::error_chain::chain;
@@ -23,6 +23,7 @@ use crate::pipeline::reporter::BuildEvent;
 use crate::plan::JobLanes;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Lane};
+use crate::tiers::{EngineTier, ImageTier};
 
 /// Writes the record of a build whose base image failed, unless the build could not start.
 pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<()> {
@@ -90,7 +91,8 @@ impl FinishedBuild {
         let mut record = BuildRecord::started(job.phases.started);
         record.job.clone_from(&job.settings.ci);
         record.changes.clone_from(&self.lookup.changes);
-        record.was_builder_empty = self.lookup.was_builder_empty;
+        let builder = self.lookup.builder;
+        record.was_builder_empty = builder.map(|state| matches!(state, BuilderState::Empty));
         record.base.clone_from(&job.purpose.base);
         record.lanes = Some(lanes_record(&job.settings.lanes));
         record.repositories = job.identity().repositories();
@@ -107,7 +109,13 @@ impl FinishedBuild {
                 let total = keys.map_or(0, |keys| keys.steps);
                 record.steps = StepCountsRecord { total, cached: total, imported: 0 };
                 record.step_list = keys.map_or_else(Vec::new, |keys| {
-                    unneeded_steps(&keys.resolution, Some(hit.tier), |_, _| true)
+                    let is_of_builder = |stage, line| {
+                        hit.tier == EngineTier::NAME
+                            || builder.is_some_and(|state| state.has_step(stage, line))
+                    };
+                    unneeded_steps(&keys.resolution, |stage, line| {
+                        Some((!is_of_builder(stage, line)).then_some(hit.tier))
+                    })
                 });
                 record.outcome = BuildOutcome::ImageHit;
                 record.hit_tier = Some(hit.tier.to_owned());

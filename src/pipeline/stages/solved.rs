@@ -200,7 +200,8 @@ impl Solved {
         // If the builder has continued from the prefix before, its own cache has these steps.
         let tier = continued.is_imported.then_some(PrefixTier::NAME);
         let is_in_prefix = |stage, line| stage != continued.key.cut.stage || line <= continued.key.line;
-        let spared = steps::unneeded_steps(&keys.resolution, tier, is_in_prefix);
+        let spared =
+            steps::unneeded_steps(&keys.resolution, |stage, line| is_in_prefix(stage, line).then_some(tier));
         let is_new = |step: &StepEntry| {
             let known = self.step_list.iter();
             !known.clone().any(|known| (&known.stage, &known.source) == (&step.stage, &step.source))

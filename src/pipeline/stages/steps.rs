@@ -62,21 +62,21 @@ impl StepContext<'_> {
     }
 }
 
-/// Returns entries for the steps at these stages and lines, which need not run because of `tier`; `None` if the builder
-/// itself has them.
-pub(super) fn unneeded_steps(
+/// Returns entries for steps that the builder was not asked for. `tier_of` returns for a stage and a line the tier that
+/// made the step unnecessary, or `Some(None)` if the builder has the step, or `None` if the step is not wanted.
+pub(super) fn unneeded_steps<'t>(
     resolution: &Resolution,
-    tier: Option<&str>,
-    is_wanted: impl Fn(usize, usize) -> bool,
+    tier_of: impl Fn(usize, usize) -> Option<Option<&'t str>>,
 ) -> Vec<StepEntry> {
     let instructions = resolution.stages.iter().flat_map(|stage| {
         let steps = stage.instructions.iter().map(|resolved| &resolved.instruction);
         steps.map(move |instruction| (stage, instruction))
     });
-    let wanted = instructions.filter(|(stage, instruction)| {
-        instruction.is_step() && is_wanted(stage.index, *instruction.lines.start())
+    let steps = instructions.filter(|(_, instruction)| instruction.is_step());
+    let wanted = steps.filter_map(|(stage, instruction)| {
+        Some((stage, instruction, tier_of(stage.index, *instruction.lines.start())?))
     });
-    let entries = wanted.map(|(stage, instruction)| StepEntry {
+    let entries = wanted.map(|(stage, instruction, tier)| StepEntry {
         name: shown_text(&instruction.text),
         stage: stage.name.clone(),
         source: Some(shown_text(&instruction.text)),
