@@ -3,11 +3,13 @@
 //! Any number of jobs append at the same time. The file is rotated at [`MAX_SIZE`]: the older builds are then in a second
 //! file, and the builds in the second file before that are forgotten.
 
+use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::shared::identity;
 use super::{BuildRecord, Ledger, LedgerError};
 use crate::regular_file::PRIVATE;
 
@@ -31,7 +33,7 @@ fn append_limited(path: &Path, record: &BuildRecord, max_size: u64) -> io::Resul
         drop(file.lock());
         let metadata = file.metadata()?;
         // Another job may have rotated the file before this one had the lock.
-        if fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) != (metadata.dev(), metadata.ino())) {
+        if !fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (metadata.dev(), metadata.ino())) {
             continue;
         }
         if metadata.len() >= max_size {
@@ -67,10 +69,14 @@ pub(crate) fn read(
     mut is_wanted: impl FnMut(&BuildRecord) -> bool,
 ) -> Result<Ledger, LedgerError> {
     let mut ledger = Ledger::default();
+    // Two jobs may have imported the same build.
+    let mut seen = HashSet::new();
     for path in [path.to_owned(), rotated(path)] {
         let reading = read_backwards(&path, &mut |line| {
             match serde_json::from_slice(line) {
-                Ok(record) if is_wanted(&record) => ledger.builds.push(record),
+                Ok(record) if is_wanted(&record) && seen.insert(identity(&record)) => {
+                    ledger.builds.push(record);
+                }
                 Ok(_) => {}
                 Err(_) if line.is_empty() => {}
                 Err(_) => ledger.unreadable += 1,
@@ -82,7 +88,9 @@ pub(crate) fn read(
             break;
         }
     }
+    // Builds of other agents are imported later than they ran.
     ledger.builds.reverse();
+    ledger.builds.sort_by_key(|build| build.started);
     Ok(ledger)
 }
 

@@ -28,6 +28,9 @@ pub(crate) struct BuildRecord {
     pub(crate) image_key: Option<CacheKey>,
     /// The dependency key; absent if the inputs are not known in advance.
     pub(crate) dependency_key: Option<CacheKey>,
+    /// Why there are no keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) no_key: Option<String>,
     /// The CI job that ran the build.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) job: Option<CiJobRecord>,
@@ -238,6 +241,9 @@ pub(crate) struct TierRecord {
     pub(crate) tier: String,
     pub(crate) outcome: TierOutcome,
     pub(crate) reason: String,
+    /// `true` if the tier was not used because it failed; the reason has the fault and a remedy.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) failed: bool,
     /// The number of bytes that were transferred for this build.
     pub(crate) bytes: u64,
     /// The time that the tier cost before the image existed.
@@ -255,11 +261,13 @@ pub(crate) struct TierRecord {
 
 impl TierRecord {
     pub(crate) fn new(tier: &str, outcome: TierOutcome, reason: impl Into<String>) -> Self {
+        let failed = false;
         let (tier, reason) = (tier.to_owned(), reason.into());
         Self {
             tier,
             outcome,
             reason,
+            failed,
             bytes: 0,
             millis: 0,
             saved_bytes: 0,

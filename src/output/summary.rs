@@ -25,6 +25,9 @@ pub(crate) fn render(record: &BuildRecord) -> String {
         };
         let _ = writeln!(text, "  because {first}{more}");
     }
+    if let Some(reason) = &record.no_key {
+        let _ = writeln!(text, "  no image is a hit: {reason}");
+    }
     let rows = rows(record);
     let width = rows.iter().map(|(label, _)| label.len()).max().unwrap_or_default();
     for (label, row) in &rows {
@@ -88,6 +91,7 @@ pub(crate) fn rows(record: &BuildRecord) -> Vec<(String, String)> {
     };
     rows.push(("steps".to_owned(), steps));
     let is_shown = |tier: &&TierRecord| match tier.tier.as_str() {
+        _ if tier.failed => true,
         _ if tier.outcome != TierOutcome::Hit => false,
         // Steps that the builder itself had cached are in the line above.
         "layers" => record.steps.imported > 0,
@@ -106,6 +110,9 @@ pub(crate) fn rows(record: &BuildRecord) -> Vec<(String, String)> {
 }
 
 fn tier_row(record: &BuildRecord, tier: &TierRecord) -> String {
+    if tier.failed {
+        return format!("failed: {}", tier.reason);
+    }
     // The line above has the number of cached steps.
     let without_count = tier.reason.split_once("; ").filter(|_| tier.tier == "layers").map(|(_, more)| more);
     let mut parts = vec![without_count.unwrap_or(&tier.reason).to_owned()];

@@ -3,6 +3,7 @@
 //! Passwords and tokens must never appear in an error, a log or a `Debug` output.
 
 mod access;
+mod builds;
 mod certificates;
 mod challenge;
 mod config;

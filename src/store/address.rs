@@ -67,7 +67,7 @@ impl Address {
 ///
 /// Letters, digits, `-`, `_` and inner dots are kept. Other bytes become `~` and two hex digits. A long name is cut and
 /// ends in a digest of the whole name.
-fn path_name(name: &str) -> String {
+pub(super) fn path_name(name: &str) -> String {
     let mut path = String::new();
     for (place, byte) in name.bytes().enumerate() {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') || (byte == b'.' && place > 0) {

@@ -19,6 +19,7 @@
 
 mod address;
 pub mod backend;
+mod builds;
 mod census;
 mod chunk;
 mod disk_space;

@@ -157,6 +157,7 @@ impl<T> TierAnswer<T> {
     pub(crate) fn record(&self, tier: &str, duration: Duration) -> TierRecord {
         let outcome = if self.found.is_some() { TierOutcome::Hit } else { TierOutcome::Miss };
         TierRecord {
+            failed: self.found.is_none() && !self.faults.is_empty(),
             bytes: self.bytes,
             millis: millis(duration),
             ..TierRecord::new(tier, outcome, self.reason.clone())

@@ -5,6 +5,7 @@
 //! | `larder-KEY` | the image of that key |
 //! | `larder-prefix-KEY` | the image of the layers up to some instruction, from which a build can continue |
 //! | `KEY` | the base image of that key, in a separate repository |
+//! | `larder-builds` | the last builds of the image, see `ledger::pack` |
 //! | `cache` | the image that was built last, with the metadata that BuildKit needs to import its layers |
 //! | `buildcache` | BuildKit's registry cache: the layers of all stages |
 //!
@@ -89,6 +90,10 @@ impl Tags {
 
     pub(crate) fn of_base(&self, key: CacheKey) -> Vec<String> {
         self.with_endings(&key.to_string())
+    }
+
+    pub(crate) fn of_builds(&self) -> Vec<String> {
+        self.with_endings("larder-builds")
     }
 
     pub(crate) fn inline_caches(&self) -> Vec<String> {

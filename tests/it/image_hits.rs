@@ -187,7 +187,7 @@ fn statistics_count_builds_by_outcome() {
 }
 
 #[test]
-fn a_cached_step_after_a_copy_saves_its_last_duration() {
+fn a_cached_step_after_a_copy_counts_with_its_last_duration() {
     for engine in engines() {
         let context = TestContext::new(&engine);
         let unique = context.tag("saves");
@@ -203,8 +203,10 @@ fn a_cached_step_after_a_copy_saves_its_last_duration() {
         assert!(is_cached, "{} did not cache the steps", engine.name);
         let stats: Value =
             serde_json::from_str(&context.larder(&["stats", "--format", "json"]).success().stdout).unwrap();
+        // What the builder's own cache spares is no gain of larder, but counts in the hit rate.
+        let rate = stats["sums"]["time_weighted_hit_rate"].as_f64().unwrap();
         let saved = stats["sums"]["saved_millis"].as_i64().unwrap();
-        assert!((1_000..60_000).contains(&saved), "{}: {stats:#}", engine.name);
+        assert!(rate > 0.3 && saved < 1_000, "{}: {stats:#}", engine.name);
     }
 }
 

@@ -190,7 +190,7 @@ fn a_terminal_shows_a_live_table_and_then_the_summary() {
         assert!(
             last[0].trim_start().starts_with("sha256:")
                 && last[1].trim_start().starts_with("lane ")
-                && last[2].contains("0 of 2 steps cached"),
+                && last[2].contains("0 of 2 cached"),
             "{shown}"
         );
     }

@@ -286,6 +286,6 @@ fn layers_of_an_inline_cache_are_imported_from_the_registry() {
         context.larder(&["build", "--cache-to", "type=inline", "--push", "-t", &cache, "."]).success();
         let run = context.larder(&["build", "--cache-from", &cache, "--key-extra", "again=1", "."]).success();
         assert!(run.stderr.contains(&format!("importing cache manifest from {cache}")), "{}", run.stderr);
-        assert!(run.stderr.contains("1 of 1 step cached"), "{}: {}", engine.name, run.stderr);
+        assert!(run.stderr.contains("1 of 1 cached"), "{}: {}", engine.name, run.stderr);
     }
 }

@@ -99,7 +99,7 @@ fn outputs_are_not_an_input_of_the_build_that_writes_them() {
             context.larder(&["build", "--target", "files", "-o", output, "."]).success();
         }
         let run = context.larder(&["build", "--target", "files", "-o", output, "."]).success();
-        let steps = "2 of 2 steps cached";
+        let steps = "2 of 2 cached";
         assert!(run.stderr.contains(steps), "{output}: {}", run.stderr);
     }
     fs::remove_dir_all(context.project().join("dist")).unwrap();

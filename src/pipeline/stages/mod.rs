@@ -31,6 +31,7 @@ mod record;
 mod registry;
 mod repeated_solve;
 mod result_file;
+mod shared_builds;
 mod skipped_mounts;
 mod solve;
 mod solved;
@@ -115,6 +116,9 @@ pub(crate) async fn build_image(
     let (job, mut finished) = Box::pin(run_stages(job)).await;
     let record = finished.record(&job);
     let written = record::write(&record, &job, &finished.end);
+    if !finished.end.as_ref().is_err_and(PipelineError::is_before_build) {
+        Box::pin(job.share_builds(&record)).await;
+    }
     let (entry, names) = (finished.take_entry(), finished.names(&job));
     finished.end.and(written)?;
     Ok(BuildResult { record, entry, names })
@@ -191,7 +195,12 @@ async fn run_stages(job: Job<'_>) -> (Job<'_>, FinishedBuild) {
         Err(error) => (job, Err(error)),
     };
     let ended = match (&keyed, started) {
-        (Some(keyed), Ok(())) => Box::pin(find_or_make(&job, keyed, &mut lookup)).await,
+        (Some(keyed), Ok(())) => {
+            // What other agents recorded is needed only at the end.
+            let making = Box::pin(find_or_make(&job, keyed, &mut lookup));
+            let (ended, ()) = tokio::join!(making, Box::pin(job.import_builds()));
+            ended
+        }
         (_, started) => started.map(|()| (ImageOrigin::None, Ok(()))),
     };
     let (origin, end) = ended.unwrap_or_else(|error| (ImageOrigin::None, Err(error)));

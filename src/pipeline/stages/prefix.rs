@@ -73,11 +73,13 @@ pub(super) struct PrefixAnswer {
     pub(super) reason: String,
     /// The number of bytes that were loaded from the store.
     pub(super) bytes: u64,
+    /// `true` if the reason is a fault of the registry.
+    pub(super) failed: bool,
 }
 
 impl PrefixAnswer {
     pub(super) fn miss(reason: impl Into<String>) -> Self {
-        Self { outcome: TierOutcome::Miss, reason: reason.into(), bytes: 0 }
+        Self { outcome: TierOutcome::Miss, reason: reason.into(), bytes: 0, failed: false }
     }
 
     fn skipped(reason: impl Into<String>) -> Self {
@@ -153,13 +155,14 @@ impl PrefixLookup {
         let mut prefixes = Self::default();
         let Some(keys) = keyed.keys().filter(|_| job.build.tiers.prefix) else { return Ok(prefixes) };
         let place = job.prefix_repository();
-        let PrefixAnswer { outcome, reason, bytes } = match job.no_continuation_reason(keys, lookup) {
+        let PrefixAnswer { outcome, reason, bytes, failed } = match job.no_continuation_reason(keys, lookup) {
             Some(reason) => PrefixAnswer::skipped(reason),
             None => job.run_within_limits(Box::pin(prefixes.find(job, keys, place.as_ref()))).await?,
         };
         // If the build uses no registry, a miss in the store is not reported.
         if place.is_some() || outcome == TierOutcome::Hit {
             prefixes.tier = Some(job.report_answer(TierRecord {
+                failed,
                 bytes,
                 millis: millis(clock.elapsed()),
                 ..TierRecord::new(PrefixTier::NAME, outcome, reason)
@@ -211,7 +214,8 @@ impl PrefixLookup {
             Ok(answer) => answer,
             Err(error) => {
                 job.faults.report(&error)?;
-                return Ok(PrefixAnswer::miss(format!("{error}; {}", error.remedy())));
+                let reason = format!("{error}; {}", error.remedy());
+                return Ok(PrefixAnswer { failed: true, ..PrefixAnswer::miss(reason) });
             }
         };
         let Some(prefix) = answer.found.take() else {

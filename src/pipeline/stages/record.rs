@@ -102,6 +102,7 @@ impl FinishedBuild {
         let keys = self.keyed.as_ref().and_then(Keyed::keys);
         record.image_key = keys.map(|keys| keys.keys.image);
         record.dependency_key = keys.map(|keys| keys.keys.dependency);
+        record.no_key = self.keyed.as_ref().and_then(Keyed::unknown_reason);
         match &self.origin {
             ImageOrigin::None => {}
             ImageOrigin::CacheHit(hit) => {
@@ -144,6 +145,7 @@ impl FinishedBuild {
                 let (mounts, of_mounts) = saved_mounts.records(restored);
                 let of_layers = solved.tier.clone().map(|mut tier| {
                     tier.reason.extend(exported_layers.fault.iter().map(|fault| format!("; {fault}")));
+                    tier.failed |= exported_layers.fault.is_some();
                     tier.saving_millis = exported_layers.record.as_ref().map_or(0, |record| record.millis);
                     tier
                 });

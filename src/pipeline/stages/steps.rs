@@ -131,6 +131,7 @@ pub(super) fn layers_record(
         (None, _) => TierOutcome::Hit,
     };
     TierRecord {
+        failed: caches.fault.is_some(),
         bytes: fetched.values().sum(),
         millis: millis(cost + caches.elapsed),
         ..TierRecord::new(LAYERS, outcome, ignored.map_or_else(reason, str::to_owned))

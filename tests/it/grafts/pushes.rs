@@ -150,7 +150,12 @@ fn a_graft_after_a_small_change_needs_few_requests_and_bytes() {
             let run = agent.larder(&[&arguments[..], &["."]].concat());
             project.assert_grafted(&tag, &run);
             let is_without_engine = std::ptr::eq(agent, &raw const no_engine);
-            assert_eq!(run.stderr.contains("no engine can be reached"), is_without_engine, "{}", run.stderr);
+            assert_eq!(
+                run.stderr.contains("looking for the image in its registry"),
+                is_without_engine,
+                "{}",
+                run.stderr
+            );
             let calls = project.front.seen();
             let label = format!("{}, {tag}: {change}", engine.name);
             let paths: Vec<String> =
