@@ -89,7 +89,9 @@ pub(crate) fn rows(record: &BuildRecord) -> Vec<(String, String)> {
         BuildOutcome::ImageHit => format!("none of {total} had to run"),
         _ => format!("{cached} of {total} cached"),
     };
-    rows.push(("steps".to_owned(), steps));
+    if total > 0 {
+        rows.push(("steps".to_owned(), steps));
+    }
     let is_shown = |tier: &&TierRecord| match tier.tier.as_str() {
         _ if tier.failed => true,
         _ if tier.outcome != TierOutcome::Hit => false,

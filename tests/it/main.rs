@@ -44,6 +44,7 @@ mod running;
 mod runs;
 mod scenarios;
 mod several_engines;
+mod statistics;
 mod store_actions_cache;
 mod store_backends;
 mod store_faults;

@@ -94,7 +94,7 @@ fn tags(registry: &Registry, repository: &str) -> Vec<String> {
     let mut tags: Vec<String> = tags
         .iter()
         .filter_map(Value::as_str)
-        .filter(|tag| !tag.starts_with("larder-prefix-"))
+        .filter(|tag| !tag.starts_with("larder-prefix-") && !tag.starts_with("larder-builds"))
         .map(|tag| match tag.strip_prefix("larder-") {
             Some(key) => format!("larder-KEY{}", &key[64..]),
             None => tag.to_owned(),

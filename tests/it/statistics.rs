@@ -1,0 +1,175 @@
+//! The statistics of builds: what fresh agents know, thresholds, comparisons, and the summary of a CI job.
+
+use std::fs;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::engines::{any_engine, engines};
+use crate::object_servers::{ObjectServer, PASSWORD, USER};
+use crate::registries::Registry;
+use crate::support::{BUSYBOX, Run, TestContext, run_to_end};
+
+/// Returns a project whose RUN takes more than a second.
+fn project() -> TestContext {
+    let context = TestContext::new(&any_engine());
+    write_project(&context);
+    context
+}
+
+fn write_project(context: &TestContext) {
+    let mark = context.tag("mark");
+    context
+        .write("app.py", "1\n")
+        .write("Dockerfile", format!("FROM {BUSYBOX}\nRUN sleep 1.2; echo {mark} > /made\nCOPY app.py /\n"));
+}
+
+/// Returns a command of an agent, which has a cache directory of its own.
+fn command(context: &TestContext, agent: &str, arguments: &[&str]) -> Command {
+    let cache = context.path(agent).to_string_lossy().into_owned();
+    context.command(&[&["--cache-dir", &cache], arguments].concat())
+}
+
+fn run(context: &TestContext, agent: &str, arguments: &[&str]) -> Run {
+    run_to_end(&mut command(context, agent, arguments), None).success()
+}
+
+/// Returns `larder stats --format json` of an agent.
+fn stats(context: &TestContext, agent: &str) -> Value {
+    serde_json::from_str(&run(context, agent, &["stats", "--format", "json"]).stdout).unwrap()
+}
+
+fn log_in(command: &mut Command) -> &mut Command {
+    command.env("AWS_ACCESS_KEY_ID", USER).env("AWS_SECRET_ACCESS_KEY", PASSWORD)
+}
+
+#[track_caller]
+fn assert_knows_history(context: &TestContext, agent: &str) {
+    let stats = stats(context, agent);
+    let builds = stats["builds"].as_array().unwrap();
+    assert_eq!(builds.len(), 2, "{stats:#}");
+    let step = builds[1]["step_list"].as_array().unwrap().iter().find(|step| step["cached"] == true).unwrap();
+    assert!(step["spared_millis"].as_u64().unwrap() >= 1_200, "{step}");
+}
+
+#[test]
+fn a_fresh_agent_knows_earlier_builds_from_the_registry() {
+    for engine in engines() {
+        let context = TestContext::new(&engine);
+        write_project(&context);
+        let registry = Registry::open();
+        let name = |tag: u8| format!("{}/app:{tag}", registry.host);
+        run(&context, "a", &["build", "--push", "-t", &name(1), "."]);
+        context.write("app.py", "2\n");
+        run(&context, "b", &["build", "--push", "-t", &name(2), "."]);
+        assert_knows_history(&context, "b");
+    }
+}
+
+#[test]
+fn a_fresh_agent_knows_earlier_builds_from_the_remote_store() {
+    let (context, server) = (project(), ObjectServer::s3s_fs());
+    let tag = context.tag("app");
+    let remote = format!("{}&region=us-east-1", server.url());
+    let build = |agent: &str| {
+        let mut command = command(&context, agent, &["build", "--remote", &remote, "-t", &tag, "."]);
+        run_to_end(log_in(&mut command), None).success()
+    };
+    build("a");
+    context.write("app.py", "2\n");
+    build("b");
+    assert_knows_history(&context, "b");
+    // A pull request reads the builds of the trunk, and the trunk does not read those of the pull request.
+    context.write("app.py", "3\n");
+    let mut request =
+        command(&context, "c", &["build", "--remote", &remote, "-t", &tag, "--lane", "pr-7", "."]);
+    run_to_end(log_in(&mut request), None).success();
+    assert_eq!(stats(&context, "c")["builds"].as_array().unwrap().len(), 3);
+    context.write("app.py", "4\n");
+    build("d");
+    let of_trunk = stats(&context, "d");
+    let lanes: Vec<&Value> =
+        of_trunk["builds"].as_array().unwrap().iter().map(|build| &build["lanes"]["own"]).collect();
+    assert_eq!(lanes, ["main", "main", "main"]);
+}
+
+#[test]
+fn a_threshold_that_is_not_met_is_exit_code_4_with_the_figure() {
+    let context = project();
+    let tag = context.tag("app");
+    run(&context, "a", &["build", "-t", &tag, "."]);
+    let check = |flags: &[&str]| run_to_end(&mut command(&context, "a", &[&["stats"], flags].concat()), None);
+    check(&["--min-hit-rate", "0", "--max-cache-gb", "1", "--max-restore-seconds", "60"]).success();
+    check(&["--min-hit-rate", "50"])
+        .failure(4, "the step hit rate is 0 %, --min-hit-rate demands at least 50 %");
+    check(&["--min-saved-seconds", "9", "--format", "junit"])
+        .failure(4, "--min-saved-seconds demands at least 9 s");
+    check(&["--min-hit-rate", "120"]).failure(2, "is not between 0 and 100");
+    let unknown =
+        run_to_end(&mut command(&context, "new", &["stats", "--min-hit-rate", "50"]), None).success();
+    assert!(unknown.stderr.contains("not checked: the step hit rate is not known"), "{}", unknown.stderr);
+}
+
+#[test]
+fn builds_of_a_ci_job_are_selected_compared_and_summarised() {
+    let context = project();
+    let tag = context.tag("app");
+    let summary = context.path("summary.md");
+    let job = |number: &str, arguments: &[&str]| {
+        let mut command = command(&context, "a", arguments);
+        command
+            .env("GITHUB_ACTIONS", "true")
+            .env("GITHUB_REF", "refs/heads/main")
+            .env("GITHUB_RUN_NUMBER", number)
+            .env("GITHUB_STEP_SUMMARY", &summary);
+        run_to_end(&mut command, None)
+    };
+    job("811", &["build", "-t", &tag, "."]).success();
+    context.write("app.py", "2\n");
+    job("812", &["build", "-t", &tag, "."]).success();
+    let written = fs::read_to_string(&summary).unwrap();
+    assert_eq!(written.matches("### larder").count(), 2, "{written}");
+    assert!(written.contains("- because app.py changed"), "{written}");
+
+    let selected = |arguments: &[&str]| {
+        let stats = job("812", &[&["stats", "--format", "json"], arguments].concat()).success();
+        let stats: Value = serde_json::from_str(&stats.stdout).unwrap();
+        let builds = stats["builds"].as_array().unwrap().iter();
+        builds.map(|build| build["job"]["number"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(selected(&[]), ["811", "812"]);
+    assert_eq!(selected(&["--build", "this"]), ["812"]);
+    assert_eq!(selected(&["--build", "811"]), ["811"]);
+    assert_eq!(selected(&["--branch", "other"]), [""; 0]);
+    let compared = job("812", &["stats", "--compare", "811", "last"]).success().stdout;
+    assert!(compared.contains("build 811") && compared.contains("ran: COPY app.py /"), "{compared}");
+    job("812", &["stats", "--compare", "811", "5"]).failure(2, "the ledger has no build `5`");
+    run_to_end(&mut command(&context, "a", &["stats", "--build", "this"]), None)
+        .failure(2, "the number of this build is not known");
+
+    let mut off = command(&context, "a", &["build", "-t", &tag, "."]);
+    off.env("GITHUB_STEP_SUMMARY", &summary).env("LARDER_STEP_SUMMARY", "0");
+    run_to_end(&mut off, None).success();
+    assert_eq!(fs::read_to_string(&summary).unwrap(), written);
+}
+
+#[test]
+fn builds_that_end_at_the_same_time_are_all_recorded() {
+    let context = project();
+    let builds: Vec<_> = (0..8)
+        .map(|number| {
+            let tag = context.tag(&format!("app-{number}"));
+            let extra = format!("job={number}");
+            command(&context, "a", &["build", "--key-extra", &extra, "-t", &tag, "."])
+                .stdout(std::process::Stdio::null())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        })
+        .collect();
+    for mut build in builds {
+        assert!(build.wait().unwrap().success());
+    }
+    let stats = stats(&context, "a");
+    assert_eq!(stats["sums"]["builds"], 8, "{stats:#}");
+}
