@@ -48,8 +48,9 @@ pub(crate) use unsupported::UnsupportedOption;
     version,
     disable_help_subcommand = true,
     after_help = "Exit codes: 0 success; 1 build failed; 2 invalid usage or configuration; 3 cache failure with \
-                  --strict, or found by cache verify; 4 threshold of stats not met; 5 engine unreachable; 130 interrupted; larder run \
-                  exits with the container's code, or 125 to 127 if the container cannot be started"
+                  --strict, or found by cache verify; 4 threshold of stats not met; 5 engine unreachable; 130 \
+                  interrupted; larder run exits with the container's code, or 125 to 127 if the container cannot \
+                  be started"
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]

@@ -91,6 +91,10 @@ impl BuiltPrefix {
 }
 
 impl BuilderEntry {
+    pub(crate) fn has_prefixes(&self) -> bool {
+        !self.prefixes.is_empty()
+    }
+
     pub(crate) fn prefix(&self, key: Digest) -> Option<&BuiltPrefix> {
         self.prefixes.get(&key)
     }

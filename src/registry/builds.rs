@@ -71,15 +71,18 @@ impl Repository {
         Ok(self.manifest(tag).await?.and_then(|manifest| manifest.builds()))
     }
 
-    /// Writes the content of builds under a tag, and replaces what it referred to.
-    pub(crate) async fn share_builds(&mut self, tag: &str, content: &[u8]) -> Result<(), UploadError> {
-        let artifact = StoredManifest::for_builds(content);
-        if self.put_manifest(tag, &artifact).await.is_ok() {
-            return Ok(());
+    /// Writes the content of builds under a tag, and replaces what it referred to. `is_first` is `true` if the
+    /// repository may have no such artifact yet.
+    pub(crate) async fn share_builds(
+        &mut self,
+        tag: &str,
+        content: &[u8],
+        is_first: bool,
+    ) -> Result<(), UploadError> {
+        if is_first {
+            self.upload_blob(&bytes::Bytes::from_static(EMPTY)).await?;
         }
-        // The first artifact of a repository: the registry does not have the empty blob yet.
-        self.upload_blob(&bytes::Bytes::from_static(EMPTY)).await?;
-        Ok(self.put_manifest(tag, &artifact).await?)
+        Ok(self.put_manifest(tag, &StoredManifest::for_builds(content)).await?)
     }
 }
 

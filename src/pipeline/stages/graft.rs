@@ -150,10 +150,9 @@ impl Job<'_> {
                     ..StepCountsRecord::default()
                 };
                 let (config, manifest) = (pushed.config, pushed.manifest);
-                let is_of_builder =
-                    |stage, line| lookup.builder.is_some_and(|state| state.has_step(stage, line));
-                let step_list = unneeded_steps(&keys.resolution, |stage, line| {
-                    Some((!is_of_builder(stage, line)).then_some(NAME))
+                let step_list = unneeded_steps(&keys.resolution, |stage, line| match lookup.builder {
+                    Some(builder) => Some(builder.tier_of_step((stage, line), NAME)),
+                    None => Some(Some(NAME)),
                 });
                 let grafted = GraftedImage { tier, id: id.to_string(), config, manifest, steps, step_list };
                 Ok(GraftOutcome::Made(Box::new(grafted)))

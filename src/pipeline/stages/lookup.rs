@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::{Either, select};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
@@ -25,6 +26,9 @@ use crate::tiers::{
 
 /// How long a hit in the engine waits for a remote store, or for a registry that the image is not pushed to.
 const NEWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long an answer of the registries waits for the state of the builder.
+const GRACE: Duration = Duration::from_millis(20);
 
 #[derive(Default)]
 pub(super) struct Lookup {
@@ -53,10 +57,12 @@ pub(super) enum BuilderState {
 }
 
 impl BuilderState {
-    /// Returns `true` if the builder is known to have the step at this line.
-    pub(super) fn has_step(self, stage: usize, line: usize) -> bool {
-        let Self::Kept(Some((prefix_stage, end))) = self else { return false };
-        stage != prefix_stage || line <= end
+    /// Returns `tier` for the step at this line, or `None` if the builder is known to have it.
+    pub(super) fn tier_of_step(self, (stage, line): (usize, usize), tier: &str) -> Option<&str> {
+        match self {
+            Self::Kept(Some((prefix_stage, end))) if stage != prefix_stage || line <= end => None,
+            _ => Some(tier),
+        }
     }
 }
 
@@ -244,8 +250,13 @@ impl Lookup {
             }
         };
         // What a hit is worth depends on the state of the builder, which is asked at the same time.
-        let both = async { Ok(tokio::join!(request, job.builder_state(keys))) };
-        let (answer, builder) = job.run_within_limits(Box::pin(both)).await?;
+        let both = async {
+            match select(Box::pin(request), Box::pin(job.builder_state(keys))).await {
+                Either::Left((answer, state)) => (answer, timeout(GRACE, state).await.ok().flatten()),
+                Either::Right((state, request)) => (request.await, state),
+            }
+        };
+        let (answer, builder) = job.run_within_limits(Box::pin(async { Ok(both.await) })).await?;
         let answer = answer?;
         self.builder = builder;
         self.record_answer(job, RegistryTier::NAME, &answer, clock);
@@ -292,12 +303,13 @@ impl Lookup {
 }
 
 impl Job<'_> {
-    /// Returns what the builder has, or `None` if it cannot be queried.
+    /// Returns what the builder has, or `None` if it cannot be queried, or if it has layers that are not from larder.
     async fn builder_state(&self, keys: &BuildKeys) -> Option<BuilderState> {
-        if !self.builder_has_layers().await? {
-            return Some(BuilderState::Empty);
-        }
         let builder = self.known_builder().await.ok()?;
+        // A builder with many layers takes long to list them.
+        if !builder.entry.has_prefixes() {
+            return (!self.builder_has_layers().await?).then_some(BuilderState::Empty);
+        }
         let mut prefixes = keys.keys.prefixes.iter().flatten();
         let known = prefixes.find(|key| builder.entry.prefix(key.key.digest()).is_some());
         Some(BuilderState::Kept(known.map(|key| (key.cut.stage, key.line))))

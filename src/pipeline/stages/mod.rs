@@ -116,8 +116,9 @@ pub(crate) async fn build_image(
     let (job, mut finished) = Box::pin(run_stages(job)).await;
     let record = finished.record(&job);
     let written = record::write(&record, &job, &finished.end);
-    if !finished.end.as_ref().is_err_and(PipelineError::is_before_build) {
-        Box::pin(job.share_builds(&record)).await;
+    let may_share = !finished.lookup.has_registry_failed;
+    if may_share && !finished.end.as_ref().is_err_and(PipelineError::is_before_build) {
+        Box::pin(job.share_builds(&record, !finished.has_imported)).await;
     }
     let (entry, names) = (finished.take_entry(), finished.names(&job));
     finished.end.and(written)?;
@@ -180,7 +181,7 @@ pub(crate) async fn read_inputs(build: &BuildSettings, settings: &JobSettings) -
 
 /// Runs the stages of a build. Also returns the job, whose names may have changed.
 async fn run_stages(job: Job<'_>) -> (Job<'_>, FinishedBuild) {
-    let (mut keyed, mut lookup) = (None, Lookup::default());
+    let (mut keyed, mut lookup, mut has_imported) = (None, Lookup::default(), false);
     let starting = async {
         if let Some(fault) = &job.settings.cache_fault {
             job.faults.report(&**fault)?;
@@ -198,13 +199,14 @@ async fn run_stages(job: Job<'_>) -> (Job<'_>, FinishedBuild) {
         (Some(keyed), Ok(())) => {
             // What other agents recorded is needed only at the end.
             let making = Box::pin(find_or_make(&job, keyed, &mut lookup));
-            let (ended, ()) = tokio::join!(making, Box::pin(job.import_builds()));
+            let (ended, imported) = tokio::join!(making, Box::pin(job.import_builds()));
+            has_imported = imported;
             ended
         }
         (_, started) => started.map(|()| (ImageOrigin::None, Ok(()))),
     };
     let (origin, end) = ended.unwrap_or_else(|error| (ImageOrigin::None, Err(error)));
-    (job, FinishedBuild { keyed, lookup, origin, end })
+    (job, FinishedBuild { keyed, lookup, origin, has_imported, end })
 }
 
 /// Finds the image in a tier, or makes it on a prefix or with a build. Fails if that could not start.

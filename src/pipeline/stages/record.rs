@@ -67,6 +67,8 @@ pub(super) struct FinishedBuild {
     pub(super) keyed: Option<Keyed>,
     pub(super) lookup: Lookup,
     pub(super) origin: ImageOrigin,
+    /// `true` if builds of other agents were found.
+    pub(super) has_imported: bool,
     pub(super) end: Result<()>,
 }
 
@@ -110,12 +112,11 @@ impl FinishedBuild {
                 let total = keys.map_or(0, |keys| keys.steps);
                 record.steps = StepCountsRecord { total, cached: total, imported: 0 };
                 record.step_list = keys.map_or_else(Vec::new, |keys| {
-                    let is_of_builder = |stage, line| {
-                        hit.tier == EngineTier::NAME
-                            || builder.is_some_and(|state| state.has_step(stage, line))
-                    };
-                    unneeded_steps(&keys.resolution, |stage, line| {
-                        Some((!is_of_builder(stage, line)).then_some(hit.tier))
+                    unneeded_steps(&keys.resolution, |stage, line| match builder {
+                        // The builder of an image that is in the engine has its steps.
+                        _ if hit.tier == EngineTier::NAME => Some(None),
+                        Some(builder) => Some(builder.tier_of_step((stage, line), hit.tier)),
+                        None => Some(Some(hit.tier)),
                     })
                 });
                 record.outcome = BuildOutcome::ImageHit;

@@ -23,14 +23,16 @@ const MAX_KNOWN: usize = 500;
 type BoxedError = Box<dyn std::error::Error + Send + Sync>;
 
 impl Job<'_> {
-    /// Adds to the ledger the builds of other agents that it lacks.
-    pub(super) async fn import_builds(&self) {
+    /// Adds to the ledger the builds of other agents that it lacks. Returns `true` if there were any builds of others.
+    pub(super) async fn import_builds(&self) -> bool {
         if self.notes.is_read_only() || self.settings.store.terms.trust.is_strict() {
-            return;
+            return false;
         }
         let importing = async {
             let mut found = Vec::new();
-            for object in self.read_shared().await? {
+            let objects = self.read_shared().await?;
+            let has_found = !objects.is_empty();
+            for object in objects {
                 // Whatever another agent wrote must not matter to this build.
                 found.extend(unpack(&object).unwrap_or_default());
             }
@@ -40,15 +42,18 @@ impl Job<'_> {
             for build in unknown_builds(&known, found) {
                 ledger::append(&path, &build)?;
             }
-            Ok::<_, BoxedError>(())
+            Ok::<_, BoxedError>(has_found)
         };
-        let importing = Box::pin(importing);
-        self.note_if_failed("the last builds of other agents cannot be read", importing).await;
+        // The tiers report a registry or a store that fails.
+        let importing = self.run_until_interrupt(timeout(DEADLINE, Box::pin(importing))).await;
+        matches!(importing, Ok(Ok(Ok(true))))
     }
 
-    /// Writes the last builds of the image, including the one of `record`, for other agents.
-    pub(super) async fn share_builds(&self, record: &BuildRecord) {
-        if self.settings.reason_nothing_is_saved().is_some() || self.notes.is_read_only() {
+    /// Writes the last builds of the image, including the one of `record`, for other agents. `is_first` is `true` if
+    /// there may be no builds of others.
+    pub(super) async fn share_builds(&self, record: &BuildRecord, is_first: bool) {
+        let is_disabled = self.settings.reason_nothing_is_saved().is_some() || self.notes.is_read_only();
+        if is_disabled || self.session.remote_fault().is_some() {
             return;
         }
         let sharing = async {
@@ -62,12 +67,16 @@ impl Job<'_> {
             } else if let Some(place) = self.builds_repository() {
                 let tags = self.registry_tags(None).await.of_builds();
                 let mut repository = self.registries().repository(&place).await?;
-                repository.share_builds(&tags[0], &packed).await?;
+                repository.share_builds(&tags[0], &packed, is_first).await?;
             }
             Ok::<_, BoxedError>(())
         };
-        let sharing = Box::pin(sharing);
-        self.note_if_failed("the last builds cannot be written for other agents", sharing).await;
+        let reason = match self.run_until_interrupt(timeout(DEADLINE, Box::pin(sharing))).await {
+            Ok(Ok(Ok(()))) | Err(_) => return,
+            Ok(Ok(Err(error))) => chain(&*error),
+            Ok(Err(_)) => format!("that took longer than {DEADLINE:?}"),
+        };
+        self.reporter.note(&format!("the last builds cannot be written for other agents: {reason}\n"));
     }
 
     /// Returns the repository for the builds of the image, or `None` if the build uses none.
@@ -90,14 +99,5 @@ impl Job<'_> {
             }
         }
         Ok(Vec::new())
-    }
-
-    async fn note_if_failed(&self, what: &str, work: impl Future<Output = Result<(), BoxedError>>) {
-        let reason = match self.run_until_interrupt(timeout(DEADLINE, work)).await {
-            Ok(Ok(Ok(()))) | Err(_) => return,
-            Ok(Ok(Err(error))) => chain(&*error),
-            Ok(Err(_)) => format!("that took longer than {DEADLINE:?}"),
-        };
-        self.reporter.note(&format!("{what}: {reason}\n"));
     }
 }

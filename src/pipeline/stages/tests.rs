@@ -393,7 +393,13 @@ async fn a_record_depends_only_on_the_outcomes_of_the_stages() {
         entry: None,
     };
     let origin = ImageOrigin::CacheHit(Box::new(super::cache_hit::CacheHit::new(hit)));
-    let finished = FinishedBuild { keyed: Some(keyed), lookup: Lookup::default(), origin, end: Ok(()) };
+    let finished = FinishedBuild {
+        keyed: Some(keyed),
+        lookup: Lookup::default(),
+        origin,
+        has_imported: false,
+        end: Ok(()),
+    };
     let record = finished.record(&job);
     assert_eq!((record.outcome, record.hit_tier.as_deref()), (BuildOutcome::ImageHit, Some("registry")));
     assert_eq!(record.more["containerimage.digest"], "sha256:2");

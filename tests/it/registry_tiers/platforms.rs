@@ -53,7 +53,7 @@ fn an_image_for_several_platforms_is_found_and_tagged_as_one_index() {
     let changed = front.seen();
     let changed: Vec<&str> =
         changed.iter().filter(|call| call.method != "GET").map(|call| call.path.as_str()).collect();
-    assert_eq!(changed, ["/v2/app/manifests/2"]);
+    assert_eq!(changed, ["/v2/app/manifests/2", "/v2/app/manifests/larder-builds"]);
     assert_eq!(registry.manifest("app", "2"), registry.manifest("app", "1"));
 
     // The image for one of the platforms is a different image.
