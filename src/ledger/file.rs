@@ -15,6 +15,10 @@ use crate::regular_file::PRIVATE;
 
 /// The size in bytes from which on the file is rotated. A build takes one to four kilobytes.
 const MAX_SIZE: u64 = 32 << 20;
+/// The number of builds that are read beyond those that are wanted.
+const IMPORTED: usize = 150;
+/// The number of attempts to open the file while other jobs rotate it.
+const ATTEMPTS: usize = 10;
 /// The number of bytes that are read at once.
 const BLOCK: u64 = 128 << 10;
 
@@ -27,16 +31,18 @@ pub(crate) fn append(path: &Path, record: &BuildRecord) -> Result<(), LedgerErro
 fn append_limited(path: &Path, record: &BuildRecord, max_size: u64) -> io::Result<()> {
     let mut line = serde_json::to_vec(record)?;
     line.push(b'\n');
-    loop {
+    for attempt in 0.. {
         let mut file = OpenOptions::new().read(true).create(true).append(true).mode(PRIVATE).open(path)?;
-        // A file system without locks writes lines of this size at once as well.
+        // On a file system without locks, lines of concurrent jobs may mix. Such a line is skipped.
         drop(file.lock());
         let metadata = file.metadata()?;
         // Another job may have rotated the file before this one had the lock.
-        if !fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (metadata.dev(), metadata.ino())) {
+        if attempt < ATTEMPTS
+            && !fs::metadata(path).is_ok_and(|now| (now.dev(), now.ino()) == (metadata.dev(), metadata.ino()))
+        {
             continue;
         }
-        if metadata.len() >= max_size {
+        if attempt < ATTEMPTS && metadata.len() >= max_size {
             fs::rename(path, rotated(path))?;
             continue;
         }
@@ -46,6 +52,7 @@ fn append_limited(path: &Path, record: &BuildRecord, max_size: u64) -> io::Resul
         }
         return file.write_all(&line);
     }
+    unreachable!("the loop ends after a number of attempts")
 }
 
 fn ends_with_newline(file: &File, size: u64) -> io::Result<bool> {
@@ -68,6 +75,8 @@ pub(crate) fn read(
     count: usize,
     mut is_wanted: impl FnMut(&BuildRecord) -> bool,
 ) -> Result<Ledger, LedgerError> {
+    // Builds of other agents are imported later than they ran, so the last ones are not at the end of the file.
+    let enough = count.saturating_add(IMPORTED);
     let mut ledger = Ledger::default();
     // Two jobs may have imported the same build.
     let mut seen = HashSet::new();
@@ -81,16 +90,16 @@ pub(crate) fn read(
                 Err(_) if line.is_empty() => {}
                 Err(_) => ledger.unreadable += 1,
             }
-            ledger.builds.len() < count
+            ledger.builds.len() < enough
         });
         reading.map_err(|source| LedgerError { action: "read", path, source })?;
-        if ledger.builds.len() >= count {
+        if ledger.builds.len() >= enough {
             break;
         }
     }
-    // Builds of other agents are imported later than they ran.
     ledger.builds.reverse();
     ledger.builds.sort_by_key(|build| build.started);
+    ledger.builds.drain(..ledger.builds.len().saturating_sub(count));
     Ok(ledger)
 }
 

@@ -20,7 +20,7 @@ pub(crate) use record::{
     ExportedLayersRecord, LanesRecord, MountRecord, MountState, Phase, PhaseRecord, Prediction, RemoteRecord,
     SolveRecord, StepCountsRecord, StepEntry, TierOutcome, TierRecord,
 };
-pub(crate) use shared::{MAX_PACKED_SIZE, MAX_SHARED, pack, unknown_builds, unpack};
+pub(crate) use shared::{MAX_PACKED_SIZE, SharedScope, pack, unknown_builds, unpack};
 pub(crate) use statistics::BuildStatistics;
 pub(crate) use trend::{Figure, Trend, trends};
 pub(crate) use worth::{History, appraise};

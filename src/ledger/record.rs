@@ -15,6 +15,9 @@ const SCHEMA: &str = "larder.build.v1";
 pub(crate) struct BuildRecord {
     pub(crate) schema: String,
     pub(crate) started: Timestamp,
+    /// `true` if another agent ran the build, and shared its record.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) from_other_agent: bool,
     pub(crate) outcome: BuildOutcome,
     /// The tier that had the image (`engine`, `registry`, `archive`); only for an image hit.
     pub(crate) hit_tier: Option<String>,
@@ -241,7 +244,7 @@ pub(crate) struct TierRecord {
     pub(crate) tier: String,
     pub(crate) outcome: TierOutcome,
     pub(crate) reason: String,
-    /// `true` if the tier was not used because it failed; the reason has the fault and a remedy.
+    /// `true` if the tier failed at looking up, loading or saving; the reason has the fault and a remedy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) failed: bool,
     /// The number of bytes that were transferred for this build.

@@ -29,21 +29,24 @@ pub(crate) struct Trend {
     pub(crate) position: usize,
 }
 
-/// Returns the changes of figures in these builds, the oldest first; failed builds do not count.
-pub(crate) fn trends(builds: &[BuildRecord]) -> Vec<Trend> {
+/// Returns the changes of figures in these builds of one image, the oldest first. Failed builds do not count, and image
+/// hits do not count for the build time.
+pub(crate) fn trends(builds: &[&BuildRecord]) -> Vec<Trend> {
     let is_counted =
         |build: &BuildRecord| matches!(build.outcome, BuildOutcome::Built | BuildOutcome::ImageHit);
     let counted = || builds.iter().enumerate().filter(|(_, build)| is_counted(build));
     let rates = counted().filter(|(_, build)| build.steps.total > 0);
     #[expect(clippy::cast_precision_loss, reason = "a mean needs no more than 52 bits")]
     let rates = rates.map(|(at, build)| (at, build.steps.cached as f64 / build.steps.total as f64));
+    let built = counted().filter(|(_, build)| build.outcome == BuildOutcome::Built);
     #[expect(clippy::cast_precision_loss, reason = "a mean needs no more than 52 bits")]
-    let times = counted().map(|(at, build)| (at, build.millis as f64));
+    let times = built.map(|(at, build)| (at, build.millis as f64));
     let rate = change(Figure::StepHitRate, &rates.collect::<Vec<_>>());
     let time = change(Figure::BuildTime, &times.collect::<Vec<_>>());
     let is_rate = |trend: &Trend| (trend.before - trend.since).abs() >= MIN_RATE_CHANGE;
     let is_time = |trend: &Trend| {
-        trend.since >= trend.before * MIN_TIME_FACTOR || trend.since * MIN_TIME_FACTOR <= trend.before
+        let (low, high) = (trend.before.min(trend.since), trend.before.max(trend.since));
+        low < high && high >= low * MIN_TIME_FACTOR
     };
     rate.filter(is_rate).into_iter().chain(time.filter(is_time)).collect()
 }
@@ -75,6 +78,10 @@ mod tests {
     use super::*;
     use crate::ledger::StepCountsRecord;
 
+    fn found(builds: &[BuildRecord]) -> Vec<Trend> {
+        trends(&builds.iter().collect::<Vec<_>>())
+    }
+
     /// Creates builds of ten steps from pairs of cached steps and seconds.
     fn builds(of: impl IntoIterator<Item = (usize, u64)>) -> Vec<BuildRecord> {
         let build = |(cached, seconds): (usize, u64)| BuildRecord {
@@ -90,15 +97,15 @@ mod tests {
     fn a_lasting_change_is_found_at_its_first_build() {
         let mut builds =
             builds([(9, 10), (10, 11), (9, 10), (10, 9), (10, 10), (4, 40), (3, 45), (4, 38), (5, 41)]);
-        let found = trends(&builds);
+        let trends = found(&builds);
         assert_eq!(
-            found.iter().map(|trend| trend.figure).collect::<Vec<_>>(),
+            trends.iter().map(|trend| trend.figure).collect::<Vec<_>>(),
             [Figure::StepHitRate, Figure::BuildTime]
         );
-        assert!(found.iter().all(|trend| trend.position == 5), "{found:?}");
-        assert!((found[0].before - 0.96).abs() < 1e-9 && (found[0].since - 0.4).abs() < 1e-9);
+        assert!(trends.iter().all(|trend| trend.position == 5), "{trends:?}");
+        assert!((trends[0].before - 0.96).abs() < 1e-9 && (trends[0].since - 0.4).abs() < 1e-9);
         builds[4].outcome = BuildOutcome::Failed;
-        assert!(trends(&builds).iter().all(|trend| trend.position == 5), "a failed build is no result");
+        assert!(found(&builds).iter().all(|trend| trend.position == 5), "a failed build is no result");
     }
 
     #[test]
@@ -110,7 +117,7 @@ mod tests {
             vec![(9, 10), (1, 60), (9, 10), (1, 60), (9, 10), (1, 60), (9, 10), (1, 60), (9, 10), (1, 60)],
             vec![],
         ] {
-            assert_eq!(trends(&builds(series.clone())), [], "{series:?}");
+            assert_eq!(found(&builds(series.clone())), [], "{series:?}");
         }
     }
 }

@@ -55,7 +55,12 @@ impl History {
     }
 
     fn learn(&mut self, build: &BuildRecord) {
-        for step in build.step_list.iter().filter(|step| !step.cached && step.tier.is_none()) {
+        // A step of a failed build may have ended early.
+        if build.outcome != BuildOutcome::Built {
+            return;
+        }
+        let has_run = |step: &&StepEntry| !step.cached && step.tier.is_none() && step.start_millis.is_some();
+        for step in build.step_list.iter().filter(has_run) {
             let (stage, text) = step.identity();
             let times = self.steps.entry((stage.map(str::to_owned), text.to_owned())).or_default();
             match step.mounts {
@@ -65,16 +70,14 @@ impl History {
                 Some(MountState::Empty) | None => times.cold = Some(step.millis),
             }
         }
-        if build.outcome != BuildOutcome::Built {
-            return;
-        }
         if let Some(solve) = &build.solve {
             self.overheads.push(solve.other_millis);
-            if build.was_builder_empty == Some(true) && solve.import_millis == 0 {
-                self.base = Some(solve.base_millis);
-            }
             if build.steps.cached == 0 {
                 self.export = Some(solve.export_millis);
+                // A builder that has the base images, but must run every step, takes much less time for them.
+                if solve.base_millis >= self.base.unwrap_or_default() / 2 {
+                    self.base = Some(solve.base_millis);
+                }
             }
             let ran = || build.step_list.iter().filter(|step| !step.cached);
             let sum: u64 = ran().map(|step| step.millis).sum();
@@ -163,7 +166,8 @@ pub(crate) fn appraise(record: &mut BuildRecord, history: &History, is_pushed: b
         (BuildOutcome::Failed | BuildOutcome::Interrupted, _) => None,
         (_, Some(solve)) => (|| {
             let prefix = spared_by(Some("prefix"))?;
-            let base = if prefix > 0 { history.base? } else { 0 };
+            let is_base_missing = prefix > 0 && record.was_builder_empty == Some(true);
+            let base = if is_base_missing { history.base? } else { 0 };
             let spared = prefix + base + spared_by(None)? + by_mounts?;
             Some(solve.millis.saturating_sub(solve.import_millis) + spared)
         })(),
@@ -176,7 +180,8 @@ pub(crate) fn appraise(record: &mut BuildRecord, history: &History, is_pushed: b
     };
     let pushing = match phase(record, Phase::Push) {
         Some(millis) => Some(millis),
-        None if !is_pushed => Some(0),
+        // A solve that pushes contains the push.
+        None if !is_pushed || record.solve.is_some() => Some(0),
         None if record.was_builder_empty == Some(true) => history.push,
         // Only the changed layers would be sent. If no such push is known, it counts as nothing.
         None => Some(history.small_push.unwrap_or_default()),
@@ -216,7 +221,8 @@ mod tests {
     use crate::ledger::{PhaseRecord, SolveRecord, StepCountsRecord, TierRecord};
 
     fn step(source: &str, cached: bool, millis: u64) -> StepEntry {
-        StepEntry { source: Some(source.to_owned()), cached, millis, ..StepEntry::default() }
+        let (source, start_millis) = (Some(source.to_owned()), (!cached).then_some(0));
+        StepEntry { source, cached, start_millis, millis, ..StepEntry::default() }
     }
 
     fn built(steps: Vec<StepEntry>, solve: SolveRecord, millis: u64) -> BuildRecord {
@@ -313,6 +319,9 @@ mod tests {
         let solve = SolveRecord { millis: 5_000, import_millis: 3_500, ..SolveRecord::default() };
         let mut record = built(vec![pip, step("COPY . .", false, 1_000)], solve, 6_000);
         record.tiers = vec![tier("prefix")];
+        let kept = appraised(record.clone(), &[cold()], false);
+        assert_eq!(kept.without_millis, Some(1_500 + 20_000), "the builder may have the base image");
+        record.was_builder_empty = Some(true);
         let record = appraised(record, &[cold()], false);
         assert_eq!(record.without_millis, Some(1_500 + 20_000 + 3_000));
         assert_eq!(record.tiers[0].spared_millis, Some(20_000));
@@ -356,6 +365,17 @@ mod tests {
         let imported = steps().into_iter().map(|step| StepEntry { cached: true, imported: true, ..step });
         let record = built(imported.collect(), SolveRecord::default(), 1_000);
         assert_eq!(appraised(record, &[both], false).without_millis, Some(10_000));
+    }
+
+    #[test]
+    fn steps_of_failed_builds_and_steps_that_never_started_have_no_known_duration() {
+        let mut failed = cold();
+        failed.outcome = BuildOutcome::Failed;
+        let mut not_started = cold();
+        not_started.step_list.iter_mut().for_each(|step| step.start_millis = None);
+        let pip = StepEntry { imported: true, ..step("RUN pip", true, 0) };
+        let record = built(vec![pip], SolveRecord::default(), 100);
+        assert_eq!(appraised(record, &[failed, not_started], false).without_millis, None);
     }
 
     #[test]

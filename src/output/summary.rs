@@ -93,7 +93,7 @@ pub(crate) fn rows(record: &BuildRecord) -> Vec<(String, String)> {
         rows.push(("steps".to_owned(), steps));
     }
     let is_shown = |tier: &&TierRecord| match tier.tier.as_str() {
-        _ if tier.failed => true,
+        _ if tier.failed && tier.outcome != TierOutcome::Hit => true,
         _ if tier.outcome != TierOutcome::Hit => false,
         // Steps that the builder itself had cached are in the line above.
         "layers" => record.steps.imported > 0,
@@ -112,7 +112,7 @@ pub(crate) fn rows(record: &BuildRecord) -> Vec<(String, String)> {
 }
 
 fn tier_row(record: &BuildRecord, tier: &TierRecord) -> String {
-    if tier.failed {
+    if tier.failed && tier.outcome != TierOutcome::Hit {
         return format!("failed: {}", tier.reason);
     }
     // The line above has the number of cached steps.

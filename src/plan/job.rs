@@ -33,6 +33,8 @@ pub(crate) struct JobSettings {
     pub(crate) lanes: JobLanes,
     /// The CI job, for the ledger.
     pub(crate) ci: Option<CiJobRecord>,
+    /// `true` if the last builds of an image are exchanged with other agents.
+    pub(crate) shares_builds: bool,
     pub(crate) store: StoreSettings,
     /// The secret for values of build arguments in keys.
     pub(crate) seal: Seal,

@@ -80,6 +80,8 @@ larder_variables! {
     LARDER_BASE_REPO,
     /// Directory with the layout of Docker's `certs.d`; default Docker's directories.
     LARDER_CERTS_DIR,
+    /// `0` does not exchange the last builds of an image with other agents.
+    LARDER_SHARE_BUILDS,
     /// `0` does not add the end of a build to the summary of a GitHub job.
     LARDER_STEP_SUMMARY,
     /// Time to wait for an engine that does not respond yet, e.g. `60s`.

@@ -296,6 +296,7 @@ impl Settings {
             store: store::resolve(&options, &lanes.lanes, environment)?,
             lanes,
             ci: lanes::ci_job(environment, &facts),
+            shares_builds: environment.switch(env_vars::LARDER_SHARE_BUILDS)?.unwrap_or(true),
             seal: Seal::new(environment.get(env_vars::LARDER_KEY_SECRET).unwrap_or_default().as_bytes()),
         };
         Ok(Self {

@@ -50,6 +50,7 @@ use jiff::Timestamp;
 pub(crate) use address::Address;
 pub use address::EntryKind;
 use backend::Backend;
+pub(crate) use builds::SharedBuilds;
 pub use census::StoreLocation;
 pub(crate) use census::{Census, CensusEntry};
 pub(crate) use disk_space::FreeSpaceLimit;

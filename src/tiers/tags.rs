@@ -92,8 +92,9 @@ impl Tags {
         self.with_endings(&key.to_string())
     }
 
-    pub(crate) fn of_builds(&self) -> Vec<String> {
-        self.with_endings("larder-builds")
+    /// Returns the tag of the last builds in the job's own lane.
+    pub(crate) fn of_builds(&self) -> String {
+        self.with_endings("larder-builds").swap_remove(0)
     }
 
     pub(crate) fn inline_caches(&self) -> Vec<String> {

@@ -55,7 +55,9 @@ fn kinds(context: &TestContext) -> Vec<String> {
 
 /// Returns the names of the loaded prefixes that contain layers of this test. Other tests use the same engine.
 fn loaded(engine: &Engine, tag: &str) -> Vec<String> {
-    let layers = |name: &str| engine.inspect(name)["RootFS"]["Layers"].as_array().unwrap().clone();
+    // A prefix of a different test may be removed while this one looks at it.
+    let layers =
+        |name: &str| engine.inspect(name)["RootFS"]["Layers"].as_array().cloned().unwrap_or_default();
     let own = layers(tag);
     let listed =
         engine.docker().args(["images", "--format", "{{.Repository}}:{{.Tag}}", "larder-prefix"]).output();

@@ -54,7 +54,7 @@ impl<'a> Comparison<'a> {
         let columns = [("", Left), (heading[0].as_str(), Left), (heading[1].as_str(), Left)];
         let mut text = table::render(columns, &rows);
         for change in &self.after.changes {
-            let _ = writeln!(text, "changed: {change}");
+            let _ = writeln!(text, "changed since the build before: {change}");
         }
         for step in self.after.step_list.iter().filter(|step| !step.cached) {
             let before = self.before.step_list.iter().find(|other| is_same(step, other));

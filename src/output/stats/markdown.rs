@@ -44,7 +44,7 @@ pub(super) fn render(stats: &Stats<'_>) -> String {
             text,
             "| {} | {} | {} | {} | {saved} | {} |",
             started(build),
-            outcome_text(build),
+            escape(&outcome_text(build)),
             cached_steps(build),
             format_duration(build.millis),
             escape(&build.names.join(", ")),
@@ -57,7 +57,7 @@ pub(super) fn render(stats: &Stats<'_>) -> String {
 fn started(build: &BuildRecord) -> String {
     let time = build.started.strftime("%Y-%m-%d %H:%M:%SZ");
     match build.job.as_ref().and_then(|job| job.url.as_deref()) {
-        Some(url) if !url.contains([' ', '(', ')', '<', '>', '|']) => format!("[{time}]({url})"),
+        Some(url) if is_plain_address(url) => format!("[{time}]({url})"),
         _ => time.to_string(),
     }
 }
@@ -80,6 +80,12 @@ pub(crate) fn summary(record: &BuildRecord) -> String {
     text
 }
 
+/// Returns `true` for an address of a page that needs no escapes in a link.
+fn is_plain_address(url: &str) -> bool {
+    let is_plain = |letter: char| letter.is_ascii_graphic() && !"()<>|[]\"`\\".contains(letter);
+    (url.starts_with("https://") || url.starts_with("http://")) && url.chars().all(is_plain)
+}
+
 /// Escapes what Markdown or HTML would interpret. The text is one line.
 fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
@@ -88,6 +94,7 @@ fn escape(text: &str) -> String {
             '<' => escaped.push_str("&lt;"),
             '>' => escaped.push_str("&gt;"),
             '&' => escaped.push_str("&amp;"),
+            '@' => escaped.push_str("&#64;"),
             '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '!' => escaped.extend(['\\', letter]),
             '\n' | '\r' => escaped.push(' '),
             _ => escaped.push(letter),

@@ -69,8 +69,19 @@ impl<'a> Stats<'a> {
     /// Returns statistics of `builds` and of a cache of `bytes` in `directory`.
     pub(crate) fn new(builds: &'a [BuildRecord], directory: &'a Path, bytes: u64, limits: Limits) -> Self {
         let sums = BuildStatistics::of(builds);
-        let trends =
-            trends(builds).into_iter().map(|trend| TrendReport { text: describe(&trend, builds), trend });
+        let mut images: Vec<&[String]> = builds.iter().map(|build| build.repositories.as_slice()).collect();
+        images.sort_unstable();
+        images.dedup();
+        let trends = images.iter().flat_map(|image| {
+            let own: Vec<&BuildRecord> = builds.iter().filter(|build| build.repositories == *image).collect();
+            let name = if images.len() > 1 { image.first() } else { None };
+            let name = name.map(|name| format!("{name}: ")).unwrap_or_default();
+            let report = |trend: Trend| TrendReport {
+                text: format!("{name}{}", describe(&trend, own[trend.position])),
+                trend,
+            };
+            trends(&own).into_iter().map(report).collect::<Vec<_>>()
+        });
         Self {
             schema: "larder.stats.v1",
             trends: trends.collect(),
@@ -101,7 +112,7 @@ impl<'a> Stats<'a> {
         openmetrics::render(self)
     }
 
-    /// Returns the figures with their labels; a figure that is not known has none.
+    /// Returns the figures with their labels; the value is `None` if it is not known.
     fn figures(&self) -> Vec<(&'static str, Option<String>)> {
         let sums = &self.sums;
         vec![
@@ -176,22 +187,19 @@ fn short(number: f64) -> String {
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
-fn describe(trend: &Trend, builds: &[BuildRecord]) -> String {
-    let build = &builds[trend.position];
-    let (verb, before, since, what) = match trend.figure {
-        Figure::StepHitRate => {
-            let verb = if trend.since < trend.before { "fell" } else { "rose" };
-            (verb, percent(trend.before), percent(trend.since), "step hit rate")
-        }
+/// Describes a trend; `build` is the first one after the change.
+fn describe(trend: &Trend, build: &BuildRecord) -> String {
+    let verb = if trend.since < trend.before { "fell" } else { "rose" };
+    let (before, since, what) = match trend.figure {
+        Figure::StepHitRate => (percent(trend.before), percent(trend.since), "step hit rate"),
         Figure::BuildTime => {
-            let verb = if trend.since < trend.before { "fell" } else { "rose" };
             #[expect(
                 clippy::cast_possible_truncation,
                 clippy::cast_sign_loss,
                 reason = "a mean of durations"
             )]
             let duration = |millis: f64| format_duration(millis as u64);
-            (verb, duration(trend.before), duration(trend.since), "build time")
+            (duration(trend.before), duration(trend.since), "build time")
         }
     };
     let reason = build.changes.first().map(|change| format!(": {change}")).unwrap_or_default();

@@ -18,7 +18,9 @@ pub(super) fn render(stats: &Stats<'_>) -> String {
         let _ = writeln!(text, "larder_builds{{outcome=\"{outcome}\"}} {count}");
     }
     metric(&mut text, "larder_steps", "RUN, COPY and ADD steps of successful builds.");
-    for (state, count) in [("cached", sums.steps.cached), ("run", sums.steps.total - sums.steps.cached)] {
+    for (state, count) in
+        [("cached", sums.steps.cached), ("run", sums.steps.total.saturating_sub(sums.steps.cached))]
+    {
         let _ = writeln!(text, "larder_steps{{state=\"{state}\"}} {count}");
     }
     #[expect(clippy::cast_precision_loss, reason = "a duration needs no more than 52 bits")]

@@ -23,7 +23,7 @@ use crate::error_chain::chain;
 use crate::notes::Notes;
 use crate::plan::{BuildSettings, JobSettings};
 use crate::platform;
-use crate::store::Store;
+use crate::store::{SharedBuilds, Store};
 
 /// The state that the commands of a process share. [`Session::with_settings`] creates a copy for a different engine.
 #[derive(Clone)]
@@ -74,6 +74,12 @@ impl<'a> Session<'a> {
         }
         let new = OpenStore::open(self.settings)?;
         Ok(opened.insert(new).store.clone())
+    }
+
+    /// Returns the last builds of images in the remote store, if there is one.
+    pub(crate) fn shared_builds(&self) -> Result<Option<SharedBuilds>> {
+        self.store()?;
+        Ok(self.opened().as_ref().and_then(|opened| opened.shared_builds.clone()))
     }
 
     /// Returns the location of the remote store and its first fault, if it had one.

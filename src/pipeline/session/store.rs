@@ -11,12 +11,16 @@ use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::reporter::Reporter;
 use crate::plan::{JobSettings, StoreSettings};
 use crate::store::backend::{Backend, DirectoryBackend, FaultReason, FusedBackend};
-use crate::store::{FaultRecord, LAYOUT, SendReport, Store, StoreError, StoreLocation, StoreOptions};
+use crate::store::{
+    FaultRecord, LAYOUT, SendReport, SharedBuilds, Store, StoreError, StoreLocation, StoreOptions,
+};
 
 /// The open store and its remote. A remote that fails is not used for the rest of the process.
 pub(super) struct OpenStore {
     pub(super) store: Store,
     remote: Option<Arc<FusedBackend>>,
+    /// The last builds of images in the remote. Their faults do not matter to anything else.
+    pub(super) shared_builds: Option<SharedBuilds>,
 }
 
 impl OpenStore {
@@ -24,11 +28,14 @@ impl OpenStore {
         let local = Arc::new(DirectoryBackend::new(&settings.cache_dir.join(LAYOUT)));
         let remote = settings.store.remote.as_ref().map(|(url, how)| url.join(LAYOUT).open(how)).transpose();
         let remote = remote.map_err(|error| PipelineError::Remote(Arc::new(error)))?;
+        let lanes = &settings.store.terms.lanes;
+        let shared_builds =
+            remote.as_ref().map(|remote| SharedBuilds::new(Arc::clone(remote), lanes.clone()));
         let remote = remote.map(|remote| Arc::new(FusedBackend::new(remote)));
         let backend = remote.clone().map(|remote| remote as Arc<dyn Backend>);
         let read_only = settings.reason_nothing_is_saved().is_some();
         let store = Store::new(local, backend, StoreOptions { read_only, ..settings.store.terms.clone() });
-        Ok(Self { store, remote })
+        Ok(Self { store, remote, shared_builds })
     }
 
     pub(super) fn remote_fault(&self) -> Option<(String, String)> {

@@ -139,7 +139,7 @@ impl Job<'_> {
 
     /// Reports an image that is not archived because earlier archived images were not used.
     pub(super) fn should_archive(&self, policy: ArchivePolicy) -> bool {
-        let decision = policy.decide(|| self.earlier_builds());
+        let decision = policy.decide(|| self.own_earlier_builds());
         if decision == ArchiveDecision::SkipUnused {
             self.reporter.note(
                 "the image is not archived: none of the last images archived here was used again (--enable-cache archives it)\n",

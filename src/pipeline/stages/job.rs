@@ -148,11 +148,16 @@ impl<'a> Job<'a> {
         has_built && self.builder_has_layers().await.unwrap_or(false)
     }
 
-    /// Returns the last builds in the ledger, the latest one last.
-    pub(super) fn earlier_builds(&self) -> Vec<BuildRecord> {
+    /// Returns the last builds in the ledger that are wanted, the latest one last.
+    pub(super) fn earlier_builds(&self, is_wanted: impl FnMut(&BuildRecord) -> bool) -> Vec<BuildRecord> {
         // A fault of the ledger is reported when the build is written to it.
-        let read = ledger::read(&self.notes.ledger_path(), MAX_EARLIER_BUILDS, |_| true);
+        let read = ledger::read(&self.notes.ledger_path(), MAX_EARLIER_BUILDS, is_wanted);
         read.map(|ledger| ledger.builds).unwrap_or_default()
+    }
+
+    /// Returns the last builds of this machine.
+    pub(super) fn own_earlier_builds(&self) -> Vec<BuildRecord> {
+        self.earlier_builds(|build| !build.from_other_agent)
     }
 
     pub(super) fn note_result(&self, path: &Path) -> Result<()> {

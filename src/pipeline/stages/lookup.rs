@@ -52,15 +52,18 @@ pub(super) struct Lookup {
 #[derive(Debug, Clone, Copy)]
 pub(super) enum BuilderState {
     Empty,
-    /// It has layers. If it is known to have made or used a prefix of the image, the stage and the last line of that.
-    Kept(Option<(usize, usize)>),
+    /// It is known to have made or used a prefix of the image that ends in this stage at this line.
+    Kept {
+        stage: usize,
+        line: usize,
+    },
 }
 
 impl BuilderState {
     /// Returns `tier` for the step at this line, or `None` if the builder is known to have it.
     pub(super) fn tier_of_step(self, (stage, line): (usize, usize), tier: &str) -> Option<&str> {
         match self {
-            Self::Kept(Some((prefix_stage, end))) if stage != prefix_stage || line <= end => None,
+            Self::Kept { stage: last, line: end } if stage != last || line <= end => None,
             _ => Some(tier),
         }
     }
@@ -288,7 +291,7 @@ impl Lookup {
         let answer = job.run_within_limits(loading).await?;
         if answer.found.is_some() && self.builder.is_none() {
             // Loading an image adds no layers to the builder.
-            self.builder = job.builder_state(keys).await;
+            self.builder = timeout(GRACE, job.builder_state(keys)).await.ok().flatten();
         }
         self.is_unloadable = answer.found.is_none() && !answer.faults.is_empty();
         // If archiving was not requested, the lookup is only reported if it found something.
@@ -303,7 +306,7 @@ impl Lookup {
 }
 
 impl Job<'_> {
-    /// Returns what the builder has, or `None` if it cannot be queried, or if it has layers that are not from larder.
+    /// Returns what the builder has, or `None` if that is not known.
     async fn builder_state(&self, keys: &BuildKeys) -> Option<BuilderState> {
         let builder = self.known_builder().await.ok()?;
         // A builder with many layers takes long to list them.
@@ -311,8 +314,8 @@ impl Job<'_> {
             return (!self.builder_has_layers().await?).then_some(BuilderState::Empty);
         }
         let mut prefixes = keys.keys.prefixes.iter().flatten();
-        let known = prefixes.find(|key| builder.entry.prefix(key.key.digest()).is_some());
-        Some(BuilderState::Kept(known.map(|key| (key.cut.stage, key.line))))
+        let known = prefixes.find(|key| builder.entry.prefix(key.key.digest()).is_some())?;
+        Some(BuilderState::Kept { stage: known.cut.stage, line: known.line })
     }
 
     /// Returns the reason why whole images are not looked for, if there is one.

@@ -40,6 +40,10 @@ mod visit_request;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use tokio::time::timeout;
 
 use self::auto_mounts::add_auto_mounts;
 use self::cache_hit::CacheHit;
@@ -50,6 +54,7 @@ use self::keyed::Keyed;
 use self::lookup::Lookup;
 use self::phases::PhaseClock;
 use self::record::{FinishedBuild, ImageOrigin};
+use self::shared_builds::FoundBuilds;
 use super::blocking::blocking;
 use super::error::{PipelineError, Result};
 use super::inputs::Inputs;
@@ -70,6 +75,8 @@ pub(crate) use record::record_failed_base;
 pub(super) use solve::{STATUS_BUFFER, show};
 pub(crate) use visit_request::{VisitRequest, is_visit_step};
 
+/// How long a finished build waits for the builds of other agents.
+const IMPORT_GRACE: Duration = Duration::from_millis(200);
 /// The build argument that passes a base image to a Dockerfile.
 pub(crate) const BASE_IMAGE_ARG: &str = "BASE_IMAGE";
 
@@ -118,7 +125,7 @@ pub(crate) async fn build_image(
     let written = record::write(&record, &job, &finished.end);
     let may_share = !finished.lookup.has_registry_failed;
     if may_share && !finished.end.as_ref().is_err_and(PipelineError::is_before_build) {
-        Box::pin(job.share_builds(&record, !finished.has_imported)).await;
+        Box::pin(job.share_builds(&record, finished.found_builds)).await;
     }
     let (entry, names) = (finished.take_entry(), finished.names(&job));
     finished.end.and(written)?;
@@ -181,7 +188,7 @@ pub(crate) async fn read_inputs(build: &BuildSettings, settings: &JobSettings) -
 
 /// Runs the stages of a build. Also returns the job, whose names may have changed.
 async fn run_stages(job: Job<'_>) -> (Job<'_>, FinishedBuild) {
-    let (mut keyed, mut lookup, mut has_imported) = (None, Lookup::default(), false);
+    let (mut keyed, mut lookup, mut found_builds) = (None, Lookup::default(), FoundBuilds::default());
     let starting = async {
         if let Some(fault) = &job.settings.cache_fault {
             job.faults.report(&**fault)?;
@@ -197,16 +204,23 @@ async fn run_stages(job: Job<'_>) -> (Job<'_>, FinishedBuild) {
     };
     let ended = match (&keyed, started) {
         (Some(keyed), Ok(())) => {
-            // What other agents recorded is needed only at the end.
+            // What other agents recorded is needed only at the end, and not worth waiting for.
             let making = Box::pin(find_or_make(&job, keyed, &mut lookup));
-            let (ended, imported) = tokio::join!(making, Box::pin(job.import_builds()));
-            has_imported = imported;
-            ended
+            match select(making, Box::pin(job.import_builds())).await {
+                Either::Left((ended, importing)) => {
+                    found_builds = timeout(IMPORT_GRACE, importing).await.unwrap_or_default();
+                    ended
+                }
+                Either::Right((found, making)) => {
+                    found_builds = found;
+                    making.await
+                }
+            }
         }
         (_, started) => started.map(|()| (ImageOrigin::None, Ok(()))),
     };
     let (origin, end) = ended.unwrap_or_else(|error| (ImageOrigin::None, Err(error)));
-    (job, FinishedBuild { keyed, lookup, origin, has_imported, end })
+    (job, FinishedBuild { keyed, lookup, origin, found_builds, end })
 }
 
 /// Finds the image in a tier, or makes it on a prefix or with a build. Fails if that could not start.

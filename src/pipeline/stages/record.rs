@@ -11,11 +11,11 @@ use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::{BuilderState, Lookup};
 use super::result_file;
+use super::shared_builds::FoundBuilds;
 use super::steps::unneeded_steps;
 use crate::error_chain::chain;
 use crate::ledger::{
-    self, BuildOutcome, BuildRecord, History, LanesRecord, RemoteRecord, StepCountsRecord, StepEntry,
-    appraise,
+    self, BuildOutcome, BuildRecord, History, LanesRecord, RemoteRecord, StepCountsRecord, appraise,
 };
 use crate::pipeline::confidential::storable_message;
 use crate::pipeline::error::{PipelineError, Result};
@@ -67,8 +67,7 @@ pub(super) struct FinishedBuild {
     pub(super) keyed: Option<Keyed>,
     pub(super) lookup: Lookup,
     pub(super) origin: ImageOrigin,
-    /// `true` if builds of other agents were found.
-    pub(super) has_imported: bool,
+    pub(super) found_builds: FoundBuilds,
     pub(super) end: Result<()>,
 }
 
@@ -170,15 +169,9 @@ impl FinishedBuild {
         }
         record.phases = job.phases.records();
         record.millis = job.phases.millis();
-        if record.outcome == BuildOutcome::Built && record.was_builder_empty.is_none() {
-            // If the builder had layers, none of which were used, this makes no difference.
-            let is_own = |step: &StepEntry| step.cached && !step.imported && step.tier.is_none();
-            record.was_builder_empty = Some(!record.step_list.iter().any(is_own));
-        }
-        let is_of_image = |build: &&BuildRecord| build.repositories == record.repositories;
-        let builds = job.earlier_builds();
-        let history = History::of(builds.iter().filter(is_of_image));
-        appraise(&mut record, &history, job.wants_push());
+        let is_named = !record.repositories.is_empty();
+        let builds = job.earlier_builds(|build| is_named && build.repositories == record.repositories);
+        appraise(&mut record, &History::of(&builds), job.wants_push());
         record
     }
 }

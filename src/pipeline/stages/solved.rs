@@ -114,7 +114,7 @@ impl Solved {
             _ => None,
         };
         let own_directories: Vec<PathBuf> = job.build.outputs.iter().filter_map(own_directory).collect();
-        let builds = || job.earlier_builds();
+        let builds = || job.own_earlier_builds();
         let names: Vec<String> = job.build.tags.iter().map(ImageRef::familiar).collect();
         let base = continued.map(Continuation::base);
         let watch = ImportWatch::new(&conditions.cache_imports, base, builds, &names);
@@ -140,10 +140,16 @@ impl Solved {
             );
             // Every step is cached now. The first trace shows which steps ran.
             conditions.runs_every_step = false;
+            let _repeating = job.phases.enter(Phase::Solve);
             (result, _) = job.solve(plan()?, &conditions, to_stdout, None).await;
         }
-        self.times = Some(steps::solve_record(&trace, base, solving.duration));
+        let mut times = steps::solve_record(&trace, base, solving.duration);
         trace.adopt_runs(&restored.prepared);
+        // Without larder, the steps of the preparation would have run in this solve.
+        let all_steps = steps::solve_record(&trace, base, Duration::ZERO).steps_millis;
+        times.millis += all_steps.saturating_sub(times.steps_millis);
+        times.steps_millis = all_steps;
+        self.times = Some(times);
         let text = continued.map(|continued| &continued.text).or_else(|| job.inputs.built_text());
         let dockerfile = text.and_then(|text| text.parsed().ok()).map(AsRef::as_ref);
         self.record_steps(job, &trace, ignored, (dockerfile, solving.start_millis)).await?;

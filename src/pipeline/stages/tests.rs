@@ -397,7 +397,7 @@ async fn a_record_depends_only_on_the_outcomes_of_the_stages() {
         keyed: Some(keyed),
         lookup: Lookup::default(),
         origin,
-        has_imported: false,
+        found_builds: super::FoundBuilds::None,
         end: Ok(()),
     };
     let record = finished.record(&job);
