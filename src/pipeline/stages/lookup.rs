@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::future::{Either, select};
 use jiff::Timestamp;
 use tokio::time::timeout;
 
@@ -27,8 +26,8 @@ use crate::tiers::{
 /// How long a hit in the engine waits for a remote store, or for a registry that the image is not pushed to.
 const NEWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long an answer of the registries waits for the state of the builder.
-const GRACE: Duration = Duration::from_millis(20);
+/// The time limit for asking a builder whether it has layers. An empty one answers at once.
+const LAYERS_TIMEOUT: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 pub(super) struct Lookup {
@@ -253,13 +252,8 @@ impl Lookup {
             }
         };
         // What a hit is worth depends on the state of the builder, which is asked at the same time.
-        let both = async {
-            match select(Box::pin(request), Box::pin(job.builder_state(keys))).await {
-                Either::Left((answer, state)) => (answer, timeout(GRACE, state).await.ok().flatten()),
-                Either::Right((state, request)) => (request.await, state),
-            }
-        };
-        let (answer, builder) = job.run_within_limits(Box::pin(async { Ok(both.await) })).await?;
+        let both = async { Ok(tokio::join!(request, job.builder_state(keys))) };
+        let (answer, builder) = job.run_within_limits(Box::pin(both)).await?;
         let answer = answer?;
         self.builder = builder;
         self.record_answer(job, RegistryTier::NAME, &answer, clock);
@@ -291,7 +285,7 @@ impl Lookup {
         let answer = job.run_within_limits(loading).await?;
         if answer.found.is_some() && self.builder.is_none() {
             // Loading an image adds no layers to the builder.
-            self.builder = timeout(GRACE, job.builder_state(keys)).await.ok().flatten();
+            self.builder = job.builder_state(keys).await;
         }
         self.is_unloadable = answer.found.is_none() && !answer.faults.is_empty();
         // If archiving was not requested, the lookup is only reported if it found something.
@@ -309,9 +303,9 @@ impl Job<'_> {
     /// Returns what the builder has, or `None` if that is not known.
     async fn builder_state(&self, keys: &BuildKeys) -> Option<BuilderState> {
         let builder = self.known_builder().await.ok()?;
-        // A builder with many layers takes long to list them.
         if !builder.entry.has_prefixes() {
-            return (!self.builder_has_layers().await?).then_some(BuilderState::Empty);
+            let has_layers = timeout(LAYERS_TIMEOUT, self.builder_has_layers()).await.ok().flatten()?;
+            return (!has_layers).then_some(BuilderState::Empty);
         }
         let mut prefixes = keys.keys.prefixes.iter().flatten();
         let known = prefixes.find(|key| builder.entry.prefix(key.key.digest()).is_some())?;

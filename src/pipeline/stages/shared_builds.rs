@@ -10,7 +10,9 @@ use tokio::time::timeout;
 
 use super::job::Job;
 use crate::error_chain::chain;
-use crate::ledger::{self, BuildRecord, MAX_PACKED_SIZE, SharedScope, pack, unknown_builds, unpack};
+use crate::ledger::{
+    self, BuildOutcome, BuildRecord, MAX_PACKED_SIZE, SharedScope, pack, unknown_builds, unpack,
+};
 use crate::pipeline::blocking::blocking;
 use crate::registry::ImageRef;
 use crate::store::{Lane, Lanes};
@@ -70,7 +72,9 @@ impl Job<'_> {
     /// Writes the last builds of the image and of the job's lane, including the one of `record`, for other agents.
     pub(super) async fn share_builds(&self, record: &BuildRecord, found: FoundBuilds) {
         let is_disabled = self.settings.reason_nothing_is_saved().is_some() || self.notes.is_read_only();
-        if is_disabled || found == FoundBuilds::Unknown {
+        // The summary names a remote store that failed.
+        let has_failed = found == FoundBuilds::Unknown || self.session.remote_fault().is_some();
+        if is_disabled || has_failed || record.outcome == BuildOutcome::Interrupted {
             return;
         }
         let lanes = vec![self.settings.lanes.lanes.own().to_string()];

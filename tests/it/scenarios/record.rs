@@ -16,7 +16,7 @@ use crate::running::Running;
 use crate::support::{BUSYBOX, Run, TestContext, json, run_to_end};
 
 /// Regular expressions and their replacements, which are applied in this order.
-const FILTERS: [(&str, &str); 24] = [
+const FILTERS: [(&str, &str); 26] = [
     (r"sha256:[0-9a-f]{64}", "sha256:DIGEST"),
     (r"sha256:[0-9a-f]{12}\b", "sha256:ID"),
     (r"[0-9a-f]{64}", "KEY"),
@@ -33,6 +33,8 @@ const FILTERS: [(&str, &str); 24] = [
         "$1$2",
     ),
     (r#","spared_millis":N"#, ""),
+    (r#""phases":\[[^\]]*\],|"solve":\{[^}]*\},"#, ""),
+    (r#""was_builder_empty":(true|false),|,"without_millis":N"#, ""),
     (r#""digest": ?"[^"]*""#, r#""digest":"…""#),
     (r"(hits?|miss|skipped)(?: {2,}|  )[-A-Z]+(?: {2,})TIME", "$1  SIZE  TIME"),
     (r"containerimage\.descriptor: .*", "containerimage.descriptor: …"),
