@@ -226,7 +226,7 @@ pub(crate) enum MountState {
 
 impl StepEntry {
     /// Returns what identifies the step in other builds of the image: its stage and its source, or else its name.
-    pub(super) fn identity(&self) -> (Option<&str>, &str) {
+    pub(crate) fn identity(&self) -> (Option<&str>, &str) {
         match &self.source {
             Some(source) => (self.stage.as_deref(), source),
             None => (None, &self.name),

@@ -207,6 +207,14 @@ fn a_cached_step_after_a_copy_counts_with_its_last_duration() {
         let rate = stats["sums"]["time_weighted_hit_rate"].as_f64().unwrap();
         let saved = stats["sums"]["saved_millis"].as_i64().unwrap();
         assert!(rate > 0.3 && saved < 1_000, "{}: {stats:#}", engine.name);
+        let builds = stats["builds"].as_array().unwrap().iter();
+        let steps = builds.flat_map(|build| build["step_list"].as_array().unwrap());
+        let mut cached = steps.filter(|step| step["cached"] == true);
+        assert!(
+            cached.any(|step| step["spared_millis"].as_u64() >= Some(1_000)),
+            "{}: {stats:#}",
+            engine.name
+        );
     }
 }
 

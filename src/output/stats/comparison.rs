@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::{cached_steps, label, signed_duration, transferred};
-use crate::ledger::{BuildRecord, StepEntry, TierOutcome, TierRecord};
+use crate::ledger::{BuildRecord, TierOutcome, TierRecord};
 use crate::output::summary::{format_duration, outcome_text};
 use crate::output::table;
 use crate::output::table::Align::Left;
@@ -57,7 +57,7 @@ impl<'a> Comparison<'a> {
             let _ = writeln!(text, "changed since the build before: {change}");
         }
         for step in self.after.step_list.iter().filter(|step| !step.cached) {
-            let before = self.before.step_list.iter().find(|other| is_same(step, other));
+            let before = self.before.step_list.iter().find(|other| other.identity() == step.identity());
             let before = match before {
                 Some(before) if before.cached => "cached before".to_owned(),
                 Some(before) => format!("{} before", format_duration(before.millis)),
@@ -67,13 +67,6 @@ impl<'a> Comparison<'a> {
             let _ = writeln!(text, "ran: {name} in {} ({before})", format_duration(step.millis));
         }
         text
-    }
-}
-
-fn is_same(one: &StepEntry, other: &StepEntry) -> bool {
-    match (&one.source, &other.source) {
-        (Some(source), Some(other_source)) => source == other_source && one.stage == other.stage,
-        _ => one.name == other.name,
     }
 }
 

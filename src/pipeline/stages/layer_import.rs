@@ -113,8 +113,7 @@ impl Job<'_> {
 
     /// Returns the repository for caches of layers, or `None` if the build uses none.
     pub(super) fn layer_cache_repository(&self) -> Option<ImageRef> {
-        let first = || self.build.tags.first().filter(|_| self.wants_push());
-        self.build.tiers.cache_repo.as_ref().or_else(first).filter(|_| self.build.tiers.layers).cloned()
+        self.cache_repository().filter(|_| self.build.tiers.layers)
     }
 
     pub(super) fn can_import_registry_caches(&self) -> bool {

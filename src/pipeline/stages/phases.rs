@@ -35,14 +35,18 @@ impl PhaseClock {
         RunningPhase { clock: self, phase, start: Instant::now() }
     }
 
+    fn period(&self, phase: Phase, start: Instant, end: Instant) -> PhaseRecord {
+        let start_millis = millis(start.saturating_duration_since(self.clock));
+        PhaseRecord { phase, start_millis, millis: millis(end - start) }
+    }
+
     /// Returns the time since the start of the build in milliseconds.
     pub(super) fn millis(&self) -> u64 {
         millis(self.clock.elapsed())
     }
 
     pub(super) fn record(&self, phase: Phase, start: Instant, end: Instant) {
-        let start_millis = millis(start.saturating_duration_since(self.clock));
-        let record = PhaseRecord { phase, start_millis, millis: millis(end - start) };
+        let record = self.period(phase, start, end);
         self.phases.lock().unwrap_or_else(PoisonError::into_inner).push(record);
     }
 
@@ -52,6 +56,13 @@ impl PhaseClock {
         phases.retain(|phase| phase.millis > 0);
         phases.sort_by_key(|phase| phase.start_millis);
         phases
+    }
+}
+
+impl RunningPhase<'_> {
+    /// Ends the phase, and returns when it ran.
+    pub(super) fn end(self) -> PhaseRecord {
+        self.clock.period(self.phase, self.start, Instant::now())
     }
 }
 

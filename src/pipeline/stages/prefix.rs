@@ -335,8 +335,7 @@ impl PrefixLookup {
 impl Job<'_> {
     /// Returns the repository of prefixes, or `None` if the build uses none.
     pub(super) fn prefix_repository(&self) -> Option<ImageRef> {
-        let first = || self.build.tags.first().filter(|_| self.wants_push());
-        self.build.tiers.cache_repo.as_ref().or_else(first).filter(|_| self.build.tiers.prefix).cloned()
+        self.cache_repository().filter(|_| self.build.tiers.prefix)
     }
 
     pub(super) fn no_continuation_reason(&self, keys: &BuildKeys, lookup: &Lookup) -> Option<String> {

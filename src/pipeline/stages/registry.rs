@@ -50,6 +50,12 @@ impl Job<'_> {
         (!is_used).then_some("nothing is pushed, and no --cache-repo is given")
     }
 
+    /// Returns the repository for what later builds can reuse, or `None` if the build uses none.
+    pub(super) fn cache_repository(&self) -> Option<ImageRef> {
+        let first = || self.build.tags.first().filter(|_| self.wants_push());
+        self.build.tiers.cache_repo.as_ref().or_else(first).cloned()
+    }
+
     /// The platforms are those of the keys, or those of the flags or the builder if the keys are unknown.
     pub(super) async fn registry_tags(&self, keys: Option<&BuildKeys>) -> Tags {
         let builder =

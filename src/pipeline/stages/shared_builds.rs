@@ -44,7 +44,9 @@ impl Job<'_> {
         let repositories = self.identity().repositories();
         let importing = async {
             let objects = self.read_shared(&repositories).await?;
-            let found = if objects.is_empty() { FoundBuilds::None } else { FoundBuilds::Some };
+            if objects.is_empty() {
+                return Ok(FoundBuilds::None);
+            }
             let path = self.notes.ledger_path();
             self.notes.prepare(&path)?;
             let repositories = repositories.clone();
@@ -59,7 +61,7 @@ impl Job<'_> {
                 unknown_builds(&known, builds).iter().try_for_each(|build| ledger::append(&path, build))
             };
             blocking(import).await?;
-            Ok::<_, BoxedError>(found)
+            Ok::<_, BoxedError>(FoundBuilds::Some)
         };
         // The tiers report a registry or a store that fails.
         let importing = self.run_until_interrupt(timeout(DEADLINE, Box::pin(importing))).await;
@@ -110,13 +112,12 @@ impl Job<'_> {
         self.settings.shares_builds
             && !self.settings.store.terms.trust.is_strict()
             && !self.build.tags.is_empty()
+            && (self.settings.store.remote.is_some() || self.builds_repository().is_some())
     }
 
     /// Returns the repository for the builds of the image, or `None` if the build uses none.
     fn builds_repository(&self) -> Option<ImageRef> {
-        let first = || self.build.tags.first().filter(|_| self.wants_push());
-        let place = self.build.tiers.cache_repo.as_ref().or_else(first);
-        place.filter(|_| self.build.tiers.registry).cloned()
+        self.cache_repository().filter(|_| self.build.tiers.registry)
     }
 
     /// Returns the objects of the lanes that this job reads, each with the names of its lane.

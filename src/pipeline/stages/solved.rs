@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -13,7 +12,6 @@ use super::keyed::Keyed;
 use super::layer_import::import_fault;
 use super::lookup::Lookup;
 use super::mounts::Restored;
-use super::phases::{PhaseClock, RunningPhase};
 use super::prefix::{Continuation, UnusablePrefix};
 use super::skipped_mounts::MountingSteps;
 use super::solve::{self, SolveFailure};
@@ -35,27 +33,6 @@ use crate::pipeline::{inputs, request};
 use crate::plan::{BuildOutput, OutputKind};
 use crate::registry::ImageRef;
 use crate::tiers::{LayerCaches, PrefixTier};
-
-/// When a solve ran.
-struct SolvePeriod<'c> {
-    phase: Option<RunningPhase<'c>>,
-    clock: Instant,
-    /// In milliseconds from the start of the build.
-    start_millis: u64,
-    duration: Duration,
-}
-
-impl<'c> SolvePeriod<'c> {
-    fn start(phases: &'c PhaseClock) -> Self {
-        let (phase, start_millis) = (Some(phases.enter(Phase::Solve)), phases.millis());
-        Self { phase, clock: Instant::now(), start_millis, duration: Duration::ZERO }
-    }
-
-    fn end(&mut self) {
-        self.phase = None;
-        self.duration = self.clock.elapsed();
-    }
-}
 
 #[derive(Default)]
 pub(super) struct Solved {
@@ -118,9 +95,9 @@ impl Solved {
         let names: Vec<String> = job.build.tags.iter().map(ImageRef::familiar).collect();
         let base = continued.map(Continuation::base);
         let watch = ImportWatch::new(&conditions.cache_imports, base, builds, &names);
-        let mut solving = SolvePeriod::start(job.phases);
+        let solving = job.phases.enter(Phase::Solve);
         let (mut result, mut trace) = job.solve(exports, &conditions, to_stdout, watch).await;
-        solving.end();
+        let mut period = solving.end();
         if let Some(fault) = continued.and_then(|continued| continued.fault(&result)) {
             return Ok(Some(fault));
         }
@@ -128,9 +105,9 @@ impl Solved {
             job.faults.report(&fault)?;
             conditions.cache_imports.clear();
             self.layers.discard();
-            solving = SolvePeriod::start(job.phases);
+            let solving = job.phases.enter(Phase::Solve);
             (result, trace) = job.solve(plan()?, &conditions, to_stdout, None).await;
-            solving.end();
+            period = solving.end();
         }
         if let Err(SolveFailure::Solve(SolveError::Build(failure))) = &result
             && fetch_errors::is_removal_error(&failure.message)
@@ -143,16 +120,16 @@ impl Solved {
             let _repeating = job.phases.enter(Phase::Solve);
             (result, _) = job.solve(plan()?, &conditions, to_stdout, None).await;
         }
-        let mut times = steps::solve_record(&trace, base, solving.duration);
+        let mut times = steps::solve_record(&trace, base, period.millis);
         trace.adopt_runs(&restored.prepared);
         // Without larder, the steps of the preparation would have run in this solve.
-        let all_steps = steps::solve_record(&trace, base, Duration::ZERO).steps_millis;
+        let all_steps = steps::solve_record(&trace, base, 0).steps_millis;
         times.millis += all_steps.saturating_sub(times.steps_millis);
         times.steps_millis = all_steps;
         self.times = Some(times);
         let text = continued.map(|continued| &continued.text).or_else(|| job.inputs.built_text());
         let dockerfile = text.and_then(|text| text.parsed().ok()).map(AsRef::as_ref);
-        self.record_steps(job, &trace, ignored, (dockerfile, solving.start_millis)).await?;
+        self.record_steps(job, &trace, ignored, (dockerfile, period.start_millis)).await?;
         if let (Some(continued), Some(keys)) = (continued, keyed.keys()) {
             self.add_prefix_steps(keys, continued);
         }

@@ -87,16 +87,16 @@ pub(super) fn unneeded_steps<'t>(
     entries.collect()
 }
 
-/// Returns the time of a solve that took `duration`. `base` is the image that a tier has provided, if there is one.
-pub(super) fn solve_record(trace: &Trace, base: Option<&str>, duration: Duration) -> SolveRecord {
+/// Returns the time of a solve that took `duration` milliseconds. `base` is the image that a tier has provided, if there is one.
+pub(super) fn solve_record(trace: &Trace, base: Option<&str>, duration: u64) -> SolveRecord {
     let times = trace.times(|step| base.is_some_and(|base| step.ends_with(base)));
     SolveRecord {
-        millis: millis(duration),
+        millis: duration,
         steps_millis: millis(times.steps),
         base_millis: millis(times.base),
         import_millis: millis(times.import),
         export_millis: millis(times.export),
-        other_millis: millis(times.other + duration.saturating_sub(times.all)),
+        other_millis: millis(times.other) + duration.saturating_sub(millis(times.all)),
     }
 }
 
