@@ -152,6 +152,25 @@ fn a_fault_ends_in_bounded_time_with_the_right_reason() {
     });
 }
 
+#[test]
+fn an_attempt_that_the_deadline_cuts_short_does_not_hide_how_the_service_failed_before() {
+    let server = ObjectServer::s3s_fs();
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            let server = &server;
+            scope.spawn(move || {
+                let busy = ProxyAction::Answer(503);
+                // The pauses add up to 0.7 s or more, so that less than the 0.5 s for a response are left.
+                let proxy =
+                    FaultyProxy::with_first_actions(server.port, &[busy, busy, busy, ProxyAction::Stall]);
+                let backend = open(&server.url_at(proxy.port), &settings(Duration::from_secs(1)));
+                let error = backend.read("a", 1000).unwrap_err();
+                assert_eq!(error.reason, FaultReason::Unreachable, "{}", error_text(&error));
+            });
+        }
+    });
+}
+
 /// An operation on a backend, whose result is discarded.
 type Operation = fn(&dyn Backend) -> Result<(), BackendError>;
 

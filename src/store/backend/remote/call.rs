@@ -110,7 +110,7 @@ pub(super) fn run<T: Send + 'static>(
         Ok(Ok(Ok(value))) => Ok(Some(value)),
         Ok(Ok(Err(error))) if error.kind() == opendal::ErrorKind::NotFound => Ok(None),
         Ok(Ok(Err(error))) => Err(call.fault(&error)),
-        Ok(Err(_)) => Err(RemoteFault::TimedOut(allowance.total)),
+        Ok(Err(_)) => Err(call.recorded().service.take().unwrap_or(RemoteFault::TimedOut(allowance.total))),
         Err(_) => Err(RemoteFault::other("larder's code for this operation panicked")),
     }
 }

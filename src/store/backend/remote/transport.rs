@@ -131,7 +131,7 @@ impl HttpTransport for Transport {
         let is_object = operation == Some(&Operation::Read) && head.method == Method::GET;
         let limit = if is_object { call.allowance.limit } else { MAX_RESPONSE_SIZE };
         let needs = head.extensions.get::<PermissionHint>().copied();
-        let (mut attempts, mut silences) = (Attempts::default(), 0);
+        let (mut attempts, mut silences, mut has_failed) = (Attempts::default(), 0, false);
         loop {
             let now = Instant::now();
             let patience =
@@ -139,16 +139,20 @@ impl HttpTransport for Transport {
             let answer = self.send(&head, &body, call.until.min(now + patience), limit).await;
             let fault =
                 answer.as_ref().map_or_else(|fault| Some(fault.clone()), |answer| answer.fault(needs));
-            silences += u32::from(matches!(fault, Some(RemoteFault::TimedOut(_))));
+            let is_silent = matches!(fault, Some(RemoteFault::TimedOut(_)));
+            silences += u32::from(is_silent);
+            // How the service failed before says more than that there was no time left to try again.
+            let is_cut_short = has_failed && is_silent && call.until < now + patience;
+            has_failed = true;
             let can_retry = fault.as_ref().is_some_and(RemoteFault::is_temporary)
                 && silences < MAX_TIMEOUTS
                 && !is_metadata_service(host);
             let pause = attempts.next_pause(answer.as_ref().ok().and_then(HttpResponse::requested_pause));
             let pause = pause.filter(|pause| can_retry && Instant::now() + *pause + MIN_ATTEMPT < call.until);
-            if operation.is_some() {
-                call.record(fault);
-            } else {
+            if operation.is_none() {
                 call.record_credentials(host, fault.as_ref());
+            } else if !is_cut_short {
+                call.record(fault);
             }
             if let Some(pause) = pause {
                 sleep(pause).await;
