@@ -4,6 +4,7 @@
 //! several builds.
 
 mod file;
+mod judge;
 mod record;
 mod shared;
 mod statistics;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use file::{append, read};
+pub(crate) use judge::{Loss, loss};
 pub(crate) use record::{
     ArchivedImageRecord, BaseOutcome, BaseRecord, BuildOutcome, BuildRecord, CiJobRecord,
     ExportedLayersRecord, LanesRecord, MountRecord, MountState, Phase, PhaseRecord, Prediction, RemoteRecord,

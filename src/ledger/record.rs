@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::judge::Loss;
 use crate::key::CacheKey;
 
 /// The version of the format. Fields may be added without a new version, but not changed.
@@ -247,6 +248,9 @@ pub(crate) struct TierRecord {
     /// `true` if the tier failed at looking up, loading or saving; the reason has the fault and a remedy.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) failed: bool,
+    /// `true` if the tier was not used because it lost time in earlier builds; the reason has the figures.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) loses_time: bool,
     /// The number of bytes that were transferred for this build.
     pub(crate) bytes: u64,
     /// The time that the tier cost before the image existed.
@@ -264,19 +268,24 @@ pub(crate) struct TierRecord {
 
 impl TierRecord {
     pub(crate) fn new(tier: &str, outcome: TierOutcome, reason: impl Into<String>) -> Self {
-        let failed = false;
         let (tier, reason) = (tier.to_owned(), reason.into());
         Self {
             tier,
             outcome,
             reason,
-            failed,
+            failed: false,
+            loses_time: false,
             bytes: 0,
             millis: 0,
             saved_bytes: 0,
             saving_millis: 0,
             spared_millis: None,
         }
+    }
+
+    /// Creates the record of a tier that is not used because of this loss.
+    pub(crate) fn losing(tier: &str, loss: &Loss) -> Self {
+        Self { loses_time: true, ..Self::new(tier, TierOutcome::Skipped, loss.to_string()) }
     }
 }
 

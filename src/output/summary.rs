@@ -93,7 +93,7 @@ pub(crate) fn rows(record: &BuildRecord) -> Vec<(String, String)> {
         rows.push(("steps".to_owned(), steps));
     }
     let is_shown = |tier: &&TierRecord| match tier.tier.as_str() {
-        _ if tier.failed && tier.outcome != TierOutcome::Hit => true,
+        _ if tier.failed && tier.outcome != TierOutcome::Hit || tier.loses_time => true,
         _ if tier.outcome != TierOutcome::Hit => false,
         // Steps that the builder itself had cached are in the line above.
         "layers" => record.steps.imported > 0,
@@ -117,6 +117,10 @@ fn tier_row(record: &BuildRecord, tier: &TierRecord) -> String {
     }
     // The line above has the number of cached steps.
     let without_count = tier.reason.split_once("; ").filter(|_| tier.tier == "layers").map(|(_, more)| more);
+    if tier.loses_time {
+        let loss = without_count.unwrap_or(&tier.reason);
+        return format!("not used: {loss} (--tiers overrules this)");
+    }
     let mut parts = vec![without_count.unwrap_or(&tier.reason).to_owned()];
     if tier.tier == "mounts" {
         let sum = |packages: fn(&MountRecord) -> Option<u64>| -> u64 {
@@ -205,6 +209,7 @@ mod tests {
             added_packages: Some(1),
             ..MountRecord::of("/root/.cache/pip".to_owned(), "/root/.cache/pip", "pip")
         };
+        let loss = "it cost 31.0s and spared 2.5s in the last 12 builds that used it";
         let mut record = BuildRecord {
             outcome: BuildOutcome::Built,
             image_id: Some(format!("sha256:{}", "0123456789".repeat(6))),
@@ -223,6 +228,7 @@ mod tests {
             steps: StepCountsRecord { total: 4, cached: 3, imported: 2 },
             tiers: vec![
                 tier("engine", TierOutcome::Miss, 2, "no image of this key is known"),
+                TierRecord { loses_time: true, ..tier("archive", TierOutcome::Skipped, 0, loss) },
                 layers,
                 mounts,
             ],

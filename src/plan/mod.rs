@@ -92,6 +92,8 @@ pub(crate) struct TierSettings {
     /// `true` if layers are saved to and imported from a registry.
     pub(crate) layers: bool,
     pub(crate) mounts: bool,
+    /// `true` if the settings name the tiers to use. They are used then even if they lose time.
+    pub(crate) are_named: bool,
     /// The reason why the unused tiers are disabled.
     pub(crate) switch: &'static str,
     /// The time limit for transfers of a whole image or of layers.

@@ -36,6 +36,7 @@ impl TierSettings {
             archive_request,
             layers: is_used("layers"),
             mounts: is_used("mounts"),
+            are_named: options.tiers.is_some(),
             switch: if enabled { "it is not among the requested tiers" } else { "caching is switched off" },
             archive_timeout: options.archive_timeout.unwrap_or(DEFAULT_ARCHIVE_TIMEOUT),
             cache_repo: options.cache_repo.clone().map(|repository| repository.0),

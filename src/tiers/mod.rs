@@ -6,7 +6,6 @@
 
 mod archive;
 mod engine;
-mod judge;
 mod layers;
 mod prefix;
 mod registry;
@@ -25,7 +24,7 @@ use crate::registry::ImageRef;
 use crate::store::{Entry, Meter};
 
 pub use archive::ArchiveTier;
-pub(crate) use archive::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest, LoadError};
+pub(crate) use archive::{ArchiveError, ArchivePolicy, ArchiveRequest, LoadError};
 pub(crate) use engine::EngineTier;
 pub(crate) use layers::{LayerCaches, LayersTier, MARK_LABEL, Stages};
 pub(crate) use prefix::PrefixTier;

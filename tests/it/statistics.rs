@@ -153,6 +153,70 @@ fn builds_of_a_ci_job_are_selected_compared_and_summarised() {
     assert_eq!(fs::read_to_string(&summary).unwrap(), written);
 }
 
+/// Adds builds to the ledger of an agent like its last one, in which each tier has cost a minute in vain.
+fn add_losing_builds(context: &TestContext, agent: &str) {
+    let ledger = walkdir::WalkDir::new(context.path(agent)).into_iter().filter_map(Result::ok);
+    let ledger =
+        ledger.map(walkdir::DirEntry::into_path).find(|path| path.ends_with("ledger.jsonl")).unwrap();
+    let mut text = fs::read_to_string(&ledger).unwrap();
+    let mut build: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    for tier in build["tiers"].as_array_mut().unwrap() {
+        (tier["outcome"], tier["saving_millis"]) = ("miss".into(), 60_000.into());
+    }
+    for _ in 0..3 {
+        text += &build.to_string();
+        text.push('\n');
+    }
+    fs::write(ledger, text).unwrap();
+}
+
+#[test]
+fn a_tier_that_loses_time_is_not_used_unless_the_settings_name_it() {
+    let (context, registry) = (project(), Registry::open());
+    let mark = context.tag("mark");
+    let mount = "--mount=type=cache,target=/c";
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN {mount} echo {mark} > /c/f\nCOPY app.py /\n"));
+    context.write("larder.yaml", "enabled: true\n");
+    let (in_engine, pushed) = (context.tag("app"), format!("{}/app:1", registry.host));
+    let record = context.path("build.json");
+    for (agent, name, flags, losing) in [
+        ("a", in_engine.as_str(), &[][..], &["archive", "mounts", "layers"][..]),
+        ("b", &pushed, &["--push"], &["archive", "prefix", "mounts", "layers"]),
+    ] {
+        let build = |app: &str, more: &[&str]| -> (Run, Value) {
+            context.write("app.py", app);
+            let flags =
+                [&["build", "-t", name, "--metadata-file", record.to_str().unwrap()], flags, more, &["."]];
+            let run = run(&context, agent, &flags.concat());
+            (run, serde_json::from_slice(&fs::read(&record).unwrap()).unwrap())
+        };
+        build("1\n", &[]);
+        add_losing_builds(&context, agent);
+        let (run, record) = build("2\n", &[]);
+        let tiers = record["tiers"].as_array().unwrap();
+        let found: Vec<&Value> =
+            tiers.iter().filter(|tier| tier["loses_time"] == true).map(|tier| &tier["tier"]).collect();
+        assert_eq!(found, losing, "{record:#}");
+        for tier in losing {
+            let line = run
+                .stderr
+                .lines()
+                .find(|line| line.trim_start().starts_with(tier) && line.contains("not used"));
+            assert!(
+                line.unwrap().contains("spared 0.0s in the last 4 builds that used it"),
+                "{}",
+                run.stderr
+            );
+        }
+        assert_eq!((&record["mounts"], &record["kept_layers"]), (&Value::Array(vec![]), &Value::Null));
+        let (_, record) = build("3\n", &["--tiers", "engine,registry,prefix,archive,layers,mounts"]);
+        assert!(
+            record["tiers"].as_array().unwrap().iter().all(|tier| tier["loses_time"].is_null()),
+            "{record:#}"
+        );
+    }
+}
+
 #[test]
 fn builds_that_end_at_the_same_time_are_all_recorded() {
     let context = project();

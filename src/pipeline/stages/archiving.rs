@@ -20,7 +20,7 @@ use crate::pipeline::session::store::{evict_beyond_limits, send_unsent};
 use crate::pipeline::transfers::transfer;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Meter, Subject};
-use crate::tiers::{ArchiveDecision, ArchiveError, ArchivePolicy, ArchiveRequest, ArchiveTier};
+use crate::tiers::{ArchiveError, ArchivePolicy, ArchiveRequest, ArchiveTier};
 
 /// The maximum number of inputs in an entry. If there are more, the files are left out, because every lookup in the
 /// store reads the inputs.
@@ -69,7 +69,7 @@ impl Job<'_> {
         Ok(!tier.contains(keys.keys.image, platform).await)
     }
 
-    pub(super) fn archive_policy(&self, is_in_registry: bool) -> ArchivePolicy {
+    pub(super) fn archive_policy(&self, lookup: &Lookup, is_in_registry: bool) -> ArchivePolicy {
         ArchivePolicy {
             request: self.build.tiers.archive_request,
             has_remote: self.settings.store.remote.is_some(),
@@ -77,6 +77,7 @@ impl Job<'_> {
             needs_signature: self.settings.store.terms.trust.is_strict(),
             is_in_registry,
             replaces_archived: false,
+            loses_time: lookup.losing.archive.is_some(),
         }
     }
 
@@ -95,7 +96,8 @@ impl Job<'_> {
                 Some(tier) => tier.contains(keys.keys.image, platform).await,
                 None => false,
             };
-        if !self.should_archive(ArchivePolicy { replaces_archived, ..self.archive_policy(is_in_registry) }) {
+        let policy = self.archive_policy(lookup, is_in_registry);
+        if !(ArchivePolicy { replaces_archived, ..policy }).should_archive() {
             return Ok(None);
         }
         match engine.image(id).await {
@@ -135,17 +137,6 @@ impl Job<'_> {
             (saved, Instant::now())
         };
         Ok(Some(ArchiveTask { key, task: tokio::spawn(saving), meter, started: Instant::now() }))
-    }
-
-    /// Reports an image that is not archived because earlier archived images were not used.
-    pub(super) fn should_archive(&self, policy: ArchivePolicy) -> bool {
-        let decision = policy.decide(|| self.own_earlier_builds());
-        if decision == ArchiveDecision::SkipUnused {
-            self.reporter.note(
-                "the image is not archived: none of the last images archived here was used again (--enable-cache archives it)\n",
-            );
-        }
-        decision == ArchiveDecision::Archive
     }
 
     pub(super) fn maintain_store(&self) -> Result<()> {

@@ -40,9 +40,8 @@ use crate::pipeline::visible_files::ignore_patterns;
 use crate::plan::PushWith;
 use crate::registry::{Compression, GraftBase, RegistryError, Repository, UploadError, with_timeout};
 use crate::store::Meter;
-use crate::tiers::ArchiveDecision;
 
-const NAME: &str = "graft";
+pub(super) const NAME: &str = "graft";
 const DEADLINE: Duration = Duration::from_secs(20);
 const PLACEHOLDER_CONFIG: &[u8] = br#"{"history":[],"rootfs":{"diff_ids":[]}}"#;
 const ANNOTATION_PREFIXES: [&str; 2] = ["annotation.", "annotation-manifest."];
@@ -173,13 +172,13 @@ impl Job<'_> {
 
     /// Returns `true` if the image is only pushed, and the build can use prefixes.
     fn can_graft(&self, keys: &BuildKeys, lookup: &Lookup) -> bool {
-        let archiving = self.archive_policy(self.will_be_in_registry());
+        let archiving = self.archive_policy(lookup, self.will_be_in_registry());
         self.build.tiers.graft
             && self.wants_push()
             && !self.should_be_in_engine()
             && self.build.push.with != PushWith::Engine
             && self.purpose.keyed.is_none()
-            && archiving.decide(Vec::new) != ArchiveDecision::Archive
+            && !archiving.should_archive()
             && self.no_continuation_reason(keys, lookup).is_none()
             && keys.sole_platform().is_some_and(|platform| platform.starts_with("linux/"))
             && self.inputs.built_text().is_some()

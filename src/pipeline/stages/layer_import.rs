@@ -41,7 +41,9 @@ impl Job<'_> {
 
     async fn query_layer_caches(&self, keyed: &Keyed, lookup: &Lookup) -> Result<LayerCaches> {
         let is_unreachable = lookup.is_registry_unreachable;
-        let Some(place) = self.layer_cache_repository() else { return Ok(LayerCaches::default()) };
+        let Some(place) = self.layer_cache_repository().filter(|_| lookup.losing.layers.is_none()) else {
+            return Ok(LayerCaches::default());
+        };
         let none =
             |fault: Option<&str>| LayerCaches::empty(place.clone(), fault.map(str::to_owned), is_unreachable);
         if lookup.runs_every_step(self).is_some() {

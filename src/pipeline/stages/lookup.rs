@@ -8,9 +8,10 @@ use tokio::time::timeout;
 
 use super::job::Job;
 use super::keyed::Keyed;
+use super::losing_tiers::LosingTiers;
 use super::registry::{NewerImage, report_named};
 use crate::dockerfile::Source;
-use crate::ledger::TierRecord;
+use crate::ledger::{Loss, TierRecord};
 use crate::notes::ImageAge;
 use crate::pipeline::changes;
 use crate::pipeline::error::Result;
@@ -45,6 +46,7 @@ pub(super) struct Lookup {
     pub(super) builder: Option<BuilderState>,
     /// The changes since the last build of the image, in words.
     pub(super) changes: Vec<String>,
+    pub(super) losing: LosingTiers,
 }
 
 /// What a builder would not have to do in a build without larder.
@@ -89,24 +91,32 @@ impl Lookup {
             }
         };
         if let Some(keys) =
-            self.keys_unless_skipped(job, keyed, EngineTier::NAME, wanted(tiers.engine, no_images))
+            self.keys_unless_skipped(job, keyed, EngineTier::NAME, (wanted(tiers.engine, no_images), None))
             && !job.faults.is_cache_unusable()
         {
             Box::pin(self.look_in_engine(job, keys)).await?;
         }
+        if self.hit.is_none() {
+            self.losing = job.losing_tiers();
+        }
+        let LosingTiers { registry, archive, .. } = self.losing.clone();
         // A build that uses no registries reports nothing about them.
         if self.hit.is_none()
             && job.registries_disabled_reason().is_none()
-            && let Some(keys) =
-                self.keys_unless_skipped(job, keyed, RegistryTier::NAME, wanted(tiers.registry, None))
+            && let Some(keys) = self.keys_unless_skipped(
+                job,
+                keyed,
+                RegistryTier::NAME,
+                (wanted(tiers.registry, None), registry),
+            )
         {
             self.look_in_registry(job, keys).await?;
         }
-        let is_requested = job.archive_policy(false).is_requested();
+        let is_requested = job.archive_policy(self, false).is_requested();
         let no_archive = wanted(tiers.archive, no_archive);
         if self.hit.is_none()
             && (is_requested || no_archive.is_none())
-            && let Some(keys) = self.keys_unless_skipped(job, keyed, ArchiveTier::NAME, no_archive)
+            && let Some(keys) = self.keys_unless_skipped(job, keyed, ArchiveTier::NAME, (no_archive, archive))
             && !job.faults.is_cache_unusable()
         {
             self.look_in_store(job, keys).await?;
@@ -125,10 +135,14 @@ impl Lookup {
         job: &Job<'_>,
         keyed: &'k Keyed,
         tier: &str,
-        reason: Option<String>,
+        (reason, loss): (Option<String>, Option<Loss>),
     ) -> Option<&'k BuildKeys> {
         if let Some(reason) = reason {
             self.tiers.push(job.report_skipped(tier, &reason));
+            return None;
+        }
+        if let Some(loss) = loss {
+            self.tiers.push(job.report_answer(TierRecord::losing(tier, &loss)));
             return None;
         }
         keyed.keys()
@@ -136,7 +150,8 @@ impl Lookup {
 
     /// Returns the same lookup for an image whose layers are too old, so that every step runs.
     pub(super) fn expired(&self) -> Self {
-        Self { tiers: Vec::new(), hit: None, changes: Vec::new(), is_expired: true, ..*self }
+        let losing = self.losing.clone();
+        Self { tiers: Vec::new(), hit: None, changes: Vec::new(), is_expired: true, losing, ..*self }
     }
 
     pub(super) fn runs_every_step(&self, job: &Job<'_>) -> Option<&'static str> {
@@ -290,7 +305,7 @@ impl Lookup {
         self.is_unloadable = answer.found.is_none() && !answer.faults.is_empty();
         // If archiving was not requested, the lookup is only reported if it found something.
         let is_news = answer.found.is_some() || !answer.faults.is_empty() || answer.is_too_old;
-        if is_news || job.archive_policy(false).is_requested() {
+        if is_news || job.archive_policy(self, false).is_requested() {
             self.record_answer(job, ArchiveTier::NAME, &answer, clock);
         }
         answer.faults.iter().try_for_each(|fault| job.faults.report(fault.as_ref()))?;

@@ -18,6 +18,7 @@ mod keyed_names;
 mod layer_export;
 mod layer_import;
 mod lookup;
+mod losing_tiers;
 mod mounts;
 mod phases;
 mod prediction;
@@ -241,6 +242,8 @@ async fn find_or_make(
         let end = Box::pin(hit.finish(&in_time, keyed, lookup)).await;
         return Ok((ImageOrigin::CacheHit(hit), end));
     }
+    // The builds of other agents may have arrived since the lookup.
+    lookup.losing = job.losing_tiers();
     let grafting = job.phases.enter(Phase::Graft);
     let grafted = Box::pin(job.graft(keyed, lookup)).await?;
     drop(grafting);

@@ -18,7 +18,7 @@ use crate::pipeline::reached_mounts::reached_mounts;
 use crate::pipeline::reporter::BuildEvent;
 use crate::tiers::LayerCaches;
 
-const TIER_NAME: &str = "mounts";
+pub(super) const TIER_NAME: &str = "mounts";
 
 #[derive(Default)]
 pub(super) struct Restored {
@@ -50,14 +50,20 @@ impl Restored {
         if let Some(text) = continued.map(|continued| &continued.text).or_else(|| job.inputs.built_text()) {
             self.mounts = reached_mounts(job.client()?, &job.build.source, text).await.unwrap_or_default();
         }
-        let mounts = &mut self.mounts;
+        let mounts = &self.mounts;
         if mounts.supported.is_empty() && mounts.skipped.is_empty() {
+            return Ok(());
+        }
+        if let Some(loss) = &lookup.losing.mounts {
+            self.mounts = Mounts::default();
+            self.tier = Some(job.report_answer(TierRecord::losing(TIER_NAME, loss)));
             return Ok(());
         }
         if let Some(flag) = lookup.runs_every_step(job) {
             self.tier = Some(job.report_skipped(TIER_NAME, &format!("{flag} makes BuildKit empty them")));
             return Ok(());
         }
+        let mounts = &mut self.mounts;
         if !job.build.no_cache_filter.is_empty() {
             // BuildKit treats rebuilt stages, and mounts that depend on them, as different ones.
             let reason = "--no-cache-filter may rebuild the stage of its initial content";

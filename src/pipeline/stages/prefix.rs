@@ -163,6 +163,7 @@ impl PrefixLookup {
         if place.is_some() || outcome == TierOutcome::Hit {
             prefixes.tier = Some(job.report_answer(TierRecord {
                 failed,
+                loses_time: outcome == TierOutcome::Skipped && lookup.losing.prefix.is_some(),
                 bytes,
                 millis: millis(clock.elapsed()),
                 ..TierRecord::new(PrefixTier::NAME, outcome, reason)
@@ -356,6 +357,8 @@ impl Job<'_> {
             return Some(reason.to_string());
         } else if self.settings.store.terms.trust.is_strict() {
             "prefixes have no signatures"
+        } else if let Some(loss) = &lookup.losing.prefix {
+            return Some(loss.to_string());
         } else if lookup.has_registry_failed {
             "the registry failed earlier"
         } else if build.outputs.iter().any(rewrites) {

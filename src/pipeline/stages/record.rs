@@ -23,7 +23,7 @@ use crate::pipeline::reporter::BuildEvent;
 use crate::plan::JobLanes;
 use crate::registry::ImageRef;
 use crate::store::{Entry, Lane};
-use crate::tiers::{EngineTier, ImageTier};
+use crate::tiers::{ArchiveTier, EngineTier, ImageTier};
 
 /// Writes the record of a build whose base image failed, unless the build could not start.
 pub(crate) fn record_failed_base(path: &Path, error: &PipelineError) -> Result<()> {
@@ -149,7 +149,16 @@ impl FinishedBuild {
                     tier.saving_millis = exported_layers.record.as_ref().map_or(0, |record| record.millis);
                     tier
                 });
-                record.tiers.extend(prefixes.tier.clone().into_iter().chain(of_mounts).chain(of_layers));
+                let of_prefix = prefixes.tier.clone().map(|mut tier| {
+                    if prefixes.continuation.is_some() {
+                        // The layers of the prefix were fetched during the solve.
+                        let import = solved.times.map_or(0, |times| times.import_millis);
+                        tier.millis +=
+                            import.saturating_sub(of_layers.as_ref().map_or(0, |tier| tier.millis));
+                    }
+                    tier
+                });
+                record.tiers.extend(of_prefix.into_iter().chain(of_mounts).chain(of_layers));
                 record.mounts = mounts;
                 record.steps = solved.steps;
                 record.step_list.clone_from(&solved.step_list);
@@ -161,6 +170,11 @@ impl FinishedBuild {
                 record.kept.clone_from(&archived.record);
                 record.kept_layers.clone_from(&exported_layers.record);
             }
+        }
+        if let Some(archived) = &record.kept
+            && let Some(tier) = record.tiers.iter_mut().find(|tier| tier.tier == ArchiveTier::NAME)
+        {
+            tier.saving_millis = archived.millis;
         }
         if let Err(error) = &self.end {
             record.outcome = outcome_of(error);

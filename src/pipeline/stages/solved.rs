@@ -129,7 +129,7 @@ impl Solved {
         self.times = Some(times);
         let text = continued.map(|continued| &continued.text).or_else(|| job.inputs.built_text());
         let dockerfile = text.and_then(|text| text.parsed().ok()).map(AsRef::as_ref);
-        self.record_steps(job, &trace, ignored, (dockerfile, period.start_millis)).await?;
+        self.record_steps(job, &trace, lookup, (dockerfile, period.start_millis)).await?;
         if let (Some(continued), Some(keys)) = (continued, keyed.keys()) {
             self.add_prefix_steps(keys, continued);
         }
@@ -147,7 +147,7 @@ impl Solved {
         &mut self,
         job: &Job<'_>,
         trace: &Trace,
-        ignored: Option<&str>,
+        lookup: &Lookup,
         (dockerfile, start_millis): (Option<&Dockerfile>, u64),
     ) -> Result<()> {
         let secret = job.notes.secret().map(Some);
@@ -168,7 +168,9 @@ impl Solved {
         let imported = self.step_list.iter().filter(|step| step.imported).count();
         self.steps.imported = imported.min(self.steps.cached);
         noted?;
-        self.tier = Some(job.report_answer(steps::layers_record(trace, self.steps, ignored, &self.layers)));
+        let (ignored, loss) = (lookup.runs_every_step(job), lookup.losing.layers.as_ref());
+        let tier = steps::layers_record(trace, self.steps, ignored, &self.layers, loss);
+        self.tier = Some(job.report_answer(tier));
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use crate::amounts::count;
 use crate::buildkit::trace::{StepKind, Trace, elapsed};
 use crate::dockerfile::{Dockerfile, Resolution};
 use crate::key::shown_text;
-use crate::ledger::{SolveRecord, StepCountsRecord, StepEntry, TierOutcome, TierRecord, millis};
+use crate::ledger::{Loss, SolveRecord, StepCountsRecord, StepEntry, TierOutcome, TierRecord, millis};
 use crate::pipeline::confidential::step_mark;
 use crate::requirements::without_secrets;
 use crate::tiers::LayerCaches;
@@ -106,6 +106,7 @@ pub(super) fn layers_record(
     counts: StepCountsRecord,
     ignored: Option<&str>,
     caches: &LayerCaches,
+    loss: Option<&Loss>,
 ) -> TierRecord {
     let StepCountsRecord { total, cached, imported } = counts;
     let steps = trace.steps();
@@ -113,7 +114,8 @@ pub(super) fn layers_record(
     let reason = || {
         let failed = imports().find_map(|step| step.error.as_deref());
         let failed = failed.map(|error| format!("the engine cannot import: {error}"));
-        let more = failed.or_else(|| caches.record_reason(imported)).map(|reason| format!("; {reason}"));
+        let more = failed.or_else(|| caches.record_reason(imported)).or_else(|| loss.map(Loss::to_string));
+        let more = more.map(|reason| format!("; {reason}"));
         format!("{cached} of {} cached{}", count(total, "step", "steps"), more.unwrap_or_default())
     };
     // The steps that are cached run only while their layers are fetched.
@@ -132,6 +134,7 @@ pub(super) fn layers_record(
     };
     TierRecord {
         failed: caches.fault.is_some(),
+        loses_time: loss.is_some(),
         bytes: fetched.values().sum(),
         millis: millis(cost + caches.elapsed),
         ..TierRecord::new(LAYERS, outcome, ignored.map_or_else(reason, str::to_owned))

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::task::{JoinError, spawn_blocking};
 
 use self::load::ImageLoad;
-pub(crate) use self::policy::{ArchiveDecision, ArchivePolicy, ArchiveRequest};
+pub(crate) use self::policy::{ArchivePolicy, ArchiveRequest};
 use super::{BoxedError, Hit, ImageRequest, ImageTier, TierAnswer};
 use crate::digest::InvalidDigest;
 use crate::engine::{Engine, EngineError, Image, ImageStore, archive_channel};

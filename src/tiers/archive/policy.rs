@@ -1,8 +1,5 @@
 //! Decides which whole images are archived. Archiving an image takes seconds, so it is only done on request.
 
-use super::super::judge::is_worth_archiving;
-use crate::ledger::BuildRecord;
-
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum ArchiveRequest {
     #[default]
@@ -26,15 +23,8 @@ pub(crate) struct ArchivePolicy {
     pub(crate) is_in_registry: bool,
     /// `true` if the build ran every step, and the store may have an image of the key that this image replaces.
     pub(crate) replaces_archived: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ArchiveDecision {
-    Archive,
-    /// Archiving is not requested, or a registry serves the same purpose.
-    Skip,
-    /// Archiving is requested, but none of the recently archived images on this machine was used again.
-    SkipUnused,
+    /// `true` if archiving lost time in earlier builds.
+    pub(crate) loses_time: bool,
 }
 
 impl ArchivePolicy {
@@ -46,43 +36,25 @@ impl ArchivePolicy {
             || self.needs_signature
     }
 
-    /// Decides for one image. `builds` reads the ledger, and is called only if the decision depends on it.
-    ///
-    /// With a remote, the decision does not: this machine's ledger does not show what other machines load.
-    pub(crate) fn decide(self, builds: impl FnOnce() -> Vec<BuildRecord>) -> ArchiveDecision {
+    /// Decides for one image.
+    pub(crate) fn should_archive(self) -> bool {
         if self.request == ArchiveRequest::CommandLine
             || self.is_for_several_engines
             || self.replaces_archived
         {
-            ArchiveDecision::Archive
-        } else if !self.is_requested() || self.is_in_registry && !self.needs_signature {
-            ArchiveDecision::Skip
-        } else if self.has_remote || is_worth_archiving(&builds()) {
-            ArchiveDecision::Archive
-        } else {
-            ArchiveDecision::SkipUnused
+            return true;
         }
+        let has_other_source = self.is_in_registry && !self.needs_signature;
+        self.is_requested() && !has_other_source && !self.loses_time
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
-    use crate::ledger::{ArchivedImageRecord, BuildOutcome};
-
-    /// Returns nine builds whose archived images were never used.
-    fn unused() -> Vec<BuildRecord> {
-        let mut build = BuildRecord::started(Timestamp::UNIX_EPOCH);
-        build.outcome = BuildOutcome::Built;
-        build.kept = Some(ArchivedImageRecord { entry: String::new(), bytes: 1, added_bytes: 1, millis: 1 });
-        vec![build; 9]
-    }
 
     #[test]
     fn images_are_archived_on_request_unless_a_registry_has_them() {
-        use ArchiveDecision::{Archive, Skip, SkipUnused};
         let none = ArchivePolicy::default();
         let configured = ArchivePolicy { request: ArchiveRequest::Configured, ..none };
         let typed = ArchivePolicy { request: ArchiveRequest::CommandLine, ..none };
@@ -90,19 +62,20 @@ mod tests {
         let several = ArchivePolicy { is_for_several_engines: true, ..none };
         let signed = ArchivePolicy { needs_signature: true, ..none };
         let replacing = ArchivePolicy { replaces_archived: true, ..none };
-        for (policy, first, in_registry, never_used) in [
-            (none, Skip, Skip, Skip),
-            (configured, Archive, Skip, SkipUnused),
-            (typed, Archive, Archive, Archive),
-            (remote, Archive, Skip, Archive),
-            (several, Archive, Archive, Archive),
-            (signed, Archive, Archive, SkipUnused),
-            (replacing, Archive, Archive, Archive),
+        for (policy, is_archived, in_registry, losing) in [
+            (none, false, false, false),
+            (configured, true, false, false),
+            (typed, true, true, true),
+            (remote, true, false, false),
+            (several, true, true, true),
+            (signed, true, true, false),
+            (replacing, true, true, true),
         ] {
-            assert_eq!(policy.decide(Vec::new), first, "{policy:?}");
+            assert_eq!(policy.should_archive(), is_archived, "{policy:?}");
             let pushed = ArchivePolicy { is_in_registry: true, ..policy };
-            assert_eq!(pushed.decide(Vec::new), in_registry, "{pushed:?}");
-            assert_eq!(policy.decide(unused), never_used, "{policy:?}");
+            assert_eq!(pushed.should_archive(), in_registry, "{pushed:?}");
+            let losing_policy = ArchivePolicy { loses_time: true, ..policy };
+            assert_eq!(losing_policy.should_archive(), losing, "{losing_policy:?}");
         }
     }
 }
