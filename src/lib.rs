@@ -89,6 +89,8 @@ mod output;
 mod pipeline;
 mod plan;
 mod platform;
+#[cfg(test)]
+mod published_schema;
 mod registry;
 mod regular_file;
 pub mod requirements;

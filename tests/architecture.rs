@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 
 /// Each domain module and the modules that it may use. `settings`, `output`, `commands` and the crate root, which are
 /// above the domain, are not listed.
-const DOMAIN: [(&str, &[&str]); 28] = [
+const DOMAIN: [(&str, &[&str]); 29] = [
     ("amounts", &[]),
     ("error_chain", &[]),
     ("http_retry", &[]),
+    ("published_schema", &[]),
     ("regular_file", &[]),
     ("screen_text", &[]),
     ("tls", &[]),
@@ -83,7 +84,8 @@ const DOMAIN: [(&str, &[&str]); 28] = [
 ];
 
 /// Small utility modules that every module may use.
-const UTILITIES: [&str; 6] = ["amounts", "error_chain", "http_retry", "regular_file", "screen_text", "tls"];
+const UTILITIES: [&str; 7] =
+    ["amounts", "error_chain", "http_retry", "published_schema", "regular_file", "screen_text", "tls"];
 
 /// The modules above the domain, and the modules that they must not use. Commands leave work on files and images to the
 /// pipeline.

@@ -13,6 +13,7 @@ use crate::key::CacheKey;
 const SCHEMA: &str = "larder.build.v1";
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct BuildRecord {
     pub(crate) schema: String,
     pub(crate) started: Timestamp,
@@ -29,8 +30,10 @@ pub(crate) struct BuildRecord {
     #[serde(default)]
     pub(crate) repositories: Vec<String>,
     /// The image key; absent if the inputs are not known in advance.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(crate) image_key: Option<CacheKey>,
     /// The dependency key; absent if the inputs are not known in advance.
+    #[cfg_attr(test, schemars(with = "Option<String>"))]
     pub(crate) dependency_key: Option<CacheKey>,
     /// Why there are no keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +84,7 @@ pub(crate) struct BuildRecord {
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BuildOutcome {
     /// The image existed, so that no build was needed.
@@ -93,6 +97,7 @@ pub(crate) enum BuildOutcome {
 
 /// A job as its CI system describes it. A value is absent if the system does not set its variable.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct CiJobRecord {
     /// The CI system, such as `jenkins`.
     pub(crate) system: String,
@@ -108,6 +113,7 @@ pub(crate) struct CiJobRecord {
 
 /// A part of a build for which larder waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Phase {
     /// The inputs are read and the engine is connected.
@@ -129,6 +135,7 @@ pub(crate) enum Phase {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct PhaseRecord {
     pub(crate) phase: Phase,
     /// The time from the start of the build.
@@ -138,6 +145,7 @@ pub(crate) struct PhaseRecord {
 
 /// The time that BuildKit spent on a build. The parts may overlap.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct SolveRecord {
     pub(crate) millis: u64,
     /// RUN, COPY and ADD steps were running.
@@ -153,6 +161,7 @@ pub(crate) struct SolveRecord {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct LanesRecord {
     /// The lane that the build writes.
     pub(crate) own: String,
@@ -165,6 +174,7 @@ pub(crate) struct LanesRecord {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct RemoteRecord {
     /// The location without credentials.
     pub(crate) place: String,
@@ -173,6 +183,7 @@ pub(crate) struct RemoteRecord {
 
 /// Counts of RUN, COPY and ADD steps.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct StepCountsRecord {
     pub(crate) total: usize,
     pub(crate) cached: usize,
@@ -182,6 +193,7 @@ pub(crate) struct StepCountsRecord {
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct StepEntry {
     /// The mark that identifies the step in this cache, `sha256:…`; empty if it has none.
     pub(crate) digest: String,
@@ -215,6 +227,7 @@ pub(crate) struct StepEntry {
 
 /// What the cache mounts of a step contained when it ran. If it has several, the greatest state is recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum MountState {
     Empty,
@@ -241,6 +254,7 @@ impl StepEntry {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct TierRecord {
     pub(crate) tier: String,
     pub(crate) outcome: TierOutcome,
@@ -290,6 +304,7 @@ impl TierRecord {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct ArchivedImageRecord {
     /// The first digits of the entry's id.
     pub(crate) entry: String,
@@ -301,15 +316,18 @@ pub(crate) struct ArchivedImageRecord {
 
 /// The base image that was built separately and passed to the Dockerfile.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct BaseRecord {
     /// The reference, with a digest if the image is in a registry.
     pub(crate) reference: String,
+    #[cfg_attr(test, schemars(with = "String"))]
     pub(crate) key: CacheKey,
     pub(crate) outcome: BaseOutcome,
     pub(crate) millis: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum BaseOutcome {
     Found,
@@ -317,12 +335,14 @@ pub(crate) enum BaseOutcome {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct ExportedLayersRecord {
     pub(crate) references: Vec<String>,
     pub(crate) millis: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum TierOutcome {
     Hit,
@@ -332,6 +352,7 @@ pub(crate) enum TierOutcome {
 
 /// The benefit of a cache mount.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct MountRecord {
     /// The identity in the builder.
     pub(crate) id: String,
@@ -358,6 +379,7 @@ pub(crate) struct MountRecord {
 
 /// Whether the steps of a mount were cached as expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Prediction {
     /// All steps were cached.

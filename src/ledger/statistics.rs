@@ -6,6 +6,7 @@ use super::{BuildOutcome, BuildRecord, Prediction, StepCountsRecord, TierOutcome
 
 /// The statistics of a number of builds. Rates are between 0 and 1, and `None` if the divisor is 0.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct BuildStatistics {
     pub(crate) builds: usize,
     /// Builds that were not needed because the image existed.

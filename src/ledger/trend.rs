@@ -11,6 +11,7 @@ const MIN_TIME_FACTOR: f64 = 1.5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) enum Figure {
     /// Cached / all steps, from 0 to 1.
     StepHitRate,
@@ -20,6 +21,7 @@ pub(crate) enum Figure {
 
 /// A change of a figure, with its mean before and since.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Trend {
     pub(crate) figure: Figure,
     pub(crate) before: f64,

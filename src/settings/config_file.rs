@@ -135,6 +135,7 @@ fn is_key(words: &str, key: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::published_schema;
 
     #[test]
     fn a_misspelt_key_is_an_error_that_names_it() {
@@ -204,15 +205,9 @@ mod tests {
         assert_eq!(options.images["bert"].tags, ["nlp", "pytorch"]);
     }
 
-    /// `LARDER_WRITE_SCHEMA=1 cargo test --lib schema` updates the file.
     #[test]
     fn the_schema_for_editors_is_up_to_date() {
-        let schema = serde_json::to_string_pretty(&schemars::schema_for!(OptionLayer)).unwrap() + "\n";
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("larder.schema.json");
-        if std::env::var_os("LARDER_WRITE_SCHEMA").is_some() {
-            std::fs::write(&path, &schema).unwrap();
-        }
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), schema);
+        published_schema::assert_up_to_date("larder.schema.json", &schemars::schema_for!(OptionLayer));
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(super) use markdown::summary as summary_in_markdown;
 
 /// Serializes to the command's JSON.
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "larder stats --format json"))]
 pub(crate) struct Stats<'a> {
     schema: &'static str,
     cache: CacheSize<'a>,
@@ -29,12 +30,14 @@ pub(crate) struct Stats<'a> {
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct CacheSize<'a> {
     directory: &'a Path,
     bytes_stored: u64,
 }
 
 #[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 struct TrendReport {
     #[serde(flatten)]
     trend: Trend,
@@ -53,6 +56,7 @@ pub(crate) struct Limits {
 
 /// A limit and the figure that it applies to.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Threshold {
     /// The flag without dashes.
     pub(crate) name: &'static str,

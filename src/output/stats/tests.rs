@@ -6,6 +6,7 @@ use super::*;
 use crate::ledger::{
     BuildOutcome, CiJobRecord, LanesRecord, StepCountsRecord, StepEntry, TierOutcome, TierRecord,
 };
+use crate::published_schema;
 
 /// Returns two builds: one that ran a step, and a hit, with characters that every format has to escape.
 fn builds() -> [BuildRecord; 2] {
@@ -141,6 +142,15 @@ fn two_builds_are_compared() {
     hit.step_list[0].cached = false;
     insta::assert_snapshot!("comparison", Comparison::new(&hit, &built).text());
     insta::assert_snapshot!("comparison_reversed", Comparison::new(&built, &hit).text());
+}
+
+#[test]
+fn the_schema_of_the_statistics_is_up_to_date() {
+    let generator = schemars::generate::SchemaSettings::default().for_serialize().into_generator();
+    published_schema::assert_up_to_date(
+        "larder-stats.schema.json",
+        &generator.into_root_schema_for::<Stats<'_>>(),
+    );
 }
 
 #[test]
