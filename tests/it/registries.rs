@@ -84,16 +84,22 @@ impl Registry {
             auth(&at("htpasswd"))
         );
         std::fs::write(at("config.yml"), config).unwrap();
+        let log = std::fs::File::create(at("access.log")).unwrap();
         let process = Command::new("docker-registry")
             .arg("serve")
             .arg(at("config.yml"))
-            .stdout(Stdio::null())
+            .stdout(log)
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let listens = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
         await_true(Duration::from_secs(20), "the registry listens", listens);
         Self { process, host: format!("127.0.0.1:{port}"), directory, has_own_disk: false }
+    }
+
+    /// Returns the registry's own log of requests, in the combined log format.
+    pub(crate) fn access_log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("access.log")).unwrap()
     }
 
     /// Returns the body of the response to a GET request.

@@ -163,7 +163,8 @@ fn add_losing_builds(context: &TestContext, agent: &str) {
     for tier in build["tiers"].as_array_mut().unwrap() {
         (tier["outcome"], tier["saving_millis"]) = ("miss".into(), 60_000.into());
     }
-    for _ in 0..3 {
+    for day in 1..=3 {
+        build["started"] = format!("2026-01-0{day}T00:00:00Z").into();
         text += &build.to_string();
         text.push('\n');
     }

@@ -7,6 +7,7 @@
 //!
 //! Hit statistics count only RUN, COPY and ADD: FROM and WORKDIR take almost no time and would inflate the rate.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -112,6 +113,16 @@ impl StepRecord {
 
     pub(crate) fn kind(&self) -> StepKind {
         StepKind::of(&self.name)
+    }
+
+    /// Returns the number of bytes of the layers that were fetched, as far as they were reported.
+    pub(crate) fn fetched_bytes(&self) -> u64 {
+        let mut layers = BTreeMap::<&str, u64>::new();
+        for (layer, bytes) in &self.fetched {
+            let known = layers.entry(layer).or_default();
+            *known = (*known).max(*bytes);
+        }
+        layers.values().sum()
     }
 }
 

@@ -151,6 +151,7 @@ impl FinishedBuild {
                 });
                 let of_prefix = prefixes.tier.clone().map(|mut tier| {
                     if prefixes.continuation.is_some() {
+                        tier.bytes += solved.prefix_bytes;
                         // The layers of the prefix were fetched during the solve.
                         let import = solved.times.map_or(0, |times| times.import_millis);
                         tier.millis +=

@@ -18,7 +18,7 @@ use super::solve::{self, SolveFailure};
 use super::steps::{self, StepContext};
 use crate::buildkit::session::FileTarget;
 use crate::buildkit::solve::ExporterResponse;
-use crate::buildkit::trace::{Trace, VertexTrace};
+use crate::buildkit::trace::{StepKind, StepRecord, Trace, VertexTrace};
 use crate::buildkit::{Ability, SolveError};
 use crate::dockerfile::Dockerfile;
 use crate::engine::ImageStore;
@@ -45,6 +45,8 @@ pub(super) struct Solved {
     pub(super) layers: LayerCaches,
     response: ExporterResponse,
     pub(super) should_push: bool,
+    /// The number of bytes of the prefix that were fetched.
+    pub(super) prefix_bytes: u64,
 }
 
 impl Solved {
@@ -121,6 +123,11 @@ impl Solved {
             (result, _) = job.solve(plan()?, &conditions, to_stdout, None).await;
         }
         let mut times = steps::solve_record(&trace, base, period.millis);
+        let is_prefix = |step: &StepRecord| {
+            step.kind() == StepKind::From && base.is_some_and(|base| step.name.ends_with(base))
+        };
+        self.prefix_bytes =
+            trace.steps().iter().filter(|step| is_prefix(step)).map(StepRecord::fetched_bytes).sum();
         trace.adopt_runs(&restored.prepared);
         // Without larder, the steps of the preparation would have run in this solve.
         let all_steps = steps::solve_record(&trace, base, 0).steps_millis;

@@ -4,6 +4,7 @@ mod base;
 mod connections;
 mod faults;
 mod faulty_layers;
+mod figures;
 pub(crate) mod front;
 mod images;
 mod lanes;
