@@ -1,7 +1,7 @@
 //! The statistics of builds: what fresh agents know, thresholds, comparisons, and the summary of a CI job.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
@@ -153,6 +153,46 @@ fn builds_of_a_ci_job_are_selected_compared_and_summarised() {
     assert_eq!(fs::read_to_string(&summary).unwrap(), written);
 }
 
+/// Runs a program with the arguments and `input`, which it must accept. Returns its output.
+#[track_caller]
+fn accepted_by(program: &str, arguments: &[&str], input: &str) -> String {
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::piped());
+    let run = run_to_end(&mut command, Some(input.as_bytes()));
+    assert_eq!(run.code, 0, "{program}: {}{}\n{input}", run.stdout, run.stderr);
+    run.stdout
+}
+
+#[test]
+fn every_format_is_accepted_by_a_program_that_reads_it() {
+    let context = project();
+    let tag = context.tag("app");
+    run(&context, "a", &["build", "-t", &tag, "."]);
+    run(&context, "a", &["build", "-t", &tag, "."]);
+    let hostile = "echo '<script>&\"|`*_' \u{1b}[31m; exit 3";
+    context.write("Dockerfile", format!("FROM {BUSYBOX}\nRUN {hostile}\n"));
+    run_to_end(&mut command(&context, "a", &["build", "-t", &tag, "."]), None).failure(1, "exit code: 3");
+    let thresholds = ["--min-hit-rate", "1", "--max-restore-seconds", "60", "--min-saved-seconds=-60"];
+    let stats = |format: &str| {
+        let flags = [&["stats", "--format", format], &thresholds[..]].concat();
+        run(&context, "a", &flags).stdout
+    };
+    let file = |name: &str| format!("{}/{name}", env!("CARGO_MANIFEST_DIR"));
+
+    accepted_by("promtool", &["check", "metrics"], &stats("openmetrics"));
+    let junit = stats("junit");
+    accepted_by("xmllint", &["--noout", "--schema", &file("tests/it/junit.xsd"), "-"], &junit);
+    assert!(junit.contains("failures=\"1\"") && junit.contains("tests=\"6\""), "{junit}");
+    let json = context.path("stats.json");
+    fs::write(&json, stats("json")).unwrap();
+    accepted_by("jsonschema", &["-i", json.to_str().unwrap(), &file("larder-stats.schema.json")], "");
+    // With raw HTML let through, what was not escaped would become an element.
+    let html = accepted_by("cmark-gfm", &["--unsafe", "--extension", "table"], &stats("markdown"));
+    assert_eq!(html.matches("<table>").count(), 2, "{html}");
+    assert_eq!(html.matches("<tr>").count(), 11 + 4, "{html}");
+    assert!(!html.contains("<script"), "{html}");
+}
+
 /// Adds builds to the ledger of an agent like its last one, in which each tier has cost a minute in vain.
 fn add_losing_builds(context: &TestContext, agent: &str) {
     let ledger = walkdir::WalkDir::new(context.path(agent)).into_iter().filter_map(Result::ok);
@@ -226,8 +266,8 @@ fn builds_that_end_at_the_same_time_are_all_recorded() {
             let tag = context.tag(&format!("app-{number}"));
             let extra = format!("job={number}");
             command(&context, "a", &["build", "--key-extra", &extra, "-t", &tag, "."])
-                .stdout(std::process::Stdio::null())
-                .stderr(std::process::Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
                 .spawn()
                 .unwrap()
         })
