@@ -70,6 +70,9 @@ pub(crate) struct BuildRecord {
     pub(crate) kept_layers: Option<ExportedLayersRecord>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) remote: Option<RemoteRecord>,
+    /// Bytes of the local cache after the build; absent if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) stored_bytes: Option<u64>,
     pub(crate) millis: u64,
     /// How long the build would have taken without larder on this engine; absent if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
