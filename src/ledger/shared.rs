@@ -71,6 +71,7 @@ fn reduced(build: &BuildRecord) -> BuildRecord {
     reduced.more.clear();
     (reduced.image_id, reduced.no_key, reduced.error) = (None, None, None);
     (reduced.base, reduced.kept, reduced.kept_layers, reduced.remote) = (None, None, None, None);
+    reduced.stored_bytes = None;
     reduced
 }
 

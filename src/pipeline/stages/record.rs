@@ -182,6 +182,10 @@ impl FinishedBuild {
             let may_quote_args = error.quotes_engine() && job.has_build_args();
             record.error = Some(storable_message(&chain(error), may_quote_args));
         }
+        if record.outcome == BuildOutcome::Built {
+            // Listing the files would take longer than an image hit.
+            record.stored_bytes = job.notes.bytes().ok();
+        }
         record.phases = job.phases.records();
         record.millis = job.phases.millis();
         let is_named = !record.repositories.is_empty();
