@@ -150,7 +150,7 @@ rust_tests() {
   fi
 }
 
-step "tools" "$scripts/need.sh" curl:curl docker-registry:docker-registry git:git jq:jq make:make nginx:nginx-light script:bsdutils shellcheck:shellcheck ssh-agent:openssh-client setpriv:util-linux
+step "tools" "$scripts/need.sh" chromium:chromium chromium:fonts-dejavu-core curl:curl docker-registry:docker-registry git:git jq:jq make:make nginx:nginx-light script:bsdutils shellcheck:shellcheck ssh-agent:openssh-client setpriv:util-linux
 step "Rust" need_rust
 # Engines and object stores are installed and started while cargo compiles the tests.
 beside engines engines
