@@ -150,7 +150,7 @@ rust_tests() {
   fi
 }
 
-step "tools" "$scripts/need.sh" cmark-gfm:cmark-gfm curl:curl docker-registry:docker-registry git:git jq:jq jsonschema:python3-jsonschema make:make nginx:nginx-light promtool:prometheus script:bsdutils shellcheck:shellcheck ssh-agent:openssh-client setpriv:util-linux xmllint:libxml2-utils
+step "tools" "$scripts/need.sh" chromium:chromium chromium:fonts-dejavu-core cmark-gfm:cmark-gfm curl:curl docker-registry:docker-registry git:git jq:jq jsonschema:python3-jsonschema make:make nginx:nginx-light promtool:prometheus script:bsdutils shellcheck:shellcheck ssh-agent:openssh-client setpriv:util-linux xmllint:libxml2-utils
 step "Rust" need_rust
 # Engines and object stores are installed and started while cargo compiles the tests.
 beside engines engines

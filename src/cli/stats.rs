@@ -1,5 +1,7 @@
 //! `larder stats`.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 
 #[derive(Debug, Args)]
@@ -22,6 +24,9 @@ pub(crate) struct StatsArgs {
     /// Compare two builds: numbers of CI builds, `last` or `previous`
     #[arg(long, num_args = 2, value_names = ["BEFORE", "AFTER"], conflicts_with_all = ["build", "min_hit_rate", "max_cache_gb", "max_restore_seconds", "min_saved_seconds"])]
     pub(crate) compare: Option<Vec<String>>,
+    /// Also write a report into this directory: a page and its charts
+    #[arg(long, value_name = "DIR", conflicts_with = "compare")]
+    pub(crate) html: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) thresholds: ThresholdArgs,
 }

@@ -107,7 +107,7 @@ fn run(cli: &Cli, environment: &Environment, printer: &mut Printer) -> Result<()
         Command::Key(args) => command.block_on(key::run(args, &command, *printer)),
         Command::Why(args) => command.block_on(why::run(args, &command, *printer)),
         Command::Cache(args) => cache::run(args, &command, *printer),
-        Command::Stats(args) => stats::run(args, &settings, *printer),
+        Command::Stats(args) => stats::run(args, &command, *printer),
         Command::Mount(args) => command.block_on(mount::run(args, &command, *printer)),
         Command::Base(args) => command.block_on(base::run(args, &command, printer)),
         Command::Ecr(args) => command.block_on(ecr::run(args, &command, *printer)),

@@ -1,18 +1,31 @@
-//! `larder stats`: prints statistics of the last builds, checks thresholds, and compares two builds.
+//! `larder stats`: prints statistics of the last builds, writes a report of them, checks thresholds, and compares two
+//! builds.
+
+use std::path::Path;
+
+use jiff::Timestamp;
 
 use super::error::{CommandError, ErrorKind};
-use super::{print_json, print_text};
+use super::{CommandContext, print_json, print_text};
 use crate::amounts::count;
 use crate::cli::{StatsArgs, StatsFormat, ThresholdArgs};
+use crate::error_chain::chain;
 use crate::ledger::{self, BuildRecord, CiJobRecord, Ledger};
 use crate::output::Printer;
+use crate::output::report::{self, CacheContents};
 use crate::output::stats::{Comparison, Limits, Stats};
 use crate::settings::Settings;
+use crate::store::StoreLocation;
 
 /// The number of builds in which the two of `--compare` are looked for.
 const MAX_COMPARED: usize = 10_000;
 
-pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Result<(), CommandError> {
+pub(super) fn run(
+    args: &StatsArgs,
+    command: &CommandContext<'_>,
+    printer: Printer,
+) -> Result<(), CommandError> {
+    let settings = command.settings;
     if let Some(compared) = &args.compare {
         return compare(compared, args, settings, printer);
     }
@@ -28,6 +41,11 @@ pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Re
         StatsFormat::Junit => print_text(printer, &stats.junit()),
         StatsFormat::Openmetrics => print_text(printer, &stats.openmetrics()),
     }?;
+    if let Some(directory) = &args.html {
+        write_report(&stats, directory, command)?;
+        let page = directory.join(report::PAGE);
+        printer.note(&format!("the report is in {}\n", page.display()));
+    }
     let mut missed = Vec::new();
     for threshold in stats.thresholds() {
         match threshold.is_met {
@@ -37,6 +55,29 @@ pub(super) fn run(args: &StatsArgs, settings: &Settings, printer: Printer) -> Re
         }
     }
     if missed.is_empty() { Ok(()) } else { Err(CommandError::new(ErrorKind::Threshold, missed.join("; "))) }
+}
+
+fn write_report(
+    stats: &Stats<'_>,
+    directory: &Path,
+    command: &CommandContext<'_>,
+) -> Result<(), CommandError> {
+    let files = report::render(stats, &contents(command), Timestamp::now());
+    report::write(directory, &files).map_err(|error| {
+        CommandError::config(&error).hint("--html takes a directory that this user may create or write to")
+    })
+}
+
+/// Lists what is in the local cache. That it cannot be read is part of the report.
+fn contents(command: &CommandContext<'_>) -> CacheContents {
+    let unknown = |reason: String| CacheContents::Unknown { reason };
+    match command.session.store() {
+        Err(error) => unknown(chain(&error)),
+        Ok(store) => match store.census(StoreLocation::Local) {
+            Err(error) => unknown(chain(&error)),
+            Ok((census, faults)) => CacheContents::new(&census, faults.len()),
+        },
+    }
 }
 
 /// Reads the last builds that the flags select.

@@ -8,6 +8,7 @@ pub(crate) mod mounts;
 mod prefixed;
 mod printer;
 pub(crate) mod progress;
+pub(crate) mod report;
 mod reporting;
 pub(crate) mod stats;
 pub(crate) mod summary;

@@ -50,26 +50,33 @@ pub(crate) struct RegistryUsage {
     pub(crate) last_pull: Option<Timestamp>,
 }
 
+/// The entries of one kind in one lane.
 #[derive(Debug, Serialize)]
-struct LaneUsage<'a> {
-    kind: EntryKind,
-    lane: &'a Lane,
-    entries: usize,
-    bytes: u64,
+pub(super) struct LaneUsage<'a> {
+    pub(super) kind: EntryKind,
+    pub(super) lane: &'a Lane,
+    pub(super) entries: usize,
+    /// Bytes of the contents, without sharing and compression.
+    pub(super) bytes: u64,
+}
+
+/// Counts the entries of each kind and lane.
+pub(super) fn lane_usages(census: &Census) -> Vec<LaneUsage<'_>> {
+    let mut lanes: BTreeMap<(EntryKind, &Lane), (usize, u64)> = BTreeMap::new();
+    for listed in &census.entries {
+        let manifest = &listed.entry.manifest;
+        let sums = lanes.entry((manifest.address.kind, &manifest.address.lane)).or_default();
+        *sums = (sums.0 + 1, sums.1 + manifest.subject.bytes);
+    }
+    let usage = |((kind, lane), (entries, bytes))| LaneUsage { kind, lane, entries, bytes };
+    lanes.into_iter().map(usage).collect()
 }
 
 impl<'a> CacheUsage<'a> {
     /// Returns the usage of `place` alone; the usage of engines and registries remains to be set.
     pub(crate) fn new(census: &'a Census, place: &'a str, limits: StoreLimits) -> Self {
-        let mut lanes: BTreeMap<(EntryKind, &Lane), (usize, u64)> = BTreeMap::new();
-        for listed in &census.entries {
-            let manifest = &listed.entry.manifest;
-            let sums = lanes.entry((manifest.address.kind, &manifest.address.lane)).or_default();
-            *sums = (sums.0 + 1, sums.1 + manifest.subject.bytes);
-        }
         let is_prefix = |listed: &&CensusEntry| listed.entry.manifest.address.kind == EntryKind::Prefix;
         let prefixes = census.entries.iter().filter(is_prefix).count();
-        let lane = |((kind, lane), (entries, bytes))| LaneUsage { kind, lane, entries, bytes };
         Self {
             schema: "larder.cache-stats.v1",
             place,
@@ -81,7 +88,7 @@ impl<'a> CacheUsage<'a> {
             bytes_unused: census.bytes_unused,
             limit_bytes: limits.max_bytes,
             chunks: census.chunks,
-            lanes: lanes.into_iter().map(lane).collect(),
+            lanes: lane_usages(census),
             engine_build_cache_bytes: None,
             public_key: None,
             registries: Vec::new(),

@@ -40,6 +40,7 @@ mod proxy;
 mod rebuilds;
 mod registries;
 mod registry_tiers;
+mod report;
 mod running;
 mod runs;
 mod scenarios;

@@ -22,27 +22,27 @@ pub(super) use markdown::summary as summary_in_markdown;
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "larder stats --format json"))]
 pub(crate) struct Stats<'a> {
     schema: &'static str,
-    cache: CacheSize<'a>,
-    sums: BuildStatistics,
-    trends: Vec<TrendReport>,
+    pub(super) cache: CacheSize<'a>,
+    pub(super) sums: BuildStatistics,
+    pub(super) trends: Vec<TrendReport>,
     thresholds: Vec<Threshold>,
-    builds: &'a [BuildRecord],
+    pub(super) builds: &'a [BuildRecord],
 }
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct CacheSize<'a> {
-    directory: &'a Path,
-    bytes_stored: u64,
+pub(super) struct CacheSize<'a> {
+    pub(super) directory: &'a Path,
+    pub(super) bytes_stored: u64,
 }
 
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-struct TrendReport {
+pub(super) struct TrendReport {
     #[serde(flatten)]
     trend: Trend,
     /// The trend in words.
-    text: String,
+    pub(super) text: String,
 }
 
 /// The limits to check, in the units of their flags.
@@ -117,7 +117,7 @@ impl<'a> Stats<'a> {
     }
 
     /// Returns the figures with their labels; the value is `None` if it is not known.
-    fn figures(&self) -> Vec<(&'static str, Option<String>)> {
+    pub(super) fn figures(&self) -> Vec<(&'static str, Option<String>)> {
         let sums = &self.sums;
         vec![
             ("Image hit rate", sums.image_hit_rate.map(percent)),
@@ -211,24 +211,24 @@ fn describe(trend: &Trend, build: &BuildRecord) -> String {
 }
 
 /// Returns the number of the CI build, or else when it started.
-fn label(build: &BuildRecord) -> String {
+pub(super) fn label(build: &BuildRecord) -> String {
     match build.job.as_ref().and_then(|job| job.number.as_ref()) {
         Some(number) => format!("build {number}"),
         None => build.started.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
     }
 }
 
-fn percent(rate: f64) -> String {
+pub(super) fn percent(rate: f64) -> String {
     format!("{:.1}%", rate * 100.0)
 }
 
-fn signed_duration(millis: i64) -> String {
+pub(super) fn signed_duration(millis: i64) -> String {
     let sign = if millis < 0 { "-" } else { "" };
     format!("{sign}{}", format_duration(millis.unsigned_abs()))
 }
 
 /// Returns how many of the steps were cached, or a dash for an image hit.
-fn cached_steps(build: &BuildRecord) -> String {
+pub(super) fn cached_steps(build: &BuildRecord) -> String {
     match build.outcome {
         crate::ledger::BuildOutcome::ImageHit => "-".to_owned(),
         _ => format!("{}/{}", build.steps.cached, build.steps.total),
