@@ -122,12 +122,15 @@ pub(crate) async fn build_image(
     phases.end_preparation();
     let job = Job::new(build, purpose, session, &inputs, &connection, reporter, (deadline, &phases));
     let (job, mut finished) = Box::pin(run_stages(job)).await;
-    let record = finished.record(&job);
-    let written = record::write(&record, &job, &finished.end);
+    let mut record = finished.record(&job);
     let may_share = !finished.lookup.has_registry_failed;
     if may_share && !finished.end.as_ref().is_err_and(PipelineError::is_before_build) {
+        let sharing = phases.enter(Phase::Export);
         Box::pin(job.share_builds(&record, finished.found_builds)).await;
+        drop(sharing);
+        (record.phases, record.millis) = (phases.records(), phases.millis());
     }
+    let written = record::write(&record, &job, &finished.end);
     let (entry, names) = (finished.take_entry(), finished.names(&job));
     finished.end.and(written)?;
     Ok(BuildResult { record, entry, names })
