@@ -138,7 +138,8 @@ mod tests {
     use super::*;
 
     fn build(number: u64) -> BuildRecord {
-        BuildRecord { millis: number, ..BuildRecord::for_tests("a") }
+        let started = jiff::Timestamp::from_second(i64::try_from(number).unwrap()).unwrap();
+        BuildRecord { started, millis: number, ..BuildRecord::for_tests("a") }
     }
 
     fn numbers(ledger: &Ledger) -> Vec<u64> {

@@ -1,7 +1,7 @@
 //! Decides from earlier builds of an image whether a tier is worth its time.
 //!
-//! A tier may lose up to 5 % of the time of the last builds, because its next hit may be worth more. Once it has lost
-//! more, it is skipped until that share has become smaller, but not for more than 19 builds in a row.
+//! A tier may lose half a minute, or 5 % of the time of the last builds, because its next hit may be worth more. Once it has
+//! lost more, it is skipped until that share has become smaller, but not for more than 19 builds in a row.
 
 use std::fmt;
 
@@ -13,6 +13,8 @@ const MAX_BUILDS: usize = 40;
 const MIN_TRIALS: usize = 3;
 /// The part of the time of the builds that a tier may lose.
 const MAX_LOSS: f64 = 0.05;
+/// A loss of less than this is accepted, in milliseconds, even if the builds took little time.
+const MIN_LOSS: f64 = 30_000.0;
 /// A skipped tier is used again in the build of this number, counted from the last one that used it.
 const RETRY_INTERVAL: usize = 20;
 
@@ -61,7 +63,7 @@ pub(crate) fn loss<'b>(
         let own = || build.tiers.iter().filter(|record| tiers.contains(&record.tier.as_str()));
         if own().any(|record| record.loses_time) {
             skipped_since += usize::from(trials.is_empty());
-        } else if own().any(|record| record.outcome != TierOutcome::Skipped) {
+        } else if own().any(was_used) {
             trials.push(trial(own())?);
         }
     }
@@ -74,8 +76,18 @@ pub(crate) fn loss<'b>(
     #[expect(clippy::cast_precision_loss, reason = "a share of a time needs no more than 52 bits")]
     let (lost, all) = (cost_millis as f64 - spared_millis as f64, all_millis as f64);
     // Without the tier, the builds would have taken `all - lost`.
-    let is_lost = lost > MAX_LOSS * (all - lost);
+    let is_lost = lost >= MIN_LOSS && lost > MAX_LOSS * (all - lost);
     is_lost.then_some(Loss { trials: trials.len(), cost_millis, spared_millis })
+}
+
+/// Returns `true` unless the tier had nothing to do, for example because the builder had all layers.
+fn was_used(record: &TierRecord) -> bool {
+    let is_idle = record.spared_millis == Some(0) && record.bytes == 0 && record.saving_millis == 0;
+    match record.outcome {
+        TierOutcome::Hit => !is_idle,
+        TierOutcome::Miss => true,
+        TierOutcome::Skipped => false,
+    }
 }
 
 /// Returns what a build shows about the tiers with these records, or `None` if the gain of a hit is not known.

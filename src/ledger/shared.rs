@@ -113,8 +113,8 @@ pub(crate) fn unknown_builds(known: &[BuildRecord], found: Vec<BuildRecord>) -> 
 }
 
 /// Returns what identifies a build.
-pub(super) fn identity(build: &BuildRecord) -> (Timestamp, u64, Vec<String>) {
-    (build.started, build.millis, build.names.clone())
+pub(super) fn identity(build: &BuildRecord) -> (Timestamp, Vec<String>) {
+    (build.started, build.names.clone())
 }
 
 /// Removes control characters from all texts. Returns `false` if a number is impossible.

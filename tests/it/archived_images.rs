@@ -352,30 +352,6 @@ fn a_forced_rebuild_replaces_the_archived_image() {
 }
 
 #[test]
-fn if_no_archived_image_was_ever_loaded_only_some_are_archived() {
-    let context = TestContext::with_archiving(&any_engine());
-    project(&context);
-    let kept: Vec<bool> = (0..14)
-        .map(|number| {
-            context.write("app/own", format!("{} {number}", context.tag("own")));
-            let flags: &[&str] = if number == 9 { &["--enable-cache"] } else { &[] };
-            !context.build(&[flags, &["."]].concat())["kept"].is_null()
-        })
-        .collect();
-    let expected = [true, true, true, true, true, true, true, true, false, true, false, false, false, false];
-    assert_eq!(kept, expected);
-    let run = context.larder(&["build", "--force-rebuild", "."]).success();
-    assert!(
-        run.stderr.contains("archived the image as entry"),
-        "every fifth image is archived: {}",
-        run.stderr
-    );
-    context.write("app/own", context.tag("another"));
-    let run = context.larder(&["build", "--force-rebuild", "."]).success();
-    assert!(run.stderr.contains("--enable-cache archives it"), "{}", run.stderr);
-}
-
-#[test]
 fn archiving_and_loading_stop_at_the_archive_timeout() {
     let engine = any_engine();
     let context = TestContext::with_archiving(&engine);

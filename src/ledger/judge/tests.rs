@@ -26,18 +26,19 @@ fn skipped() -> TierRecord {
     TierRecord { loses_time: true, ..TierRecord::new(TIER, TierOutcome::Skipped, "") }
 }
 
-/// Creates builds of 10 s each from letters: `m` is a miss that cost 2 s, `h` a hit that cost 2 s and spared 9 s, `u` a
-/// hit of unknown gain, `s` a build that skipped the tier, `-` one that had no use for it, and `f` a failed build.
+/// Creates builds of 60 s each from letters: `m` is a miss that cost 12 s, `h` a hit that cost 12 s and spared 50 s, `u` a
+/// hit of unknown gain, `i` a hit that had nothing to do, `s` a build that skipped the tier, `-` one that had no use for it, and `f` a failed build.
 fn builds(letters: &str) -> Vec<BuildRecord> {
     let build = |letter| {
         let tiers = match letter {
-            'm' | 'f' => vec![used(TierOutcome::Miss, 2_000, None)],
-            'h' => vec![used(TierOutcome::Hit, 2_000, 9_000)],
-            'u' => vec![used(TierOutcome::Hit, 2_000, None)],
+            'm' | 'f' => vec![used(TierOutcome::Miss, 12_000, None)],
+            'h' => vec![used(TierOutcome::Hit, 12_000, 50_000)],
+            'u' => vec![used(TierOutcome::Hit, 12_000, None)],
+            'i' => vec![used(TierOutcome::Hit, 0, 0)],
             's' => vec![skipped()],
             _ => Vec::new(),
         };
-        let mut build = build(10_000, tiers);
+        let mut build = build(60_000, tiers);
         if letter == 'f' {
             build.outcome = BuildOutcome::Failed;
         }
@@ -55,6 +56,7 @@ fn a_tier_that_loses_time_is_skipped_and_tried_again() {
         ("mmm", true),
         ("mmf", false),
         ("mm----------------m", false),
+        ("mmiii", false),
         ("mmms", true),
         ("mmm-s-s", true),
         ("mhm", false),
@@ -74,13 +76,14 @@ fn a_tier_that_loses_time_is_skipped_and_tried_again() {
 fn a_small_loss_is_accepted_because_a_hit_may_follow() {
     let series = |cost| vec![build(10_000, vec![used(TierOutcome::Miss, cost, None)]); 30];
     assert_eq!(loss(series(400).iter(), &[TIER]), None);
+    assert_eq!(loss(series(1_000)[..9].iter(), &[TIER]), None, "less than half a minute");
     let lost = loss(series(1_000).iter(), &[TIER]).unwrap();
     assert_eq!(lost.to_string(), "it cost 30.0s and spared 0.0s in the last 30 builds that used it");
 }
 
 #[test]
 fn tiers_that_need_each_other_are_judged_as_one() {
-    let archive = used(TierOutcome::Miss, 3_000, None);
+    let archive = used(TierOutcome::Miss, 4_000, None);
     let prefix = TierRecord { tier: "prefix".to_owned(), ..used(TierOutcome::Hit, 400, 8_000) };
     let builds = vec![build(10_000, vec![archive, prefix]); 9];
     assert!(loss(builds.iter(), &[TIER]).is_some());

@@ -116,7 +116,12 @@ impl Lookup {
         let no_archive = wanted(tiers.archive, no_archive);
         if self.hit.is_none()
             && (is_requested || no_archive.is_none())
-            && let Some(keys) = self.keys_unless_skipped(job, keyed, ArchiveTier::NAME, (no_archive, archive))
+            && let Some(keys) = self.keys_unless_skipped(
+                job,
+                keyed,
+                ArchiveTier::NAME,
+                (no_archive, archive.filter(|_| is_requested)),
+            )
             && !job.faults.is_cache_unusable()
         {
             self.look_in_store(job, keys).await?;

@@ -2,7 +2,7 @@
 
 use super::job::Job;
 use crate::ledger::{Loss, loss};
-use crate::tiers::{ArchiveTier, ImageTier, PrefixTier, RegistryTier};
+use crate::tiers::{ArchiveRequest, ArchiveTier, ImageTier, PrefixTier, RegistryTier};
 
 /// The number of builds of this machine from which it is judged by its own builds alone, if others do not use its store.
 const MIN_OWN_BUILDS: usize = 3;
@@ -20,7 +20,7 @@ pub(super) struct LosingTiers {
 
 impl Job<'_> {
     /// Returns the tiers that lose time according to earlier builds. They are none if the settings name the tiers to use,
-    /// or if the image has no name by which its builds are known.
+    /// or if the image has no name by which its builds are known. `--enable-cache` on the command line demands the archive.
     pub(super) fn losing_tiers(&self) -> LosingTiers {
         let repositories = self.identity().repositories();
         if self.build.tiers.are_named || repositories.is_empty() {
@@ -32,12 +32,14 @@ impl Job<'_> {
         let is_local = self.settings.store.remote.is_none() && own().count() >= MIN_OWN_BUILDS;
         let in_store =
             |tiers: &[&str]| if is_local { loss(own(), tiers) } else { loss(builds.iter(), tiers) };
+        let is_archive_demanded = self.build.tiers.archive_request == ArchiveRequest::CommandLine;
+        let of_archive = |tiers: &[&str]| in_store(tiers).filter(|_| !is_archive_demanded);
         let in_registry = |tiers: &[&str]| loss(builds.iter(), tiers);
         // The store has prefixes of archived images only, and a graft needs a prefix in a registry.
         let (archive, prefix) = if self.prefix_repository().is_some() {
-            (in_store(&[ArchiveTier::NAME]), in_registry(&[PrefixTier::NAME, super::graft::NAME]))
+            (of_archive(&[ArchiveTier::NAME]), in_registry(&[PrefixTier::NAME, super::graft::NAME]))
         } else {
-            let both = in_store(&[ArchiveTier::NAME, PrefixTier::NAME]);
+            let both = of_archive(&[ArchiveTier::NAME, PrefixTier::NAME]);
             (both.clone(), both)
         };
         LosingTiers {

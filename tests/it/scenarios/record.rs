@@ -34,7 +34,7 @@ const FILTERS: [(&str, &str); 26] = [
     ),
     (r#","spared_millis":N"#, ""),
     (r#""phases":\[[^\]]*\],|"solve":\{[^}]*\},"#, ""),
-    (r#""was_builder_empty":(true|false),|,"without_millis":N"#, ""),
+    (r#""was_builder_empty":(true|false),|,"without_millis":N|"stored_bytes":N,"#, ""),
     (r#""digest": ?"[^"]*""#, r#""digest":"…""#),
     (r"(hits?|miss|skipped)(?: {2,}|  )[-A-Z]+(?: {2,})TIME", "$1  SIZE  TIME"),
     (r"containerimage\.descriptor: .*", "containerimage.descriptor: …"),
@@ -251,7 +251,9 @@ fn is_engine_output(line: &str) -> bool {
 fn fields(record: &Value) -> String {
     let mut lines = Vec::new();
     // These depend on the duration of the build, and on what other tests did with the engine.
-    let is_stable = |name: &str| !["phases", "solve", "without_millis", "was_builder_empty"].contains(&name);
+    let is_stable = |name: &str| {
+        !["phases", "solve", "stored_bytes", "without_millis", "was_builder_empty"].contains(&name)
+    };
     for (name, value) in record.as_object().into_iter().flatten().filter(|(name, _)| is_stable(name)) {
         match value {
             Value::Array(list) if list.iter().any(Value::is_object) => {
