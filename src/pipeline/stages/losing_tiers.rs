@@ -32,7 +32,9 @@ impl Job<'_> {
         let is_local = self.settings.store.remote.is_none() && own().count() >= MIN_OWN_BUILDS;
         let in_store =
             |tiers: &[&str]| if is_local { loss(own(), tiers) } else { loss(builds.iter(), tiers) };
-        let is_archive_demanded = self.build.tiers.archive_request == ArchiveRequest::CommandLine;
+        // The engines of a run exchange the image through the store.
+        let is_archive_demanded =
+            self.build.tiers.archive_request == ArchiveRequest::CommandLine || self.purpose.nodes.is_some();
         let of_archive = |tiers: &[&str]| in_store(tiers).filter(|_| !is_archive_demanded);
         let in_registry = |tiers: &[&str]| loss(builds.iter(), tiers);
         // The store has prefixes of archived images only, and a graft needs a prefix in a registry.
