@@ -15,7 +15,7 @@ const MIN_TRIALS: usize = 3;
 const MAX_LOSS: f64 = 0.05;
 /// A loss of less than this is accepted, in milliseconds, even if the builds took little time.
 const MIN_LOSS: f64 = 30_000.0;
-/// A skipped tier is used again in the build of this number, counted from the last one that used it.
+/// A skipped tier is tried again in every build of this number.
 const RETRY_INTERVAL: usize = 20;
 
 /// What a tier has lost in the last builds of an image.
@@ -47,8 +47,7 @@ impl Trial {
     }
 }
 
-/// Returns what `tiers` have lost if the next build should skip them. They are several if one needs the other: then
-/// they are judged as one.
+/// Returns what `tiers` have lost if the next build should skip them. Tiers that depend on each other are judged together.
 ///
 /// `builds` are those of one image, the oldest first. If the gain of a hit is not known, nothing is skipped.
 pub(crate) fn loss<'b>(
@@ -61,10 +60,11 @@ pub(crate) fn loss<'b>(
     for build in builds.rev().filter(is_counted).take(MAX_BUILDS) {
         all_millis += build.millis;
         let own = || build.tiers.iter().filter(|record| tiers.contains(&record.tier.as_str()));
+        let mut used = own().filter(|record| was_used(record)).peekable();
         if own().any(|record| record.loses_time) {
             skipped_since += usize::from(trials.is_empty());
-        } else if own().any(was_used) {
-            trials.push(trial(own())?);
+        } else if used.peek().is_some() {
+            trials.push(trial(used)?);
         }
     }
     let latest_is_gain = trials.first().is_some_and(Trial::is_gain);
@@ -80,12 +80,14 @@ pub(crate) fn loss<'b>(
     is_lost.then_some(Loss { trials: trials.len(), cost_millis, spared_millis })
 }
 
-/// Returns `true` unless the tier had nothing to do, for example because the builder had all layers.
+/// Returns `true` unless the tier failed, or had nothing to do, for example because the builder had all layers. A fault is
+/// reported by itself, and may be over before the next build.
 fn was_used(record: &TierRecord) -> bool {
-    let is_idle = record.spared_millis == Some(0) && record.bytes == 0 && record.saving_millis == 0;
+    let saves = record.saving_millis > 0;
     match record.outcome {
-        TierOutcome::Hit => !is_idle,
-        TierOutcome::Miss => true,
+        _ if record.failed => false,
+        TierOutcome::Hit => saves || record.bytes > 0 || record.spared_millis != Some(0),
+        TierOutcome::Miss => saves || record.millis > 0,
         TierOutcome::Skipped => false,
     }
 }

@@ -275,7 +275,7 @@ pub(crate) struct TierRecord {
     /// The number of bytes that were saved for later builds.
     #[serde(default)]
     pub(crate) saved_bytes: u64,
-    /// The time for saving, which may overlap with that of other tiers.
+    /// The time for saving. For the archive, only the part in which the build waited for nothing else.
     #[serde(default)]
     pub(crate) saving_millis: u64,
     /// The time that other work would have taken without the tier; absent if that is not known.
@@ -413,7 +413,16 @@ impl BuildRecord {
 
     /// Returns the time in milliseconds that only passed because something was saved for later builds.
     pub(crate) fn saving_millis(&self) -> u64 {
-        let is_saving = |phase| matches!(phase, Phase::Save | Phase::Archive | Phase::Export);
+        self.millis_without_others(|phase| matches!(phase, Phase::Save | Phase::Archive | Phase::Export))
+    }
+
+    /// Returns the time in milliseconds in which no other phase ran beside this one.
+    pub(crate) fn millis_of_only(&self, wanted: Phase) -> u64 {
+        self.millis_without_others(|phase| phase == wanted)
+    }
+
+    /// Returns the time in milliseconds in which phases ran, and only those that are wanted.
+    fn millis_without_others(&self, is_wanted: impl Fn(Phase) -> bool) -> u64 {
         let ends = self.phases.iter().flat_map(|at| [at.start_millis, at.start_millis + at.millis]);
         let mut ends: Vec<u64> = ends.collect();
         ends.sort_unstable();
@@ -422,7 +431,7 @@ impl BuildRecord {
             let is_running =
                 |at: &&PhaseRecord| at.start_millis <= span[0] && span[1] <= at.start_millis + at.millis;
             let running = || self.phases.iter().filter(is_running);
-            running().next().is_some() && running().all(|at| is_saving(at.phase))
+            running().next().is_some() && running().all(|at| is_wanted(at.phase))
         });
         spans.map(|span| span[1] - span[0]).sum()
     }
@@ -461,5 +470,6 @@ mod tests {
             phase(Phase::Export, 1_800, 300),
         ];
         assert_eq!(record.saving_millis(), 200 + (2_100 - 1_710));
+        assert_eq!(record.millis_of_only(Phase::Archive), 1_800 - 1_710);
     }
 }

@@ -162,13 +162,14 @@ pub(crate) fn appraise(record: &mut BuildRecord, history: &History, is_pushed: b
     let by_mounts = record.step_list.iter().filter(|step| step.mounts == Some(MountState::Restored));
     let by_mounts = by_mounts.map(|step| Some(history.times(step)?.cold?.saturating_sub(step.millis)));
     let by_mounts = by_mounts.sum::<Option<u64>>().map(|sum| history.on_the_clock(sum));
+    let by_prefix = spared_by(Some("prefix")).and_then(|steps| {
+        let is_base_missing = steps > 0 && record.was_builder_empty == Some(true);
+        Some(steps + if is_base_missing { history.base? } else { 0 })
+    });
     let without = match (record.outcome, &record.solve) {
         (BuildOutcome::Failed | BuildOutcome::Interrupted, _) => None,
         (_, Some(solve)) => (|| {
-            let prefix = spared_by(Some("prefix"))?;
-            let is_base_missing = prefix > 0 && record.was_builder_empty == Some(true);
-            let base = if is_base_missing { history.base? } else { 0 };
-            let spared = prefix + base + spared_by(None)? + by_mounts?;
+            let spared = by_prefix? + spared_by(None)? + by_mounts?;
             Some(solve.millis.saturating_sub(solve.import_millis) + spared)
         })(),
         (_, None) if record.hit_tier.as_deref() == Some("engine") => history.overhead(),
@@ -191,7 +192,7 @@ pub(crate) fn appraise(record: &mut BuildRecord, history: &History, is_pushed: b
         .map(|tier| match (tier.outcome, tier.tier.as_str()) {
             (TierOutcome::Hit, "mounts") => by_mounts,
             (TierOutcome::Hit, "layers") => spared_by(None),
-            (TierOutcome::Hit, "prefix") => spared_by(Some("prefix")),
+            (TierOutcome::Hit, "prefix") => by_prefix,
             (TierOutcome::Hit, _) => without,
             _ => None,
         })
@@ -324,7 +325,7 @@ mod tests {
         record.was_builder_empty = Some(true);
         let record = appraised(record, &[cold()], false);
         assert_eq!(record.without_millis, Some(1_500 + 20_000 + 3_000));
-        assert_eq!(record.tiers[0].spared_millis, Some(20_000));
+        assert_eq!(record.tiers[0].spared_millis, Some(20_000 + 3_000));
     }
 
     #[test]

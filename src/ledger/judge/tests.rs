@@ -27,7 +27,7 @@ fn skipped() -> TierRecord {
 }
 
 /// Creates builds of 60 s each from letters: `m` is a miss that cost 12 s, `h` a hit that cost 12 s and spared 50 s, `u` a
-/// hit of unknown gain, `i` a hit that had nothing to do, `s` a build that skipped the tier, `-` one that had no use for it, and `f` a failed build.
+/// hit of unknown gain, `i` a hit that had nothing to do, `o` an outage, `s` a build that skipped the tier, `-` one that had no use for it, and `f` a failed build.
 fn builds(letters: &str) -> Vec<BuildRecord> {
     let build = |letter| {
         let tiers = match letter {
@@ -35,6 +35,7 @@ fn builds(letters: &str) -> Vec<BuildRecord> {
             'h' => vec![used(TierOutcome::Hit, 12_000, 50_000)],
             'u' => vec![used(TierOutcome::Hit, 12_000, None)],
             'i' => vec![used(TierOutcome::Hit, 0, 0)],
+            'o' => vec![TierRecord { failed: true, ..used(TierOutcome::Miss, 12_000, None) }],
             's' => vec![skipped()],
             _ => Vec::new(),
         };
@@ -57,6 +58,7 @@ fn a_tier_that_loses_time_is_skipped_and_tried_again() {
         ("mmf", false),
         ("mm----------------m", false),
         ("mmiii", false),
+        ("mmooo", false),
         ("mmms", true),
         ("mmm-s-s", true),
         ("mhm", false),

@@ -30,6 +30,12 @@ impl Figure {
 
     /// Returns the names of its files and the drawings in them.
     pub(super) fn files(&self) -> [(String, &Drawing); 2] {
-        [(format!("{}-wide.svg", self.name), &self.wide), (format!("{}-narrow.svg", self.name), &self.narrow)]
+        let [wide, narrow] = file_names(self.name);
+        [(wide, &self.wide), (narrow, &self.narrow)]
     }
+}
+
+/// Returns the names of the files of a chart.
+pub(super) fn file_names(chart: &str) -> [String; 2] {
+    ["wide", "narrow"].map(|form| format!("{chart}-{form}.svg"))
 }

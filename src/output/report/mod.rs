@@ -33,6 +33,8 @@ pub(crate) use contents::CacheContents;
 
 /// The page of a report.
 pub(crate) const PAGE: &str = "index.html";
+/// The names of all charts that a report can have.
+const CHARTS: [&str; 5] = ["timeline", "tiers", "build-time", "step-hit-rate", "cache-size"];
 const STYLE: &str = include_str!("templates/style.css");
 
 /// A file of a report: its name and its content.
@@ -65,16 +67,27 @@ pub(crate) fn render(stats: &Stats<'_>, contents: &CacheContents, now: Timestamp
     files
 }
 
-/// Writes the files of a report to a directory, which is created if it does not exist. Other files in it are unchanged.
-pub(crate) fn write(directory: &Path, files: &[ReportFile]) -> Result<(), ReportError> {
+/// Writes the files of a report to a directory, which is created if it does not exist, and removes the charts of an earlier
+/// report that this one does not have. Other files are unchanged.
+pub(crate) fn write(directory: &Path, written: &[ReportFile]) -> Result<(), ReportError> {
     let write = || {
         std::fs::create_dir_all(directory)?;
-        let mut files = files.iter();
-        files.try_for_each(|file| {
+        written.iter().try_for_each(|file| {
             regular_file::write(&directory.join(&file.name), file.content.as_bytes(), PUBLIC)
-        })
+        })?;
+        remove_old_charts(directory, written)
     };
     write().map_err(|source| ReportError { path: directory.to_owned(), source })
+}
+
+fn remove_old_charts(directory: &Path, written: &[ReportFile]) -> io::Result<()> {
+    let charts = CHARTS.iter().flat_map(|chart| figure::file_names(chart));
+    charts.filter(|name| written.iter().all(|file| file.name != *name)).try_for_each(|name| {
+        match std::fs::remove_file(directory.join(name)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    })
 }
 
 #[cfg(test)]

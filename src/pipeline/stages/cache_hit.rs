@@ -70,7 +70,7 @@ impl CacheHit {
                 job.publish(keys, id).await?;
             }
         }
-        if job.builder_has_layers_of(id).await {
+        if job.losing_tiers().await.layers.is_none() && job.builder_has_layers_of(id).await {
             let layers = job.find_layer_caches(keyed, lookup).await?;
             if !layers.is_unreachable {
                 let of = LayerExport { image: Some(id), steps: &[], layers: &layers };

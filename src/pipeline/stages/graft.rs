@@ -180,6 +180,7 @@ impl Job<'_> {
             && self.purpose.keyed.is_none()
             && !archiving.should_archive()
             && self.no_continuation_reason(keys, lookup).is_none()
+            && lookup.losing.prefix.is_none()
             && keys.sole_platform().is_some_and(|platform| platform.starts_with("linux/"))
             && self.inputs.built_text().is_some()
             && matches!(self.inputs.context, BuildContext::Directory(_) | BuildContext::Empty(_))

@@ -30,7 +30,7 @@ use crate::plan::{BuildSettings, JobSettings, OutputKind};
 use crate::store::StoreError;
 
 /// The number of earlier builds from which durations and decisions are derived.
-const MAX_EARLIER_BUILDS: usize = 100;
+pub(super) const MAX_EARLIER_BUILDS: usize = 100;
 
 #[derive(Clone)]
 pub(super) struct Job<'a> {

@@ -97,7 +97,8 @@ impl Job<'_> {
 
     /// Marks the cached steps that were imported, which are those that the builder is not known to have had before.
     pub(super) async fn mark_imported(&self, caches: &LayerCaches, steps: &mut [StepEntry]) -> Result<()> {
-        if caches.place.is_none() {
+        // The steps are noted even if the tier is not used, so that they do not count as imported when it is used again.
+        if self.layer_cache_repository().is_none() {
             return Ok(());
         }
         let mut builder = match self.known_builder().await {

@@ -28,7 +28,7 @@ use crate::tiers::{
 const NEWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The time limit for asking a builder whether it has layers. An empty one answers at once.
-const LAYERS_TIMEOUT: Duration = Duration::from_millis(50);
+pub(super) const LAYERS_TIMEOUT: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
 pub(super) struct Lookup {
@@ -97,7 +97,7 @@ impl Lookup {
             Box::pin(self.look_in_engine(job, keys)).await?;
         }
         if self.hit.is_none() {
-            self.losing = job.losing_tiers();
+            self.losing = job.losing_tiers().await;
         }
         let LosingTiers { registry, archive, .. } = self.losing.clone();
         // A build that uses no registries reports nothing about them.
@@ -132,6 +132,16 @@ impl Lookup {
             job.note_image(keys, &hit.id, hit.age)?;
         }
         Ok(())
+    }
+
+    /// Judges the tiers that a build uses after the lookup, because builds of other agents may have arrived since. What
+    /// was decided about the other tiers stays, so that an image is archived if and only if it was looked for.
+    pub(super) async fn judge_again(&mut self, job: &Job<'_>) {
+        let LosingTiers { prefix, layers, mounts, .. } = job.losing_tiers().await;
+        (self.losing.layers, self.losing.mounts) = (layers, mounts);
+        if job.prefix_repository().is_some() {
+            self.losing.prefix = prefix;
+        }
     }
 
     /// Returns the keys for the lookup in a tier, unless there is a reason to skip the tier.

@@ -122,15 +122,12 @@ pub(crate) async fn build_image(
     phases.end_preparation();
     let job = Job::new(build, purpose, session, &inputs, &connection, reporter, (deadline, &phases));
     let (job, mut finished) = Box::pin(run_stages(job)).await;
-    let mut record = finished.record(&job);
+    let record = finished.record(&job);
+    let written = record::write(&record, &job, &finished.end);
     let may_share = !finished.lookup.has_registry_failed;
     if may_share && !finished.end.as_ref().is_err_and(PipelineError::is_before_build) {
-        let sharing = phases.enter(Phase::Export);
         Box::pin(job.share_builds(&record, finished.found_builds)).await;
-        drop(sharing);
-        (record.phases, record.millis) = (phases.records(), phases.millis());
     }
-    let written = record::write(&record, &job, &finished.end);
     let (entry, names) = (finished.take_entry(), finished.names(&job));
     finished.end.and(written)?;
     Ok(BuildResult { record, entry, names })
@@ -208,7 +205,7 @@ async fn run_stages(job: Job<'_>) -> (Job<'_>, FinishedBuild) {
     };
     let ended = match (&keyed, started) {
         (Some(keyed), Ok(())) => {
-            // What other agents recorded is needed only at the end, and not worth waiting for.
+            // What other agents recorded helps to judge the tiers and the build, but is not worth waiting for.
             let making = Box::pin(find_or_make(&job, keyed, &mut lookup));
             match select(making, Box::pin(job.import_builds())).await {
                 Either::Left((ended, importing)) => {
@@ -245,8 +242,7 @@ async fn find_or_make(
         let end = Box::pin(hit.finish(&in_time, keyed, lookup)).await;
         return Ok((ImageOrigin::CacheHit(hit), end));
     }
-    // The builds of other agents may have arrived since the lookup.
-    lookup.losing = job.losing_tiers();
+    lookup.judge_again(job).await;
     let grafting = job.phases.enter(Phase::Graft);
     let grafted = Box::pin(job.graft(keyed, lookup)).await?;
     drop(grafting);

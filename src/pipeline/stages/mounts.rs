@@ -54,13 +54,13 @@ impl Restored {
         if mounts.supported.is_empty() && mounts.skipped.is_empty() {
             return Ok(());
         }
+        if let Some(flag) = lookup.runs_every_step(job) {
+            self.tier = Some(job.report_skipped(TIER_NAME, &format!("{flag} makes BuildKit empty them")));
+            return Ok(());
+        }
         if let Some(loss) = &lookup.losing.mounts {
             self.mounts = Mounts::default();
             self.tier = Some(job.report_answer(TierRecord::losing(TIER_NAME, loss)));
-            return Ok(());
-        }
-        if let Some(flag) = lookup.runs_every_step(job) {
-            self.tier = Some(job.report_skipped(TIER_NAME, &format!("{flag} makes BuildKit empty them")));
             return Ok(());
         }
         let mounts = &mut self.mounts;

@@ -26,7 +26,7 @@ use crate::dockerfile::{
     InstructionKind, PrefixImage, Resolution, SKIP_CHECKS, Source, continue_from_prefix, enforces_checks,
 };
 use crate::key::{CacheKey, PrefixKey};
-use crate::ledger::{TierOutcome, TierRecord, millis};
+use crate::ledger::{Loss, TierOutcome, TierRecord, millis};
 use crate::notes::PrefixBase;
 use crate::pipeline::error::Result;
 use crate::pipeline::inputs::{DockerfileText, NOT_LOCAL};
@@ -155,7 +155,10 @@ impl PrefixLookup {
         let mut prefixes = Self::default();
         let Some(keys) = keyed.keys().filter(|_| job.build.tiers.prefix) else { return Ok(prefixes) };
         let place = job.prefix_repository();
-        let PrefixAnswer { outcome, reason, bytes, failed } = match job.no_continuation_reason(keys, lookup) {
+        let unsupported = job.no_continuation_reason(keys, lookup);
+        let loss = lookup.losing.prefix.as_ref().filter(|_| unsupported.is_none());
+        let reason = unsupported.or_else(|| loss.map(Loss::to_string));
+        let PrefixAnswer { outcome, reason, bytes, failed } = match reason {
             Some(reason) => PrefixAnswer::skipped(reason),
             None => job.run_within_limits(Box::pin(prefixes.find(job, keys, place.as_ref()))).await?,
         };
@@ -163,7 +166,7 @@ impl PrefixLookup {
         if place.is_some() || outcome == TierOutcome::Hit {
             prefixes.tier = Some(job.report_answer(TierRecord {
                 failed,
-                loses_time: outcome == TierOutcome::Skipped && lookup.losing.prefix.is_some(),
+                loses_time: loss.is_some(),
                 bytes,
                 millis: millis(clock.elapsed()),
                 ..TierRecord::new(PrefixTier::NAME, outcome, reason)
@@ -357,8 +360,6 @@ impl Job<'_> {
             return Some(reason.to_string());
         } else if self.settings.store.terms.trust.is_strict() {
             "prefixes have no signatures"
-        } else if let Some(loss) = &lookup.losing.prefix {
-            return Some(loss.to_string());
         } else if lookup.has_registry_failed {
             "the registry failed earlier"
         } else if build.outputs.iter().any(rewrites) {

@@ -106,6 +106,7 @@ impl PrefixLookup {
         if !job.build.tiers.prefix
             || job.prefix_repository().is_some()
             || job.no_prefixes_reason(keys, lookup).is_some()
+            || lookup.losing.prefix.is_some()
         {
             return Ok(());
         }

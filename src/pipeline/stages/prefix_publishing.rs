@@ -31,6 +31,9 @@ impl PrefixLookup {
         let (Some(place), None) = (job.prefix_repository(), job.no_prefixes_reason(keys, lookup)) else {
             return Ok(());
         };
+        if lookup.losing.prefix.is_some() {
+            return Ok(());
+        }
         let clock = Instant::now();
         let replaces = lookup.replaces_images(job);
         let prefixes = keys.keys.prefixes.as_deref().unwrap_or_default();

@@ -15,7 +15,7 @@ use super::shared_builds::FoundBuilds;
 use super::steps::unneeded_steps;
 use crate::error_chain::chain;
 use crate::ledger::{
-    self, BuildOutcome, BuildRecord, History, LanesRecord, RemoteRecord, StepCountsRecord, appraise,
+    self, BuildOutcome, BuildRecord, History, LanesRecord, Phase, RemoteRecord, StepCountsRecord, appraise,
 };
 use crate::pipeline::confidential::storable_message;
 use crate::pipeline::error::{PipelineError, Result};
@@ -172,21 +172,20 @@ impl FinishedBuild {
                 record.kept_layers.clone_from(&exported_layers.record);
             }
         }
-        if let Some(archived) = &record.kept
-            && let Some(tier) = record.tiers.iter_mut().find(|tier| tier.tier == ArchiveTier::NAME)
-        {
-            tier.saving_millis = archived.millis;
-        }
         if let Err(error) = &self.end {
             record.outcome = outcome_of(error);
             let may_quote_args = error.quotes_engine() && job.has_build_args();
             record.error = Some(storable_message(&chain(error), may_quote_args));
         }
-        if record.outcome == BuildOutcome::Built {
-            // Listing the files would take longer than an image hit.
+        if record.kept.is_some() || record.tiers.iter().any(|tier| tier.saved_bytes > 0) {
+            // Saving has listed the files as well, so that this takes little time in comparison.
             record.stored_bytes = job.notes.bytes().ok();
         }
         record.phases = job.phases.records();
+        let archiving = record.millis_of_only(Phase::Archive);
+        if let Some(tier) = record.tiers.iter_mut().find(|tier| tier.tier == ArchiveTier::NAME) {
+            tier.saving_millis = archiving;
+        }
         record.millis = job.phases.millis();
         let is_named = !record.repositories.is_empty();
         let builds = job.earlier_builds(|build| is_named && build.repositories == record.repositories);

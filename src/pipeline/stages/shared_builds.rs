@@ -71,7 +71,7 @@ impl Job<'_> {
         }
     }
 
-    /// Writes the last builds of the image and of the job's lane, and the one of `record`, for other agents.
+    /// Writes the last builds of the image and of the job's lane, including the one of `record`, for other agents.
     pub(super) async fn share_builds(&self, record: &BuildRecord, found: FoundBuilds) {
         let is_disabled = self.settings.reason_nothing_is_saved().is_some() || self.notes.is_read_only();
         // The summary names a remote store that failed.
@@ -81,12 +81,11 @@ impl Job<'_> {
         }
         let lanes = vec![self.settings.lanes.lanes.own().to_string()];
         let sharing = async {
-            let (path, latest) = (self.notes.ledger_path(), record.clone());
+            let (path, repositories) = (self.notes.ledger_path(), record.repositories.clone());
             let packing = move || {
-                let scope = SharedScope { repositories: &latest.repositories, lanes: &lanes };
-                let is_of_image = |build: &BuildRecord| build.repositories == latest.repositories;
-                let mut builds = ledger::read(&path, MAX_KNOWN, is_of_image)?.builds;
-                builds.push(latest.clone());
+                let scope = SharedScope { repositories: &repositories, lanes: &lanes };
+                let is_of_image = |build: &BuildRecord| build.repositories == repositories;
+                let builds = ledger::read(&path, MAX_KNOWN, is_of_image)?.builds;
                 Ok::<_, BoxedError>(pack(&builds, scope)?)
             };
             let packed = blocking(packing).await?;
@@ -109,7 +108,7 @@ impl Job<'_> {
     }
 
     /// Returns `true` if builds are exchanged. They are not signed, and an image without a name is not known elsewhere.
-    fn exchanges_builds(&self) -> bool {
+    pub(super) fn exchanges_builds(&self) -> bool {
         self.settings.shares_builds
             && !self.settings.store.terms.trust.is_strict()
             && !self.build.tags.is_empty()

@@ -175,7 +175,8 @@ impl Solved {
         let imported = self.step_list.iter().filter(|step| step.imported).count();
         self.steps.imported = imported.min(self.steps.cached);
         noted?;
-        let (ignored, loss) = (lookup.runs_every_step(job), lookup.losing.layers.as_ref());
+        let ignored = lookup.runs_every_step(job);
+        let loss = lookup.losing.layers.as_ref().filter(|_| ignored.is_none());
         let tier = steps::layers_record(trace, self.steps, ignored, &self.layers, loss);
         self.tier = Some(job.report_answer(tier));
         Ok(())
