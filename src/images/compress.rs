@@ -10,6 +10,7 @@ use std::io::{self, Read, Write};
 use std::num::NonZero;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use flate2::{Compress, Crc, FlushCompress, Status};
 
@@ -28,6 +29,26 @@ const ZSTD_LEVEL: i32 = 3;
 /// The header that Go writes: deflate, no name, no time, no operating system.
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
+/// The time that compressing took on all cores together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CompressionTime {
+    /// For blocks that became smaller.
+    pub(crate) compressible: Duration,
+    /// For blocks that did not: of compressed files, for example.
+    pub(crate) incompressible: Duration,
+}
+
+impl std::ops::Add for CompressionTime {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            compressible: self.compressible + other.compressible,
+            incompressible: self.incompressible + other.incompressible,
+        }
+    }
+}
+
 struct PlainBlock {
     bytes: Vec<u8>,
     dictionary: Vec<u8>,
@@ -45,31 +66,32 @@ pub(crate) fn cores() -> NonZero<usize> {
     thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }
 
-/// Compresses everything that `plain` returns on `cores` threads, and writes it to `out`.
+/// Compresses everything that `plain` returns on `cores` threads, and writes it to `out`. Returns the time that the
+/// threads spent.
 pub(crate) fn compress(
     compression: Compression,
     mut plain: impl Read,
     mut out: impl Write,
     cores: NonZero<usize>,
-) -> io::Result<()> {
+) -> io::Result<CompressionTime> {
     let block_size = match compression {
         Compression::Gzip => 512 << 10,
         Compression::Zstd => 4 << 20,
     };
     thread::scope(|scope| {
-        let workers: Vec<Sender<PlainBlock>> = (0..cores.get())
+        let (workers, threads): (Vec<Sender<PlainBlock>>, Vec<_>) = (0..cores.get())
             .map(|_| {
                 let (sender, blocks) = channel();
-                scope.spawn(move || work(compression, &blocks));
-                sender
+                (sender, scope.spawn(move || work(compression, &blocks)))
             })
-            .collect();
+            .unzip();
         if compression == Compression::Gzip {
             out.write_all(&GZIP_HEADER)?;
         }
         let mut checksum = Crc::new();
+        let panicked = || io::Error::other("a compression thread panicked");
         let mut take = |done: Receiver<io::Result<CompressedBlock>>| {
-            let block = done.recv().map_err(|_| io::Error::other("a compression thread panicked"))??;
+            let block = done.recv().map_err(|_| panicked())??;
             checksum.combine(&block.checksum);
             out.write_all(&block.bytes)
         };
@@ -100,21 +122,32 @@ pub(crate) fn compress(
             out.write_all(&checksum.sum().to_le_bytes())?;
             out.write_all(&checksum.amount().to_le_bytes())?;
         }
-        out.flush()
+        out.flush()?;
+        drop(workers);
+        threads.into_iter().try_fold(CompressionTime::default(), |time, thread| {
+            thread.join().map(|spent| time + spent).map_err(|_| panicked())
+        })
     })
 }
 
-fn work(compression: Compression, blocks: &Receiver<PlainBlock>) {
+/// Compresses blocks until there are no more. Returns the time that this took, without waiting for blocks.
+fn work(compression: Compression, blocks: &Receiver<PlainBlock>) -> CompressionTime {
     let mut deflate = Compress::new(flate2::Compression::new(GZIP_LEVEL), false);
+    let mut time = CompressionTime::default();
     while let Ok(block) = blocks.recv() {
+        let clock = Instant::now();
         let compressed = match compression {
             Compression::Gzip => gzip_block(&mut deflate, &block),
             Compression::Zstd => zstd::bulk::compress(&block.bytes, ZSTD_LEVEL)
                 .map(|bytes| CompressedBlock { bytes, checksum: Crc::new() }),
         };
+        let is_smaller =
+            compressed.as_ref().is_ok_and(|compressed| compressed.bytes.len() < block.bytes.len());
+        *(if is_smaller { &mut time.compressible } else { &mut time.incompressible }) += clock.elapsed();
         // The receiver is only dropped after an error elsewhere.
         let _ = block.done.send(compressed);
     }
+    time
 }
 
 fn gzip_block(deflate: &mut Compress, block: &PlainBlock) -> io::Result<CompressedBlock> {

@@ -29,7 +29,7 @@ mod save;
 
 pub(crate) use assemble::{LayerArchive, assemble, copy_earlier};
 pub(crate) use chain::chain_ids;
-pub(crate) use compress::{compress, cores};
+pub(crate) use compress::{CompressionTime, compress, cores};
 pub(crate) use listing::{ImageListing, ImageListingError, read_config, read_listing};
 pub(crate) use load_archive::{ArchiveLayout, LoadArchive};
 pub(crate) use prefix::{SavePrefixError, save_prefix};

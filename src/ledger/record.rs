@@ -144,6 +144,15 @@ pub(crate) struct PhaseRecord {
     /// The time from the start of the build.
     pub(crate) start_millis: u64,
     pub(crate) millis: u64,
+    /// How long the engine takes for the same push, as far as known; only for pushes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) engine_millis: Option<u64>,
+}
+
+impl PhaseRecord {
+    pub(crate) const fn new(phase: Phase, start_millis: u64, millis: u64) -> Self {
+        Self { phase, start_millis, millis, engine_millis: None }
+    }
 }
 
 /// The time that BuildKit spent on a build. The parts may overlap.
@@ -459,7 +468,7 @@ mod tests {
 
     #[test]
     fn saving_that_overlaps_with_a_push_costs_only_what_the_push_does_not_cover() {
-        let phase = |phase, start_millis, millis| PhaseRecord { phase, start_millis, millis };
+        let phase = PhaseRecord::new;
         let mut record = BuildRecord::for_tests("a");
         assert_eq!(record.saving_millis(), 0);
         record.phases = vec![

@@ -86,7 +86,7 @@ impl History {
             }
         }
         let push = if build.steps.cached == 0 { &mut self.push } else { &mut self.small_push };
-        *push = phase(build, Phase::Push).or(*push);
+        *push = engine_push(build).or(*push);
     }
 
     /// Returns the last known duration of a step, if possible without content in its cache mounts.
@@ -139,9 +139,10 @@ fn sum_known<'s>(mut steps: impl Iterator<Item = &'s StepEntry>) -> Option<u64> 
     })
 }
 
-/// Returns the time of a phase of a build, if the build had it.
-fn phase(build: &BuildRecord, wanted: Phase) -> Option<u64> {
-    build.phases.iter().find(|record| record.phase == wanted).map(|record| record.millis)
+/// Returns how long the engine took for the push of a build, or would have taken.
+fn engine_push(build: &BuildRecord) -> Option<u64> {
+    let phase = build.phases.iter().find(|record| record.phase == Phase::Push)?;
+    Some(phase.engine_millis.unwrap_or(phase.millis))
 }
 
 /// Adds to a record what its tiers spared, and how long the build would have taken without them. `is_pushed` is `true`
@@ -179,7 +180,7 @@ pub(crate) fn appraise(record: &mut BuildRecord, history: &History, is_pushed: b
             None => None,
         },
     };
-    let pushing = match phase(record, Phase::Push) {
+    let pushing = match engine_push(record) {
         Some(millis) => Some(millis),
         // A solve that pushes contains the push.
         None if !is_pushed || record.solve.is_some() => Some(0),
@@ -251,7 +252,7 @@ mod tests {
         let steps = vec![step("RUN pip", false, 20_000), step("COPY . .", false, 1_000)];
         BuildRecord {
             was_builder_empty: Some(true),
-            phases: vec![PhaseRecord { phase: Phase::Push, start_millis: 31_000, millis: 6_000 }],
+            phases: vec![PhaseRecord::new(Phase::Push, 31_000, 6_000)],
             ..built(steps, solve, 39_000)
         }
     }
@@ -270,6 +271,22 @@ mod tests {
         let record = appraised(cold(), &[], true);
         assert_eq!(record.without_millis, Some(36_000));
         assert_eq!(record.saved_millis(), Some(-3_000));
+    }
+
+    #[test]
+    fn a_push_counts_with_the_time_of_the_engine() {
+        let mut record = cold();
+        record.phases[0].engine_millis = Some(16_000);
+        let record = appraised(record, &[], true);
+        assert_eq!((record.without_millis, record.saved_millis()), (Some(46_000), Some(7_000)));
+        let hit = BuildRecord {
+            outcome: BuildOutcome::ImageHit,
+            hit_tier: Some("registry".to_owned()),
+            was_builder_empty: Some(true),
+            step_list: vec![step("RUN pip", true, 0), step("COPY . .", true, 0)],
+            ..BuildRecord::for_tests("a")
+        };
+        assert_eq!(appraised(hit, &[record], true).without_millis, Some(30_000 + 16_000));
     }
 
     #[test]

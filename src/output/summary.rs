@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn summaries_of_a_build_and_a_hit() {
-        let phase = |phase, start_millis, millis| PhaseRecord { phase, start_millis, millis };
+        let phase = PhaseRecord::new;
         let layers = TierRecord {
             bytes: 124_000_000,
             spared_millis: Some(21_000),

@@ -48,7 +48,7 @@ fn build(text: &str, outcome: BuildOutcome) -> BuildRecord {
         error: Some(text()),
         steps: StepCountsRecord { total: 2, cached: 1, imported: 0 },
         step_list: vec![step(true), step(false)],
-        phases: vec![PhaseRecord { phase: Phase::Solve, start_millis: 200, millis: 5_000 }],
+        phases: vec![PhaseRecord::new(Phase::Solve, 200, 5_000)],
         tiers: vec![TierRecord {
             failed: true,
             millis: 700,

@@ -348,7 +348,7 @@ mod tests {
     }
 
     fn build(steps: Vec<StepEntry>) -> BuildRecord {
-        let phase = |phase, start_millis, millis| PhaseRecord { phase, start_millis, millis };
+        let phase = PhaseRecord::new;
         BuildRecord {
             outcome: BuildOutcome::Built,
             phases: vec![

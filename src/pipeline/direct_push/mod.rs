@@ -11,6 +11,7 @@
 //! ```
 
 mod choice;
+mod engine_time;
 mod known_layers;
 mod layer_sources;
 mod layers;
@@ -19,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -26,13 +28,14 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use self::choice::is_larder_faster;
+pub(super) use self::engine_time::EngineSpeed;
 use self::layer_sources::LayerSource;
 use self::layers::{RootLayers, read_saved};
 use super::blocking::blocking;
 use super::registries::Registries;
 use crate::digest::{Digest, DigestingReader, InvalidDigest};
 use crate::engine::{Engine, EngineError, Image, PushProgress, archive_channel};
-use crate::images::{compress, cores};
+use crate::images::{CompressionTime, compress, cores};
 use crate::plan::PushSettings;
 use crate::registry::ecr::EcrError;
 use crate::registry::{
@@ -55,6 +58,14 @@ pub(crate) struct DirectPush<'a> {
     pub(crate) bases: Vec<ImageRef>,
     /// `true` if `docker save` of the image may be faster than the engine's push.
     pub(crate) may_save: bool,
+    pub(crate) engine_speed: EngineSpeed,
+}
+
+pub(crate) struct DirectlyPushed {
+    pub(crate) progress: PushProgress,
+    /// An estimate of the time that the engine would have taken for compressing; `None` with zstd, which engines do not
+    /// push.
+    pub(crate) engine_time: Option<Duration>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +102,7 @@ impl DirectPush<'_> {
         &self,
         name: &ImageRef,
         meter: &Arc<Meter>,
-    ) -> Result<Option<PushProgress>, DirectPushError> {
+    ) -> Result<Option<DirectlyPushed>, DirectPushError> {
         let id: Digest = self.image.id.parse()?;
         let diff_ids = self.image.config.layers.iter().map(|layer| layer.parse());
         let diff_ids = diff_ids.collect::<Result<Vec<Digest>, _>>()?;
@@ -120,13 +131,14 @@ impl DirectPush<'_> {
         let mut blobs = self.mount_or_copy(&repository, &mut ways).await;
         let present = blobs.len();
         let wanted = to_compress(&ways);
-        let (config, uploaded) = match found {
+        let (config, uploaded, times) = match found {
             Some(found) => {
                 check_space(&std::env::temp_dir(), missing.unwrap_or_default())?;
                 let found = Arc::new(found);
                 let (config, plain) = (found.config.clone(), missing.unwrap_or_default());
                 let read = move |take: &mut layers::LayerSink<'_>| found.read(&wanted, take);
-                (config, self.upload(&repository, read, plain, meter).await?.1)
+                let ((), uploaded, times) = self.upload(&repository, read, plain, meter).await?;
+                (config, uploaded, times)
             }
             None => self.upload_saved(&repository, id, wanted, missing, meter).await?,
         };
@@ -138,7 +150,11 @@ impl DirectPush<'_> {
         let manifest = StoredManifest::for_image(&config, &layers, self.settings.compression);
         repository.put_manifest(name.tag_or_latest(), &manifest).await?;
         self.record_digest(&name.pinned(manifest.digest)).await;
-        Ok(Some(PushProgress { sent: blobs.len() - present, present }))
+        let is_gzip = self.settings.compression == Compression::Gzip;
+        Ok(Some(DirectlyPushed {
+            progress: PushProgress { sent: blobs.len() - present, present },
+            engine_time: is_gzip.then(|| self.engine_speed.time(&times, cores())),
+        }))
     }
 
     /// Mounts or copies the blobs that other repositories have. Returns all blobs that the repository has afterwards.
@@ -183,7 +199,7 @@ impl DirectPush<'_> {
         wanted: BTreeSet<Digest>,
         missing: Option<u64>,
         meter: &Arc<Meter>,
-    ) -> Result<(Vec<u8>, BTreeMap<Digest, LayerBlob>), DirectPushError> {
+    ) -> Result<(Vec<u8>, BTreeMap<Digest, LayerBlob>, Vec<CompressionTime>), DirectPushError> {
         // The engine writes all layers to a temporary directory in its data root before it sends the first byte.
         if let Some(root) = self.engine.root_directory().await? {
             check_space(&root, self.image.size)?;
@@ -199,23 +215,26 @@ impl DirectPush<'_> {
     }
 
     /// Uploads layers while they are compressed. `read` passes them on and runs on a separate thread; `plain` is their
-    /// uncompressed size in bytes, as far as it is known.
+    /// uncompressed size in bytes, as far as it is known. Also returns how long compressing each layer took.
     async fn upload<T: Send + 'static>(
         &self,
         repository: &Repository,
         read: impl FnOnce(&mut layers::LayerSink<'_>) -> io::Result<T> + Send + 'static,
         plain: u64,
         meter: &Arc<Meter>,
-    ) -> Result<(T, BTreeMap<Digest, LayerBlob>), DirectPushError> {
+    ) -> Result<(T, BTreeMap<Digest, LayerBlob>, Vec<CompressionTime>), DirectPushError> {
         meter.set_total(plain);
         let compression = self.settings.compression;
         let (sender, grown) = mpsc::unbounded_channel();
         let counter = Arc::clone(meter);
         let compressing = blocking(move || {
+            let mut times = Vec::new();
             let mut take = |claimed, plain: &mut dyn Read| {
-                compress_layer(compression, claimed, plain, &sender, &counter)
+                let (diff_id, time) = compress_layer(compression, claimed, plain, &sender, &counter)?;
+                times.push(time);
+                Ok(diff_id)
             };
-            read(&mut take)
+            read(&mut take).map(|read| (read, times))
         });
         let uploading = UnboundedReceiverStream::new(grown).map(|(diff_id, blob): CompressedLayer| {
             let mut repository = repository.clone();
@@ -236,7 +255,7 @@ impl DirectPush<'_> {
             (_, Err(error @ UploadError::Registry(_))) => Err(error.into()),
             (Err(error), _) => Err(DirectPushError::Layers(error)),
             (_, Err(error)) => Err(error.into()),
-            (Ok(read), Ok(blobs)) => Ok((read, blobs)),
+            (Ok((read, times)), Ok(blobs)) => Ok((read, blobs, times)),
         }
     }
 
@@ -264,14 +283,14 @@ fn to_compress(ways: &BTreeMap<Digest, LayerSource>) -> BTreeSet<Digest> {
 }
 
 /// Compresses a layer to a blob. If its diff id is known, the blob is uploaded at the same time, otherwise afterwards.
-/// Returns the diff id.
+/// Returns the diff id, and how long compressing took.
 fn compress_layer(
     compression: Compression,
     claimed: Option<Digest>,
     plain: &mut dyn Read,
     grown: &mpsc::UnboundedSender<CompressedLayer>,
     meter: &Meter,
-) -> io::Result<Digest> {
+) -> io::Result<(Digest, CompressionTime)> {
     let closed = |_| io::Error::from(io::ErrorKind::BrokenPipe);
     let (mut writer, blob) = growing_blob()?;
     let waiting = match claimed {
@@ -280,7 +299,7 @@ fn compress_layer(
     };
     let mut read = 0;
     let mut plain = DigestingReader::new(InterruptibleReader { inner: plain, meter, read: &mut read });
-    compress(compression, &mut plain, &mut writer, cores())?;
+    let time = compress(compression, &mut plain, &mut writer, cores())?;
     let diff_id = plain.digest();
     if claimed.is_some_and(|claimed| claimed != diff_id) {
         return Err(io::Error::other(format!(
@@ -293,7 +312,7 @@ fn compress_layer(
     if let Some(blob) = waiting {
         grown.send((diff_id, blob)).map_err(closed)?;
     }
-    Ok(diff_id)
+    Ok((diff_id, time))
 }
 
 /// A reader that fails after the user has interrupted.

@@ -1,7 +1,7 @@
 //! Records when the phases of a build ran, for the ledger.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -19,6 +19,7 @@ pub(super) struct RunningPhase<'c> {
     clock: &'c PhaseClock,
     phase: Phase,
     start: Instant,
+    engine_time: Option<Duration>,
 }
 
 impl PhaseClock {
@@ -32,12 +33,12 @@ impl PhaseClock {
     }
 
     pub(super) fn enter(&self, phase: Phase) -> RunningPhase<'_> {
-        RunningPhase { clock: self, phase, start: Instant::now() }
+        RunningPhase { clock: self, phase, start: Instant::now(), engine_time: None }
     }
 
     fn period(&self, phase: Phase, start: Instant, end: Instant) -> PhaseRecord {
         let start_millis = millis(start.saturating_duration_since(self.clock));
-        PhaseRecord { phase, start_millis, millis: millis(end - start) }
+        PhaseRecord::new(phase, start_millis, millis(end - start))
     }
 
     /// Returns the time since the start of the build in milliseconds.
@@ -46,7 +47,10 @@ impl PhaseClock {
     }
 
     pub(super) fn record(&self, phase: Phase, start: Instant, end: Instant) {
-        let record = self.period(phase, start, end);
+        self.add(self.period(phase, start, end));
+    }
+
+    fn add(&self, record: PhaseRecord) {
         self.phases.lock().unwrap_or_else(PoisonError::into_inner).push(record);
     }
 
@@ -62,12 +66,22 @@ impl PhaseClock {
 impl RunningPhase<'_> {
     /// Ends the phase, and returns when it ran.
     pub(super) fn end(self) -> PhaseRecord {
-        self.clock.period(self.phase, self.start, Instant::now())
+        self.period()
+    }
+
+    /// Records how long the engine would have taken for the same work.
+    pub(super) fn set_engine_time(&mut self, time: Duration) {
+        self.engine_time = Some(time);
+    }
+
+    fn period(&self) -> PhaseRecord {
+        let record = self.clock.period(self.phase, self.start, Instant::now());
+        PhaseRecord { engine_millis: self.engine_time.map(millis), ..record }
     }
 }
 
 impl Drop for RunningPhase<'_> {
     fn drop(&mut self) {
-        self.clock.record(self.phase, self.start, Instant::now());
+        self.clock.add(self.period());
     }
 }

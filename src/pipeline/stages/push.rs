@@ -1,14 +1,14 @@
 //! The stage that creates missing repositories and pushes the image under its names.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::job::Job;
 use crate::buildkit::Ability;
 use crate::engine::{Engine, ImageStore, PushProgress};
 use crate::error_chain::chain;
 use crate::ledger::Phase;
-use crate::pipeline::direct_push::{DirectPush, DirectPushError};
+use crate::pipeline::direct_push::{DirectPush, DirectPushError, DirectlyPushed, EngineSpeed};
 use crate::pipeline::error::{PipelineError, Result};
 use crate::pipeline::registries::PushError;
 use crate::pipeline::reporter::BuildEvent;
@@ -47,30 +47,36 @@ impl Job<'_> {
     /// `base` is the prefix in a registry that the build has continued from; the registry has its layers.
     pub(super) async fn push(&self, base: Option<&ImageRef>) -> Result<()> {
         let Some(engine) = self.engine() else { return Ok(()) };
-        let _pushing = self.phases.enter(Phase::Push);
+        let mut phase = self.phases.enter(Phase::Push);
+        let mut engine_time = Duration::ZERO;
         for tag in &self.build.tags {
             let (clock, meter) = (Instant::now(), Arc::default());
             let pushing = Box::pin(self.push_image(engine, tag, base, &meter));
             let pushed = transfer("pushing the image", pushing, &meter, self.session, self.reporter).await?;
-            let pushed = match pushed {
+            let (pushed, compressing) = match pushed {
                 Ok(pushed) => pushed,
                 Err(error) => return Err(self.push_error(tag, error).await),
             };
-            self.reporter.report(&BuildEvent::Pushed { name: tag, pushed, elapsed: clock.elapsed() });
+            let elapsed = clock.elapsed();
+            // The slowest of reading, compressing and sending determines how long a push takes.
+            engine_time += compressing.unwrap_or_default().max(elapsed);
+            self.reporter.report(&BuildEvent::Pushed { name: tag, pushed, elapsed });
         }
+        phase.set_engine_time(engine_time);
         Ok(())
     }
 
     /// Pushes the image of this name: without the engine if that is requested or faster, otherwise with the engine.
+    /// Without the engine, also returns an estimate of the time that the engine would have taken for compressing.
     pub(super) async fn push_image(
         &self,
         engine: &Engine,
         name: &ImageRef,
         base: Option<&ImageRef>,
         meter: &Arc<Meter>,
-    ) -> Result<PushProgress, PushError> {
+    ) -> Result<(PushProgress, Option<Duration>), PushError> {
         match self.push_without_engine(engine, name, base, meter).await {
-            Ok(Some(pushed)) => return Ok(pushed),
+            Ok(Some(pushed)) => return Ok((pushed.progress, pushed.engine_time)),
             Ok(None) => {}
             // The engine may be able to reach the registry, and reports an error if it cannot.
             Err(error) if error.is_unreachable() => {}
@@ -80,7 +86,7 @@ impl Job<'_> {
                 chain(&error)
             )),
         }
-        self.registries().push(engine, name, meter).await
+        Ok((self.registries().push(engine, name, meter).await?, None))
     }
 
     async fn push_without_engine(
@@ -89,7 +95,7 @@ impl Job<'_> {
         name: &ImageRef,
         base: Option<&ImageRef>,
         meter: &Arc<Meter>,
-    ) -> Result<Option<PushProgress>, DirectPushError> {
+    ) -> Result<Option<DirectlyPushed>, DirectPushError> {
         let settings = self.build.push;
         let is_graph_driver =
             self.connection.image_store().await.is_ok_and(|store| store == ImageStore::GraphDriver);
@@ -103,6 +109,10 @@ impl Job<'_> {
         let mut related: Vec<ImageRef> =
             base.into_iter().chain(&self.build.tags).cloned().chain(caches).collect();
         related.retain(|related| related != name);
+        let engine_speed = match self.client() {
+            Ok(client) if client.product().supports(Ability::Attestations) => EngineSpeed::NEW,
+            _ => EngineSpeed::OLD,
+        };
         let push = DirectPush {
             engine,
             registries: self.registries(),
@@ -110,16 +120,16 @@ impl Job<'_> {
             settings,
             related,
             bases: self.inputs.known_bases.names(),
-            may_save: self.may_use_save().await,
+            may_save: engine_speed == EngineSpeed::OLD && self.has_new_builder().await,
+            engine_speed,
         };
         Box::pin(push.push(name, meter)).await
     }
 
-    /// Returns `true` if `docker save` may be faster than the engine's push. Newer engines compress faster. A
-    /// persistent engine records the blobs of layers that it has pushed, but would not learn those that larder pushes.
-    async fn may_use_save(&self) -> bool {
-        self.client().is_ok_and(|client| !client.product().supports(Ability::Attestations))
-            && self.known_builder().await.is_ok_and(|builder| !builder.entry.has_built_several_images())
+    /// Returns `true` if the builder is not known to have built other images. A persistent engine records the blobs of
+    /// layers that it has pushed, but would not learn those that larder pushes.
+    async fn has_new_builder(&self) -> bool {
+        self.known_builder().await.is_ok_and(|builder| !builder.entry.has_built_several_images())
     }
 
     pub(super) async fn push_error(&self, name: &ImageRef, error: PushError) -> PipelineError {
