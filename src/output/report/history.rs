@@ -78,22 +78,18 @@ impl Plot {
         (self.step * 0.42).clamp(1.6, 4.0)
     }
 
-    /// Draws a line through the known values, with a gap where a value is not known, and a mark at each.
+    /// Draws a line through the known values, and a mark at each.
     fn series(&mut self, values: &[Option<f64>], colour: &'static str, paint: impl Fn(usize) -> Paint) {
-        let (mut line, mut is_after_gap) = (String::new(), true);
+        let (mut line, mut marks) = (String::new(), Vec::new());
         for (at, value) in values.iter().enumerate() {
-            if let Some(value) = value {
-                let command = if is_after_gap { 'M' } else { 'L' };
-                let _ = write!(line, "{command}{:.1} {:.1}", self.x(at), self.y(*value));
-            }
-            is_after_gap = value.is_none();
+            let Some(value) = value else { continue };
+            let (x, y) = (self.x(at), self.y(*value));
+            let _ = write!(line, "{}{x:.1} {y:.1}", if line.is_empty() { 'M' } else { 'L' });
+            marks.push((circle((x, y), self.radius().min(3.5)), paint(at)));
         }
         self.drawing.path(line, Paint { fill: "none", stroke: colour });
-        for (at, value) in values.iter().enumerate() {
-            if let Some(value) = value {
-                let mark = circle((self.x(at), self.y(*value)), self.radius().min(3.5));
-                self.drawing.path(mark, paint(at));
-            }
+        for (mark, paint) in marks {
+            self.drawing.path(mark, paint);
         }
     }
 }
@@ -267,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_value_is_a_gap_and_no_mark() {
+    fn an_unknown_value_has_no_mark() {
         let known = build(None, BuildOutcome::Built);
         let unknown = build(None, BuildOutcome::Failed);
         let drawing = draw_hit_rates(&[&known, &known, &unknown, &known], Form::Wide);
@@ -277,7 +273,7 @@ mod tests {
             .filter_map(|mark| if let Mark::Path(path, _) = mark { Some(path) } else { None })
             .collect();
         assert_eq!(paths.len(), 1 + 3);
-        assert_eq!((paths[0].matches('M').count(), paths[0].matches('L').count()), (2, 1));
+        assert_eq!((paths[0].matches('M').count(), paths[0].matches('L').count()), (1, 2));
         assert_eq!(describe_hit_rates(&[&unknown]), None);
         assert_eq!(describe_cache_sizes(&[&known]), None);
     }
