@@ -185,12 +185,14 @@ impl Store {
     fn remove_old_versions(&self, address: &Address) -> Vec<StoreError> {
         let is_signed = self.trust.public_key().is_some();
         let forget = |repository: &StoreRepository| {
-            for name in repository.versions(address)?.iter().skip(1) {
-                if is_signed || !repository.is_signed(name)? {
-                    repository.remove_entry(name)?;
+            let mut replaced = Vec::new();
+            for name in repository.versions(address)?.into_iter().skip(1) {
+                if is_signed || !repository.is_signed(&name)? {
+                    replaced.push(name);
                 }
             }
-            Ok(())
+            usage::record_replaced(repository, &replaced)?;
+            replaced.iter().try_for_each(|name| repository.remove_entry(name))
         };
         self.repositories().filter_map(|repository| forget(repository).err()).collect()
     }

@@ -1,11 +1,13 @@
 //! Keeps the store within its limits after each save, without listing everything each time.
 //!
-//! `usage.json` records the result of the last sweep. That result and the bytes added by later entries are an upper
-//! bound of the current usage. The next sweep runs when this bound exceeds the limit, or after a day.
+//! `usage.json` records the result of the last sweep, and what later entries had added that newer versions replaced. That
+//! and the bytes added by later entries are an upper bound of the current usage, unless two savers replace entries at the
+//! same moment. The next sweep runs when this bound exceeds the limit, or after a day.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::manifest::EntryName;
 use super::repository::StoreRepository;
 use super::retention::StoreLimits;
 use super::signature::Trust;
@@ -54,9 +56,37 @@ fn enforce_limits(
     }
     let swept = sweep(repository, EvictionSelection::OverLimitsWithMargin(limits), false, now)?;
     let usage = UsageRecord { bytes: swept.kept_bytes, at: now };
-    let text = serde_json::to_vec(&usage).expect("a number and a time");
-    repository.backend.write(PATH, &text)?;
+    write(repository, &usage)?;
     Ok(Some(swept))
+}
+
+/// Records that the chunks of these entries, which are about to be removed, stay until the next sweep.
+pub(super) fn record_replaced(
+    repository: &StoreRepository,
+    replaced: &[EntryName],
+) -> Result<(), StoreError> {
+    let Some(mut usage) = read(repository)? else { return Ok(()) };
+    let mut bytes = 0;
+    for name in replaced.iter().filter(|name| name.is_saved_since(usage.at)) {
+        if let Ok(Some(entry)) = repository.entry(name, &Trust::default()) {
+            bytes += entry.manifest.added_bytes;
+        }
+    }
+    if bytes > 0 {
+        usage.bytes += bytes;
+        write(repository, &usage)?;
+    }
+    Ok(())
+}
+
+fn read(repository: &StoreRepository) -> Result<Option<UsageRecord>, StoreError> {
+    let text = repository.backend.read(PATH, 4096)?;
+    Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+}
+
+fn write(repository: &StoreRepository, usage: &UsageRecord) -> Result<(), StoreError> {
+    let text = serde_json::to_vec(usage).expect("a number and a time");
+    Ok(repository.backend.write(PATH, &text)?)
 }
 
 fn may_exceed_limits(
@@ -64,9 +94,8 @@ fn may_exceed_limits(
     limits: StoreLimits,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let text = repository.backend.read(PATH, 4096)?;
-    let usage = text.and_then(|text| serde_json::from_slice::<UsageRecord>(&text).ok());
-    let Some(usage) = usage.filter(|usage| (now - MAX_SWEEP_INTERVAL..=now).contains(&usage.at)) else {
+    let Some(usage) = read(repository)?.filter(|usage| (now - MAX_SWEEP_INTERVAL..=now).contains(&usage.at))
+    else {
         return Ok(true);
     };
     let names = repository.names("entries")?;

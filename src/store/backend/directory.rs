@@ -53,7 +53,7 @@ impl DirectoryBackend {
         let done = match self.share.as_ref().filter(|share| !share.is_dir()) {
             None => operation(),
             Some(share) => {
-                let reason = format!("{} does not exist", share.display());
+                let reason = format!("{} does not exist: create or mount it", share.display());
                 Err(io::Error::new(io::ErrorKind::HostUnreachable, reason))
             }
         };

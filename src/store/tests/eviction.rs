@@ -91,6 +91,22 @@ fn saves_within_the_limits_do_not_sweep() {
 }
 
 #[test]
+fn the_content_of_replaced_entries_counts_for_the_limit() {
+    let base = tempfile::tempdir().unwrap();
+    let store = open(base.path(), None, terms("main"));
+    let largest = (0..12).map(|save_number| {
+        next_moment();
+        save(&store, "a", &noise(60 + save_number, 2_000_000));
+        let stored = on_disk(base.path());
+        let (_, faults) = store.enforce_limits(limits(8_000_000), StoreLimits::default(), Timestamp::now());
+        assert!(faults.is_empty(), "{faults:?}");
+        assert!(on_disk(base.path()) <= 8_000_000, "after save {save_number}");
+        stored
+    });
+    assert!(largest.max().unwrap() > 4_000_000, "what was replaced stays until there is a reason to sweep");
+}
+
+#[test]
 fn chunks_of_a_killed_save_are_swept() {
     let base = tempfile::tempdir().unwrap();
     let store = open(base.path(), None, terms("main"));
