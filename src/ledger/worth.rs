@@ -3,7 +3,7 @@
 //!
 //! | what happened | the estimate |
 //! |---|---|
-//! | BuildKit built the image | its time without the import of caches, plus the steps that a tier made unnecessary, plus what restored mounts spared |
+//! | BuildKit built the image | its time without the import of caches, plus the steps that a tier made unnecessary and the builder did not have, plus what restored mounts spared |
 //! | the engine had the image | the time that BuildKit needs if every step is cached |
 //! | it was found elsewhere or grafted, and the builder was empty | a build from nothing |
 //! | the same, and the builder had layers | the same as in the engine, plus the steps that the builder is not known to have |
@@ -163,9 +163,12 @@ pub(crate) fn appraise(record: &mut BuildRecord, history: &History, is_pushed: b
     let by_mounts = record.step_list.iter().filter(|step| step.mounts == Some(MountState::Restored));
     let by_mounts = by_mounts.map(|step| Some(history.times(step)?.cold?.saturating_sub(step.millis)));
     let by_mounts = by_mounts.sum::<Option<u64>>().map(|sum| history.on_the_clock(sum));
-    let by_prefix = spared_by(Some("prefix")).and_then(|steps| {
-        let is_base_missing = steps > 0 && record.was_builder_empty == Some(true);
-        Some(steps + if is_base_missing { history.base? } else { 0 })
+    let has_prefix = record.step_list.iter().any(|step| step.tier.as_deref() == Some("prefix"));
+    let by_prefix = spared_by(Some("prefix")).and_then(|steps| match record.was_builder_empty {
+        // Without larder, the builder might have had these steps.
+        None if has_prefix => None,
+        Some(true) if has_prefix => Some(steps + history.base?),
+        _ => Some(steps),
     });
     let without = match (record.outcome, &record.solve) {
         (BuildOutcome::Failed | BuildOutcome::Interrupted, _) => None,
@@ -184,6 +187,8 @@ pub(crate) fn appraise(record: &mut BuildRecord, history: &History, is_pushed: b
         Some(millis) => Some(millis),
         // A solve that pushes contains the push.
         None if !is_pushed || record.solve.is_some() => Some(0),
+        // The registry has all layers of an image that needed no push, and docker push only asks for them.
+        None if record.hit_tier.as_deref() == Some("engine") => Some(0),
         None if record.was_builder_empty == Some(true) => history.push,
         // Only the changed layers would be sent. If no such push is known, it counts as nothing.
         None => Some(history.small_push.unwrap_or_default()),
@@ -337,6 +342,9 @@ mod tests {
         let solve = SolveRecord { millis: 5_000, import_millis: 3_500, ..SolveRecord::default() };
         let mut record = built(vec![pip, step("COPY . .", false, 1_000)], solve, 6_000);
         record.tiers = vec![tier("prefix")];
+        let unknown = appraised(record.clone(), &[cold()], false);
+        assert_eq!((unknown.without_millis, unknown.tiers[0].spared_millis), (None, None));
+        record.was_builder_empty = Some(false);
         let kept = appraised(record.clone(), &[cold()], false);
         assert_eq!(kept.without_millis, Some(1_500 + 20_000), "the builder may have the base image");
         record.was_builder_empty = Some(true);
@@ -362,6 +370,7 @@ mod tests {
         };
         for (record, is_pushed, expected) in [
             (hit("engine", None), false, Some(2_000)),
+            (hit("engine", None), true, Some(2_000)),
             (hit("registry", Some(true)), true, Some(30_000 + 6_000)),
             (hit("archive", Some(true)), false, Some(30_000)),
             (hit("registry", Some(false)), true, Some(2_000 + 1_000)),

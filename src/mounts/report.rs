@@ -48,6 +48,9 @@ pub(crate) struct MountReportEntry {
     /// The files that existed before and that the build used; `None` if the builder does not record access times.
     pub(crate) used: Option<Tally>,
     pub(crate) added: Option<Tally>,
+    /// The modification time of the oldest added file, in seconds since 1970.
+    #[serde(skip)]
+    pub(crate) oldest_added: Option<i64>,
     /// Packages, such as wheels, that the build used from the mount; `None` if `used` is `None`.
     pub(crate) packages_used: Option<Tally>,
     pub(crate) packages_added: Option<Tally>,

@@ -38,6 +38,8 @@ pub(crate) struct SavedMount {
     /// Files that existed before the build and that the build read.
     pub(crate) used: Tally,
     pub(crate) added: Tally,
+    /// The modification time of the oldest added file, in seconds since 1970.
+    pub(crate) oldest_added: Option<i64>,
     pub(crate) packages_used: Tally,
     pub(crate) packages_added: Tally,
     /// Files that were left out because they are unused, or because the entry would be too large.
@@ -83,6 +85,7 @@ pub(crate) fn save(
         outcome: SaveOutcome::Unchanged,
         used: counted.used,
         added: counted.added,
+        oldest_added: counted.oldest_added,
         packages_used: counted.packages,
         packages_added: Tally::default(),
         trimmed: Tally::default(),

@@ -40,6 +40,8 @@ pub(super) struct UsageCounts {
     pub(super) added: Tally,
     /// Packages among the used files.
     pub(super) packages: Tally,
+    /// The modification time of the oldest added file, in seconds since 1970.
+    pub(super) oldest_added: Option<i64>,
 }
 
 impl UsageCounts {
@@ -54,6 +56,9 @@ impl UsageCounts {
             let is_used = match known {
                 None => {
                     counted.added.add(file.size);
+                    let seconds = node.mtime.0;
+                    counted.oldest_added =
+                        Some(counted.oldest_added.map_or(seconds, |oldest| oldest.min(seconds)));
                     true
                 }
                 Some(_) => found.records_access_times && *time != node.mtime,

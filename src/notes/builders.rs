@@ -91,8 +91,9 @@ impl BuiltPrefix {
 }
 
 impl BuilderEntry {
-    pub(crate) fn has_prefixes(&self) -> bool {
-        !self.prefixes.is_empty()
+    /// Returns `true` if no build of this machine has used the builder.
+    pub(crate) fn is_new(&self) -> bool {
+        self.prefixes.is_empty() && self.steps.is_empty() && self.images.is_empty() && self.mounts.is_empty()
     }
 
     pub(crate) fn prefix(&self, key: Digest) -> Option<&BuiltPrefix> {

@@ -245,6 +245,7 @@ impl<'a> MountTransfer<'a> {
         }
         record.used = saved.records_access_times.then_some(saved.used);
         record.added = Some(saved.added);
+        record.oldest_added = saved.oldest_added;
         record.packages_used = saved.records_access_times.then_some(saved.packages_used);
         record.packages_added = Some(saved.packages_added);
         record.trimmed = Some(saved.trimmed);

@@ -134,9 +134,13 @@ impl Lookup {
         Ok(())
     }
 
-    /// Judges the tiers that a build uses after the lookup, because builds of other agents may have arrived since. What
-    /// was decided about the other tiers stays, so that an image is archived if and only if it was looked for.
-    pub(super) async fn judge_again(&mut self, job: &Job<'_>) {
+    /// Prepares a build: asks what the builder has, and judges again the tiers that are used after the lookup, because
+    /// builds of other agents may have arrived since. What was decided about the other tiers stays, so that an image is
+    /// archived if and only if it was looked for.
+    pub(super) async fn prepare_build(&mut self, job: &Job<'_>, keyed: &Keyed) {
+        if let (None, Some(keys)) = (self.builder, keyed.keys()) {
+            self.builder = job.builder_state(keys).await;
+        }
         let LosingTiers { prefix, layers, mounts, .. } = job.losing_tiers().await;
         (self.losing.layers, self.losing.mounts) = (layers, mounts);
         if job.prefix_repository().is_some() {
@@ -333,7 +337,7 @@ impl Job<'_> {
     /// Returns what the builder has, or `None` if that is not known.
     async fn builder_state(&self, keys: &BuildKeys) -> Option<BuilderState> {
         let builder = self.known_builder().await.ok()?;
-        if !builder.entry.has_prefixes() {
+        if builder.entry.is_new() {
             let has_layers = timeout(LAYERS_TIMEOUT, self.builder_has_layers()).await.ok().flatten()?;
             return (!has_layers).then_some(BuilderState::Empty);
         }

@@ -242,7 +242,7 @@ async fn find_or_make(
         let end = Box::pin(hit.finish(&in_time, keyed, lookup)).await;
         return Ok((ImageOrigin::CacheHit(hit), end));
     }
-    lookup.judge_again(job).await;
+    lookup.prepare_build(job, keyed).await;
     let grafting = job.phases.enter(Phase::Graft);
     let grafted = Box::pin(job.graft(keyed, lookup)).await?;
     drop(grafting);

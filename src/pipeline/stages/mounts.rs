@@ -1,5 +1,7 @@
 //! The stages that restore cache mounts before a build and save them afterwards.
 
+use jiff::Timestamp;
+
 use super::Deadline;
 use super::job::Job;
 use super::keyed::Keyed;
@@ -173,14 +175,33 @@ impl SavedMounts {
         (carried.chain(skipped).collect(), tier)
     }
 
-    /// Records for each step that ran what its cache mounts contained.
-    pub(super) fn mark_steps(&self, restored: &Restored, steps: &mut [StepEntry]) {
+    /// Records for each step that ran what its cache mounts contained. A mount of which the store knew nothing may have
+    /// had content in the builder, unless that was empty or all files are newer than the start of the build.
+    pub(super) fn mark_steps(
+        &self,
+        restored: &Restored,
+        (was_builder_empty, started): (bool, Timestamp),
+        steps: &mut [StepEntry],
+    ) {
         for step in steps.iter_mut().filter(|step| !step.cached) {
             let text = step.source.as_deref().unwrap_or(&step.name);
             let used = restored.mounts.supported.iter().filter(|mount| has_mount(text, mount));
-            let state = used.map(|mount| self.state_of(restored, &mount.id.to_string())).max();
+            let state = used.map(|mount| match self.state_of(restored, &mount.id.to_string()) {
+                MountState::Empty if !was_builder_empty && !self.has_only_files_since(started, mount) => {
+                    MountState::Unknown
+                }
+                state => state,
+            });
+            let state = state.max();
             step.mounts = state.or_else(|| text.contains("type=cache").then_some(MountState::Unknown));
         }
+    }
+
+    /// Returns `true` if the build has written all files of the mount, as far as their times tell.
+    fn has_only_files_since(&self, started: Timestamp, mount: &TargetMount) -> bool {
+        let id = mount.id.to_string();
+        let after = self.saved.iter().find(|saved| saved.id == id);
+        after.is_some_and(|saved| saved.oldest_added.is_none_or(|oldest| oldest >= started.as_second()))
     }
 
     fn state_of(&self, restored: &Restored, id: &str) -> MountState {
@@ -226,6 +247,33 @@ impl Job<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dockerfile::{Dockerfile, Options};
+    use crate::mounts::{Variables, cache_mounts};
+
+    #[test]
+    fn a_mount_that_the_store_did_not_know_was_empty_if_the_builder_was_or_if_all_files_are_new() {
+        let started = Timestamp::from_second(1_000).unwrap();
+        let text = "FROM x\nRUN --mount=type=cache,target=/c pip install flask\n";
+        let resolution = Dockerfile::parse(text).unwrap().resolve(&Options::default()).unwrap();
+        let mounts = cache_mounts(&resolution, &std::collections::BTreeMap::new(), Variables::Expanded);
+        let id = mounts.supported[0].id.to_string();
+        let entry = |outcome| MountReportEntry { id: id.clone(), outcome, ..MountReportEntry::default() };
+        let restored = Restored { mounts, carried: vec![entry(MountOutcome::Miss)], ..Restored::default() };
+        for (was_builder_empty, oldest_added, expected) in [
+            (true, Some(10), MountState::Empty),
+            (false, Some(1_000), MountState::Empty),
+            (false, None, MountState::Empty),
+            (false, Some(999), MountState::Unknown),
+        ] {
+            let after =
+                MountReportEntry { used: Some(Tally::default()), oldest_added, ..entry(MountOutcome::Saved) };
+            let saved = SavedMounts { saved: vec![after], ..SavedMounts::default() };
+            let source = Some("RUN --mount=type=cache,target=/c pip install flask".to_owned());
+            let mut steps = [StepEntry { source, ..StepEntry::default() }];
+            saved.mark_steps(&restored, (was_builder_empty, started), &mut steps);
+            assert_eq!(steps[0].mounts, Some(expected), "{was_builder_empty} {oldest_added:?}");
+        }
+    }
 
     #[test]
     fn the_record_of_a_mount_counts_restored_used_and_saved_files() {

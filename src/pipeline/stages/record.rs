@@ -163,7 +163,8 @@ impl FinishedBuild {
                 record.mounts = mounts;
                 record.steps = solved.steps;
                 record.step_list.clone_from(&solved.step_list);
-                saved_mounts.mark_steps(restored, &mut record.step_list);
+                let before = (record.was_builder_empty == Some(true), record.started);
+                saved_mounts.mark_steps(restored, before, &mut record.step_list);
                 record.solve = solved.times;
                 record.outcome = BuildOutcome::Built;
                 record.image_id = solved.image_id().map(str::to_owned);

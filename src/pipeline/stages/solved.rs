@@ -138,7 +138,7 @@ impl Solved {
         let dockerfile = text.and_then(|text| text.parsed().ok()).map(AsRef::as_ref);
         self.record_steps(job, &trace, lookup, (dockerfile, period.start_millis)).await?;
         if let (Some(continued), Some(keys)) = (continued, keyed.keys()) {
-            self.add_prefix_steps(keys, continued);
+            self.add_prefix_steps(keys, continued, lookup);
         }
         self.mounting_steps = MountingSteps::of(&trace);
         self.response = result.map_err(|error| job.explain(error, &trace, keyed.input_error()))?;
@@ -183,7 +183,7 @@ impl Solved {
     }
 
     /// Counts the steps of a prefix as cached, because the trace does not contain them.
-    fn add_prefix_steps(&mut self, keys: &BuildKeys, continued: &Continuation) {
+    fn add_prefix_steps(&mut self, keys: &BuildKeys, continued: &Continuation, lookup: &Lookup) {
         let of_prefix = keys.steps.saturating_sub(self.steps.total);
         self.steps.total += of_prefix;
         self.steps.cached += of_prefix;
@@ -191,10 +191,15 @@ impl Solved {
             self.steps.imported += of_prefix;
         }
         // If the builder has continued from the prefix before, its own cache has these steps.
-        let tier = continued.is_imported.then_some(PrefixTier::NAME);
+        let tier_of = |step| match lookup.builder {
+            _ if !continued.is_imported => None,
+            Some(builder) => builder.tier_of_step(step, PrefixTier::NAME),
+            None => Some(PrefixTier::NAME),
+        };
         let is_in_prefix = |stage, line| stage != continued.key.cut.stage || line <= continued.key.line;
-        let spared =
-            steps::unneeded_steps(&keys.resolution, |stage, line| is_in_prefix(stage, line).then_some(tier));
+        let spared = steps::unneeded_steps(&keys.resolution, |stage, line| {
+            is_in_prefix(stage, line).then(|| tier_of((stage, line)))
+        });
         let is_new = |step: &StepEntry| {
             let known = self.step_list.iter();
             !known.clone().any(|known| (&known.stage, &known.source) == (&step.stage, &step.source))
