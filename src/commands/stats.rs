@@ -13,7 +13,7 @@ use crate::error_chain::chain;
 use crate::ledger::{self, BuildRecord, CiJobRecord, Ledger};
 use crate::output::Printer;
 use crate::output::report::{self, CacheContents};
-use crate::output::stats::{Comparison, Limits, Stats};
+use crate::output::stats::{Comparison, Limits, Stats, label};
 use crate::settings::Settings;
 use crate::store::StoreLocation;
 
@@ -31,6 +31,9 @@ pub(super) fn run(
     }
     let last = usize::try_from(args.last).unwrap_or(usize::MAX);
     let builds = read(args, last, settings, printer)?.builds;
+    if builds.is_empty() {
+        check_selection(args, settings)?;
+    }
     let notes = settings.job.notes();
     let bytes = notes.bytes().map_err(|error| CommandError::config(&error))?;
     let stats = Stats::new(&builds, notes.directory(), bytes, limits(args.thresholds));
@@ -55,6 +58,25 @@ pub(super) fn run(
         }
     }
     if missed.is_empty() { Ok(()) } else { Err(CommandError::new(ErrorKind::Threshold, missed.join("; "))) }
+}
+
+/// Fails if the flags select none of the builds in the ledger, so that a wrong name does not meet every threshold.
+fn check_selection(args: &StatsArgs, settings: &Settings) -> Result<(), CommandError> {
+    let flags = [("image", &args.image), ("branch", &args.branch), ("build", &args.build)];
+    let given: Vec<String> =
+        flags.iter().filter_map(|(flag, value)| Some(format!("--{flag} {}", value.as_deref()?))).collect();
+    let path = settings.job.notes().ledger_path();
+    let last = ledger::read(&path, 1, |_| true).map_err(|error| CommandError::config(&error))?.builds;
+    let (Some(last), false) = (last.first(), given.is_empty()) else { return Ok(()) };
+    let name = |names: &[String]| names.first().map_or("no name", String::as_str).to_owned();
+    let branch = last.job.as_ref().and_then(|job| job.branch.clone());
+    let branch = branch.or_else(|| last.lanes.as_ref().map(|lanes| lanes.own.clone()));
+    Err(CommandError::config_line(format!("no build matches {}", given.join(" "))).hint(format!(
+        "the last build is one of {} on {}, {}",
+        name(&last.repositories),
+        branch.as_deref().unwrap_or("no branch"),
+        label(last)
+    )))
 }
 
 fn write_report(

@@ -30,7 +30,15 @@ impl<'a> Comparison<'a> {
             [name.to_owned(), before, after]
         };
         let unknown = || "unknown".to_owned();
+        let job = |build: &BuildRecord| build.job.clone().unwrap_or_default();
+        let known = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
         let mut rows = vec![
+            row("image", &|build| known(build.repositories.first().cloned())),
+            row("job", &|build| known(job(build).job)),
+            row("branch", &|build| known(job(build).branch)),
+            row("commit", &|build| {
+                known(job(build).revision.map(|revision| revision.chars().take(12).collect()))
+            }),
             row("started", &|build| build.started.strftime("%Y-%m-%d %H:%M:%SZ").to_string()),
             row("outcome", &outcome_text),
             row("steps cached", &cached_steps),
@@ -50,6 +58,7 @@ impl<'a> Comparison<'a> {
                 build.tiers.iter().find(|tier| tier.tier == name).map_or_else(|| "-".to_owned(), shown)
             })
         }));
+        rows.retain(|[_, before, after]| before != "-" || after != "-");
         let heading = builds.map(label);
         let columns = [("", Left), (heading[0].as_str(), Left), (heading[1].as_str(), Left)];
         let mut text = table::render(columns, &rows);

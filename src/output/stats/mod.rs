@@ -211,7 +211,7 @@ fn describe(trend: &Trend, build: &BuildRecord) -> String {
 }
 
 /// Returns the number of the CI build, or else when it started.
-pub(super) fn label(build: &BuildRecord) -> String {
+pub(crate) fn label(build: &BuildRecord) -> String {
     match build.job.as_ref().and_then(|job| job.number.as_ref()) {
         Some(number) => format!("build {number}"),
         None => build.started.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
