@@ -191,8 +191,9 @@ impl Store {
                     replaced.push(name);
                 }
             }
-            usage::record_replaced(repository, &replaced)?;
-            replaced.iter().try_for_each(|name| repository.remove_entry(name))
+            let recorded = usage::record_replaced(repository, &replaced);
+            replaced.iter().try_for_each(|name| repository.remove_entry(name))?;
+            recorded
         };
         self.repositories().filter_map(|repository| forget(repository).err()).collect()
     }

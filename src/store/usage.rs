@@ -66,14 +66,14 @@ pub(super) fn record_replaced(
     replaced: &[EntryName],
 ) -> Result<(), StoreError> {
     let Some(mut usage) = read(repository)? else { return Ok(()) };
-    let mut bytes = 0;
+    let mut bytes: u64 = 0;
     for name in replaced.iter().filter(|name| name.is_saved_since(usage.at)) {
         if let Ok(Some(entry)) = repository.entry(name, &Trust::default()) {
-            bytes += entry.manifest.added_bytes;
+            bytes = entry.manifest.added_bytes.saturating_add(bytes);
         }
     }
     if bytes > 0 {
-        usage.bytes += bytes;
+        usage.bytes = usage.bytes.saturating_add(bytes);
         write(repository, &usage)?;
     }
     Ok(())
