@@ -120,6 +120,21 @@ fn an_engine_without_the_layers_continues_from_the_store() {
 }
 
 #[test]
+fn a_step_that_fails_after_a_prefix_is_shown_with_its_lines() {
+    let all = every_engine();
+    for (index, from) in all.iter().enumerate() {
+        let saving = project(from);
+        let tag = saving.tag("app");
+        saving.build(&["-t", &tag, "."]);
+        saving.write("Dockerfile", dockerfile("> /two") + "RUN echo unlucky; exit 3\n");
+        let context = saving.on_engine(&all[(index + 1) % all.len()]);
+        let failed = context.larder(&["build", "-t", &tag, "."]).failure(1, "exit code: 3");
+        assert!(failed.stderr.contains("the store has the layers up to line 5"), "{}", failed.stderr);
+        assert!(failed.stderr.contains("11 | >>> RUN echo unlucky; exit 3"), "{}", failed.stderr);
+    }
+}
+
+#[test]
 fn a_pushed_build_continues_from_the_store_if_the_registry_has_no_prefix() {
     let all = every_engine();
     let (from, to) = (&all[0], &all[1]);

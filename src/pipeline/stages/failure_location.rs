@@ -8,11 +8,13 @@ use crate::dockerfile::Dockerfile;
 use crate::pipeline::inputs::DockerfileText;
 use crate::pipeline::reporter::SourceExcerpt;
 
-/// Returns the place of a failure, as reported by the engine or found in `dockerfile` (its name and text).
+/// Returns the place of a failure, as reported by the engine or found in `dockerfile` (its name and text). `built` is the
+/// Dockerfile that was built. It has the same lines, but may continue from a prefix, and then has fewer steps.
 pub(super) fn find_failure<'a>(
     failure: &'a BuildFailure,
     vertex: Option<&str>,
     dockerfile: Option<(&'a str, &'a DockerfileText)>,
+    built: Option<&Dockerfile>,
 ) -> Option<SourceExcerpt<'a>> {
     if let Some(location) = &failure.location {
         // Show the user's text. The text that was built has the same lines, but additions in some of them.
@@ -24,7 +26,7 @@ pub(super) fn find_failure<'a>(
     }
     let (file, text) = dockerfile?;
     let syntax_error = parse_error_line(&failure.message).map(|line| (line, line));
-    let lines = syntax_error.or_else(|| step_lines(text.parsed().ok()?, vertex?))?;
+    let lines = syntax_error.or_else(|| step_lines(built?, vertex?))?;
     Some(SourceExcerpt { file, text: text.as_str(), lines })
 }
 

@@ -13,6 +13,7 @@ use crate::buildkit::solve::{ExporterResponse, SolveRequest};
 use crate::buildkit::status::StatusUpdate;
 use crate::buildkit::trace::{Trace, VertexTrace};
 use crate::buildkit::{BuildFailure, Client, SolveError};
+use crate::dockerfile::Dockerfile;
 use crate::pipeline::import_watch::{ImportError, ImportWatch};
 use crate::pipeline::inputs::Inputs;
 use crate::pipeline::reporter::{BuildEvent, Reporter, StepProgress};
@@ -118,7 +119,7 @@ pub(super) fn failed_vertex<'a>(failure: &BuildFailure, trace: &'a Trace) -> Opt
 pub(super) fn report_failure(
     failure: &BuildFailure,
     failed: Option<&VertexTrace>,
-    inputs: &Inputs,
+    (inputs, built): (&Inputs, Option<&Dockerfile>),
     reporter: &dyn Reporter,
 ) {
     let written = inputs.user_text();
@@ -127,6 +128,6 @@ pub(super) fn report_failure(
     {
         return reporter.message(&format!("{}\n", error.caret(name, text.as_str()).trim_end()));
     }
-    let source = failure_location::find_failure(failure, failed.map(VertexTrace::name), written);
+    let source = failure_location::find_failure(failure, failed.map(VertexTrace::name), written, built);
     reporter.report(&BuildEvent::StepFailed { vertex: failed, source });
 }

@@ -141,7 +141,8 @@ impl Solved {
             self.add_prefix_steps(keys, continued, lookup);
         }
         self.mounting_steps = MountingSteps::of(&trace);
-        self.response = result.map_err(|error| job.explain(error, &trace, keyed.input_error()))?;
+        self.response =
+            result.map_err(|error| job.explain(error, &trace, keyed.input_error(), dockerfile))?;
         if has_engine_image && self.image_id().is_none() {
             return Err(PipelineError::NoImage);
         }
@@ -240,7 +241,13 @@ impl Job<'_> {
     }
 
     /// Converts a failed solve to an error for the user, after reporting the failed step.
-    fn explain(&self, ended: SolveFailure, trace: &Trace, finding: Option<String>) -> PipelineError {
+    fn explain(
+        &self,
+        ended: SolveFailure,
+        trace: &Trace,
+        finding: Option<String>,
+        built: Option<&Dockerfile>,
+    ) -> PipelineError {
         let error = match ended {
             SolveFailure::TimedOut(limit) => return PipelineError::TimedOut(limit),
             SolveFailure::Import(error) => return PipelineError::cache(&error),
@@ -248,7 +255,7 @@ impl Job<'_> {
         };
         let SolveError::Build(failure) = &error else { return error.into() };
         let failed = solve::failed_vertex(failure, trace);
-        solve::report_failure(failure, failed, self.inputs, self.reporter);
+        solve::report_failure(failure, failed, (self.inputs, built), self.reporter);
         let output: Vec<&str> =
             failed.iter().flat_map(|vertex| vertex.last_lines()).map(|line| line.text.as_str()).collect();
         let context = FailureContext {
