@@ -42,7 +42,7 @@ pub(super) struct Lookup {
     pub(super) has_registry_failed: bool,
     /// `true` if a registry cannot be reached. Nothing is pushed to it then.
     pub(super) is_registry_unreachable: bool,
-    /// What the builder had; `None` if it was not asked.
+    /// What the builder had; `None` if that is not known.
     pub(super) builder: Option<BuilderState>,
     /// The changes since the last build of the image, in words.
     pub(super) changes: Vec<String>,

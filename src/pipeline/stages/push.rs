@@ -53,30 +53,32 @@ impl Job<'_> {
             let (clock, meter) = (Instant::now(), Arc::default());
             let pushing = Box::pin(self.push_image(engine, tag, base, &meter));
             let pushed = transfer("pushing the image", pushing, &meter, self.session, self.reporter).await?;
-            let (pushed, compressing) = match pushed {
+            let (pushed, with_engine) = match pushed {
                 Ok(pushed) => pushed,
                 Err(error) => return Err(self.push_error(tag, error).await),
             };
-            let elapsed = clock.elapsed();
-            // The slowest of reading, compressing and sending determines how long a push takes.
-            engine_time += compressing.unwrap_or_default().max(elapsed);
-            self.reporter.report(&BuildEvent::Pushed { name: tag, pushed, elapsed });
+            engine_time += with_engine;
+            self.reporter.report(&BuildEvent::Pushed { name: tag, pushed, elapsed: clock.elapsed() });
         }
         phase.set_engine_time(engine_time);
         Ok(())
     }
 
     /// Pushes the image of this name: without the engine if that is requested or faster, otherwise with the engine.
-    /// Without the engine, also returns an estimate of the time that the engine would have taken for compressing.
+    /// Also returns how long the engine takes for the push, or would have taken.
     pub(super) async fn push_image(
         &self,
         engine: &Engine,
         name: &ImageRef,
         base: Option<&ImageRef>,
         meter: &Arc<Meter>,
-    ) -> Result<(PushProgress, Option<Duration>), PushError> {
+    ) -> Result<(PushProgress, Duration), PushError> {
+        let clock = Instant::now();
         match self.push_without_engine(engine, name, base, meter).await {
-            Ok(Some(pushed)) => return Ok((pushed.progress, pushed.engine_time)),
+            // The slowest of reading, compressing and sending determines how long a push takes.
+            Ok(Some(DirectlyPushed { progress, engine_time })) => {
+                return Ok((progress, engine_time.unwrap_or_default().max(clock.elapsed())));
+            }
             Ok(None) => {}
             // The engine may be able to reach the registry, and reports an error if it cannot.
             Err(error) if error.is_unreachable() => {}
@@ -86,7 +88,9 @@ impl Job<'_> {
                 chain(&error)
             )),
         }
-        Ok((self.registries().push(engine, name, meter).await?, None))
+        let clock = Instant::now();
+        let progress = self.registries().push(engine, name, meter).await?;
+        Ok((progress, clock.elapsed()))
     }
 
     async fn push_without_engine(
