@@ -68,15 +68,12 @@ fn check_selection(args: &StatsArgs, settings: &Settings) -> Result<(), CommandE
     let path = settings.job.notes().ledger_path();
     let last = ledger::read(&path, 1, |_| true).map_err(|error| CommandError::config(&error))?.builds;
     let (Some(last), false) = (last.first(), given.is_empty()) else { return Ok(()) };
-    let name = |names: &[String]| names.first().map_or("no name", String::as_str).to_owned();
-    let branch = last.job.as_ref().and_then(|job| job.branch.clone());
-    let branch = branch.or_else(|| last.lanes.as_ref().map(|lanes| lanes.own.clone()));
-    Err(CommandError::config_line(format!("no build matches {}", given.join(" "))).hint(format!(
-        "the last build is one of {} on {}, {}",
-        name(&last.repositories),
-        branch.as_deref().unwrap_or("no branch"),
-        label(last)
-    )))
+    let branch = last.job.as_ref().and_then(|job| job.branch.as_ref());
+    let branch = branch.or_else(|| last.lanes.as_ref().map(|lanes| &lanes.own));
+    let image = last.repositories.first().map(|image| format!(" of {image}")).unwrap_or_default();
+    let branch = branch.map(|branch| format!(" on {branch}")).unwrap_or_default();
+    Err(CommandError::config_line(format!("no build matches {}", given.join(" ")))
+        .hint(format!("the last one is {}{image}{branch}", label(last))))
 }
 
 fn write_report(

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Stats, cached_steps, signed_duration};
+use super::{Stats, cached_steps, origin, signed_duration};
 use crate::amounts::size;
 use crate::ledger::BuildRecord;
 use crate::output::summary::{format_duration, headline, outcome_text, rows};
@@ -37,13 +37,14 @@ pub(super) fn render(stats: &Stats<'_>) -> String {
     if thresholds.len() + trends.len() > 0 {
         text.push('\n');
     }
-    text.push_str("| started | outcome | steps cached | time | saved | image |\n|---|---|--:|--:|--:|---|\n");
+    text.push_str("| started | build | outcome | steps cached | time | saved | image |\n|---|---|---|--:|--:|--:|---|\n");
     for build in &builds[builds.len().saturating_sub(MAX_LISTED_BUILDS)..] {
         let saved = build.saved_millis().map_or_else(|| "unknown".to_owned(), signed_duration);
         let _ = writeln!(
             text,
-            "| {} | {} | {} | {} | {saved} | {} |",
+            "| {} | {} | {} | {} | {} | {saved} | {} |",
             started(build),
+            escape(&origin(build)),
             escape(&outcome_text(build)),
             cached_steps(build),
             format_duration(build.millis),
@@ -66,10 +67,13 @@ fn started(build: &BuildRecord) -> String {
 pub(crate) fn summary(record: &BuildRecord) -> String {
     let name = record.names.first().map(|name| format!(" {}", escape(name))).unwrap_or_default();
     let mut text = format!("### larder{name}\n\n{}\n\n", escape(&headline(record)));
+    if let Some(error) = &record.error {
+        let _ = writeln!(text, "- {}", escape(error));
+    }
     for change in &record.changes {
         let _ = writeln!(text, "- because {}", escape(change));
     }
-    if !record.changes.is_empty() {
+    if record.error.is_some() || !record.changes.is_empty() {
         text.push('\n');
     }
     text.push_str("| | |\n|---|---|\n");

@@ -185,9 +185,9 @@ impl Threshold {
     }
 }
 
-/// Formats a number with at most two decimals.
+/// Formats a number with at most two decimals, or four if it is small.
 fn short(number: f64) -> String {
-    let text = format!("{number:.2}");
+    let text = if number.abs() < 1.0 { format!("{number:.4}") } else { format!("{number:.2}") };
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
@@ -216,6 +216,16 @@ pub(crate) fn label(build: &BuildRecord) -> String {
         Some(number) => format!("build {number}"),
         None => build.started.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
     }
+}
+
+/// Returns the number of the CI build, if it has one, and its branch or lane.
+fn origin(build: &BuildRecord) -> String {
+    let job = build.job.as_ref();
+    let branch = job.and_then(|job| job.branch.as_ref());
+    let branch = branch.or_else(|| build.lanes.as_ref().map(|lanes| &lanes.own));
+    let parts: Vec<&str> =
+        job.and_then(|job| job.number.as_ref()).into_iter().chain(branch).map(String::as_str).collect();
+    if parts.is_empty() { "-".to_owned() } else { parts.join(", ") }
 }
 
 pub(super) fn percent(rate: f64) -> String {

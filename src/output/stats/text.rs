@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Stats, cached_steps, signed_duration, transferred};
+use super::{Stats, cached_steps, origin, signed_duration, transferred};
 use crate::amounts::{count, size};
 use crate::ledger::{BuildRecord, TierOutcome, TierRecord};
 use crate::output::summary::{format_duration, outcome_text};
@@ -37,13 +37,14 @@ pub(super) fn render(stats: &Stats<'_>) -> String {
     let _ = writeln!(text, "Last {}:", count(listed, "build", "builds"));
     let columns = [
         ("started", Left),
+        ("build", Left),
         ("outcome", Left),
         ("steps cached", Right),
         ("time", Right),
         ("saved", Right),
         ("image", Left),
     ];
-    let rows: Vec<[String; 6]> = builds[builds.len() - listed..].iter().map(row).collect();
+    let rows: Vec<[String; 7]> = builds[builds.len() - listed..].iter().map(row).collect();
     text.push_str(&table::render(columns, &rows));
     text.push_str("Tiers of the last build:\n");
     let columns = [
@@ -60,11 +61,11 @@ pub(super) fn render(stats: &Stats<'_>) -> String {
     text
 }
 
-fn row(build: &BuildRecord) -> [String; 6] {
+fn row(build: &BuildRecord) -> [String; 7] {
     let started = build.started.strftime("%Y-%m-%d %H:%M:%SZ").to_string();
     let saved = build.saved_millis().map_or_else(|| "unknown".to_owned(), signed_duration);
     let time = format_duration(build.millis);
-    [started, outcome_text(build), cached_steps(build), time, saved, build.names.join(", ")]
+    [started, origin(build), outcome_text(build), cached_steps(build), time, saved, build.names.join(", ")]
 }
 
 fn tier_row(tier: &TierRecord) -> [String; 7] {
