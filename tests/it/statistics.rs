@@ -77,7 +77,8 @@ fn a_fresh_agent_knows_earlier_builds_from_the_remote_store() {
     };
     build("a");
     context.write("app.py", "2\n");
-    build("b");
+    let second = build("b");
+    assert!(second.stderr.contains("because app.py changed"), "{}", second.stderr);
     assert_knows_history(&context, "b");
     // A pull request reads the builds of the trunk, and the trunk does not read those of the pull request.
     context.write("app.py", "3\n");

@@ -37,6 +37,7 @@ mod skipped_mounts;
 mod solve;
 mod solved;
 mod steps;
+mod stored_changes;
 mod visit_request;
 
 use std::num::NonZeroU32;
@@ -56,6 +57,7 @@ use self::lookup::Lookup;
 use self::phases::PhaseClock;
 use self::record::{FinishedBuild, ImageOrigin};
 use self::shared_builds::FoundBuilds;
+use self::stored_changes::StoredChanges;
 use super::blocking::blocking;
 use super::error::{PipelineError, Result};
 use super::inputs::Inputs;
@@ -76,7 +78,7 @@ pub(crate) use record::record_failed_base;
 pub(super) use solve::{STATUS_BUFFER, show};
 pub(crate) use visit_request::{VisitRequest, is_visit_step};
 
-/// How long a finished build waits for the builds of other agents.
+/// How long a finished build waits for what other agents have stored about earlier builds.
 const IMPORT_GRACE: Duration = Duration::from_millis(200);
 /// The build argument that passes a base image to a Dockerfile.
 pub(crate) const BASE_IMAGE_ARG: &str = "BASE_IMAGE";
@@ -243,6 +245,16 @@ async fn find_or_make(
         return Ok((ImageOrigin::CacheHit(hit), end));
     }
     lookup.prepare_build(job, keyed).await;
+    let comparing = StoredChanges::start(job, keyed, lookup);
+    let made = Box::pin(make(job, keyed, lookup)).await;
+    if let Some(comparing) = comparing {
+        lookup.changes = comparing.finish().await;
+    }
+    made
+}
+
+/// Makes the image on a prefix or with a build. Fails if that could not start.
+async fn make(job: &Job<'_>, keyed: &Keyed, lookup: &mut Lookup) -> Result<(ImageOrigin, Result<()>)> {
     let grafting = job.phases.enter(Phase::Graft);
     let grafted = Box::pin(job.graft(keyed, lookup)).await?;
     drop(grafting);
