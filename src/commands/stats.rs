@@ -73,7 +73,7 @@ fn check_selection(args: &StatsArgs, settings: &Settings) -> Result<(), CommandE
     let image = last.repositories.first().map(|image| format!(" of {image}")).unwrap_or_default();
     let branch = branch.map(|branch| format!(" on {branch}")).unwrap_or_default();
     Err(CommandError::config_line(format!("no build matches {}", given.join(" ")))
-        .hint(format!("the last one is {}{image}{branch}", label(last))))
+        .hint(format!("the last one, {}, is{image}{branch}", label(last))))
 }
 
 fn write_report(

@@ -15,10 +15,10 @@ use crate::key::{CacheKey, InputChange, PrefixKey};
 use crate::notes::NotesError;
 use crate::output::Printer;
 use crate::output::entries::format_time;
+use crate::pipeline::blocking::blocking;
 use crate::pipeline::changes;
-use crate::pipeline::explain::{EarlierBuild, Explanation, ImageIdentity, PrefixState};
+use crate::pipeline::explain::{EarlierBuild, Explanation, ImageIdentity, PrefixState, compare_with_store};
 use crate::pipeline::keyed_build::KeyedBuild;
-use crate::pipeline::keys::BuildKeys;
 use crate::pipeline::stages::{CachePrediction, PredictedHit, predict};
 use crate::registry::ImageRef;
 use crate::screen_text::screen_text;
@@ -77,7 +77,10 @@ pub(super) async fn run(
         ImageIdentity { names: &build.tags, lane: settings.job.lanes.lanes.own(), seal: &settings.job.seal };
     let local = identity.explain(&notes, &keys.keys).map_err(fault).ok().flatten();
     let since = local.as_ref().map(|local| local.before.last_used);
-    let stored = explain_by_store(&build, command, &keys, since).await?;
+    let stored = match compare_with_store(&build, command.session, &keys, since)? {
+        Some(compare) => blocking(compare).await,
+        None => None,
+    };
     let is_own = |found: &Explanation| found.before.lane.as_ref() == Some(settings.job.lanes.lanes.own());
     let explanation = match (local, stored) {
         (local, Some(stored)) if local.is_none() || is_own(&stored) => Some(stored),
@@ -109,27 +112,6 @@ pub(super) async fn run(
         last_in_registry: last.map(|(name, created)| LastImage { name: name.familiar(), created }),
     };
     print_result(printer, args.format, &output, || text(&output, &build.tags))
-}
-
-/// Compares the keys with entries of this image in the store that were built after `since`.
-async fn explain_by_store(
-    build: &BuildSettings,
-    command: &CommandContext<'_>,
-    keys: &BuildKeys,
-    since: Option<Timestamp>,
-) -> Result<Option<Explanation>, CommandError> {
-    let Some(platform) = keys.sole_platform().filter(|_| build.tiers.archive).map(str::to_owned) else {
-        return Ok(None);
-    };
-    let settings = command.settings;
-    let (store, notes, keys) = (command.session.store()?, settings.job.notes(), keys.keys.clone());
-    let (names, lane, seal) =
-        (build.tags.clone(), settings.job.lanes.lanes.own().clone(), settings.job.seal.clone());
-    let explain = move || {
-        let identity = ImageIdentity { names: &names, lane: &lane, seal: &seal };
-        identity.explain_by_store((&store, &notes), &keys, &platform, since)
-    };
-    tokio::task::spawn_blocking(explain).await.map_err(|error| CommandError::config(&error))
 }
 
 fn text(output: &WhyOutput, names: &[ImageRef]) -> String {

@@ -3,9 +3,13 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::error::Result;
+use super::keys::BuildKeys;
+use super::session::Session;
 use crate::digest::Digest;
 use crate::key::{CacheKey, Input, InputChange, InputKind, Keys, PrefixKey, Seal, difference};
 use crate::notes::{Notes, NotesError, PrefixNote, RecordHead};
+use crate::plan::BuildSettings;
 use crate::registry::ImageRef;
 use crate::store::{Entry, EntryKind, EntryManifest, KeyInput, Lane, Store, Subject};
 
@@ -120,7 +124,7 @@ impl ImageIdentity<'_> {
 
     /// Compares `keys` with the newest archived image of the same name for `platform` that has a different key, if that
     /// image is newer than `than`. Also reads the remote.
-    pub(crate) fn explain_by_store(
+    fn explain_by_store(
         &self,
         (store, notes): (&Store, &Notes),
         keys: &Keys,
@@ -239,6 +243,26 @@ fn nearest_record<'a>(
     let used_here = candidates.iter().filter_map(|head| Some((head.last_used_in(lane)?, *head)));
     let own = used_here.max_by_key(|(used, _)| *used).map(|(_, head)| head);
     own.or_else(|| candidates.into_iter().max_by_key(|head| head.last_used()))
+}
+
+/// Returns a comparison of a build with an image in the store that was built after `since`, to run on a thread for blocking
+/// work. Returns `None` if the build does not use images in the store.
+pub(crate) fn compare_with_store(
+    build: &BuildSettings,
+    session: &Session<'_>,
+    keys: &BuildKeys,
+    since: Option<Timestamp>,
+) -> Result<Option<impl FnOnce() -> Option<Explanation> + Send + use<>>> {
+    let Some(platform) = keys.sole_platform().filter(|_| build.tiers.archive).map(str::to_owned) else {
+        return Ok(None);
+    };
+    let settings = session.settings;
+    let (store, notes, keys) = (session.store()?, settings.notes(), keys.keys.clone());
+    let (names, lane, seal) = (build.tags.clone(), settings.lanes.lanes.own().clone(), settings.seal.clone());
+    Ok(Some(move || {
+        let identity = ImageIdentity { names: &names, lane: &lane, seal: &seal };
+        identity.explain_by_store((&store, &notes), &keys, &platform, since)
+    }))
 }
 
 #[cfg(test)]

@@ -143,7 +143,7 @@ fn builds_of_a_ci_job_are_selected_compared_and_summarised() {
     assert_eq!(selected(&["--build", "811"]), ["811"]);
     job("812", &["stats", "--branch", "other", "--min-hit-rate", "50"])
         .failure(2, "no build matches --branch other")
-        .hint("is build 812 of ");
+        .hint("the last one, build 812, is of ");
     let compared = job("812", &["stats", "--compare", "811", "last"]).success().stdout;
     assert!(compared.contains("build 811") && compared.contains("ran: COPY app.py /"), "{compared}");
     job("812", &["stats", "--compare", "811", "5"]).failure(2, "the ledger has no build `5`");

@@ -1,5 +1,5 @@
 //! Explains a miss on an agent that has no notes of the image: compares its inputs with those of the newest image of the
-//! same name in the remote store. The image is made meanwhile, so that this takes no time.
+//! same name in the remote store, while the image is made.
 
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -9,7 +9,7 @@ use super::job::Job;
 use super::keyed::Keyed;
 use super::lookup::Lookup;
 use crate::pipeline::changes;
-use crate::pipeline::explain::ImageIdentity;
+use crate::pipeline::explain::compare_with_store;
 
 /// A comparison that is running.
 pub(super) struct StoredChanges(JoinHandle<Vec<String>>);
@@ -18,21 +18,14 @@ impl StoredChanges {
     /// Starts the comparison, unless the changes are known, or there is nothing to compare with. Its faults are those of
     /// the store, which other stages report.
     pub(super) fn start(job: &Job<'_>, keyed: &Keyed, lookup: &Lookup) -> Option<Self> {
-        let settings = job.settings;
         let is_wanted = lookup.changes.is_empty()
-            && settings.store.remote.is_some()
-            && job.build.tiers.archive
+            && job.settings.store.remote.is_some()
             && job.image_tiers_disabled_reason().is_none()
             && !job.faults.is_cache_unusable();
         let keys = keyed.keys().filter(|_| is_wanted)?;
-        let platform = keys.sole_platform()?.to_owned();
-        let (store, notes, keys) = (job.session.store().ok()?, job.notes.clone(), keys.keys.clone());
-        let (names, lane, seal) =
-            (job.build.tags.clone(), settings.lanes.lanes.own().clone(), settings.seal.clone());
+        let compare = compare_with_store(job.build, job.session, keys, None).ok()??;
         Some(Self(tokio::task::spawn_blocking(move || {
-            let identity = ImageIdentity { names: &names, lane: &lane, seal: &seal };
-            let found = identity.explain_by_store((&store, &notes), &keys, &platform, None);
-            found.map(|found| changes::lines(&found.changes)).unwrap_or_default()
+            compare().map(|found| changes::lines(&found.changes)).unwrap_or_default()
         })))
     }
 
